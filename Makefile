@@ -1,0 +1,50 @@
+# The commands of the README. Everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := -e ./shared[embedded] -e ./services/admin -e ./services/clusterres \
+	-e ./services/propeller -e ./services/resmgr
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo up setup check lint types unit test bench clean
+
+demo: .venv/installed  ## the main job, from set-up to explanation
+	$(BIN)/python examples/demo.py
+
+up: .venv/installed  ## everything in the foreground until Ctrl-C
+	$(BIN)/trimtab up
+
+.venv/installed: constraints.txt shared/pyproject.toml services/*/pyproject.toml
+	@echo "Installing Trimtab into .venv (about a minute the first time)"
+	$(PYTHON) -m venv .venv
+	$(PIP) "pip>=25.1"
+	$(PIP) $(PACKAGES)
+	@touch $@
+
+.venv/developing: .venv/installed pyproject.toml
+	@echo "Installing the tools of the tests"
+	$(PIP) --group dev
+	@touch $@
+
+setup: .venv/developing
+
+check: lint types unit  ## format, lint, imports, types, unit tests
+
+lint: .venv/developing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: .venv/developing
+	$(BIN)/mypy
+
+unit: .venv/developing
+	$(BIN)/pytest tests/unit
+
+test: .venv/developing  ## all tests, with real servers
+	$(BIN)/pytest
+
+bench: .venv/developing  ## figures, each beside its limit
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv .trimtab

@@ -1,0 +1,283 @@
+"""An execution: its request, its log of events, what the log adds up to, its resolution. Pure.
+
+The log is the execution's state. Every event carries its place in the log and the owner that
+appended it; propeller appends with a compare-and-set on the subject, admin keeps a copy.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, JsonValue, TypeAdapter
+
+from trimtab.graph import LaunchPlan, Model, NodeOverrides, Workflow
+from trimtab.levels import Scope
+
+Phase = Literal["requested", "running", "succeeded", "failed", "refused"]
+NodePhase = Literal["waiting", "starting", "running", "succeeded", "failed"]
+ENDED: frozenset[Phase] = frozenset({"succeeded", "failed", "refused"})
+
+
+class Request(Model):
+    """What an execution was asked to be, complete: propeller needs nothing else to run it."""
+
+    execution: str
+    """Unique in the installation."""
+    project: str
+    domain: str
+    workflow: Workflow
+    launch_plan: LaunchPlan
+    inputs: dict[str, JsonValue] = {}
+    """Defaults of workflow and launch plan filled in."""
+    overrides: dict[str, NodeOverrides] = {}
+    """By hook."""
+    environment: dict[str, str] = {}
+    revision: int = 0
+    """The settings it must see at least."""
+
+    @property
+    def target(self) -> Scope:
+        plan = self.launch_plan.name
+        return Scope(
+            self.domain,
+            self.project,
+            self.workflow.name,
+            # The default launch plan is the workflow itself, not a narrower level.
+            "" if plan == self.workflow.name else plan,
+        )
+
+
+class Resolved(Model):
+    """One value that a node runs with, and where it is from."""
+
+    path: str
+    """``resources.requests.cpu``, ``environment.LOG``, ``retries``, ``cluster``, …"""
+    value: JsonValue
+    source: str
+    """``execution override``, ``launch plan``, ``hook default``, ``execution``, ``with_overrides``,
+    ``task``, ``task_resource.defaults.cpu`` (a record's field), ``request`` (mirrored), ``engine``."""
+    scope: str = ""
+    """Of the record, where it is from one: ``project-domain flyteexamples/development``."""
+    revision: int | None = None
+    note: str = ""
+    """Such as a clamp, or that the executor ignores the field."""
+
+
+class Resolution(Model):
+    """Everything an execution runs with, stored once at admission."""
+
+    revision: int
+    """Of the view of the settings."""
+    executor: str
+    nodes: dict[str, tuple[Resolved, ...]]
+    """By node id, ordered by path."""
+
+    def value(self, node: str, path: str) -> JsonValue:
+        """``None`` where the path has no value."""
+        return next((r.value for r in self.nodes[node] if r.path == path), None)
+
+    def environment(self, node: str) -> dict[str, str]:
+        prefix = "environment."
+        return {
+            r.path.removeprefix(prefix): str(r.value)
+            for r in self.nodes[node]
+            if r.path.startswith(prefix)
+        }
+
+
+class LogEvent(Model):
+    """Base of the events of a log."""
+
+    execution: str
+    index: int
+    """Place in the log, from 0."""
+    owner: str
+    epoch: int
+    """Which claim in the execution's history the owner acts under."""
+    at: AwareDatetime
+
+
+class Owned(LogEvent):
+    """A propeller claimed the execution, or took it over."""
+
+    type: Literal["owned"] = "owned"
+    request: Request | None = None
+    """With the first claim, so that the log alone is enough to go on."""
+
+
+class Admitted(LogEvent):
+    """The graph was resolved; nothing is looked up again."""
+
+    type: Literal["admitted"] = "admitted"
+    resolution: Resolution
+
+
+class Refused(LogEvent):
+    """A value is over a limit, or a setting cannot be read."""
+
+    type: Literal["refused"] = "refused"
+    node: str = ""
+    path: str
+    value: JsonValue = None
+    limit: JsonValue = None
+    scope: str = ""
+    """Of the limit."""
+    message: str
+
+
+class NodeWaiting(LogEvent):
+    """The node is ready to start but has no token."""
+
+    type: Literal["node_waiting"] = "node_waiting"
+    node: str
+    attempt: int
+    pool: str
+    reason: str
+
+
+class NodeStarting(LogEvent):
+    """Appended before any side effect of the attempt."""
+
+    type: Literal["node_starting"] = "node_starting"
+    node: str
+    attempt: int
+
+
+class NodeRunning(LogEvent):
+    """The executor has the attempt."""
+
+    type: Literal["node_running"] = "node_running"
+    node: str
+    attempt: int
+    place: str
+    """What the executor calls it: a directory, a pod."""
+
+
+class NodeSucceeded(LogEvent):
+    """The attempt returned."""
+
+    type: Literal["node_succeeded"] = "node_succeeded"
+    node: str
+    attempt: int
+    output: JsonValue = None
+
+
+class NodeFailed(LogEvent):
+    """The attempt failed."""
+
+    type: Literal["node_failed"] = "node_failed"
+    node: str
+    attempt: int
+    error: str
+    final: bool
+    """Whether no attempt is left."""
+
+
+class Succeeded(LogEvent):
+    """The end, with what the workflow returned."""
+
+    type: Literal["succeeded"] = "succeeded"
+    output: JsonValue = None
+
+
+class Failed(LogEvent):
+    """The end, because a node failed for good."""
+
+    type: Literal["failed"] = "failed"
+    node: str
+    error: str
+
+
+AnyEvent = Annotated[
+    Owned
+    | Admitted
+    | Refused
+    | NodeWaiting
+    | NodeStarting
+    | NodeRunning
+    | NodeSucceeded
+    | NodeFailed
+    | Succeeded
+    | Failed,
+    Field(discriminator="type"),
+]
+
+_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+def parse_event(body: bytes | str) -> AnyEvent:
+    """Raises pydantic's ``ValidationError``."""
+    return _EVENT.validate_json(body)
+
+
+@dataclass
+class NodeState:
+    """What the log says of one node."""
+
+    phase: NodePhase = "waiting"
+    attempt: int = 0
+    output: JsonValue = None
+    reason: str = ""
+    """Why it waits or failed."""
+
+
+@dataclass
+class State:
+    """What a log adds up to."""
+
+    execution: str = ""
+    phase: Phase = "requested"
+    owner: str = ""
+    epoch: int = 0
+    length: int = 0
+    """The index of the next event."""
+    request: Request | None = None
+    resolution: Resolution | None = None
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    output: JsonValue = None
+    error: str = ""
+
+    def apply(self, event: AnyEvent) -> None:
+        """Take the next event in."""
+        self.execution, self.length = event.execution, event.index + 1
+        match event:
+            case Owned():
+                self.owner, self.epoch = event.owner, event.epoch
+                self.request = event.request or self.request
+                self.phase = "running" if self.phase == "requested" else self.phase
+            case Admitted():
+                self.resolution = event.resolution
+            case Refused():
+                self.phase, self.error = "refused", event.message
+            case NodeWaiting():
+                self.nodes[event.node] = NodeState("waiting", event.attempt, reason=event.reason)
+            case NodeStarting():
+                self.nodes[event.node] = NodeState("starting", event.attempt)
+            case NodeRunning():
+                self.nodes[event.node] = NodeState("running", event.attempt)
+            case NodeSucceeded():
+                self.nodes[event.node] = NodeState("succeeded", event.attempt, event.output)
+            case NodeFailed():
+                phase: NodePhase = "failed" if event.final else "waiting"
+                attempt = event.attempt + (not event.final)
+                self.nodes[event.node] = NodeState(phase, attempt, reason=event.error)
+            case Succeeded():
+                self.phase, self.output = "succeeded", event.output
+            case Failed():
+                self.phase, self.error = "failed", event.error
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDED
+
+
+def replay(events: Iterable[AnyEvent]) -> State:
+    """The state after events of one log, in the order of their index whatever order they come in.
+
+    An event that is there twice counts once; behind a gap nothing counts.
+    """
+    state = State()
+    by_index: Mapping[int, AnyEvent] = {event.index: event for event in events}
+    while (event := by_index.get(state.length)) is not None:
+        state.apply(event)
+    return state

@@ -1,0 +1,120 @@
+"""The chain's records of one kind folded into one value, each field with its provenance. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from trimtab.kinds import Kind, Value
+from trimtab.levels import Scope
+
+
+class Unset(NamedTuple):
+    """A path of a record's ``unset``."""
+
+    path: str
+    whole: bool
+    """Whether it stands for everything below the path."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is stored for one kind at one scope, made ready for the fold."""
+
+    kind: Kind
+    scope: Scope
+    revision: int
+    leaves: Mapping[str, JsonValue]
+    """Value by dotted path of a leaf or map key."""
+    unset: tuple[Unset, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, scope: Scope, revision: int, document: Mapping[str, Any]) -> "Record":
+        """From a stored document. Raises `trimtab.errors.Invalid`."""
+        value = kind.parse(dict(document), scope)
+        schema = kind.schema
+        unset = tuple(Unset(path, schema.is_whole(path)) for path in value.unset)
+        return cls(kind, scope, revision, schema.flatten(kind.stored(value)), unset)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """As stored."""
+        document = self.kind.schema.nest(self.leaves)
+        return document | ({"unset": [path for path, _ in self.unset]} if self.unset else {})
+
+
+class Source(NamedTuple):
+    """Where a value was said, and which value that was."""
+
+    scope: Scope
+    revision: int
+    value: JsonValue
+    """``None`` where it was unset."""
+
+
+class Leaf(NamedTuple):
+    """One field of an effective value."""
+
+    value: JsonValue
+    """``None`` where the record it came from unset it."""
+    scope: Scope
+    revision: int
+    overrode: tuple[Source, ...]
+    """What broader scopes said, nearest first."""
+
+    @property
+    def source(self) -> Source:
+        return Source(self.scope, self.revision, self.value)
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What applies to a target. It has no version, so it cannot be written back by mistake."""
+
+    kind: Kind
+    target: Scope
+    leaves: Mapping[str, Leaf]
+    """By dotted path; a path that was unset and not set again is kept, with the value ``None``."""
+
+    @cached_property
+    def flat(self) -> dict[str, JsonValue]:
+        """Only what has a value."""
+        return {path: leaf.value for path, leaf in self.leaves.items() if leaf.value is not None}
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        return self.kind.schema.nest(self.flat)
+
+    @cached_property
+    def value(self) -> Value:
+        return self.kind.value.model_validate(self.document)
+
+
+def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
+    """Fold records of the target's chain, which must come broadest first.
+
+    Leaves: the narrowest value wins. Maps: merged by key. Unset: what broader scopes said is gone,
+    and narrower ones may say it again.
+    """
+    leaves: dict[str, Leaf] = {}
+    for record in records:
+        scope, revision = record.scope, record.revision
+        for path, whole in record.unset:
+            _unset(leaves, path, whole, scope, revision)
+        for path, value in record.leaves.items():
+            before = leaves.get(path)
+            overrode = () if before is None else (before.source, *before.overrode)
+            leaves[path] = Leaf(value, scope, revision, overrode)
+    return Effective(kind, target, leaves)
+
+
+def _unset(leaves: dict[str, Leaf], path: str, whole: bool, scope: Scope, revision: int) -> None:
+    gone = [path]
+    if whole:
+        gone += [known for known in leaves if known.startswith(path + ".")]
+    for known in gone:
+        before = leaves.get(known)
+        overrode = () if before is None else (before.source, *before.overrode)
+        leaves[known] = Leaf(None, scope, revision, overrode)

@@ -1,0 +1,46 @@
+"""The kinds of customizable resource: one module each, registered here.
+
+Third parties add theirs through the entry-point group ``trimtab.kinds``.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from trimtab.errors import NotFound
+from trimtab.kinds import (
+    cluster_resource,
+    execution_cluster_label,
+    task_resource,
+    workflow_priority,
+)
+from trimtab.kinds.kind import Kind, Problem, Value
+
+__all__ = ["Kind", "Problem", "Value", "by_name", "registered"]
+
+_OURS = (
+    task_resource.KIND,
+    cluster_resource.KIND,
+    execution_cluster_label.KIND,
+    workflow_priority.KIND,
+)
+
+
+@cache
+def registered() -> Mapping[str, Kind]:
+    """Every kind of this installation by name, in the order of registration."""
+    kinds: dict[str, Kind] = {}
+    for kind in (*_OURS, *(point.load() for point in entry_points(group="trimtab.kinds"))):
+        if kind.name in kinds:
+            raise ValueError(f"two kinds are registered as {kind.name!r}")
+        kinds[kind.name] = kind
+    return MappingProxyType(kinds)
+
+
+def by_name(name: str) -> Kind:
+    """Raises `NotFound`, naming the kinds there are."""
+    try:
+        return registered()[name]
+    except KeyError:
+        raise NotFound("kind", name, ", ".join(registered())) from None

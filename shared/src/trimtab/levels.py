@@ -1,0 +1,107 @@
+"""Levels, scopes and chains: where a setting may be kept and which apply to a target. Pure."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Self
+
+from trimtab.errors import Invalid
+
+
+class Level(IntEnum):
+    """Broadest first: a larger number is narrower and wins."""
+
+    SETTINGS = 0
+    """The settings file of the installation: read-only, published by admin."""
+    PLATFORM = 1
+    DOMAIN = 2
+    PROJECT = 3
+    PROJECT_DOMAIN = 4
+    WORKFLOW = 5
+    LAUNCH_PLAN = 6
+
+    @property
+    def label(self) -> str:
+        """As users write it: ``project-domain``."""
+        return self.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True, slots=False)
+class Scope:
+    """A point at one level; parts that are not set are empty.
+
+    Raises `Invalid` where the parts do not name a level: a workflow needs its project and domain, a
+    launch plan needs its workflow.
+    """
+
+    domain: str = ""
+    project: str = ""
+    workflow: str = ""
+    launch_plan: str = ""
+    settings_file: bool = False
+    """The layer below platform; no other part may be set."""
+
+    def __post_init__(self) -> None:
+        if self.settings_file and (
+            self.domain or self.project or self.workflow or self.launch_plan
+        ):
+            raise Invalid("scope", str(self), "no part beside the settings file")
+        if self.workflow and not (self.domain and self.project):
+            missing = "domain" if self.project else "project"
+            raise Invalid(missing, "", f"the {missing} of workflow {self.workflow!r}")
+        if self.launch_plan and not self.workflow:
+            raise Invalid("workflow", "", f"the workflow of launch plan {self.launch_plan!r}")
+
+    @cached_property
+    def level(self) -> Level:
+        if self.settings_file:
+            return Level.SETTINGS
+        if self.workflow:
+            return Level.LAUNCH_PLAN if self.launch_plan else Level.WORKFLOW
+        if self.project:
+            return Level.PROJECT_DOMAIN if self.domain else Level.PROJECT
+        return Level.DOMAIN if self.domain else Level.PLATFORM
+
+    @cached_property
+    def chain(self) -> tuple["Scope", ...]:
+        """Every scope that applies to this target, broadest first, itself last."""
+        if self.settings_file:
+            return (self,)
+        candidates = [
+            SETTINGS_FILE,
+            PLATFORM,
+            Scope(domain=self.domain),
+            Scope(project=self.project),
+            Scope(self.domain, self.project),
+            Scope(self.domain, self.project, self.workflow),
+            self,
+        ]
+        return tuple(dict.fromkeys(candidates))
+
+    def covers(self, target: Self) -> bool:
+        """Whether a record here applies to the target."""
+        return self in target.chain
+
+    def join(self, other: "Scope") -> "Scope | None":
+        """The broadest target that both apply to; ``None`` where there is none."""
+        if self.settings_file or other.settings_file:
+            return other if self.settings_file else self
+        parts = []
+        for mine, theirs in zip(self._parts, other._parts, strict=True):
+            if mine and theirs and mine != theirs:
+                return None
+            parts.append(mine or theirs)
+        return Scope(*parts)
+
+    @property
+    def _parts(self) -> tuple[str, str, str, str]:
+        return (self.domain, self.project, self.workflow, self.launch_plan)
+
+    def __str__(self) -> str:
+        """``project-domain flyteexamples/development``: the level, then its parts."""
+        names = [self.project, self.domain, self.workflow, self.launch_plan]
+        return " ".join([self.level.label, "/".join(filter(None, names))]).rstrip()
+
+
+SETTINGS_FILE = Scope(settings_file=True)
+PLATFORM = Scope()

@@ -1,0 +1,104 @@
+"""Kubernetes quantities as exact numbers.
+
+Grammar: apimachinery ``resource/quantity.go``. Parts finer than a nano are rounded up, as there.
+"""
+
+import re
+from decimal import ROUND_CEILING, Context, Decimal
+from typing import Literal
+
+from trimtab.errors import Rejected
+
+Family = Literal["binary", "decimal", "exponent"]
+
+_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}  # power of 1024
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_GRAMMAR = re.compile(
+    r"(?P<sign>[+-]?)(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)"
+    r"(?:[eE](?P<exponent>[+-]?[0-9]{1,3})|(?P<suffix>[KMGTPE]i|[numkMGTPE]?))"
+)
+_NANO = Decimal("1e-9")
+_EXACT = Context(prec=400)  # wide enough for 40 digits with a three-digit exponent
+
+ALLOWED = (
+    "a number, then one of n u m k M G T P E, Ki Mi Gi Ti Pi Ei, or an exponent; "
+    "for example 500m, 1.5Gi, 2e3"
+)
+
+
+class InvalidQuantity(Rejected):
+    """The text is not a Kubernetes quantity."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is not a quantity; allowed: {ALLOWED}")
+        self.text = text
+
+
+def parse(text: str) -> Decimal:
+    """The exact amount. Raises `InvalidQuantity`."""
+    return _split(text)[0]
+
+
+def family(text: str) -> Family:
+    """The suffix family, which `canonical` keeps. Raises `InvalidQuantity`."""
+    return _split(text)[1]
+
+
+def canonical(text: str) -> str:
+    """The one text of this amount in its family, as Kubernetes prints it: ``1024Mi`` is ``1Gi``."""
+    amount, suffixes = _split(text)
+    return format_amount(amount, suffixes)
+
+
+def format_amount(amount: Decimal, suffixes: Family = "decimal") -> str:
+    """No fraction, and the largest suffix that keeps the number whole.
+
+    A binary amount that is not a whole number of bytes is printed with decimal suffixes.
+    """
+    if amount == 0:
+        return "0"
+    if suffixes == "binary" and amount == amount.to_integral_value():
+        for suffix, power in sorted(_BINARY.items(), key=lambda item: -item[1]):
+            if amount % (Decimal(1024) ** power) == 0:
+                return f"{amount / Decimal(1024) ** power:f}" + suffix
+        return f"{amount:f}".split(".")[0]
+    if suffixes == "exponent":
+        digits, power = _whole(amount)
+        power -= power % 3
+        number = f"{amount.scaleb(-power, _EXACT):f}".split(".")[0]
+        return f"{number}e{power}" if power else number
+    for suffix, power in sorted(_DECIMAL.items(), key=lambda item: -item[1]):
+        scaled = amount.scaleb(-power, _EXACT)
+        if scaled == scaled.to_integral_value():
+            return f"{scaled:f}".split(".")[0] + suffix
+    raise AssertionError(f"{amount} is finer than a nano")
+
+
+def _whole(amount: Decimal) -> tuple[int, int]:
+    """The digits as a whole number and the power of ten that belongs to it."""
+    _sign, digits, exponent = amount.normalize(_EXACT).as_tuple()
+    assert isinstance(exponent, int)
+    return int("".join(map(str, digits))), exponent
+
+
+def _split(text: str) -> tuple[Decimal, Family]:
+    match = _GRAMMAR.fullmatch(text)
+    if match is None or len(text) > 64:
+        raise InvalidQuantity(text)
+    number = Decimal(match["sign"] + match["number"])
+    if match["exponent"] is not None:
+        amount, suffixes = number.scaleb(int(match["exponent"]), _EXACT), "exponent"
+    elif match["suffix"] in _BINARY:
+        amount = _EXACT.multiply(number, Decimal(1024) ** _BINARY[match["suffix"]])
+        suffixes = "binary"
+    else:
+        amount, suffixes = number.scaleb(_DECIMAL[match["suffix"]], _EXACT), "decimal"
+    return _round_up(amount), suffixes  # type: ignore[return-value]  # a literal, seen as str
+
+
+def _round_up(amount: Decimal) -> Decimal:
+    """Away from zero to a whole number of nanos."""
+    if amount == amount.to_integral_value():
+        return amount
+    nanos = abs(amount).quantize(_NANO, rounding=ROUND_CEILING, context=_EXACT)
+    return nanos.copy_sign(amount)

@@ -1,0 +1,141 @@
+"""The settings as a tree in memory: what admin serves from and what every reader holds. Pure."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from trimtab import kinds, subjects
+from trimtab.errors import Invalid, NotFound, Unreadable
+from trimtab.events import (
+    ClusterChanged,
+    DomainChanged,
+    Event,
+    PoolChanged,
+    ProjectChanged,
+    RecordChanged,
+)
+from trimtab.fold import Effective, Record, fold
+from trimtab.levels import Scope
+
+E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged)
+
+
+class Digest:
+    """Proof that two views are equal: the sum of a hash for each live subject and its revision.
+
+    A sum does not depend on order, and what was added can be taken out again.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+        self._revisions: dict[str, int] = {}
+
+    def put(self, subject: str, revision: int) -> None:
+        self.drop(subject)
+        self._revisions[subject] = revision
+        self._sum = (self._sum + _hash(subject, revision)) % 2**64
+
+    def drop(self, subject: str) -> None:
+        revision = self._revisions.pop(subject, None)
+        if revision is not None:
+            self._sum = (self._sum - _hash(subject, revision)) % 2**64
+
+    @property
+    def count(self) -> int:
+        return len(self._revisions)
+
+    def __str__(self) -> str:
+        return f"{self._sum:016x}"
+
+
+def _hash(subject: str, revision: int) -> int:
+    digest = hashlib.blake2b(f"{subject} {revision}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest)
+
+
+@dataclass
+class Settings:
+    """Everything that SETTINGS says, after some revision."""
+
+    revision: int = 0
+    """The last change taken in."""
+    records: dict[str, dict[Scope, Record]] = field(default_factory=dict)
+    """By kind and scope."""
+    unreadable: dict[str, dict[Scope, str]] = field(default_factory=dict)
+    """Why a record of a known kind could not be parsed, by kind and scope."""
+    unknown: dict[str, dict[Scope, RecordChanged]] = field(default_factory=dict)
+    """Records of kinds that are not installed here, as they came."""
+    projects: dict[str, ProjectChanged] = field(default_factory=dict)
+    domains: dict[str, DomainChanged] = field(default_factory=dict)
+    clusters: dict[str, ClusterChanged] = field(default_factory=dict)
+    pools: dict[str, PoolChanged] = field(default_factory=dict)
+    digest: Digest = field(default_factory=Digest)
+
+    def apply(self, event: Event, revision: int) -> None:
+        """Take one change in. Changes come in the order of their revisions."""
+        match event:
+            case RecordChanged():
+                self._apply_record(event, revision)
+            case ProjectChanged():
+                self._put(self.projects, event, subjects.project(event.name), revision)
+            case DomainChanged():
+                self._put(self.domains, event, subjects.domain(event.name), revision)
+            case ClusterChanged():
+                self._put(self.clusters, event, subjects.cluster(event.name), revision)
+            case PoolChanged():
+                self._put(self.pools, event, subjects.pool(event.name), revision)
+            case _:
+                raise TypeError(f"{event.type} is not a change of the settings")
+        self.revision = max(self.revision, revision)
+
+    def chain(self, kind: str, target: Scope) -> Iterator[Record]:
+        """Records that apply, broadest first. Raises `Unreadable`, naming the record."""
+        unreadable = self.unreadable.get(kind)
+        stored = self.records.get(kind, {})
+        for scope in target.chain:
+            if unreadable and scope in unreadable:
+                raise Unreadable(
+                    f"the {kind} record of {scope} is not readable: {unreadable[scope]}"
+                )
+            if (record := stored.get(scope)) is not None:
+                yield record
+
+    def effective(self, kind: str, target: Scope) -> Effective:
+        """Raises `NotFound` on an unknown kind and `Unreadable`."""
+        return fold(kinds.by_name(kind), target, self.chain(kind, target))
+
+    def pool(self, name: str) -> PoolChanged:
+        """Raises `NotFound`."""
+        try:
+            return self.pools[name]
+        except KeyError:
+            raise NotFound("pool", name, ", ".join(sorted(self.pools))) from None
+
+    def _apply_record(self, event: RecordChanged, revision: int) -> None:
+        scope = event.scope
+        for by_kind in (self.records, self.unreadable, self.unknown):
+            by_kind.get(event.kind, {}).pop(scope, None)
+        subject = subjects.attributes(event.kind, scope)
+        if event.document is None:
+            self.digest.drop(subject)
+            return
+        self.digest.put(subject, revision)
+        kind = kinds.registered().get(event.kind)
+        if kind is None:
+            self.unknown.setdefault(event.kind, {})[scope] = event
+            return
+        try:
+            record = Record.of(kind, scope, revision, event.document)
+        except Invalid as error:
+            self.unreadable.setdefault(event.kind, {})[scope] = str(error)
+        else:
+            self.records.setdefault(event.kind, {})[scope] = record
+
+    def _put(self, place: dict[str, E], event: E, subject: str, revision: int) -> None:
+        if event.deleted:
+            place.pop(event.name, None)
+            self.digest.drop(subject)
+        else:
+            place[event.name] = event
+            self.digest.put(subject, revision)

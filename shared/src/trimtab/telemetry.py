@@ -1,0 +1,105 @@
+"""Logs as JSON lines, traces over OTLP, and the trace context that messages carry.
+
+Spans are exported where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; the SDK is not loaded otherwise.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
+_propagator = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("trimtab")
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time, level, event, logger, and the fields given as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "event": record.getMessage(),
+            "logger": record.name,
+            **{name: value for name, value in vars(record).items() if name not in _PLAIN},
+        }
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            entry["trace_id"] = f"{span.trace_id:032x}"
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def set_up(service: str, log_level: str = "INFO") -> None:
+    """For the whole process, once."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=log_level, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.access").setLevel("WARNING")
+    logging.getLogger("httpx").setLevel("WARNING")
+    if os.environ.get(ENDPOINT_VARIABLE):
+        _export(service)
+
+
+def _export(service: str) -> None:
+    # Loading the SDK takes memory that an installation without traces need not spend.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    resource = Resource.create({"service.name": f"trimtab-{service}"})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+
+def headers() -> dict[str, str]:
+    """The current trace context as message headers; empty outside a trace."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier
+
+
+def traceparent() -> str:
+    """The current trace context as one text, to be stored with an outbox row."""
+    return headers().get("traceparent", "")
+
+
+def context_of(carrier: Mapping[str, str]) -> Context:
+    """The trace context that a message or row carries."""
+    return _propagator.extract(carrier)
+
+
+@contextmanager
+def span(
+    name: str, carrier: Mapping[str, str] | None = None, kind: SpanKind = SpanKind.INTERNAL
+) -> Iterator[trace.Span]:
+    """A span under the current one, or under the one that the carrier names."""
+    context = context_of(carrier) if carrier else None
+    with _tracer.start_as_current_span(name, context=context, kind=kind) as current:
+        yield current
+
+
+@contextmanager
+def consuming(subject: str, carrier: Mapping[str, str]) -> Iterator[None]:
+    """The span of handling one message; named without its variable parts."""
+    template = ".".join(subject.split(".")[:3])
+    with span(f"process {template}", carrier, SpanKind.CONSUMER) as current:
+        current.set_attribute("messaging.system", "nats")
+        current.set_attribute("messaging.destination.name", subject)
+        yield
