@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 import nats.errors
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from trimtab import streams, subjects, telemetry
 from trimtab.errors import Conflict, Rejected, Retryable, Unavailable
-from trimtab.events import EVENT_ID, EVENT_TYPE, Event
+from trimtab.events import EVENT_ID, EVENT_TYPE
 from trimtab.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,15 @@ HEARTBEAT_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
 """How soon a follower notices that the connection was made anew."""
 _WRONG_LAST_SEQUENCE = 10071
+
+
+class Message(Protocol):
+    """What can be published: `trimtab.events.Event` and `trimtab.executions.LogEvent`."""
+
+    @property
+    def event_type(self) -> str: ...
+
+    def body(self) -> bytes: ...
 
 
 class WrongSequence(Conflict):
@@ -80,7 +89,7 @@ async def connected(
         closed_cb=on_closed,
         # The default cancels handlers that are still at work.
         graceful_timeout=10,
-        middlewares=[_Outcome],
+        middlewares=[_Outcome],  # type: ignore[list-item]  # the stub wants None as message too
         logger=None,
     )
     subscribe(broker)
@@ -157,7 +166,7 @@ async def publish(
     client: Client,
     stream: str,
     subject: str,
-    event: Event,
+    event: Message,
     *,
     event_id: str = "",
     headers: Mapping[str, str] | None = None,
@@ -173,7 +182,7 @@ async def publish(
     all_headers = {
         Header.MSG_ID.value: event_id,
         EVENT_ID: event_id,
-        EVENT_TYPE: event.type,
+        EVENT_TYPE: event.event_type,
         "ce-specversion": "1.0",
         "ce-source": "trimtab",
         **telemetry.headers(),
@@ -213,7 +222,7 @@ class Lost(Retryable):
 
 async def follow(
     client: Client, stream: str, subject: str, *, every_message: bool = False
-) -> AsyncIterator[Delivered | None]:
+) -> AsyncGenerator[Delivered | None, None]:
     """The last message of each subject, then everything new, in order and without gaps.
 
     ``None`` comes once, when the stream holds nothing more. ``every_message`` starts with all that

@@ -26,7 +26,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     @property
-    def type(self) -> str:
+    def event_type(self) -> str:
         """Of the CloudEvent: ``trimtab.record_changed.v1``."""
         name = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)
         return f"trimtab.{name.lstrip('_')}.v1"
@@ -113,16 +113,6 @@ class Watermark(Event):
     """Subjects that live, tombstones not counted."""
     digest: str
     """See `trimtab.state.Digest`."""
-
-
-class ExecutionRequested(Event):
-    """An execution that some propeller must take."""
-
-    execution: str
-    domain: str
-    project: str
-    revision: int
-    """The settings to be seen at least: all that was committed before the execution was created."""
 
 
 class NamespaceStatus(Event):

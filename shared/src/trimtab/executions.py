@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue, TypeAdapter
 
+from trimtab.events import Event
 from trimtab.graph import LaunchPlan, Model, NodeOverrides, Workflow
 from trimtab.levels import Scope
 
@@ -45,6 +46,12 @@ class Request(Model):
             # The default launch plan is the workflow itself, not a narrower level.
             "" if plan == self.workflow.name else plan,
         )
+
+
+class ExecutionRequested(Event):
+    """An execution that some propeller must take."""
+
+    request: Request
 
 
 class Resolved(Model):
@@ -95,6 +102,15 @@ class LogEvent(Model):
     epoch: int
     """Which claim in the execution's history the owner acts under."""
     at: AwareDatetime
+
+    @property
+    def event_type(self) -> str:
+        """Of the CloudEvent: ``trimtab.execution.node_starting.v1``."""
+        name = type(self).model_fields["type"].default
+        return f"trimtab.execution.{name}.v1"
+
+    def body(self) -> bytes:
+        return self.model_dump_json().encode()
 
 
 class Owned(LogEvent):

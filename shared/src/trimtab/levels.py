@@ -86,12 +86,11 @@ class Scope:
         """The broadest target that both apply to; ``None`` where there is none."""
         if self.settings_file or other.settings_file:
             return other if self.settings_file else self
-        parts = []
-        for mine, theirs in zip(self._parts, other._parts, strict=True):
-            if mine and theirs and mine != theirs:
-                return None
-            parts.append(mine or theirs)
-        return Scope(*parts)
+        pairs = list(zip(self._parts, other._parts, strict=True))
+        if any(mine and theirs and mine != theirs for mine, theirs in pairs):
+            return None
+        domain, project, workflow, launch_plan = (mine or theirs for mine, theirs in pairs)
+        return Scope(domain, project, workflow, launch_plan)
 
     @property
     def _parts(self) -> tuple[str, str, str, str]:

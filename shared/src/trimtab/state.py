@@ -86,7 +86,7 @@ class Settings:
             case PoolChanged():
                 self._put(self.pools, event, subjects.pool(event.name), revision)
             case _:
-                raise TypeError(f"{event.type} is not a change of the settings")
+                raise TypeError(f"{event.event_type} is not a change of the settings")
         self.revision = max(self.revision, revision)
 
     def chain(self, kind: str, target: Scope) -> Iterator[Record]:

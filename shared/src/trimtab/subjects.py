@@ -45,7 +45,9 @@ def parse_attributes(subject: str) -> tuple[str, Scope]:
         case ["trimtab", "attributes", kind, domain, *_] if domain == _SETTINGS_FILE:
             return kind, SETTINGS_FILE
         case ["trimtab", "attributes", kind, domain, project, workflow, launch_plan]:
-            return kind, Scope(*map(_unescape, (domain, project, workflow, launch_plan)))
+            return kind, Scope(
+                _unescape(domain), _unescape(project), _unescape(workflow), _unescape(launch_plan)
+            )
         case _:
             raise ValueError(f"{subject!r} is not the subject of a record")
 
@@ -88,7 +90,7 @@ def resmgr(operation: str, cohort: str) -> str:
 
 
 def _escape(part: str) -> str:
-    """One token, reversible; never ``-`` unless empty, and without ``.``, ``*``, ``>`` or blanks."""
+    """One token, reversible; ``-`` only where empty, without ``.``, ``*``, ``>``, blanks."""
     if not part:
         return _UNSET
     if part == _UNSET:

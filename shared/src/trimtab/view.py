@@ -66,7 +66,7 @@ class Candidate:
     def take(self, message: Delivered) -> list[Change]:
         """The changes that this message lets through, in order."""
         if message.subject == subjects.WATERMARK:
-            # In a snapshot, what stands behind the watermark has replaced some of what stood before.
+            # In a snapshot, what stands behind the watermark replaced some of what stood before.
             exact = self.caught_up or message.caught_up
             self._compare(Watermark.model_validate_json(message.body), exact)
             return []
@@ -114,7 +114,7 @@ class View:
         reloaded: Callable[[], None] = lambda: None,
         stale_after_seconds: float = 30.0,
     ) -> None:
-        """``changed`` hears each transaction after it is shown, ``reloaded`` that all may differ."""
+        """``changed`` hears what is newly shown, ``reloaded`` that everything may differ."""
         self._client = client
         self._changed = changed
         self._reloaded = reloaded
