@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
+from trimtab import subjects
 from trimtab.levels import Scope
 
 REVISION = "trimtab-revision"
@@ -135,3 +136,29 @@ class Heartbeat(Event):
     """A propeller lives."""
 
     owner: str
+
+
+_SETTINGS: dict[str, type[Event]] = {
+    "attributes": RecordChanged,
+    "projects": ProjectChanged,
+    "domains": DomainChanged,
+    "clusters": ClusterChanged,
+    "pools": PoolChanged,
+}
+
+
+def setting(subject: str, body: bytes | str) -> Event:
+    """The change that a message of SETTINGS says.
+
+    Raises ``KeyError`` on another subject, and pydantic's ``ValidationError``.
+    """
+    return _SETTINGS[subject.split(".")[1]].model_validate_json(body)
+
+
+def tombstone(subject: str) -> Event:
+    """The change that says that nothing is at a subject of SETTINGS any more."""
+    family = subject.split(".")[1]
+    if family == "attributes":
+        kind, scope = subjects.parse_attributes(subject)
+        return RecordChanged.at(scope, kind, None)
+    return _SETTINGS[family].model_validate({"name": subjects.name_of(subject), "deleted": True})

@@ -62,7 +62,8 @@ class Resolved(Model):
     value: JsonValue
     source: str
     """``execution override``, ``launch plan``, ``hook default``, ``execution``, ``with_overrides``,
-    ``task``, ``task_resource.defaults.cpu`` (a record's field), ``request`` (mirrored), ``engine``."""
+    ``task``, ``task_resource.defaults.cpu`` (a record's field), ``request`` (mirrored), ``engine``.
+    """
     scope: str = ""
     """Of the record, where it is from one: ``project-domain flyteexamples/development``."""
     revision: int | None = None

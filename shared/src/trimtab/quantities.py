@@ -63,7 +63,7 @@ def format_amount(amount: Decimal, suffixes: Family = "decimal") -> str:
                 return f"{amount / Decimal(1024) ** power:f}" + suffix
         return f"{amount:f}".split(".")[0]
     if suffixes == "exponent":
-        digits, power = _whole(amount)
+        _digits, power = _whole(amount)
         power -= power % 3
         number = f"{amount.scaleb(-power, _EXACT):f}".split(".")[0]
         return f"{number}e{power}" if power else number

@@ -1,11 +1,10 @@
 """How every service runs: one HTTP server, whose lifespan is the service's own."""
 
 import logging
-import os
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import uvicorn
@@ -68,9 +67,7 @@ def run(name: str, settings: ServiceSettings, app: Any) -> None:  # any ASGI app
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)
-    try:
+    with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
-    # uvicorn has logged why a start failed.
-    os._exit(0) if server.started else sys.exit(1)
+    if not server.started:
+        sys.exit(1)  # uvicorn has logged why

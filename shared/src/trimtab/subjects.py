@@ -52,6 +52,11 @@ def parse_attributes(subject: str) -> tuple[str, Scope]:
             raise ValueError(f"{subject!r} is not the subject of a record")
 
 
+def name_of(subject: str) -> str:
+    """The name at the end of a subject of one project, domain, cluster or pool."""
+    return _unescape(subject.rpartition(".")[2])
+
+
 def project(name: str) -> str:
     return _checked(f"trimtab.projects.{_escape(name)}")
 

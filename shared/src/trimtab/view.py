@@ -18,28 +18,10 @@ from pydantic import ValidationError
 from trimtab import bus, subjects
 from trimtab.bus import Delivered
 from trimtab.errors import Retryable
-from trimtab.events import (
-    COMMIT,
-    REVISION,
-    ClusterChanged,
-    DomainChanged,
-    Event,
-    PoolChanged,
-    ProjectChanged,
-    RecordChanged,
-    Watermark,
-)
+from trimtab.events import COMMIT, REVISION, TRACEPARENT, Event, Watermark, setting
 from trimtab.state import Settings
 
 log = logging.getLogger(__name__)
-
-_EVENTS: dict[str, type[Event]] = {
-    "attributes": RecordChanged,
-    "projects": ProjectChanged,
-    "domains": DomainChanged,
-    "clusters": ClusterChanged,
-    "pools": PoolChanged,
-}
 
 
 class Change(NamedTuple):
@@ -74,8 +56,8 @@ class Candidate:
         commit = int(message.headers.get(COMMIT, revision))
         if revision <= self.settings.revision:
             return []
-        event = _parse(message.subject, message.body)
-        change = Change(event, revision, message.headers.get("traceparent", ""))
+        event = setting(message.subject, message.body)
+        change = Change(event, revision, message.headers.get(TRACEPARENT, ""))
         self._held_back.append((change, commit))
         # Rows are published in order, so a transaction is complete once any revision at or past
         # its commit was seen; the row of the commit itself may have been replaced by a newer one.
@@ -97,11 +79,6 @@ class Candidate:
             return
         settings.revision = mark.revision
         self.proved = True
-
-
-def _parse(subject: str, body: bytes) -> Event:
-    model = _EVENTS[subject.split(".")[1]]
-    return model.model_validate_json(body)
 
 
 class View:
