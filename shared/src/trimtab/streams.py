@@ -28,7 +28,15 @@ log = logging.getLogger(__name__)
 ACK_WAIT_SECONDS = 30.0
 """After which a work item that nobody says to be working on is given to somebody else."""
 _DUPLICATE_WINDOW_SECONDS = 600.0
-_STATE_LIMITS = ("max_msgs_per_subject", "max_age", "discard", "max_msgs", "max_bytes", "retention")
+# All are said, though most are the server's own defaults, so that each can be compared.
+_DEFAULT_LIMITS: dict[str, object] = {
+    "max_msgs_per_subject": -1,
+    "max_age": 0,
+    "discard": DiscardPolicy.OLD,
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "retention": RetentionPolicy.LIMITS,
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def declared(replicas: int = 1) -> tuple[Declared, ...]:
             storage=StorageType.FILE,
             num_replicas=replicas,
             duplicate_window=_DUPLICATE_WINDOW_SECONDS,
-            **limits,  # type: ignore[arg-type]  # fields of the dataclass
+            **{**_DEFAULT_LIMITS, **limits},  # type: ignore[arg-type]  # fields of the dataclass
         )
 
     def durable(name: str, subject: str) -> ConsumerConfig:
@@ -117,12 +125,12 @@ async def _ensure_stream(jetstream: JetStreamContext, wanted: Declared) -> list[
         await jetstream.add_stream(wanted.config)
         return []
     drift = []
-    for field in ("subjects", *_STATE_LIMITS):
+    for field in ("subjects", *_DEFAULT_LIMITS):
         want, have = _plain(getattr(wanted.config, field)), _plain(getattr(found, field))
-        if want is None or want == have:
+        if want == have:
             continue
         line = f"stream {name}: {field} is {have}, declared is {want}"
-        if wanted.is_state and field in _STATE_LIMITS:
+        if wanted.is_state and field in _DEFAULT_LIMITS:
             raise Conflict(f"{line}; a state stream with other limits would lose settings")
         drift.append(line)
     return drift

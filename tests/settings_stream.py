@@ -1,0 +1,115 @@
+"""Publishes SETTINGS as admin's relay does, for tests of what reads it."""
+
+import asyncio
+
+import nats.errors
+from nats.aio.client import Client
+
+from trimtab import bus, subjects
+from trimtab.errors import Unavailable
+from trimtab.events import (
+    COMMIT,
+    REVISION,
+    ClusterChanged,
+    DomainChanged,
+    Event,
+    PoolChanged,
+    ProjectChanged,
+    RecordChanged,
+    Watermark,
+)
+from trimtab.state import Settings
+
+
+def subject_of(event: Event) -> str:
+    match event:
+        case RecordChanged():
+            return subjects.attributes(event.kind, event.scope)
+        case ProjectChanged():
+            return subjects.project(event.name)
+        case DomainChanged():
+            return subjects.domain(event.name)
+        case ClusterChanged():
+            return subjects.cluster(event.name)
+        case PoolChanged():
+            return subjects.pool(event.name)
+        case _:
+            raise TypeError(f"{event.event_type} is not a change of the settings")
+
+
+class SettingsStream:
+    """The only writer of a stream that was empty when it began."""
+
+    def __init__(self, client: Client) -> None:
+        self.settings = Settings()
+        """What the database would hold: every view must come to equal it."""
+        self._client = client
+        self._last: dict[str, Event] = {}
+
+    @property
+    def revision(self) -> int:
+        """Of the last change."""
+        return self.settings.revision
+
+    async def put(self, *events: Event) -> int:
+        """Publish changes as one transaction and return its commit."""
+        commit = self.revision + len(events)
+        for event in events:
+            revision = self.revision + 1
+            self.settings.apply(event, revision)
+            self._last[subject_of(event)] = event
+            headers = {REVISION: str(revision), COMMIT: str(commit)}
+            await self._append(subject_of(event), event, f"settings-{revision}", headers)
+        return commit
+
+    async def watermark(self) -> int:
+        """Publish what every view must be like now; a new view shows nothing before this."""
+        digest = self.settings.digest
+        mark = Watermark(revision=self.revision, count=digest.count, digest=str(digest))
+        return await self._append(subjects.WATERMARK, mark)
+
+    async def announce(self, *events: Event) -> int:
+        """One transaction and its watermark."""
+        commit = await self.put(*events)
+        await self.watermark()
+        return commit
+
+    async def refill(self) -> int:
+        """As resync does after a wipe: everything again, with new revisions, and a watermark."""
+        return await self.announce(*self._last.values())
+
+    async def _append(
+        self,
+        subject: str,
+        event: Event,
+        event_id: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> int:
+        """Behind what the stream ends with, however long the server is away, and once."""
+        expected: int | None = None
+        while True:
+            try:
+                sequence = await self._last_sequence()
+                if expected is not None and sequence == expected + 1:
+                    return sequence  # it was stored, and only the answer was lost
+                expected = sequence
+                return await bus.publish(
+                    self._client,
+                    subjects.SETTINGS,
+                    subject,
+                    event,
+                    event_id=event_id,
+                    headers=headers,
+                    last_sequence=expected,
+                )
+            except Unavailable:
+                await asyncio.sleep(0.05)
+
+    async def _last_sequence(self) -> int:
+        try:
+            info = await self._client.jetstream(timeout=bus.TIMEOUT_SECONDS).stream_info(
+                subjects.SETTINGS
+            )
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(str(error)) from error
+        return info.state.last_seq
