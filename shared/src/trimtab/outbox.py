@@ -6,8 +6,7 @@ what SETTINGS ends with says what was sent, whatever happened to the process tha
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -18,10 +17,10 @@ import nats.js.errors
 import sqlalchemy as sa
 from nats.aio.client import Client
 from opentelemetry.trace import SpanKind
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import bus, streams, subjects, telemetry
+from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
 from trimtab.events import COMMIT, REVISION, TRACEPARENT, Event, Watermark, setting, tombstone
 from trimtab.state import Digest, Settings
@@ -80,7 +79,7 @@ class Write(NamedTuple):
 async def lock(session: AsyncSession) -> int:
     """The current revision; no other transaction writes settings until this one ends.
 
-    SQLite has no row locks: its sessions must begin with ``BEGIN IMMEDIATE``.
+    SQLite has no row locks: its sessions must be those of `trimtab.database.sessions_of`.
     """
     query = sa.select(revision.c.value).with_for_update()
     return int((await session.execute(query)).scalar_one())
@@ -188,7 +187,7 @@ class Relay:
     def __init__(
         self,
         client: Client,
-        sessions: async_sessionmaker[AsyncSession],
+        sessions: Sessions,
         *,
         lost: Callable[[], Awaitable[None]] = _nothing,
         watermark_seconds: float = WATERMARK_SECONDS,
@@ -257,7 +256,7 @@ class Relay:
     async def _reconcile(self) -> None:
         """Mark what the stream has; announce everything again if it lost what was sent."""
         end = self._end.revision
-        async with _session(self._sessions) as session:
+        async with transaction(self._sessions) as session:
             unsent = outbox.c.sent_at.is_(None)
             await session.execute(_mark_sent().where(outbox.c.revision <= end, unsent))
             sent = sa.select(sa.func.max(outbox.c.revision)).where(~unsent)
@@ -290,14 +289,14 @@ class Relay:
         while rows := await self._unsent():
             for row in rows:
                 await self._publish(row)
-            async with _session(self._sessions) as session:
+            async with transaction(self._sessions) as session:
                 first, last = rows[0].revision, rows[-1].revision
                 await session.execute(_mark_sent().where(outbox.c.revision.between(first, last)))
 
     async def _unsent(self) -> list[_Row]:
         columns = [column for column in outbox.c if column.name != "sent_at"]
         query = sa.select(*columns).where(outbox.c.sent_at.is_(None)).order_by(outbox.c.revision)
-        async with _session(self._sessions) as session:
+        async with transaction(self._sessions) as session:
             return [_Row(*row) for row in await session.execute(query.limit(_BATCH))]
 
     async def _publish(self, row: _Row) -> None:
@@ -317,7 +316,7 @@ class Relay:
 
     async def _publish_watermark(self) -> bool:
         """Say what every view must be like now; not while there are rows to be sent."""
-        async with _session(self._sessions) as session:
+        async with transaction(self._sessions) as session:
             current = await lock(session)
             if current != self._end.revision:
                 return False
@@ -347,12 +346,3 @@ def _digest_of(live: Sequence[tuple[str, int]]) -> Digest:
 
 def _mark_sent() -> sa.Update:
     return outbox.update().values(sent_at=datetime.now(UTC))
-
-
-@asynccontextmanager
-async def _session(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[AsyncSession]:
-    try:
-        async with sessions.begin() as session:
-            yield session
-    except DBAPIError as error:
-        raise Unavailable(f"the database does not answer: {error.orig}") from error
