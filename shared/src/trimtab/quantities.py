@@ -58,20 +58,21 @@ def format_amount(amount: Decimal, suffixes: Family = "decimal") -> str:
     if amount == 0:
         return "0"
     if suffixes == "binary" and amount == amount.to_integral_value():
-        for suffix, power in sorted(_BINARY.items(), key=lambda item: -item[1]):
-            if amount % (Decimal(1024) ** power) == 0:
-                return f"{amount / Decimal(1024) ** power:f}" + suffix
-        return f"{amount:f}".split(".")[0]
+        size = int(amount)
+        suffix, power = next(
+            (entry for entry in reversed(_BINARY.items()) if size % 1024 ** entry[1] == 0), ("", 0)
+        )
+        return f"{size // 1024**power}{suffix}"
     if suffixes == "exponent":
         _digits, power = _whole(amount)
         power -= power % 3
-        number = f"{amount.scaleb(-power, _EXACT):f}".split(".")[0]
-        return f"{number}e{power}" if power else number
-    for suffix, power in sorted(_DECIMAL.items(), key=lambda item: -item[1]):
-        scaled = amount.scaleb(-power, _EXACT)
-        if scaled == scaled.to_integral_value():
-            return f"{scaled:f}".split(".")[0] + suffix
-    raise AssertionError(f"{amount} is finer than a nano")
+        number = int(amount.scaleb(-power, _EXACT))
+        return f"{number}e{power}" if power else str(number)
+    nanos = int(amount.scaleb(9, _EXACT))
+    for suffix, power in reversed(_DECIMAL.items()):
+        if nanos % 10 ** (9 + power) == 0:
+            return f"{nanos // 10 ** (9 + power)}{suffix}"
+    raise AssertionError("every whole number is a multiple of one")
 
 
 def _whole(amount: Decimal) -> tuple[int, int]:
@@ -100,5 +101,5 @@ def _round_up(amount: Decimal) -> Decimal:
     """Away from zero to a whole number of nanos."""
     if amount == amount.to_integral_value():
         return amount
-    nanos = abs(amount).quantize(_NANO, rounding=ROUND_CEILING, context=_EXACT)
+    nanos = amount.copy_abs().quantize(_NANO, rounding=ROUND_CEILING, context=_EXACT)
     return nanos.copy_sign(amount)
