@@ -28,7 +28,7 @@ def reading_sessions_of(url: str) -> Sessions:
 
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """Commits at the end, or rolls back. Raises `Unavailable` where the database does not answer."""
+    """Commits at the end, or rolls back. Raises `Unavailable` where it gets no answer."""
     try:
         async with sessions.begin() as session:
             yield session

@@ -6,7 +6,7 @@ what SETTINGS ends with says what was sent, whatever happened to the process tha
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -322,7 +322,7 @@ class Relay:
                 return False
             if self._digest[0] != current:
                 live = await session.execute(sa.select(settings.c.subject, settings.c.revision))
-                self._digest = (current, _digest_of(live.tuples().all()))
+                self._digest = (current, _digest_of(live))
         digest = self._digest[1]
         mark = Watermark(revision=current, count=digest.count, digest=str(digest))
         sequence = await bus.publish(
@@ -337,7 +337,7 @@ class Relay:
         return True
 
 
-def _digest_of(live: Sequence[tuple[str, int]]) -> Digest:
+def _digest_of(live: Iterable[tuple[str, int]]) -> Digest:
     digest = Digest()
     for subject, number in live:
         digest.put(subject, number)

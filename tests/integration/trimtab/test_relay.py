@@ -1,0 +1,168 @@
+"""A committed change reaches the stream once, in revision order, whatever is killed when."""
+
+import asyncio
+import multiprocessing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from nats.aio.client import Client
+
+from tests.integration.trimtab import relay_process
+from tests.servers import NatsServer
+from trimtab import bus, outbox, subjects
+from trimtab.database import Sessions, sessions_of
+from trimtab.events import COMMIT, REVISION, Watermark
+from trimtab.outbox import Relay
+
+ROUNDS = 20
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[str]:
+    url = f"sqlite+aiosqlite:///{tmp_path}/admin.db"
+    sessions = sessions_of(url)
+    engine = sessions.kw["bind"]
+    async with engine.begin() as connection:
+        await connection.run_sync(outbox.metadata.create_all)
+        await connection.execute(outbox.revision.insert().values(id=1, value=0))
+    yield url
+    await engine.dispose()
+
+
+@pytest.fixture
+async def sessions(database: str) -> AsyncIterator[Sessions]:
+    sessions = sessions_of(database)
+    yield sessions
+    await sessions.kw["bind"].dispose()
+
+
+async def write(sessions: Sessions, prefix: str, count: int = 3) -> list[int]:
+    async with sessions.begin() as session:
+        return await outbox.append(session, relay_process.domains(prefix, count))
+
+
+async def committed(sessions: Sessions) -> list[int]:
+    query = sa.select(outbox.outbox.c.revision).order_by(outbox.outbox.c.revision)
+    async with sessions() as session:
+        return list((await session.execute(query)).scalars())
+
+
+async def published(client: Client) -> list[int]:
+    """Revisions in the order of the stream, watermarks left out."""
+    messages = await bus.stored(client, subjects.SETTINGS, "trimtab.domains.*")
+    return [int(message.headers[REVISION]) for message in messages]
+
+
+async def watermark(client: Client) -> Watermark | None:
+    messages = await bus.stored(client, subjects.SETTINGS, subjects.WATERMARK)
+    return Watermark.model_validate_json(messages[-1].body) if messages else None
+
+
+@asynccontextmanager
+async def running(relay: Relay) -> AsyncIterator[None]:
+    """While the relay is at work; its failure is the test's."""
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        task = group.create_task(relay.run())
+        yield
+        task.cancel()
+
+
+async def relay_until_quiet(client: Client, sessions: Sessions, revision: int = 0) -> None:
+    """Until a watermark says that everything up to the revision is sent."""
+    async with sessions.begin() as session:
+        revision = revision or await outbox.lock(session)
+    async with running(Relay(client, sessions)):
+        while (mark := await watermark(client)) is None or mark.revision < revision:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("point", relay_process.POINTS)
+async def test_a_relay_killed_twenty_times_loses_and_doubles_nothing(
+    client: Client, nats_server: NatsServer, database: str, sessions: Sessions, point: str
+) -> None:
+    # A fork of a process that has everything imported makes a round cheap.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([relay_process.__name__])
+    for number in range(ROUNDS):
+        arguments = (database, nats_server.url, f"round-{number}", point)
+        process = processes.Process(target=relay_process.main, args=arguments)
+        process.start()
+        await asyncio.to_thread(process.join, 30)
+        assert process.exitcode == -9
+    await relay_until_quiet(client, sessions)
+    assert await published(client) == await committed(sessions)
+    lost = 0 if point == "before commit" else 2
+    assert len(await committed(sessions)) == ROUNDS * (5 + lost)
+
+
+async def test_changes_of_one_transaction_carry_one_commit(
+    client: Client, sessions: Sessions
+) -> None:
+    revisions = await write(sessions, "together")
+    await relay_until_quiet(client, sessions)
+    messages = await bus.stored(client, subjects.SETTINGS, "trimtab.domains.*")
+    assert [int(m.headers[REVISION]) for m in messages] == revisions
+    assert {int(m.headers[COMMIT]) for m in messages} == {revisions[-1]}
+
+
+async def test_of_two_relays_each_change_is_published_by_one(
+    client: Client, sessions: Sessions
+) -> None:
+    async with running(Relay(client, sessions)), running(Relay(client, sessions)):
+        for number in range(30):
+            await write(sessions, f"write-{number}")
+            await asyncio.sleep(0.01)
+    await relay_until_quiet(client, sessions)
+    assert await published(client) == await committed(sessions)
+
+
+async def test_a_wiped_stream_is_filled_again_with_everything_that_lives(
+    client: Client, nats_server: NatsServer, sessions: Sessions
+) -> None:
+    await write(sessions, "before", 5)
+    await relay_until_quiet(client, sessions)
+    told = asyncio.Event()
+
+    async def lost() -> None:
+        told.set()
+
+    async with running(Relay(client, sessions, lost=lost, watermark_seconds=0.2)):
+        await asyncio.to_thread(nats_server.wipe)
+        await told.wait()
+    await relay_until_quiet(client, sessions)
+    async with sessions.begin() as session:
+        state = await outbox.load(session)
+    mark = await watermark(client)
+    assert mark is not None
+    assert (mark.count, mark.digest) == (5, str(state.digest))
+    assert await published(client) == list(range(6, 11))
+
+
+async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_lacks(
+    client: Client, sessions: Sessions
+) -> None:
+    """As after restoring a backup: the subjects of the lost changes get tombstones."""
+    await write(sessions, "kept", 2)
+    await relay_until_quiet(client, sessions)
+    async with sessions.begin() as session:
+        await session.execute(outbox.outbox.delete().where(outbox.outbox.c.revision == 2))
+        await session.execute(outbox.settings.delete().where(outbox.settings.c.revision == 2))
+        await session.execute(outbox.revision.update().values(value=1))
+    await relay_until_quiet(client, sessions, revision=4)
+    last = {m.subject: m.body for m in await bus.stored(client, subjects.SETTINGS, "trimtab.>")}
+    assert b'"deleted":true' in last[subjects.domain("kept-1")]
+    assert b'"deleted":false' in last[subjects.domain("kept-0")]
+
+
+async def test_writes_go_on_while_nats_is_away(
+    client: Client, nats_server: NatsServer, sessions: Sessions
+) -> None:
+    async with running(Relay(client, sessions)):
+        await asyncio.to_thread(nats_server.kill)
+        await write(sessions, "outage", 10)
+        await asyncio.to_thread(nats_server.start)
+    await relay_until_quiet(client, sessions)
+    assert await published(client) == await committed(sessions)
