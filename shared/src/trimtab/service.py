@@ -1,6 +1,7 @@
 """How every service runs: one HTTP server, whose lifespan is the service's own."""
 
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -46,8 +47,15 @@ def bare(
     return Starlette(routes=health_routes(checks), lifespan=lifespan)
 
 
+class _Server(uvicorn.Server):
+    """Stops when the lifespan has failed: uvicorn alone would serve on without its tasks."""
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self.lifespan.error_occurred
+
+
 def run(name: str, settings: ServiceSettings, app: Any) -> None:  # any ASGI application
-    """Serve until SIGTERM or SIGINT; the process ends with 0 then and with 1 on a failed start."""
+    """Serve until SIGTERM or SIGINT and end with 0 then, with 1 where the start or a task fails."""
     telemetry.set_up(name, settings.log_level)
     try:
         listener = socket.create_server((settings.host, settings.port))
@@ -66,8 +74,10 @@ def run(name: str, settings: ServiceSettings, app: Any) -> None:  # any ASGI app
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
+    # uvicorn raises the signal again once it has stopped; the default would end us with -15.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
-    if not server.started:
+    if not server.started or server.lifespan.error_occurred:
         sys.exit(1)  # uvicorn has logged why

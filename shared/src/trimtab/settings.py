@@ -14,6 +14,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -69,6 +70,8 @@ def load(settings: type[S]) -> S:
         return settings()
     except yaml.YAMLError as error:
         sys.exit(f"{os.environ[FILE_VARIABLE]} is not YAML: {' '.join(str(error).split())}")
+    except SettingsError as error:
+        sys.exit(f"{error}; lists and maps are given as JSON")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(step) for step in first["loc"])
