@@ -52,15 +52,21 @@ class WrongSequence(Conflict):
     """Somebody else has appended since we looked."""
 
 
+async def _nothing(_client: Client) -> None:
+    return
+
+
 @asynccontextmanager
 async def connected(
     settings: ServiceSettings,
     name: str,
     subscribe: Callable[[NatsBroker], None] = lambda _broker: None,
+    prepare: Callable[[Client], Awaitable[None]] = _nothing,
 ) -> AsyncIterator[Client]:
     """A connection that is never given up, and the broker's subscribers while it lasts.
 
-    The process ends if the client closes it by itself. Waits for ever for a server that is away.
+    ``prepare`` runs before the subscribers start, which need their streams and durables. The
+    process ends if the client closes it by itself. Waits for ever for a server that is away.
     """
     stopping = False
 
@@ -94,8 +100,9 @@ async def connected(
     )
     subscribe(broker)
     client = await broker.connect()
-    await broker.start()
     try:
+        await prepare(client)
+        await broker.start()
         yield client
     finally:
         stopping = True

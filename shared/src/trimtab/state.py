@@ -41,6 +41,10 @@ class Digest:
         if revision is not None:
             self._sum = (self._sum - _hash(subject, revision)) % 2**64
 
+    def revision_of(self, subject: str) -> int | None:
+        """The version of what lives at a subject; ``None`` where nothing does."""
+        return self._revisions.get(subject)
+
     @property
     def count(self) -> int:
         return len(self._revisions)
