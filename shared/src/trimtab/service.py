@@ -23,9 +23,15 @@ GRACE_SECONDS = 10
 
 Checks = Callable[[], dict[str, str]]
 """Of readiness: what is wrong, by part; empty when ready."""
+Facts = Callable[[], dict[str, Any]]
+"""What ``/readyz`` tells beside that, such as `trimtab.view.View.facts`."""
 
 
-def health_routes(checks: Checks) -> list[Route]:
+def _no_facts() -> dict[str, Any]:
+    return {}
+
+
+def health_routes(checks: Checks, facts: Facts = _no_facts) -> list[Route]:
     """``/healthz`` says that the process answers, ``/readyz`` that its parts work."""
 
     async def healthz(_request: Request) -> JSONResponse:
@@ -34,17 +40,20 @@ def health_routes(checks: Checks) -> list[Route]:
     async def readyz(_request: Request) -> JSONResponse:
         wrong = checks()
         if wrong:
-            return JSONResponse({"status": "not ready", "reasons": wrong}, status_code=503)
-        return JSONResponse({"status": "ready"})
+            body = {"status": "not ready", "reasons": wrong, **facts()}
+            return JSONResponse(body, status_code=503)
+        return JSONResponse({"status": "ready", **facts()})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
 def bare(
-    checks: Checks, lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]]
+    checks: Checks,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+    facts: Facts = _no_facts,
 ) -> Starlette:
     """The application of a service that has no API of its own."""
-    return Starlette(routes=health_routes(checks), lifespan=lifespan)
+    return Starlette(routes=health_routes(checks, facts), lifespan=lifespan)
 
 
 class _Server(uvicorn.Server):

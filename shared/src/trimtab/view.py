@@ -114,6 +114,16 @@ class View:
     def ready(self) -> bool:
         return self.age_seconds <= self._stale_after
 
+    def facts(self) -> dict[str, object]:
+        """What the view is, to be compared with the database and with other views."""
+        settings = self._settings
+        view = {
+            "revision": settings.revision,
+            "count": settings.digest.count,
+            "digest": str(settings.digest),
+        }
+        return {"view": view}
+
     async def reached(self, revision: int, timeout: float) -> Settings:
         """Wait for a proved view that holds a revision. Raises `Retryable` after the timeout."""
         try:
