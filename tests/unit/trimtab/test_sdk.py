@@ -1,0 +1,283 @@
+"""The SDK: tasks, tracing, hooks, launch plans, modules."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trimtab
+from trimtab import (
+    BadModule,
+    LaunchPlan,
+    Pool,
+    Resources,
+    load_module,
+    runtime_override_config,
+    task,
+    workflow,
+)
+from trimtab.errors import Invalid, Rejected
+from trimtab.graph import Constant, FromInput, FromNode, NodeOverrides
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "nightly.py"
+
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+
+@task(resources=Resources(cpu=1, mem=("64Mi", "128Mi")), retries=2, environment={"A": "1"})
+def add(x: int, y: int = 1) -> int:
+    return x + y
+
+
+def written(directory: Path, source: str) -> Path:
+    path = directory / "module.py"
+    path.write_text(source)
+    return path
+
+
+def nodes(body: Any) -> Any:
+    return workflow(body).graph("v", "").nodes
+
+
+def test_a_task_outside_a_workflow_is_the_function() -> None:
+    assert add(1, y=2) == 3
+
+
+def test_one_resource_value_is_the_request_and_a_pair_adds_the_limit() -> None:
+    resources = add.graph.config.resources
+    assert resources is not None
+    assert resources.requests.model_dump(exclude_none=True) == {"cpu": "1", "memory": "64Mi"}
+    assert resources.limits.model_dump(exclude_none=True) == {"memory": "128Mi"}
+
+
+@pytest.mark.parametrize("wrong", ["1 Gi", -1, True, ("1", "2", "3"), [1]])
+def test_a_wrong_quantity_is_refused_where_it_is_written(wrong: Any) -> None:
+    with pytest.raises(Invalid):
+        Resources(cpu=wrong)
+
+
+def test_a_gpu_is_whole() -> None:
+    with pytest.raises(Invalid, match="whole number"):
+        Resources(gpu=0.5)
+
+
+def test_zero_and_false_are_values_and_absence_is_not() -> None:
+    config = runtime_override_config(retries=0, interruptible=False)
+    assert config.model_dump(exclude_none=True) == {"retries": 0, "interruptible": False}
+
+
+def test_calls_become_nodes_and_promises_their_bindings() -> None:
+    def chained(start: int) -> Any:
+        return add(x=double(x=start), y=3)
+
+    first, second = nodes(chained)
+    assert first.inputs == {"x": FromInput(name="start")}
+    assert second.inputs == {"x": FromNode(node="n0"), "y": Constant(value=3)}
+
+
+def test_inputs_without_a_default_are_required() -> None:
+    @workflow
+    def needs(a: int, b: int = 2) -> Any:
+        return add(x=a, y=b)
+
+    registered = needs.graph("v", "")
+    assert (registered.required, registered.inputs) == (("a",), {"a": None, "b": 2})
+
+
+def test_a_workflow_called_outside_runs_its_graph() -> None:
+    @workflow
+    def chained(start: int = 1) -> Any:
+        return add(x=double(x=start), y=3).with_runtime_override("adder")
+
+    assert (chained(), chained(start=4)) == (5, 11)
+
+
+def test_chained_overrides_merge_by_field_and_key() -> None:
+    def body() -> None:
+        double(x=1).with_overrides(
+            resources=Resources(cpu=1), environment={"A": "1", "B": "1"}
+        ).with_overrides(resources=Resources(mem="1Gi"), environment={"B": "2"}, retries=0)
+
+    [node] = nodes(body)
+    assert node.overrides == runtime_override_config(
+        cpu=1, mem="1Gi", environment={"A": "1", "B": "2"}, retries=0
+    )
+
+
+def test_a_hook_carries_its_default() -> None:
+    def body() -> None:
+        double(x=1).with_runtime_override("trainer", runtime_override_config(cpu=2))
+
+    [node] = nodes(body)
+    assert (node.hook.name, node.hook.default) == ("trainer", runtime_override_config(cpu=2))
+
+
+def test_two_hooks_of_one_name_are_refused() -> None:
+    def body() -> None:
+        double(x=1).with_runtime_override("same")
+        double(x=2).with_runtime_override("same")
+
+    with pytest.raises(Invalid, match="'same'"):
+        nodes(body)
+
+
+def test_a_second_hook_on_a_node_is_refused() -> None:
+    def body() -> None:
+        double(x=1).with_runtime_override("one").with_runtime_override("two")
+
+    with pytest.raises(Invalid, match="it has 'one'"):
+        nodes(body)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: double(3), "keyword arguments"),
+        (lambda: double(y=3), "double called in"),  # type: ignore[call-arg]
+        (lambda: double(x={1, 2}), "double: x"),  # type: ignore[arg-type]
+        (lambda: double(x=[double(x=1)]), "double: x"),  # type: ignore[arg-type]
+        (lambda: double(x=1) or 1, "a promise has no value"),
+        (lambda: double(x=1)[0], "a promise has no value"),
+        (lambda: None, "calls no task"),
+    ],
+)
+def test_what_cannot_be_a_graph_is_refused_with_a_sentence(call: Any, says: str) -> None:
+    with pytest.raises(Rejected, match=says):
+        workflow(call).graph("v", "")
+
+
+def test_a_workflow_in_a_workflow_is_refused() -> None:
+    @workflow
+    def inner() -> Any:
+        return double(x=1)
+
+    @workflow
+    def outer() -> Any:
+        return inner()
+
+    with pytest.raises(Rejected, match="workflow inner is called in workflow outer"):
+        outer.graph("v", "")
+
+
+def test_a_launch_plan_is_got_again_and_never_changed() -> None:
+    @workflow
+    def planned(x: int) -> Any:
+        return double(x=x)
+
+    def plan(x: int) -> LaunchPlan:
+        return LaunchPlan.get_or_create(workflow=planned, name="plan", inputs={"x": x})
+
+    assert plan(1) is plan(1)
+    with pytest.raises(Invalid, match="'plan'"):
+        plan(2)
+
+
+@pytest.mark.parametrize(
+    "values", [{"runtime_override": {"typo": NodeOverrides()}}, {"inputs": {"typo": 1}}]
+)
+def test_a_launch_plan_knows_the_inputs_and_hooks_there_are(values: Any) -> None:
+    @workflow
+    def planned(x: int) -> Any:
+        return double(x=x).with_runtime_override("trainer")
+
+    with pytest.raises(Invalid, match="'typo'"):
+        LaunchPlan.get_or_create(workflow=planned, name="plan", **values)
+
+
+def test_the_example_is_registered_whole() -> None:
+    module = load_module(EXAMPLE)
+    [nightly] = module.workflows
+    assert list(nightly.hooks) == ["trainer"]
+    assert module.pools == (Pool("warehouse", quota=2),)
+    assert [plan.name for plan in module.launch_plans] == ["nightly_large"]
+    assert (len(nightly.version), nightly.module) == (12, EXAMPLE.read_text())
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("x = (\n", "line 1: is not Python"),
+        ("\n1 / 0\n", "line 2: ZeroDivisionError"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit"),
+        ("x = 1\n", "defines no workflow"),
+        ("from trimtab import *\n@workflow\ndef w():\n    task(print)()\n", "'print'.*top level"),
+        (
+            "from trimtab import *\n@task(pool=Pool('p', quota=1))\ndef a(): ...\n"
+            "@task(pool=Pool('p', quota=2))\ndef b(): ...\n@workflow\ndef w():\n    a(); b()\n",
+            "pool p: quota",
+        ),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, source: str, says: str) -> None:
+    with pytest.raises(BadModule, match=says):
+        load_module(written(tmp_path, source))
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadModule, match=r"gone\.py: cannot be read: No such file"):
+        load_module(tmp_path / "gone.py")
+
+
+def test_the_same_text_is_the_same_version(tmp_path: Path) -> None:
+    copy = written(tmp_path, EXAMPLE.read_text())
+    assert load_module(copy).workflows == load_module(EXAMPLE).workflows
+
+
+MODULE = """
+from trimtab import task
+@task
+def double(x): return 2 * x
+@task
+def fails(): raise ValueError("no rows")
+@task
+def odd(): return {1, 2}
+@task
+def large(): return "x" * 300_000
+@task
+def leaves(): raise SystemExit(0)
+"""
+
+
+def run_task(directory: Path, name: str, **inputs: Any) -> "subprocess.CompletedProcess[str]":
+    written(directory, MODULE)
+    (directory / "task.json").write_text(json.dumps({"task": name, "inputs": inputs}))
+    command = [sys.executable, "-m", "trimtab.runner", str(directory)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_runner_leaves_what_the_task_returned(tmp_path: Path) -> None:
+    assert run_task(tmp_path, "double", x=21).returncode == 0
+    assert json.loads((tmp_path / "output.json").read_text()) == {"output": 42}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("fails", "ValueError: no rows (module.py, line 6)"),
+        ("odd", "odd: return: {1, 2} is not valid"),
+        ("large", "at most 262144 bytes"),
+        ("leaves", "SystemExit: 0"),
+        ("typo", "defines no task 'typo'"),
+    ],
+)
+def test_the_runner_says_readably_why_a_task_failed(tmp_path: Path, name: str, says: str) -> None:
+    assert run_task(tmp_path, name).returncode == 1
+    assert says in (tmp_path / "error.txt").read_text()
+    assert not (tmp_path / "output.json").exists()
+
+
+def test_the_library_imports_neither_nats_nor_an_http_client() -> None:
+    code = "import sys, trimtab; print([m for m in ('nats', 'httpx') if m in sys.modules])"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_is_exported_exists_and_is_sorted() -> None:
+    assert trimtab.__all__ == sorted(trimtab.__all__)
+    assert all(hasattr(trimtab, name) for name in trimtab.__all__)
