@@ -61,8 +61,9 @@ class Resolved(Model):
     """``resources.requests.cpu``, ``environment.LOG``, ``retries``, ``cluster``, …"""
     value: JsonValue
     source: str
-    """``execution override``, ``launch plan``, ``hook default``, ``execution``, ``with_overrides``,
-    ``task``, ``task_resource.defaults.cpu`` (a record's field), ``request`` (mirrored), ``engine``.
+    """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
+    ``launch plan``, ``with_overrides``, ``task``, ``task_resource.defaults.cpu`` (a record's
+    field), ``request`` or ``limit`` (mirrored from it), ``engine``.
     """
     scope: str = ""
     """Of the record, where it is from one: ``project-domain flyteexamples/development``."""
@@ -188,6 +189,8 @@ class NodeFailed(LogEvent):
     error: str
     final: bool
     """Whether no attempt is left."""
+    lost: bool = False
+    """Whether it ended without the task's doing; such attempts are not counted as retries."""
 
 
 class Succeeded(LogEvent):
@@ -236,6 +239,8 @@ class NodeState:
     output: JsonValue = None
     reason: str = ""
     """Why it waits or failed."""
+    lost: int = 0
+    """How many of its attempts were lost."""
 
 
 @dataclass
@@ -267,17 +272,18 @@ class State:
             case Refused():
                 self.phase, self.error = "refused", event.message
             case NodeWaiting():
-                self.nodes[event.node] = NodeState("waiting", event.attempt, reason=event.reason)
+                self._node(event.node, "waiting", event.attempt, reason=event.reason)
             case NodeStarting():
-                self.nodes[event.node] = NodeState("starting", event.attempt)
+                self._node(event.node, "starting", event.attempt)
             case NodeRunning():
-                self.nodes[event.node] = NodeState("running", event.attempt)
+                self._node(event.node, "running", event.attempt)
             case NodeSucceeded():
-                self.nodes[event.node] = NodeState("succeeded", event.attempt, event.output)
+                self._node(event.node, "succeeded", event.attempt, output=event.output)
             case NodeFailed():
                 phase: NodePhase = "failed" if event.final else "waiting"
                 attempt = event.attempt + (not event.final)
-                self.nodes[event.node] = NodeState(phase, attempt, reason=event.error)
+                self._node(event.node, phase, attempt, reason=event.error)
+                self.nodes[event.node].lost += event.lost
             case Succeeded():
                 self.phase, self.output = "succeeded", event.output
             case Failed():
@@ -286,6 +292,17 @@ class State:
     @property
     def ended(self) -> bool:
         return self.phase in ENDED
+
+    def _node(
+        self,
+        node: str,
+        phase: NodePhase,
+        attempt: int,
+        output: JsonValue = None,
+        reason: str = "",
+    ) -> None:
+        lost = self.nodes[node].lost if node in self.nodes else 0
+        self.nodes[node] = NodeState(phase, attempt, output, reason, lost)
 
 
 def replay(events: Iterable[AnyEvent]) -> State:
