@@ -1,0 +1,56 @@
+"""An execution sees every change that was committed before it was created."""
+
+import asyncio
+import random
+
+from tests.e2e.conftest import DOMAIN, PROJECT
+from trimtab.api import ExecutionBody, ExecutionCreate
+from trimtab.client import Client
+from trimtab.executions import ENDED
+from trimtab.levels import Scope
+
+INTERLEAVINGS = 100
+NOISE = [Scope(), Scope(domain=DOMAIN), Scope(project=PROJECT), Scope("staging", PROJECT)]
+
+
+async def limit(api: Client, scope: Scope, cpu: int) -> int:
+    document = {"limits": {"cpu": str(cpu)}}
+    return (await api.records.put("task_resource", scope, document, force=True)).version
+
+
+async def ended(api: Client, execution: str) -> ExecutionBody:
+    async with asyncio.timeout(60):
+        while (body := await api.executions.get(execution)).phase not in ENDED:
+            await asyncio.sleep(0.05)
+    return body
+
+
+async def others_write(api: Client, chance: random.Random) -> None:
+    while True:
+        await limit(api, chance.choice(NOISE), chance.randint(200, 900))
+        await asyncio.sleep(chance.random() / 50)
+
+
+async def test_a_change_made_before_an_execution_is_always_in_it(api: Client) -> None:
+    chance = random.Random(20)
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(others_write(api, chance))
+        expected: dict[str, int] = {}
+        for cpu in range(1, INTERLEAVINGS + 1):
+            await limit(api, Scope(DOMAIN, PROJECT), cpu)
+            await asyncio.sleep(chance.choice((0, 0, 0, chance.random() / 50)))
+            asked = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="greedy")
+            expected[(await api.executions.create(asked)).id] = cpu
+        writing.cancel()
+    for execution, cpu in expected.items():
+        body = await ended(api, execution)
+        # Later changes may be in it too, because they may be committed before it is admitted.
+        assert body.phase == "refused"
+        assert seen_limit(body) >= cpu
+
+
+def seen_limit(body: ExecutionBody) -> int:
+    """The limit that the refusal names."""
+    words = body.error.replace(",", " ").replace(";", " ").split()
+    numbers = [int(word) for word in words if word.isdecimal() and word != "1000"]
+    return numbers[0]

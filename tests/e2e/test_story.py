@@ -1,0 +1,15 @@
+"""The main job, as the README's first command runs it."""
+
+import subprocess
+import sys
+
+from tests.system import ROOT
+
+
+def test_the_story_is_told_to_its_end_and_leaves_nothing_running() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "limits.cpu: 1000" in done.stdout.replace("'", "")
+    assert "project-domain flyteexamples/development" in done.stdout

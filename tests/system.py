@@ -1,0 +1,136 @@
+"""The four services as processes on real servers, configured as in production."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tests.servers import NatsServer, ValkeyServer, free_port
+
+ROOT = Path(__file__).parent.parent
+READY_SECONDS = 30.0
+
+
+class System:
+    """Everything in one directory. Services start in any order and wait for each other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.nats = NatsServer(directory / "nats", user="trimtab", password="secret")
+        self.valkey = ValkeyServer(directory / "valkey")
+        self.manifests = directory / "clusters" / "embedded"
+        self.token = "test-token"
+        self._ports = {name: free_port() for name in self._own_settings()}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        """Of admin."""
+        return f"http://127.0.0.1:{self._ports['admin']}"
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            with (self.directory / f"{name}.log").open("ab") as log:
+                self._processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", f"trimtab_{name}"],
+                    env=self._environment(name),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def signal(self, name: str, how: signal.Signals) -> None:
+        self._processes[name].send_signal(how)
+
+    def kill(self, *names: str) -> None:
+        """At once, as a crash would."""
+        for name in names:
+            process = self._processes.pop(name)
+            process.kill()
+            process.wait()
+
+    def ready(self, name: str) -> dict[str, Any]:
+        """What ``/readyz`` says; empty where nobody answers."""
+        address = f"http://127.0.0.1:{self._ports[name]}/readyz"
+        try:
+            with urllib.request.urlopen(address, timeout=2) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as answer:
+            return dict(json.load(answer))
+        except OSError:
+            return {}
+
+    async def until_ready(self, *names: str) -> None:
+        """Raises `AssertionError` with the log of the service that is not."""
+        deadline = time.monotonic() + READY_SECONDS
+        for name in names or tuple(self._processes):
+            while self.ready(name).get("status") != "ready":
+                log = (self.directory / f"{name}.log").read_text()[-4000:]
+                assert time.monotonic() < deadline, f"{name}: {self.ready(name)}\n{log}"
+                assert self._processes[name].poll() is None, f"{name} ended:\n{log}"
+                await asyncio.sleep(0.05)
+
+    def views(self) -> list[Mapping[str, object]]:
+        """What each reader of the settings holds."""
+        readers = [name for name in self._processes if name != "admin"]
+        return [self.ready(name).get("view", {}) for name in readers]
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "token").write_text(self.token)
+        self.nats.start()
+        self.valkey.start()
+        self.start(*self._ports)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+        self.valkey.kill()
+        self.nats.kill()
+
+    def _environment(self, name: str) -> dict[str, str]:
+        own = {
+            "NATS_URL": self.nats.url,
+            "NATS_USER": self.nats.user,
+            "NATS_PASSWORD": self.nats.password,
+            "PORT": str(self._ports[name]),
+            **self._own_settings()[name],
+        }
+        inherited = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
+        return inherited | {f"TRIMTAB_{key}": value for key, value in own.items()}
+
+    def _own_settings(self) -> dict[str, dict[str, str]]:
+        token = str(self.directory / "token")
+        values = {"projectQuotaCpu": "4", "projectQuotaMemory": "3000Mi"}
+        cluster = {"name": "embedded", "labels": ["mycluster"]}
+        redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
+        return {
+            "admin": {
+                "DATABASE_URL": f"sqlite+aiosqlite:///{self.directory}/admin.db",
+                "TOKEN_FILE": token,
+                "RECORDS": json.dumps({"cluster_resource": {"attributes": values}}),
+                "CLUSTERS": json.dumps([cluster]),
+            },
+            "clusterres": {
+                "TEMPLATES": str(ROOT / "examples" / "cluster-resource-templates"),
+                "CLUSTERS": json.dumps({"embedded": {"directory": str(self.manifests)}}),
+            },
+            "propeller": {"DATA_DIR": str(self.directory / "executions")},
+            "resmgr": {
+                "RESOURCEMANAGER": json.dumps({"type": "redis", "redis": redis}),
+                "ADMIN_URL": f"http://127.0.0.1:{getattr(self, '_ports', {}).get('admin', 0)}",
+                "TOKEN_FILE": token,
+            },
+        }
