@@ -1,0 +1,57 @@
+"""``trimtab up``: the embedded system in the foreground."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from trimtab.cli.rendering import progress
+from trimtab.cli.target import data_option
+from trimtab.embedded import system
+from trimtab.embedded.directory import Directory
+from trimtab.embedded.programs import CLUSTER, TEMPLATES, Choices, System
+
+
+@click.command("up")
+@data_option
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the API; a free one where absent.")
+@click.option(
+    "--templates",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=TEMPLATES,
+    help="Directory of what each namespace holds; three examples where absent.",
+)
+@click.option(
+    "--settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings file of the services; settings.yaml of the data directory where absent.",
+)
+def up(data: Path, port: int | None, templates: Path, settings: Path | None) -> None:
+    """Start NATS, Valkey and the four services, and keep them running until Ctrl-C.
+
+    All data lies in one directory; the next start finds it again.
+    """
+    choices = Choices(port, templates, settings)
+    asyncio.run(system.up(data, choices, say=_say, ready=_announce))
+
+
+def _say(line: str) -> None:
+    # The terminal may be gone while everything is still being stopped.
+    with suppress(OSError):
+        progress(line)
+
+
+def _announce(directory: Directory, running: System, seconds: float) -> None:
+    nats, _valkey = running.servers
+    lines = {
+        "API": f"{running.url}/api/v2  (described at {running.url}/docs)",
+        "token": directory.token_file,
+        "namespaces": directory.cluster(CLUSTER),
+        "logs": directory.log("admin").parent,
+        "NATS": f"nats://127.0.0.1:{nats.probe.port}",
+    }
+    with suppress(OSError):
+        click.echo(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")
+        for name, value in lines.items():
+            click.echo(f"  {name:<11}{value}")

