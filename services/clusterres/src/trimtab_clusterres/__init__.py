@@ -1,0 +1,1 @@
+"""Renders each namespace from templates and the settings, and applies it to every cluster."""

@@ -1,0 +1,69 @@
+"""What has to be rendered again: each namespace once, however often it was marked meanwhile."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from trimtab_clusterres.namespaces import Place
+
+
+@dataclass
+class Work:
+    """A namespace to render, and where to apply it."""
+
+    namespace: str
+    clusters: set[str] = field(default_factory=set)
+    traceparent: str = ""
+    """Of the newest change that marked it; empty where none did."""
+
+
+class Dirty:
+    """Marked namespaces, oldest first. One that is being worked on is not given out again."""
+
+    def __init__(self, retry_seconds: float = 0.5, longest_retry_seconds: float = 60.0) -> None:
+        self._retry_seconds = retry_seconds
+        self._longest_retry_seconds = longest_retry_seconds
+        self._marked: dict[str, Work] = {}
+        self._busy: set[str] = set()
+        self._failures: dict[Place, int] = {}
+        self._retries: dict[Place, asyncio.TimerHandle] = {}
+        self._woken = asyncio.Event()
+
+    def mark(self, places: Iterable[Place], traceparent: str = "") -> None:
+        for place in places:
+            work = self._marked.setdefault(place.namespace, Work(place.namespace))
+            work.clusters.add(place.cluster)
+            work.traceparent = traceparent or work.traceparent
+        self._woken.set()
+
+    async def take(self) -> Work:
+        """The namespace that waits longest; the caller says `done` when it worked on it."""
+        while (work := self._free()) is None:
+            self._woken.clear()
+            await self._woken.wait()
+        del self._marked[work.namespace]
+        self._busy.add(work.namespace)
+        return work
+
+    def done(self, work: Work) -> None:
+        self._busy.discard(work.namespace)
+        self._woken.set()
+
+    def succeeded(self, place: Place) -> None:
+        self._failures.pop(place, None)
+        if (retry := self._retries.pop(place, None)) is not None:
+            retry.cancel()
+
+    def failed(self, place: Place) -> float:
+        """Mark the place again later, each time after a longer while; returns the seconds."""
+        failures = self._failures.get(place, 0)
+        self.succeeded(place)
+        self._failures[place] = failures + 1
+        # The exponent is bounded because a place may fail for weeks.
+        seconds = min(self._retry_seconds * 2.0 ** min(failures, 32), self._longest_retry_seconds)
+        loop = asyncio.get_running_loop()
+        self._retries[place] = loop.call_later(seconds, self.mark, [place])
+        return seconds
+
+    def _free(self) -> Work | None:
+        return next((work for name, work in self._marked.items() if name not in self._busy), None)

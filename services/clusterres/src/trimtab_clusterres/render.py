@@ -1,0 +1,154 @@
+"""The objects of one namespace from templates and values. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from trimtab.errors import Conflict, Rejected
+from trimtab.kinds.cluster_resource import RESERVED
+from trimtab.levels import Scope
+from trimtab_clusterres import templates
+from trimtab_clusterres.templates import BadTemplate, Unresolved
+
+_SYSTEM = re.compile(r"\{\{ (" + "|".join(sorted(RESERVED)) + r") \}\}")
+
+_RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
+CLUSTER_SCOPED = frozenset(
+    {
+        ("", "Namespace"),
+        ("", "Node"),
+        ("", "PersistentVolume"),
+        (_ADMISSION, "MutatingAdmissionPolicy"),
+        (_ADMISSION, "MutatingAdmissionPolicyBinding"),
+        (_ADMISSION, "MutatingWebhookConfiguration"),
+        (_ADMISSION, "ValidatingAdmissionPolicy"),
+        (_ADMISSION, "ValidatingAdmissionPolicyBinding"),
+        (_ADMISSION, "ValidatingWebhookConfiguration"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("apiregistration.k8s.io", "APIService"),
+        ("certificates.k8s.io", "CertificateSigningRequest"),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema"),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
+        ("networking.k8s.io", "IngressClass"),
+        ("node.k8s.io", "RuntimeClass"),
+        (_RBAC, "ClusterRole"),
+        (_RBAC, "ClusterRoleBinding"),
+        ("scheduling.k8s.io", "PriorityClass"),
+        ("storage.k8s.io", "CSIDriver"),
+        ("storage.k8s.io", "CSINode"),
+        ("storage.k8s.io", "StorageClass"),
+        ("storage.k8s.io", "VolumeAttachment"),
+    }
+)
+"""API group and kind of what Kubernetes itself keeps outside namespaces. A directory cannot be
+asked, so every other kind counts as namespaced."""
+
+
+class Source(NamedTuple):
+    """A template file as read."""
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object, ready to be applied."""
+
+    group: str
+    kind: str
+    name: str
+    body: dict[str, JsonValue]
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+def render(
+    sources: Sequence[Source], namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
+) -> list[Manifest]:
+    """Every object of a namespace, in the order of the files.
+
+    ``attributes`` are the values of each project and domain that the namespace is for: commonly
+    one, and several where the namespace template leaves the project or the domain out. Then all
+    must give the same objects, or each would overwrite the others for ever. Raises `Rejected`.
+    """
+    rendered = {
+        target: _render(sources, _values(namespace, target, given), target)
+        for target, given in attributes.items()
+    }
+    (first, manifests), *others = rendered.items()
+    for other, manifests_of_other in others:
+        if manifests_of_other != manifests:
+            raise Conflict(
+                f"namespace {namespace} is shared by {first} and {other}, whose manifests differ"
+            )
+    return manifests
+
+
+def _values(namespace: str, target: Scope, attributes: Mapping[str, str]) -> dict[str, str]:
+    """What placeholders stand for; in an attribute's value the reserved names may be used too."""
+    system = {"namespace": namespace, "project": target.project, "domain": target.domain}
+    given = {
+        name: _SYSTEM.sub(lambda match: system[match[1]], value)
+        for name, value in attributes.items()
+    }
+    return given | system
+
+
+def _render(sources: Iterable[Source], values: Mapping[str, str], target: Scope) -> list[Manifest]:
+    made: dict[tuple[str, str, str], tuple[Manifest, str]] = {}
+    for file, text in sources:
+        try:
+            bodies = list(templates.parse(file, text).objects(values))
+        except Unresolved as error:
+            raise _without_values(error, target) from error
+        for body in bodies:
+            manifest = _checked(file, body, values["namespace"])
+            identity = (manifest.group, manifest.kind, manifest.name)
+            if identity in made:
+                raise BadTemplate(file, f"{manifest} is made by {made[identity][1]} already")
+            made[identity] = (manifest, file)
+    return [manifest for manifest, _ in made.values()]
+
+
+def _without_values(error: Unresolved, target: Scope) -> Rejected:
+    placeholders = ", ".join(f"{{{{ {name} }}}}" for name in error.names)
+    fields = ", ".join(f"attributes.{name}" for name in error.names)
+    return BadTemplate(
+        error.file,
+        f"nothing gives {placeholders} a value for {target}; "
+        f"set {fields} of cluster_resource there or at a broader level",
+    )
+
+
+def _checked(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest:
+    metadata = body.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise BadTemplate(file, "metadata is not a mapping")
+    api_version = _text(file, "apiVersion", body.get("apiVersion"))
+    kind = _text(file, "kind", body.get("kind"))
+    name = _text(file, "metadata.name", metadata.get("name"))
+    group = api_version.rpartition("/")[0]
+    found = metadata.get("namespace")
+    if found is None and (group, kind) not in CLUSTER_SCOPED:
+        # The name first, as people write it, then where it is.
+        placed: dict[str, JsonValue] = {"name": name, "namespace": namespace}
+        body = body | {"metadata": placed | metadata | {"namespace": namespace}}
+    elif found is not None and found != namespace:
+        raise BadTemplate(
+            file, f"{kind}/{name} is for namespace {found!r}, but this is {namespace!r}"
+        )
+    return Manifest(group, kind, name, body)
+
+
+def _text(file: str, path: str, value: JsonValue) -> str:
+    if value is None or value == "":
+        raise BadTemplate(file, f"an object needs {path}")
+    if not isinstance(value, str):
+        raise BadTemplate(file, f"{path} is {value!r} and not text; put it in quotes")
+    return value
