@@ -19,7 +19,7 @@ NodePhase = Literal["waiting", "starting", "running", "succeeded", "failed"]
 ENDED: frozenset[Phase] = frozenset({"succeeded", "failed", "refused"})
 
 
-class Request(Model):
+class Request(Model, extra="ignore"):
     """What an execution was asked to be, complete: propeller needs nothing else to run it."""
 
     execution: str
@@ -54,7 +54,7 @@ class ExecutionRequested(Event):
     request: Request
 
 
-class Resolved(Model):
+class Resolved(Model, extra="ignore"):
     """One value that a node runs with, and where it is from."""
 
     path: str
@@ -72,7 +72,7 @@ class Resolved(Model):
     """Such as a clamp, or that the executor ignores the field."""
 
 
-class Resolution(Model):
+class Resolution(Model, extra="ignore"):
     """Everything an execution runs with, stored once at admission."""
 
     revision: int
@@ -94,8 +94,8 @@ class Resolution(Model):
         }
 
 
-class LogEvent(Model):
-    """Base of the events of a log."""
+class LogEvent(Model, extra="ignore"):
+    """Base of the events of a log. As with `Event`, readers ignore fields they do not know."""
 
     execution: str
     index: int

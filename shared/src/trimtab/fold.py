@@ -61,12 +61,17 @@ class Leaf(NamedTuple):
     """``None`` where the record it came from unset it."""
     scope: Scope
     revision: int
-    overrode: tuple[Source, ...]
-    """What broader scopes said, nearest first."""
+    before: "Leaf | None" = None
+    """What it was when only broader scopes were folded."""
 
     @property
     def source(self) -> Source:
         return Source(self.scope, self.revision, self.value)
+
+    @property
+    def overrode(self) -> tuple[Source, ...]:
+        """What broader scopes said, nearest first."""
+        return () if self.before is None else (self.before.source, *self.before.overrode)
 
 
 @dataclass(frozen=True)
@@ -99,22 +104,26 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
     and narrower ones may say it again.
     """
     leaves: dict[str, Leaf] = {}
+    wholes: set[str] = set()
     for record in records:
         scope, revision = record.scope, record.revision
         for path, whole in record.unset:
-            _unset(leaves, path, whole, scope, revision)
+            gone = [path]
+            if whole:
+                gone += [known for known in leaves if known.startswith(path + ".")]
+                wholes.add(path)
+            for known in gone:
+                before = leaves.get(known) or _around(leaves, known, wholes)
+                leaves[known] = Leaf(None, scope, revision, before)
         for path, value in record.leaves.items():
             before = leaves.get(path)
-            overrode = () if before is None else (before.source, *before.overrode)
-            leaves[path] = Leaf(value, scope, revision, overrode)
+            if before is None and wholes:
+                before = _around(leaves, path, wholes)
+            leaves[path] = Leaf(value, scope, revision, before)
     return Effective(kind, target, leaves)
 
 
-def _unset(leaves: dict[str, Leaf], path: str, whole: bool, scope: Scope, revision: int) -> None:
-    gone = [path]
-    if whole:
-        gone += [known for known in leaves if known.startswith(path + ".")]
-    for known in gone:
-        before = leaves.get(known)
-        overrode = () if before is None else (before.source, *before.overrode)
-        leaves[known] = Leaf(None, scope, revision, overrode)
+def _around(leaves: Mapping[str, Leaf], path: str, wholes: set[str]) -> Leaf | None:
+    """The narrowest whole around a path that was unset, for a path of which nothing was said."""
+    around = [whole for whole in wholes if path.startswith(whole + ".")]
+    return leaves[max(around, key=len)] if around else None

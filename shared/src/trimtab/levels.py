@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 from trimtab.errors import Invalid
@@ -26,7 +26,7 @@ class Level(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-@dataclass(frozen=True, slots=False)
+@dataclass(frozen=True)
 class Scope:
     """A point at one level; parts that are not set are empty.
 
@@ -67,16 +67,11 @@ class Scope:
         """Every scope that applies to this target, broadest first, itself last."""
         if self.settings_file:
             return (self,)
-        candidates = [
-            SETTINGS_FILE,
-            PLATFORM,
-            Scope(domain=self.domain),
-            Scope(project=self.project),
-            Scope(self.domain, self.project),
-            Scope(self.domain, self.project, self.workflow),
-            self,
-        ]
-        return tuple(dict.fromkeys(candidates))
+        if self.workflow:
+            above = _shared(self.domain, self.project, self.workflow if self.launch_plan else "")
+            return (*above.chain, self)
+        domain, project = Scope(domain=self.domain), Scope(project=self.project)
+        return tuple(dict.fromkeys([SETTINGS_FILE, PLATFORM, domain, project, self]))
 
     def covers(self, target: Self) -> bool:
         """Whether a record here applies to the target."""
@@ -104,3 +99,9 @@ class Scope:
 
 SETTINGS_FILE = Scope(settings_file=True)
 PLATFORM = Scope()
+
+
+@lru_cache(maxsize=4096)
+def _shared(domain: str, project: str, workflow: str) -> Scope:
+    """One object for all targets below it, because a chain costs more to make than to find."""
+    return Scope(domain, project, workflow)

@@ -88,7 +88,7 @@ def test_what_is_not_a_quantity_is_refused_with_its_text_and_what_is_allowed(tex
 def test_the_amount_is_the_one_of_the_kubernetes_library(text: str) -> None:
     # That library computes with 28 digits, keeps what is finer than a nano and takes whatever
     # Decimal does ("NaN", "1_0", "1K"), so it is asked only for grammatical texts, and rounded.
-    theirs = oracle.parse_quantity(text)
+    theirs = oracle.parse_quantity(text)  # type: ignore[no-untyped-call]  # not annotated there
     nanos = abs(theirs).scaleb(9).to_integral_value(ROUND_CEILING).copy_sign(theirs)
     assert quantities.parse(text) == nanos.scaleb(-9)
 

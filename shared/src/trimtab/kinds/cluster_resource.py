@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
@@ -13,16 +13,19 @@ RESERVED = frozenset({"namespace", "project", "domain"})
 _TOO_NARROW = "namespaces belong to a project and a domain, never to a workflow"
 
 
-def _not_reserved(attributes: dict[str, str]) -> dict[str, str]:
-    for name in sorted(RESERVED & attributes.keys()):
-        raise ValueError(f"names other than the reserved {', '.join(sorted(RESERVED))}, not {name}")
-    return attributes
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError("any name but the reserved " + ", ".join(sorted(RESERVED)))
+    return name
+
+
+Placeholder = Annotated[str, Field(min_length=1), AfterValidator(_not_reserved)]
 
 
 class ClusterResource(Value):
     """Free-form values; their names are the placeholders of the templates."""
 
-    attributes: Annotated[dict[str, str], AfterValidator(_not_reserved)] | None = None
+    attributes: dict[Placeholder, str] | None = None
     """Value by placeholder name."""
 
 

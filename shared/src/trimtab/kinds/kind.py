@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -18,9 +19,12 @@ class Value(BaseModel):
     stops and a narrower level may set it again).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Strict, because "5" or 1 where 5 or true is meant is a mistake that only its writer can judge.
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
+    )
 
-    unset: tuple[str, ...] = Field(default=())
+    unset: tuple[str, ...] = Field(default=(), strict=False)
     """Dotted paths of fields, groups or map keys that have no value here."""
 
 
@@ -87,6 +91,10 @@ class Schema:
         """Whether the path stands for everything below it."""
         return path in self.maps or path in self.groups
 
+    def covers(self, path: str, other: str) -> bool:
+        """Whether unsetting the path takes the other's value away."""
+        return path == other or (self.is_whole(path) and other.startswith(path + "."))
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -123,15 +131,8 @@ class Kind:
             value = self.value.model_validate(document)
         except ValidationError as error:
             raise self._invalid(error) from error
-        for name, levels in self.field_levels.items():
-            if name in document and scope.level not in levels:
-                raise Invalid(name, document[name], "set at " + _labels(levels) + " only")
-        flat = self.schema.flatten(document)
-        for path in value.unset:
-            if not self.schema.knows(path):
-                raise Invalid("unset", path, "a path of " + ", ".join(sorted(self._paths)))
-            if path in flat or any(known.startswith(path + ".") for known in flat):
-                raise Invalid("unset", path, "a path that has no value in the same record")
+        self._check_unset(value.unset, self.schema.flatten(document))
+        self._check_field_levels((*document, *value.unset), scope)
         return value
 
     def stored(self, value: Value) -> dict[str, Any]:
@@ -150,16 +151,34 @@ class Kind:
         allowed = f"{self.name} at {_labels(self.levels)}" + (f" ({reason})" if reason else "")
         raise Invalid("level", scope.level.label, allowed)
 
+    def _check_field_levels(self, paths: Iterable[str], scope: Scope) -> None:
+        for path in paths:
+            levels = self.field_levels.get(path.split(".")[0], self.levels)
+            if scope.level not in levels and scope.level is not Level.SETTINGS:
+                raise Invalid(path, scope.level.label, f"at {_labels(levels)} only")
+
+    def _check_unset(self, unset: tuple[str, ...], flat: Mapping[str, JsonValue]) -> None:
+        for index, path in enumerate(unset):
+            if not self.schema.knows(path):
+                raise Invalid("unset", path, "a path of " + ", ".join(sorted(self._paths)))
+            others = (*unset[:index], *unset[index + 1 :])
+            if any(self.schema.covers(other, path) for other in others):
+                raise Invalid("unset", path, "each path once, and none inside another")
+            if any(self.schema.covers(path, known) for known in flat):
+                raise Invalid("unset", path, "a path that has no value in the same record")
+
     def _check_no_null(self, document: Mapping[str, Any], prefix: str) -> None:
         for name, value in document.items():
             if value is None:
-                raise Invalid(prefix + name, None, "a value; to stop inheritance list it in unset")
+                path = f"{prefix}{name}"
+                raise Invalid(path, None, "a value; to stop inheritance list it in unset")
             if isinstance(value, dict):
                 self._check_no_null(value, f"{prefix}{name}.")
 
     def _invalid(self, error: ValidationError) -> Invalid:
         first = error.errors(include_url=False)[0]
-        path = ".".join(str(step) for step in first["loc"]) or self.name
+        # pydantic marks an error of a map's key, behind the key itself.
+        path = ".".join(str(step) for step in first["loc"] if step != "[key]") or self.name
         if first["type"] == "extra_forbidden":
             siblings = sorted(
                 known
@@ -178,7 +197,7 @@ def _walk(
         if not prefix and name == "unset":
             continue
         path = prefix + name
-        shape = next((a for a in get_args(info.annotation) if a is not type(None)), info.annotation)
+        shape = _shape(info.annotation)
         if isinstance(shape, type) and issubclass(shape, BaseModel):
             groups.add(path)
             _walk(shape, path + ".", leaves, maps, groups)
@@ -186,6 +205,15 @@ def _walk(
             maps.add(path)
         else:
             leaves.add(path)
+
+
+def _shape(annotation: Any) -> Any:  # a type, or one of typing's forms
+    """What a field holds, apart from ``None`` and constraints."""
+    if get_origin(annotation) is Annotated:
+        return _shape(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return _shape(next(a for a in get_args(annotation) if a is not NoneType))
+    return annotation
 
 
 def _without_empty(document: dict[str, Any]) -> dict[str, Any]:

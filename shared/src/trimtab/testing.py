@@ -1,0 +1,94 @@
+"""Builders with defaults, for our own tests and those of SDK users: say only what matters. Pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import JsonValue
+
+from trimtab.events import RecordChanged
+from trimtab.executions import LogEvent, Request
+from trimtab.graph import Constant, FromNode, Hook, LaunchPlan, Node, NodeOverrides, Task, Workflow
+from trimtab.levels import Scope
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+"""When everything built here happened."""
+
+DOMAIN = Scope(domain="development")
+
+MODULE = """\
+def count(start):
+    return start + 1
+
+
+def double(number):
+    return 2 * number
+"""
+"""The tasks of `workflow`."""
+
+L = TypeVar("L", bound=LogEvent)
+
+
+def record(
+    document: Mapping[str, Any] | None = None,
+    *,
+    kind: str = "task_resource",
+    scope: Scope = DOMAIN,
+) -> RecordChanged:
+    """A record; without a document, one that limits tasks to two cores."""
+    return RecordChanged.at(scope, kind, {"limits": {"cpu": "2"}} if document is None else document)
+
+
+def deleted(kind: str = "task_resource", scope: Scope = DOMAIN) -> RecordChanged:
+    """That there is no such record any more."""
+    return RecordChanged.at(scope, kind, None)
+
+
+def workflow(
+    name: str = "train", *, version: str = "v1", hook: NodeOverrides | None = None
+) -> Workflow:
+    """Two nodes: ``n0`` counts, ``n1``, hooked as ``trainer``, doubles what ``n0`` returned."""
+    return Workflow(
+        name=name,
+        version=version,
+        tasks={"count": Task(name="count"), "double": Task(name="double")},
+        nodes=(
+            Node(id="n0", task="count", inputs={"start": Constant(value=1)}),
+            Node(
+                id="n1",
+                task="double",
+                inputs={"number": FromNode(node="n0")},
+                hook=Hook(name="trainer", default=hook or NodeOverrides()),
+            ),
+        ),
+        output=FromNode(node="n1"),
+        module=MODULE,
+    )
+
+
+def request(
+    execution: str = "e1",
+    *,
+    workflow_: Workflow | None = None,
+    inputs: Mapping[str, JsonValue] | None = None,
+    overrides: Mapping[str, NodeOverrides] | None = None,
+    revision: int = 0,
+) -> Request:
+    """An execution of the default launch plan, in project flyteexamples and domain development."""
+    graph = workflow_ or workflow()
+    return Request(
+        execution=execution,
+        project="flyteexamples",
+        domain="development",
+        workflow=graph,
+        launch_plan=LaunchPlan(name=graph.name, workflow=graph.name, version=graph.version),
+        inputs=dict(inputs or {}),
+        overrides=dict(overrides or {}),
+        revision=revision,
+    )
+
+
+def entry(event: type[L], index: int, **fields: Any) -> L:  # fields of any of the log's events
+    """An event of the log of execution ``e1``, appended by its first owner."""
+    common = {"execution": "e1", "owner": "propeller-0000beef", "epoch": 1, "at": AT}
+    return event.model_validate({**common, "index": index, **fields})

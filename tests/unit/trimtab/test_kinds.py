@@ -1,0 +1,169 @@
+"""Kinds: what every registration promises, and refusals that name the path and what is allowed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trimtab import kinds
+from trimtab.errors import Invalid, NotFound
+from trimtab.kinds import Kind
+from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
+
+WIRE = Path(__file__).parent / "wire"
+EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
+
+DOMAIN = Scope(domain="development")
+WORKFLOW = Scope("development", "alpha", "train")
+
+
+def golden(kind: Kind) -> dict[str, Any]:
+    event = json.loads((WIRE / f"record_changed.{kind.name}.json").read_text())
+    document = event["document"]
+    assert isinstance(document, dict)
+    return document
+
+
+@EVERY_KIND
+def test_every_kind_has_words_and_levels_for_its_surfaces(kind: Kind) -> None:
+    assert kinds.by_name(kind.name) is kind
+    assert kind.name.replace("_", "").isalnum()
+    assert kind.noun.replace("-", "").isalnum()
+    assert kind.summary
+    assert kind.value.__doc__
+    assert kind.levels
+    assert Level.SETTINGS not in kind.levels
+    assert not kind.levels & kind.refused_levels.keys()
+
+
+@EVERY_KIND
+def test_every_field_of_a_kind_is_optional_and_described(kind: Kind) -> None:
+    schema = kind.value.model_json_schema()
+    assert "required" not in schema
+    assert all("description" in entry for entry in schema["properties"].values())
+    assert kind.value().model_dump(exclude_unset=True) == {}
+
+
+@EVERY_KIND
+def test_the_golden_document_of_a_kind_uses_every_field_and_is_stored_as_given(kind: Kind) -> None:
+    document = golden(kind)
+    flat = kind.schema.flatten(document)
+    assert kind.schema.leaves | kind.schema.maps == {
+        next((name for name in kind.schema.maps if path.startswith(name + ".")), path)
+        for path in flat
+    }
+    assert kind.stored(kind.parse(document, PLATFORM)) == document
+    assert kind.schema.nest(flat) == document
+
+
+@EVERY_KIND
+def test_every_kind_refuses_a_field_it_does_not_have(kind: Kind) -> None:
+    with pytest.raises(Invalid) as refused:
+        kind.parse({"colour": "red"}, PLATFORM)
+    assert refused.value.path == "colour"
+    assert next(iter(kind.value.model_fields)) in ["unset", *refused.value.allowed.split()]
+
+
+@EVERY_KIND
+def test_every_kind_may_be_in_the_settings_file(kind: Kind) -> None:
+    kind.parse(golden(kind), SETTINGS_FILE)
+
+
+def test_nouns_and_numbers_of_kinds_are_unique() -> None:
+    registered = list(kinds.registered().values())
+    numbers = [kind.flyte_number for kind in registered if kind.flyte_number is not None]
+    assert len({kind.noun for kind in registered}) == len(registered)
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
+    with pytest.raises(NotFound, match=r"kind 'colour' does not exist; there are: task_resource, "):
+        kinds.by_name("colour")
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "path", "allowed"),
+    [
+        ("task_resource", [], "task_resource", "an object with the fields of the kind"),
+        ("task_resource", {"defaults": {"cpu": 1}}, "defaults.cpu", "valid string"),
+        ("task_resource", {"defaults": {"cpu": "x"}}, "defaults.cpu", "500m"),
+        ("task_resource", {"limits": {"memory": "-1"}}, "limits.memory", "not negative"),
+        ("task_resource", {"limits": {"gpu": "1500m"}}, "limits.gpu", "whole number"),
+        ("task_resource", {"limits": {"ram": "1"}}, "limits.ram", "limits.memory"),
+        ("task_resource", {"limits": None}, "limits", "unset"),
+        ("task_resource", {"limits": {"cpu": None}}, "limits.cpu", "unset"),
+        ("task_resource", {"over_limit": "ignore"}, "over_limit", "'refuse' or 'clamp'"),
+        ("task_resource", {"mirror_limits_request": "yes"}, "mirror_limits_request", "boolean"),
+        ("task_resource", {"unset": None}, "unset", "a value"),
+        ("task_resource", {"unset": "limits"}, "unset", "tuple"),
+        ("task_resource", {"unset": ["limits.ram"]}, "unset", "limits.memory"),
+        ("task_resource", {"unset": ["limits", "limits.cpu"]}, "unset", "inside another"),
+        ("task_resource", {"unset": ["limits.cpu", "limits.cpu"]}, "unset", "once"),
+        ("task_resource", {"unset": ["limits"], "limits": {"cpu": "1"}}, "unset", "no value"),
+        ("cluster_resource", {"attributes": {"project": "x"}}, "attributes.project", "namespace"),
+        ("cluster_resource", {"attributes": {"quota": 5}}, "attributes.quota", "valid string"),
+        ("cluster_resource", {"attributes": {"": "5"}}, "attributes.", "at least 1 character"),
+        ("cluster_resource", {"unset": ["attributes."]}, "unset", "attributes"),
+        ("execution_cluster_label", {"value": ""}, "value", "at least 1 character"),
+        ("workflow_priority", {"priority": 1001}, "priority", "1000"),
+        ("workflow_priority", {"priority": "5"}, "priority", "integer"),
+        ("workflow_priority", {"priority": True}, "priority", "integer"),
+    ],
+)
+def test_a_wrong_document_is_refused_with_the_path_and_what_is_allowed(
+    kind: str, document: object, path: str, allowed: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        kinds.by_name(kind).parse(document, PLATFORM)
+    assert refused.value.path == path
+    assert allowed in refused.value.allowed
+
+
+def test_a_level_that_a_kind_does_not_have_is_refused_with_the_reason() -> None:
+    kind = kinds.by_name("cluster_resource")
+    with pytest.raises(Invalid, match=r"'workflow' is not valid.*namespaces belong to a project"):
+        kind.parse({"attributes": {"quota": "5"}}, WORKFLOW)
+
+
+@pytest.mark.parametrize("document", [{"ceiling": {"cpu": "1"}}, {"unset": ["ceiling.cpu"]}])
+def test_a_ceiling_can_be_neither_set_nor_unset_below_the_platform(
+    document: dict[str, Any],
+) -> None:
+    kind = kinds.by_name("task_resource")
+    with pytest.raises(Invalid, match="'domain' is not valid; allowed: at settings, platform only"):
+        kind.parse(document, DOMAIN)
+    kind.parse(document, PLATFORM)
+
+
+def test_a_map_key_may_be_unset_beside_one_that_begins_with_it() -> None:
+    document = {"attributes": {"quota.cpu": "5"}, "unset": ["attributes.quota"]}
+    kind = kinds.by_name("cluster_resource")
+    assert kind.stored(kind.parse(document, PLATFORM)) == document
+
+
+def test_empty_groups_and_maps_are_not_stored() -> None:
+    kind = kinds.by_name("task_resource")
+    value = kind.parse({"limits": {}, "defaults": {"cpu": "1"}, "unset": []}, PLATFORM)
+    assert kind.stored(value) == {"defaults": {"cpu": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("flat", "path"),
+    [
+        ({"defaults.cpu": "3", "limits.cpu": "2"}, "defaults.cpu"),
+        ({"defaults.memory": "1Gi", "ceiling.memory": "1000Mi"}, "defaults.memory"),
+        ({"limits.gpu": "2", "ceiling.gpu": "1"}, "limits.gpu"),
+    ],
+)
+def test_a_task_resource_that_exceeds_what_bounds_it_is_a_problem(
+    flat: dict[str, Any], path: str
+) -> None:
+    [problem] = kinds.by_name("task_resource").validate(flat)
+    assert problem.path == path
+    assert problem.value == flat[path]
+
+
+def test_a_task_resource_that_equals_its_bounds_is_no_problem() -> None:
+    flat: dict[str, Any] = {"defaults.cpu": "2000m", "limits.cpu": "2", "ceiling.cpu": "2e0"}
+    assert list(kinds.by_name("task_resource").validate(flat)) == []

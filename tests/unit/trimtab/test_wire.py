@@ -1,0 +1,193 @@
+"""What goes over the wire, held by golden files: a change of a contract is a change of a file.
+
+``pytest --update-golden tests/unit/trimtab/test_wire.py`` writes them after a change that is meant.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from trimtab import events, executions, testing, tokens
+from trimtab.events import Event
+from trimtab.executions import LogEvent
+from trimtab.graph import Model, NodeOverrides
+from trimtab.levels import PLATFORM, Scope
+from trimtab.testing import AT, entry
+
+WIRE = Path(__file__).parent / "wire"
+
+RESOURCES = {"cpu": "2", "gpu": "1", "memory": "450Mi", "ephemeral_storage": "10Gi"}
+LAUNCH_PLAN = Scope("development", "flyteexamples", "nightly.train", "fast")
+OVERRIDES = NodeOverrides.model_validate(
+    {
+        "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}},
+        "retries": 0,
+        "interruptible": False,
+        "container_image": "example/train:1",
+        "environment": {"LOG": ""},
+    }
+)
+RESOLUTION = executions.Resolution(
+    revision=7,
+    executor="process",
+    nodes={
+        "n0": (
+            executions.Resolved(
+                path="resources.limits.cpu",
+                value="2",
+                source="task_resource.limits.cpu",
+                scope="project-domain flyteexamples/development",
+                revision=3,
+                note="lowered from 3",
+            ),
+        )
+    },
+)
+
+RECORDS: dict[str, dict[str, object]] = {
+    "task_resource": {
+        "defaults": RESOURCES,
+        "limits": RESOURCES,
+        "ceiling": RESOURCES,
+        "over_limit": "clamp",
+        "mirror_limits_request": False,
+    },
+    "cluster_resource": {"attributes": {"projectQuotaCpu": "1000", "quota.memory": "5Ti"}},
+    "execution_cluster_label": {"value": "mycluster"},
+    "workflow_priority": {"priority": 10},
+}
+
+MESSAGES: dict[str, BaseModel] = {
+    **{
+        f"record_changed.{kind}": testing.record(document, kind=kind, scope=PLATFORM)
+        for kind, document in RECORDS.items()
+    },
+    "record_changed": testing.record({"unset": ["limits.gpu"]}, scope=LAUNCH_PLAN),
+    "record_changed.deleted": testing.deleted(),
+    "project_changed": events.ProjectChanged(
+        name="flyteexamples", description="Examples", labels={"team": "ml"}
+    ),
+    "domain_changed": events.DomainChanged(name="development"),
+    "cluster_changed": events.ClusterChanged(name="local", labels=("mycluster",), weight=0.5),
+    "pool_changed": events.PoolChanged(name="gpus", quota=10, project_cap=5),
+    "watermark": events.Watermark(revision=7, count=3, digest="00000000000000ff"),
+    "namespace_status": events.NamespaceStatus(
+        cluster="local",
+        namespace="flyteexamples-development",
+        project="flyteexamples",
+        domain="development",
+        revision=7,
+        state="ready",
+        objects=("ResourceQuota/project-quota",),
+        at=AT,
+    ),
+    "heartbeat": events.Heartbeat(owner="propeller-0000beef"),
+    "execution_requested": executions.ExecutionRequested(
+        request=testing.request(overrides={"trainer": OVERRIDES}, revision=7)
+    ),
+    "execution.owned": entry(executions.Owned, 0, request=testing.request()),
+    "execution.admitted": entry(executions.Admitted, 1, resolution=RESOLUTION),
+    "execution.refused": entry(
+        executions.Refused,
+        1,
+        node="n0",
+        path="resources.requests.cpu",
+        value="3",
+        limit="2",
+        scope="project-domain flyteexamples/development",
+        message="n0: resources.requests.cpu is 3, over the limit 2",
+    ),
+    "execution.node_waiting": entry(
+        executions.NodeWaiting, 2, node="n0", attempt=0, pool="gpus", reason="10 of 10 are held"
+    ),
+    "execution.node_starting": entry(executions.NodeStarting, 3, node="n0", attempt=0),
+    "execution.node_running": entry(
+        executions.NodeRunning, 4, node="n0", attempt=0, place="e1/n0/0"
+    ),
+    "execution.node_succeeded": entry(
+        executions.NodeSucceeded, 5, node="n0", attempt=0, output={"loss": 0.5}
+    ),
+    "execution.node_failed": entry(
+        executions.NodeFailed, 5, node="n0", attempt=0, error="exit code 1", final=True
+    ),
+    "execution.succeeded": entry(executions.Succeeded, 6, output=4),
+    "execution.failed": entry(executions.Failed, 6, node="n0", error="exit code 1"),
+    "tokens.register": tokens.Register(pool="gpus", quota=10),
+    "tokens.registered": tokens.Registered(pool="gpus", quota=10),
+    "tokens.allocate": tokens.Allocate(
+        pool="gpus",
+        token="e1/n0/0",
+        project="flyteexamples",
+        domain="development",
+        weight=2,
+        project_cap=5,
+    ),
+    "tokens.allocated": tokens.Allocated(
+        status="exhausted", reason="10 of 10 units of gpus are held", held=10
+    ),
+    "tokens.release": tokens.Release(pool="gpus", token="e1/n0/0"),
+    "tokens.released": tokens.Released(released=True),
+    "tokens.inspect": tokens.Inspect(pool="gpus"),
+    "tokens.inspected": tokens.Inspected(
+        pool="gpus",
+        type="redis",
+        quota=10,
+        held=2,
+        by_project={"flyteexamples": 2},
+        by_project_domain={"flyteexamples/development": 2},
+        holders=(
+            tokens.Holder(
+                token="e1/n0/0",
+                project="flyteexamples",
+                domain="development",
+                weight=2,
+                expires_in_seconds=59.5,
+            ),
+        ),
+    ),
+}
+
+
+def printed(message: BaseModel) -> str:
+    return json.dumps(json.loads(message.model_dump_json()), indent=2) + "\n"
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_is_written_as_its_golden_file_says(name: str, update_golden: bool) -> None:
+    file = WIRE / f"{name}.json"
+    if update_golden:
+        file.write_text(printed(MESSAGES[name]))
+    assert printed(MESSAGES[name]) == file.read_text()
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_golden_file_is_read_as_the_message_it_was_written_from(name: str) -> None:
+    body = (WIRE / f"{name}.json").read_text()
+    message = MESSAGES[name]
+    assert type(message).model_validate_json(body) == message
+    if isinstance(message, LogEvent):
+        assert executions.parse_event(body) == message
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if not name.startswith("tokens")])
+def test_a_message_says_the_type_that_its_file_is_named_after(name: str) -> None:
+    message = MESSAGES[name]
+    assert isinstance(message, Event | LogEvent)
+    stem = name.rpartition(".")[0] if isinstance(message, events.RecordChanged) else name
+    assert message.event_type == f"trimtab.{stem or name}.v1"
+
+
+def test_every_message_has_a_golden_file_and_every_file_a_message() -> None:
+    ours = [*Event.__subclasses__(), *LogEvent.__subclasses__()]
+    ours += [model for model in Model.__subclasses__() if model.__module__ == tokens.__name__]
+    golden = {type(message) for message in MESSAGES.values()} | {tokens.Holder}
+    assert {model for model in ours if model.__module__.startswith("trimtab.")} == golden
+    assert {file.stem for file in WIRE.glob("*.json")} == set(MESSAGES)
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if not name.startswith("tokens")])
+def test_a_field_of_a_later_release_is_ignored(name: str) -> None:
+    body = {**json.loads((WIRE / f"{name}.json").read_text()), "field_to_come": 1}
+    assert type(MESSAGES[name]).model_validate_json(json.dumps(body)) == MESSAGES[name]
