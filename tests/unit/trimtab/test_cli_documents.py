@@ -125,8 +125,8 @@ def test_one_line_of_json_is_in_the_kinds_order_with_sorted_maps() -> None:
     assert documents.to_json(CLUSTER, STAGING, document) == (
         '{"project":"shop","domain":"staging","attributes":{"a":"1","b":"\\u003c2\\u003e"}}'
     )
-    document = {"limits": {"cpu": "2"}, "unset": ["limits.gpu"], "defaults": {"cpu": "1"}}
-    assert documents.to_json(TASK, Scope("d", "p", "w"), document) == (
+    mixed = {"limits": {"cpu": "2"}, "unset": ["limits.gpu"], "defaults": {"cpu": "1"}}
+    assert documents.to_json(TASK, Scope("d", "p", "w"), mixed) == (
         '{"project":"p","domain":"d","workflow":"w",'
         '"defaults":{"cpu":"1"},"limits":{"cpu":"2"},"unset":["limits.gpu"]}'
     )

@@ -1,5 +1,7 @@
 """Tables and places as people read them."""
 
+from typing import Any
+
 import pytest
 
 from trimtab.cli.failures import Failure
@@ -47,6 +49,6 @@ def test_a_place_is_named_as_flytectl_names_it(scope: Scope, target: str, words:
         ({"project": "shop", "platform": True}, "takes no 'shop'"),
     ],
 )
-def test_a_place_that_is_not_complete_is_refused(places: dict[str, str], said: str) -> None:
+def test_a_place_that_is_not_complete_is_refused(places: dict[str, Any], said: str) -> None:
     with pytest.raises(Failure, match=said):
         scope_of(**places, nothing="project is required")

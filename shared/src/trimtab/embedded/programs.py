@@ -115,6 +115,7 @@ def _own_settings(
         "propeller": {
             "TRIMTAB_EXECUTOR": "process",
             "TRIMTAB_DATA_DIR": str(directory.path),
+            "TRIMTAB_STOP_TASKS": "true",
         },
         "resmgr": {
             "TRIMTAB_RESOURCEMANAGER": json.dumps({"type": "redis", "redis": redis}),
