@@ -43,10 +43,13 @@ class DirectoryCluster:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """YAML that go-yaml and PyYAML read back as the same values."""
-    text: str = yaml.dump(
-        manifest.body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000
-    )
+    """YAML that go-yaml reads back as the same values. Raises `Invalid` on too deep a nesting."""
+    try:
+        text: str = yaml.dump(
+            manifest.body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000
+        )
+    except RecursionError as error:
+        raise Invalid("object", str(manifest), "one that is nested less deeply") from error
     return text.encode()
 
 

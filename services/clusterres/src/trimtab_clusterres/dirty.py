@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 from trimtab_clusterres.namespaces import Place
 
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.16
+"""Within what people notice, and well within the quarter of a second that a change may take."""
+
 
 @dataclass
 class Work:
@@ -25,6 +29,7 @@ class Dirty:
         self._longest_retry_seconds = longest_retry_seconds
         self._marked: dict[str, Work] = {}
         self._busy: set[str] = set()
+        self._pauses: dict[str, float] = {}
         self._failures: dict[Place, int] = {}
         self._retries: dict[Place, asyncio.TimerHandle] = {}
         self._woken = asyncio.Event()
@@ -46,7 +51,18 @@ class Dirty:
         return work
 
     def done(self, work: Work) -> None:
-        self._busy.discard(work.namespace)
+        """A namespace that was marked meanwhile is in a burst: it waits a little for the rest."""
+        name = work.namespace
+        if name not in self._marked:
+            self._pauses.pop(name, None)
+            self._release(name)
+            return
+        pause = self._pauses.get(name, _FIRST_PAUSE_SECONDS)
+        self._pauses[name] = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        asyncio.get_running_loop().call_later(pause, self._release, name)
+
+    def _release(self, namespace: str) -> None:
+        self._busy.discard(namespace)
         self._woken.set()
 
     def succeeded(self, place: Place) -> None:

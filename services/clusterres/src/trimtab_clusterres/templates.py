@@ -58,7 +58,10 @@ class Template:
     def objects(self, values: Mapping[str, str]) -> Iterator[dict[str, JsonValue]]:
         """One object per document. Raises `Unresolved` and `BadTemplate`."""
         filling = _Filling(self, values)
-        documents = [filling.mapping(node) for node in self.documents]
+        try:
+            documents = [filling.mapping(node) for node in self.documents]
+        except RecursionError as error:
+            raise BadTemplate(self.file, "an alias stands for itself") from error
         if filling.missing:
             raise Unresolved(self.file, tuple(filling.missing))
         return iter(documents)

@@ -1,0 +1,40 @@
+"""What is written is read back as it was, by the rules that kubectl reads with."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from trimtab.errors import Invalid
+from trimtab_clusterres.cluster import dump
+from trimtab_clusterres.render import Manifest
+from trimtab_clusterres.templates import parse
+
+# Braces could make a placeholder of what is read back.
+_text = st.text().filter(lambda text: "{{" not in text) | st.sampled_from(
+    ["y", "1e3", "0o10", "08", "1:30", "2024-01-01", "<<", "=", "\x85", "\u2028", " \n a\n\n"]
+)
+_values = st.recursive(
+    _text | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(_text, _values, min_size=1))
+@example({"long": "word " * 100, "tab": "\ta", "block": "#a\n b\n", "number": 1e22})
+def test_a_manifest_survives_being_written(body):
+    written = dump(Manifest("", "ConfigMap", "a", body)).decode()
+    assert list(parse("a.yaml", written).objects({})) == [body]
+
+
+def test_text_of_several_lines_is_a_block_that_people_can_read():
+    written = dump(Manifest("", "ConfigMap", "a", {"data": {"script": "set -e\nrun\n"}}))
+    assert written == b"data:\n  script: |\n    set -e\n    run\n"
+
+
+def test_nesting_that_cannot_be_written_is_refused():
+    body: dict[str, object] = {}
+    for _ in range(1000):
+        body = {"a": body}
+    with pytest.raises(Invalid, match="ConfigMap/deep"):
+        dump(Manifest("", "ConfigMap", "deep", body))  # type: ignore[arg-type]

@@ -1,0 +1,136 @@
+"""Which namespaces there are, and which a change touches."""
+
+import pytest
+
+from trimtab.errors import Unreadable
+from trimtab.events import (
+    ClusterChanged,
+    DomainChanged,
+    Event,
+    PoolChanged,
+    ProjectChanged,
+    RecordChanged,
+)
+from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
+from trimtab.state import Settings
+from trimtab_clusterres.namespaces import Layout, Place
+
+KIND = "cluster_resource"
+DEFAULT = "{{ project }}-{{ domain }}"
+
+
+def settings(*events: Event) -> Settings:
+    """Two projects, two domains, two clusters, and these changes behind them."""
+    names = ("alpha", "beta")
+    found = Settings()
+    projects = [ProjectChanged(name=name) for name in names]
+    domains = [DomainChanged(name=name) for name in ("development", "production")]
+    clusters = [ClusterChanged(name=name) for name in ("east", "west")]
+    for revision, event in enumerate([*projects, *domains, *clusters, *events], 1):
+        found.apply(event, revision)
+    return found
+
+
+def layout(*events: Event, template: str = DEFAULT) -> Layout:
+    return Layout(settings(*events), template, {"east", "west"})
+
+
+def touched(event: Event) -> set[str]:
+    """Namespaces that the event touches, each on both clusters."""
+    places = layout().touched(event)
+    assert places == {Place(c, n) for c in ("east", "west") for _, n in places}
+    return {place.namespace for place in places}
+
+
+def test_there_is_a_namespace_for_each_project_in_each_domain_on_each_cluster():
+    assert layout().places == {
+        Place(cluster, f"{project}-{domain}")
+        for cluster in ("east", "west")
+        for project in ("alpha", "beta")
+        for domain in ("development", "production")
+    }
+
+
+def test_archived_projects_and_disabled_clusters_have_none():
+    found = layout(
+        ProjectChanged(name="alpha", state="archived"), ClusterChanged(name="east", enabled=False)
+    )
+    assert found.places == {Place("west", "beta-development"), Place("west", "beta-production")}
+    assert not found.has(Place("west", "alpha-development"))
+    assert not found.has(Place("east", "beta-production"))
+
+
+def test_a_cluster_without_access_is_told_apart():
+    found = layout(ClusterChanged(name="north"), ClusterChanged(name="south", enabled=False))
+    assert found.clusters == ["east", "west"]
+    assert found.out_of_reach == ["north"]
+
+
+def test_the_template_gives_the_name():
+    found = layout(template="ns-{{ domain }}-{{ project }}-{{ domain }}")
+    assert found.has(Place("east", "ns-production-alpha-production"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        (SETTINGS_FILE, "alpha-development alpha-production beta-development beta-production"),
+        (PLATFORM, "alpha-development alpha-production beta-development beta-production"),
+        (Scope(domain="production"), "alpha-production beta-production"),
+        (Scope(project="beta"), "beta-development beta-production"),
+        (Scope("production", "beta"), "beta-production"),
+        (Scope("production", "gone"), ""),
+    ],
+)
+def test_a_record_touches_the_namespaces_that_it_applies_to(scope, names):
+    assert touched(RecordChanged.at(scope, KIND, None)) == set(names.split())
+
+
+def test_projects_and_domains_touch_their_own():
+    assert touched(ProjectChanged(name="beta")) == {"beta-development", "beta-production"}
+    assert touched(DomainChanged(name="production")) == {"alpha-production", "beta-production"}
+
+
+def test_a_cluster_touches_every_namespace_on_itself_alone():
+    places = layout().touched(ClusterChanged(name="east", labels=("new",)))
+    assert {place.cluster for place in places} == {"east"}
+    assert len(places) == 4
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        RecordChanged.at(PLATFORM, "task_resource", None),
+        PoolChanged(name="gpus"),
+        ClusterChanged(name="north"),
+    ],
+)
+def test_what_templates_cannot_see_touches_nothing(event):
+    assert touched(event) == set()
+
+
+def test_values_are_folded_from_broad_to_narrow():
+    platform = RecordChanged.at(PLATFORM, KIND, {"attributes": {"a": "1", "b": "1", "c": "1"}})
+    narrow = {"attributes": {"b": "2"}, "unset": ["attributes.c"]}
+    found = layout(platform, RecordChanged.at(Scope("production", "beta"), KIND, narrow))
+    assert found.attributes("beta-production") == {
+        Scope("production", "beta"): {"a": "1", "b": "2"}
+    }
+    assert found.attributes("alpha-production") == {
+        Scope("production", "alpha"): {"a": "1", "b": "1", "c": "1"}
+    }
+
+
+def test_an_unreadable_record_fails_what_needs_it_by_name():
+    found = layout(RecordChanged.at(Scope(project="beta"), KIND, {"attributes": {"a": 1}}))
+    with pytest.raises(Unreadable, match="cluster_resource record of project beta"):
+        found.attributes("beta-production")
+    assert found.attributes("alpha-production")
+
+
+def test_a_name_that_several_projects_share_has_several_targets():
+    found = layout(template="{{ domain }}")
+    assert found.targets["production"] == (
+        Scope("production", "alpha"),
+        Scope("production", "beta"),
+    )

@@ -1,0 +1,120 @@
+"""The objects of a namespace, and what is refused before any of them is applied."""
+
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import Conflict, Rejected
+from trimtab.levels import Scope
+from trimtab_clusterres import template_files
+from trimtab_clusterres.cluster import dump
+from trimtab_clusterres.render import Manifest, Source, render
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "cluster-resource-templates"
+TARGET = Scope("development", "flyteexamples")
+OBJECT = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n"
+
+
+def rendered(*texts: str, **attributes: str) -> list[Manifest]:
+    """Files of these texts, rendered for one project and domain."""
+    sources = [Source(f"{number}.yaml", text) for number, text in enumerate(texts)]
+    return render(sources, "flyteexamples-development", {TARGET: attributes})
+
+
+def test_the_example_templates_render_exactly():
+    values = {"projectQuotaCpu": "1000", "projectQuotaMemory": "5Ti"}
+    found = render(template_files.read(EXAMPLES), "flyteexamples-development", {TARGET: values})
+    assert [dump(manifest).decode() for manifest in found] == [
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: flyteexamples-development\n",
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata:\n  name: project-quota\n"
+        "  namespace: flyteexamples-development\nspec:\n  hard:\n    limits.cpu: 1000\n"
+        "    limits.memory: 5Ti\n",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: demo\n"
+        "  namespace: flyteexamples-development\n  annotations:\n"
+        "    example.org/owner: flyteexamples\n",
+    ]
+
+
+def test_the_system_gives_the_reserved_names_whatever_a_record_says():
+    text = OBJECT + "data: {all: '{{ namespace }} {{ project }} {{ domain }}'}"
+    [found] = rendered(text, namespace="kube-system", project="other", domain="other")
+    assert found.body["data"] == {"all": "flyteexamples-development flyteexamples development"}
+
+
+def test_a_value_may_use_the_reserved_names_and_no_others():
+    text = OBJECT + "data: {role: '{{ role }}', other: '{{ other }}'}"
+    [found] = rendered(text, role="arn:{{ project }}/{{ domain }}", other="{{ role }}")
+    assert found.body["data"] == {"role": "arn:flyteexamples/development", "other": "{{ role }}"}
+
+
+def test_an_object_without_a_namespace_is_put_into_the_computed_one():
+    [found] = rendered(OBJECT + "  labels: {a: b}")
+    assert found.body["metadata"] == {
+        "name": "settings",
+        "namespace": "flyteexamples-development",
+        "labels": {"a": "b"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [("v1", "Namespace"), ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")],
+)
+def test_what_kubernetes_keeps_outside_namespaces_stays_outside(api_version, kind):
+    [found] = rendered(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}")
+    assert found.body["metadata"] == {"name": "x"}
+
+
+def test_a_value_cannot_move_an_object_to_another_namespace():
+    with pytest.raises(Rejected, match="for namespace 'kube-system', but this is 'flyteexamples-"):
+        rendered(OBJECT + "  namespace: '{{ where }}'", where="kube-system")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("kind: Role\nmetadata: {name: x}", "template 0.yaml: an object needs apiVersion"),
+        ("apiVersion: v1\nmetadata: {name: x}", "an object needs kind"),
+        ("apiVersion: v1\nkind: Role\nmetadata: {}", "an object needs metadata.name"),
+        ("apiVersion: v1\nkind: Role", "an object needs metadata.name"),
+        ("apiVersion: v1\nkind: Role\nmetadata: x", "metadata is not a mapping"),
+        ("apiVersion: v1\nkind: Role\nmetadata: {name: {{ n }}}", "metadata.name is 5 and not tex"),
+    ],
+)
+def test_an_object_without_an_identity_is_refused(text, reason):
+    with pytest.raises(Rejected, match=reason):
+        rendered(text, n="5")
+
+
+def test_a_missing_value_is_named_with_its_file_and_the_setting_to_set():
+    with pytest.raises(Rejected) as caught:
+        rendered(OBJECT, OBJECT + "data: {a: {{ quota }}, b: {{ team }}}")
+    assert str(caught.value) == (
+        "template 1.yaml: nothing gives {{ quota }}, {{ team }} a value for project-domain "
+        "flyteexamples/development; set attributes.quota, attributes.team of cluster_resource "
+        "there or at a broader level"
+    )
+
+
+def test_two_templates_cannot_make_the_same_object():
+    with pytest.raises(Rejected, match=r"1.yaml: ConfigMap/settings is made by 0.yaml already"):
+        rendered(OBJECT, OBJECT)
+
+
+def test_kinds_of_two_api_groups_are_two_objects():
+    role = "apiVersion: {0}/v1\nkind: Role\nmetadata: {{name: x}}"
+    assert len(rendered(role.format("a.example"), role.format("b.example"))) == 2
+
+
+def test_projects_may_share_a_namespace_while_their_manifests_are_equal():
+    shared = {TARGET: {"a": "1"}, Scope("development", "other"): {"a": "1"}}
+    assert (
+        len(render([Source("a.yaml", OBJECT + "data: {a: {{ a }}}")], "development", shared)) == 1
+    )
+
+
+def test_projects_that_would_overwrite_each_other_are_refused():
+    shared = {TARGET: {}, Scope("development", "other"): {}}
+    source = Source("a.yaml", OBJECT + "data: {a: {{ project }}}")
+    with pytest.raises(Conflict, match=r"flyteexamples/development and .* other/development"):
+        render([source], "development", shared)

@@ -1,0 +1,54 @@
+"""The settings as the environment and the file give them."""
+
+import json
+
+import pytest
+
+from trimtab import settings
+from trimtab_clusterres.settings import DEFAULT_NAMESPACE, ClusterresSettings, ClusterTarget
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRIMTAB_TEMPLATES", str(tmp_path))
+    return monkeypatch
+
+
+def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(environment, tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("clusters: [{name: embedded, labels: [mycluster]}]")
+    environment.setenv(settings.FILE_VARIABLE, str(file))
+    environment.setenv("TRIMTAB_CLUSTERS", json.dumps({"embedded": {"directory": "/manifests"}}))
+    found = settings.load(ClusterresSettings)
+    assert {name: str(target.directory) for name, target in found.clusters.items()} == {
+        "embedded": "/manifests"
+    }
+
+
+def test_clusters_may_stand_in_the_file(environment, tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("clusters: {a: {directory: /manifests, labels: [x]}, b: {weight: 2}}")
+    environment.setenv(settings.FILE_VARIABLE, str(file))
+    found = settings.load(ClusterresSettings).clusters
+    assert str(found["a"].directory) == "/manifests"
+    assert found["b"] == ClusterTarget()
+
+
+def test_an_empty_namespace_template_is_the_default(environment):
+    environment.setenv("TRIMTAB_NAMESPACE_TEMPLATE", "")
+    assert settings.load(ClusterresSettings).namespace_template == DEFAULT_NAMESPACE
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("TRIMTAB_TEMPLATES", "/nowhere", "setting templates: '/nowhere' is not valid"),
+        ("TRIMTAB_NAMESPACE_TEMPLATE", "{{project}}", "placeholders are {{ project }} and"),
+        ("TRIMTAB_CLUSTERS", "{", "clusters"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_a_sentence(environment, name, value, reason):
+    environment.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        settings.load(ClusterresSettings)
+    assert reason in str(caught.value)

@@ -1,0 +1,145 @@
+"""How values get into a template."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from trimtab_clusterres.templates import BadTemplate, Unresolved, parse
+
+EVERYWHERE = """\
+# {{ unset }} in a comment is nothing's value
+plain: is {{ v }}
+double: "{{ v }}"
+single: 'a {{ v }} b'
+literal: |
+  first
+  {{ v }}
+  last
+folded: >-
+  {{ v }}
+key {{ v }}: key
+flow: {list: [one, "{{ v }}", '{{ v }}{{ v }}']}
+tagged: !!str {{ v }}
+"""
+
+
+def filled(text: str, **values: str) -> object:
+    """The only object of a template."""
+    [found] = parse("a.yaml", text).objects(values)
+    return found
+
+
+@given(st.text())
+@example("x\n  injected: true")
+@example("a: b")
+@example("'\"}]# &a *a !!int |")
+@example("{{ v }}")
+@example("\ue0000\ue000")
+def test_a_value_fills_its_scalars_and_changes_nothing_else(value):
+    assert filled(EVERYWHERE, v=value) == {
+        "plain": f"is {value}",
+        "double": value,
+        "single": f"a {value} b",
+        "literal": f"first\n{value}\nlast\n",
+        "folded": value,
+        f"key {value}": "key",
+        "flow": {"list": ["one", value, value + value]},
+        "tagged": value,
+    }
+
+
+@given(st.text())
+def test_a_lone_placeholder_without_quotes_is_one_scalar(value):
+    found = filled("a: {{ v }}\nb: 1", v=value)
+    assert isinstance(found, dict)
+    assert list(found) == ["a", "b"]
+    assert isinstance(found["a"], str | int | float | bool | None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1000", 1000), ("5Ti", "5Ti"), ("true", True), ("", None), ("0.5", 0.5), ("[1]", "[1]")],
+)
+def test_a_placeholder_without_quotes_takes_its_type_from_the_value(text, value):
+    assert filled("a: {{ v }}\nb: '{{ v }}'\nc: |-\n  {{ v }}", v=text) == {
+        "a": value,
+        "b": text,
+        "c": text,
+    }
+
+
+def test_a_scalar_that_is_partly_placeholder_is_typed_as_a_whole():
+    assert filled("a: 80{{ n }}\nb: {{ n }}m\nc: v{{ n }}", n="10") == {
+        "a": 8010,
+        "b": "10m",
+        "c": "v10",
+    }
+
+
+def test_keys_are_text_whatever_they_look_like():
+    assert filled("{{ a }}: 1\non: 2", a="5") == {"5": 1, "on": 2}
+
+
+def test_a_value_cannot_become_a_merge_key():
+    assert filled("{{ k }}: {a: 1}", k="<<") == {"<<": {"a": 1}}
+
+
+def test_anchors_and_merge_keys_of_the_template_work():
+    text = "base: &base {a: 1, b: {{ b }}}\nfull:\n  b: 3\n  <<: *base\nagain: *base"
+    assert filled(text, b="2") == {
+        "base": {"a": 1, "b": 2},
+        "full": {"a": 1, "b": 3},
+        "again": {"a": 1, "b": 2},
+    }
+
+
+def test_of_several_merged_mappings_the_first_wins():
+    text = "a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b]}"
+    assert filled(text) == {"a": {"x": 1}, "b": {"x": 2, "y": 2}, "c": {"x": 1, "y": 2}}
+
+
+def test_every_document_of_a_file_is_rendered_and_empty_ones_are_skipped():
+    text = "# first\n---\nv: {{ v }}\n---\n---\nv: 2\n..."
+    assert list(parse("a.yaml", text).objects({"v": "1"})) == [{"v": 1}, {"v": 2}]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{v}}", "{{  v  }}", "{{ .Values.v }}", "{{ $labels.v }}", "{{ a b }}", "{ { v } }"]
+)
+def test_other_text_in_braces_is_no_placeholder(text):
+    assert filled(f"a: '{text}'", v="1") == {"a": text}
+
+
+def test_every_placeholder_without_a_value_is_named():
+    with pytest.raises(Unresolved) as caught:
+        filled("a: {{ x }}\n{{ y }}: [{{ v }}, {{ x }}]", v="1")
+    assert (caught.value.file, caught.value.names) == ("a.yaml", ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: [1", r"template a.yaml line 1: not YAML: "),
+        ("a: 1\nb: {{ v }}: 2", r"line 2: not YAML: mapping values"),
+        ("a: {{v}}", r"line 1: .*\{\{ name \}\}, one blank on each side"),
+        ("- 1", r"line 1: an object is a mapping"),
+        ("just text", r"an object is a mapping"),
+        ("# nothing\n---\n", r"template a.yaml: holds no object"),
+        ("a: 1\na: 2", r"line 2: the key 'a' stands twice"),
+        ("a: .inf", r"infinite number or NaN"),
+        ("a: !!int '5'", r"the tag 'tag:yaml.org,2002:int' is not understood"),
+        ("a: !!python/name:os.system x", r"is not understood"),
+        ("a: \x00", r"not YAML: .*special characters are not allowed"),
+        ('a: "\\UFFFFFFFF"', r"not YAML: "),
+        ("[" * 3000, r"is nested too deeply"),
+        ("a: &a [*a]", r"an alias stands for itself"),
+    ],
+)
+def test_a_bad_template_is_refused_with_its_file_and_reason(text, reason):
+    with pytest.raises(BadTemplate, match=reason):
+        filled(text, v="1")
+
+
+def test_two_keys_that_a_value_makes_equal_are_refused():
+    with pytest.raises(BadTemplate, match="stands twice"):
+        filled("{{ a }}: 1\n{{ b }}: 2", a="same", b="same")
