@@ -1,0 +1,15 @@
+"""Every figure, each beside its limit. Run as ``python -m bench``."""
+
+import platform
+from importlib.metadata import version
+
+from bench import fold, resmgr, story
+
+print(
+    f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, trimtab",
+    end=" ",
+)
+print(version("trimtab"))
+for module in (fold, story, resmgr):
+    print(f"\n{(module.__doc__ or '').splitlines()[0]}")
+    module.run()
