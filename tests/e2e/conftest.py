@@ -8,8 +8,8 @@ import pytest
 from tests.system import System
 from trimtab.api import ProjectBody, WorkflowBody
 from trimtab.client import Client
-from trimtab.graph import NodeOverrides, ResourceOverrides, Task, Workflow
 from trimtab.graph import Node as GraphNode
+from trimtab.graph import NodeOverrides, ResourceOverrides, Task, Workflow
 from trimtab.kinds.task_resource import ResourceSpec
 
 PROJECT, DOMAIN = "flyteexamples", "development"
