@@ -1,0 +1,103 @@
+"""Where admin is put together; nowhere else are engines, connections and routes made."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.middleware import Middleware
+
+from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab_admin import declared, migrations, places, problems
+from trimtab_admin.calls import Calls
+from trimtab_admin.changes import Changes
+from trimtab_admin.exchange import Exchange
+from trimtab_admin.executions import Executions
+from trimtab_admin.guard import Guard, Rules, is_loopback
+from trimtab_admin.readiness import Readiness
+from trimtab_admin.records import Records
+from trimtab_admin.routes import executions, records, status, workflows
+from trimtab_admin.routes import places as place_routes
+from trimtab_admin.settings import AdminSettings
+from trimtab_admin.tree import Tree
+from trimtab_admin.workflows import Workflows
+
+
+async def prepare(settings: AdminSettings) -> None:
+    """Bring the database's schema up to date and publish what the settings file declares.
+
+    Raises `trimtab.errors.TrimtabError` and then has changed nothing but the schema.
+    """
+    sessions = sessions_of(settings.database_url)
+    try:
+        async with transaction(sessions) as session:
+            connection = await session.connection()
+            await connection.run_sync(migrations.upgrade)
+        await declared.publish(settings, Changes(sessions, Tree(), committed=lambda: None))
+    finally:
+        await _close(sessions)
+
+
+def build(settings: AdminSettings) -> FastAPI:
+    """The application on a database that is prepared. Raises `OSError` on an unreadable token."""
+    sessions = sessions_of(settings.database_url)
+    reading = reading_sessions_of(settings.database_url)
+    exchange = Exchange(settings, sessions, reading)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(exchange.run())
+                yield
+                running.cancel()
+        finally:
+            await _close(sessions)
+            await _close(reading)
+
+    app = FastAPI(
+        title="Trimtab",
+        version="2",
+        lifespan=lifespan,
+        openapi_url="/api/v2/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(Calls), Middleware(Guard, rules=_rules(settings))],
+    )
+    problems.install(app)
+    readiness = Readiness(reading, exchange)
+    app.include_router(status.health_router(readiness))
+    app.include_router(_api(sessions, reading, exchange, readiness))
+    return app
+
+
+def _api(
+    sessions: Sessions, reading: Sessions, exchange: Exchange, readiness: Readiness
+) -> APIRouter:
+    tree = Tree()
+    changes = Changes(sessions, tree, exchange.settings_changed)
+    created = exchange.execution_created
+    api = APIRouter(prefix="/api/v2")
+    api.include_router(records.router(Records(reading, tree, changes)))
+    api.include_router(
+        place_routes.router(
+            places.Places(places.PROJECTS, reading, tree, changes),
+            places.Places(places.DOMAINS, reading, tree, changes),
+            places.Places(places.CLUSTERS, reading, tree, changes),
+            places.Places(places.POOLS, reading, tree, changes),
+        )
+    )
+    api.include_router(workflows.router(Workflows(reading, sessions, tree)))
+    api.include_router(executions.router(Executions(reading, sessions, tree, created)))
+    api.include_router(status.router(exchange.namespaces, readiness))
+    return api
+
+
+def _rules(settings: AdminSettings) -> Rules:
+    token = "" if settings.token_file is None else settings.token_file.read_text().strip()
+    return Rules(token, is_loopback(settings.host), settings.max_body_bytes)
+
+
+async def _close(sessions: Sessions) -> None:
+    await sessions.kw["bind"].dispose()

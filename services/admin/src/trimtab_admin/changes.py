@@ -1,0 +1,104 @@
+"""Writes of settings: one transaction is the change, its history and its outbox rows."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from opentelemetry import trace
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from trimtab import outbox
+from trimtab.database import Sessions, transaction
+from trimtab.errors import Invalid
+from trimtab.events import Event
+from trimtab.outbox import Write
+from trimtab.state import Settings
+from trimtab_admin.tables import history
+from trimtab_admin.tree import Tree
+
+MAX_EVENT_BYTES = 900 * 1024
+"""NATS refuses a message over 1 MiB, headers included, and the relay could never get past it."""
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who makes a change, and what is known about why."""
+
+    actor: str
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass
+class Change:
+    """A transaction that nobody else's can come between."""
+
+    settings: Settings
+    """All that was committed before."""
+    session: AsyncSession
+    writes: list[Write] = field(default_factory=list)
+
+    @property
+    def revision(self) -> int:
+        """Of the write that was added last."""
+        return self.settings.revision + len(self.writes)
+
+    def add(self, subject: str, event: Event, *, deleted: bool = False) -> int:
+        """The revision that the write gets when the transaction commits. Raises `Invalid`."""
+        size = len(event.body())
+        if size > MAX_EVENT_BYTES:
+            raise Invalid("document", f"{size} bytes", f"at most {MAX_EVENT_BYTES} bytes")
+        self.writes.append(Write(subject, event, deleted))
+        return self.revision
+
+
+class Changes:
+    """Where every change of a setting goes through."""
+
+    def __init__(self, sessions: Sessions, tree: Tree, committed: Callable[[], None]) -> None:
+        """``committed`` hears that there are new rows in the outbox."""
+        self._sessions = sessions
+        self._tree = tree
+        self._committed = committed
+
+    @asynccontextmanager
+    async def by(self, author: Author) -> AsyncIterator[Change]:
+        """What was added is committed at the end, and nothing where an error leaves the block."""
+        async with transaction(self._sessions) as session:
+            await outbox.lock(session)
+            change = Change(await self._tree.current(session), session)
+            yield change
+            await self._store(change, author)
+        if change.writes:
+            self._committed()
+
+    async def _store(self, change: Change, author: Author) -> None:
+        if not change.writes:
+            return
+        live = outbox.settings.c
+        subjects = [write.subject for write in change.writes]
+        query = sa.select(live.subject, live.body).where(live.subject.in_(subjects))
+        before = dict((await change.session.execute(query)).tuples().all())
+        revisions = await outbox.append(change.session, change.writes)
+        rows = [
+            _history(number, write, before.get(write.subject), author)
+            for number, write in zip(revisions, change.writes, strict=True)
+        ]
+        await change.session.execute(history.insert(), rows)
+
+
+def _history(revision: int, write: Write, before: str | None, author: Author) -> dict[str, object]:
+    span = trace.get_current_span().get_span_context()
+    return {
+        "revision": revision,
+        "subject": write.subject,
+        "actor": author.actor,
+        "at": datetime.now(UTC),
+        "reason": author.reason,
+        "before": before,
+        "after": None if write.deleted else write.event.body().decode(),
+        "request_id": author.request_id,
+        "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
+    }

@@ -1,0 +1,78 @@
+"""All that admin says and hears on NATS. The API does without it: an outage only delays events."""
+
+import asyncio
+import logging
+
+from nats.aio.client import Client
+
+from trimtab import bus, streams
+from trimtab.database import Sessions
+from trimtab.errors import Unavailable
+from trimtab.outbox import Relay
+from trimtab.settings import ServiceSettings
+from trimtab_admin.journal import Journal
+from trimtab_admin.namespaces import Namespaces
+from trimtab_admin.requesting import Requester
+
+log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """The connection and the tasks on it, for as long as it runs."""
+
+    def __init__(self, settings: ServiceSettings, sessions: Sessions, reading: Sessions) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._reading = reading
+        self._journal = Journal(sessions)
+        self._client: Client | None = None
+        self._relay: Relay | None = None
+        self._requester: Requester | None = None
+        self.namespaces = Namespaces()
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def sent(self) -> int:
+        """The last revision that is known to be in the stream."""
+        return self._relay.sent if self._relay else 0
+
+    def settings_changed(self) -> None:
+        """There are new rows in the outbox; what is not heard yet is found at the start."""
+        if self._relay:
+            self._relay.wake()
+
+    def execution_created(self) -> None:
+        """There is an execution to be requested."""
+        if self._requester:
+            self._requester.wake()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises `Conflict` where a stream of the server would lose settings."""
+        async with (
+            bus.connected(self._settings, "admin", self._journal.subscribe, _declare) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            self._client = client
+            self._requester = Requester(client, self._sessions, self._reading)
+            self._relay = Relay(client, self._sessions, lost=self._on_lost)
+            tasks.create_task(self._relay.run())
+            tasks.create_task(self._requester.run())
+            tasks.create_task(self.namespaces.follow(client))
+
+    async def _on_lost(self) -> None:
+        self.execution_created()
+
+
+async def _declare(client: Client) -> None:
+    """Make the streams, however long the server takes to answer."""
+    while True:
+        try:
+            await streams.bootstrap(client)
+        except Unavailable as error:
+            log.warning("streams.unavailable", extra={"error": str(error)})
+            await asyncio.sleep(0.2)
+        else:
+            return

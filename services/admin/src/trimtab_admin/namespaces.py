@@ -1,0 +1,42 @@
+"""What clusterres says of each namespace, kept in memory: the stream is its only store."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from nats.aio.client import Client
+from pydantic import ValidationError
+
+from trimtab import bus, subjects
+from trimtab.events import NamespaceStatus
+
+log = logging.getLogger(__name__)
+
+
+class Namespaces:
+    """The last status of each namespace on each cluster."""
+
+    def __init__(self) -> None:
+        self._statuses: dict[str, NamespaceStatus] = {}
+
+    def list(self) -> Sequence[NamespaceStatus]:
+        return [self._statuses[subject] for subject in sorted(self._statuses)]
+
+    async def follow(self, client: Client) -> None:
+        """Keep the statuses up to date until cancelled."""
+        await bus.forever(lambda: self._read(client), "namespaces.lost")
+
+    async def _read(self, client: Client) -> None:
+        # Read aside, so that a reconnect never shows half of them.
+        read: dict[str, NamespaceStatus] = {}
+        stream, subject = subjects.NAMESPACES, subjects.ALL_NAMESPACES
+        async with aclosing(bus.follow(client, stream, subject)) as messages:
+            async for message in messages:
+                if message is None:
+                    self._statuses = read
+                    continue
+                try:
+                    read[message.subject] = NamespaceStatus.model_validate_json(message.body)
+                except ValidationError as error:
+                    extra = {"subject": message.subject, "error": str(error)}
+                    log.error("namespaces.unreadable", extra=extra)

@@ -1,0 +1,68 @@
+"""Whether admin can do its work, and how far its events are."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from trimtab import outbox
+from trimtab.database import Sessions, transaction
+from trimtab.errors import Unavailable
+from trimtab_admin.exchange import Exchange
+from trimtab_admin.tables import history
+
+_TIMEOUT_SECONDS = 2.0
+_STUCK = timedelta(seconds=10)
+"""Far more than the relay takes for anything but an outage."""
+
+
+class StatusBody(BaseModel):
+    """How far admin is."""
+
+    revision: int
+    """Of the database."""
+    sent_revision: int
+    """Of what is in the stream."""
+    nats_connected: bool
+
+
+class Readiness:
+    """Asks each part when it is asked."""
+
+    def __init__(self, reading: Sessions, exchange: Exchange) -> None:
+        self._reading = reading
+        self._exchange = exchange
+
+    async def reasons(self) -> dict[str, str]:
+        """What is wrong, by part; empty when ready."""
+        wrong = {}
+        if not self._exchange.connected:
+            wrong["nats"] = "not connected"
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                waiting = await self._waiting_since()
+        except (Unavailable, TimeoutError) as error:
+            wrong["database"] = str(error) or f"no answer in {_TIMEOUT_SECONDS} s"
+        else:
+            if waiting is not None and datetime.now(UTC) - waiting > _STUCK:
+                wrong["relay"] = f"a change of {waiting:%H:%M:%S} UTC is not in the stream yet"
+        return wrong
+
+    async def status(self) -> StatusBody:
+        async with transaction(self._reading) as session:
+            revision = await session.scalar(sa.select(outbox.revision.c.value))
+        return StatusBody(
+            revision=revision or 0,
+            sent_revision=self._exchange.sent,
+            nats_connected=self._exchange.connected,
+        )
+
+    async def _waiting_since(self) -> datetime | None:
+        """When the oldest change was made that is not in the stream; ``None`` where all are."""
+        query = sa.select(sa.func.min(history.c.at, type_=history.c.at.type))
+        async with transaction(self._reading) as session:
+            oldest: datetime | None = await session.scalar(
+                query.where(history.c.revision > self._exchange.sent)
+            )
+        return oldest

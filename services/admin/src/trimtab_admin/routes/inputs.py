@@ -1,0 +1,94 @@
+"""What several routes read from a request."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from trimtab.levels import Scope
+from trimtab_admin import preconditions
+from trimtab_admin.changes import Author
+from trimtab_admin.preconditions import Precondition
+
+_MAX_REASON = 1000
+
+Part = Annotated[str, Field(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")]
+"""Of a scope; empty is unset."""
+
+
+class Query(BaseModel):
+    """Base of query parameters. An unknown one is an error: misspelt, it would widen the scope."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ScopeQuery(Query):
+    """A scope; no part at all is the platform."""
+
+    domain: Part = ""
+    project: Part = ""
+    workflow: Part = ""
+    launch_plan: Part = ""
+
+    @property
+    def scope(self) -> Scope:
+        """Raises `trimtab.errors.Invalid` where the parts name no level."""
+        return Scope(self.domain, self.project, self.workflow, self.launch_plan)
+
+
+class Write(Query):
+    """How something is written."""
+
+    force: bool = False
+    """Replace whatever is stored."""
+
+
+class ScopeWrite(ScopeQuery, Write):
+    """A scope that is written."""
+
+
+class PlaceQuery(Query):
+    """Where to look; an empty part is everywhere."""
+
+    project: Part = ""
+    domain: Part = ""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the headers demand of what is stored."""
+
+    if_match: str | None
+    if_none_match: str | None
+
+    def demand(self, *, force: bool) -> Precondition:
+        """Raises `NoPrecondition` and `Invalid`."""
+        return preconditions.parse(self.if_match, self.if_none_match, force)
+
+    def optional(self, *, force: bool) -> Precondition:
+        """As `demand`, but nothing need be said."""
+        said = self.if_match is not None or self.if_none_match is not None
+        return self.demand(force=force or not said)
+
+
+def conditions(
+    if_match: Annotated[str | None, Header(description="The version that is replaced")] = None,
+    if_none_match: Annotated[str | None, Header(description="``*``: nothing is stored")] = None,
+) -> Conditions:
+    return Conditions(if_match, if_none_match)
+
+
+Given = Annotated[Conditions, Depends(conditions)]
+
+
+def author(
+    request: Request,
+    x_trimtab_reason: Annotated[str, Header(max_length=_MAX_REASON)] = "",
+) -> Author:
+    """As far as one token for all can tell."""
+    actor = "token" if "authorization" in request.headers else "anonymous"
+    return Author(actor, x_trimtab_reason, request.state.request_id)
+
+
+By = Annotated[Author, Depends(author)]

@@ -1,0 +1,55 @@
+"""Workflows and launch plans."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from trimtab.api import LaunchPlanBody, WorkflowBody
+from trimtab.levels import Scope
+from trimtab_admin.routes.inputs import PlaceQuery
+from trimtab_admin.routes.inputs import Query as Parameters
+from trimtab_admin.workflows import Workflows
+
+Where = Annotated[PlaceQuery, Query()]
+
+
+class VersionQuery(Parameters):
+    """Which version."""
+
+    version: str | None = None
+    """The newest where absent."""
+
+
+def router(workflows: Workflows) -> APIRouter:
+    routes = APIRouter(tags=["workflows"])
+
+    @routes.get("/workflows")
+    async def list_workflows(query: Where) -> Sequence[WorkflowBody]:
+        return await workflows.list(query.project, query.domain)
+
+    @routes.post("/workflows", status_code=201)
+    async def register_workflow(body: WorkflowBody, response: Response) -> WorkflowBody:
+        response.status_code = _status(await workflows.register(body))
+        return body
+
+    @routes.get("/workflows/{project}/{domain}/{name}")
+    async def get_workflow(
+        project: str, domain: str, name: str, query: Annotated[VersionQuery, Query()]
+    ) -> WorkflowBody:
+        return await workflows.get(Scope(domain, project), name, query.version)
+
+    @routes.get("/launch_plans")
+    async def list_launch_plans(query: Where) -> Sequence[LaunchPlanBody]:
+        return await workflows.list_launch_plans(query.project, query.domain)
+
+    @routes.post("/launch_plans", status_code=201)
+    async def register_launch_plan(body: LaunchPlanBody, response: Response) -> LaunchPlanBody:
+        response.status_code = _status(await workflows.register_launch_plan(body))
+        return body
+
+    return routes
+
+
+def _status(new: bool) -> int:
+    return 201 if new else 200

@@ -1,0 +1,30 @@
+"""What admin is told at start, by the environment and the settings file."""
+
+from pathlib import Path
+
+from pydantic import Field, JsonValue
+
+from trimtab.api import ClusterBody, PoolBody
+from trimtab.graph import DnsLabel
+from trimtab.settings import ServiceSettings
+
+
+class AdminSettings(ServiceSettings):
+    """Beside what every service is told."""
+
+    database_url: str = "sqlite+aiosqlite:///trimtab.db"
+    """A SQLAlchemy URL with an async driver."""
+    token_file: Path | None = None
+    """Holds the token that every call must bring; ``None`` leaves the API open to its network."""
+    domains: tuple[DnsLabel, ...] = Field(
+        default=("development", "staging", "production"), min_length=1
+    )
+    """Made at start where they are missing."""
+    clusters: tuple[ClusterBody, ...] = ()
+    """Declared at start; what the API changed since stays until the declaration changes."""
+    pools: tuple[PoolBody, ...] = ()
+    """As clusters."""
+    records: dict[str, dict[str, JsonValue]] = {}
+    """By kind: the read-only layer below platform."""
+    max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
+    """Of a request. NATS carries 1 MiB, and everything that is stored must also be told."""

@@ -1,0 +1,61 @@
+"""Whether a record may be written, judged at every scope whose effective value changes. Pure."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from trimtab.errors import Invalid
+from trimtab.fold import Record, fold
+from trimtab.kinds import Kind, Problem
+from trimtab.levels import Level, Scope
+
+
+def check(
+    kind: Kind, scope: Scope, stored: Mapping[Scope, Record], document: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The document as it is to be stored.
+
+    ``stored`` holds the kind's records as they are now. Raises `Invalid` where the document is
+    wrong by itself, or where it would make the effective value of any scope wrong.
+    """
+    normal = kind.stored(kind.parse(dict(document), scope))
+    after = {**stored, scope: Record.of(kind, scope, 0, normal)}
+    _check_affected(kind, scope, stored, after)
+    return normal
+
+
+def check_deletion(kind: Kind, scope: Scope, stored: Mapping[Scope, Record]) -> None:
+    """Raises `Invalid` where some scope's effective value would be wrong without the record."""
+    after = {at: record for at, record in stored.items() if at != scope}
+    _check_affected(kind, scope, stored, after)
+
+
+def affected(changed: Scope, stored: Collection[Scope]) -> list[Scope]:
+    """Scopes at which records meet the changed one in a combination of their own.
+
+    Every other target that the change reaches has the value of one of these. A domain's and a
+    project's records meet in a project-domain that may have no record itself.
+    """
+    joined = {changed, *(both for scope in stored if (both := changed.join(scope)) is not None)}
+    domains = [scope for scope in joined if scope.level is Level.DOMAIN]
+    projects = [scope for scope in joined if scope.level is Level.PROJECT]
+    joined |= {Scope(domain.domain, project.project) for domain in domains for project in projects}
+    return sorted(joined, key=lambda scope: (scope.level, str(scope)))
+
+
+def _check_affected(
+    kind: Kind, scope: Scope, before: Mapping[Scope, Record], after: Mapping[Scope, Record]
+) -> None:
+    for target in affected(scope, after):
+        problems = _problems(kind, target, after)
+        if not problems:
+            continue
+        # What was wrong already, because a release became stricter, must not stop its own repair.
+        known = _problems(kind, target, before)
+        for problem in problems:
+            if problem not in known:
+                raise Invalid(problem.path, problem.value, f"{problem.allowed} at {target}")
+
+
+def _problems(kind: Kind, target: Scope, records: Mapping[Scope, Record]) -> list[Problem]:
+    effective = fold(kind, target, [records[at] for at in target.chain if at in records])
+    return list(kind.validate(effective.flat))

@@ -1,0 +1,157 @@
+"""Workflows and launch plans: registered once, never changed."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from trimtab.api import LaunchPlanBody, WorkflowBody
+from trimtab.database import Sessions, transaction
+from trimtab.errors import Conflict, Invalid, NotFound
+from trimtab.graph import LaunchPlan, Workflow
+from trimtab.levels import Scope
+from trimtab_admin import tables
+from trimtab_admin.places import check_scope
+from trimtab_admin.tree import Tree
+
+_MAX_LISTED = 1000
+
+
+class Workflows:
+    """What can be executed."""
+
+    def __init__(self, reading: Sessions, sessions: Sessions, tree: Tree) -> None:
+        self._reading = reading
+        self._sessions = sessions
+        self._tree = tree
+
+    async def register(self, body: WorkflowBody) -> bool:
+        """Whether it is new; the same version with the same content again is fine.
+
+        Raises `NotFound`, `Invalid`, and `Conflict` where the version has another content.
+        """
+        workflow = body.workflow
+        workflow.check()
+        async with transaction(self._sessions) as session:
+            scope = Scope(body.domain, body.project)
+            check_scope(await self._tree.current(session), scope)
+            return await _add(session, tables.workflows, scope, workflow, workflow.version)
+
+    async def register_launch_plan(self, body: LaunchPlanBody) -> bool:
+        """As `register`; a launch plan has the version of its workflow."""
+        plan, scope = body.launch_plan, Scope(body.domain, body.project)
+        if plan.name == plan.workflow:
+            raise Invalid(
+                "launch_plan.name", plan.name, "another name: this is the workflow's default one"
+            )
+        async with transaction(self._sessions) as session:
+            check_scope(await self._tree.current(session), scope)
+            workflow = await find_workflow(session, scope, plan.workflow, plan.version)
+            workflow.check_hooks("launch_plan.runtime_override", plan.runtime_override)
+            for name in plan.inputs:
+                if name not in workflow.inputs:
+                    known = ", ".join(workflow.inputs) or "none"
+                    raise Invalid(f"launch_plan.inputs.{name}", plan.inputs[name], known)
+            return await _add(session, tables.launch_plans, scope, plan, plan.version)
+
+    async def get(self, scope: Scope, name: str, version: str | None) -> WorkflowBody:
+        """The version asked for, or the newest. Raises `NotFound`."""
+        async with transaction(self._reading) as session:
+            workflow = await find_workflow(session, scope, name, version)
+        return WorkflowBody(project=scope.project, domain=scope.domain, workflow=workflow)
+
+    async def list(self, project: str, domain: str) -> Sequence[WorkflowBody]:
+        """Every version, the newest first."""
+        return [
+            WorkflowBody(project=at, domain=of, workflow=Workflow.model_validate_json(body))
+            for at, of, body in await self._listed(tables.workflows, project, domain)
+        ]
+
+    async def list_launch_plans(self, project: str, domain: str) -> Sequence[LaunchPlanBody]:
+        """The newest first, without the default ones."""
+        return [
+            LaunchPlanBody(project=at, domain=of, launch_plan=LaunchPlan.model_validate_json(body))
+            for at, of, body in await self._listed(tables.launch_plans, project, domain)
+        ]
+
+    async def _listed(
+        self, table: sa.Table, project: str, domain: str
+    ) -> Sequence[tuple[str, str, str]]:
+        query = sa.select(table.c.project, table.c.domain, table.c.body)
+        if project:
+            query = query.where(table.c.project == project)
+        if domain:
+            query = query.where(table.c.domain == domain)
+        async with transaction(self._reading) as session:
+            rows = await session.execute(query.order_by(table.c.id.desc()).limit(_MAX_LISTED))
+            return rows.tuples().all()
+
+
+async def find_workflow(
+    session: AsyncSession, scope: Scope, name: str, version: str | None
+) -> Workflow:
+    """The version asked for, or the newest. Raises `NotFound`, naming those there are."""
+    table = tables.workflows.c
+    here = sa.and_(table.project == scope.project, table.domain == scope.domain)
+    query = sa.select(table.body).where(here, table.name == name)
+    if version is not None:
+        query = query.where(table.version == version)
+    body = await session.scalar(query.order_by(table.id.desc()).limit(1))
+    if body is not None:
+        return Workflow.model_validate_json(body)
+    column = table.name if version is None else table.version
+    where = here if version is None else sa.and_(here, table.name == name)
+    known = await _known(session, column, where)
+    if version is not None and known:
+        raise NotFound(f"version of workflow {name!r}", version, known)
+    raise NotFound("workflow", name, known if version is None else "")
+
+
+async def find_launch_plan(
+    session: AsyncSession, scope: Scope, name: str, workflow: str, version: str | None
+) -> LaunchPlan:
+    """For the workflow's version, or the newest. Raises `NotFound`, naming those there are."""
+    table = tables.launch_plans.c
+    here = sa.and_(table.project == scope.project, table.domain == scope.domain)
+    query = sa.select(table.body).where(here, table.name == name)
+    if version is not None:
+        query = query.where(table.version == version)
+    body = await session.scalar(query.order_by(table.id.desc()).limit(1))
+    plan = None if body is None else LaunchPlan.model_validate_json(body)
+    if plan is None or plan.workflow != workflow:
+        of = f" version {version}" if version is not None else ""
+        what = f"launch plan of workflow {workflow}{of}"
+        raise NotFound(what, name, await _known(session, table.name, here))
+    return plan
+
+
+async def _known(
+    session: AsyncSession, column: sa.ColumnElement[str], where: sa.ColumnElement[bool]
+) -> str:
+    names = await session.scalars(sa.select(column).where(where).distinct().limit(20))
+    return ", ".join(sorted(names))
+
+
+async def _add(
+    session: AsyncSession, table: sa.Table, scope: Scope, item: Workflow | LaunchPlan, version: str
+) -> bool:
+    key = {
+        "project": scope.project,
+        "domain": scope.domain,
+        "name": item.name,
+        "version": version,
+    }
+    query = sa.select(table.c.body).where(*(table.c[name] == value for name, value in key.items()))
+    stored = await session.scalar(query)
+    if stored is None:
+        row = {**key, "body": item.model_dump_json(), "created_at": datetime.now(UTC)}
+        await session.execute(table.insert(), row)
+        return True
+    if type(item).model_validate_json(stored) != item:
+        what = table.name.removesuffix("s").replace("_", " ")
+        raise Conflict(
+            f"{what} {item.name!r} version {version!r} is registered with another content; "
+            "give what has changed a new version"
+        )
+    return False
