@@ -37,6 +37,14 @@ def subject_of(event: Event) -> str:
             raise TypeError(f"{event.event_type} is not a change of the settings")
 
 
+def contents(settings: Settings) -> object:
+    """Everything that settings say, in a form that is equal where they say the same."""
+    by_kind = [settings.records, settings.unreadable, settings.unknown]
+    said = [{kind: by_scope for kind, by_scope in each.items() if by_scope} for each in by_kind]
+    named = [settings.projects, settings.domains, settings.clusters, settings.pools]
+    return settings.revision, str(settings.digest), said, named
+
+
 class SettingsStream:
     """The only writer of a stream that was empty when it began."""
 

@@ -129,6 +129,9 @@ class Workflow(Model):
 
     def check(self) -> None:
         """Raises `Invalid` where names do not fit together."""
+        for name in self.required:
+            if name not in self.inputs:
+                raise Invalid("required", name, "inputs " + ", ".join(self.inputs))
         seen: set[str] = set()
         hooks: set[str] = set()
         for index, node in enumerate(self.nodes):

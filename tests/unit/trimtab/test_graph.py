@@ -1,0 +1,112 @@
+"""Workflows as registered: names that fit together, inputs, hooks."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trimtab.errors import Invalid
+from trimtab.graph import FromInput, FromNode, Hook, LaunchPlan, Node, NodeOverrides, Workflow
+from trimtab.testing import workflow
+
+COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})
+DOUBLE = Node(id="n1", task="double", inputs={"number": FromNode(node="n0")})
+
+
+def changed(**fields: Any) -> Workflow:  # of the workflow
+    return workflow().model_copy(update={"inputs": {"start": 1}, **fields})
+
+
+def test_a_workflow_whose_names_fit_is_accepted() -> None:
+    workflow().check()
+    changed(nodes=(COUNT, DOUBLE)).check()
+
+
+@pytest.mark.parametrize(
+    ("graph", "path", "allowed"),
+    [
+        (changed(nodes=(COUNT, COUNT)), "nodes.1.id", "an id that no other node has"),
+        (
+            changed(nodes=(COUNT.model_copy(update={"task": "halve"}),)),
+            "nodes.0.task",
+            "count, double",
+        ),
+        (changed(nodes=(DOUBLE, COUNT)), "nodes.0.inputs.number", "stands before this one"),
+        (changed(nodes=(COUNT,), inputs={"end": 1}), "nodes.0.inputs.start", "an input: end"),
+        (changed(required=("end",)), "required", "inputs start"),
+        (changed(output=FromNode(node="n7")), "output", "stands before this one"),
+        (
+            changed(
+                nodes=tuple(
+                    node.model_copy(update={"hook": Hook(name="trainer")})
+                    for node in (COUNT, DOUBLE)
+                )
+            ),
+            "nodes.1.hook",
+            "a hook that no other node has",
+        ),
+    ],
+)
+def test_names_that_do_not_fit_are_refused_with_their_place(
+    graph: Workflow, path: str, allowed: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        graph.check()
+    assert refused.value.path == path
+    assert allowed in refused.value.allowed
+
+
+def test_a_node_waits_for_those_whose_values_it_takes() -> None:
+    assert COUNT.waits_for == frozenset()
+    assert DOUBLE.waits_for == {"n0"}
+
+
+def test_inputs_that_are_not_given_have_their_defaults() -> None:
+    graph = changed(inputs={"start": 1, "end": None}, required=("end",))
+    assert graph.bound({"end": 5}) == {"start": 1, "end": 5}
+    assert graph.bound({"end": None, "start": 0}) == {"start": 0, "end": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "path"), [({}, "inputs.end"), ({"end": 1, "middle": 2}, "inputs.middle")]
+)
+def test_inputs_that_are_missing_or_unknown_are_refused(given: dict[str, Any], path: str) -> None:
+    graph = changed(inputs={"start": 1, "end": None}, required=("end",))
+    with pytest.raises(Invalid) as refused:
+        graph.bound(given)
+    assert refused.value.path == path
+
+
+def test_an_override_of_an_unknown_hook_is_refused_with_those_there_are() -> None:
+    overrides = {"traner": NodeOverrides(retries=1)}
+    workflow().check_hooks("overrides", {"trainer": NodeOverrides()})
+    with pytest.raises(Invalid, match=r"overrides\.traner: .*allowed: the hooks trainer"):
+        workflow().check_hooks("overrides", overrides)
+    with pytest.raises(Invalid, match="no node of the workflow is hooked"):
+        changed(nodes=(COUNT, DOUBLE)).check_hooks("overrides", overrides)
+
+
+def test_overrides_tell_what_is_absent_from_what_is_zero() -> None:
+    given = NodeOverrides.model_validate({"retries": 0, "interruptible": False})
+    assert given.model_dump(exclude_unset=True) == {"retries": 0, "interruptible": False}
+    assert NodeOverrides().model_dump(exclude_unset=True) == {}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"retries": -1},
+        {"container_image": ""},
+        {"resources": {"requests": {"cpu": "much"}}},
+        {"resource": {}},
+    ],
+)
+def test_overrides_that_no_node_can_have_are_refused(overrides: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        NodeOverrides.model_validate(overrides)
+
+
+@pytest.mark.parametrize("name", ["", "-train", "a b", "a/b", "x" * 201])
+def test_names_of_launch_plans_and_workflows_are_plain(name: str) -> None:
+    with pytest.raises(ValidationError):
+        LaunchPlan(name=name, workflow="train", version="v1")

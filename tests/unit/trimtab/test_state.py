@@ -1,0 +1,143 @@
+"""The settings as a tree: what changes add up to, and the digest that proves it."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.settings_stream import subject_of
+from tests.unit.trimtab.strategies import scopes
+from trimtab.errors import NotFound, Unreadable
+from trimtab.events import (
+    ClusterChanged,
+    DomainChanged,
+    Event,
+    Heartbeat,
+    PoolChanged,
+    ProjectChanged,
+    RecordChanged,
+)
+from trimtab.fold import Source
+from trimtab.levels import PLATFORM, Scope
+from trimtab.state import Digest, Settings
+from trimtab.testing import DOMAIN, deleted, record
+
+TARGET = Scope("development", "alpha", "train")
+
+changes: st.SearchStrategy[Event] = st.one_of(
+    st.builds(lambda scope: record(scope=scope, kind="workflow_priority", document={}), scopes),
+    st.builds(lambda scope: deleted("workflow_priority", scope), scopes),
+    st.builds(ProjectChanged, name=st.sampled_from("ab"), deleted=st.booleans()),
+    st.builds(DomainChanged, name=st.sampled_from("ab"), deleted=st.booleans()),
+    st.builds(ClusterChanged, name=st.sampled_from("ab"), deleted=st.booleans()),
+    st.builds(PoolChanged, name=st.sampled_from("ab"), deleted=st.booleans()),
+)
+
+
+def settings_of(*events: Event) -> Settings:
+    settings = Settings()
+    for revision, event in enumerate(events, start=1):
+        settings.apply(event, revision)
+    return settings
+
+
+def test_the_effective_value_follows_the_records_that_apply() -> None:
+    settings = settings_of(
+        record({"limits": {"cpu": "2", "memory": "1Gi"}}, scope=PLATFORM),
+        record({"limits": {"cpu": "4"}}, scope=DOMAIN),
+        record({"limits": {"cpu": "9"}}, scope=Scope(domain="production")),
+    )
+    effective = settings.effective("task_resource", TARGET)
+    assert effective.document == {"limits": {"cpu": "4", "memory": "1Gi"}}
+    assert effective.leaves["limits.cpu"].source == Source(DOMAIN, 2, "4")
+    assert settings.revision == 3
+
+
+def test_a_record_replaces_the_one_before_and_a_deletion_lets_inherit_again() -> None:
+    first, second = record({"limits": {"cpu": "1"}}), record({"limits": {"memory": "1Gi"}})
+    assert settings_of(first, second).effective("task_resource", TARGET).document == second.document
+    gone = settings_of(first, second, deleted())
+    assert gone.effective("task_resource", TARGET).document == {}
+    assert gone.digest.count == 0
+
+
+def test_what_is_deleted_is_not_listed() -> None:
+    settings = settings_of(ProjectChanged(name="alpha"), PoolChanged(name="gpus"))
+    assert (list(settings.projects), list(settings.pools)) == (["alpha"], ["gpus"])
+    settings.apply(ProjectChanged(name="alpha", deleted=True), 3)
+    assert settings.projects == {}
+
+
+def test_an_unknown_pool_is_answered_with_those_there_are() -> None:
+    settings = settings_of(PoolChanged(name="gpus", quota=2), PoolChanged(name="api"))
+    assert settings.pool("gpus").quota == 2
+    with pytest.raises(NotFound, match="pool 'tpus' does not exist; there are: api, gpus"):
+        settings.pool("tpus")
+
+
+def test_a_record_that_cannot_be_read_refuses_only_what_needs_it_and_by_name() -> None:
+    settings = settings_of(record({"limits": {"cpu": "much"}}), record(kind="workflow_priority"))
+    with pytest.raises(
+        Unreadable, match=r"task_resource record of domain development.*limits\.cpu"
+    ):
+        settings.effective("task_resource", TARGET)
+    assert settings.effective("task_resource", Scope(domain="production")).document == {}
+    assert settings.digest.count == 2
+
+
+def test_a_readable_record_takes_the_place_of_an_unreadable_one() -> None:
+    settings = settings_of(record({"limits": {"cpu": "much"}}), record({"limits": {"cpu": "1"}}))
+    assert settings.effective("task_resource", TARGET).flat == {"limits.cpu": "1"}
+    settings.apply(record({"limits": {"cpu": "much"}}), 3)
+    settings.apply(deleted(), 4)
+    assert settings.effective("task_resource", TARGET).flat == {}
+
+
+def test_a_record_of_a_kind_that_is_not_installed_is_kept_as_it_came() -> None:
+    unknown = record({"colour": ["red"]}, kind="paint")
+    settings = settings_of(unknown)
+    assert settings.unknown == {"paint": {DOMAIN: unknown}}
+    assert settings.digest.count == 1
+    settings.apply(deleted("paint"), 2)
+    assert settings.unknown["paint"] == {}
+
+
+def test_what_is_no_change_of_the_settings_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(TypeError, match=r"trimtab\.heartbeat\.v1 is not a change"):
+        Settings().apply(Heartbeat(owner="propeller-1"), 1)
+
+
+@given(st.lists(changes, max_size=20))
+def test_the_digest_is_that_of_the_live_subjects_and_their_revisions(events: list[Event]) -> None:
+    live: dict[str, int] = {}
+    for revision, event in enumerate(events, start=1):
+        gone = event.document is None if isinstance(event, RecordChanged) else event.deleted  # type: ignore[attr-defined]
+        live.pop(subject_of(event), None)
+        if not gone:
+            live[subject_of(event)] = revision
+    digest, expected = settings_of(*events).digest, Digest()
+    for subject in random.Random(1).sample(sorted(live), len(live)):
+        expected.put(subject, live[subject])
+    assert (digest.count, str(digest)) == (len(live), str(expected))
+
+
+def test_a_digest_differs_where_a_subject_or_a_revision_differs() -> None:
+    digests = set()
+    for entries in ({}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 1}):
+        digest = Digest()
+        for subject, revision in entries.items():
+            digest.put(subject, revision)
+        digests.add(str(digest))
+    assert len(digests) == 6
+
+
+def test_a_digest_of_the_same_subject_again_counts_it_once() -> None:
+    digest = Digest()
+    empty = str(digest)
+    digest.put("a", 1)
+    digest.put("a", 2)
+    assert digest.count == 1
+    digest.drop("a")
+    digest.drop("a")
+    assert (digest.count, str(digest)) == (0, empty)
