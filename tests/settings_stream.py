@@ -1,6 +1,7 @@
 """Publishes SETTINGS as admin's relay does, for tests of what reads it."""
 
 import asyncio
+from collections.abc import Mapping
 
 import nats.errors
 from nats.aio.client import Client
@@ -39,7 +40,11 @@ def subject_of(event: Event) -> str:
 
 def contents(settings: Settings) -> object:
     """Everything that settings say, in a form that is equal where they say the same."""
-    by_kind = [settings.records, settings.unreadable, settings.unknown]
+    by_kind: list[Mapping[str, object]] = [
+        settings.records,
+        settings.unreadable,
+        settings.unknown,
+    ]
     said = [{kind: by_scope for kind, by_scope in each.items() if by_scope} for each in by_kind]
     named = [settings.projects, settings.domains, settings.clusters, settings.pools]
     return settings.revision, str(settings.digest), said, named

@@ -142,7 +142,7 @@ def test_nothing_stored_has_no_effective_value() -> None:
 @given(stored("cluster_resource", cluster_resources()))
 def test_an_empty_record_changes_nothing(stored: Stored) -> None:
     before = folded("cluster_resource", stored)
-    narrower: tuple[Scope, int, Document] = (TARGET, 99, {})
+    narrower: tuple[Scope, int, Document] = (PROJECT_DOMAIN, 99, {})
     assert folded("cluster_resource", [*stored, narrower]).leaves == before.leaves
 
 
