@@ -1,0 +1,267 @@
+"""One execution, acted for by its owner from the claim to the end."""
+
+import asyncio
+import logging
+import random
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from trimtab.bus import WrongSequence
+from trimtab.errors import Rejected, Retryable, Unavailable
+from trimtab.executions import (
+    Admitted,
+    Failed,
+    NodeFailed,
+    NodePhase,
+    NodeRunning,
+    NodeStarting,
+    NodeSucceeded,
+    NodeWaiting,
+    Refused,
+    Request,
+    Resolution,
+    State,
+    Succeeded,
+)
+from trimtab.state import Settings
+from trimtab.view import View
+from trimtab_propeller import plan
+from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned, environment
+from trimtab_propeller.journal import Journal
+from trimtab_propeller.limits import Refusal
+from trimtab_propeller.process import ProcessExecutor
+from trimtab_propeller.resolve import resolve
+from trimtab_propeller.tokens import Token, Tokens
+
+log = logging.getLogger(__name__)
+
+BARRIER_SECONDS = 10.0
+"""How long a request waits for the settings that it must see, before it is tried again later."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What every run acts with."""
+
+    view: View
+    executor: ProcessExecutor
+    tokens: Tokens
+
+
+class Run:
+    """Acts for one execution, until its end or until somebody else does."""
+
+    def __init__(self, journal: Journal, means: Means) -> None:
+        self._journal = journal
+        self._view = means.view
+        self._executor = means.executor
+        self._tokens = means.tokens
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """Never raises but when cancelled: the end of one execution is not the service's end."""
+        fields = {"execution": self._state.execution}
+        try:
+            await self._act()
+            log.info("execution.ended", extra={**fields, "phase": self._state.phase})
+        except* WrongSequence:
+            log.warning("execution.superseded", extra=fields)
+        except* Exception as errors:  # the boundary: a defect here must not stop other executions
+            log.exception("execution.defect", extra=fields)
+            await self._give_up(_first(errors))
+
+    @property
+    def _state(self) -> State:
+        return self._journal.state
+
+    @property
+    def _request(self) -> Request:
+        assert self._state.request is not None  # the first event of every log carries it
+        return self._state.request
+
+    @property
+    def _resolution(self) -> Resolution:
+        assert self._state.resolution is not None  # no node is touched before admission
+        return self._state.resolution
+
+    async def _give_up(self, reason: str) -> None:
+        try:
+            await self._journal.append(partial(Failed, node="", error=f"propeller: {reason}"))
+        except WrongSequence:
+            log.warning("execution.superseded", extra={"execution": self._state.execution})
+
+    async def _act(self) -> None:
+        if self._state.resolution is None and not await self._admit():
+            return
+        acting: dict[tuple[str, int], asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._moved.clear()
+                for step in plan.steps(self._request, self._state):
+                    if isinstance(step, plan.Attempt):
+                        attempt = (step.node.id, step.number)
+                        if attempt not in acting:
+                            acting[attempt] = group.create_task(self._attempt(step))
+                            acting[attempt].add_done_callback(lambda _task: self._moved.set())
+                    # A node that waits for its token is no step any more, but may start yet.
+                    elif all(task.done() for task in acting.values()):
+                        await self._end(step)
+                        return
+                await self._moved.wait()
+
+    async def _end(self, step: plan.Succeed | plan.Fail) -> None:
+        match step:
+            case plan.Succeed():
+                await self._journal.append(partial(Succeeded, output=step.output))
+            case plan.Fail():
+                await self._journal.append(partial(Failed, node=step.node, error=step.error))
+
+    async def _admit(self) -> bool:
+        """Resolve the whole graph; whether it may run."""
+        settings = await self._settings()
+        try:
+            resolution = resolve(self._request, settings, self._executor.capabilities)
+        except Refusal as refusal:
+            await self._journal.append(
+                partial(
+                    Refused,
+                    node=refusal.node,
+                    path=refusal.path,
+                    value=refusal.value,
+                    limit=refusal.limit,
+                    scope=refusal.scope,
+                    message=str(refusal),
+                )
+            )
+            return False
+        await self._journal.append(partial(Admitted, resolution=resolution))
+        return True
+
+    async def _settings(self) -> Settings:
+        """A view that holds at least what the request must see."""
+        while True:
+            try:
+                return await self._view.reached(self._request.revision, BARRIER_SECONDS)
+            except Retryable as error:
+                fields = {"execution": self._state.execution, "error": str(error)}
+                log.warning("execution.behind", extra=fields)
+
+    async def _attempt(self, step: plan.Attempt) -> None:
+        """See one attempt to its end, whoever started it."""
+        node, number = step.node.id, step.number
+        job = self._job(step)
+        token = self._token(job)
+        known = self._executor.knows(job)
+        if token is not None and not known and not await self._granted(step, token):
+            return
+        if self._phase(step) not in ("starting", "running"):
+            await self._journal.append(partial(NodeStarting, node=node, attempt=number))
+        held: AbstractAsyncContextManager[None] = nullcontext()
+        if token is not None:
+            held = self._tokens.renewed(token, at_once=known)
+        async with held:
+            outcome = await self._executed(step, job)
+        if token is not None:
+            await self._tokens.release(token)
+        await self._record(step, outcome)
+
+    async def _executed(self, step: plan.Attempt, job: Job) -> Outcome:
+        try:
+            place = await self._executor.start(job)
+        except OSError as error:
+            return Lost(f"the attempt could not be started: {error}")
+        if self._phase(step) != "running":
+            await self._journal.append(
+                partial(NodeRunning, node=step.node.id, attempt=step.number, place=place)
+            )
+        return await self._executor.wait(job)
+
+    async def _record(self, step: plan.Attempt, outcome: Outcome) -> None:
+        place = {"node": step.node.id, "attempt": step.number}
+        match outcome:
+            case Returned():
+                await self._journal.append(partial(NodeSucceeded, **place, output=outcome.output))
+            case Broke() | Lost():
+                lost = isinstance(outcome, Lost)
+                node = self._state.nodes[step.node.id]
+                final = plan.is_final(node, retries=self._retries(step), lost=lost)
+                failed = partial(NodeFailed, **place, error=outcome.error, final=final, lost=lost)
+                await self._journal.append(failed)
+
+    async def _granted(self, step: plan.Attempt, token: Token) -> bool:
+        """Wait for the token; ``False`` where the attempt is not to be started any more."""
+        said = False
+        while True:
+            try:
+                answer = await self._tokens.ask(token)
+                status, reason = answer.status, answer.reason
+            except Unavailable as error:
+                status, reason = "exhausted", str(error)
+            except Rejected as error:
+                status, reason = "never_fits", str(error)
+            if any(node.phase == "failed" for node in self._state.nodes.values()):
+                await self._tokens.release(token)
+                return False
+            if status == "granted":
+                return True
+            if status == "never_fits":
+                await self._fail_for_good(step, reason)
+                return False
+            if not said:
+                said = True
+                await self._wait_visibly(step, token, reason)
+            # Many nodes wait for the same pool, and resmgr should not hear them all at once.
+            await asyncio.sleep(random.uniform(0.2, 1.0))
+
+    async def _wait_visibly(self, step: plan.Attempt, token: Token, reason: str) -> None:
+        await self._journal.append(
+            partial(
+                NodeWaiting,
+                node=step.node.id,
+                attempt=step.number,
+                pool=token.pool,
+                reason=reason,
+            )
+        )
+
+    async def _fail_for_good(self, step: plan.Attempt, reason: str) -> None:
+        node, number = step.node.id, step.number
+        failed = partial(NodeFailed, node=node, attempt=number, error=reason, final=True)
+        await self._journal.append(failed)
+
+    def _phase(self, step: plan.Attempt) -> NodePhase:
+        node = self._state.nodes.get(step.node.id)
+        return "waiting" if node is None else node.phase
+
+    def _retries(self, step: plan.Attempt) -> int:
+        retries = self._resolution.value(step.node.id, "retries")
+        assert isinstance(retries, int)  # the engine's default is always there
+        return retries
+
+    def _job(self, step: plan.Attempt) -> Job:
+        request, node = self._request, step.node.id
+        return Job(
+            execution=request.execution,
+            node=node,
+            attempt=step.number,
+            task=step.node.task,
+            inputs=step.inputs,
+            module=request.workflow.module,
+            environment=environment(request, self._resolution, node, step.number),
+        )
+
+    def _token(self, job: Job) -> Token | None:
+        pool = self._resolution.value(job.node, "pool")
+        weight = self._resolution.value(job.node, "weight")
+        if not isinstance(pool, str) or not isinstance(weight, int):
+            return None
+        return Token(job.name, pool, weight, self._request.project, self._request.domain)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> str:
+    """The first error of a group of groups, as a traceback ends."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,220 @@
+"""Propeller as a process, executions for it, and a resmgr that keeps its promises in memory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from tests.servers import free_port
+from trimtab import bus, load_module, subjects
+from trimtab.executions import (
+    AnyEvent,
+    ExecutionRequested,
+    NodeState,
+    Request,
+    State,
+    parse_event,
+    replay,
+)
+from trimtab.graph import LaunchPlan, NodeOverrides
+from trimtab.tokens import COHORT, Allocate, Allocated, Release, Released
+
+BEAT_SECONDS = 0.5
+
+
+class Propeller:
+    """``python -m trimtab_propeller``, as in production."""
+
+    def __init__(self, nats_url: str, directory: Path, **environment: str) -> None:
+        self.data_dir = directory / "data"
+        self.port = free_port()
+        self.log = directory / f"propeller-{self.port}.log"
+        self._environment = {
+            **os.environ,
+            "TRIMTAB_NATS_URL": nats_url,
+            "TRIMTAB_DATA_DIR": str(self.data_dir),
+            "TRIMTAB_PORT": str(self.port),
+            "TRIMTAB_HEARTBEAT_SECONDS": str(BEAT_SECONDS),
+            "TRIMTAB_NATS_PASSWORD": "not-for-tasks",
+            **environment,
+        }
+
+    def __enter__(self) -> Self:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "trimtab_propeller"]
+            self._process = subprocess.Popen(command, env=self._environment, stderr=log)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._process.poll() is None:
+            self.send(signal.SIGKILL)
+        self._process.wait(10)
+        if error is not None:
+            error.add_note(f"{self.log}:\n{self.log.read_text()[-6000:]}")
+
+    def send(self, what: signal.Signals) -> None:
+        self._process.send_signal(what)
+
+    def kill(self) -> None:
+        """At once, as a crash would."""
+        self.send(signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self) -> int:
+        """In order; the exit code."""
+        self.send(signal.SIGTERM)
+        return self._process.wait(20)
+
+    def readiness(self) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as reply:
+                body: dict[str, Any] = json.load(reply)
+        except urllib.error.HTTPError as error:
+            with error:
+                body = json.load(error)
+        except OSError as error:
+            return {"status": str(error)}
+        return body
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """What it has logged under this name."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line[0] == "{"]
+        return [line for line in lines if line["event"] == event]
+
+
+def request(
+    module: Path,
+    *,
+    revision: int = 0,
+    inputs: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, NodeOverrides] | None = None,
+) -> Request:
+    """A request to run the module's only workflow, of an execution of its own."""
+    [workflow] = load_module(module).workflows
+    plan = LaunchPlan(name=workflow.name, workflow=workflow.name, version=workflow.version)
+    return Request(
+        execution=f"e{uuid4().hex[:10]}",
+        project="flyteexamples",
+        domain="development",
+        workflow=workflow,
+        launch_plan=plan,
+        inputs=workflow.bound(inputs or {}),
+        overrides=dict(overrides or {}),
+        revision=revision,
+    )
+
+
+@dataclass
+class Story:
+    """The log of an execution and what it adds up to."""
+
+    events: list[AnyEvent] = field(default_factory=list)
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type for event in self.events]
+
+    @property
+    def state(self) -> State:
+        return replay(self.events)
+
+    @property
+    def nodes(self) -> dict[str, NodeState]:
+        return self.state.nodes
+
+
+class Executions:
+    """Asks for executions as admin does, and reads their logs."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def ask(self, wanted: Request, *, times: int = 1) -> str:
+        event = ExecutionRequested(request=wanted)
+        subject = subjects.requested(wanted.domain, wanted.project)
+        for _ in range(times):
+            await bus.publish(self._client, subjects.EXECUTIONS, subject, event)
+        return wanted.execution
+
+    async def until(self, execution: str, *types: str) -> Story:
+        """Its log up to the first event of one of these types."""
+        story = Story()
+        subject = subjects.events(execution)
+        following = bus.follow(self._client, subjects.EXECUTION_EVENTS, subject, every_message=True)
+        async with aclosing(following):
+            async for message in following:
+                if message is None:
+                    continue
+                story.events.append(parse_event(message.body))
+                if story.types[-1] in types:
+                    return story
+        raise AssertionError(f"{execution} has ended as {story.types}")
+
+    async def ended(self, execution: str) -> Story:
+        return await self.until(execution, "succeeded", "failed", "refused")
+
+    async def whole(self, execution: str) -> Story:
+        """Its log as it is now."""
+        messages = await bus.stored(
+            self._client, subjects.EXECUTION_EVENTS, subjects.events(execution)
+        )
+        return Story([parse_event(message.body) for message in messages])
+
+
+class Resmgr:
+    """The protocol of `trimtab.tokens` with one pool and no leases."""
+
+    def __init__(self, quota: int) -> None:
+        self.quota = quota
+        self.held: dict[str, int] = {}
+        self.asked: list[Allocate] = []
+        self.released: list[str] = []
+
+    @asynccontextmanager
+    async def answering(self, client: Client) -> AsyncIterator[Self]:
+        async def allocate(message: Msg) -> None:
+            answer = self._allocate(Allocate.model_validate_json(message.data))
+            await message.respond(answer.model_dump_json().encode())
+
+        async def release(message: Msg) -> None:
+            wanted = Release.model_validate_json(message.data)
+            self.released.append(wanted.token)
+            held = self.held.pop(wanted.token, None) is not None
+            await message.respond(Released(released=held).model_dump_json().encode())
+
+        subscriptions = [
+            await client.subscribe(subjects.resmgr("allocate", COHORT), cb=allocate),
+            await client.subscribe(subjects.resmgr("release", COHORT), cb=release),
+        ]
+        yield self
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+
+    def _allocate(self, wanted: Allocate) -> Allocated:
+        self.asked.append(wanted)
+        if wanted.weight > self.quota:
+            reason = f"weight {wanted.weight} is over the quota {self.quota}"
+            return Allocated(status="never_fits", reason=reason)
+        others = sum(weight for token, weight in self.held.items() if token != wanted.token)
+        if others + wanted.weight > self.quota:
+            return Allocated(status="exhausted", reason=f"quota {self.quota}", held=others)
+        self.held[wanted.token] = wanted.weight
+        return Allocated(status="granted", held=others + wanted.weight, lease_seconds=60)
