@@ -1,6 +1,7 @@
 """Keeps programs running: starts them, waits until they answer, starts them again, ends them."""
 
 import asyncio
+import json
 import signal
 import time
 from asyncio.subprocess import Process
@@ -20,6 +21,8 @@ STEADY_SECONDS = 30.0
 """A program that ran so long has recovered: its next end is not held against it."""
 MAX_PAUSE_SECONDS = 10.0
 MAX_LOG_BYTES = 10_000_000
+
+_GENERIC = "Application startup failed. Exiting."  # uvicorn, after it has logged why
 
 Say = Callable[[str], None]
 """Takes one line for the person who watches."""
@@ -152,7 +155,7 @@ class _Kept:
 
     def _last_words(self) -> str:
         lines = self.program.log.read_text(errors="replace").strip().splitlines()
-        said = lines[-1] if lines else "it said nothing"
+        said = next(filter(None, map(_sentence, reversed(lines))), "it said nothing")
         return f"{said} (its log is {self.program.log})"
 
 
@@ -223,6 +226,20 @@ async def _end_orphans() -> None:
                 orphans.send(pid, how)
         orphans.bury({pid for pid, state in left.items() if state == "Z"})
         await asyncio.sleep(0.05)
+
+
+def _sentence(line: str) -> str:
+    """What a line of a log says; empty where it says only that something went wrong before."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line.strip()
+    if not isinstance(entry, dict) or entry.get("level") != "ERROR":
+        return line
+    # Of a traceback, the last line is the error.
+    text = str(entry.get("exception") or entry.get("event")).strip()
+    said = [part.strip(" |+-") for part in text.splitlines() if part.strip(" |+-")]
+    return "" if said[-1:] == [_GENERIC] else said[-1]
 
 
 def _how(code: int) -> str:
