@@ -25,7 +25,7 @@ def waits(dirty: Dirty) -> bool:
     return True
 
 
-async def test_marks_of_one_namespace_are_one_piece_of_work():
+async def test_marks_of_one_namespace_are_one_piece_of_work() -> None:
     dirty = Dirty()
     dirty.mark([A], "first")
     dirty.mark([Place("west", "a")])
@@ -34,14 +34,14 @@ async def test_marks_of_one_namespace_are_one_piece_of_work():
     assert waits(dirty)
 
 
-async def test_namespaces_come_in_the_order_in_which_they_were_marked():
+async def test_namespaces_come_in_the_order_in_which_they_were_marked() -> None:
     dirty = Dirty()
     for place in (A, B, A):
         dirty.mark([place])
     assert [(await taken(dirty)).namespace for _ in range(2)] == ["a", "b"]
 
 
-async def test_a_namespace_is_worked_on_by_one_at_a_time():
+async def test_a_namespace_is_worked_on_by_one_at_a_time() -> None:
     dirty = Dirty()
     dirty.mark([A])
     work = await taken(dirty)
@@ -52,7 +52,7 @@ async def test_a_namespace_is_worked_on_by_one_at_a_time():
     assert (await taken(dirty)).namespace == "a"
 
 
-async def test_a_burst_is_worked_on_ever_more_rarely():
+async def test_a_burst_is_worked_on_ever_more_rarely() -> None:
     dirty = Dirty()
     works = 0
     dirty.mark([A])
@@ -68,7 +68,7 @@ async def test_a_burst_is_worked_on_ever_more_rarely():
     assert asyncio.get_running_loop().time() - started > 0.1
 
 
-async def test_after_a_quiet_while_a_change_is_taken_at_once():
+async def test_after_a_quiet_while_a_change_is_taken_at_once() -> None:
     dirty = Dirty()
     dirty.mark([A])
     dirty.done(await taken(dirty))
@@ -76,7 +76,7 @@ async def test_after_a_quiet_while_a_change_is_taken_at_once():
     assert not waits(dirty)
 
 
-async def test_a_failure_is_marked_again_after_a_growing_while():
+async def test_a_failure_is_marked_again_after_a_growing_while() -> None:
     dirty = Dirty(retry_seconds=0.01, longest_retry_seconds=0.05)
     delays = []
     for _ in range(4):
@@ -89,7 +89,7 @@ async def test_a_failure_is_marked_again_after_a_growing_while():
     assert dirty.failed(A) == 0.01
 
 
-async def test_success_by_another_way_calls_the_retry_off():
+async def test_success_by_another_way_calls_the_retry_off() -> None:
     dirty = Dirty(retry_seconds=0.01)
     dirty.failed(A)
     dirty.failed(B)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from trimtab.errors import Invalid
 from trimtab_clusterres.cluster import dump
@@ -22,17 +23,17 @@ _values = st.recursive(
 
 @given(st.dictionaries(_text, _values, min_size=1))
 @example({"long": "word " * 100, "tab": "\ta", "block": "#a\n b\n", "number": 1e22})
-def test_a_manifest_survives_being_written(body):
+def test_a_manifest_survives_being_written(body: dict[str, JsonValue]) -> None:
     written = dump(Manifest("", "ConfigMap", "a", body)).decode()
     assert list(parse("a.yaml", written).objects({})) == [body]
 
 
-def test_text_of_several_lines_is_a_block_that_people_can_read():
+def test_text_of_several_lines_is_a_block_that_people_can_read() -> None:
     written = dump(Manifest("", "ConfigMap", "a", {"data": {"script": "set -e\nrun\n"}}))
     assert written == b"data:\n  script: |\n    set -e\n    run\n"
 
 
-def test_nesting_that_cannot_be_written_is_refused():
+def test_nesting_that_cannot_be_written_is_refused() -> None:
     body: dict[str, object] = {}
     for _ in range(1000):
         body = {"a": body}

@@ -42,7 +42,7 @@ def touched(event: Event) -> set[str]:
     return {place.namespace for place in places}
 
 
-def test_there_is_a_namespace_for_each_project_in_each_domain_on_each_cluster():
+def test_there_is_a_namespace_for_each_project_in_each_domain_on_each_cluster() -> None:
     assert layout().places == {
         Place(cluster, f"{project}-{domain}")
         for cluster in ("east", "west")
@@ -51,7 +51,7 @@ def test_there_is_a_namespace_for_each_project_in_each_domain_on_each_cluster():
     }
 
 
-def test_archived_projects_and_disabled_clusters_have_none():
+def test_archived_projects_and_disabled_clusters_have_none() -> None:
     found = layout(
         ProjectChanged(name="alpha", state="archived"), ClusterChanged(name="east", enabled=False)
     )
@@ -60,13 +60,13 @@ def test_archived_projects_and_disabled_clusters_have_none():
     assert not found.has(Place("east", "beta-production"))
 
 
-def test_a_cluster_without_access_is_told_apart():
+def test_a_cluster_without_access_is_told_apart() -> None:
     found = layout(ClusterChanged(name="north"), ClusterChanged(name="south", enabled=False))
     assert found.clusters == ["east", "west"]
     assert found.out_of_reach == ["north"]
 
 
-def test_the_template_gives_the_name():
+def test_the_template_gives_the_name() -> None:
     found = layout(template="ns-{{ domain }}-{{ project }}-{{ domain }}")
     assert found.has(Place("east", "ns-production-alpha-production"))
 
@@ -82,16 +82,16 @@ def test_the_template_gives_the_name():
         (Scope("production", "gone"), ""),
     ],
 )
-def test_a_record_touches_the_namespaces_that_it_applies_to(scope, names):
+def test_a_record_touches_the_namespaces_that_it_applies_to(scope: Scope, names: str) -> None:
     assert touched(RecordChanged.at(scope, KIND, None)) == set(names.split())
 
 
-def test_projects_and_domains_touch_their_own():
+def test_projects_and_domains_touch_their_own() -> None:
     assert touched(ProjectChanged(name="beta")) == {"beta-development", "beta-production"}
     assert touched(DomainChanged(name="production")) == {"alpha-production", "beta-production"}
 
 
-def test_a_cluster_touches_every_namespace_on_itself_alone():
+def test_a_cluster_touches_every_namespace_on_itself_alone() -> None:
     places = layout().touched(ClusterChanged(name="east", labels=("new",)))
     assert {place.cluster for place in places} == {"east"}
     assert len(places) == 4
@@ -105,11 +105,11 @@ def test_a_cluster_touches_every_namespace_on_itself_alone():
         ClusterChanged(name="north"),
     ],
 )
-def test_what_templates_cannot_see_touches_nothing(event):
+def test_what_templates_cannot_see_touches_nothing(event: Event) -> None:
     assert touched(event) == set()
 
 
-def test_values_are_folded_from_broad_to_narrow():
+def test_values_are_folded_from_broad_to_narrow() -> None:
     platform = RecordChanged.at(PLATFORM, KIND, {"attributes": {"a": "1", "b": "1", "c": "1"}})
     narrow = {"attributes": {"b": "2"}, "unset": ["attributes.c"]}
     found = layout(platform, RecordChanged.at(Scope("production", "beta"), KIND, narrow))
@@ -121,14 +121,14 @@ def test_values_are_folded_from_broad_to_narrow():
     }
 
 
-def test_an_unreadable_record_fails_what_needs_it_by_name():
+def test_an_unreadable_record_fails_what_needs_it_by_name() -> None:
     found = layout(RecordChanged.at(Scope(project="beta"), KIND, {"attributes": {"a": 1}}))
     with pytest.raises(Unreadable, match="cluster_resource record of project beta"):
         found.attributes("beta-production")
     assert found.attributes("alpha-production")
 
 
-def test_a_name_that_several_projects_share_has_several_targets():
+def test_a_name_that_several_projects_share_has_several_targets() -> None:
     found = layout(template="{{ domain }}")
     assert found.targets["production"] == (
         Scope("production", "alpha"),

@@ -21,7 +21,7 @@ def rendered(*texts: str, **attributes: str) -> list[Manifest]:
     return render(sources, "flyteexamples-development", {TARGET: attributes})
 
 
-def test_the_example_templates_render_exactly():
+def test_the_example_templates_render_exactly() -> None:
     values = {"projectQuotaCpu": "1000", "projectQuotaMemory": "5Ti"}
     found = render(template_files.read(EXAMPLES), "flyteexamples-development", {TARGET: values})
     assert [dump(manifest).decode() for manifest in found] == [
@@ -35,19 +35,19 @@ def test_the_example_templates_render_exactly():
     ]
 
 
-def test_the_system_gives_the_reserved_names_whatever_a_record_says():
+def test_the_system_gives_the_reserved_names_whatever_a_record_says() -> None:
     text = OBJECT + "data: {all: '{{ namespace }} {{ project }} {{ domain }}'}"
     [found] = rendered(text, namespace="kube-system", project="other", domain="other")
     assert found.body["data"] == {"all": "flyteexamples-development flyteexamples development"}
 
 
-def test_a_value_may_use_the_reserved_names_and_no_others():
+def test_a_value_may_use_the_reserved_names_and_no_others() -> None:
     text = OBJECT + "data: {role: '{{ role }}', other: '{{ other }}'}"
     [found] = rendered(text, role="arn:{{ project }}/{{ domain }}", other="{{ role }}")
     assert found.body["data"] == {"role": "arn:flyteexamples/development", "other": "{{ role }}"}
 
 
-def test_an_object_without_a_namespace_is_put_into_the_computed_one():
+def test_an_object_without_a_namespace_is_put_into_the_computed_one() -> None:
     [found] = rendered(OBJECT + "  labels: {a: b}")
     assert found.body["metadata"] == {
         "name": "settings",
@@ -60,12 +60,14 @@ def test_an_object_without_a_namespace_is_put_into_the_computed_one():
     ("api_version", "kind"),
     [("v1", "Namespace"), ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")],
 )
-def test_what_kubernetes_keeps_outside_namespaces_stays_outside(api_version, kind):
+def test_what_kubernetes_keeps_outside_namespaces_stays_outside(
+    api_version: str, kind: str
+) -> None:
     [found] = rendered(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}")
     assert found.body["metadata"] == {"name": "x"}
 
 
-def test_a_value_cannot_move_an_object_to_another_namespace():
+def test_a_value_cannot_move_an_object_to_another_namespace() -> None:
     with pytest.raises(Rejected, match="for namespace 'kube-system', but this is 'flyteexamples-"):
         rendered(OBJECT + "  namespace: '{{ where }}'", where="kube-system")
 
@@ -81,12 +83,12 @@ def test_a_value_cannot_move_an_object_to_another_namespace():
         ("apiVersion: v1\nkind: Role\nmetadata: {name: {{ n }}}", "metadata.name is 5 and not tex"),
     ],
 )
-def test_an_object_without_an_identity_is_refused(text, reason):
+def test_an_object_without_an_identity_is_refused(text: str, reason: str) -> None:
     with pytest.raises(Rejected, match=reason):
         rendered(text, n="5")
 
 
-def test_a_missing_value_is_named_with_its_file_and_the_setting_to_set():
+def test_a_missing_value_is_named_with_its_file_and_the_setting_to_set() -> None:
     with pytest.raises(Rejected) as caught:
         rendered(OBJECT, OBJECT + "data: {a: {{ quota }}, b: {{ team }}}")
     assert str(caught.value) == (
@@ -96,24 +98,24 @@ def test_a_missing_value_is_named_with_its_file_and_the_setting_to_set():
     )
 
 
-def test_two_templates_cannot_make_the_same_object():
+def test_two_templates_cannot_make_the_same_object() -> None:
     with pytest.raises(Rejected, match=r"1.yaml: ConfigMap/settings is made by 0.yaml already"):
         rendered(OBJECT, OBJECT)
 
 
-def test_kinds_of_two_api_groups_are_two_objects():
+def test_kinds_of_two_api_groups_are_two_objects() -> None:
     role = "apiVersion: {0}/v1\nkind: Role\nmetadata: {{name: x}}"
     assert len(rendered(role.format("a.example"), role.format("b.example"))) == 2
 
 
-def test_projects_may_share_a_namespace_while_their_manifests_are_equal():
+def test_projects_may_share_a_namespace_while_their_manifests_are_equal() -> None:
     shared = {TARGET: {"a": "1"}, Scope("development", "other"): {"a": "1"}}
     assert (
         len(render([Source("a.yaml", OBJECT + "data: {a: {{ a }}}")], "development", shared)) == 1
     )
 
 
-def test_projects_that_would_overwrite_each_other_are_refused():
+def test_projects_that_would_overwrite_each_other_are_refused() -> None:
     shared = {TARGET: {}, Scope("development", "other"): {}}
     source = Source("a.yaml", OBJECT + "data: {a: {{ project }}}")
     with pytest.raises(Conflict, match=r"flyteexamples/development and .* other/development"):

@@ -37,7 +37,7 @@ from trimtab_clusterres import scalars
         ("", None),
     ],
 )
-def test_a_plain_scalar_has_the_value_that_kubectl_reads(text, value):
+def test_a_plain_scalar_has_the_value_that_kubectl_reads(text: str, value: object) -> None:
     found = scalars.resolve(text)
     assert (found, type(found)) == (value, type(value))
 
@@ -58,25 +58,27 @@ def test_a_plain_scalar_has_the_value_that_kubectl_reads(text, value):
         ".",
         "=",
         "_1",
+        "1" * 5000,
+        "0x" + "1" * 5000,
         " 5",
         "5\n",
         "٣",
     ],
 )
-def test_what_only_looks_like_another_type_stays_text(text):
+def test_what_only_looks_like_another_type_stays_text(text: str) -> None:
     assert scalars.resolve(text) == text
 
 
-def test_infinite_numbers_are_told_from_text():
+def test_infinite_numbers_are_told_from_text() -> None:
     assert scalars.resolve("-.inf") == -math.inf
     assert math.isnan(float(str(scalars.resolve(".NaN"))))
 
 
 @given(st.integers(min_value=-(2**63), max_value=2**64 - 1))
-def test_every_integer_of_64_bits_is_exact(number):
+def test_every_integer_of_64_bits_is_exact(number: int) -> None:
     assert scalars.resolve(str(number)) == number
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_float_keeps_its_value(number):
+def test_every_float_keeps_its_value(number: float) -> None:
     assert scalars.resolve(repr(number)) == number

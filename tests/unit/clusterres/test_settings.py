@@ -1,6 +1,7 @@
 """The settings as the environment and the file give them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,12 +10,14 @@ from trimtab_clusterres.settings import DEFAULT_NAMESPACE, ClusterresSettings, C
 
 
 @pytest.fixture
-def environment(monkeypatch, tmp_path):
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     monkeypatch.setenv("TRIMTAB_TEMPLATES", str(tmp_path))
     return monkeypatch
 
 
-def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(environment, tmp_path):
+def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("clusters: [{name: embedded, labels: [mycluster]}]")
     environment.setenv(settings.FILE_VARIABLE, str(file))
@@ -25,7 +28,7 @@ def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(environmen
     }
 
 
-def test_clusters_may_stand_in_the_file(environment, tmp_path):
+def test_clusters_may_stand_in_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("clusters: {a: {directory: /manifests, labels: [x]}, b: {weight: 2}}")
     environment.setenv(settings.FILE_VARIABLE, str(file))
@@ -34,7 +37,7 @@ def test_clusters_may_stand_in_the_file(environment, tmp_path):
     assert found["b"] == ClusterTarget()
 
 
-def test_an_empty_namespace_template_is_the_default(environment):
+def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRIMTAB_NAMESPACE_TEMPLATE", "")
     assert settings.load(ClusterresSettings).namespace_template == DEFAULT_NAMESPACE
 
@@ -47,7 +50,9 @@ def test_an_empty_namespace_template_is_the_default(environment):
         ("TRIMTAB_CLUSTERS", "{", "clusters"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_with_a_sentence(environment, name, value, reason):
+def test_a_wrong_setting_ends_the_start_with_a_sentence(
+    environment: pytest.MonkeyPatch, name: str, value: object, reason: str
+) -> None:
     environment.setenv(name, value)
     with pytest.raises(SystemExit) as caught:
         settings.load(ClusterresSettings)

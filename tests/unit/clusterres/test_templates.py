@@ -35,7 +35,7 @@ def filled(text: str, **values: str) -> object:
 @example("'\"}]# &a *a !!int |")
 @example("{{ v }}")
 @example("\ue0000\ue000")
-def test_a_value_fills_its_scalars_and_changes_nothing_else(value):
+def test_a_value_fills_its_scalars_and_changes_nothing_else(value: object) -> None:
     assert filled(EVERYWHERE, v=value) == {
         "plain": f"is {value}",
         "double": value,
@@ -49,7 +49,7 @@ def test_a_value_fills_its_scalars_and_changes_nothing_else(value):
 
 
 @given(st.text())
-def test_a_lone_placeholder_without_quotes_is_one_scalar(value):
+def test_a_lone_placeholder_without_quotes_is_one_scalar(value: object) -> None:
     found = filled("a: {{ v }}\nb: 1", v=value)
     assert isinstance(found, dict)
     assert list(found) == ["a", "b"]
@@ -60,7 +60,9 @@ def test_a_lone_placeholder_without_quotes_is_one_scalar(value):
     ("text", "value"),
     [("1000", 1000), ("5Ti", "5Ti"), ("true", True), ("", None), ("0.5", 0.5), ("[1]", "[1]")],
 )
-def test_a_placeholder_without_quotes_takes_its_type_from_the_value(text, value):
+def test_a_placeholder_without_quotes_takes_its_type_from_the_value(
+    text: str, value: object
+) -> None:
     assert filled("a: {{ v }}\nb: '{{ v }}'\nc: |-\n  {{ v }}", v=text) == {
         "a": value,
         "b": text,
@@ -68,7 +70,7 @@ def test_a_placeholder_without_quotes_takes_its_type_from_the_value(text, value)
     }
 
 
-def test_a_scalar_that_is_partly_placeholder_is_typed_as_a_whole():
+def test_a_scalar_that_is_partly_placeholder_is_typed_as_a_whole() -> None:
     assert filled("a: 80{{ n }}\nb: {{ n }}m\nc: v{{ n }}", n="10") == {
         "a": 8010,
         "b": "10m",
@@ -76,15 +78,15 @@ def test_a_scalar_that_is_partly_placeholder_is_typed_as_a_whole():
     }
 
 
-def test_keys_are_text_whatever_they_look_like():
+def test_keys_are_text_whatever_they_look_like() -> None:
     assert filled("{{ a }}: 1\non: 2", a="5") == {"5": 1, "on": 2}
 
 
-def test_a_value_cannot_become_a_merge_key():
+def test_a_value_cannot_become_a_merge_key() -> None:
     assert filled("{{ k }}: {a: 1}", k="<<") == {"<<": {"a": 1}}
 
 
-def test_anchors_and_merge_keys_of_the_template_work():
+def test_anchors_and_merge_keys_of_the_template_work() -> None:
     text = "base: &base {a: 1, b: {{ b }}}\nfull:\n  b: 3\n  <<: *base\nagain: *base"
     assert filled(text, b="2") == {
         "base": {"a": 1, "b": 2},
@@ -93,12 +95,12 @@ def test_anchors_and_merge_keys_of_the_template_work():
     }
 
 
-def test_of_several_merged_mappings_the_first_wins():
+def test_of_several_merged_mappings_the_first_wins() -> None:
     text = "a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b]}"
     assert filled(text) == {"a": {"x": 1}, "b": {"x": 2, "y": 2}, "c": {"x": 1, "y": 2}}
 
 
-def test_every_document_of_a_file_is_rendered_and_empty_ones_are_skipped():
+def test_every_document_of_a_file_is_rendered_and_empty_ones_are_skipped() -> None:
     text = "# first\n---\nv: {{ v }}\n---\n---\nv: 2\n..."
     assert list(parse("a.yaml", text).objects({"v": "1"})) == [{"v": 1}, {"v": 2}]
 
@@ -106,11 +108,11 @@ def test_every_document_of_a_file_is_rendered_and_empty_ones_are_skipped():
 @pytest.mark.parametrize(
     "text", ["{{v}}", "{{  v  }}", "{{ .Values.v }}", "{{ $labels.v }}", "{{ a b }}", "{ { v } }"]
 )
-def test_other_text_in_braces_is_no_placeholder(text):
+def test_other_text_in_braces_is_no_placeholder(text: str) -> None:
     assert filled(f"a: '{text}'", v="1") == {"a": text}
 
 
-def test_every_placeholder_without_a_value_is_named():
+def test_every_placeholder_without_a_value_is_named() -> None:
     with pytest.raises(Unresolved) as caught:
         filled("a: {{ x }}\n{{ y }}: [{{ v }}, {{ x }}]", v="1")
     assert (caught.value.file, caught.value.names) == ("a.yaml", ("x", "y"))
@@ -135,11 +137,11 @@ def test_every_placeholder_without_a_value_is_named():
         ("a: &a [*a]", r"an alias stands for itself"),
     ],
 )
-def test_a_bad_template_is_refused_with_its_file_and_reason(text, reason):
+def test_a_bad_template_is_refused_with_its_file_and_reason(text: str, reason: str) -> None:
     with pytest.raises(BadTemplate, match=reason):
         filled(text, v="1")
 
 
-def test_two_keys_that_a_value_makes_equal_are_refused():
+def test_two_keys_that_a_value_makes_equal_are_refused() -> None:
     with pytest.raises(BadTemplate, match="stands twice"):
         filled("{{ a }}: 1\n{{ b }}: 2", a="same", b="same")

@@ -30,6 +30,10 @@ class DirectoryCluster:
         Raises `Invalid` on a name that cannot be a file's, `Conflict` where two objects need the
         same file, both before anything is written, and `Unavailable` where writing fails.
         """
+        # Flushing to the disk takes milliseconds, and writing out a large value longer.
+        return await asyncio.to_thread(self._apply, namespace, manifests)
+
+    def _apply(self, namespace: str, manifests: Sequence[Manifest]) -> int:
         directory = self._root / _file_name("namespace", namespace)
         contents: dict[Path, bytes] = {}
         for manifest in manifests:
@@ -38,8 +42,7 @@ class DirectoryCluster:
             if path in contents:
                 raise Conflict(f"two objects {manifest} of different API groups need {path.name}")
             contents[path] = dump(manifest)
-        # Each file is flushed to the disk, which takes milliseconds.
-        return await asyncio.to_thread(_write_all, directory, contents)
+        return _write_all(directory, contents)
 
 
 def dump(manifest: Manifest) -> bytes:

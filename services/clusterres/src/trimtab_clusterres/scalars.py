@@ -22,6 +22,8 @@ _WORDS: dict[str, Scalar] = {
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NUMBER_BEGINS = frozenset("+-.0123456789")
+_LONGEST = 70
+"""Characters of an integer of 64 bits in base two; Python refuses to convert very long ones."""
 _LARGEST = 2**64 - 1
 _SMALLEST = -(2**63)
 _WRITTEN_WITH_EXPONENT = 1e21
@@ -35,7 +37,7 @@ def resolve(text: str) -> Scalar:
     if text[0] not in _NUMBER_BEGINS:
         return text
     digits = text.replace("_", "")
-    if match := _INTEGER.fullmatch(digits):
+    if len(digits) <= _LONGEST and (match := _INTEGER.fullmatch(digits)):
         whole = _int(*match.groups())
         if _SMALLEST <= whole <= _LARGEST:
             return whole

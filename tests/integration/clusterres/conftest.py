@@ -1,0 +1,106 @@
+"""The service in this process, its templates and its cluster in directories, NATS as it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from starlette.applications import Starlette
+
+from tests.servers import NatsServer
+from trimtab import subjects
+from trimtab.events import ClusterChanged, DomainChanged, Event, NamespaceStatus, ProjectChanged
+from trimtab_clusterres.app import build
+from trimtab_clusterres.settings import ClusterresSettings, ClusterTarget
+
+QUOTA = """\
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: quota}
+spec: {hard: {limits.cpu: {{ cpu }}}}
+"""
+WORLD: tuple[Event, ...] = (
+    DomainChanged(name="development"),
+    ProjectChanged(name="alpha"),
+    ClusterChanged(name="east"),
+)
+"""One namespace: alpha-development on east."""
+PATIENCE_SECONDS = 60.0
+"""Far more than anything here takes, because test machines may be busy."""
+
+Serving = Callable[[], AbstractAsyncContextManager[Starlette]]
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    directory = tmp_path / "templates"
+    directory.mkdir()
+    (directory / "quota.yaml").write_text(QUOTA)
+    return directory
+
+
+@pytest.fixture
+def clusters(tmp_path: Path) -> Path:
+    """The directory that holds those of the clusters east and west."""
+    return tmp_path / "clusters"
+
+
+@pytest.fixture
+def service_settings(
+    nats_server: NatsServer, templates: Path, clusters: Path
+) -> ClusterresSettings:
+    reached = {name: ClusterTarget(directory=clusters / name) for name in ("east", "west")}
+    return ClusterresSettings(nats_url=nats_server.url, templates=templates, clusters=reached)
+
+
+@pytest.fixture
+def serving(service_settings: ClusterresSettings) -> Serving:
+    """Starts the service; the block's end stops it."""
+
+    @asynccontextmanager
+    async def serve() -> AsyncIterator[Starlette]:
+        app = build(service_settings)
+        async with app.router.lifespan_context(app):
+            yield app
+
+    return serve
+
+
+class Statuses:
+    """What the service says of namespaces, as it comes."""
+
+    def __init__(self) -> None:
+        self.seen: list[NamespaceStatus] = []
+        self.traceparents: list[str] = []
+        self._came = asyncio.Condition()
+
+    async def take(self, message: Msg) -> None:
+        async with self._came:
+            self.seen.append(NamespaceStatus.model_validate_json(message.data))
+            self.traceparents.append((message.headers or {}).get("traceparent", ""))
+            self._came.notify_all()
+
+    async def until(self, revision: int, state: str = "ready", cluster: str = "east") -> str:
+        """Wait for a status of at least this revision, and return its error."""
+
+        def found() -> list[NamespaceStatus]:
+            return [
+                status
+                for status in self.seen
+                if status.revision >= revision
+                and (status.state, status.cluster) == (state, cluster)
+            ]
+
+        async with asyncio.timeout(PATIENCE_SECONDS), self._came:
+            await self._came.wait_for(found)
+        return found()[-1].error
+
+
+@pytest.fixture
+async def statuses(client: Client) -> Statuses:
+    statuses = Statuses()
+    await client.subscribe(subjects.ALL_NAMESPACES, cb=statuses.take)
+    return statuses
