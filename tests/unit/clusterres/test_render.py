@@ -116,7 +116,7 @@ def test_projects_may_share_a_namespace_while_their_manifests_are_equal() -> Non
 
 
 def test_projects_that_would_overwrite_each_other_are_refused() -> None:
-    shared = {TARGET: {}, Scope("development", "other"): {}}
+    shared: dict[Scope, dict[str, str]] = {TARGET: {}, Scope("development", "other"): {}}
     source = Source("a.yaml", OBJECT + "data: {a: {{ project }}}")
     with pytest.raises(Conflict, match=r"flyteexamples/development and .* other/development"):
         render([source], "development", shared)

@@ -51,7 +51,7 @@ def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPa
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_a_sentence(
-    environment: pytest.MonkeyPatch, name: str, value: object, reason: str
+    environment: pytest.MonkeyPatch, name: str, value: str, reason: str
 ) -> None:
     environment.setenv(name, value)
     with pytest.raises(SystemExit) as caught:

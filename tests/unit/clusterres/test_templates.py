@@ -35,7 +35,7 @@ def filled(text: str, **values: str) -> object:
 @example("'\"}]# &a *a !!int |")
 @example("{{ v }}")
 @example("\ue0000\ue000")
-def test_a_value_fills_its_scalars_and_changes_nothing_else(value: object) -> None:
+def test_a_value_fills_its_scalars_and_changes_nothing_else(value: str) -> None:
     assert filled(EVERYWHERE, v=value) == {
         "plain": f"is {value}",
         "double": value,
@@ -49,7 +49,7 @@ def test_a_value_fills_its_scalars_and_changes_nothing_else(value: object) -> No
 
 
 @given(st.text())
-def test_a_lone_placeholder_without_quotes_is_one_scalar(value: object) -> None:
+def test_a_lone_placeholder_without_quotes_is_one_scalar(value: str) -> None:
     found = filled("a: {{ v }}\nb: 1", v=value)
     assert isinstance(found, dict)
     assert list(found) == ["a", "b"]
