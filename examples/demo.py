@@ -41,6 +41,9 @@ class StepFailed(Exception):
     """Something is not as the story says."""
 
 
+FAILURES = (StepFailed, TrimtabError, nats.errors.Error, subprocess.SubprocessError, OSError)
+
+
 def title(text: str) -> None:
     click.secho(f"\n== {text}", bold=True)
 
@@ -238,7 +241,7 @@ def main() -> int:
             apply_files()
             show_namespace()
             explain(run_workflow())
-    except (StepFailed, TrimtabError, nats.errors.Error, subprocess.SubprocessError, OSError) as error:
+    except FAILURES as error:
         click.secho(f"\nFAILED: {error}", fg="red", bold=True)
         for log in sorted(DATA.log("admin").parent.glob("*.log")):
             click.echo(f"\n-- {log.name}\n" + "\n".join(log.read_text().splitlines()[-15:]))
