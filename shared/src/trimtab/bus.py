@@ -22,7 +22,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from pydantic import ValidationError
 
-from trimtab import streams, subjects, telemetry
+from trimtab import subjects, telemetry
 from trimtab.errors import Conflict, Rejected, Retryable, Unavailable
 from trimtab.events import EVENT_ID, EVENT_TYPE
 from trimtab.settings import ServiceSettings
@@ -34,6 +34,8 @@ TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 2.0
 """How often the server proves that a followed stream is quiet and not cut off."""
 
+_WORKING_SECONDS = 1.0
+"""How often the server hears that a message is worked on; shorter than any sensible ack wait."""
 _LOOK_SECONDS = 0.25
 """How soon a follower notices that the connection was made anew."""
 _WRONG_LAST_SEQUENCE = 10071
@@ -117,40 +119,58 @@ class _Outcome(BaseMiddleware[PublishCommand, Msg]):
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> object:
-        meta = msg.raw_message.metadata
         fields: dict[str, object] = {
             "subject": msg.raw_message.subject,
             "event_id": msg.headers.get(EVENT_ID, ""),
-            "attempt": meta.num_delivered,
+            "attempt": msg.raw_message.metadata.num_delivered,
         }
         started = time.perf_counter()
         try:
             with telemetry.consuming(msg.raw_message.subject, msg.headers):
                 async with _kept_alive(msg.raw_message):
                     result = await call_next(msg)
-        except (Rejected, ValidationError) as error:
-            log.error("event.dead", extra={**fields, "error": str(error)})
-            await self._bury(msg, str(error))
-            raise RejectMessage from error
-        except Retryable as error:
-            delay = error.delay_seconds or min(0.5 * 2 ** (meta.num_delivered or 0), 30.0)
-            log.warning("event.retried", extra={**fields, "error": str(error), "delay": delay})
-            raise NackMessage(delay=delay) from error
+        except Exception as error:
+            raise await self._verdict(error, msg.raw_message, fields) from error
         log.info(
             "event.done", extra={**fields, "ms": round(1000 * (time.perf_counter() - started))}
         )
         return result
 
-    async def _bury(self, msg: StreamMessage[Msg], reason: str) -> None:
-        raw = msg.raw_message
-        headers = {**(raw.headers or {}), "trimtab-reason": reason[:1000].replace("\n", " ")}
-        headers["trimtab-subject"] = raw.subject
-        headers.pop(Header.MSG_ID.value, None)
-        # The copy first: a message may be there twice, but never nowhere.
-        client = raw._client
-        await client.jetstream(timeout=TIMEOUT_SECONDS).publish(
-            subjects.dead(raw.metadata.stream, raw.metadata.consumer), raw.data, headers=headers
-        )
+    async def _verdict(
+        self, error: Exception, message: Msg, fields: dict[str, object]
+    ) -> RejectMessage | NackMessage:
+        pause = _pause(message.metadata.num_delivered)
+        match error:
+            case Rejected() | ValidationError():
+                log.error("event.dead", extra={**fields, "error": str(error)})
+                try:
+                    await self._bury(message, str(error))
+                except (nats.errors.Error, TimeoutError) as unburied:
+                    log.warning("event.unburied", extra={**fields, "error": str(unburied)})
+                    return NackMessage(delay=pause)
+                return RejectMessage()
+            case Retryable():
+                pause = error.delay_seconds or pause
+                log.warning("event.retried", extra={**fields, "error": str(error), "delay": pause})
+            case _:
+                # A mistake of ours. Nothing else logs it, and a nack without a delay would spin.
+                log.error("event.failed", extra=fields, exc_info=error)
+        return NackMessage(delay=pause)
+
+    async def _bury(self, message: Msg, reason: str) -> None:
+        """Copy it to the dead letters, before it is ended: twice is better than nowhere."""
+        # Its own id and expectations are NATS's; they would keep the copy from being stored.
+        headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("Nats-")}
+        headers["trimtab-reason"] = " ".join(reason.split())[:1000]
+        headers["trimtab-subject"] = message.subject
+        subject = subjects.dead(message.metadata.stream, message.metadata.consumer)
+        jetstream = message._client.jetstream(timeout=TIMEOUT_SECONDS)
+        await jetstream.publish(subject, message.data, headers=headers)
+
+
+def _pause(deliveries: int | None) -> float:
+    """Seconds until a message is tried again: twice as long each time, up to half a minute."""
+    return float(min(2 ** min(deliveries or 1, 10) / 2, 30))
 
 
 @asynccontextmanager
@@ -159,8 +179,9 @@ async def _kept_alive(message: Msg) -> AsyncIterator[None]:
 
     async def beat() -> None:
         while True:
-            await asyncio.sleep(streams.ACK_WAIT_SECONDS / 3)
-            await message.in_progress()
+            await asyncio.sleep(_WORKING_SECONDS)
+            with suppress(nats.errors.Error):
+                await message.in_progress()
 
     beating = asyncio.create_task(beat())
     try:

@@ -1,0 +1,197 @@
+"""What becomes of a message, by what its handler raised."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from time import monotonic
+
+import pytest
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, PullSub
+from nats.aio.client import Client
+
+from tests.servers import NatsServer
+from trimtab import bus, subjects
+from trimtab.errors import Invalid, Retryable
+from trimtab.executions import ExecutionRequested
+from trimtab.settings import ServiceSettings
+from trimtab.testing import request
+
+Handler = Callable[[ExecutionRequested], Awaitable[None]]
+
+SUBJECT = subjects.requested("development", "flyteexamples")
+DEAD = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
+
+
+@asynccontextmanager
+async def handling(server: NatsServer, handler: Handler) -> AsyncIterator[None]:
+    """Subscribe as propeller does."""
+
+    def subscribe(broker: NatsBroker) -> None:
+        broker.subscriber(
+            subjects.ALL_REQUESTED,
+            stream=JStream(subjects.EXECUTIONS, declare=False),
+            durable=subjects.PROPELLER,
+            pull_sub=PullSub(batch_size=4),
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            max_workers=4,
+            no_reply=True,
+        )(handler)
+
+    settings = ServiceSettings(nats_url=server.url)
+    async with bus.connected(settings, "propeller", subscribe):
+        yield
+
+
+async def ask(client: Client, execution: str = "e1") -> None:
+    event = ExecutionRequested(request=request(execution))
+    await bus.publish(client, subjects.EXECUTIONS, SUBJECT, event)
+
+
+async def waiting(client: Client) -> int:
+    """Messages of the work queue that nobody has finished."""
+    return (await client.jetstream().stream_info(subjects.EXECUTIONS)).state.messages
+
+
+async def until_done(client: Client) -> None:
+    async with asyncio.timeout(30):
+        while await waiting(client):
+            await asyncio.sleep(0.02)
+
+
+class Recorder:
+    """Raises what it was given, in turn, and remembers when it was called."""
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self._outcomes = list(outcomes)
+        self.calls: list[tuple[str, float]] = []
+
+    async def __call__(self, event: ExecutionRequested) -> None:
+        self.calls.append((event.request.execution, monotonic()))
+        outcome = self._outcomes.pop(0) if self._outcomes else None
+        if outcome is not None:
+            raise outcome
+
+    @property
+    def gaps(self) -> list[float]:
+        times = [at for _, at in self.calls]
+        return [later - earlier for earlier, later in pairwise(times)]
+
+
+async def test_what_a_handler_finished_is_gone(nats_server: NatsServer, client: Client) -> None:
+    handler = Recorder()
+    async with handling(nats_server, handler):
+        await ask(client)
+        await until_done(client)
+    assert [execution for execution, _ in handler.calls] == ["e1"]
+    assert await bus.stored(client, subjects.DEAD_LETTERS, DEAD) == []
+
+
+async def test_what_a_handler_rejects_is_kept_as_a_dead_letter_with_the_reason(
+    nats_server: NatsServer, client: Client
+) -> None:
+    handler = Recorder(Invalid("inputs.start", "x", "a number"))
+    async with handling(nats_server, handler):
+        await ask(client)
+        await until_done(client)
+    assert len(handler.calls) == 1
+    [letter] = await bus.stored(client, subjects.DEAD_LETTERS, DEAD)
+    assert letter.body == ExecutionRequested(request=request()).body()
+    assert letter.headers["trimtab-reason"].startswith("inputs.start: 'x' is not valid")
+    assert letter.headers["trimtab-subject"] == SUBJECT
+
+
+@pytest.mark.parametrize("body", [b"{}", b"not json", b"0", b""])
+async def test_what_is_no_event_is_a_dead_letter_and_never_reaches_the_handler(
+    nats_server: NatsServer, client: Client, body: bytes
+) -> None:
+    handler = Recorder()
+    async with handling(nats_server, handler):
+        await client.jetstream().publish(SUBJECT, body)
+        await until_done(client)
+    [letter] = await bus.stored(client, subjects.DEAD_LETTERS, DEAD)
+    assert letter.body == body
+    assert handler.calls == []
+
+
+async def test_what_may_succeed_later_is_tried_again_after_the_delay_it_names(
+    nats_server: NatsServer, client: Client
+) -> None:
+    handler = Recorder(
+        Retryable("not yet", delay_seconds=0.4), Retryable("not yet", delay_seconds=0.4)
+    )
+    async with handling(nats_server, handler):
+        await ask(client)
+        await until_done(client)
+    assert len(handler.calls) == 3
+    assert min(handler.gaps) >= 0.4
+
+
+async def test_without_a_delay_the_pause_grows(nats_server: NatsServer, client: Client) -> None:
+    handler = Recorder(Retryable("not yet"), Retryable("not yet"))
+    async with handling(nats_server, handler):
+        await ask(client)
+        await until_done(client)
+    first, second = handler.gaps
+    assert first >= 1.0
+    assert second >= 2.0
+
+
+async def test_a_mistake_in_a_handler_is_logged_and_tried_again_with_a_pause(
+    nats_server: NatsServer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = Recorder(ZeroDivisionError("division by zero"))
+    async with handling(nats_server, handler):
+        await ask(client)
+        await until_done(client)
+    assert len(handler.calls) == 2
+    assert handler.gaps[0] >= 1.0
+    [logged] = [entry for entry in caplog.records if entry.message == "event.failed"]
+    assert logged.levelno == logging.ERROR
+    assert logged.exc_info is not None
+
+
+async def test_a_message_that_waits_does_not_keep_others_from_being_handled(
+    nats_server: NatsServer, client: Client
+) -> None:
+    handler = Recorder(Retryable("not yet", delay_seconds=2))
+    async with handling(nats_server, handler):
+        for execution in ("e1", "e2", "e3"):
+            await ask(client, execution)
+        await until_done(client)
+    assert [execution for execution, _ in handler.calls] == ["e1", "e2", "e3", "e1"]
+
+
+async def test_work_that_takes_longer_than_the_ack_wait_is_done_once(
+    nats_server: NatsServer, client: Client
+) -> None:
+    jetstream = client.jetstream()
+    durable = await jetstream.consumer_info(subjects.EXECUTIONS, subjects.PROPELLER)
+    await jetstream.add_consumer(subjects.EXECUTIONS, durable.config.evolve(ack_wait=2.0))
+    started: list[str] = []
+
+    async def slow(event: ExecutionRequested) -> None:
+        started.append(event.request.execution)
+        await asyncio.sleep(5)
+
+    async with handling(nats_server, slow):
+        await ask(client)
+        await until_done(client)
+    assert started == ["e1"]
+
+
+async def test_what_a_killed_process_was_handling_is_handled_by_the_next(
+    nats_server: NatsServer, client: Client
+) -> None:
+    jetstream = client.jetstream()
+    durable = await jetstream.consumer_info(subjects.EXECUTIONS, subjects.PROPELLER)
+    await jetstream.add_consumer(subjects.EXECUTIONS, durable.config.evolve(ack_wait=2.0))
+    await ask(client)
+    queue = await jetstream.pull_subscribe_bind(subjects.PROPELLER, subjects.EXECUTIONS)
+    assert len(await queue.fetch(1)) == 1  # taken, and never acknowledged
+    handler = Recorder()
+    async with handling(nats_server, handler):
+        await until_done(client)
+    assert [execution for execution, _ in handler.calls] == ["e1"]
