@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.client import Client
 
-from tests.integration.resmgr.running import Caller, settings, started
+from tests.integration.resmgr.running import Caller, limiting, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.events import PoolChanged
@@ -31,6 +31,5 @@ async def caller(
 ) -> AsyncIterator[Caller]:
     """Of a service of type ``redis`` with the pool ``gpu`` of 10."""
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
-    redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
-    async with started(settings(nats_server, {"type": "redis", "redis": redis})):
+    async with started(limiting(nats_server, valkey_server)):
         yield Caller(client)

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.micro.request import ERROR_CODE_HEADER
 from starlette.applications import Starlette
 
-from tests.servers import NatsServer
+from tests.servers import NatsServer, ValkeyServer
 from trimtab import subjects, tokens
 from trimtab.api import Problem
 from trimtab.graph import Model
@@ -69,6 +69,12 @@ class Caller:
 def settings(nats_server: NatsServer, block: dict[str, Any], **more: Any) -> ResmgrSettings:
     manager = ResourceManager.model_validate(block)
     return ResmgrSettings(nats_url=nats_server.url, resourcemanager=manager, **more)
+
+
+def limiting(nats_server: NatsServer, valkey_server: ValkeyServer, **more: Any) -> ResmgrSettings:
+    """Of type ``redis``."""
+    redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
+    return settings(nats_server, {"type": "redis", "redis": redis}, **more)
 
 
 @asynccontextmanager

@@ -3,21 +3,20 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, nullcontext
+from pathlib import Path
 
-import httpx
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
-from trimtab import bus, service, tokens
+from trimtab import bus, client, service, tokens
 from trimtab.errors import Invalid
 from trimtab.events import PoolChanged
 from trimtab.view import Change, View
 from trimtab_resmgr import connection, handlers, pools
 from trimtab_resmgr.granting import Always, Granting, Limited
 from trimtab_resmgr.leases import Leases
-from trimtab_resmgr.registration import TIMEOUT_SECONDS, Registry
 from trimtab_resmgr.settings import ResmgrSettings
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ def build(settings: ResmgrSettings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with bus.connected(settings, "resmgr") as client, resmgr.running(client):
+        async with bus.connected(settings, "resmgr") as nats, resmgr.running(nats):
             yield
 
     return service.bare(resmgr.wrong, lifespan, resmgr.facts)
@@ -39,88 +38,88 @@ class _Resmgr:
     """The service between its start and its end."""
 
     def __init__(self, settings: ResmgrSettings) -> None:
-        self._settings = settings
         block = settings.resourcemanager
+        self._settings = settings
         self._ceiling = block.resource_max_quota
         self._redis = connection.connect(block.redis) if block.type == "redis" else None
-        self._authorization = _authorization(settings)
-        self._client: Client | None = None
-        self._view: View | None = None
-        self._leases: Leases | None = None
-        self._checked = False
-
-    @asynccontextmanager
-    async def running(self, client: Client) -> AsyncIterator[None]:
-        """Serve on this connection for as long as this lasts."""
-        redis = nullcontext() if self._redis is None else aclosing(self._redis)
-        async with self._admin() as admin, redis, asyncio.TaskGroup() as tasks:
-            self._client = client
-            self._view = View(
-                client,
-                changed=self._warn,
-                reloaded=self._check_pools,
-                stale_after_seconds=self._settings.stale_after_seconds,
-            )
-            background = [tasks.create_task(self._view.follow())]
-            granting: Granting = Always(self._view)
-            if self._redis is not None:
-                self._leases = Leases(self._redis, tasks, tokens.COHORT)
-                background.append(tasks.create_task(self._leases.watch()))
-                granting = Limited(self._view, self._leases, Registry(admin), self._ceiling)
-            async with handlers.serving(client, granting, tasks):
-                yield
-            for task in background:
-                task.cancel()
+        self._admin = client.Client(settings.admin_url, _token(settings.token_file))
+        self._checks: dict[str, Callable[[], str]] = {}
+        self._facts: Callable[[], dict[str, object]] = dict
 
     def wrong(self) -> dict[str, str]:
         """Why the service is not ready, by part."""
-        found: dict[str, str] = {}
-        if self._client is None or not self._client.is_connected:
-            found["nats"] = "not connected"
-        if self._view is None or not self._view.ready:
-            found["settings"] = "not proved to be those that admin has stored"
-        if self._leases is not None and self._leases.wrong:
-            found["redis"] = self._leases.wrong
-        return found
+        return {part: wrong for part, check in self._checks.items() if (wrong := check())}
 
     def facts(self) -> dict[str, object]:
         """What ``/readyz`` tells beside that."""
-        view = self._view.facts() if self._view is not None else {}
-        return {"type": self._settings.resourcemanager.type, **view}
+        return {"type": self._settings.resourcemanager.type, **self._facts()}
 
-    def _admin(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=self._settings.admin_url,
-            headers=self._authorization,
-            timeout=TIMEOUT_SECONDS,
-            trust_env=False,  # a proxy for the outside world does not know our own services
-        )
+    @asynccontextmanager
+    async def running(self, nats: Client) -> AsyncIterator[None]:
+        """Serve on this connection for as long as this lasts."""
+        redis = nullcontext() if self._redis is None else aclosing(self._redis)
+        async with self._admin, redis, asyncio.TaskGroup() as tasks:
+            loaded = asyncio.Event()
+            stale_after = self._settings.stale_after_seconds
+            view = View(nats, self._changed, loaded.set, stale_after)
+            granting: Granting = Always(view)
+            background = [tasks.create_task(view.follow())]
+            self._watch(nats, view)
+            if self._redis is not None:
+                leases = Leases(self._redis, tasks, tokens.COHORT)
+                granting = Limited(view, leases, self._admin.pools, self._ceiling)
+                background.append(tasks.create_task(leases.watch()))
+                self._checks["redis"] = lambda: leases.wrong
+            serving = self._serve(nats, granting, tasks, view, loaded)
+            background.append(tasks.create_task(serving))
+            yield
+            for task in background:
+                task.cancel()
 
-    def _warn(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            if isinstance(change.event, PoolChanged) and change.event.quota > self._ceiling:
-                fields = {"pool": change.event.name, "quota": change.event.quota}
-                log.warning("resmgr.quota_cut", extra={**fields, "ceiling": self._ceiling})
+    def _watch(self, nats: Client, view: View) -> None:
+        self._facts = view.facts
+        self._checks["requests"] = lambda: "not answered yet"
+        self._checks["nats"] = lambda: "" if nats.is_connected else "not connected"
+        unproved = "not proved to be what admin has stored"
+        self._checks["settings"] = lambda: "" if view.ready else unproved
 
-    def _check_pools(self) -> None:
-        """Not start where a pool is larger than any may be. One that grows later is cut."""
-        if self._checked or self._redis is None or self._view is None:
-            return
-        self._checked = True
+    async def _serve(
+        self,
+        nats: Client,
+        granting: Granting,
+        tasks: asyncio.TaskGroup,
+        view: View,
+        loaded: asyncio.Event,
+    ) -> None:
+        """Not before the pools are known: until then, other replicas answer."""
+        await loaded.wait()
         try:
-            pools.check_ceiling(self._view.settings.pools.values(), self._ceiling)
+            self._check_ceiling(view.settings.pools.values())
         except Invalid as error:
             log.error("resmgr.refused_to_start", extra={"error": str(error)})
             os._exit(1)
+        async with handlers.serving(nats, granting, tasks):
+            del self._checks["requests"]
+            await asyncio.get_running_loop().create_future()
+
+    def _changed(self, changes: Iterable[Change]) -> None:
+        """Say of a pool that grew beyond the ceiling while we run that it is cut to it."""
+        try:
+            changed = (change.event for change in changes)
+            self._check_ceiling(event for event in changed if isinstance(event, PoolChanged))
+        except Invalid as error:
+            log.warning("resmgr.quota_cut", extra={"error": str(error)})
+
+    def _check_ceiling(self, found: Iterable[PoolChanged]) -> None:
+        if self._redis is not None:
+            pools.check_ceiling(found, self._ceiling)
 
 
-def _authorization(settings: ResmgrSettings) -> dict[str, str]:
-    if settings.token_file is None:
-        return {}
+def _token(file: Path | None) -> str:
+    if file is None:
+        return ""
     try:
-        token = settings.token_file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise Invalid(
-            "token_file", str(settings.token_file), f"a file that can be read ({error.strerror})"
-        ) from error
-    return {"Authorization": f"Bearer {token}"}
+        allowed = f"a file that can be read ({error.strerror})"
+        raise Invalid("token_file", str(file), allowed) from error

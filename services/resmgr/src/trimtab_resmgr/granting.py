@@ -1,11 +1,12 @@
 """The two types of resmgr: ``redis`` counts and limits, ``noop`` says yes."""
 
 import asyncio
-import math
 from contextlib import suppress
 from typing import Protocol
 
-from trimtab.errors import Conflict, Invalid, Retryable, Unavailable
+from trimtab.api import PoolBody
+from trimtab.client import Pools
+from trimtab.errors import Conflict, Invalid, Retryable, Stale, Unavailable
 from trimtab.events import PoolChanged
 from trimtab.tokens import (
     Allocate,
@@ -20,7 +21,6 @@ from trimtab.tokens import (
 from trimtab.view import View
 from trimtab_resmgr import pools
 from trimtab_resmgr.leases import Leases
-from trimtab_resmgr.registration import Registry
 
 NEWS_SECONDS = 0.5
 """How long an unknown pool is given to show itself: another replica may have seen it first."""
@@ -71,22 +71,25 @@ class Always:
 class Limited:
     """Type ``redis``: as many units as quota and caps allow, each on a lease."""
 
-    def __init__(self, view: View, leases: Leases, registry: Registry, ceiling: int) -> None:
-        """``ceiling`` is the largest quota that any pool may have."""
+    def __init__(self, view: View, leases: Leases, declared: Pools, ceiling: int) -> None:
+        """``declared`` is where admin keeps pools, ``ceiling`` the largest quota of any."""
         self._view = view
         self._leases = leases
-        self._registry = registry
+        self._declared = declared
         self._ceiling = ceiling
 
     async def register(self, ask: Register) -> Registered:
-        """Raises `Conflict` where the pool has another quota, and what `Registry.create` does."""
+        """Raises `Conflict` where the pool has another quota, and what admin's API does."""
         if ask.quota > self._ceiling:
             raise Invalid("quota", ask.quota, f"at most resourceMaxQuota, {self._ceiling}")
-        self._check_loaded()
         if ask.pool not in self._view.settings.pools:
-            await self._registry.create(ask)
+            with suppress(Stale):  # somebody else has just made it, and its quota is looked at
+                await self._declared.put(PoolBody(name=ask.pool, quota=ask.quota))
             await self._shown(ask.pool, REGISTER_SECONDS)
-        quota = (await self._pool(ask.pool)).quota
+        pool = self._view.settings.pools.get(ask.pool)
+        if pool is None:
+            raise Unavailable(f"admin has pool {ask.pool!r}, but has not published it; ask again")
+        quota = pool.quota
         if quota != ask.quota:
             raise Conflict(
                 f"pool {ask.pool!r} has a quota of {quota} and cannot be registered with "
@@ -121,7 +124,6 @@ class Limited:
         )
 
     async def _pool(self, name: str) -> PoolChanged:
-        self._check_loaded()
         if name not in self._view.settings.pools:
             await self._shown(name, NEWS_SECONDS)
         return self._view.settings.pool(name)
@@ -132,8 +134,3 @@ class Limited:
             async with asyncio.timeout(patience):
                 while name not in self._view.settings.pools:
                     await self._view.reached(self._view.settings.revision + 1, patience)
-
-    def _check_loaded(self) -> None:
-        # A view that has grown old still grants: with its last quotas, which is better than none.
-        if math.isinf(self._view.age_seconds):
-            raise Unavailable("the settings have not been read yet, so no pool is known")

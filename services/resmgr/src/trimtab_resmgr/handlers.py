@@ -131,6 +131,7 @@ async def serving(
         await service.add_endpoint(
             name=endpoint.operation, subject=subject, handler=endpoint.on_request
         )
+    await client.flush()  # so that whoever sees us ready also reaches us
     try:
         yield
     finally:

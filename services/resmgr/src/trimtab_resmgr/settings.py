@@ -68,4 +68,4 @@ def address(path: str) -> tuple[str, int]:
     host, _, port = path.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError(f"{path!r} is neither host:port nor the path of a unix socket")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,62 @@
+"""resmgr as a process: how it starts, what stops a start, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+from tests.integration.resmgr.running import PATIENCE_SECONDS, eventually
+from tests.servers import NatsServer, ValkeyServer, free_port
+from tests.settings_stream import SettingsStream
+from trimtab.events import PoolChanged
+
+
+def process(**settings: str) -> subprocess.Popen[str]:
+    inherited = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "trimtab_resmgr"],
+        env={**inherited, **{f"TRIMTAB_{name}": value for name, value in settings.items()}},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def test_a_pool_above_the_ceiling_stops_the_start(
+    nats_server: NatsServer, valkey_server: ValkeyServer, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(PoolChanged(name="gpu", quota=101))
+    block = {"type": "redis", "resourceMaxQuota": 100}
+    redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
+    manager = json.dumps({**block, "redis": redis})
+    refused = process(NATS_URL=nats_server.url, RESOURCEMANAGER=manager)
+    try:
+        _, words = refused.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        refused.kill()
+    assert refused.returncode == 1
+    assert "quota of pool 'gpu': 101 is not valid; allowed: at most resourceMaxQuota, 100" in words
+
+
+async def test_it_ends_in_order_when_it_is_told_to(
+    nats_server: NatsServer, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(PoolChanged(name="gpu", quota=10))
+    port = free_port()
+    running = process(NATS_URL=nats_server.url, PORT=str(port))
+    try:
+        await eventually(lambda: is_ready(port))
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        running.kill()
+    assert running.returncode == 0
+
+
+async def is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return json.load(answer)["type"] == "noop"
+    except OSError:
+        return False

@@ -1,0 +1,117 @@
+"""Pools that services register: made in admin, a real one, and seen by resmgr."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.resmgr.running import Caller, Refused, eventually, limiting, started
+from tests.servers import NatsServer, ValkeyServer, free_port
+from trimtab import bus
+from trimtab import client as api
+
+
+class Admin:
+    """A process of its own, as in production, beside the servers that it and resmgr need."""
+
+    def __init__(self, directory: Path, nats: NatsServer, valkey: ValkeyServer) -> None:
+        self.nats = nats
+        self.valkey = valkey
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.token_file = directory / "token"
+        self.token_file.write_text("secret")
+        environment = {
+            **{key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"},
+            "TRIMTAB_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/admin.db",
+            "TRIMTAB_NATS_URL": nats.url,
+            "TRIMTAB_PORT": self.url.rpartition(":")[2],
+            "TRIMTAB_TOKEN_FILE": str(self.token_file),
+        }
+        self.process = subprocess.Popen([sys.executable, "-m", "trimtab_admin"], env=environment)
+
+    async def answers(self) -> bool:
+        try:
+            async with httpx.AsyncClient() as client:
+                return (await client.get(f"{self.url}/readyz")).is_success
+        except httpx.TransportError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    """Of all tests here, which therefore name different pools."""
+    directory = tmp_path_factory.mktemp("admin")
+    with NatsServer(directory / "nats") as nats, ValkeyServer(directory / "valkey") as valkey:
+        admin = Admin(directory, nats, valkey)
+        yield admin
+        admin.process.kill()
+        admin.process.wait()
+
+
+@pytest.fixture
+async def caller(admin: Admin) -> AsyncIterator[Caller]:
+    await eventually(admin.answers)
+    where = {"admin_url": admin.url, "token_file": admin.token_file}
+    async with asking(admin, **where) as caller:
+        yield caller
+
+
+@asynccontextmanager
+async def asking(admin: Admin, **more: Any) -> AsyncIterator[Caller]:
+    configured = limiting(admin.nats, admin.valkey, **more)
+    async with bus.connected(configured, "test") as client, started(configured):
+        yield Caller(client)
+
+
+async def test_a_pool_that_is_not_there_is_made_and_can_be_used_at_once(
+    caller: Caller, admin: Admin
+) -> None:
+    assert (await caller.register("licences", 3)).quota == 3
+    assert (await caller.allocate("a", pool="licences", weight=3)).status == "granted"
+    async with api.Client(admin.url, "secret") as client:
+        assert (await client.pools.get("licences")).quota == 3
+
+
+async def test_many_that_register_the_same_pool_at_once_all_succeed(caller: Caller) -> None:
+    answers = await asyncio.gather(*(caller.register("seats", 3) for _ in range(10)))
+    assert {answer.quota for answer in answers} == {3}
+
+
+async def test_another_quota_is_an_error_that_names_both(caller: Caller) -> None:
+    await caller.register("slots", 3)
+    with pytest.raises(Refused, match="has a quota of 3 and cannot be registered with 4") as error:
+        await caller.register("slots", 4)
+    assert error.value.problem.status == 409
+
+
+async def test_a_quota_above_the_ceiling_is_an_error_that_names_it(caller: Caller) -> None:
+    with pytest.raises(Refused, match=r"quota: 1001 is not valid; .* resourceMaxQuota, 1000$"):
+        await caller.register("many", 1001)
+
+
+async def test_a_name_that_no_pool_can_have_is_refused(caller: Caller) -> None:
+    with pytest.raises(Refused, match="name: String should match pattern"):
+        await caller.register("no name", 1)
+
+
+async def test_without_the_token_registering_is_refused(admin: Admin) -> None:
+    await eventually(admin.answers)
+    async with asking(admin, admin_url=admin.url) as caller:
+        with pytest.raises(Refused, match="Authorization") as error:
+            await caller.register("secrets", 1)
+    assert error.value.problem.status == 401
+
+
+async def test_without_admin_registering_fails_and_says_so(admin: Admin) -> None:
+    await eventually(admin.answers)
+    async with asking(admin, admin_url=f"http://127.0.0.1:{free_port()}") as caller:
+        with pytest.raises(Refused, match="answers at http") as error:
+            await caller.register("other", 4)
+    assert error.value.problem.status == 503

@@ -1,0 +1,227 @@
+"""resmgr of type redis as a whole: limits held by many at once, and what outages do."""
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import redis
+from nats.aio.client import Client
+from starlette.applications import Starlette
+
+from tests.integration.resmgr.running import (
+    PATIENCE_SECONDS,
+    Caller,
+    Refused,
+    eventually,
+    limiting,
+    ready,
+    reasons,
+    started,
+)
+from tests.servers import NatsServer, ValkeyServer
+from tests.settings_stream import SettingsStream
+from trimtab.events import PoolChanged
+
+
+async def test_of_forty_that_ask_at_once_exactly_ten_are_granted(caller: Caller) -> None:
+    for round_ in range(20):
+        tokens = [f"{round_}/{number}" for number in range(40)]
+        answers = await asyncio.gather(*map(caller.allocate, tokens))
+        assert Counter(a.status for a in answers) == {"granted": 10, "exhausted": 30}
+        assert (await caller.inspect()).held == 10
+        released = await asyncio.gather(*map(caller.release, tokens))
+        assert sum(released) == 10
+
+
+async def test_a_refusal_says_which_limit_and_its_numbers(caller: Caller) -> None:
+    await caller.allocate("a", weight=8)
+    full = await caller.allocate("b", weight=3)
+    assert full.reason == "pool 'gpu' has a quota of 10: 8 held, 3 asked for"
+    assert (full.status, full.held) == ("exhausted", 8)
+
+
+async def test_what_can_never_fit_is_told_at_once(caller: Caller) -> None:
+    answers = [
+        await caller.allocate("a", weight=11),
+        await caller.allocate("b", project_cap=0),
+        await caller.allocate("c", weight=3, project_domain_cap=2),
+    ]
+    assert [answer.status for answer in answers] == ["never_fits"] * 3
+    assert answers[0].reason == "pool 'gpu' has a quota of 10, so 11 can never be granted"
+
+
+async def test_caps_of_the_pool_and_of_the_request_hold_together(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    capped = PoolChanged(name="capped", quota=10, project_cap=3, project_domain_cap=2)
+    await settings_stream.announce(capped)
+    places = [("flyte", "dev")] * 3 + [("flyte", "prod")] * 2 + [("flytesnacks", "dev")]
+    statuses = [
+        (await caller.allocate(str(n), "capped", project=project, domain=domain)).status
+        for n, (project, domain) in enumerate(places)
+    ]
+    granted, exhausted = "granted", "exhausted"
+    assert statuses == [granted, granted, exhausted, granted, exhausted, granted]
+    assert (await caller.allocate("x", "capped", project_cap=1)).status == exhausted
+
+
+async def test_after_a_lowered_quota_nothing_is_granted_until_enough_came_back(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    for token in "abcde":
+        await caller.allocate(token)
+    await settings_stream.announce(PoolChanged(name="gpu", quota=2))
+    await eventually(lambda: has_quota(caller, 2))
+    for token, status in [("a", "exhausted"), ("b", "exhausted"), ("c", "exhausted")]:
+        assert (await caller.allocate("new")).status == status
+        await caller.release(token)
+    assert (await caller.allocate("d")).status == "granted"
+    await caller.release("d")
+    assert (await caller.allocate("new")).status == "granted"
+
+
+async def test_a_lease_ends_where_it_is_not_renewed(caller: Caller) -> None:
+    await caller.allocate("a", weight=10, lease_seconds=0.2)
+
+    async def freed() -> bool:
+        return (await caller.allocate("b", weight=10)).status == "granted"
+
+    await eventually(freed)
+    assert [holder.token for holder in (await caller.inspect()).holders] == ["b"]
+
+
+async def test_an_unknown_pool_is_an_error_that_names_those_there_are(caller: Caller) -> None:
+    with pytest.raises(Refused, match="pool 'cpu' does not exist; there are: gpu") as refused:
+        await caller.allocate("a", pool="cpu")
+    assert refused.value.headers["Nats-Service-Error-Code"] == "404"
+
+
+async def test_a_pool_made_this_moment_is_waited_for(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    answer = asyncio.create_task(caller.allocate("a", pool="new"))
+    await settings_stream.announce(PoolChanged(name="new", quota=1))
+    assert (await answer).status == "granted"
+
+
+async def test_without_redis_callers_are_told_so_and_later_served_again(
+    caller: Caller, valkey_server: ValkeyServer
+) -> None:
+    await caller.allocate("a", weight=10)
+    valkey_server.stop()
+    with pytest.raises(Refused, match="Redis does not answer") as refused:
+        await caller.allocate("b")
+    assert refused.value.headers["Nats-Service-Error-Code"] == "503"
+    valkey_server.start()
+    assert (await caller.allocate("b")).status == "exhausted"
+
+
+async def test_a_flushed_redis_is_used_again_at_once(
+    caller: Caller, valkey_server: ValkeyServer
+) -> None:
+    await caller.allocate("a", weight=10)
+    valkey_server.flush()
+    valkey_server.ask(b"SCRIPT FLUSH SYNC\r\n")
+    assert (await caller.allocate("b", weight=10)).status == "granted"
+
+
+async def test_a_redis_that_hangs_holds_up_no_other_operation(
+    caller: Caller, valkey_server: ValkeyServer
+) -> None:
+    await caller.allocate("a")
+    with redis.Redis.from_url(valkey_server.url) as client:
+        process = client.info("server")["process_id"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        hanging = [asyncio.create_task(caller.allocate(str(n))) for n in range(10)]
+        assert (await caller.register("gpu", 10)).quota == 10
+        assert not any(task.done() for task in hanging)
+        with pytest.raises(Refused, match="Redis does not answer"):
+            await asyncio.gather(*hanging)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    # What Redis had already been sent may be granted now, so there need not be room for another.
+    assert (await caller.allocate("a")).status == "granted"
+
+
+async def test_two_replicas_share_the_work_and_both_are_found(
+    nats_server: NatsServer,
+    valkey_server: ValkeyServer,
+    client: Client,
+    settings_stream: SettingsStream,
+) -> None:
+    await settings_stream.announce(PoolChanged(name="gpu", quota=10))
+    configured = limiting(nats_server, valkey_server)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(started(configured))
+        answers = await asyncio.gather(*(Caller(client).allocate(str(n)) for n in range(200)))
+        assert Counter(a.status for a in answers) == {"granted": 10, "exhausted": 190}
+        assert len(await discovered(client, "PING", 2)) == 2
+        stats = await discovered(client, "STATS", 2)
+    served = [endpoint_of(each, "allocate")["num_requests"] for each in stats]
+    assert sum(served) == 200
+    assert all(served)
+
+
+async def test_discovery_counts_requests_and_refusals(caller: Caller, client: Client) -> None:
+    await caller.allocate("a")
+    with pytest.raises(Refused):
+        await caller.send("allocate", b"no JSON")
+    [stats] = await discovered(client, "STATS", 1)
+    allocate = endpoint_of(stats, "allocate")
+    assert (allocate["num_requests"], allocate["num_errors"]) == (2, 1)
+    assert allocate["last_error"].startswith("400:")
+    assert allocate["average_processing_time"] > 0
+
+
+async def test_a_release_may_be_sent_without_waiting(caller: Caller, client: Client) -> None:
+    await caller.allocate("a", weight=10)
+    await client.publish("trimtab.resmgr.release.default", b'{"pool": "gpu", "token": "a"}')
+
+    async def freed() -> bool:
+        return (await caller.inspect()).held == 0
+
+    await eventually(freed)
+
+
+async def test_readiness_names_what_is_missing(
+    nats_server: NatsServer, valkey_server: ValkeyServer, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(PoolChanged(name="gpu", quota=10))
+    async with started(limiting(nats_server, valkey_server)) as app:
+        valkey_server.stop()
+        nats_server.stop()
+        await eventually(lambda: misses(app, "nats", "redis"))
+        valkey_server.start()
+        nats_server.start()
+        await eventually(lambda: ready(app))
+
+
+async def has_quota(caller: Caller, quota: int) -> bool:
+    return (await caller.inspect()).quota == quota
+
+
+async def misses(app: Starlette, *parts: str) -> bool:
+    return set(parts) <= set(await reasons(app))
+
+
+async def discovered(client: Client, verb: str, replicas: int) -> list[dict[str, Any]]:
+    """What that many replicas say of themselves."""
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    await client.publish(f"$SRV.{verb}.trimtab-resmgr", reply=inbox)
+    found = [await answers.next_msg(timeout=PATIENCE_SECONDS) for _ in range(replicas)]
+    await answers.unsubscribe()
+    said = {each["id"]: each for each in (json.loads(message.data) for message in found)}
+    return list(said.values())
+
+
+def endpoint_of(stats: dict[str, Any], name: str) -> dict[str, Any]:
+    [found] = [each for each in stats["endpoints"] if each["name"] == name]
+    return dict(found)

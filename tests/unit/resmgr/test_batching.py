@@ -1,0 +1,79 @@
+"""Callers of one tick share one call, and each gets its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from trimtab.errors import Unavailable
+from trimtab_resmgr import batching
+from trimtab_resmgr.batching import Batches
+
+
+class Doubling:
+    """A server that is slow while its gate is closed, and that remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def send(self, asks: Sequence[int]) -> list[int]:
+        self.calls.append(list(asks))
+        await self.gate.wait()
+        if -1 in asks:
+            raise Unavailable("away")
+        return [2 * ask for ask in asks]
+
+
+async def test_callers_of_one_tick_share_a_call_and_get_their_own_answers() -> None:
+    server = Doubling()
+    async with asyncio.TaskGroup() as tasks:
+        batches = Batches(tasks, server.send)
+        answers = await asyncio.gather(*(batches.ask(number) for number in range(5)))
+    assert answers == [0, 2, 4, 6, 8]
+    assert server.calls == [[0, 1, 2, 3, 4]]
+
+
+async def test_a_large_batch_is_sent_in_parts() -> None:
+    server = Doubling()
+    async with asyncio.TaskGroup() as tasks:
+        batches = Batches(tasks, server.send)
+        await asyncio.gather(*(batches.ask(number) for number in range(batching.MOST + 1)))
+    assert [len(call) for call in server.calls] == [batching.MOST, 1]
+
+
+async def test_what_is_asked_while_all_calls_are_away_gathers_for_the_next() -> None:
+    server = Doubling()
+    server.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        batches = Batches(tasks, server.send)
+        for number in range(batching.IN_FLIGHT + 3):
+            tasks.create_task(batches.ask(number))
+            await asyncio.sleep(0.001)
+        assert len(server.calls) == batching.IN_FLIGHT
+        server.gate.set()
+    assert [len(call) for call in server.calls] == [1] * batching.IN_FLIGHT + [3]
+
+
+async def test_a_call_that_fails_fails_for_its_callers_only() -> None:
+    server = Doubling()
+    async with asyncio.TaskGroup() as tasks:
+        batches = Batches(tasks, server.send)
+        failed = await asyncio.gather(batches.ask(-1), batches.ask(1), return_exceptions=True)
+        assert [str(error) for error in failed] == ["away", "away"]
+        assert await batches.ask(2) == 4
+
+
+async def test_a_caller_that_gives_up_takes_nobody_with_it() -> None:
+    server = Doubling()
+    server.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        batches = Batches(tasks, server.send)
+        first, second = (tasks.create_task(batches.ask(number)) for number in (1, 2))
+        await asyncio.sleep(0.001)
+        first.cancel()
+        server.gate.set()
+        assert await second == 4
+    with pytest.raises(asyncio.CancelledError):
+        await first

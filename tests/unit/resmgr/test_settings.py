@@ -1,0 +1,82 @@
+"""The ``resourcemanager`` block, and the sentence that a wrong setting ends the process with."""
+
+from pathlib import Path
+
+import pytest
+
+from trimtab.settings import load
+from trimtab_resmgr.__main__ import main
+from trimtab_resmgr.settings import ResmgrSettings, address
+
+
+def sentence(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
+    """What the process says that does not start."""
+    for name, value in settings.items():
+        monkeypatch.setenv(f"TRIMTAB_{name}", value)
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    words = str(exit_.value)
+    assert "\n" not in words
+    return words
+
+
+def test_the_default_is_noop_with_a_ceiling_of_a_thousand() -> None:
+    block = ResmgrSettings().resourcemanager
+    assert (block.type, block.resource_max_quota, block.redis.max_retries) == ("noop", 1000, 0)
+
+
+def test_a_block_in_the_words_of_flyte_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "resourcemanager:\n  type: redis\n  resourceMaxQuota: 100\n  redis:\n"
+        "    hostPaths: ['valkey:6379']\n    hostKey: mypassword\n    maxRetries: 3\n"
+    )
+    monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
+    block = load(ResmgrSettings).resourcemanager
+    assert (block.type, block.resource_max_quota) == ("redis", 100)
+    assert (block.redis.host_paths, block.redis.max_retries) == (("valkey:6379",), 3)
+    assert block.redis.host_key.get_secret_value() == "mypassword"
+    assert "mypassword" not in repr(block)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ('{"type": "Redis"}', "type: 'Redis' is not valid: Input should be 'noop' or 'redis'"),
+        ('{"type": "redis"}', "redis.hostPaths: [] is not valid; allowed: host:port or the path"),
+        ('{"redis": {"hostPaths": ["valkey"]}}', "'valkey' is neither host:port nor the path"),
+        ('{"redis": {"hostPaths": ["a:1", "/b"]}}', "is not reached over a unix socket"),
+        ('{"resourceMaxQota": 5}', "resourceMaxQota: 5 is not valid: Extra inputs are not"),
+        ('{"resourceMaxQuota": 0}', "resourceMaxQuota: 0 is not valid: Input should be greater"),
+        ("redis", "lists and maps are given as JSON"),
+    ],
+)
+def test_a_wrong_block_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, block: str, said: str
+) -> None:
+    assert said in sentence(monkeypatch, RESOURCEMANAGER=block)
+
+
+def test_a_token_file_that_is_not_there_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = sentence(monkeypatch, TOKEN_FILE="/no/such/file")
+    assert "token_file: '/no/such/file' is not valid" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("valkey:6379", ("valkey", 6379)),
+        ("[::1]:6379", ("::1", 6379)),
+        ("/run/valkey.sock", ("/run/valkey.sock", 0)),
+    ],
+)
+def test_a_host_path_is_an_address_or_a_socket(path: str, place: tuple[str, int]) -> None:
+    assert address(path) == place
+
+
+@pytest.mark.parametrize("path", ["", "valkey", "valkey:", ":6379", "valkey:0", "valkey:65536"])
+def test_anything_else_is_no_host_path(path: str) -> None:
+    with pytest.raises(ValueError, match="neither host:port"):
+        address(path)
