@@ -105,12 +105,15 @@ async def connected(
     try:
         await prepare(client)
         await broker.start()
+        heed_cancellation()
         yield client
     finally:
         stopping = True
-        # Stopping fails while the server is away; there is nothing to be saved then.
-        with suppress(nats.errors.Error, TimeoutError):
+        try:
             await asyncio.wait_for(broker.stop(), 2 * TIMEOUT_SECONDS)
+        except* (nats.errors.Error, TimeoutError):
+            # Stopping fails while the server is away; there is nothing to be saved then.
+            log.info("nats.left")
 
 
 class _Outcome(BaseMiddleware[PublishCommand, Msg]):
@@ -327,6 +330,7 @@ async def _next(client: Client, subscription: Subscription, connection: int, str
     """The next message of any sort, on the connection that the subscription was made on."""
     silent = 0.0
     while silent < 3 * HEARTBEAT_SECONDS:
+        heed_cancellation()
         try:
             message = await subscription.next_msg(timeout=_LOOK_SECONDS)
         except TimeoutError:
@@ -350,6 +354,17 @@ async def _answer_control(message: Msg, expected: int, stream: str) -> None:
         raise Lost(f"{stream} is at {last}, we are at {expected - 1}")
 
 
+def heed_cancellation() -> None:
+    """Raise the cancellation of the current task that a call may have lost.
+
+    Where a result and a cancellation come together, ``asyncio.wait_for`` of Python 3.11, which
+    nats-py uses everywhere, returns the result; a loop would then go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def forever(work: Callable[[], Awaitable[None]], event: str) -> None:
     """Run work again whenever it ends or fails in a way that may pass; the pause grows to 2 s."""
     pause = 0.05
@@ -359,6 +374,7 @@ async def forever(work: Callable[[], Awaitable[None]], event: str) -> None:
             await work()
         except Retryable as error:
             log.warning(event, extra={"error": str(error)})
+        heed_cancellation()
         if asyncio.get_running_loop().time() - started > 5.0:
             pause = 0.05
         await asyncio.sleep(pause)

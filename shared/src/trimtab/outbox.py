@@ -227,6 +227,7 @@ class Relay:
         due = 0.0
         loop = asyncio.get_running_loop()
         while True:
+            bus.heed_cancellation()
             self._awake.clear()
             await self._drain()
             if loop.time() >= due and await self._publish_watermark():

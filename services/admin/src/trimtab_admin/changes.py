@@ -80,7 +80,7 @@ class Changes:
         live = outbox.settings.c
         subjects = [write.subject for write in change.writes]
         query = sa.select(live.subject, live.body).where(live.subject.in_(subjects))
-        before = dict((await change.session.execute(query)).tuples().all())
+        before = {row.subject: row.body for row in await change.session.execute(query)}
         revisions = await outbox.append(change.session, change.writes)
         rows = [
             _history(number, write, before.get(write.subject), author)

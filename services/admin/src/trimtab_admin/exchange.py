@@ -69,6 +69,7 @@ class Exchange:
 async def _declare(client: Client) -> None:
     """Make the streams, however long the server takes to answer."""
     while True:
+        bus.heed_cancellation()
         try:
             await streams.bootstrap(client)
         except Unavailable as error:

@@ -49,6 +49,7 @@ class Requester:
 
     async def _request(self) -> None:
         while True:
+            bus.heed_cancellation()
             self._awake.clear()
             made = await self._made()
             while requests := await self._unrequested(made):
@@ -80,7 +81,7 @@ class Requester:
         query = sa.select(_ROW.request, _ROW.traceparent).where(elsewhere, _ROW.phase.not_in(ENDED))
         async with transaction(self._reading) as session:
             rows = await session.execute(query.order_by(_ROW.created_at).limit(_BATCH))
-            return [(Request.model_validate_json(body), trace) for body, trace in rows.tuples()]
+            return [(Request.model_validate_json(body), trace) for body, trace in rows]
 
     async def _request_one(self, request: Request, traceparent: str, made: str) -> None:
         await self._restore_log(request.execution)

@@ -85,7 +85,7 @@ class Workflows:
             query = query.where(table.c.domain == domain)
         async with transaction(self._reading) as session:
             rows = await session.execute(query.order_by(table.c.id.desc()).limit(_MAX_LISTED))
-            return rows.tuples().all()
+            return rows.all()
 
 
 async def find_workflow(
