@@ -1,0 +1,196 @@
+"""get, update and delete of settings, in flytectl's words."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Trimtab
+from tests.integration.embedded.running import TRIMTAB
+
+TASK = "task-resource-attribute"
+CLUSTER = "cluster-resource-attribute"
+
+
+@pytest.fixture
+def file(tmp_path: Path, project: str) -> Path:
+    """Limits of the project in development."""
+    path = tmp_path / "tra.yaml"
+    path.write_text(f'project: {project}\ndomain: development\nlimits: {{cpu: "2"}}\n')
+    return path
+
+
+@pytest.fixture
+def stored(trimtab: Trimtab, file: Path) -> Path:
+    """The file's limits are stored."""
+    assert trimtab("update", TASK, "--attrFile", str(file), "--force").exit_code == 0
+    return file
+
+
+def test_an_update_shows_what_changes_asks_and_stores(
+    trimtab: Trimtab, file: Path, project: str
+) -> None:
+    done = trimtab("update", TASK, "--attrFile", str(file), stdin="what?\ny\n")
+    assert done.stdout == (
+        "The following changes are to be applied.\n"
+        "--- before\n+++ after\n@@ -1,2 +1,4 @@\n-null\n"
+        '+TaskResourceAttributes:\n+    limits:\n+        cpu: "2"\n \n\n'
+        f"Continue? [y/n]: Updated attributes from {project} project and domain development\n"
+    )
+    got = trimtab("get", TASK, "-p", project, "-d", "development")
+    assert (
+        got.stdout == f'{{"project":"{project}","domain":"development","limits":{{"cpu":"2"}}}}\n'
+    )
+
+
+def test_a_no_leaves_everything_as_it_was(trimtab: Trimtab, file: Path, project: str) -> None:
+    for answer in ("n\n", ""):
+        done = trimtab("update", TASK, "--attrFile", str(file), stdin=answer)
+        assert (done.exit_code, done.stderr) == (1, "Error: update aborted by user\n")
+    assert trimtab("get", TASK, "-p", project, "-d", "development").exit_code == 3
+
+
+def test_a_dry_run_asks_nothing_and_stores_nothing(
+    trimtab: Trimtab, file: Path, project: str
+) -> None:
+    done = trimtab("update", TASK, "--attrFile", str(file), "--dryRun")
+    assert done.stdout.endswith("Skipping update request (dryRun)\n")
+    assert trimtab("get", TASK, "-p", project, "-d", "development").exit_code == 3
+
+
+def test_the_same_file_again_changes_nothing(trimtab: Trimtab, stored: Path) -> None:
+    done = trimtab("update", TASK, "--attrFile", str(stored))
+    assert (done.exit_code, done.stdout) == (0, "No changes detected. Skipping the update.\n")
+
+
+def test_a_change_made_while_the_question_stood_is_not_lost(
+    trimtab: Trimtab, data: Path, stored: Path, project: str
+) -> None:
+    stored.write_text(stored.read_text().replace('"2"', '"3"'))
+    asking = subprocess.Popen(
+        [TRIMTAB, "update", TASK, "--attrFile", str(stored), "--data", str(data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert asking.stdout is not None
+    while asking.stdout.read(1) != "?":
+        pass
+    stored.write_text(stored.read_text().replace('"3"', '"4"'))
+    assert trimtab("update", TASK, "--attrFile", str(stored), "--force").exit_code == 0
+    _out, err = asking.communicate("y\n", timeout=60)
+    assert asking.returncode == 5
+    assert err.startswith(
+        f"Error: update project {project} domain development matchable attributes: update failed: "
+    )
+    assert "you have version" in err
+    assert '{"cpu":"4"}' in trimtab("get", TASK, "-p", project, "-d", "development").stdout
+
+
+def test_a_workflow_shows_what_it_inherits_and_says_so(
+    trimtab: Trimtab, stored: Path, project: str
+) -> None:
+    got = trimtab("get", TASK, "-p", project, "-d", "development", "a.workflow")
+    assert json.loads(got.stdout)["workflow"] == "a.workflow"
+    assert f"this is inherited from project-domain {project}/development" in got.stderr
+
+
+def test_a_workflow_may_be_given_the_value_that_it_inherits(
+    trimtab: Trimtab, stored: Path, project: str
+) -> None:
+    stored.write_text(stored.read_text() + "workflow: a.workflow\n")
+    done = trimtab("update", TASK, "--attrFile", str(stored), "--force")
+    target = f"{project} project and domain development and workflow a.workflow"
+    assert done.stdout.endswith(f"Updated attributes from {target}\n")
+    got = trimtab("get", TASK, "-p", project, "-d", "development", "a.workflow")
+    assert got.stderr == ""
+
+
+def test_the_plural_is_another_name_for_get_and_delete(
+    trimtab: Trimtab, stored: Path, project: str
+) -> None:
+    place = ("-p", project, "-d", "development")
+    assert trimtab("get", TASK + "s", *place).exit_code == 0
+    assert trimtab("delete", TASK + "s", *place).exit_code == 0
+    assert trimtab("get", TASK + "s", *place).exit_code == 3
+
+
+@pytest.mark.parametrize("named", ["flags", "file"])
+def test_a_delete_removes_one_record_and_may_be_repeated(
+    trimtab: Trimtab, stored: Path, project: str, named: str
+) -> None:
+    place = ["-p", project, "-d", "development"] if named == "flags" else []
+    place += ["--attrFile", str(stored)] if named == "file" else []
+    dry = trimtab("delete", TASK, *place, "--dryRun")
+    assert dry.stdout == "skipping DeleteProjectDomainAttributes request (dryRun)\n"
+    for _ in range(2):
+        done = trimtab("delete", TASK, *place)
+        target = f"{project} project and domain development"
+        assert done.stdout == f"Deleted matchable resources from {target}\n"
+    assert trimtab("get", TASK, "-p", project, "-d", "development").exit_code == 3
+
+
+def test_what_get_writes_update_reads(
+    trimtab: Trimtab, stored: Path, project: str, tmp_path: Path
+) -> None:
+    written = tmp_path / "written.yaml"
+    done = trimtab("get", TASK, "-p", project, "-d", "development", "--attrFile", str(written))
+    assert done.stdout == f"wrote the config to file {written}\n"
+    assert written.read_text() == (
+        f'domain: development\nlimits:\n  cpu: "2"\nproject: {project}\n'
+    )
+    assert written.stat().st_mode & 0o777 == 0o600
+    again = trimtab("update", TASK, "--attrFile", str(written))
+    assert again.stdout == "No changes detected. Skipping the update.\n"
+
+
+def test_a_file_that_is_there_is_overwritten_only_after_a_yes(
+    trimtab: Trimtab, stored: Path, project: str
+) -> None:
+    before = stored.read_text()
+    get = ("get", TASK, "-p", project, "-d", "development", "--attrFile", str(stored))
+    done = trimtab(*get, stdin="n\n")
+    assert done.stdout == f"warning file {stored} will be overwritten [y/n]: "
+    assert done.stderr == (
+        "Error: error dumping in file due to backup the file before continuing\n"
+    )
+    assert stored.read_text() == before
+    assert trimtab(*get, stdin="y\n").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("places", "flags", "target"),
+    [
+        ("", ["--platform"], "the platform"),
+        ("domain: staging\n", [], "domain staging"),
+        ("project: {project}\n", [], "{project} project"),
+        (
+            "project: {project}\ndomain: staging\nworkflow: w\nlaunch_plan: l\n",
+            [],
+            "{project} project and domain staging and workflow w and launch plan l",
+        ),
+    ],
+)
+def test_levels_that_flyte_does_not_have_can_be_written(
+    trimtab: Trimtab, project: str, tmp_path: Path, places: str, flags: list[str], target: str
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(places.format(project=project) + "priority: 7\n")
+    noun = "workflow-priority"
+    done = trimtab("update", noun, "--attrFile", str(file), "--force", *flags)
+    assert done.stdout.endswith(f"Updated attributes from {target.format(project=project)}\n")
+    done = trimtab("delete", noun, "--attrFile", str(file), *flags)
+    assert done.stdout == f"Deleted matchable resources from {target.format(project=project)}\n"
+
+
+def test_other_formats_are_given_when_asked_for(
+    trimtab: Trimtab, stored: Path, project: str
+) -> None:
+    get = ("get", TASK, "-p", project, "-d", "development", "-o")
+    assert json.loads(trimtab(*get, "json").stdout)["limits"] == {"cpu": "2"}
+    assert "limits:\n  cpu: '2'\n" in trimtab(*get, "YAML").stdout
+    heading, row = trimtab(*get, "table").stdout.splitlines()
+    assert heading.split() == ["FIELD", "VALUE", "SCOPE", "VERSION"]
+    assert row.split()[:4] == ["limits.cpu", "2", "project-domain", f"{project}/development"]

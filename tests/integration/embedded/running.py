@@ -1,0 +1,109 @@
+"""`trimtab up` as a process, as a person starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+TRIMTAB = str(Path(sys.executable).with_name("trimtab"))
+SECONDS = 60.0
+"""Far more than anything takes, because test machines may be busy."""
+
+
+class Up:
+    """Entered, it is ready; left, it was stopped in order or killed."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data = data
+        self.lines: list[str] = []
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+        self._reader = threading.Thread(target=self._read)
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [TRIMTAB, "up", "--data", str(self.data), *self._options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader.start()
+        self.until_said("Trimtab is up")
+
+    def stop(self) -> int:
+        """As Ctrl-C does; returns the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(SECONDS)
+
+    def until_said(self, words: str) -> str:
+        """The line with these words."""
+        eventually(lambda: any(words in line for line in self.lines) or self._ended)
+        said = [line for line in self.lines if words in line]
+        assert said, self.lines
+        return said[-1]
+
+    def running(self) -> dict[str, int]:
+        """Process ids by the name of the program, of everything that it has started."""
+        parent = str(self.process.pid)
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                words = (entry / "cmdline").read_text().split("\0")
+            except OSError:
+                continue
+            if stat[1] == parent and stat[0] != "Z":
+                named = [word.removeprefix("trimtab_") for word in words if "trimtab_" in word]
+                found[named[0] if named else Path(words[0].split()[0]).name] = int(entry.name)
+        return found
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+        self._reader.join(SECONDS)
+
+    @property
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                self.lines.append(line.rstrip("\n"))
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for an effect."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def left_over(data: Path) -> list[str]:
+    """Processes that carry the directory in their command or environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            texts = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if entry.name != str(os.getpid()) and any(os.fsencode(data) in text for text in texts):
+            found.append(texts[0].replace(b"\0", b" ").decode())
+    return found

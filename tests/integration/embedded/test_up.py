@@ -1,0 +1,100 @@
+"""`trimtab up` from start to stop."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.embedded.running import SECONDS, TRIMTAB, Up, eventually, left_over
+
+PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", "resmgr"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """For tests that leave it running."""
+    with Up(tmp_path_factory.mktemp("shared") / "data") as up:
+        yield up
+
+
+def trimtab(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TRIMTAB, *arguments, "--data", str(data)], capture_output=True, text=True, timeout=SECONDS
+    )
+
+
+def test_a_stop_ends_all_that_runs_and_a_second_start_finds_its_data(tmp_path: Path) -> None:
+    with Up(tmp_path / "data") as up:
+        assert up.running().keys() == PROGRAMS
+        assert trimtab(up.data, "register", "project", "shop").returncode == 0
+        token = (up.data / "token").read_text()
+        assert up.stop() == 0
+    assert left_over(up.data) == []
+    assert trimtab(up.data, "get", "projects").returncode == 7
+    with Up(up.data):
+        assert "shop" in trimtab(up.data, "get", "projects").stdout
+        assert (up.data / "token").read_text() == token
+
+
+def test_after_a_kill_nothing_is_left_and_the_next_start_works(tmp_path: Path) -> None:
+    with Up(tmp_path / "data") as up:
+        up.process.kill()
+        up.process.wait()
+        eventually(lambda: left_over(up.data) == [])
+    with Up(up.data) as again:
+        assert again.running().keys() == PROGRAMS
+
+
+def test_a_second_one_on_the_same_directory_is_refused(shared: Up) -> None:
+    done = trimtab(shared.data, "up")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == (
+        f"Error: another `trimtab up` (process {shared.process.pid}) runs on the data directory "
+        f"{shared.data}; stop it first, or name another directory with --data\n"
+    )
+    assert trimtab(shared.data, "get", "projects").returncode == 0
+
+
+def test_a_service_that_is_killed_is_started_again(shared: Up) -> None:
+    first = shared.running()["propeller"]
+    os.kill(first, signal.SIGKILL)
+    shared.until_said("propeller was killed by SIGKILL; starting it again in 0.2 s")
+    eventually(lambda: shared.running().get("propeller", first) != first)
+
+
+def test_a_server_that_is_killed_comes_back_with_its_data(shared: Up) -> None:
+    assert trimtab(shared.data, "register", "project", "shop").returncode == 0
+    os.kill(shared.running()["nats-server"], signal.SIGKILL)
+    shared.until_said("nats-server was killed by SIGKILL; starting it again")
+    manifests = shared.data / "clusters" / "embedded"
+    assert trimtab(shared.data, "register", "project", "later").returncode == 0
+    eventually((manifests / "later-staging" / "Namespace-later-staging.yaml").exists)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        ("file/data", 1, "the data directory {}/file/data cannot be written: Not a directory"),
+        ("file", 1, "the data directory {}/file cannot be written: File exists"),
+    ],
+)
+def test_a_directory_that_cannot_be_written_is_named(
+    tmp_path: Path, data: str, code: int, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    done = trimtab(tmp_path / data, "up")
+    assert done.returncode == code
+    assert done.stderr.startswith(f"Error: {said.format(tmp_path)}; name another one with --data")
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_settings_end_the_start_with_the_services_own_words(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("domains: [Not A Name]\n")
+    done = trimtab(tmp_path / "data", "up", "--settings", str(settings))
+    assert done.returncode == 1
+    assert "Error: admin ended with code 1: setting domains.0: 'Not A Name'" in done.stderr
+    assert left_over(tmp_path) == []
