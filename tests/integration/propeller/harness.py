@@ -1,5 +1,6 @@
 """Propeller as a process, executions for it, and a resmgr that keeps its promises in memory."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,8 +8,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from nats.aio.msg import Msg
 
 from tests.servers import free_port
 from trimtab import bus, load_module, subjects
+from trimtab.errors import Retryable
 from trimtab.executions import (
     AnyEvent,
     ExecutionRequested,
@@ -141,6 +143,13 @@ class Story:
         return self.state.nodes
 
 
+async def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Wait for an effect; the test's own timeout ends what never comes."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
 class Executions:
     """Asks for executions as admin does, and reads their logs."""
 
@@ -155,7 +164,12 @@ class Executions:
         return wanted.execution
 
     async def until(self, execution: str, *types: str) -> Story:
-        """Its log up to the first event of one of these types."""
+        """Its log up to the first event of one of these types, though the server goes away."""
+        while True:
+            with suppress(Retryable):
+                return await self._until(execution, types)
+
+    async def _until(self, execution: str, types: tuple[str, ...]) -> Story:
         story = Story()
         subject = subjects.events(execution)
         following = bus.follow(self._client, subjects.EXECUTION_EVENTS, subject, every_message=True)
@@ -170,6 +184,12 @@ class Executions:
 
     async def ended(self, execution: str) -> Story:
         return await self.until(execution, "succeeded", "failed", "refused")
+
+    async def restore(self, story: Story) -> None:
+        """Put a log back, as admin does."""
+        for event in story.events:
+            subject = subjects.events(event.execution)
+            await bus.publish(self._client, subjects.EXECUTION_EVENTS, subject, event)
 
     async def whole(self, execution: str) -> Story:
         """Its log as it is now."""

@@ -114,9 +114,10 @@ class Propeller:
 
     async def _found(self, client: Client) -> None:
         """Wait until admin has declared what is needed."""
+        await self._look(client)
         while self._queue_trouble:
-            await self._look(client)
             await asyncio.sleep(0.1)
+            await self._look(client)
 
     async def _watch_queue(self, client: Client) -> None:
         while True:

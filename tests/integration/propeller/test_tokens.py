@@ -1,0 +1,122 @@
+"""Pools: a token is held while an attempt runs, and only then."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from tests.integration.propeller.conftest import Start
+from tests.integration.propeller.harness import Executions, Resmgr, request, until
+from tests.settings_stream import SettingsStream
+from trimtab.events import PoolChanged, ProjectChanged
+from trimtab.executions import NodeWaiting, Refused
+
+POOLED = """
+@task(pool="warehouse", weight=2)
+def pooled(): return "done"
+@workflow
+def job(): return pooled()
+"""
+
+Module = Callable[[str], Path]
+
+
+@pytest.fixture
+async def job(settings_stream: SettingsStream, module: Module) -> Path:
+    await settings_stream.announce(
+        ProjectChanged(name="flyteexamples"), PoolChanged(name="warehouse", quota=2)
+    )
+    return module(POOLED)
+
+
+async def test_a_token_is_taken_and_given_back(
+    start: Start, executions: Executions, client: Client, job: Path
+) -> None:
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        start()
+        story = await executions.ended(await executions.ask(request(job)))
+        assert story.state.output == "done"
+        [asked] = resmgr.asked
+        assert (asked.token, asked.weight) == (f"{story.state.execution}/n0/0", 2)
+        assert (resmgr.released, resmgr.held) == ([asked.token], {})
+
+
+async def test_a_node_waits_visibly_until_there_is_a_token(
+    start: Start, executions: Executions, client: Client, job: Path
+) -> None:
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        resmgr.held["somebody else"] = 1
+        start()
+        execution = await executions.ask(request(job))
+        await until(lambda: len(resmgr.asked) >= 3)
+        story = await executions.whole(execution)
+        assert story.types == ["owned", "admitted", "node_waiting"]
+        assert isinstance(story.events[-1], NodeWaiting)
+        assert (story.events[-1].pool, story.nodes["n0"].reason) == ("warehouse", "quota 2")
+        del resmgr.held["somebody else"]
+        assert (await executions.ended(execution)).types.count("node_waiting") == 1
+
+
+async def test_a_node_waits_for_a_resmgr_that_is_away(
+    start: Start, executions: Executions, client: Client, job: Path
+) -> None:
+    start()
+    execution = await executions.ask(request(job))
+    story = await executions.until(execution, "node_waiting")
+    assert "resmgr does not answer" in story.nodes["n0"].reason
+    async with Resmgr(quota=2).answering(client):
+        assert (await executions.ended(execution)).state.output == "done"
+
+
+async def test_what_never_fits_fails_at_once(
+    start: Start, executions: Executions, client: Client, job: Path
+) -> None:
+    async with Resmgr(quota=1).answering(client):
+        start()
+        story = await executions.ended(await executions.ask(request(job)))
+    assert story.types == ["owned", "admitted", "node_failed", "failed"]
+    assert story.state.error == "weight 2 is over the quota 1"
+
+
+async def test_the_token_of_an_adopted_attempt_is_renewed_and_given_back(
+    start: Start, executions: Executions, client: Client, job: Path, module: Module, tmp_path: Path
+) -> None:
+    gated = POOLED.replace(
+        'return "done"', f"\n    while not Path({str(tmp_path)!r}, 'go').exists(): pass"
+    )
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        first = start()
+        execution = await executions.ask(request(module(gated)))
+        await executions.until(execution, "node_running")
+        first.kill()
+        start()
+        await until(lambda: len(resmgr.asked) == 2)
+        (tmp_path / "go").touch()
+        await executions.ended(execution)
+        assert resmgr.asked[0] == resmgr.asked[1]
+        assert (resmgr.released, resmgr.held) == ([resmgr.asked[0].token], {})
+
+
+async def test_a_token_that_could_not_be_given_back_is_owed(
+    start: Start, executions: Executions, client: Client, job: Path
+) -> None:
+    resmgr = Resmgr(quota=2)
+    propeller = start()
+    async with resmgr.answering(client):
+        execution = await executions.ask(request(job))
+        await executions.until(execution, "node_running")
+    await executions.ended(execution)
+    await until(lambda: bool(propeller.logged("token.owed")))
+    async with resmgr.answering(client):
+        await until(lambda: resmgr.held == {})
+
+
+async def test_a_pool_that_nobody_declared_is_refused_by_name(
+    start: Start, executions: Executions, client: Client, job: Path, module: Module
+) -> None:
+    start()
+    other = module(POOLED.replace("warehouse", "wharehouse"))
+    story = await executions.ended(await executions.ask(request(other)))
+    assert isinstance(story.events[-1], Refused)
+    assert story.state.error == "pool 'wharehouse' does not exist; there are: warehouse"
