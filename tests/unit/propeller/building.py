@@ -1,0 +1,84 @@
+"""Requests, graphs and settings with defaults, so that a test shows only what matters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trimtab.events import Event, RecordChanged
+from trimtab.executions import Request
+from trimtab.graph import (
+    Binding,
+    FromNode,
+    Hook,
+    LaunchPlan,
+    Node,
+    NodeOverrides,
+    Task,
+    Workflow,
+)
+from trimtab.levels import Scope
+from trimtab.state import Settings
+
+PROJECT_DOMAIN = Scope("development", "shop")
+
+
+def resources(requests: Mapping[str, str] = {}, limits: Mapping[str, str] = {}) -> NodeOverrides:
+    return overrides(resources={"requests": dict(requests), "limits": dict(limits)})
+
+
+def overrides(**fields: Any) -> NodeOverrides:
+    return NodeOverrides.model_validate(fields)
+
+
+def node(
+    name: str = "n0",
+    *,
+    after: tuple[str, ...] = (),
+    compiled: NodeOverrides | None = None,
+    hook: str = "",
+    default: NodeOverrides | None = None,
+) -> Node:
+    inputs: dict[str, Binding] = {f"from_{other}": FromNode(node=other) for other in after}
+    hooked = Hook(name=hook, default=default or NodeOverrides()) if hook else None
+    return Node(
+        id=name, task="train", inputs=inputs, overrides=compiled or NodeOverrides(), hook=hooked
+    )
+
+
+def request(
+    *nodes: Node,
+    task: NodeOverrides | None = None,
+    pool: str | None = None,
+    output: Binding | None = None,
+    plan: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Request:
+    trains = Task(name="train", config=task or NodeOverrides(), pool=pool)
+    workflow = Workflow(
+        name="nightly",
+        version="1",
+        tasks={"train": trains},
+        nodes=nodes or (node(),),
+        output=output,
+        module="",
+    )
+    content = {"name": "nightly", "workflow": "nightly", "version": "1", **(plan or {})}
+    return Request(
+        execution=fields.pop("execution", "e1"),
+        project="shop",
+        domain="development",
+        workflow=workflow,
+        launch_plan=LaunchPlan.model_validate(content),
+        **fields,
+    )
+
+
+def settings(*events: Event) -> Settings:
+    """After these changes, with revisions from 1."""
+    after = Settings()
+    for revision, event in enumerate(events, 1):
+        after.apply(event, revision)
+    return after
+
+
+def record(kind: str, document: Mapping[str, Any], scope: Scope = PROJECT_DOMAIN) -> RecordChanged:
+    return RecordChanged.at(scope, kind, document)

@@ -1,0 +1,142 @@
+"""Requests and limits: what is filled in, what is refused, what is lowered."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.propeller.building import record, request, resources, settings
+from trimtab import quantities
+from trimtab.executions import Resolution
+from trimtab.levels import PLATFORM
+from trimtab_propeller.limits import Refusal
+from trimtab_propeller.resolve import Capabilities, resolve
+
+ANY = Capabilities("any")
+
+
+def resolved(
+    asked: dict[str, str], task_resource: dict[str, Any], ceiling: str | None = None
+) -> Resolution:
+    """One node that asks for ``request`` and ``limit`` of cpu."""
+    requests = {"cpu": asked["request"]} if "request" in asked else {}
+    limits = {"cpu": asked["limit"]} if "limit" in asked else {}
+    records = [record("task_resource", task_resource)]
+    if ceiling:
+        records.append(record("task_resource", {"ceiling": {"cpu": ceiling}}, PLATFORM))
+    wanted = request(task=resources(requests, limits))
+    return resolve(wanted, settings(*records), ANY)
+
+
+def pair(resolution: Resolution) -> tuple[Any, Any]:
+    return (
+        resolution.value("n0", "resources.requests.cpu"),
+        resolution.value("n0", "resources.limits.cpu"),
+    )
+
+
+DEFAULT = {"defaults": {"cpu": "1"}, "limits": {"cpu": "2"}}
+CLAMP = {**DEFAULT, "over_limit": "clamp"}
+MIRROR = {**DEFAULT, "mirror_limits_request": True}
+
+
+@pytest.mark.parametrize(
+    ("asked", "task_resource", "expected"),
+    [
+        ({}, {}, (None, None)),
+        ({}, {"limits": {"cpu": "2"}}, (None, None)),
+        ({}, DEFAULT, ("1", "1")),
+        ({"limit": "2"}, DEFAULT, ("2", "2")),
+        ({"request": "1500m"}, DEFAULT, ("1500m", None)),
+        ({"request": "1500m"}, MIRROR, ("1500m", "1500m")),
+        ({"request": "0"}, DEFAULT, ("0", None)),
+        ({"request": "2", "limit": "2000m"}, DEFAULT, ("2", "2000m")),
+        ({"request": "3"}, {}, ("3", None)),
+        ({"request": "3"}, CLAMP, ("2", None)),
+        ({"limit": "3"}, CLAMP, ("2", "2")),
+        ({"request": "1", "limit": "3"}, CLAMP, ("1", "2")),
+        ({"request": "2", "limit": "1"}, CLAMP, ("1", "1")),
+        ({"request": "3"}, {**CLAMP, **MIRROR}, ("2", "2")),
+        ({"request": "3"}, {**CLAMP, "unset": ["limits.cpu"], "limits": {}}, ("3", None)),
+    ],
+)
+def test_requests_and_limits_become(asked: Any, task_resource: Any, expected: Any) -> None:
+    assert pair(resolved(asked, task_resource)) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "path", "value", "limit"),
+    [
+        ({"request": "3"}, "resources.requests.cpu", "3", "2"),
+        ({"request": "2001m"}, "resources.requests.cpu", "2001m", "2"),
+        ({"limit": "3"}, "resources.limits.cpu", "3", "2"),
+        ({"request": "1", "limit": "3"}, "resources.limits.cpu", "3", "2"),
+        ({"request": "3", "limit": "3"}, "resources.requests.cpu", "3", "2"),
+        ({"request": "2", "limit": "1"}, "resources.requests.cpu", "2", "1"),
+    ],
+)
+def test_what_is_over_a_limit_is_refused_by_the_field_that_was_written(
+    asked: Any, path: str, value: str, limit: str
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        resolved(asked, DEFAULT)
+    refusal = refused.value
+    assert (refusal.node, refusal.path, refusal.value, refusal.limit) == ("n0", path, value, limit)
+
+
+def test_a_refusal_names_the_scope_of_the_limit() -> None:
+    with pytest.raises(Refusal) as refused:
+        resolved({"request": "3"}, DEFAULT)
+    assert refused.value.scope == "project-domain shop/development"
+    assert str(refused.value) == (
+        "resources.requests.cpu: 3 (task) is over 2, "
+        "the task_resource.limits.cpu of project-domain shop/development"
+    )
+
+
+def test_the_ceiling_holds_where_no_limit_does() -> None:
+    with pytest.raises(Refusal) as refused:
+        resolved({"limit": "5"}, {}, ceiling="4")
+    assert (refused.value.limit, refused.value.scope) == ("4", "platform")
+
+
+def test_a_lowered_value_says_what_it_was_and_who_lowered_it() -> None:
+    [leaf] = [
+        leaf
+        for leaf in resolved({"request": "3"}, CLAMP).nodes["n0"]
+        if leaf.path == "resources.requests.cpu"
+    ]
+    assert (leaf.value, leaf.source, leaf.revision) == ("2", "task_resource.limits.cpu", 1)
+    assert leaf.note == "lowered from 3 (task)"
+
+
+amounts = st.sampled_from(["0", "1m", "500m", "1", "1000m", "1.5", "2", "2e3", "3Ki"])
+
+
+def maybe(name: str) -> st.SearchStrategy[dict[str, str]]:
+    return st.one_of(st.just({}), amounts.map(lambda amount: {name: amount}))
+
+
+@given(
+    asked=st.tuples(maybe("request"), maybe("limit")).map(lambda two: two[0] | two[1]),
+    limit=st.none() | amounts,
+    default=st.none() | amounts,
+    ceiling=st.none() | amounts,
+    over=st.sampled_from(["refuse", "clamp"]),
+    mirror=st.booleans(),
+)
+def test_request_limit_effective_limit_and_ceiling_are_always_in_order(
+    asked: Any, limit: Any, default: Any, ceiling: Any, over: str, mirror: bool
+) -> None:
+    document: dict[str, Any] = {"over_limit": over, "mirror_limits_request": mirror}
+    document |= {"limits": {"cpu": limit}} if limit else {}
+    document |= {"defaults": {"cpu": default}} if default else {}
+    try:
+        settled = pair(resolved(asked, document, ceiling))
+    except Refusal:
+        assert over == "refuse"
+        return
+    bounds = sorted(quantities.parse(bound) for bound in (limit, ceiling) if bound)
+    chain = [quantities.parse(value) for value in settled if value is not None] + bounds[:1]
+    assert chain == sorted(chain)

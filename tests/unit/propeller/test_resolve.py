@@ -1,0 +1,214 @@
+"""The order of the sources, and what the settings add."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.unit.propeller.building import node, overrides, record, request, resources, settings
+from trimtab.events import ClusterChanged, PoolChanged, RecordChanged
+from trimtab.executions import Request, Resolved
+from trimtab.levels import PLATFORM, Scope
+from trimtab.state import Settings
+from trimtab_propeller.limits import Refusal
+from trimtab_propeller.process import CAPABILITIES
+from trimtab_propeller.resolve import Capabilities, resolve
+
+ANY = Capabilities("any")
+MANY = ("a", "b", "c", "d")
+
+
+def leaf(
+    path: str, wanted: Request, settled: Settings | None = None, executor: Capabilities = ANY
+) -> Resolved:
+    leaves = resolve(wanted, settled or settings(), executor).nodes["n0"]
+    [found] = [value for value in leaves if value.path == path]
+    return found
+
+
+def layered(field: dict[str, Any], last: str) -> Request:
+    """The field is said by this source and by all that lose against it, with other values."""
+    sources = ["task", "with_overrides", "hook default", "launch plan override"]
+    sources.append("execution override")
+    said = {s: overrides(**field[s]) for s in sources[: sources.index(last) + 1]}
+    return request(
+        node(compiled=said.get("with_overrides"), hook="trainer", default=said.get("hook default")),
+        task=said["task"],
+        plan={"runtime_override": {"trainer": said.get("launch plan override") or overrides()}},
+        overrides={"trainer": said.get("execution override") or overrides()},
+    )
+
+
+SOURCES = ["task", "with_overrides", "hook default", "launch plan override", "execution override"]
+FIELDS = {
+    "resources.requests.cpu": lambda n: {"resources": {"requests": {"cpu": str(n)}}},
+    "resources.limits.memory": lambda n: {"resources": {"limits": {"memory": str(n)}}},
+    "retries": lambda n: {"retries": n},
+    "interruptible": lambda n: {"interruptible": bool(n % 2)},
+    "container_image": lambda n: {"container_image": f"image:{n}"},
+    "environment.LOG": lambda n: {"environment": {"LOG": str(n), f"ONLY_{n}": ""}},
+}
+
+
+@pytest.mark.parametrize("path", FIELDS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_of_two_sources_the_more_specific_one_wins(path: str, source: str) -> None:
+    # Numbered downwards, so that the last values are 0, false and "0": values like any other.
+    field = {s: FIELDS[path](len(SOURCES) - 1 - i) for i, s in enumerate(SOURCES)}
+    wanted = layered(field, source)
+    expected = leaf(path, layered({**field, "task": field[source]}, "task")).value
+    found = leaf(path, wanted)
+    assert (found.value, found.source) == (expected, source)
+
+
+@pytest.mark.parametrize(
+    ("others", "source"),
+    [
+        ({}, "task"),
+        ({"compiled": "2"}, "with_overrides"),
+        ({"compiled": "2", "plan": "3"}, "launch plan"),
+        ({"compiled": "2", "plan": "3", "execution": "4"}, "execution"),
+        ({"compiled": "2", "plan": "3", "execution": "4", "default": "5"}, "hook default"),
+    ],
+)
+def test_the_environment_of_plan_and_execution_lies_between(
+    others: dict[str, str], source: str
+) -> None:
+    said = {name: {"environment": {"LOG": value}} for name, value in others.items()}
+    wanted = request(
+        node(
+            compiled=overrides(**said.get("compiled", {})),
+            hook="trainer",
+            default=overrides(**said.get("default", {})),
+        ),
+        task=overrides(environment={"LOG": "1"}),
+        plan=said.get("plan"),
+        **said.get("execution", {}),
+    )
+    assert leaf("environment.LOG", wanted).source == source
+
+
+def test_maps_merge_by_key_and_resources_by_name() -> None:
+    wanted = request(
+        node(compiled=overrides(environment={"B": "2"}, resources={"requests": {"memory": "2"}})),
+        task=overrides(environment={"A": "1", "B": "1"}, resources={"requests": {"cpu": "1"}}),
+    )
+    resolution = resolve(wanted, settings(), ANY)
+    assert resolution.environment("n0") == {"A": "1", "B": "2"}
+    assert resolution.value("n0", "resources.requests.cpu") == "1"
+    assert resolution.value("n0", "resources.requests.memory") == "2"
+
+
+def test_what_nobody_says_is_the_engines() -> None:
+    assert leaf("retries", request()) == Resolved(path="retries", value=0, source="engine")
+
+
+def test_a_record_is_named_with_its_scope_and_revision() -> None:
+    after = settings(
+        record("task_resource", {"defaults": {"cpu": "1"}}, PLATFORM),
+        record("task_resource", {"defaults": {"cpu": "2"}}),
+    )
+    assert leaf("resources.requests.cpu", request(), after) == Resolved(
+        path="resources.requests.cpu",
+        value="2",
+        source="task_resource.defaults.cpu",
+        scope="project-domain shop/development",
+        revision=2,
+    )
+
+
+def test_a_named_launch_plan_is_a_level_and_the_default_one_is_not() -> None:
+    scope = Scope("development", "shop", "nightly", "large")
+    after = settings(record("workflow_priority", {"priority": 7}, scope))
+    assert leaf("priority", request(plan={"name": "large"}), after).value == 7
+    assert resolve(request(), after, ANY).value("n0", "priority") is None
+
+
+def test_hooked_nodes_alone_hear_an_override() -> None:
+    wanted = request(
+        node("n0"),
+        node("n1", hook="trainer"),
+        overrides={"trainer": resources({"cpu": "2"})},
+    )
+    resolution = resolve(wanted, settings(), ANY)
+    assert resolution.value("n0", "resources.requests.cpu") is None
+    assert resolution.value("n1", "resources.requests.cpu") == "2"
+
+
+def test_leaves_are_ordered_by_path() -> None:
+    wanted = request(task=overrides(environment={"B": "", "A": ""}, retries=1))
+    paths = [value.path for value in resolve(wanted, settings(), ANY).nodes["n0"]]
+    assert paths == sorted(paths)
+
+
+def clusters(**weights: float) -> list[ClusterChanged]:
+    return [ClusterChanged(name=n, labels=("gpu",), weight=w) for n, w in weights.items()]
+
+
+LABELLED = record("execution_cluster_label", {"value": "gpu"})
+
+
+def test_clusters_are_chosen_by_weight_and_the_same_one_for_the_same_execution() -> None:
+    after = settings(*clusters(one=1, three=3, none=0), LABELLED)
+    wanted = [request(execution=f"e{number}") for number in range(400)]
+    chosen = [leaf("cluster", each, after).value for each in wanted]
+    counted = Counter(chosen)
+    assert chosen == [leaf("cluster", each, after).value for each in wanted]
+    assert counted.keys() == {"one", "three"}
+    assert 2 < counted["three"] / counted["one"] < 4
+
+
+def test_without_a_label_any_enabled_cluster_will_do() -> None:
+    after = settings(ClusterChanged(name="only"), ClusterChanged(name="off", enabled=False))
+    assert leaf("cluster", request(), after).value == "only"
+
+
+@pytest.mark.parametrize(
+    "there", [ClusterChanged(name="c", labels=("cpu",)), *clusters(weightless=0)]
+)
+def test_a_label_that_no_cluster_offers_is_refused_by_name(there: ClusterChanged) -> None:
+    with pytest.raises(Refusal, match=f"'gpu'.*labels there are: {there.labels[0]}") as refused:
+        resolve(request(), settings(there, LABELLED), ANY)
+    assert refused.value.scope == "project-domain shop/development"
+
+
+def test_a_disabled_cluster_offers_no_label() -> None:
+    there = ClusterChanged(name="c", labels=("gpu",), enabled=False)
+    with pytest.raises(Refusal, match="labels there are: none"):
+        resolve(request(), settings(there, LABELLED), ANY)
+
+
+def test_a_pool_is_resolved_with_its_weight() -> None:
+    after = settings(PoolChanged(name="warehouse", quota=2))
+    resolution = resolve(request(pool="warehouse"), after, ANY)
+    assert (resolution.value("n0", "pool"), resolution.value("n0", "weight")) == ("warehouse", 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path"),
+    [
+        (request(pool="typo"), "pool"),
+        (request(overrides={"typo": overrides()}), "overrides.typo"),
+        (request(node("../n0")), "id"),
+        (request(execution="../e"), "id"),
+        (request(task=overrides(environment={"A=B": ""})), "environment.A=B"),
+        (request(task=overrides(environment={"A": "\0"})), "environment.A"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_its_path(wanted: Request, path: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        resolve(wanted, settings(), ANY)
+    assert refused.value.path == path
+
+
+def test_a_record_that_cannot_be_read_is_refused_by_name() -> None:
+    broken = RecordChanged.at(PLATFORM, "task_resource", {"defaults": {"cpu": "much"}})
+    with pytest.raises(Refusal, match="task_resource record of platform is not readable"):
+        resolve(request(), settings(broken), ANY)
+
+
+@pytest.mark.parametrize("path", ["container_image", "interruptible", "resources.limits.cpu"])
+def test_what_the_process_executor_ignores_is_said(path: str) -> None:
+    wanted = request(task=overrides(container_image="i", resources={"limits": {"cpu": "1"}}))
+    assert leaf(path, wanted, executor=CAPABILITIES).note == "ignored by the process executor"
+    assert leaf("retries", wanted, executor=CAPABILITIES).note == ""
