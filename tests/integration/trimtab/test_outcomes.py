@@ -13,7 +13,7 @@ from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 
 from tests.servers import NatsServer
-from trimtab import bus, subjects
+from trimtab import bus, streams, subjects
 from trimtab.errors import Invalid, Retryable
 from trimtab.executions import ExecutionRequested
 from trimtab.settings import ServiceSettings
@@ -101,6 +101,21 @@ async def test_what_a_handler_rejects_is_kept_as_a_dead_letter_with_the_reason(
     assert letter.body == ExecutionRequested(request=request()).body()
     assert letter.headers["trimtab-reason"].startswith("inputs.start: 'x' is not valid")
     assert letter.headers["trimtab-subject"] == SUBJECT
+
+
+async def test_a_rejected_message_is_kept_while_there_is_no_place_for_dead_letters(
+    nats_server: NatsServer, client: Client
+) -> None:
+    await client.jetstream().delete_stream(subjects.DEAD_LETTERS)
+    wrong = Invalid("inputs.start", "x", "a number")
+    handler = Recorder(wrong, wrong)
+    async with handling(nats_server, handler):
+        await ask(client)
+        while not handler.calls:
+            await asyncio.sleep(0.02)
+        await streams.bootstrap(client)
+        await until_done(client)
+    assert len(await bus.stored(client, subjects.DEAD_LETTERS, DEAD)) == 1
 
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b"0", b""])

@@ -1,0 +1,164 @@
+"""Following a stream: the newest of each subject, then everything, in order and without gaps."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+from nats.aio.client import Client
+
+from tests.servers import NatsServer
+from trimtab import bus, streams, subjects
+from trimtab.bus import Delivered
+from trimtab.errors import Unavailable
+from trimtab.events import DomainChanged
+from trimtab.executions import NodeStarting
+from trimtab.testing import entry
+
+Following = AsyncGenerator[Delivered | None, None]
+
+
+async def put(client: Client, name: str) -> int:
+    event = DomainChanged(name=name)
+    return await bus.publish(client, subjects.SETTINGS, subjects.domain(name), event)
+
+
+def follow(client: Client) -> Following:
+    return bus.follow(client, subjects.SETTINGS, "trimtab.>")
+
+
+async def take(following: Following, count: int) -> list[Delivered | None]:
+    async with asyncio.timeout(30):
+        return [await anext(following) for _ in range(count)]
+
+
+def names(messages: list[Delivered | None]) -> list[str | None]:
+    return [message and subjects.name_of(message.subject) for message in messages]
+
+
+async def test_the_end_of_what_is_stored_comes_once(client: Client) -> None:
+    for name in ("a", "b", "a", "c"):
+        await put(client, name)
+    async with aclosing(follow(client)) as following:
+        assert names(await take(following, 4)) == ["b", "a", "c", None]
+        await put(client, "b")
+        assert names(await take(following, 1)) == ["b"]
+
+
+async def test_an_empty_stream_is_at_its_end_at_once(client: Client) -> None:
+    async with aclosing(follow(client)) as following:
+        assert await take(following, 1) == [None]
+        await put(client, "a")
+        [message] = await take(following, 1)
+    assert message is not None
+    assert (message.sequence, message.body) == (1, DomainChanged(name="a").body())
+
+
+async def test_two_thousand_messages_of_concurrent_writers_arrive_in_order_without_a_gap(
+    client: Client,
+) -> None:
+    async def write(execution: str) -> None:
+        for index in range(500):
+            event = entry(NodeStarting, index, node="n0", attempt=0)
+            log = subjects.events(execution)
+            await bus.publish(client, subjects.EXECUTION_EVENTS, log, event)
+
+    stream, log = subjects.EXECUTION_EVENTS, subjects.ALL_EVENTS
+    async with asyncio.TaskGroup() as writers:
+        for execution in ("e1", "e2", "e3", "e4"):
+            writers.create_task(write(execution))
+        async with aclosing(bus.follow(client, stream, log, every_message=True)) as following:
+            received = await take(following, 2001)
+    sequences = [message.sequence for message in received if message]
+    assert sequences == list(range(1, 2001))
+    assert received.count(None) == 1
+
+
+async def test_stored_is_everything_of_a_subject_now(client: Client) -> None:
+    log = subjects.events("e1")
+    events = [entry(NodeStarting, index, node="n0", attempt=0) for index in range(5)]
+    for event in events:
+        await bus.publish(client, subjects.EXECUTION_EVENTS, log, event)
+        await bus.publish(client, subjects.EXECUTION_EVENTS, subjects.events("e2"), event)
+    stored = await bus.stored(client, subjects.EXECUTION_EVENTS, log)
+    assert [message.body for message in stored] == [event.body() for event in events]
+    assert await bus.stored(client, subjects.EXECUTION_EVENTS, subjects.events("e3")) == []
+
+
+@pytest.mark.parametrize("end", [NatsServer.stop, NatsServer.kill])
+async def test_a_follower_is_told_that_the_connection_was_cut(
+    nats_server: NatsServer, client: Client, end: object
+) -> None:
+    await put(client, "a")
+    async with aclosing(follow(client)) as following:
+        await take(following, 2)
+        end(nats_server)  # type: ignore[operator]  # one of the server's methods
+        nats_server.start()
+        with pytest.raises(bus.Lost):
+            await take(following, 1)
+    async with aclosing(follow(client)) as following:
+        assert names(await take(following, 2)) == ["a", None]
+
+
+async def test_a_follower_of_a_wiped_stream_is_told_and_waits_for_a_new_one(
+    nats_server: NatsServer, client: Client
+) -> None:
+    await put(client, "a")
+    async with aclosing(follow(client)) as following:
+        await take(following, 2)
+        nats_server.wipe()
+        with pytest.raises(bus.Lost):
+            await take(following, 1)
+    with pytest.raises(Unavailable, match="cannot follow SETTINGS"):
+        await take(follow(client), 1)
+    await streams.bootstrap(client)
+    assert await take(follow(client), 1) == [None]
+
+
+async def test_a_follower_is_told_when_the_stream_is_deleted_under_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.8)
+    async with aclosing(follow(client)) as following:
+        await take(following, 1)
+        await client.jetstream().delete_stream(subjects.SETTINGS)
+        with pytest.raises(bus.Lost):
+            await take(following, 1)
+
+
+async def test_a_quiet_stream_is_not_taken_for_a_lost_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.8)
+    async with aclosing(follow(client)) as following:
+        await take(following, 1)
+        waiting = asyncio.create_task(take(following, 1))
+        # Longer than a follower bears silence: the server's heartbeats must reach it.
+        await asyncio.sleep(4 * bus.HEARTBEAT_SECONDS)
+        await put(client, "a")
+        assert names(await waiting) == ["a"]
+
+
+async def test_a_follower_that_is_left_leaves_no_consumer_behind(client: Client) -> None:
+    for _ in range(3):
+        async with aclosing(follow(client)) as following:
+            await take(following, 1)
+    await client.flush()
+    async with asyncio.timeout(10):
+        while await client.jetstream().consumers_info(subjects.SETTINGS):
+            await asyncio.sleep(0.02)
+
+
+async def test_work_that_fails_in_a_way_that_may_pass_is_begun_again() -> None:
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 3:
+            raise RuntimeError("a mistake")
+        raise Unavailable("not yet")
+
+    with pytest.raises(RuntimeError):
+        await bus.forever(work, "test.failed")
+    assert runs == 3

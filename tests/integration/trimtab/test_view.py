@@ -1,0 +1,220 @@
+"""Every reader's view comes to equal what was published, by itself, whatever happens to NATS."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+
+import pytest
+from nats.aio.client import Client
+
+from tests.servers import NatsServer
+from tests.settings_stream import SettingsStream, contents
+from trimtab import bus, streams, subjects
+from trimtab.errors import Retryable, Unavailable
+from trimtab.events import ProjectChanged, Watermark
+from trimtab.levels import Scope
+from trimtab.settings import ServiceSettings
+from trimtab.testing import DOMAIN, deleted, record
+from trimtab.view import Change, View
+
+A, B, C = (ProjectChanged(name=name) for name in "abc")
+
+
+@asynccontextmanager
+async def following(
+    client: Client,
+    changed: Callable[[Iterable[Change]], None] = lambda _changes: None,
+    reloaded: Callable[[], None] = lambda: None,
+    stale_after_seconds: float = 30.0,
+) -> AsyncIterator[View]:
+    view = View(client, changed, reloaded, stale_after_seconds)
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(view.follow())
+        yield view
+        reading.cancel()
+
+
+async def declare(client: Client) -> None:
+    """As admin does it: again, where the request was lost with the old connection."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(Unavailable):
+                await streams.bootstrap(client)
+                return
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not fact():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_view_shows_what_was_stored_before_and_what_is_published_after(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(record({"limits": {"cpu": "2"}}), A)
+    async with following(client) as view:
+        await view.reached(2, timeout=30)
+        assert contents(view.settings) == contents(settings_stream.settings)
+        revision = await settings_stream.put(record({"limits": {"cpu": "4"}}), deleted())
+        settings = await view.reached(revision, timeout=30)
+        assert contents(settings) == contents(settings_stream.settings)
+        assert settings.effective("task_resource", DOMAIN).flat == {}
+
+
+async def test_the_changes_of_a_transaction_are_heard_together(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    heard: list[list[str]] = []
+
+    def changed(changes: Iterable[Change]) -> None:
+        heard.append([change.event.model_dump()["name"] for change in changes])
+
+    await settings_stream.watermark()
+    async with following(client, changed) as view:
+        await view.reached(0, timeout=30)
+        await settings_stream.put(A, B, C)
+        await settings_stream.put(A)
+        await view.reached(4, timeout=30)
+    assert heard == [["a", "b", "c"], ["a"]]
+
+
+async def test_a_view_is_not_ready_and_shows_nothing_before_a_watermark(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.put(A)
+    async with following(client) as view:
+        with pytest.raises(Retryable, match="at revision 0, not yet at 1"):
+            await view.reached(1, timeout=0.5)
+        assert not view.ready
+        assert view.settings.projects == {}
+        await settings_stream.watermark()
+        await view.reached(1, timeout=30)
+        assert view.ready
+
+
+async def test_a_view_without_watermarks_grows_stale_and_is_ready_again_with_one(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(A)
+    async with following(client, stale_after_seconds=1.0) as view:
+        await view.reached(1, timeout=30)
+        await until(lambda: not view.ready)
+        assert view.age_seconds > 1.0
+        with pytest.raises(Retryable, match=r"proved \d+ s ago"):
+            await view.reached(1, timeout=0.1)
+        await settings_stream.watermark()
+        await view.reached(1, timeout=30)
+        assert view.settings.projects == {"a": A}
+
+
+async def test_waiting_for_a_revision_ends_when_it_arrives(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(A)
+    async with following(client) as view:
+        waiting = [asyncio.create_task(view.reached(3, timeout=30)) for _ in range(5)]
+        await view.reached(1, timeout=30)
+        assert not any(task.done() for task in waiting)
+        await settings_stream.put(B)
+        await settings_stream.put(C)
+        for task in waiting:
+            assert (await task).revision == 3
+
+
+async def test_a_view_waits_for_streams_that_are_declared_later(nats_server: NatsServer) -> None:
+    settings = ServiceSettings(nats_url=nats_server.url)
+    async with bus.connected(settings, "test") as client, following(client) as view:
+        await asyncio.sleep(0.3)
+        await streams.bootstrap(client)
+        await SettingsStream(client).announce(A)
+        await view.reached(1, timeout=30)
+
+
+async def test_views_equal_what_was_published_during_an_outage_of_the_server(
+    nats_server: NatsServer, client: Client, settings_stream: SettingsStream
+) -> None:
+    async def load() -> None:
+        for index in range(10_000):
+            await settings_stream.put(
+                record({"limits": {"cpu": str(index)}}, scope=Scope(project=f"p{index % 20}")),
+                ProjectChanged(name=f"p{index % 20}", deleted=index % 7 == 0),
+            )
+
+    await settings_stream.watermark()
+    async with following(client) as view, following(client) as other:
+        writing = asyncio.create_task(load())
+        await view.reached(50, timeout=30)
+        nats_server.kill()
+        await asyncio.sleep(3)
+        shown = view.settings.revision
+        nats_server.start()
+        await view.reached(shown + 50, timeout=30)
+        writing.cancel()
+        await asyncio.wait([writing])
+        # What was under way when the load was stopped may be stored or not: say it again.
+        revision = await settings_stream.refill()
+        for each in (view, other):
+            settings = await each.reached(revision, timeout=30)
+            assert contents(settings) == contents(settings_stream.settings)
+
+
+async def test_a_view_never_empties_when_the_store_is_wiped_and_filled_again(
+    nats_server: NatsServer, client: Client, settings_stream: SettingsStream
+) -> None:
+    seen: list[set[str]] = []
+    await settings_stream.announce(A, B, C)
+    async with following(client, reloaded=lambda: seen.append(set(view.settings.projects))) as view:
+        await view.reached(3, timeout=30)
+        nats_server.wipe()
+        await declare(client)
+        await settings_stream.put(A)  # and nothing says yet that this is all
+        await asyncio.sleep(1)
+        assert set(view.settings.projects) == {"a", "b", "c"}
+        revision = await settings_stream.refill()
+        settings = await view.reached(revision, timeout=30)
+        assert contents(settings) == contents(settings_stream.settings)
+    assert seen == [{"a", "b", "c"}] * 2
+
+
+async def test_a_view_that_differs_from_its_watermark_is_read_again_and_not_believed(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(A)
+    async with following(client, stale_after_seconds=1.0) as view:
+        await view.reached(1, timeout=30)
+        wrong = Watermark(revision=1, count=2, digest="0000000000000000")
+        await bus.publish(client, subjects.SETTINGS, subjects.WATERMARK, wrong)
+        await until(lambda: not view.ready)
+        assert view.settings.projects == {"a": A}
+        revision = await settings_stream.announce(B)
+        settings = await view.reached(revision, timeout=30)
+        assert contents(settings) == contents(settings_stream.settings)
+
+
+async def test_a_message_that_is_lost_on_the_way_is_found_by_the_watermark(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(A)
+    reloads: list[float] = []
+    async with following(client, reloaded=lambda: reloads.append(monotonic())) as view:
+        await view.reached(1, timeout=30)
+        # As if revision 2 had not been delivered.
+        view.settings.apply(ProjectChanged(name="phantom"), 1)
+        revision = await settings_stream.announce(B)
+        await until(lambda: len(reloads) == 2)
+        settings = await view.reached(revision, timeout=30)
+        assert contents(settings) == contents(settings_stream.settings)
+
+
+async def test_what_is_no_message_of_the_relay_does_not_end_a_view(
+    client: Client, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(A)
+    async with following(client) as view:
+        await view.reached(1, timeout=30)
+        await client.jetstream().publish(subjects.project("b"), b"not json")
+        revision = await settings_stream.put(B)
+        await view.reached(revision, timeout=30)
+        assert contents(view.settings) == contents(settings_stream.settings)
