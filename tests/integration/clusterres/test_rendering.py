@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from nats.aio.client import Client
 from opentelemetry import trace
@@ -188,6 +189,21 @@ async def test_a_cluster_that_is_enabled_later_gets_every_namespace(
         await statuses.until(revision, cluster="west")
         assert quota(clusters, cluster="west") == 4
     assert {status.cluster for status in statuses.seen} == {"east", "west"}
+
+
+async def test_a_cluster_without_access_is_reported_once(
+    serving: Serving,
+    settings_stream: SettingsStream,
+    statuses: Statuses,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await settings_stream.announce(*WORLD, ClusterChanged(name="north"), values(cpu="4"))
+    async with serving():
+        await settings_stream.put(ClusterChanged(name="north", weight=2.0))
+        await statuses.until(await settings_stream.put(values(cpu="5")))
+    reports = [record for record in caplog.records if record.message == "cluster.out_of_reach"]
+    assert [vars(record)["cluster"] for record in reports] == ["north"]
+    assert {status.cluster for status in statuses.seen} == {"east"}
 
 
 async def test_the_trace_of_the_change_goes_on_in_the_status(

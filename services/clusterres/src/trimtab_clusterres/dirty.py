@@ -61,10 +61,6 @@ class Dirty:
         self._pauses[name] = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         asyncio.get_running_loop().call_later(pause, self._release, name)
 
-    def _release(self, namespace: str) -> None:
-        self._busy.discard(namespace)
-        self._woken.set()
-
     def succeeded(self, place: Place) -> None:
         self._failures.pop(place, None)
         if (retry := self._retries.pop(place, None)) is not None:
@@ -83,3 +79,7 @@ class Dirty:
 
     def _free(self) -> Work | None:
         return next((work for name, work in self._marked.items() if name not in self._busy), None)
+
+    def _release(self, namespace: str) -> None:
+        self._busy.discard(namespace)
+        self._woken.set()
