@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from trimtab.errors import Invalid
-from trimtab.fold import Record, fold
+from trimtab.fold import Effective, Record, fold
 from trimtab.kinds import Kind, Problem
 from trimtab.levels import Level, Scope
 
@@ -46,16 +46,23 @@ def _check_affected(
     kind: Kind, scope: Scope, before: Mapping[Scope, Record], after: Mapping[Scope, Record]
 ) -> None:
     for target in affected(scope, after):
-        problems = _problems(kind, target, after)
+        effective = _effective(kind, target, after)
+        problems = list(kind.validate(effective.flat))
         if not problems:
             continue
         # What was wrong already, because a release became stricter, must not stop its own repair.
-        known = _problems(kind, target, before)
+        known = list(kind.validate(_effective(kind, target, before).flat))
         for problem in problems:
             if problem not in known:
-                raise Invalid(problem.path, problem.value, f"{problem.allowed} at {target}")
+                raise Invalid(problem.path, problem.value, _allowed(problem, effective))
 
 
-def _problems(kind: Kind, target: Scope, records: Mapping[Scope, Record]) -> list[Problem]:
-    effective = fold(kind, target, [records[at] for at in target.chain if at in records])
-    return list(kind.validate(effective.flat))
+def _allowed(problem: Problem, effective: Effective) -> str:
+    """With the scope that sets the bound, which may be far from the one that is written."""
+    bound = effective.leaves.get(problem.bound)
+    said_by = f" by {bound.scope}" if bound else ""
+    return f"{problem.allowed}{said_by}, at {effective.target}"
+
+
+def _effective(kind: Kind, target: Scope, records: Mapping[Scope, Record]) -> Effective:
+    return fold(kind, target, [records[at] for at in target.chain if at in records])

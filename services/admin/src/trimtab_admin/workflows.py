@@ -34,8 +34,11 @@ class Workflows:
         workflow = body.workflow
         workflow.check()
         async with transaction(self._sessions) as session:
-            scope = Scope(body.domain, body.project)
-            check_scope(await self._tree.current(session), scope)
+            settings, scope = await self._tree.current(session), Scope(body.domain, body.project)
+            check_scope(settings, scope)
+            for task in workflow.tasks.values():
+                if task.pool is not None:
+                    settings.pool(task.pool)
             return await _add(session, tables.workflows, scope, workflow, workflow.version)
 
     async def register_launch_plan(self, body: LaunchPlanBody) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field
 from trimtab.api import ExecutionBody, ExecutionCreate
 from trimtab_admin.executions import Executions
 from trimtab_admin.routes.inputs import PlaceQuery
+from trimtab_admin.routes.strict import Routes
 
 
 class ExecutionsQuery(PlaceQuery):
@@ -18,7 +19,7 @@ class ExecutionsQuery(PlaceQuery):
 
 
 def router(executions: Executions) -> APIRouter:
-    routes = APIRouter(prefix="/executions", tags=["executions"])
+    routes = Routes("/executions", tags=["executions"])
 
     @routes.get("")
     async def list_executions(

@@ -10,6 +10,7 @@ from trimtab.errors import Invalid
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
 from trimtab_admin.places import Places
 from trimtab_admin.routes.inputs import By, Given, Write
+from trimtab_admin.routes.strict import Routes
 
 Projects = Places[ProjectBody, ProjectChanged]
 Domains = Places[DomainBody, DomainChanged]
@@ -29,7 +30,7 @@ def router(projects: Projects, domains: Domains, clusters: Clusters, pools: Pool
 
 
 def _projects(projects: Projects) -> APIRouter:
-    routes = APIRouter(prefix="/projects", tags=["projects"])
+    routes = Routes("/projects", tags=["projects"])
 
     @routes.get("")
     async def list_projects() -> Sequence[ProjectBody]:
@@ -55,7 +56,7 @@ def _projects(projects: Projects) -> APIRouter:
 
 
 def _domains(domains: Domains) -> APIRouter:
-    routes = APIRouter(prefix="/domains", tags=["domains"])
+    routes = Routes("/domains", tags=["domains"])
 
     @routes.get("")
     async def list_domains() -> Sequence[DomainBody]:
@@ -69,7 +70,7 @@ def _domains(domains: Domains) -> APIRouter:
 
 
 def _clusters(clusters: Clusters) -> APIRouter:
-    routes = APIRouter(prefix="/clusters", tags=["clusters"])
+    routes = Routes("/clusters", tags=["clusters"])
 
     @routes.get("")
     async def list_clusters() -> Sequence[ClusterBody]:
@@ -86,7 +87,7 @@ def _clusters(clusters: Clusters) -> APIRouter:
 
 
 def _pools(pools: Pools) -> APIRouter:
-    routes = APIRouter(prefix="/pools", tags=["pools"])
+    routes = Routes("/pools", tags=["pools"])
 
     @routes.get("")
     async def list_pools() -> Sequence[PoolBody]:

@@ -16,6 +16,7 @@ from trimtab_admin.routes.inputs import (
     ScopeQuery,
     ScopeWrite,
 )
+from trimtab_admin.routes.strict import Routes
 
 Document = Annotated[dict[str, Any], Body(description="Fields of the kind, and ``unset``")]
 
@@ -28,7 +29,7 @@ class RecordsQuery(ScopeQuery):
 
 
 def router(records: Records) -> APIRouter:
-    routes = APIRouter(tags=["records"])
+    routes = Routes(tags=["records"])
 
     @routes.get("/kinds")
     async def list_kinds() -> Sequence[KindBody]:

@@ -9,6 +9,7 @@ from trimtab.api import LaunchPlanBody, WorkflowBody
 from trimtab.levels import Scope
 from trimtab_admin.routes.inputs import PlaceQuery
 from trimtab_admin.routes.inputs import Query as Parameters
+from trimtab_admin.routes.strict import Routes
 from trimtab_admin.workflows import Workflows
 
 Where = Annotated[PlaceQuery, Query()]
@@ -22,7 +23,7 @@ class VersionQuery(Parameters):
 
 
 def router(workflows: Workflows) -> APIRouter:
-    routes = APIRouter(tags=["workflows"])
+    routes = Routes(tags=["workflows"])
 
     @routes.get("/workflows")
     async def list_workflows(query: Where) -> Sequence[WorkflowBody]:

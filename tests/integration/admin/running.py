@@ -1,0 +1,90 @@
+"""admin with its real database and NATS, in the test's own process; what its tests send it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from trimtab.graph import Constant, FromInput, Hook, Node, NodeOverrides, Task, Workflow
+from trimtab_admin.app import build, prepare
+from trimtab_admin.settings import AdminSettings
+
+TOKEN = "t0ken"
+SCOPE = {"project": "shop", "domain": "development"}
+FORCE = {"force": "true"}
+
+
+def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminSettings:
+    """A database and a token of its own."""
+    token = directory / "token"
+    token.write_text(TOKEN + "\n")
+    url = f"sqlite+aiosqlite:///{directory / 'admin.db'}"
+    return AdminSettings(nats_url=nats_url, database_url=url, token_file=token, **more)
+
+
+@asynccontextmanager
+async def running(settings: AdminSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of admin for as long as admin runs."""
+    await prepare(settings)
+    app = build(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield client
+
+
+def client_of(app: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://127.0.0.1/api/v2",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+    )
+
+
+async def rows(settings: AdminSettings, table: sa.Table) -> list[dict[str, Any]]:
+    """What the database holds, read past admin."""
+    engine = create_async_engine(settings.database_url)
+    async with engine.connect() as connection:
+        found = (await connection.execute(sa.select(table))).mappings().all()
+    await engine.dispose()
+    return [dict(row) for row in found]
+
+
+def workflow(version: str = "1", **more: Any) -> Workflow:
+    """Two tasks; the second one is hooked as ``trainer``."""
+    tasks = {name: Task(name=name) for name in ("load", "train")}
+    nodes = (
+        Node(id="n0", task="load", inputs={"day": FromInput(name="day")}),
+        Node(
+            id="n1",
+            task="train",
+            inputs={"rate": Constant(value=0.5)},
+            hook=Hook(name="trainer", default=NodeOverrides(retries=1)),
+        ),
+    )
+    fields: dict[str, Any] = {
+        "name": "nightly",
+        "version": version,
+        "inputs": {"day": None, "limit": 10},
+        "required": ("day",),
+        "tasks": tasks,
+        "nodes": nodes,
+        "module": "def load(day): ...\ndef train(rate): ...\n",
+    }
+    return Workflow(**{**fields, **more})
+
+
+def registration(workflow: Workflow) -> dict[str, Any]:
+    return {**SCOPE, "workflow": workflow.model_dump(mode="json")}
+
+
+async def register(admin: httpx.AsyncClient, workflow: Workflow) -> None:
+    answer = await admin.post("/workflows", json=registration(workflow))
+    assert answer.status_code == 201, answer.text
+
+
+async def execute(admin: httpx.AsyncClient, **more: Any) -> httpx.Response:
+    body = {**SCOPE, "workflow": "nightly", "inputs": {"day": "monday"}, **more}
+    return await admin.post("/executions", json=body)

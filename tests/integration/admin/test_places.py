@@ -1,0 +1,143 @@
+"""Projects, domains, clusters and pools, and what the settings file declares of them."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.admin.running import FORCE, running, settings_for
+from tests.servers import NatsServer
+from trimtab.errors import Invalid, NotFound
+from trimtab_admin.app import prepare
+from trimtab_admin.settings import AdminSettings
+
+
+async def test_a_project_is_made_once(admin: httpx.AsyncClient) -> None:
+    body = {"name": "lab", "description": "trials", "labels": {"team": "ml"}}
+    made = await admin.post("/projects", json=body)
+    again = await admin.post("/projects", json=body)
+    assert (made.status_code, again.status_code) == (201, 409)
+    assert (await admin.get("/projects/lab")).json() == made.json()
+    assert [project["name"] for project in (await admin.get("/projects")).json()] == ["lab", "shop"]
+
+
+@pytest.mark.parametrize("name", ["Lab", "-lab", "lab.x", "", "a" * 64])
+async def test_a_project_that_could_be_no_namespace_is_refused(
+    admin: httpx.AsyncClient, name: str
+) -> None:
+    answer = await admin.post("/projects", json={"name": name})
+    assert (answer.status_code, answer.json()["path"]) == (400, "name")
+
+
+async def test_a_project_is_changed_but_not_made_by_put(admin: httpx.AsyncClient) -> None:
+    changed = await admin.put("/projects/shop", json={"name": "shop", "state": "archived"})
+    assert changed.json()["state"] == "archived"
+    answer = await admin.put("/projects/shpo", json={"name": "shpo"})
+    assert (answer.status_code, answer.json()["allowed"]) == (404, "shop")
+    answer = await admin.put("/projects/shop", json={"name": "shpo"})
+    assert (answer.status_code, answer.json()["path"]) == (400, "name")
+
+
+async def test_a_stale_version_of_a_project_is_refused(admin: httpx.AsyncClient) -> None:
+    headers = {"If-Match": '"999"'}
+    answer = await admin.put("/projects/shop", headers=headers, json={"name": "shop"})
+    assert (answer.status_code, answer.json()["given_version"]) == (412, 999)
+
+
+async def test_a_domain_can_be_added(admin: httpx.AsyncClient) -> None:
+    assert (await admin.post("/domains", json={"name": "canary"})).status_code == 201
+    names = [domain["name"] for domain in (await admin.get("/domains")).json()]
+    assert names == ["canary", "development", "production", "staging"]
+
+
+async def test_a_pool_is_replaced_only_by_who_says_what_it_replaces(
+    admin: httpx.AsyncClient,
+) -> None:
+    gpu = {"name": "gpu", "quota": 4, "project_cap": 2}
+    assert (await admin.put("/pools/gpu", json=gpu)).status_code == 428
+    create = {"If-None-Match": "*"}
+    codes = [
+        (await admin.put("/pools/gpu", json=gpu, headers=create)).status_code for _ in range(2)
+    ]
+    assert codes == [200, 412]
+    version = (await admin.get("/pools/gpu")).json()["version"]
+    changed = await admin.put(
+        "/pools/gpu", json={"name": "gpu", "quota": 8}, headers={"If-Match": f'"{version}"'}
+    )
+    assert (changed.json()["quota"], changed.json()["project_cap"]) == (8, None)
+
+
+async def test_an_unknown_pool_is_named_with_those_there_are(admin: httpx.AsyncClient) -> None:
+    await admin.put("/pools/gpu", json={"name": "gpu", "quota": 1}, params=FORCE)
+    answer = await admin.get("/pools/gpus")
+    assert (answer.status_code, answer.json()["allowed"]) == (404, "gpu")
+
+
+def declaring(tmp_path: Path, nats: NatsServer, quota: int, cpu: str = "2") -> AdminSettings:
+    return settings_for(
+        tmp_path,
+        nats.url,
+        clusters=[{"name": "embedded", "labels": ["mycluster"]}],
+        pools=[{"name": "gpu", "quota": quota}],
+        records={"task_resource": {"limits": {"cpu": cpu}}},
+    )
+
+
+async def test_the_settings_file_is_the_layer_below_the_platform(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    async with running(declaring(tmp_path, nats_server, quota=2)) as admin:
+        [record] = (await admin.get("/records")).json()
+        [cluster] = (await admin.get("/clusters")).json()
+        await admin.put("/records/task_resource", params=FORCE, json={"limits": {"cpu": "9"}})
+        body = (await admin.get("/effective/task_resource")).json()
+    assert (record["scope"]["level"], record["document"]) == ("settings", {"limits": {"cpu": "2"}})
+    assert cluster["labels"] == ["mycluster"]
+    [leaf] = body["leaves"]
+    assert (leaf["value"], leaf["overrode"][0]["scope"]) == ("9", "settings")
+
+
+async def test_a_start_publishes_only_what_changed_in_the_settings_file(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    revisions = []
+    for cpu in ("2", "2", "3"):
+        async with running(declaring(tmp_path, nats_server, quota=2, cpu=cpu)) as admin:
+            revisions.append((await admin.get("/status")).json()["revision"])
+    assert revisions[1] == revisions[0]
+    assert revisions[2] == revisions[0] + 1
+
+
+async def test_a_pool_that_the_api_changed_stays_until_the_file_says_something_new(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    quotas = []
+    async with running(declaring(tmp_path, nats_server, quota=2)) as admin:
+        await admin.put("/pools/gpu", json={"name": "gpu", "quota": 5}, params=FORCE)
+    for quota in (2, 3):
+        async with running(declaring(tmp_path, nats_server, quota=quota)) as admin:
+            quotas.append((await admin.get("/pools/gpu")).json()["quota"])
+    assert quotas == [5, 3]
+
+
+async def test_a_kind_that_left_the_settings_file_leaves_its_layer(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    async with running(declaring(tmp_path, nats_server, quota=2)):
+        pass
+    async with running(settings_for(tmp_path, nats_server.url)) as admin:
+        assert (await admin.get("/records")).json() == []
+
+
+async def test_a_settings_file_that_is_wrong_is_refused_by_path_and_publishes_nothing(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    good = declaring(tmp_path, nats_server, quota=2)
+    await prepare(good)
+    wrong = good.model_copy(update={"domains": ("x",), "records": {"task_resource": {"limit": 1}}})
+    with pytest.raises(Invalid, match=r"records\.task_resource\.limit"):
+        await prepare(wrong)
+    with pytest.raises(NotFound, match="task_resource, cluster_resource"):
+        await prepare(good.model_copy(update={"records": {"task_resources": {}}}))
+    async with running(good) as admin:
+        assert "x" not in [domain["name"] for domain in (await admin.get("/domains")).json()]

@@ -1,0 +1,259 @@
+"""Writing records: what is stored, what is refused, and what is said about it."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.admin.running import FORCE, SCOPE
+
+RECORD = "/records/task_resource"
+
+
+async def put(admin: httpx.AsyncClient, document: Any, **params: str) -> httpx.Response:
+    return await admin.put(RECORD, params=params | FORCE, json=document)
+
+
+async def patch(admin: httpx.AsyncClient, document: Any, **params: str) -> httpx.Response:
+    return await admin.patch(RECORD, params=params | FORCE, json=document)
+
+
+async def document_at(admin: httpx.AsyncClient, **params: str) -> Any:
+    return (await admin.get(RECORD, params=params)).json()["document"]
+
+
+async def test_what_is_put_is_what_is_got(admin: httpx.AsyncClient) -> None:
+    stored = await put(admin, {"limits": {"cpu": "2"}, "unset": ["limits.gpu"]}, **SCOPE)
+    got = await admin.get(RECORD, params=SCOPE)
+    assert (stored.status_code, got.status_code) == (200, 200)
+    assert got.json() == stored.json()
+    assert got.json()["document"] == {"limits": {"cpu": "2"}, "unset": ["limits.gpu"]}
+    assert got.headers["etag"] == f'"{got.json()["version"]}"'
+
+
+async def test_put_replaces_and_patch_changes_only_what_it_names(admin: httpx.AsyncClient) -> None:
+    await put(admin, {"limits": {"cpu": "2", "memory": "1Gi"}}, **SCOPE)
+    await patch(admin, {"limits": {"memory": None}, "defaults": {"cpu": "1"}}, **SCOPE)
+    assert await document_at(admin, **SCOPE) == {"limits": {"cpu": "2"}, "defaults": {"cpu": "1"}}
+    await put(admin, {"limits": {"gpu": "1"}}, **SCOPE)
+    assert await document_at(admin, **SCOPE) == {"limits": {"gpu": "1"}}
+
+
+async def test_null_ends_being_unset_so_that_the_field_inherits_again(
+    admin: httpx.AsyncClient,
+) -> None:
+    await put(admin, {"limits": {"gpu": "4"}})
+    await put(admin, {"unset": ["limits.gpu"]}, **SCOPE)
+    await patch(admin, {"limits": {"gpu": None}}, **SCOPE)
+    effective = (await admin.get("/effective/task_resource", params=SCOPE)).json()
+    assert effective["document"] == {"limits": {"gpu": "4"}}
+
+
+async def test_delete_removes_exactly_one_record_and_deleting_nothing_succeeds(
+    admin: httpx.AsyncClient,
+) -> None:
+    await put(admin, {"limits": {"cpu": "2"}})
+    await put(admin, {"limits": {"cpu": "1"}}, **SCOPE)
+    for _again in range(2):
+        answer = await admin.delete(RECORD, params=SCOPE | FORCE)
+        assert answer.status_code == 204
+    assert (await admin.get(RECORD, params=SCOPE)).status_code == 404
+    assert await document_at(admin) == {"limits": {"cpu": "2"}}
+
+
+async def test_a_version_is_never_used_again(admin: httpx.AsyncClient) -> None:
+    first = (await put(admin, {"limits": {"cpu": "2"}})).json()["version"]
+    await admin.delete(RECORD, params=FORCE)
+    second = (await put(admin, {"limits": {"cpu": "2"}})).json()["version"]
+    assert second > first + 1
+
+
+async def test_writing_what_is_stored_already_changes_nothing(admin: httpx.AsyncClient) -> None:
+    first = await put(admin, {"limits": {"cpu": "2"}})
+    again = await put(admin, {"limits": {"cpu": "2", "memory": None} | {}}, **{})
+    assert again.status_code == 400
+    again = await put(admin, {"limits": {"cpu": "2"}, "defaults": {}})
+    assert again.json() == first.json()
+
+
+async def test_a_write_without_a_precondition_is_refused(admin: httpx.AsyncClient) -> None:
+    for answer in (
+        await admin.put(RECORD, json={}),
+        await admin.patch(RECORD, json={}),
+        await admin.delete(RECORD),
+    ):
+        assert answer.status_code == 428
+        assert "If-Match" in answer.json()["detail"]
+
+
+async def test_a_stale_version_is_refused_with_both_versions(admin: httpx.AsyncClient) -> None:
+    old = (await put(admin, {"limits": {"cpu": "2"}})).headers["etag"]
+    new = (await put(admin, {"limits": {"cpu": "3"}})).json()["version"]
+    answer = await admin.patch(RECORD, headers={"If-Match": old}, json={"limits": {"cpu": "9"}})
+    assert answer.status_code == 412
+    problem = answer.json()
+    assert (problem["given_version"], problem["stored_version"]) == (int(old.strip('"')), new)
+    assert await document_at(admin) == {"limits": {"cpu": "3"}}
+
+
+async def test_the_version_that_was_read_may_be_replaced_once(admin: httpx.AsyncClient) -> None:
+    etag = (await put(admin, {"limits": {"cpu": "2"}})).headers["etag"]
+    codes = [
+        (await admin.put(RECORD, headers={"If-Match": etag}, json={"limits": {"cpu": cpu}}))
+        for cpu in ("3", "4")
+    ]
+    assert [answer.status_code for answer in codes] == [200, 412]
+
+
+async def test_creating_takes_only_what_is_absent(admin: httpx.AsyncClient) -> None:
+    headers = {"If-None-Match": "*"}
+    codes = [
+        (await admin.put(RECORD, headers=headers, json={"limits": {"cpu": cpu}})).status_code
+        for cpu in ("3", "4")
+    ]
+    assert codes == [200, 412]
+    assert await document_at(admin) == {"limits": {"cpu": "3"}}
+
+
+async def test_twenty_patches_at_once_lose_nothing(admin: httpx.AsyncClient) -> None:
+    async def add(number: int) -> int:
+        answer = await admin.patch(
+            "/records/cluster_resource",
+            params=SCOPE | FORCE,
+            json={"attributes": {f"value{number}": str(number)}},
+        )
+        return answer.status_code
+
+    codes = await asyncio.gather(*(add(number) for number in range(20)))
+    assert set(codes) == {200}
+    body = (await admin.get("/records/cluster_resource", params=SCOPE)).json()
+    assert body["document"]["attributes"] == {f"value{n}": str(n) for n in range(20)}
+
+
+async def test_of_twenty_writers_of_one_version_one_wins(admin: httpx.AsyncClient) -> None:
+    etag = (await put(admin, {"limits": {"cpu": "1"}})).headers["etag"]
+
+    async def write(number: int) -> int:
+        document = {"limits": {"cpu": str(number + 2)}}
+        return (await admin.put(RECORD, headers={"If-Match": etag}, json=document)).status_code
+
+    codes = await asyncio.gather(*(write(number) for number in range(20)))
+    assert sorted(codes) == [200] + [412] * 19
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "allowed"),
+    [
+        ({"limitz": {"cpu": "1"}}, "limitz", "limits"),
+        ({"limits": {"cpus": "1"}}, "limits.cpus", "limits.cpu"),
+        ({"limits": {"cpu": "1Kib"}}, "limits.cpu", "Ki"),
+        ({"limits": {"cpu": 1}}, "limits.cpu", "string"),
+        ({"limits": {"cpu": None}}, "limits.cpu", "unset"),
+        ({"unset": ["limits.cpus"]}, "unset", "limits.cpu"),
+        ({"over_limit": "explode"}, "over_limit", "clamp"),
+        ({"limits": {"cpu": "1"}, "defaults": {"cpu": "2"}}, "defaults.cpu", "limits.cpu"),
+    ],
+)
+async def test_a_wrong_document_is_refused_by_field_and_changes_nothing(
+    admin: httpx.AsyncClient, document: Any, path: str, allowed: str
+) -> None:
+    answer = await put(admin, document, **SCOPE)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["path"] == path
+    assert allowed in answer.json()["allowed"]
+    assert (await admin.get(RECORD, params=SCOPE)).status_code == 404
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b"{", b'{"limits": NaN}', b"\xff", b""])
+async def test_a_body_that_is_no_document_is_refused(admin: httpx.AsyncClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await admin.put(RECORD, params=FORCE, headers=headers, content=body)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_level_that_the_kind_does_not_have_is_refused_with_the_reason(
+    admin: httpx.AsyncClient,
+) -> None:
+    answer = await admin.put(
+        "/records/cluster_resource",
+        params=SCOPE | FORCE | {"workflow": "nightly"},
+        json={"attributes": {"size": "1"}},
+    )
+    assert answer.status_code == 400
+    assert answer.json()["path"] == "level"
+    assert "namespaces belong to a project and a domain" in answer.json()["allowed"]
+
+
+async def test_a_field_of_the_platform_is_refused_at_narrower_levels(
+    admin: httpx.AsyncClient,
+) -> None:
+    answer = await put(admin, {"ceiling": {"cpu": "8"}}, **SCOPE)
+    assert (answer.status_code, answer.json()["path"]) == (400, "ceiling")
+
+
+@pytest.mark.parametrize(
+    ("params", "known"),
+    [
+        ({"project": "shpo", "domain": "development"}, "shop"),
+        ({"project": "shop", "domain": "dev"}, "development, production, staging"),
+    ],
+)
+async def test_an_unknown_project_or_domain_is_refused_naming_those_there_are(
+    admin: httpx.AsyncClient, params: dict[str, str], known: str
+) -> None:
+    answer = await put(admin, {"limits": {"cpu": "1"}}, **params)
+    assert answer.status_code == 404
+    assert answer.json()["allowed"] == known
+
+
+@pytest.mark.parametrize(
+    "params", [{"workflow": "w"}, {"projct": "shop"}, {"project": "a b"}, {"launch_plan": "x"}]
+)
+async def test_a_scope_that_is_none_is_refused(
+    admin: httpx.AsyncClient, params: dict[str, str]
+) -> None:
+    answer = await put(admin, {"limits": {"cpu": "1"}}, **params)
+    assert answer.status_code == 400
+    assert (await admin.get(RECORD)).status_code == 404
+
+
+async def test_an_unknown_kind_is_refused_naming_those_there_are(admin: httpx.AsyncClient) -> None:
+    answer = await admin.put("/records/task_resources", params=FORCE, json={})
+    assert answer.status_code == 404
+    assert "task_resource, cluster_resource" in answer.json()["allowed"]
+
+
+async def test_records_that_are_valid_alone_but_not_together_are_refused(
+    admin: httpx.AsyncClient,
+) -> None:
+    assert (await put(admin, {"limits": {"cpu": "1"}}, domain="development")).status_code == 200
+    answer = await put(admin, {"defaults": {"cpu": "2"}}, project="shop")
+    assert answer.status_code == 400
+    assert answer.json()["path"] == "defaults.cpu"
+    assert "at project-domain shop/development" in answer.json()["detail"]
+    assert (await admin.get(RECORD, params={"project": "shop"})).status_code == 404
+
+
+async def test_a_deletion_that_would_leave_a_scope_wrong_is_refused(
+    admin: httpx.AsyncClient,
+) -> None:
+    await put(admin, {"limits": {"cpu": "1"}})
+    await put(admin, {"limits": {"cpu": "4"}}, project="shop")
+    await put(admin, {"defaults": {"cpu": "2"}}, **SCOPE)
+    answer = await admin.delete(RECORD, params={"project": "shop"} | FORCE)
+    assert (answer.status_code, answer.json()["path"]) == (400, "defaults.cpu")
+    assert await document_at(admin, project="shop") == {"limits": {"cpu": "4"}}
+
+
+async def test_lists_are_filtered_by_kind_level_and_place(admin: httpx.AsyncClient) -> None:
+    await put(admin, {"limits": {"cpu": "1"}})
+    await put(admin, {"limits": {"cpu": "1"}}, **SCOPE)
+    await put(admin, {"limits": {"cpu": "1"}}, **SCOPE, workflow="nightly")
+    everything = (await admin.get("/records")).json()
+    assert [r["scope"]["level"] for r in everything] == ["platform", "project-domain", "workflow"]
+    one = (await admin.get("/records", params=SCOPE | {"level": "project-domain"})).json()
+    assert [record["scope"]["workflow"] for record in one] == [""]
+    assert (await admin.get("/records", params={"kind": "workflow_priority"})).json() == []

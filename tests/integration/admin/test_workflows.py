@@ -1,0 +1,99 @@
+"""Workflows and launch plans: registered once, refused where they do not fit."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.admin.running import SCOPE, register, registration, workflow
+
+PLAN = {"name": "weekly", "workflow": "nightly", "version": "1"}
+
+
+async def post_plan(admin: httpx.AsyncClient, **more: Any) -> httpx.Response:
+    return await admin.post("/launch_plans", json={**SCOPE, "launch_plan": {**PLAN, **more}})
+
+
+async def test_registering_the_same_again_is_fine(admin: httpx.AsyncClient) -> None:
+    codes = [
+        (await admin.post("/workflows", json=registration(workflow()))).status_code
+        for _again in range(2)
+    ]
+    assert codes == [201, 200]
+    assert len((await admin.get("/workflows")).json()) == 1
+
+
+async def test_another_content_of_a_version_is_refused(admin: httpx.AsyncClient) -> None:
+    await register(admin, workflow())
+    other = workflow(module="def load(day): return 1\ndef train(rate): ...\n")
+    answer = await admin.post("/workflows", json=registration(other))
+    assert answer.status_code == 409
+    assert "version '1'" in answer.json()["detail"]
+
+
+async def test_the_newest_version_is_the_one_registered_last(admin: httpx.AsyncClient) -> None:
+    for version in ("10", "9"):
+        await register(admin, workflow(version))
+    path = "/workflows/shop/development/nightly"
+    assert (await admin.get(path)).json()["workflow"]["version"] == "9"
+    assert (await admin.get(path, params={"version": "10"})).json() == registration(workflow("10"))
+    unknown = await admin.get(path, params={"version": "11"})
+    assert (unknown.status_code, unknown.json()["allowed"]) == (404, "10, 9")
+
+
+async def test_a_workflow_whose_names_do_not_fit_is_refused(admin: httpx.AsyncClient) -> None:
+    body = registration(workflow())
+    body["workflow"]["nodes"][1]["task"] = "trian"
+    answer = await admin.post("/workflows", json=body)
+    assert (answer.status_code, answer.json()["path"]) == (400, "nodes.1.task")
+    assert answer.json()["allowed"] == "load, train"
+
+
+async def test_a_field_that_a_workflow_does_not_have_is_refused(admin: httpx.AsyncClient) -> None:
+    body = registration(workflow())
+    body["workflow"]["nodes"][0]["retrys"] = 3
+    answer = await admin.post("/workflows", json=body)
+    assert (answer.status_code, answer.json()["path"]) == (400, "workflow.nodes.0.retrys")
+
+
+async def test_lists_are_filtered_by_place(admin: httpx.AsyncClient) -> None:
+    await register(admin, workflow())
+    for params, count in ((SCOPE, 1), ({"domain": "staging"}, 0), ({"project": "x"}, 0)):
+        assert len((await admin.get("/workflows", params=params)).json()) == count
+
+
+async def test_a_launch_plan_is_kept(admin: httpx.AsyncClient) -> None:
+    await register(admin, workflow())
+    plan = {"inputs": {"day": "sunday"}, "runtime_override": {"trainer": {"retries": 3}}}
+    codes = [(await post_plan(admin, **plan)).status_code for _again in range(2)]
+    assert codes == [201, 200]
+    [body] = (await admin.get("/launch_plans", params=SCOPE)).json()
+    assert body["launch_plan"]["inputs"] == {"day": "sunday"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path", "allowed"),
+    [
+        ({"runtime_override": {"trianer": {}}}, "launch_plan.runtime_override.trianer", "trainer"),
+        ({"inputs": {"dya": 1}}, "launch_plan.inputs.dya", "day, limit"),
+        ({"name": "nightly"}, "launch_plan.name", "another name"),
+    ],
+)
+async def test_a_launch_plan_that_does_not_fit_its_workflow_is_refused(
+    admin: httpx.AsyncClient, wrong: dict[str, Any], path: str, allowed: str
+) -> None:
+    await register(admin, workflow())
+    answer = await post_plan(admin, **wrong)
+    assert (answer.status_code, answer.json()["path"]) == (400, path)
+    assert allowed in answer.json()["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("place", "known"), [({"project": "x"}, "shop"), ({"domain": "x"}, "staging")]
+)
+async def test_an_unknown_place_is_refused(
+    admin: httpx.AsyncClient, place: dict[str, str], known: str
+) -> None:
+    answer = await admin.post("/workflows", json=registration(workflow()) | place)
+    assert answer.status_code == 404
+    assert known in answer.json()["allowed"]
