@@ -35,6 +35,8 @@ class Problem:
     path: str
     value: JsonValue
     allowed: str
+    bound: str = ""
+    """Path of the field that allows no more, where it is a field that does not."""
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
             if not isinstance(value, str) or not isinstance(bound, str):
                 continue
             if quantities.parse(value) > quantities.parse(bound):
-                path = f"{lower}.{resource}"
-                yield Problem(path, value, f"at most {upper}.{resource}, which is {bound}")
+                path, limit = f"{lower}.{resource}", f"{upper}.{resource}"
+                yield Problem(path, value, f"at most {limit}, which is {bound}", limit)
 
 
 _BROAD = frozenset({Level.PLATFORM})
