@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
 import nats.errors
@@ -27,76 +28,84 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 32
 """Requests that wait for the view at the same time; they do nothing else that takes long."""
+_FIRST_LOOK_SECONDS = 0.1
 _LOOK_SECONDS = 5.0
 """How often it is looked whether the work queue is there."""
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What works on one connection."""
+
+    view: View
+    tokens: Tokens
+    runs: Runs
+    watcher: Watcher
+    handlers: Handlers
+
+
 class Propeller:
-    """The service: everything is made anew from its settings when it is served."""
+    """The service, to be served once."""
 
     def __init__(self, settings: PropellerSettings) -> None:
         self._settings = settings
         self._owner = f"propeller-{uuid4().hex[:8]}"
-        self._view: View | None = None
-        self._watcher: Watcher | None = None
-        self._runs: Runs | None = None
-        self._handlers: Handlers | None = None
-        self._queue_trouble = "the work queue was not found yet"
-        self._tasks: list[asyncio.Task[None]] = []
+        self._executor = ProcessExecutor(settings.data_dir)
+        self._parts: Parts | None = None
+        self._queue_trouble = "not connected to NATS yet"
 
     def wrong(self) -> dict[str, str]:
         """Why it is not ready, by part."""
         wrong = {"queue": self._queue_trouble} if self._queue_trouble else {}
-        if self._view is None or not self._view.ready:
+        if self._parts is None or not self._parts.view.ready:
             wrong["settings"] = "the view of the settings is not proved"
-        if self._watcher is None or not self._watcher.watching:
+        if self._parts is None or not self._parts.watcher.watching:
             wrong["executions"] = "the claims of other propellers are not known"
         return wrong
 
     def facts(self) -> dict[str, object]:
-        view = {} if self._view is None else self._view.facts()
+        view = self._parts.view.facts() if self._parts else {}
         return {"owner": self._owner, **view}
 
     async def serve(self) -> None:
         """Until cancelled."""
-        executor = ProcessExecutor(self._settings.data_dir)
-        try:
-            async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
 
-                async def prepare(client: Client) -> None:
-                    await self._found(client)
-                    self._join(client, group, executor)
+            async def prepare(client: Client) -> None:
+                await self._found(client)
+                self._parts = self._joined(client, group)
 
-                async with bus.connected(
-                    self._settings, "propeller", self._subscribe, prepare
-                ) as client:
-                    log.info("propeller.started", extra={"owner": self._owner})
-                    try:
-                        await self._watch_queue(client)
-                    finally:
-                        self._stop()
-        finally:
-            if self._settings.stop_tasks:
-                executor.stop_all()
+            async with bus.connected(
+                self._settings, "propeller", self._subscribe, prepare
+            ) as client:
+                log.info("propeller.started", extra={"owner": self._owner})
+                assert self._parts is not None  # prepared
+                await self._work(client, self._parts)
 
-    def _join(self, client: Client, group: asyncio.TaskGroup, executor: ProcessExecutor) -> None:
+    def _joined(self, client: Client, group: asyncio.TaskGroup) -> Parts:
         settings = self._settings
         view = View(client, stale_after_seconds=settings.stale_after_seconds)
         tokens = Tokens(client, settings.lease_seconds)
-        means = Means(view, executor, tokens)
+        means = Means(view, self._executor, tokens)
         runs = Runs(group, lambda journal: Run(journal, means))
         watcher = Watcher(client, self._owner, runs, settings.heartbeat_seconds)
-        works = (view.follow(), tokens.settle(), watcher.follow(), watcher.beat(), watcher.look())
-        self._tasks = [group.create_task(work) for work in works]
-        self._view, self._watcher, self._runs = view, watcher, runs
-        self._handlers = Handlers(client, self._owner, view, runs)
+        handlers = Handlers(client, self._owner, view, runs)
+        return Parts(view, tokens, runs, watcher, handlers)
 
-    def _stop(self) -> None:
-        """Before the connection goes, on which all of them work."""
-        for task in self._tasks:
-            task.cancel()
-        if self._runs is not None:
-            self._runs.stop_all()
+    async def _work(self, client: Client, parts: Parts) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(parts.view.follow())
+                group.create_task(parts.tokens.settle())
+                group.create_task(parts.watcher.follow())
+                group.create_task(parts.watcher.beat())
+                group.create_task(parts.watcher.look())
+                group.create_task(self._watch_queue(client))
+        finally:
+            # Before the connection goes, on which they work.
+            parts.runs.stop_all()
+            if self._settings.stop_tasks:
+                self._executor.stop_all()
 
     def _subscribe(self, broker: NatsBroker) -> None:
         @broker.subscriber(
@@ -109,14 +118,14 @@ class Propeller:
             no_reply=True,
         )
         async def on_execution_requested(event: ExecutionRequested) -> None:
-            assert self._handlers is not None  # joined before the subscribers start
-            await self._handlers.on_execution_requested(event)
+            assert self._parts is not None  # prepared before the subscribers start
+            await self._parts.handlers.on_execution_requested(event)
 
     async def _found(self, client: Client) -> None:
         """Wait until admin has declared what is needed."""
         await self._look(client)
         while self._queue_trouble:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_FIRST_LOOK_SECONDS)
             await self._look(client)
 
     async def _watch_queue(self, client: Client) -> None:
@@ -131,7 +140,7 @@ class Propeller:
             await jetstream.stream_info(subjects.EXECUTION_EVENTS)
             self._queue_trouble = ""
         except (nats.errors.Error, TimeoutError) as error:
-            self._queue_trouble = f"the work queue is not there: {error or type(error).__name__}"
+            self._queue_trouble = f"the streams are not there: {error or type(error).__name__}"
 
 
 def build(settings: PropellerSettings) -> Starlette:
