@@ -128,12 +128,17 @@ async def _ended(client: Client, execution: str) -> ExecutionBody:
         else:
             heard = time.monotonic()
             for node, state in body.nodes.items():
-                if told.get(node) != (now := _state(state)):
+                if told.get(node) != (now := _state(state)) and _is_news(state):
                     told[node] = now
                     progress(f"  {node} {now}")
             if body.phase in ENDED:
                 return body
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _is_news(node: NodeBody) -> bool:
+    """A node that only waits for its turn is none."""
+    return node.phase != "waiting" or bool(node.reason)
 
 
 def _state(node: NodeBody) -> str:

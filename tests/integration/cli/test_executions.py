@@ -1,0 +1,165 @@
+"""register, execute and explain, of real workflows on a running system."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Trimtab
+
+MODULE = """
+import os
+from trimtab import LaunchPlan, Pool, runtime_override_config, task, workflow
+
+@task(pool=Pool("press", quota=3))
+def greet(name: str) -> str:
+    if name == "nobody":
+        raise ValueError("there is nobody to greet")
+    return f"{os.environ.get('GREETING', 'Hello')}, {name}!"
+
+@workflow
+def hello(name: str = "world"):
+    return greet(name=name).with_runtime_override("greeter")
+
+LaunchPlan.get_or_create(
+    workflow=hello,
+    name="hello_moon",
+    inputs={"name": "moon"},
+    runtime_override={"greeter": runtime_override_config(cpu="300m")},
+)
+"""
+
+
+@pytest.fixture
+def place(project: str) -> list[str]:
+    return ["-p", project, "-d", "development"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "hello.py"
+    path.write_text(MODULE)
+    return path
+
+
+@pytest.fixture
+def hello(trimtab: Trimtab, file: Path, place: list[str]) -> list[str]:
+    """A command that executes the workflow."""
+    assert trimtab("register", str(file), *place).exit_code == 0
+    return ["execute", "hello", *place]
+
+
+def test_a_file_is_registered_with_its_pools_and_plans(
+    trimtab: Trimtab, file: Path, place: list[str]
+) -> None:
+    done = trimtab("register", str(file), *place, "--version", "v1")
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == [
+        "Registered workflow hello version v1",
+        "Registered launch plan hello_moon",
+    ]
+    assert json.loads(trimtab("get", "pools", "press", "-o", "json").stdout)[0]["quota"] == 3
+    listed = trimtab("get", "workflows", *place).stdout
+    assert listed.splitlines()[1].split() == [place[1], "development", "hello", "v1", "greeter"]
+
+
+def test_the_same_file_may_be_registered_again(
+    trimtab: Trimtab, file: Path, place: list[str]
+) -> None:
+    for _ in range(2):
+        assert trimtab("register", "files", str(file), *place).exit_code == 0
+
+
+def test_a_version_is_never_given_another_content(
+    trimtab: Trimtab, file: Path, place: list[str]
+) -> None:
+    assert trimtab("register", str(file), *place, "--version", "v1").exit_code == 0
+    file.write_text(MODULE.replace("Hello", "Good day"))
+    done = trimtab("register", str(file), *place, "--version", "v1")
+    assert (done.exit_code, "'v1'" in done.stderr) == (4, True), done.stderr
+
+
+def test_a_file_does_not_change_the_quota_of_a_pool(
+    trimtab: Trimtab, hello: list[str], file: Path, place: list[str]
+) -> None:
+    file.write_text(MODULE.replace("quota=3", "quota=5"))
+    done = trimtab("register", str(file), *place)
+    assert done.exit_code == 4
+    assert "pool press has a quota of 3 already; the file says 5" in done.stderr
+
+
+def test_an_execution_prints_its_id_and_tells_its_progress(
+    trimtab: Trimtab, hello: list[str]
+) -> None:
+    done = trimtab(*hello, "--input", 'name="moon"', "--env", "GREETING=Good night")
+    [execution] = done.stdout.splitlines()
+    assert "n0 greet succeeded" in done.stderr
+    assert f'execution {execution} succeeded: "Good night, moon!"' in done.stderr
+    assert done.exit_code == 0
+
+
+def test_an_execution_need_not_be_waited_for(trimtab: Trimtab, hello: list[str]) -> None:
+    done = trimtab(*hello, "--no-wait", "-o", "json")
+    assert json.loads(done.stdout)["phase"] == "requested"
+
+
+def test_what_a_task_raises_ends_the_command_with_1(trimtab: Trimtab, hello: list[str]) -> None:
+    done = trimtab(*hello, "--input", 'name="nobody"', "-o", "json")
+    assert done.exit_code == 1
+    assert "ValueError: there is nobody to greet" in done.stderr.splitlines()[-1]
+    assert json.loads(done.stdout)["phase"] == "failed"
+
+
+def test_a_launch_plan_brings_its_own_values(trimtab: Trimtab, hello: list[str]) -> None:
+    done = trimtab(*hello, "--launch-plan", "hello_moon")
+    assert '"Hello, moon!"' in done.stderr
+    explained = trimtab("explain", "execution", done.stdout.strip()).stdout
+    row = next(line for line in explained.splitlines() if "resources.requests.cpu" in line)
+    assert row.split()[1:4] == ["300m", "launch", "plan"]
+
+
+def test_explain_names_field_value_source_scope_and_revision(
+    trimtab: Trimtab, hello: list[str], project: str, tmp_path: Path
+) -> None:
+    limits = tmp_path / "tra.yaml"
+    limits.write_text(f"project: {project}\ndefaults: {{memory: 222Mi}}\n")
+    update = ("update", "task-resource-attribute", "--attrFile", str(limits), "--force")
+    assert trimtab(*update).exit_code == 0
+    execution = trimtab(*hello).stdout.strip()
+    said = json.loads(trimtab("explain", "execution", execution, "-o", "json").stdout)
+    [memory] = [
+        value
+        for value in said["resolution"]["nodes"]["n0"]
+        if value["path"] == "resources.requests.memory"
+    ]
+    assert memory["value"] == "222Mi"
+    assert memory["source"] == "task_resource.defaults.memory"
+    assert memory["scope"] == f"project {project}"
+    assert memory["revision"] > 0
+
+
+def test_a_request_over_the_limit_is_refused_by_name(trimtab: Trimtab, hello: list[str]) -> None:
+    override = 'greeter={"resources": {"requests": {"cpu": "3"}}}'
+    done = trimtab(*hello, "--override", override)
+    assert done.exit_code == 1
+    said = done.stderr.splitlines()[-1]
+    assert "was refused: resources.requests.cpu: 3" in said
+    assert "2, the task_resource.limits.cpu of settings" in said
+    [listed] = trimtab("get", "executions", done.stdout.strip()).stdout.splitlines()[1:]
+    assert "refused" in listed
+
+
+def test_the_readmes_story_file_is_a_module(trimtab: Trimtab, place: list[str]) -> None:
+    nightly = Path(__file__).parents[3] / "examples" / "nightly.py"
+    assert trimtab("register", str(nightly), *place).exit_code == 0
+
+
+def test_the_command_works_where_no_venv_is_activated(data: Path, tmp_path: Path) -> None:
+    from_elsewhere = {"PATH": "/usr/bin:/bin", "TRIMTAB_DATA": str(data)}
+    trimtab = Path(sys.executable).with_name("trimtab")
+    done = subprocess.run(
+        [str(trimtab), "get", "projects"], cwd=tmp_path, env=from_elsewhere, capture_output=True
+    )
+    assert done.returncode == 0
