@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.admin.running import SCOPE, register, registration, workflow
+from tests.integration.admin.running import FORCE, SCOPE, register, registration, workflow
 
 PLAN = {"name": "weekly", "workflow": "nightly", "version": "1"}
 
@@ -54,6 +54,15 @@ async def test_a_field_that_a_workflow_does_not_have_is_refused(admin: httpx.Asy
     body["workflow"]["nodes"][0]["retrys"] = 3
     answer = await admin.post("/workflows", json=body)
     assert (answer.status_code, answer.json()["path"]) == (400, "workflow.nodes.0.retrys")
+
+
+async def test_a_pool_that_there_is_not_is_refused(admin: httpx.AsyncClient) -> None:
+    body = registration(workflow())
+    body["workflow"]["tasks"]["train"]["pool"] = "gpu"
+    answer = await admin.post("/workflows", json=body)
+    assert (answer.status_code, answer.json()["path"]) == (404, "pool")
+    await admin.put("/pools/gpu", params=FORCE, json={"name": "gpu", "quota": 1})
+    assert (await admin.post("/workflows", json=body)).status_code == 201
 
 
 async def test_lists_are_filtered_by_place(admin: httpx.AsyncClient) -> None:

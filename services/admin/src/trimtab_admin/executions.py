@@ -96,11 +96,8 @@ async def _chosen(
 def _request(
     settings: Settings, workflow: Workflow, plan: LaunchPlan, body: ExecutionCreate
 ) -> Request:
-    """All that propeller needs. Raises `Invalid`, and `NotFound` on a pool that there is not."""
+    """All that propeller needs. Raises `Invalid`."""
     workflow.check_hooks("overrides", body.overrides)
-    for task in workflow.tasks.values():
-        if task.pool is not None:
-            settings.pool(task.pool)
     request = Request(
         execution=_new_id(),
         project=body.project,

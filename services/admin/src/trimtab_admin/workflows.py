@@ -29,7 +29,8 @@ class Workflows:
     async def register(self, body: WorkflowBody) -> bool:
         """Whether it is new; the same version with the same content again is fine.
 
-        Raises `NotFound`, `Invalid`, and `Conflict` where the version has another content.
+        Raises `Invalid`, `NotFound` where there is no such project, domain or pool, and `Conflict`
+        where the version has another content.
         """
         workflow = body.workflow
         workflow.check()

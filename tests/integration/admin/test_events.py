@@ -1,0 +1,125 @@
+"""What admin says on NATS, and what it makes of what it hears, through outages."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.integration.admin.running import FORCE, SCOPE, running, settings_for
+from tests.servers import NatsServer, free_port
+from trimtab import bus, subjects
+from trimtab.events import NamespaceStatus
+from trimtab.levels import Scope
+from trimtab.view import View
+from trimtab_admin.settings import AdminSettings
+
+SECONDS = 30
+TARGET = Scope("development", "shop")
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not await holds():
+            await asyncio.sleep(0.02)
+
+
+async def write(admin: httpx.AsyncClient, cpu: int) -> int:
+    answer = await admin.put(
+        "/records/task_resource", params=SCOPE | FORCE, json={"limits": {"cpu": str(cpu)}}
+    )
+    version: int = answer.json()["version"]
+    return version
+
+
+async def ready(admin: httpx.AsyncClient) -> bool:
+    return (await admin.get("http://127.0.0.1/readyz")).status_code == 200
+
+
+async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminSettings) -> None:
+    version = await write(admin, 2)
+    async with bus.connected(settings, "test") as client, asyncio.TaskGroup() as tasks:
+        view = View(client)
+        following = tasks.create_task(view.follow())
+        shown = await view.reached(version, SECONDS)
+        assert shown.effective("task_resource", TARGET).document == {"limits": {"cpu": "2"}}
+        assert shown.projects.keys() == {"shop"}
+        following.cancel()
+
+
+async def test_writes_go_on_through_an_outage_and_a_wipe_and_reach_every_reader(
+    admin: httpx.AsyncClient, settings: AdminSettings, nats_server: NatsServer
+) -> None:
+    async with bus.connected(settings, "test") as client, asyncio.TaskGroup() as tasks:
+        view = View(client)
+        following = tasks.create_task(view.follow())
+        await view.reached(await write(admin, 1), SECONDS)
+        nats_server.stop()
+        await write(admin, 2)
+        nats_server.wipe()
+        shown = await view.reached(await write(admin, 3), SECONDS)
+        assert shown.effective("task_resource", TARGET).document == {"limits": {"cpu": "3"}}
+        assert shown.projects.keys() == {"shop"}
+        following.cancel()
+
+
+async def test_the_api_answers_before_nats_does_and_says_that_it_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    async with running(settings_for(tmp_path, f"nats://127.0.0.1:{free_port()}")) as admin:
+        assert (await admin.post("/projects", json={"name": "shop"})).status_code == 201
+        answer = await admin.get("http://127.0.0.1/readyz")
+        assert (answer.status_code, answer.json()["reasons"]) == (503, {"nats": "not connected"})
+        assert (await admin.get("http://127.0.0.1/healthz")).status_code == 200
+
+
+async def test_admin_is_ready_again_after_nats_came_back(
+    admin: httpx.AsyncClient, nats_server: NatsServer
+) -> None:
+    await until(lambda: ready(admin))
+    nats_server.kill()
+
+    async def unready() -> bool:
+        return not await ready(admin)
+
+    await until(unready)
+    nats_server.start()
+    await until(lambda: ready(admin))
+
+
+async def test_status_says_how_far_the_stream_is(admin: httpx.AsyncClient) -> None:
+    version = await write(admin, 1)
+
+    async def sent() -> bool:
+        status = (await admin.get("/status")).json()
+        return bool(status["sent_revision"] == status["revision"] == version)
+
+    await until(sent)
+
+
+async def test_namespaces_are_shown_as_clusterres_reports_them(
+    admin: httpx.AsyncClient, settings: AdminSettings
+) -> None:
+    await until(lambda: ready(admin))
+    status = NamespaceStatus(
+        cluster="embedded",
+        namespace="shop-development",
+        project="shop",
+        domain="development",
+        revision=1,
+        state="failed",
+        error="quota",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    async with bus.connected(settings, "test") as client:
+        for state in (status, status.model_copy(update={"state": "ready", "error": ""})):
+            subject = subjects.namespace(state.cluster, state.namespace)
+            await bus.publish(client, subjects.NAMESPACES, subject, state)
+
+    async def shown() -> bool:
+        bodies = (await admin.get("/namespaces")).json()
+        return [body["state"] for body in bodies] == ["ready"]
+
+    await until(shown)

@@ -1,0 +1,331 @@
+"""Executions: what is refused, what is requested, and the copy of their logs."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from nats.aio.client import Client
+
+from tests.integration.admin.running import (
+    FORCE,
+    SCOPE,
+    execute,
+    register,
+    rows,
+    running,
+    workflow,
+)
+from tests.servers import NatsServer
+from trimtab import bus, subjects
+from trimtab.executions import (
+    Admitted,
+    AnyEvent,
+    ExecutionRequested,
+    NodeRunning,
+    NodeStarting,
+    NodeSucceeded,
+    Owned,
+    Request,
+    Resolution,
+    Succeeded,
+)
+from trimtab_admin import tables
+from trimtab_admin.settings import AdminSettings
+
+SECONDS = 30
+"""Far more than anything here takes, because test machines may be busy."""
+
+
+@pytest.fixture
+async def client(admin: httpx.AsyncClient, settings: AdminSettings) -> AsyncIterator[Client]:
+    """A bystander on NATS, once the streams are there."""
+    await register(admin, workflow())
+    async with bus.connected(settings, "test") as client:
+        await until(lambda: reachable(client))
+        yield client
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
+    """What the question answers once it is true."""
+    async with asyncio.timeout(SECONDS):
+        while not (answer := await holds()):
+            await asyncio.sleep(0.02)
+        return answer
+
+
+async def reachable(client: Client) -> bool:
+    try:
+        await client.jetstream().stream_info(subjects.EXECUTION_EVENTS)
+    except Exception:  # noqa: BLE001  # whatever is not there yet
+        return False
+    return True
+
+
+async def requests(client: Client) -> list[Request]:
+    """Every request that the stream holds; a work queue cannot be followed."""
+    jetstream = client.jetstream()
+    state = (await jetstream.stream_info(subjects.EXECUTIONS)).state
+    bodies = [
+        (await jetstream.get_msg(subjects.EXECUTIONS, sequence)).data or b""
+        for sequence in range(max(1, state.first_seq), state.last_seq + 1)
+    ]
+    return [ExecutionRequested.model_validate_json(body).request for body in bodies]
+
+
+async def log_of(client: Client, execution: str) -> list[bytes]:
+    subject = subjects.events(execution)
+    return [m.body for m in await bus.stored(client, subjects.EXECUTION_EVENTS, subject)]
+
+
+def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
+    """The log of a run that went well."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    events: list[AnyEvent] = []
+
+    def add(event: type[Any], **fields: Any) -> None:
+        at = began + timedelta(seconds=len(events))
+        claim = {"owner": "propeller-1", "epoch": 1, "at": at}
+        events.append(event(execution=execution, index=len(events), **claim, **fields))
+
+    add(Owned, request=request)
+    add(Admitted, resolution=Resolution(revision=1, executor="process", nodes={}))
+    for node in ("n0", "n1"):
+        add(NodeStarting, node=node, attempt=1)
+        add(NodeRunning, node=node, attempt=1, place=f"/tmp/{node}")
+        add(NodeSucceeded, node=node, attempt=1, output=node)
+    add(Succeeded, output={"score": 0.9})
+    return events
+
+
+async def append(client: Client, *events: AnyEvent) -> None:
+    for event in events:
+        subject = subjects.events(event.execution)
+        await bus.publish(client, subjects.EXECUTION_EVENTS, subject, event)
+
+
+async def created(admin: httpx.AsyncClient, **more: Any) -> str:
+    answer = await execute(admin, **more)
+    assert answer.status_code == 201, answer.text
+    execution: str = answer.json()["id"]
+    return execution
+
+
+async def phase(admin: httpx.AsyncClient, execution: str) -> str:
+    found: str = (await admin.get(f"/executions/{execution}")).json()["phase"]
+    return found
+
+
+async def test_an_execution_is_requested_complete(admin: httpx.AsyncClient, client: Client) -> None:
+    version = (
+        await admin.put("/records/task_resource", params=FORCE, json={"limits": {"cpu": "2"}})
+    ).json()["version"]
+    execution = await created(admin, overrides={"trainer": {"retries": 0}})
+    [request] = await until(lambda: requests(client))
+    assert (request.execution, request.revision) == (execution, version)
+    assert request.workflow == workflow()
+    assert request.inputs == {"day": "monday", "limit": 10}
+    assert request.overrides["trainer"].retries == 0
+    assert str(request.target) == "workflow shop/development/nightly"
+
+
+async def test_a_created_execution_is_listed_and_got(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    ids = [await created(admin) for _ in range(3)]
+    listed = (await admin.get("/executions", params=SCOPE | {"limit": 2})).json()
+    assert [body["id"] for body in listed] == [ids[2], ids[1]]
+    body = (await admin.get(f"/executions/{ids[0]}")).json()
+    assert (body["phase"], body["version"], body["launch_plan"]) == ("requested", "1", "nightly")
+    assert {node: state["task"] for node, state in body["nodes"].items()} == {
+        "n0": "load",
+        "n1": "train",
+    }
+    assert (await admin.get("/executions/x0")).status_code == 404
+
+
+async def test_ids_are_fit_for_dns_names(admin: httpx.AsyncClient, client: Client) -> None:
+    execution = await created(admin)
+    assert len(execution) == 16
+    assert execution[0] == "x"
+    assert execution.isalnum()
+    assert execution == execution.lower()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "path", "allowed"),
+    [
+        ({"overrides": {"trianer": {}}}, 400, "overrides.trianer", "the hooks trainer"),
+        ({"overrides": {"trainer": {"cpu": 1}}}, 400, "overrides.trainer.cpu", ""),
+        ({"inputs": {}}, 400, "inputs.day", "nightly needs it"),
+        ({"inputs": {"day": 1, "dya": 2}}, 400, "inputs.dya", "day, limit"),
+        ({"workflow": "nightyl"}, 404, "workflow", "nightly"),
+        ({"version": "2"}, 404, "version of workflow 'nightly'", "1"),
+        ({"launch_plan": "weekly"}, 404, "launch plan of workflow nightly", ""),
+        ({"project": "shpo"}, 404, "project", "shop"),
+        ({"domain": "dev"}, 404, "domain", "staging"),
+    ],
+)
+async def test_what_cannot_run_is_refused_and_makes_no_execution(
+    admin: httpx.AsyncClient, wrong: dict[str, Any], status: int, path: str, allowed: str
+) -> None:
+    await register(admin, workflow())
+    answer = await execute(admin, **wrong)
+    problem = answer.json()
+    assert (answer.status_code, problem["path"]) == (status, path)
+    assert allowed in problem.get("allowed", "")
+    assert (await admin.get("/executions")).json() == []
+
+
+async def test_an_archived_project_runs_nothing(admin: httpx.AsyncClient) -> None:
+    await register(admin, workflow())
+    await admin.put("/projects/shop", json={"name": "shop", "state": "archived"})
+    answer = await execute(admin)
+    assert (answer.status_code, "archived" in answer.json()["detail"]) == (409, True)
+
+
+async def test_a_launch_plan_gives_its_inputs_and_its_version(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    plan = {"name": "weekly", "workflow": "nightly", "version": "1", "inputs": {"day": "sunday"}}
+    await admin.post("/launch_plans", json={**SCOPE, "launch_plan": plan})
+    await register(admin, workflow("2"))
+    body = (await execute(admin, launch_plan="weekly", inputs={"limit": 1})).json()
+    assert (body["version"], body["inputs"]) == ("1", {"day": "sunday", "limit": 1})
+    [request] = await until(lambda: requests(client))
+    assert str(request.target) == "launch-plan shop/development/nightly/weekly"
+
+
+async def test_the_log_is_stored_and_adds_up(admin: httpx.AsyncClient, client: Client) -> None:
+    execution = await created(admin)
+    await append(client, *events_of(execution))
+
+    async def ended() -> bool:
+        return await phase(admin, execution) == "succeeded"
+
+    await until(ended)
+    body = (await admin.get(f"/executions/{execution}")).json()
+    assert (body["output"], body["resolution"]["executor"]) == ({"score": 0.9}, "process")
+    assert {node: state["phase"] for node, state in body["nodes"].items()} == {
+        "n0": "succeeded",
+        "n1": "succeeded",
+    }
+    assert body["updated_at"] == events_of(execution)[-1].at.isoformat().replace("+00:00", "Z")
+
+
+async def test_events_three_times_in_any_order_end_in_the_same_state(
+    admin: httpx.AsyncClient, client: Client, settings: AdminSettings
+) -> None:
+    orderly, shuffled = await created(admin), await created(admin)
+    await append(client, *events_of(orderly))
+    thrice = events_of(shuffled) * 3
+    random.Random(7).shuffle(thrice)
+    await append(client, *thrice)
+
+    async def handled() -> bool:
+        info = await client.jetstream().consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
+        return info.num_pending == 0 and info.num_ack_pending == 0
+
+    await until(handled)
+    one, other = (
+        {name: value for name, value in row.items() if name in ("phase", "output", "updated_at")}
+        for row in await rows(settings, tables.executions)
+    )
+    assert one == other
+    assert one["phase"] == "succeeded"
+    stored = [row["execution"] for row in await rows(settings, tables.execution_events)]
+    assert stored.count(orderly) == stored.count(shuffled) == len(events_of(orderly))
+
+
+async def test_an_event_behind_a_gap_counts_only_when_the_gap_is_filled(
+    admin: httpx.AsyncClient, client: Client, settings: AdminSettings
+) -> None:
+    execution = await created(admin)
+    events = events_of(execution)
+    await append(client, *events[1:])
+
+    async def stored() -> bool:
+        return len(await rows(settings, tables.execution_events)) == len(events) - 1
+
+    await until(stored)
+    assert await phase(admin, execution) == "requested"
+    await append(client, events[0])
+
+    async def ended() -> bool:
+        return await phase(admin, execution) == "succeeded"
+
+    await until(ended)
+
+
+async def test_a_log_without_its_row_brings_the_execution_back(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    request = Request.model_validate(
+        {
+            **SCOPE,
+            "execution": "xlost",
+            "workflow": workflow().model_dump(),
+            "launch_plan": {"name": "nightly", "workflow": "nightly", "version": "1"},
+        }
+    )
+    await append(client, *events_of("xlost", request))
+
+    async def back() -> bool:
+        answer = await admin.get("/executions/xlost")
+        return answer.status_code == 200 and answer.json()["phase"] == "succeeded"
+
+    await until(back)
+
+
+async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_requested_again(
+    admin: httpx.AsyncClient, client: Client, settings: AdminSettings, nats_server: NatsServer
+) -> None:
+    done, begun, fresh = [await created(admin) for _ in range(3)]
+    await append(client, *events_of(done), *events_of(begun)[:4])
+
+    async def stored() -> bool:
+        return len(await rows(settings, tables.execution_events)) == len(events_of(done)) + 4
+
+    await until(stored)
+    logs = await log_of(client, begun)
+    nats_server.wipe()
+
+    async def asked_again() -> bool:
+        if not await reachable(client):
+            return False
+        return {request.execution for request in await requests(client)} == {begun, fresh}
+
+    await until(asked_again)
+    assert await log_of(client, begun) == logs
+    assert await log_of(client, done) == []
+    await append(client, *events_of(begun)[4:])
+
+    async def ended() -> bool:
+        return await phase(admin, begun) == "succeeded"
+
+    await until(ended)
+
+
+async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(
+    settings: AdminSettings, nats_server: NatsServer
+) -> None:
+    async with running(settings) as admin, bus.connected(settings, "test") as client:
+        await admin.post("/projects", json={"name": "shop"})
+        await register(admin, workflow())
+        execution = await created(admin)
+        await until(lambda: reachable(client))
+        await append(client, *events_of(execution)[:3])
+
+        async def stored() -> bool:
+            return len(await rows(settings, tables.execution_events)) == 3
+
+        await until(stored)
+    nats_server.wipe()
+    async with running(settings), bus.connected(settings, "test") as client:
+        await until(lambda: reachable(client))
+        [request] = await until(lambda: requests(client))
+        assert request.execution == execution
+        assert len(await log_of(client, execution)) == 3
