@@ -45,7 +45,7 @@ def _say(line: str) -> None:
 def _announce(directory: Directory, running: System, seconds: float) -> None:
     nats, _valkey = running.servers
     lines = {
-        "API": f"{running.url}/api/v2  (described at {running.url}/docs)",
+        "API": f"{running.url}/api/v2  (described in /api/v2/openapi.json)",
         "token": directory.token_file,
         "namespaces": directory.cluster(CLUSTER),
         "logs": directory.log("admin").parent,
