@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.middleware import Middleware
 
 from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab.errors import Invalid
 from trimtab_admin import declared, migrations, places, problems
 from trimtab_admin.calls import Calls
 from trimtab_admin.changes import Changes
@@ -39,7 +40,7 @@ async def prepare(settings: AdminSettings) -> None:
 
 
 def build(settings: AdminSettings) -> FastAPI:
-    """The application on a database that is prepared. Raises `OSError` on an unreadable token."""
+    """The application on a database that is prepared. Raises `OSError` and `Invalid`."""
     sessions = sessions_of(settings.database_url)
     reading = reading_sessions_of(settings.database_url)
     exchange = Exchange(settings, sessions, reading)
@@ -95,7 +96,11 @@ def _api(
 
 
 def _rules(settings: AdminSettings) -> Rules:
-    token = "" if settings.token_file is None else settings.token_file.read_text().strip()
+    token = ""
+    if settings.token_file is not None:
+        token = settings.token_file.read_text().strip()
+        if not token:
+            raise Invalid("token_file", str(settings.token_file), "a file that is not empty")
     return Rules(token, is_loopback(settings.host), settings.max_body_bytes)
 
 
