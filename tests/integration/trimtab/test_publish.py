@@ -1,6 +1,7 @@
 """Appending to a stream: the sequence, compare-and-set, and what happens without an answer."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from nats.aio.client import Client
@@ -91,3 +92,20 @@ async def test_a_server_that_is_away_is_unavailable_and_works_again_when_it_is_b
     # What was not answered may be stored when the connection is back, so the id decides.
     await bus.publish(client, EVENTS, LOG, FIRST, event_id="id-1")
     assert len(await bus.stored(client, EVENTS, LOG)) == 1
+
+
+async def test_a_task_that_publishes_without_end_can_be_cancelled(client: Client) -> None:
+    async def write() -> None:
+        while True:
+            await bus.publish(client, EVENTS, LOG, FIRST)
+
+    # A follower hears of a message together with the writer's answer, which is when it is hard.
+    async with aclosing(bus.follow(client, EVENTS, LOG)) as following:
+        for _ in range(20):
+            writing = asyncio.create_task(write())
+            async with asyncio.timeout(10):
+                for _ in range(5):
+                    await anext(following)
+            writing.cancel()
+            await asyncio.wait([writing], timeout=10)
+            assert writing.cancelled()
