@@ -91,3 +91,4 @@ class Inspected(Model):
     by_project_domain: dict[str, int]
     """Units by ``project/domain``."""
     holders: tuple[Holder, ...]
+    """Of very many the first 1000 by the end of their lease; the sums are of all."""

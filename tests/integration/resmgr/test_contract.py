@@ -83,3 +83,9 @@ async def test_a_bad_request_is_refused_with_its_field(
 async def test_another_cohort_is_refused_with_the_one_there_is(caller: Caller) -> None:
     with pytest.raises(Refused, match="cohort 'other' does not exist; there are: default"):
         await caller.send("inspect", b'{"pool": "gpu"}', cohort="other")
+
+
+async def test_an_error_may_hold_any_letters(caller: Caller) -> None:
+    with pytest.raises(Refused, match="pool 'größe\\\\n✓' does not exist") as refused:
+        await caller.inspect("größe\n✓")
+    assert refused.value.headers["Nats-Service-Error-Code"] == "404"

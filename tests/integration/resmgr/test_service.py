@@ -190,6 +190,14 @@ async def test_a_release_may_be_sent_without_waiting(caller: Caller, client: Cli
     await eventually(freed)
 
 
+async def test_a_request_may_carry_a_trace(caller: Caller, client: Client) -> None:
+    body = b'{"pool": "gpu", "token": "a", "project": "flyte", "domain": "development"}'
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    subject = "trimtab.resmgr.allocate.default"
+    answer = await client.request(subject, body, timeout=PATIENCE_SECONDS, headers=trace)
+    assert json.loads(answer.data)["status"] == "granted"
+
+
 async def test_readiness_names_what_is_missing(
     nats_server: NatsServer, valkey_server: ValkeyServer, settings_stream: SettingsStream
 ) -> None:

@@ -91,7 +91,8 @@ class Endpoint(Generic[Ask]):
         self._errors += 1
         self._last_error = f"{problem.status}:{problem.detail}"
         headers = {
-            micro.request.ERROR_HEADER: " ".join(problem.detail.split()),
+            # One line, and no longer than a header should be; the body has all of it.
+            micro.request.ERROR_HEADER: " ".join(problem.detail.split())[:500],
             micro.request.ERROR_CODE_HEADER: str(problem.status),
             "Content-Type": "application/problem+json",
         }
