@@ -1,0 +1,76 @@
+"""JSON merge patch, with fields that have three states."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab_admin.patches import merged
+
+_SCALARS = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
+_NAMES = st.sampled_from(["cpu", "gpu", "labels", "limits", "tags"])
+DOCUMENTS = st.recursive(
+    st.dictionaries(_NAMES, _SCALARS), lambda inner: st.dictionaries(_NAMES, inner | _SCALARS)
+)
+PATCHES = st.recursive(
+    st.dictionaries(_NAMES, _SCALARS | st.none()),
+    lambda inner: st.dictionaries(_NAMES, inner | _SCALARS | st.none()),
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "patch", "result"),
+    [
+        # The examples of RFC 7396, appendix A, that are about objects.
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_objects_merge_as_the_standard_says(document: Any, patch: Any, result: Any) -> None:
+    assert merged(document, patch) == result
+
+
+@pytest.mark.parametrize(
+    ("patch", "unset"),
+    [
+        ({"limits": {"cpu": "1"}}, ["limits.gpu", "labels.a.b", "defaults"]),
+        ({"limits": {"gpu": None}}, ["labels.a.b", "defaults"]),
+        ({"limits": {"gpu": "1"}}, ["labels.a.b", "defaults"]),
+        ({"limits": None}, ["labels.a.b", "defaults"]),
+        ({"labels": {"a.b": None}}, ["limits.gpu", "defaults"]),
+        ({"labels": None, "limits": None, "defaults": None}, []),
+        ({"unset": ["tags"]}, ["tags"]),
+        ({"unset": None}, []),
+    ],
+)
+def test_null_and_values_end_being_unset(patch: Any, unset: list[str]) -> None:
+    document = {"unset": ["limits.gpu", "labels.a.b", "defaults"]}
+    assert merged(document, patch).get("unset", []) == unset
+
+
+def test_a_value_in_a_group_does_not_end_the_unset_of_the_whole_group() -> None:
+    assert merged({"unset": ["limits"]}, {"limits": {"cpu": "1"}})["unset"] == ["limits"]
+
+
+@given(DOCUMENTS, PATCHES)
+def test_a_patch_twice_is_a_patch_once(document: dict[str, Any], patch: dict[str, Any]) -> None:
+    once = merged(document, patch)
+    assert merged(once, patch) == once
+
+
+@given(DOCUMENTS)
+def test_an_empty_patch_changes_nothing(document: dict[str, Any]) -> None:
+    assert merged(document, {}) == document
+
+
+@given(DOCUMENTS)
+def test_a_patch_of_nulls_for_all_leaves_nothing(document: dict[str, Any]) -> None:
+    assert merged(document, dict.fromkeys(document)) == {}
