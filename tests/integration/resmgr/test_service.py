@@ -198,8 +198,11 @@ async def test_a_request_may_carry_a_trace(caller: Caller, client: Client) -> No
     assert json.loads(answer.data)["status"] == "granted"
 
 
-async def test_readiness_names_what_is_missing(
-    nats_server: NatsServer, valkey_server: ValkeyServer, settings_stream: SettingsStream
+async def test_after_outages_that_readiness_names_callers_are_served_again(
+    nats_server: NatsServer,
+    valkey_server: ValkeyServer,
+    client: Client,
+    settings_stream: SettingsStream,
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
     async with started(limiting(nats_server, valkey_server)) as app:
@@ -209,6 +212,7 @@ async def test_readiness_names_what_is_missing(
         valkey_server.start()
         nats_server.start()
         await eventually(lambda: ready(app))
+        assert (await Caller(client).allocate("a")).status == "granted"
 
 
 async def has_quota(caller: Caller, quota: int) -> bool:

@@ -1,0 +1,1 @@
+"""The resmgr service: tokens of pools, granted by leases in Redis."""
