@@ -1,5 +1,6 @@
 """The executor ``process`` and its shim, without a propeller around them."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -76,23 +77,28 @@ async def test_what_cannot_be_written_cannot_be_started(tmp_path: Path) -> None:
         await ProcessExecutor(tmp_path).start(job("double", x=1))
 
 
-def shims(directory: Path, count: int) -> None:
-    """All at once, each to append a line."""
+def shims(directory: Path, count: int) -> list["subprocess.Popen[bytes]"]:
+    """Each to append a line."""
     append = "open('ran', 'a').write('once\\n')"
     command = [sys.executable, "-I", "-S", shim.__file__, sys.executable, "-c", append]
-    started = [subprocess.Popen(command, cwd=directory) for _ in range(count)]
+    return [subprocess.Popen(command, cwd=directory) for _ in range(count)]
+
+
+def test_of_many_shims_one_runs_the_attempt_once_the_lock_is_free(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        started = shims(tmp_path, 4)
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(0.5)
     for each in started:
         each.wait(30)
-
-
-def test_of_many_shims_one_runs_the_attempt(tmp_path: Path) -> None:
-    shims(tmp_path, 6)
     assert (tmp_path / "ran").read_text() == "once\n"
 
 
 def test_an_attempt_that_was_begun_is_never_begun_again(tmp_path: Path) -> None:
     (tmp_path / "started").write_text("1")
-    shims(tmp_path, 1)
+    [started] = shims(tmp_path, 1)
+    started.wait(30)
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,5 +1,7 @@
 """``python -m trimtab_propeller``."""
 
+import sys
+
 from trimtab import service
 from trimtab.settings import load
 from trimtab_propeller.app import build
@@ -8,6 +10,13 @@ from trimtab_propeller.settings import PropellerSettings
 
 def main() -> None:
     settings = load(PropellerSettings)
+    try:
+        settings.data_dir.joinpath("executions").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(
+            f"propeller cannot write to {error.filename}: {error.strerror}; "
+            "set TRIMTAB_DATA_DIR to a directory that it may write to"
+        )
     service.run("propeller", settings, build(settings))
 
 

@@ -1,0 +1,33 @@
+"""Starting with settings that cannot work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("TRIMTAB_DATA_DIR", "file/data", "propeller cannot write to"),
+        ("TRIMTAB_EXECUTOR", "docker", "setting executor: 'docker' is not valid"),
+        ("TRIMTAB_HEARTBEAT_SECONDS", "0", "setting heartbeat_seconds: '0' is not valid"),
+    ],
+)
+def test_a_start_that_cannot_work_ends_with_a_sentence(
+    tmp_path: Path, variable: str, value: str, says: str
+) -> None:
+    (tmp_path / "file").touch()
+    ended = subprocess.run(
+        [sys.executable, "-m", "trimtab_propeller"],
+        cwd=tmp_path,
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert (ended.stderr.startswith(says), ended.stderr.count("\n")) == (True, 1)
