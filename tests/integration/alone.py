@@ -1,0 +1,40 @@
+"""Imports modules where nothing is installed but what was declared; see `test_distributions`.
+
+Reads ``{"wheels": [...], "site": "...", "files": [...], "modules": [...]}`` from stdin, and is run
+with ``python -I -S``, so that neither the checkout nor site-packages is on the path by itself.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+
+class Declared:
+    """Hides every file of site-packages that belongs to no declared distribution."""
+
+    def __init__(self, site: str, files: Sequence[str]) -> None:
+        self._site = site
+        self._files = frozenset(files)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target)
+        origin = None if spec is None else spec.origin
+        if origin and origin.startswith(self._site) and origin not in self._files:
+            raise ModuleNotFoundError(f"{name} is installed here, but not declared", name=name)
+        return spec
+
+
+def main() -> None:
+    given = json.load(sys.stdin)
+    sys.path += [*given["wheels"], given["site"]]
+    sys.meta_path.insert(0, Declared(given["site"], given["files"]))
+    for module in given["modules"]:
+        importlib.import_module(module)
+
+
+main()
