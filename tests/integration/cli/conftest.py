@@ -18,7 +18,7 @@ _NUMBERS = itertools.count(1)
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The data directory of the running system."""
-    with Up(tmp_path_factory.mktemp("cli") / "data") as up:
+    with Up(tmp_path_factory.mktemp("cli") / "data").ready() as up:
         yield up.data
 
 

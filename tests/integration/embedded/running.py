@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,7 @@ SECONDS = 60.0
 
 
 class Up:
-    """Entered, it is ready; left, it was stopped in order or killed."""
+    """One process of `trimtab up`."""
 
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
@@ -30,7 +31,8 @@ class Up:
         assert self._process is not None
         return self._process
 
-    def start(self) -> None:
+    def begin(self) -> None:
+        """Without waiting for anything."""
         self._process = subprocess.Popen(
             [TRIMTAB, "up", "--data", str(self.data), *self._options],
             stdin=subprocess.DEVNULL,
@@ -39,7 +41,6 @@ class Up:
             text=True,
         )
         self._reader.start()
-        self.until_said("Trimtab is up")
 
     def stop(self) -> int:
         """As Ctrl-C does; returns the exit code."""
@@ -68,14 +69,23 @@ class Up:
                 found[named[0] if named else Path(words[0].split()[0]).name] = int(entry.name)
         return found
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """On leaving it has ended."""
+        self.begin()
+        try:
+            yield
+        finally:
+            if not self._ended:
+                self.stop()
+            self._reader.join(SECONDS)
 
-    def __exit__(self, *_exception: object) -> None:
-        if self.process.poll() is None:
-            self.stop()
-        self._reader.join(SECONDS)
+    @contextmanager
+    def ready(self) -> Iterator[Self]:
+        """As `begun`, when everything answers."""
+        with self.begun():
+            self.until_said("Trimtab is up")
+            yield self
 
     @property
     def _ended(self) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.embedded.running import SECONDS, TRIMTAB, Up, eventually, left_over
+from tests.servers import free_port
 
 PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", "resmgr"}
 
@@ -16,7 +18,7 @@ PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """For tests that leave it running."""
-    with Up(tmp_path_factory.mktemp("shared") / "data") as up:
+    with Up(tmp_path_factory.mktemp("shared") / "data").ready() as up:
         yield up
 
 
@@ -27,24 +29,24 @@ def trimtab(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_stop_ends_all_that_runs_and_a_second_start_finds_its_data(tmp_path: Path) -> None:
-    with Up(tmp_path / "data") as up:
+    with Up(tmp_path / "data").ready() as up:
         assert up.running().keys() == PROGRAMS
         assert trimtab(up.data, "register", "project", "shop").returncode == 0
         token = (up.data / "token").read_text()
         assert up.stop() == 0
     assert left_over(up.data) == []
     assert trimtab(up.data, "get", "projects").returncode == 7
-    with Up(up.data):
+    with Up(up.data).ready():
         assert "shop" in trimtab(up.data, "get", "projects").stdout
         assert (up.data / "token").read_text() == token
 
 
 def test_after_a_kill_nothing_is_left_and_the_next_start_works(tmp_path: Path) -> None:
-    with Up(tmp_path / "data") as up:
+    with Up(tmp_path / "data").ready() as up:
         up.process.kill()
         up.process.wait()
         eventually(lambda: left_over(up.data) == [])
-    with Up(up.data) as again:
+    with Up(up.data).ready() as again:
         assert again.running().keys() == PROGRAMS
 
 
@@ -98,3 +100,20 @@ def test_wrong_settings_end_the_start_with_the_services_own_words(tmp_path: Path
     assert done.returncode == 1
     assert "Error: admin ended with code 1: setting domains.0: 'Not A Name'" in done.stderr
     assert left_over(tmp_path) == []
+
+
+def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        done = trimtab(tmp_path / "data", "up", "--port", str(port))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith(f"Error: port {port} of 127.0.0.1 is taken; give a free one")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_stop_during_the_start_ends_what_has_started(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data")
+    with up.begun():
+        up.until_said("nats-server is ready")
+        assert up.stop() == 0
+    assert left_over(up.data) == []

@@ -1,0 +1,34 @@
+"""What the registry of kinds makes of the command line."""
+
+import pytest
+from click.testing import CliRunner
+
+from trimtab import kinds
+from trimtab.cli.main import cli
+from trimtab.kinds import Kind
+
+
+@pytest.mark.parametrize("verb", ["get", "update", "delete"])
+@pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda kind: kind.name)
+def test_every_kind_has_every_verb(kind: Kind, verb: str) -> None:
+    done = CliRunner().invoke(cli, [verb, kind.noun, "--help"])
+    assert done.exit_code == 0
+    assert kind.summary in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "noun",
+    ["task-resource-attributes", "execution-cluster-labels", "workflow-priorities", "execution"],
+)
+def test_flytectls_other_names_are_taken(noun: str) -> None:
+    assert CliRunner().invoke(cli, ["get", noun, "--help"]).exit_code == 0
+
+
+def test_update_has_no_other_names() -> None:
+    assert CliRunner().invoke(cli, ["update", "task-resource-attributes"]).exit_code == 2
+
+
+def test_a_wrong_command_is_answered_with_those_there_are() -> None:
+    done = CliRunner().invoke(cli, ["describe"])
+    assert done.exit_code == 2
+    assert "there are: delete, execute, explain, get, register, up, update" in done.stderr
