@@ -59,7 +59,7 @@ async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
 
 async def reachable(client: Client) -> bool:
     try:
-        await client.jetstream().stream_info(subjects.EXECUTION_EVENTS)
+        await client.jetstream().consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
     except Exception:  # noqa: BLE001  # whatever is not there yet
         return False
     return True
@@ -227,7 +227,7 @@ async def test_events_three_times_in_any_order_end_in_the_same_state(
 
     async def handled() -> bool:
         info = await client.jetstream().consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
-        return info.num_pending == 0 and info.num_ack_pending == 0
+        return not info.num_pending and not info.num_ack_pending
 
     await until(handled)
     one, other = (
@@ -278,6 +278,25 @@ async def test_a_log_without_its_row_brings_the_execution_back(
         return answer.status_code == 200 and answer.json()["phase"] == "succeeded"
 
     await until(back)
+
+
+@pytest.mark.parametrize("what", ["consumer", "stream"])
+async def test_a_consumer_or_stream_that_was_deleted_is_made_again_and_heard(
+    admin: httpx.AsyncClient, client: Client, what: str
+) -> None:
+    execution = await created(admin)
+    jetstream = client.jetstream()
+    if what == "consumer":
+        await jetstream.delete_consumer(subjects.EXECUTION_EVENTS, subjects.ADMIN)
+    else:
+        await jetstream.delete_stream(subjects.EXECUTION_EVENTS)
+    await until(lambda: reachable(client))
+    await append(client, *events_of(execution))
+
+    async def ended() -> bool:
+        return await phase(admin, execution) == "succeeded"
+
+    await until(ended)
 
 
 async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_requested_again(

@@ -11,7 +11,8 @@ RECORD = "/records/task_resource"
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer wrong", f"Basic {TOKEN}", "Bearer t0ké"])
 async def test_a_call_without_the_token_is_refused(admin: httpx.AsyncClient, token: str) -> None:
-    answer = await admin.get("/projects", headers={"Authorization": token.encode()})
+    headers = [(b"Authorization", token.encode())]
+    answer = await admin.get("/projects", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.headers["content-type"] == "application/problem+json"

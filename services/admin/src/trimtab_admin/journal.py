@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _EVENTS = tables.execution_events.c
 _BATCH = 64
 """Far below what can be handled within the time to acknowledge."""
+_FETCH_SECONDS = 2.0
+"""How long a fetch may be in vain, and so how soon a consumer that was made anew is heard."""
 
 
 class Journal:
@@ -33,7 +35,7 @@ class Journal:
             subjects.ALL_EVENTS,
             stream=JStream(subjects.EXECUTION_EVENTS, declare=False),
             durable=subjects.ADMIN,
-            pull_sub=PullSub(batch_size=_BATCH),
+            pull_sub=PullSub(batch_size=_BATCH, timeout=_FETCH_SECONDS),
             # The default would drop an event at the first exception.
             ack_policy=AckPolicy.NACK_ON_ERROR,
             no_reply=True,
