@@ -70,6 +70,7 @@ def test_the_same_file_may_be_registered_again(
 ) -> None:
     for _ in range(2):
         assert trimtab("register", "files", str(file), *place).exit_code == 0
+        assert trimtab("register", *place, str(file)).exit_code == 0
 
 
 def test_a_version_is_never_given_another_content(

@@ -24,7 +24,8 @@ class Register(Commands):
         return super().resolve_command(context, arguments)
 
 
-@click.group("register", cls=Register)
+# The file's options may stand before the file.
+@click.group("register", cls=Register, context_settings={"ignore_unknown_options": True})
 def register() -> None:
     """Register a project, or what a Python FILE defines."""
 

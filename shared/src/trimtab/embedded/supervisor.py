@@ -86,11 +86,14 @@ class _Kept:
         return self._process.pid if self._process else None
 
     async def keep(self) -> None:
-        """Until `stop`. Raises `DidNotStart` where it ends before it was ever ready."""
+        """Until `stop`. Raises `DidNotStart`, also where it ends before it was ever ready."""
         pause = 0.2
         while not self._stopping:
             began = time.monotonic()
-            self._process = await self._start()
+            try:
+                self._process = await self._start()
+            except OSError as error:
+                raise DidNotStart(f"{self.program.name} cannot be started: {error}") from error
             code = await self._process.wait()
             if self._stopping:
                 return
@@ -183,7 +186,10 @@ async def run(
             ready()
             await _bury_orphans(everyone)
     except BaseExceptionGroup as errors:
-        raise next((e for e in errors.exceptions if isinstance(e, DidNotStart)), errors) from errors
+        for error in errors.exceptions:
+            if isinstance(error, DidNotStart):
+                raise error from None
+        raise
     finally:
         await _stop(kept, hurry)
         await _end_orphans()
