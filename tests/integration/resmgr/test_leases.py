@@ -147,6 +147,20 @@ async def test_answers_of_one_call_are_each_their_own(leases: Leases) -> None:
     assert [outcome.refused_by for outcome in outcomes] == [None] * 4 + [Limit.PROJECT] * 6
 
 
+async def test_requests_for_several_pools_in_one_call_are_each_counted_in_theirs(
+    leases: Leases,
+) -> None:
+    names = ("gpu", "licences", "gpu", "seats", "licences", "seats")
+    asks = [ask(str(n), pool=pool, weight=1 + n) for n, pool in enumerate(names)]
+    await asyncio.gather(*(leases.allocate(each, {Limit.QUOTA: 99}) for each in asks))
+    held = [(await leases.inspect(pool)).held for pool in ("gpu", "licences", "seats")]
+    assert held == [1 + 3, 2 + 5, 4 + 6]
+    gives = [give(each.token, each.pool) for each in reversed(asks)]
+    assert all(await asyncio.gather(*(leases.release(each) for each in gives)))
+    for pool in names:
+        assert await leases.audit(pool) == []
+
+
 async def test_inspect_says_who_holds_what(leases: Leases) -> None:
     await leases.allocate(ask("a", weight=2, project="flyte:x", domain="a/b"), LIMITS)
     await leases.allocate(ask("ü", lease_seconds=10, domain="production"), LIMITS)

@@ -15,6 +15,7 @@ class Doubling:
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
+        self.error: Exception = Unavailable("away")
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -22,7 +23,7 @@ class Doubling:
         self.calls.append(list(asks))
         await self.gate.wait()
         if -1 in asks:
-            raise Unavailable("away")
+            raise self.error
         return [2 * ask for ask in asks]
 
 
@@ -56,12 +57,14 @@ async def test_what_is_asked_while_all_calls_are_away_gathers_for_the_next() -> 
     assert [len(call) for call in server.calls] == [1] * batching.IN_FLIGHT + [3]
 
 
-async def test_a_call_that_fails_fails_for_its_callers_only() -> None:
+@pytest.mark.parametrize("error", [Unavailable("away"), ZeroDivisionError("away")])
+async def test_a_call_that_fails_fails_for_its_callers_only(error: Exception) -> None:
     server = Doubling()
+    server.error = error
     async with asyncio.TaskGroup() as tasks:
         batches = Batches(tasks, server.send)
         failed = await asyncio.gather(batches.ask(-1), batches.ask(1), return_exceptions=True)
-        assert [str(error) for error in failed] == ["away", "away"]
+        assert failed == [error, error]
         assert await batches.ask(2) == 4
 
 

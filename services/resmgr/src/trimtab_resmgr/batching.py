@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from trimtab.errors import Unavailable
-
 Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
@@ -23,14 +21,14 @@ class Batches(Generic[Ask, Answer]):
         tasks: asyncio.TaskGroup,
         send: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer]]],
     ) -> None:
-        """``send`` returns an answer for each ask, in order, or raises `Unavailable`."""
+        """``send`` returns an answer for each ask, in order."""
         self._tasks = tasks
         self._send = send
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def ask(self, ask: Ask) -> Answer:
-        """Raises `Unavailable`."""
+        """Raises what ``send`` raised for the batch."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, answer))
         if len(self._waiting) == 1:
@@ -47,7 +45,7 @@ class Batches(Generic[Ask, Answer]):
     async def _send_part(self, part: Sequence[tuple[Ask, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._send([ask for ask, _ in part])
-        except Unavailable as error:
+        except Exception as error:  # noqa: BLE001  # each caller gets it, and none of us ends
             for _, future in part:
                 if not future.done():  # it is, where the caller was cancelled
                     future.set_exception(error)

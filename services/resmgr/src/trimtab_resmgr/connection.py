@@ -4,11 +4,15 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisClusterException, RedisError
 
 from trimtab.errors import Invalid
 from trimtab_resmgr import settings
 
 Client = Redis | RedisCluster
+
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""What a call raises that was not answered. redis-py's errors of a cluster are a family apart."""
 
 TIMEOUT_SECONDS = 1.0
 """Of one try of one call. Callers wait some seconds; they are better told early."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from trimtab.errors import Unavailable
 from trimtab.tokens import Allocate, Holder, Release
 from trimtab_resmgr.batching import Batches
-from trimtab_resmgr.connection import Client
+from trimtab_resmgr.connection import FAILURES, Client
 from trimtab_resmgr.pools import Limit, Limits
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Leases:
         while True:
             try:
                 await self._client.ping()
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 if not self.wrong:
                     log.warning("redis.lost", extra={"error": str(error)})
                 self.wrong = f"Redis does not answer: {error}"
@@ -146,7 +146,7 @@ class Leases:
                 return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
             except NoScriptError:  # Redis was started anew or flushed; this teaches it again
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise Unavailable(f"Redis does not answer: {error}") from error
 
 
