@@ -19,32 +19,6 @@ class Unset(NamedTuple):
     """Whether it stands for everything below the path."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """What is stored for one kind at one scope, made ready for the fold."""
-
-    kind: Kind
-    scope: Scope
-    revision: int
-    leaves: Mapping[str, JsonValue]
-    """Value by dotted path of a leaf or map key."""
-    unset: tuple[Unset, ...]
-
-    @classmethod
-    def of(cls, kind: Kind, scope: Scope, revision: int, document: Mapping[str, Any]) -> "Record":
-        """From a stored document. Raises `trimtab.errors.Invalid`."""
-        value = kind.parse(dict(document), scope)
-        schema = kind.schema
-        unset = tuple(Unset(path, schema.is_whole(path)) for path in value.unset)
-        return cls(kind, scope, revision, schema.flatten(kind.stored(value)), unset)
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """As stored."""
-        document = self.kind.schema.nest(self.leaves)
-        return document | ({"unset": [path for path, _ in self.unset]} if self.unset else {})
-
-
 class Source(NamedTuple):
     """Where a value was said, and which value that was."""
 
@@ -72,6 +46,37 @@ class Leaf(NamedTuple):
     def overrode(self) -> tuple[Source, ...]:
         """What broader scopes said, nearest first."""
         return () if self.before is None else (self.before.source, *self.before.overrode)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is stored for one kind at one scope, made ready for the fold."""
+
+    kind: Kind
+    scope: Scope
+    revision: int
+    leaves: Mapping[str, JsonValue]
+    """Value by dotted path of a leaf or map key."""
+    unset: tuple[Unset, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, scope: Scope, revision: int, document: Mapping[str, Any]) -> "Record":
+        """From a stored document. Raises `trimtab.errors.Invalid`."""
+        value = kind.parse(dict(document), scope)
+        schema = kind.schema
+        unset = tuple(Unset(path, schema.is_whole(path)) for path in value.unset)
+        return cls(kind, scope, revision, schema.flatten(kind.stored(value)), unset)
+
+    @cached_property
+    def said(self) -> Mapping[str, Leaf]:
+        """What the record comes to where nothing broader is stored: made once, for every fold."""
+        return {path: Leaf(value, self.scope, self.revision) for path, value in self.leaves.items()}
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """As stored."""
+        document = self.kind.schema.nest(self.leaves)
+        return document | ({"unset": [path for path, _ in self.unset]} if self.unset else {})
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,13 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
             for known in gone:
                 before = leaves.get(known) or _around(leaves, known, wholes)
                 leaves[known] = Leaf(None, scope, revision, before)
-        for path, value in record.leaves.items():
+        for path, leaf in record.said.items():
             before = leaves.get(path)
             if before is None and wholes:
                 before = _around(leaves, path, wholes)
-            leaves[path] = Leaf(value, scope, revision, before)
+            if before is not None:
+                leaf = Leaf(leaf.value, scope, revision, before)
+            leaves[path] = leaf
     return Effective(kind, target, leaves)
 
 

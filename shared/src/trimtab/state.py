@@ -1,7 +1,6 @@
 """The settings as a tree in memory: what admin serves from and what every reader holds. Pure."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -93,17 +92,15 @@ class Settings:
                 raise TypeError(f"{event.event_type} is not a change of the settings")
         self.revision = max(self.revision, revision)
 
-    def chain(self, kind: str, target: Scope) -> Iterator[Record]:
+    def chain(self, kind: str, target: Scope) -> list[Record]:
         """Records that apply, broadest first. Raises `Unreadable`, naming the record."""
-        unreadable = self.unreadable.get(kind)
+        if unreadable := self.unreadable.get(kind):
+            for scope in target.chain:
+                if scope in unreadable:
+                    reason = unreadable[scope]
+                    raise Unreadable(f"the {kind} record of {scope} is not readable: {reason}")
         stored = self.records.get(kind, {})
-        for scope in target.chain:
-            if unreadable and scope in unreadable:
-                raise Unreadable(
-                    f"the {kind} record of {scope} is not readable: {unreadable[scope]}"
-                )
-            if (record := stored.get(scope)) is not None:
-                yield record
+        return [record for scope in target.chain if (record := stored.get(scope)) is not None]
 
     def effective(self, kind: str, target: Scope) -> Effective:
         """Raises `NotFound` on an unknown kind and `Unreadable`."""
