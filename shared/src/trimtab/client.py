@@ -9,45 +9,40 @@ Where admin gives no answer the error is `trimtab.errors.Unavailable`; a refusal
 admin itself raised, with its words.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
-
-import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import Any, Self
+from urllib.parse import quote
 
 from trimtab.api import (
+    ApplyBody,
+    ChangesBody,
     ClusterBody,
+    DocumentBody,
     DomainBody,
+    EffectiveAllBody,
     EffectiveBody,
     ExecutionBody,
     ExecutionCreate,
+    ExplainBody,
+    HistoryBody,
     KindBody,
     LaunchPlanBody,
     PoolBody,
-    Problem,
     ProjectBody,
     RecordBody,
+    RollbackBody,
     WorkflowBody,
 )
-from trimtab.errors import (
-    Conflict,
-    Invalid,
-    NotFound,
-    Rejected,
-    Stale,
-    TrimtabError,
-    Unauthorized,
-    Unavailable,
-)
+from trimtab.calls import Calls
+from trimtab.errors import NotFound, Unavailable
 from trimtab.events import NamespaceStatus
 from trimtab.levels import Scope
 
-TIMEOUT_SECONDS = 30.0
-"""Of one call; a write may wait behind others."""
-
-B = TypeVar("B", bound=BaseModel)
+SILENCE_SECONDS = 45.0
+"""Three heartbeats of a watch."""
+_RETRY_SECONDS = 1.0
 
 
 class Client:
@@ -55,10 +50,11 @@ class Client:
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
-        calls = _Calls(self.url, token)
+        calls = Calls(self.url, token)
         self._calls = calls
         self.kinds = Kinds(calls)
         self.records = Records(calls)
+        self.settings = Settings(calls)
         self.projects = Projects(calls)
         self.domains = Domains(calls)
         self.clusters = Clusters(calls)
@@ -80,96 +76,6 @@ class Client:
         await self._calls.close()
 
 
-class _Calls:
-    """HTTP, where it becomes bodies and errors."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._url = url
-        address = urlsplit(url)
-        self._http = httpx.AsyncClient(
-            base_url=f"{url}/api/v2",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=TIMEOUT_SECONDS,
-            # Loading the certificates takes longer than a call, and plain HTTP needs none.
-            verify=address.scheme == "https",
-            # A proxy of the environment cannot reach this machine's loopback.
-            trust_env=address.hostname not in {"127.0.0.1", "::1", "localhost"},
-        )
-
-    async def close(self) -> None:
-        await self._http.aclose()
-
-    async def one(
-        self, shape: type[B], method: str, path: str, body: BaseModel | None = None, **request: Any
-    ) -> B:
-        if body is not None:
-            request["json"] = body.model_dump(mode="json")
-        answer = await self.send(method, path, **request)
-        parsed: B = self._parsed(TypeAdapter(shape), answer)
-        return parsed
-
-    async def many(
-        self, shape: type[B], path: str, params: Mapping[str, str] | None = None
-    ) -> tuple[B, ...]:
-        answer = await self.send("GET", path, params=params)
-        return tuple(self._parsed(TypeAdapter(list[shape]), answer))  # type: ignore[valid-type]
-
-    async def send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = await self._http.request(method, path, **request)
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"{self._url} gave no answer in {TIMEOUT_SECONDS:.0f} s") from error
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Unavailable(
-                f"no Trimtab answers at {self._url} ({error}); start one with `trimtab up`, "
-                "or name another with --server"
-            ) from error
-        if answer.is_error:
-            raise self._refusal(answer)
-        return answer
-
-    def _parsed(self, shape: TypeAdapter[Any], answer: httpx.Response) -> Any:
-        try:
-            return shape.validate_json(answer.content)
-        except ValidationError as error:
-            raise self._foreign(answer) from error
-
-    def _refusal(self, answer: httpx.Response) -> TrimtabError:
-        try:
-            problem = Problem.model_validate_json(answer.content)
-        except ValidationError:
-            return self._foreign(answer)
-        error = _error(problem)
-        # The constructors word what they are given; admin has done so already.
-        error.args = (problem.detail,)
-        return error
-
-    def _foreign(self, answer: httpx.Response) -> TrimtabError:
-        return Unavailable(
-            f"what {answer.url} answers (status {answer.status_code}) is not Trimtab's; "
-            "is it another server, or another release?"
-        )
-
-
-def _error(problem: Problem) -> TrimtabError:
-    """The error that admin turned into the problem."""
-    match problem.status:
-        case 400 if problem.path is not None:
-            return Invalid(problem.path, problem.value, problem.allowed or "")
-        case 401 | 403:
-            return Unauthorized(problem.detail)
-        case 404:
-            return NotFound(problem.path or "", str(problem.value or ""), problem.allowed or "")
-        case 409:
-            return Conflict(problem.detail)
-        case 412:
-            return Stale(problem.path or "", problem.given_version, problem.stored_version)
-        case status if status >= 500:
-            return Unavailable(problem.detail)
-        case _:
-            return Rejected(problem.detail)
-
-
 def _precondition(version: int | None, force: bool) -> dict[str, Any]:
     """What a write demands of what is stored now."""
     if force:
@@ -189,6 +95,31 @@ def _parts(scope: Scope) -> dict[str, str]:
     return {name: value for name, value in parts.items() if value}
 
 
+def _write(scope: Scope, version: int | None, force: bool, reason: str) -> dict[str, Any]:
+    """Parameters and headers of a write of one record."""
+    precondition = _precondition(version, force)
+    return {
+        "headers": precondition.get("headers", {}) | _because(reason),
+        "params": _parts(scope) | precondition.get("params", {}),
+    }
+
+
+def _because(reason: str) -> dict[str, str]:
+    return {"X-Trimtab-Reason": reason} if reason else {}
+
+
+def _dry(request: dict[str, Any]) -> dict[str, Any]:
+    return request | {"params": request["params"] | {"dry_run": "true"}}
+
+
+def _record(kind: str) -> str:
+    return f"/records/{_step(kind)}"
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
 def _given(**parameters: str | None) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value}
 
@@ -199,7 +130,7 @@ def _step(name: str) -> str:
 
 
 class _Noun:
-    def __init__(self, calls: _Calls) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
 
@@ -212,17 +143,18 @@ class Records(_Noun):
     """What is stored for a kind at a scope.
 
     Writes carry the version that the caller has seen, ``None`` for "there is no record"; another
-    one stored raises `Stale`. ``force`` writes over whatever is there.
+    one stored raises `Stale`. ``force`` writes over whatever is there. The ``dry`` ones change
+    nothing and say what would change, for whom.
     """
 
-    async def list(self, kind: str | None = None) -> Sequence[RecordBody]:
-        return await self._calls.many(RecordBody, "/records", _given(kind=kind))
+    async def list(self, kind: str | None = None, **where: str) -> Sequence[RecordBody]:
+        """Those of a kind, and of a ``level`` or of parts of a scope."""
+        return await self._calls.many(RecordBody, "/records", _given(kind=kind, **where))
 
     async def get(self, kind: str, scope: Scope) -> RecordBody | None:
         """The record of exactly this scope; ``None`` where there is none."""
-        path = f"/records/{_step(kind)}"
         try:
-            return await self._calls.one(RecordBody, "GET", path, params=_parts(scope))
+            return await self._calls.one(RecordBody, "GET", _record(kind), params=_parts(scope))
         except NotFound as error:
             if error.what != "record":
                 raise
@@ -231,6 +163,18 @@ class Records(_Noun):
     async def effective(self, kind: str, target: Scope) -> EffectiveBody:
         path = f"/effective/{_step(kind)}"
         return await self._calls.one(EffectiveBody, "GET", path, params=_parts(target))
+
+    async def explain(self, kind: str, target: Scope) -> ExplainBody:
+        """Where each part of the effective value comes from, who said it, when and why."""
+        path = f"/explain/{_step(kind)}"
+        return await self._calls.one(ExplainBody, "GET", path, params=_parts(target))
+
+    async def history(
+        self, kind: str, scope: Scope, *, since: int | None = None, limit: int | None = None
+    ) -> Sequence[HistoryBody]:
+        """Changes of exactly this record, the newest first."""
+        params = _parts(scope) | _given(since=_text(since), limit=_text(limit))
+        return await self._calls.many(HistoryBody, f"{_record(kind)}/history", params, limit)
 
     async def put(
         self,
@@ -243,9 +187,20 @@ class Records(_Noun):
         reason: str = "",
     ) -> RecordBody:
         """Replace the record."""
-        request = self._write(scope, version, force, reason)
-        path = f"/records/{_step(kind)}"
-        return await self._calls.one(RecordBody, "PUT", path, json=document, **request)
+        request = _write(scope, version, force, reason)
+        return await self._calls.one(RecordBody, "PUT", _record(kind), json=document, **request)
+
+    async def dry_put(
+        self,
+        kind: str,
+        scope: Scope,
+        document: Mapping[str, Any],
+        *,
+        version: int | None = None,
+        force: bool = False,
+    ) -> ChangesBody:
+        request = _dry(_write(scope, version, force, ""))
+        return await self._calls.one(ChangesBody, "PUT", _record(kind), json=document, **request)
 
     async def patch(
         self,
@@ -258,24 +213,125 @@ class Records(_Noun):
         reason: str = "",
     ) -> RecordBody:
         """Change fields by JSON merge patch: ``None`` removes one, so that it inherits again."""
-        request = self._write(scope, version, force, reason)
-        request["headers"]["Content-Type"] = "application/merge-patch+json"
-        path = f"/records/{_step(kind)}"
-        return await self._calls.one(RecordBody, "PATCH", path, json=changes, **request)
+        request = _write(scope, version, force, reason)
+        return await self._calls.one(RecordBody, "PATCH", _record(kind), json=changes, **request)
+
+    async def dry_patch(
+        self,
+        kind: str,
+        scope: Scope,
+        changes: Mapping[str, Any],
+        *,
+        version: int | None = None,
+        force: bool = False,
+    ) -> ChangesBody:
+        request = _dry(_write(scope, version, force, ""))
+        return await self._calls.one(ChangesBody, "PATCH", _record(kind), json=changes, **request)
 
     async def delete(
-        self, kind: str, scope: Scope, *, version: int | None = None, force: bool = False
+        self,
+        kind: str,
+        scope: Scope,
+        *,
+        version: int | None = None,
+        force: bool = False,
+        reason: str = "",
     ) -> None:
         """Remove exactly this record. There being none is fine."""
-        request = self._write(scope, version, force, "")
-        await self._calls.send("DELETE", f"/records/{_step(kind)}", **request)
+        request = _write(scope, version, force, reason)
+        await self._calls.send("DELETE", _record(kind), **request)
 
-    def _write(self, scope: Scope, version: int | None, force: bool, reason: str) -> dict[str, Any]:
-        precondition = _precondition(version, force)
-        headers = precondition.get("headers", {})
-        if reason:
-            headers["X-Trimtab-Reason"] = reason
-        return {"headers": headers, "params": _parts(scope) | precondition.get("params", {})}
+    async def dry_delete(
+        self, kind: str, scope: Scope, *, version: int | None = None, force: bool = False
+    ) -> ChangesBody:
+        request = _dry(_write(scope, version, force, ""))
+        return await self._calls.one(ChangesBody, "DELETE", _record(kind), **request)
+
+    async def rollback(
+        self,
+        kind: str,
+        scope: Scope,
+        revision: int,
+        *,
+        version: int | None = None,
+        force: bool = False,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> ChangesBody:
+        """Make the record again what it was at one of its versions; one that was deleted, too."""
+        request = _write(scope, version, force, reason)
+        request = _dry(request) if dry_run else request
+        path, body = f"{_record(kind)}/rollback", RollbackBody(revision=revision)
+        return await self._calls.one(ChangesBody, "POST", path, body=body, **request)
+
+
+class Settings(_Noun):
+    """All records, projects, domains, clusters and pools together."""
+
+    async def apply(
+        self,
+        documents: Sequence[DocumentBody],
+        *,
+        prune: str = "",
+        dry_run: bool = False,
+        reason: str = "",
+    ) -> ChangesBody:
+        """Write all of them in one transaction, or nothing.
+
+        ``prune``, a label such as ``owner=team-a``, is given to each record of the documents, and
+        records that have it and are not among them are deleted.
+        """
+        request: dict[str, Any] = {"params": _given(prune=prune), "headers": _because(reason)}
+        request = _dry(request) if dry_run else request
+        body = ApplyBody(documents=tuple(documents))
+        return await self._calls.one(ChangesBody, "POST", "/apply", body=body, **request)
+
+    async def diff(self, documents: Sequence[DocumentBody], *, prune: str = "") -> ChangesBody:
+        """What `apply` would change, for whom."""
+        return await self.apply(documents, prune=prune, dry_run=True)
+
+    async def export(self) -> Sequence[DocumentBody]:
+        """Everything, as documents that `apply` takes back."""
+        return (await self._calls.one(ApplyBody, "GET", "/export")).documents
+
+    async def effective(self, target: Scope) -> EffectiveAllBody:
+        """What applies to a target, of every kind."""
+        return await self._calls.one(EffectiveAllBody, "GET", "/effective", params=_parts(target))
+
+    async def history(
+        self,
+        kind: str | None = None,
+        *,
+        since: int | None = None,
+        limit: int | None = None,
+        **parts: str,
+    ) -> Sequence[HistoryBody]:
+        """Changes, the newest first, of a kind and of parts of a scope."""
+        params = _given(kind=kind, since=_text(since), limit=_text(limit), **parts)
+        return await self._calls.many(HistoryBody, "/history", params, limit)
+
+    async def watch(
+        self, kind: str | None = None, *, since: int | None = None, **parts: str
+    ) -> AsyncIterator[HistoryBody]:
+        """Changes as they are committed, after a revision or from now on; it ends with its user.
+
+        It goes on after an outage where it was. Raises `trimtab.errors.Conflict` where admin no
+        longer has all changes since then.
+        """
+        params = _given(kind=kind, since=_text(since), **parts)
+        while True:
+            try:
+                async with self._calls.lines("/watch", params, SILENCE_SECONDS) as lines:
+                    async for line in lines:
+                        name, _, value = line.partition(": ")
+                        if name == "id":
+                            params["since"] = value
+                        elif name == "data":
+                            yield HistoryBody.model_validate_json(value)
+            except Unavailable:
+                if "since" not in params:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 class Projects(_Noun):
@@ -288,6 +344,21 @@ class Projects(_Noun):
     async def create(self, project: ProjectBody) -> ProjectBody:
         """Raises `Conflict` where the name is taken."""
         return await self._calls.one(ProjectBody, "POST", "/projects", body=project)
+
+    async def patch(
+        self, name: str, changes: Mapping[str, Any], *, version: int | None = None
+    ) -> ProjectBody:
+        """Change ``description``, ``labels`` or ``state``; what is not named stays."""
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        path = f"/projects/{_step(name)}"
+        return await self._calls.one(ProjectBody, "PATCH", path, json=changes, headers=headers)
+
+    async def archive(self, name: str) -> ProjectBody:
+        """Nothing can be executed in it, and its namespaces are left alone."""
+        return await self.patch(name, {"state": "archived"})
+
+    async def unarchive(self, name: str) -> ProjectBody:
+        return await self.patch(name, {"state": "active"})
 
 
 class Domains(_Noun):
@@ -302,6 +373,12 @@ class Domains(_Noun):
 class Clusters(_Noun):
     async def list(self) -> Sequence[ClusterBody]:
         return await self._calls.many(ClusterBody, "/clusters")
+
+    async def put(self, cluster: ClusterBody, *, version: int | None = None) -> ClusterBody:
+        """Declare a cluster; without a version, whatever is stored is replaced."""
+        request = _precondition(version, force=version is None)
+        path = f"/clusters/{_step(cluster.name)}"
+        return await self._calls.one(ClusterBody, "PUT", path, body=cluster, **request)
 
 
 class Pools(_Noun):
