@@ -17,6 +17,41 @@ CLUSTER = kinds.by_name("cluster_resource")
 TASK = kinds.by_name("task_resource")
 LABEL = kinds.by_name("execution_cluster_label")
 
+FLYTECTL = {
+    "era": (
+        "execution_queue",
+        "project: flyteexamples\ndomain: production\ntags: [critical, batch]\n",
+    ),
+    "po": (
+        "plugin_override",
+        """
+project: flyteexamples
+domain: development
+overrides:
+  - task_type: spark
+    plugin_id: [my-spark-agent, k8s-spark]
+    missing_plugin_behavior: 1
+""",
+    ),
+    "wec": (
+        "workflow_execution_config",
+        """
+project: flyteexamples
+domain: development
+workflow: core.control_flow.merge_sort.merge_sort
+max_parallelism: 5
+security_context:
+  run_as: {k8s_service_account: demo}
+raw_output_data_config: {output_location_prefix: "s3://bucket/raw"}
+labels: {values: {team: a}}
+annotations: {values: {cost-center: "42"}}
+interruptible: {value: true}
+overwrite_cache: false
+envs: {values: [{key: LOG, value: debug}]}
+""",
+    ),
+}
+
 
 def file_of(directory: Path, text: str) -> documents.AttributeFile:
     path = directory / "file.yaml"
@@ -142,3 +177,22 @@ def test_yaml_is_sorted_and_quotes_what_looks_like_something_else() -> None:
 @given(st.dictionaries(st.text(), st.text()))
 def test_yaml_reads_back_as_it_was_written(attributes: dict[str, str]) -> None:
     assert yaml.safe_load(documents.to_yaml(attributes)) == attributes
+
+
+@pytest.mark.parametrize("name", ["era", "po", "wec"])
+def test_files_of_flytectl_are_read_and_written_in_its_shape(tmp_path: Path, name: str) -> None:
+    noun, text = FLYTECTL[name]
+    file, kind = file_of(tmp_path, text), kinds.by_name(noun)
+    scope = Scope(**file.places)
+    written = documents.flat(kind, scope, file.document(kind, scope))
+    assert written == yaml.safe_load(text)
+    assert yaml.safe_load(documents.to_json(kind, scope, file.document(kind, scope))) == written
+
+
+def test_a_deprecated_field_is_taken_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert document_of(tmp_path, "limits: {storage: 1Gi}") == {
+        "limits": {"ephemeral_storage": "1Gi"}
+    }
+    assert "limits.storage is deprecated" in capsys.readouterr().err

@@ -49,10 +49,8 @@ def test_every_field_of_a_kind_is_optional_and_described(kind: Kind) -> None:
 def test_the_golden_document_of_a_kind_uses_every_field_and_is_stored_as_given(kind: Kind) -> None:
     document = golden(kind)
     flat = kind.schema.flatten(document)
-    assert kind.schema.leaves | kind.schema.maps == {
-        next((name for name in kind.schema.maps if path.startswith(name + ".")), path)
-        for path in flat
-    }
+    used = {kind.schema.map_of(path) or path for path in flat} | kind.implied(document)
+    assert used == kind.schema.leaves | kind.schema.maps.keys()
     assert kind.stored(kind.parse(document, PLATFORM)) == document
     assert kind.schema.nest(flat) == document
 
@@ -106,6 +104,56 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
         ("cluster_resource", {"attributes": {"": "5"}}, "attributes.", "at least 1 character"),
         ("cluster_resource", {"unset": ["attributes."]}, "unset", "attributes"),
         ("execution_cluster_label", {"value": ""}, "value", "at least 1 character"),
+        ("task_resource", {"limits": {"storage": "x"}}, "limits.ephemeral_storage", "500m"),
+        (
+            "task_resource",
+            {"limits": {"storage": "1", "ephemeral_storage": "1"}},
+            "limits.storage",
+            "nothing beside limits.ephemeral_storage",
+        ),
+        ("execution_queue", {"tags": "critical"}, "tags", "valid tuple"),
+        ("execution_queue", {"tags": ["a", "a"]}, "tags", "each tag once"),
+        ("execution_queue", {"tags": [""]}, "tags.0", "at least 1 character"),
+        ("quality_of_service", {"tier": "BEST"}, "tier", "'HIGH', 'MEDIUM' or 'LOW'"),
+        ("quality_of_service", {"queueing_budget": "10m"}, "queueing_budget", "600s"),
+        ("quality_of_service", {"queueing_budget": "-1s"}, "queueing_budget", "600s"),
+        ("quality_of_service", {"queueing_budget": ".5s"}, "queueing_budget", "600s"),
+        ("quality_of_service", {"queueing_budget": "s"}, "queueing_budget", "600s"),
+        ("quality_of_service", {"queueing_budget": "9" * 12 + "s"}, "queueing_budget", "years"),
+        (
+            "quality_of_service",
+            {"tier": "LOW", "queueing_budget": "1s"},
+            "tier",
+            "either it or queueing_budget",
+        ),
+        (
+            "plugin_override",
+            {"overrides": {"spark": {"plugin_ids": ["a"]}}},
+            "overrides.spark.plugin_ids",
+            "overrides.spark.plugin_id",
+        ),
+        ("plugin_override", {"overrides": {"a b": {}}}, "overrides.a b", "pattern"),
+        ("plugin_override", {"unset": ["overrides.a b"]}, "unset", "pattern"),
+        ("plugin_override", {"overrides": {"a": None}}, "overrides.a", "unset"),
+        ("workflow_execution_config", {"max_parallelism": 0}, "max_parallelism", "equal to 1"),
+        ("workflow_execution_config", {"labels": {"-": "a"}}, "labels.-", "at most 63"),
+        ("workflow_execution_config", {"labels": {"a": "/"}}, "labels.a", "at most 63"),
+        ("workflow_execution_config", {"labels": {"a": 1}}, "labels.a", "valid string"),
+        ("workflow_execution_config", {"annotations": {"a b": ""}}, "annotations.a b", "63"),
+        ("workflow_execution_config", {"envs": {"A=B": ""}}, "envs.A=B", "letters"),
+        (
+            "workflow_execution_config",
+            {"security_context": {"secrets": [{"group": "a", "mount": "FILE"}]}},
+            "security_context.secrets.0.mount",
+            "security_context.secrets.0.mount_requirement",
+        ),
+        (
+            "workflow_execution_config",
+            {"security_context": {"run_as": {"k8s_service_account": "A"}}},
+            "security_context.run_as.k8s_service_account",
+            "small letters",
+        ),
+        ("workflow_execution_config", {"interruptible": 1}, "interruptible", "boolean"),
         ("workflow_priority", {"priority": 1001}, "priority", "1000"),
         ("workflow_priority", {"priority": "5"}, "priority", "integer"),
         ("workflow_priority", {"priority": True}, "priority", "integer"),
@@ -142,10 +190,44 @@ def test_a_map_key_may_be_unset_beside_one_that_begins_with_it() -> None:
     assert kind.stored(kind.parse(document, PLATFORM)) == document
 
 
-def test_empty_groups_and_maps_are_not_stored() -> None:
+@pytest.mark.parametrize(
+    ("name", "document", "stored"),
+    [
+        ("task_resource", {"limits": {}, "defaults": {"cpu": "1"}, "unset": []},
+         {"defaults": {"cpu": "1"}}),
+        ("execution_queue", {"tags": []}, {}),
+        ("plugin_override", {"overrides": {"spark": {}, "ray": {"plugin_id": []}}}, {}),
+        ("workflow_execution_config", {"security_context": {"run_as": {}}}, {}),
+        ("workflow_execution_config", {"overwrite_cache": False}, {"overwrite_cache": False}),
+    ],
+)  # fmt: skip
+def test_what_is_empty_is_no_value_and_is_not_stored(
+    name: str, document: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    kind = kinds.by_name(name)
+    assert kind.stored(kind.parse(document, PLATFORM)) == stored
+
+
+def test_a_deprecated_name_is_taken_and_warned_of() -> None:
     kind = kinds.by_name("task_resource")
-    value = kind.parse({"limits": {}, "defaults": {"cpu": "1"}, "unset": []}, PLATFORM)
-    assert kind.stored(value) == {"defaults": {"cpu": "1"}}
+    document = {"limits": {"storage": "1Gi"}, "unset": ["defaults.storage"]}
+    today = {"limits": {"ephemeral_storage": "1Gi"}, "unset": ["defaults.ephemeral_storage"]}
+    assert kind.stored(kind.parse(document, PLATFORM)) == today
+    assert kind.renamed({"limits": {"storage": None}}) == {"limits": {"ephemeral_storage": None}}
+    assert len(kind.warnings(document)) == 2
+    assert kind.warnings(document)[1] == (
+        "limits.storage is deprecated; it was taken as limits.ephemeral_storage"
+    )
+    assert kind.warnings(today) == ()
+    assert document["limits"] == {"storage": "1Gi"}
+
+
+def test_annotations_are_as_long_as_kubernetes_takes_them() -> None:
+    kind = kinds.by_name("workflow_execution_config")
+    most = {"annotations.a": "x" * (256 * 1024 - 1)}
+    assert list(kind.validate(most)) == []
+    [problem] = kind.validate({**most, "annotations.b": ""})
+    assert (problem.path, problem.value) == ("annotations", 256 * 1024 + 1)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,47 @@ RESOLUTION = executions.Resolution(
     },
 )
 
+SECRET = {"group": "db", "group_version": "2", "key": "password", "mount_requirement": "FILE"}
+OAUTH2_CLIENT = {"client_id": "trainer", "client_secret": SECRET}
+TOKEN = {
+    "name": "warehouse",
+    "type": "CLIENT_CREDENTIALS",
+    "client": OAUTH2_CLIENT,
+    "idp_discovery_endpoint": "https://idp.example.com/.well-known",
+    "token_endpoint": "https://idp.example.com/token",
+}
+EXECUTION_CONFIG: dict[str, object] = {
+    "max_parallelism": 5,
+    "security_context": {
+        "run_as": {
+            "iam_role": "arn:aws:iam::1:role/train",
+            "k8s_service_account": "demo",
+            "oauth2_client": OAUTH2_CLIENT,
+            "execution_identity": "ada",
+        },
+        "secrets": [SECRET],
+        "tokens": [TOKEN],
+    },
+    "raw_output_data_config": {"output_location_prefix": "s3://bucket/raw"},
+    "labels": {"team": "a"},
+    "annotations": {"example.com/cost-center": "42"},
+    "interruptible": True,
+    "overwrite_cache": False,
+    "envs": {"LOG": "debug"},
+    "execution_env_assignments": [
+        {
+            "node_ids": ["n0"],
+            "task_type": "python-task",
+            "execution_env": {
+                "name": "warm",
+                "type": "fast-task",
+                "extant": {"id": "q1"},
+                "version": "1",
+            },
+        }
+    ],
+}
+
 RECORDS: dict[str, dict[str, object]] = {
     "task_resource": {
         "defaults": RESOURCES,
@@ -55,7 +96,19 @@ RECORDS: dict[str, dict[str, object]] = {
         "mirror_limits_request": False,
     },
     "cluster_resource": {"attributes": {"projectQuotaCpu": "1000", "quota.memory": "5Ti"}},
+    "execution_queue": {"tags": ["critical", "batch"]},
     "execution_cluster_label": {"value": "mycluster"},
+    "quality_of_service": {"queueing_budget": "600s"},
+    "plugin_override": {
+        "overrides": {
+            "spark": {
+                "plugin_id": ["my-spark-agent", "k8s-spark"],
+                "missing_plugin_behavior": "USE_DEFAULT",
+            }
+        }
+    },
+    "workflow_execution_config": EXECUTION_CONFIG,
+    "cluster_assignment": {"cluster_pool_name": "gpus"},
     "workflow_priority": {"priority": 10},
 }
 

@@ -56,7 +56,7 @@ def get_command(kind: Kind) -> click.Command:
         if stored != scope:
             rendering.progress(f"nothing is stored at {scope}; this is inherited from {stored}")
         if file is not None:
-            _write(file, documents.flat(scope, record.document))
+            _write(file, documents.flat(kind, scope, record.document))
         elif output is None:
             click.echo(documents.to_json(kind, scope, record.document))
         else:
@@ -202,7 +202,7 @@ def _private(path: str, flags: int) -> int:
 
 def _show(kind: Kind, scope: Scope, record: RecordBody, output: Output) -> None:
     if output != "table":
-        rendering.show_data(documents.flat(scope, record.document), output)
+        rendering.show_data(documents.flat(kind, scope, record.document), output)
         return
     stored = Scope(**record.scope.model_dump(exclude={"level"}))
     flat = kind.schema.flatten(record.document)

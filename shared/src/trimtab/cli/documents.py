@@ -40,9 +40,15 @@ class AttributeFile:
         return {**given, **self.places}
 
     def document(self, kind: Kind, scope: Scope) -> dict[str, Any]:
-        """The fields as they are stored. Raises `Invalid`, naming the file and the field."""
+        """The fields as they are stored; what is deprecated is told as progress.
+
+        Raises `Invalid`, naming the file and the field.
+        """
         try:
-            return kind.stored(kind.parse(dict(self.fields), scope))
+            fields = kind.from_file(self.fields)
+            for warning in kind.warnings(fields):
+                progress(f"warning: {self.path}: {warning}")
+            return kind.stored(kind.parse(fields, scope))
         except Invalid as error:
             allowed = error.allowed
             if isinstance(error.value, bool | int | float) and "string" in allowed:
@@ -103,17 +109,17 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
 
 
-def flat(scope: Scope, document: Mapping[str, Any]) -> dict[str, Any]:
-    """As in a file: the places that are set, then the fields."""
+def flat(kind: Kind, scope: Scope, document: Mapping[str, Any]) -> dict[str, Any]:
+    """As in a file: the places that are set, then the fields as Flyte's tools write them."""
     places = {name: getattr(scope, name) for name in PLACES if getattr(scope, name)}
-    return {**places, **document}
+    return {**places, **kind.to_file(document)}
 
 
 def to_json(kind: Kind, scope: Scope, document: Mapping[str, Any]) -> str:
     """flytectl's one line: fields in the order of the kind, map keys sorted, HTML escaped."""
     order = [name for name in kind.value.model_fields if name != "unset"] + ["unset"]
     fields = {name: _sorted_maps(kind, name, document[name]) for name in order if name in document}
-    line = json.dumps(flat(scope, fields), separators=(",", ":"), ensure_ascii=False)
+    line = json.dumps(flat(kind, scope, fields), separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         line = line.replace(character, f"\\u{ord(character):04x}")
     return line

@@ -10,9 +10,14 @@ from types import MappingProxyType
 
 from trimtab.errors import NotFound
 from trimtab.kinds import (
+    cluster_assignment,
     cluster_resource,
     execution_cluster_label,
+    execution_queue,
+    plugin_override,
+    quality_of_service,
     task_resource,
+    workflow_execution_config,
     workflow_priority,
 )
 from trimtab.kinds.kind import Kind, Problem, Value
@@ -22,7 +27,12 @@ __all__ = ["Kind", "Problem", "Value", "by_name", "registered"]
 _OURS = (
     task_resource.KIND,
     cluster_resource.KIND,
+    execution_queue.KIND,
     execution_cluster_label.KIND,
+    quality_of_service.KIND,
+    plugin_override.KIND,
+    workflow_execution_config.KIND,
+    cluster_assignment.KIND,
     workflow_priority.KIND,
 )
 

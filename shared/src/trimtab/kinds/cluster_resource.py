@@ -1,4 +1,7 @@
-"""Values for the templates from which clusterres renders each namespace."""
+"""Values for the templates from which clusterres renders each namespace.
+
+Flyte's files have our shape.
+"""
 
 from typing import Annotated
 

@@ -1,4 +1,7 @@
-"""Which clusters an execution may be placed on."""
+"""Which clusters an execution may be placed on.
+
+Flyte's files have our shape.
+"""
 
 from pydantic import Field
 

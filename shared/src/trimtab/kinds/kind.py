@@ -3,26 +3,30 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from trimtab.errors import Invalid
+from trimtab.kinds.schema import Schema, fields_at
 from trimtab.levels import Level, Scope
 
 
-class Value(BaseModel):
-    """Base of every kind's fields: all optional, none null when stored.
-
-    A field is absent (inherit), present (value), or listed in `unset` (no value here; inheritance
-    stops and a narrower level may set it again).
-    """
+class Part(BaseModel):
+    """Base of what a kind's fields hold."""
 
     # Strict, because "5" or 1 where 5 or true is meant is a mistake that only its writer can judge.
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
     )
+
+
+class Value(Part):
+    """Base of every kind's fields: all optional, none null when stored.
+
+    A field is absent (inherit), present (value), or listed in `unset` (no value here; inheritance
+    stops and a narrower level may set it again).
+    """
 
     unset: tuple[str, ...] = Field(default=(), strict=False)
     """Dotted paths of fields, groups or map keys that have no value here."""
@@ -40,65 +44,6 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Schema:
-    """The shape of a kind's document, as the fold needs it."""
-
-    leaves: frozenset[str]
-    """Dotted paths of scalars and plain lists."""
-    maps: frozenset[str]
-    """Dotted paths of maps, merged by key."""
-    groups: frozenset[str]
-
-    def flatten(self, document: Mapping[str, Any], prefix: str = "") -> dict[str, JsonValue]:
-        """Leaves and map keys of a valid document by dotted path."""
-        flat: dict[str, JsonValue] = {}
-        for name, value in document.items():
-            path = prefix + name
-            if path in self.groups:
-                flat |= self.flatten(value, path + ".")
-            elif path in self.maps:
-                flat |= {f"{path}.{key}": entry for key, entry in value.items()}
-            elif path in self.leaves:
-                flat[path] = value
-        return flat
-
-    def nest(self, flat: Mapping[str, JsonValue]) -> dict[str, Any]:
-        """The inverse of `flatten`."""
-        document: dict[str, Any] = {}
-        for path, value in flat.items():
-            *groups, name = self._steps(path)
-            place = document
-            for group in groups:
-                place = place.setdefault(group, {})
-            place[name] = value
-        return document
-
-    def _steps(self, path: str) -> list[str]:
-        # A key of a map may hold dots, so it is everything behind the map's own path.
-        for name in self.maps:
-            if path.startswith(name + "."):
-                return [*name.split("."), path[len(name) + 1 :]]
-        return path.split(".")
-
-    def knows(self, path: str) -> bool:
-        """Whether `unset` may name this path."""
-        return (
-            path in self.leaves
-            or path in self.maps
-            or path in self.groups
-            or any(path.startswith(name + ".") and path != name + "." for name in self.maps)
-        )
-
-    def is_whole(self, path: str) -> bool:
-        """Whether the path stands for everything below it."""
-        return path in self.maps or path in self.groups
-
-    def covers(self, path: str, other: str) -> bool:
-        """Whether unsetting the path takes the other's value away."""
-        return path == other or (self.is_whole(path) and other.startswith(path + "."))
-
-
-@dataclass(frozen=True)
 class Kind:
     """One registration, from which every surface of the kind is made."""
 
@@ -108,20 +53,30 @@ class Kind:
     noun: str
     """In the command line: ``trimtab get <noun>``."""
     summary: str
+    other_nouns: tuple[str, ...] = ()
+    """Taken by the command line too."""
     flyte_number: int | None = None
     """Of Flyte's enum MatchableResource; ``None`` where Flyte has no such kind."""
     refused_levels: Mapping[Level, str] = field(default_factory=dict)
     """Why a level that users may expect is refused."""
     field_levels: Mapping[str, frozenset[Level]] = field(default_factory=dict)
     """Top-level fields that may be set at fewer levels than the kind."""
+    alternatives: frozenset[str] = frozenset()
+    """Fields of which one record has one at most, and of which the narrowest record's one counts:
+    saying one unsets the others."""
+    deprecated: Mapping[str, str] = field(default_factory=dict)
+    """Paths that writers may still use, and what they are called now."""
+    from_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    """The document in an attribute file, which has Flyte's shape or ours. What it does not know it
+    leaves as it is, for `parse` to refuse; it raises `Invalid` where the shape has no meaning."""
+    to_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    """The inverse of `from_file`: a stored document as Flyte's tools write it."""
     validate: Callable[[Mapping[str, JsonValue]], Iterable[Problem]] = lambda _flat: ()
     """Problems of an effective value, given as leaves by path; called for every affected scope."""
 
     @cached_property
     def schema(self) -> Schema:
-        leaves, maps, groups = set[str](), set[str](), set[str]()
-        _walk(self.value, "", leaves, maps, groups)
-        return Schema(frozenset(leaves), frozenset(maps), frozenset(groups))
+        return Schema.of(self.value)
 
     def parse(self, document: object, scope: Scope) -> Value:
         """A document for a scope. Raises `Invalid`, which names the first wrong field."""
@@ -129,11 +84,13 @@ class Kind:
             raise Invalid(self.name, document, "an object with the fields of the kind")
         self._check_level(scope)
         self._check_no_null(document, "")
+        document = self.renamed(document)
         try:
             value = self.value.model_validate(document)
         except ValidationError as error:
             raise self._invalid(error) from error
         self._check_unset(value.unset, self.schema.flatten(document))
+        self._check_alternatives(document)
         self._check_field_levels((*document, *value.unset), scope)
         return value
 
@@ -142,9 +99,38 @@ class Kind:
         document = value.model_dump(mode="json", exclude_unset=True)
         return _without_empty(document)
 
-    @property
-    def _paths(self) -> frozenset[str]:
-        return self.schema.leaves | self.schema.maps | self.schema.groups
+    def renamed(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document, or a patch of one, with today's names.
+
+        Raises `Invalid` where a value is given under both of its names.
+        """
+        renamed = dict(document)
+        for old, new in self.deprecated.items():
+            *groups, old_name = old.split(".")
+            holder = _copied(renamed, groups)
+            if holder is not None and old_name in holder:
+                new_name = new.rpartition(".")[2]
+                if new_name in holder:
+                    raise Invalid(old, holder[old_name], f"nothing beside {new}, its name today")
+                holder[new_name] = holder.pop(old_name)
+        if isinstance(unset := renamed.get("unset"), list | tuple):
+            renamed["unset"] = [
+                self.deprecated.get(path, path) if isinstance(path, str) else path for path in unset
+            ]
+        return renamed
+
+    def warnings(self, document: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the writer of the document, or of the patch, should know."""
+        return tuple(
+            f"{old} is deprecated; it was taken as {new}"
+            for old, new in self.deprecated.items()
+            if _has(document, old.split(".")) or old in (document.get("unset") or ())
+        )
+
+    def implied(self, document: Mapping[str, Any]) -> frozenset[str]:
+        """Paths that the document unsets by giving another of the `alternatives`."""
+        given = self.alternatives & document.keys()
+        return self.alternatives - given if given else frozenset()
 
     def _check_level(self, scope: Scope) -> None:
         if scope.level in self.levels or scope.level is Level.SETTINGS:
@@ -162,12 +148,27 @@ class Kind:
     def _check_unset(self, unset: tuple[str, ...], flat: Mapping[str, JsonValue]) -> None:
         for index, path in enumerate(unset):
             if not self.schema.knows(path):
-                raise Invalid("unset", path, "a path of " + ", ".join(sorted(self._paths)))
+                raise Invalid("unset", path, "a path of " + ", ".join(sorted(self.schema.paths)))
+            self._check_key(path)
             others = (*unset[:index], *unset[index + 1 :])
             if any(self.schema.covers(other, path) for other in others):
                 raise Invalid("unset", path, "each path once, and none inside another")
             if any(self.schema.covers(path, known) for known in flat):
                 raise Invalid("unset", path, "a path that has no value in the same record")
+
+    def _check_key(self, path: str) -> None:
+        """A key that no record can have was misspelt."""
+        holder = self.schema.map_of(path)
+        if holder is not None:
+            try:
+                self.schema.maps[holder].validate_python(path.removeprefix(holder + "."))
+            except ValidationError as error:
+                raise Invalid("unset", path, _words(error)) from error
+
+    def _check_alternatives(self, document: Mapping[str, Any]) -> None:
+        given = sorted(self.alternatives & document.keys())
+        if len(given) > 1:
+            raise Invalid(given[1], document[given[1]], f"either it or {given[0]}")
 
     def _check_no_null(self, document: Mapping[str, Any], prefix: str) -> None:
         for name, value in document.items():
@@ -180,42 +181,37 @@ class Kind:
     def _invalid(self, error: ValidationError) -> Invalid:
         first = error.errors(include_url=False)[0]
         # pydantic marks an error of a map's key, behind the key itself.
-        path = ".".join(str(step) for step in first["loc"] if step != "[key]") or self.name
+        steps = [step for step in first["loc"] if step != "[key]"]
+        path = ".".join(map(str, steps)) or self.name
         if first["type"] == "extra_forbidden":
-            siblings = sorted(
-                known
-                for known in self._paths
-                if known.rpartition(".")[0] == path.rpartition(".")[0]
-            )
-            return Invalid(path, first["input"], "the fields " + ", ".join(siblings))
-        context = first.get("ctx", {}).get("error")
-        return Invalid(path, first["input"], str(context or first["msg"]))
+            prefix = "".join(f"{step}." for step in steps[:-1])
+            known = sorted(prefix + name for name in fields_at(self.value, steps[:-1]))
+            return Invalid(path, first["input"], "the fields " + ", ".join(known))
+        return Invalid(path, first["input"], _words(error))
 
 
-def _walk(
-    model: type[BaseModel], prefix: str, leaves: set[str], maps: set[str], groups: set[str]
-) -> None:
-    for name, info in model.model_fields.items():
-        if not prefix and name == "unset":
-            continue
-        path = prefix + name
-        shape = _shape(info.annotation)
-        if isinstance(shape, type) and issubclass(shape, BaseModel):
-            groups.add(path)
-            _walk(shape, path + ".", leaves, maps, groups)
-        elif get_origin(shape) is dict:
-            maps.add(path)
-        else:
-            leaves.add(path)
+def _words(error: ValidationError) -> str:
+    """What the first mistake should have been."""
+    first = error.errors(include_url=False)[0]
+    return str(first.get("ctx", {}).get("error") or first["msg"])
 
 
-def _shape(annotation: Any) -> Any:  # a type, or one of typing's forms
-    """What a field holds, apart from ``None`` and constraints."""
-    if get_origin(annotation) is Annotated:
-        return _shape(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return _shape(next(a for a in get_args(annotation) if a is not NoneType))
-    return annotation
+def _copied(document: dict[str, Any], groups: Iterable[str]) -> dict[str, Any] | None:
+    """The inner object, which may be changed without changing where it came from."""
+    for group in groups:
+        inner = document.get(group)
+        if not isinstance(inner, dict):
+            return None
+        document[group] = document = dict(inner)
+    return document
+
+
+def _has(document: object, steps: Iterable[str]) -> bool:
+    for step in steps:
+        if not isinstance(document, Mapping) or step not in document:
+            return False
+        document = document[step]
+    return True
 
 
 def _without_empty(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Requests and limits of tasks: what is assumed, and what may not be exceeded."""
+"""Requests and limits of tasks: what is assumed, and what may not be exceeded.
+
+Flyte's files have our shape; their ``storage`` is taken for ``ephemeral_storage``, with a warning.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -90,5 +93,10 @@ KIND = Kind(
     summary="Default requests of tasks, and the limits that none may exceed",
     flyte_number=0,
     field_levels={"ceiling": _BROAD | {Level.SETTINGS}},
+    # Flyte has two names for the same thing, and reads only the longer one.
+    deprecated={
+        f"{group}.storage": f"{group}.ephemeral_storage"
+        for group in ("defaults", "limits", "ceiling")
+    },
     validate=_problems,
 )

@@ -1,0 +1,25 @@
+"""Which pool of clusters executions are assigned to.
+
+Flyte's JSON has our shape.
+"""
+
+from trimtab.kinds.kind import Kind, Value
+from trimtab.labels import Text
+from trimtab.levels import Level
+
+
+class ClusterAssignment(Value):
+    """A pool of clusters."""
+
+    cluster_pool_name: Text | None = None
+    """Its name."""
+
+
+KIND = Kind(
+    name="cluster_assignment",
+    value=ClusterAssignment,
+    levels=frozenset(Level) - {Level.SETTINGS},
+    noun="cluster-assignment",
+    summary="The pool of clusters that executions are assigned to",
+    flyte_number=7,
+)

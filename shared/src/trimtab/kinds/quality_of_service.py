@@ -1,0 +1,69 @@
+"""How long executions may wait in a queue, by name or by number.
+
+Flyte's JSON has the budget in a message of its own, ``spec: {queueing_budget: 600s}``, and may give
+the tier by its number.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator
+
+from trimtab.kinds.files import wrapped
+from trimtab.kinds.kind import Kind, Value
+from trimtab.levels import Level
+
+Tier = Literal["HIGH", "MEDIUM", "LOW"]
+_TIERS: Mapping[int, str] = dict(enumerate(get_args(Tier), start=1))
+"""By Flyte's number; its 0 is UNDEFINED, which nobody needs to say."""
+_MAX_SECONDS = Decimal(315_576_000_000)  # ten thousand years, as protobuf has it
+
+
+def _duration(text: str) -> str:
+    number = text.removesuffix("s")
+    digits = number.replace(".", "", 1)
+    if number == text or not (digits.isascii() and digits.isdecimal()) or number[0] == ".":
+        raise ValueError('seconds and an s, such as "600s" or "1.5s"')
+    if len(number.partition(".")[2]) > 9 or Decimal(number) > _MAX_SECONDS:
+        raise ValueError("at most ten thousand years, in whole nanoseconds")
+    return text
+
+
+class QualityOfService(Value):
+    """A tier or a budget, never both: what a narrower record says takes the other one away."""
+
+    tier: Tier | None = None
+    """What budget it stands for is the platform's to say."""
+    queueing_budget: Annotated[str, AfterValidator(_duration)] | None = None
+    """How long an execution may wait before its tasks start: ``600s``."""
+
+
+def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
+    document = dict(fields)
+    tier = document.get("tier")
+    if isinstance(tier, int) and not isinstance(tier, bool):
+        document["tier"] = _TIERS.get(tier, tier)
+    if wrapped(document.get("spec"), "queueing_budget"):
+        document["queueing_budget"] = document.pop("spec")["queueing_budget"]
+    return document
+
+
+def to_file(document: Mapping[str, Any]) -> dict[str, Any]:
+    fields = dict(document)
+    if "queueing_budget" in fields:
+        fields["spec"] = {"queueing_budget": fields.pop("queueing_budget")}
+    return fields
+
+
+KIND = Kind(
+    name="quality_of_service",
+    value=QualityOfService,
+    levels=frozenset(Level) - {Level.SETTINGS},
+    noun="quality-of-service",
+    summary="How long executions may wait in a queue",
+    flyte_number=4,
+    alternatives=frozenset({"tier", "queueing_budget"}),
+    from_file=from_file,
+    to_file=to_file,
+)
