@@ -67,8 +67,7 @@ class Changes:
     async def by(self, author: Author) -> AsyncIterator[Change]:
         """What was added is committed at the end, and nothing where an error leaves the block."""
         async with transaction(self._sessions) as session:
-            await outbox.lock(session)
-            change = Change(await self._tree.current(session), session)
+            change = Change(await self._tree.locked(session), session)
             yield change
             await self._store(change, author)
         if change.writes:

@@ -90,7 +90,9 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Answer:
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return Answer(of_error(Invalid("body", reason, "a JSON document")))
-    return Answer(of_error(Invalid(_path(first["loc"]), first.get("input"), first["msg"])))
+    unknown = first["type"] == "extra_forbidden"
+    allowed = "no field of this name" if unknown else first["msg"].removeprefix("Value error, ")
+    return Answer(of_error(Invalid(_path(first["loc"]), first.get("input"), allowed)))
 
 
 def _path(location: Sequence[Any]) -> str:

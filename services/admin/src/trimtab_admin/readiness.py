@@ -39,14 +39,15 @@ class Readiness:
         wrong = {}
         if not self._exchange.connected:
             wrong["nats"] = "not connected"
+        elif not self._exchange.sent:
+            wrong["relay"] = "has not looked at the stream yet"
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 waiting = await self._waiting_since()
         except (Unavailable, TimeoutError) as error:
-            wrong["database"] = str(error) or f"no answer in {_TIMEOUT_SECONDS} s"
-        else:
-            if waiting is not None and datetime.now(UTC) - waiting > _STUCK:
-                wrong["relay"] = f"a change of {waiting:%H:%M:%S} UTC is not in the stream yet"
+            return wrong | {"database": str(error) or f"no answer in {_TIMEOUT_SECONDS} s"}
+        if not wrong and waiting is not None and datetime.now(UTC) - waiting > _STUCK:
+            wrong["relay"] = f"a change of {waiting:%H:%M:%S} UTC is not in the stream yet"
         return wrong
 
     async def status(self) -> StatusBody:

@@ -16,12 +16,20 @@ class Tree:
     async def current(self, session: AsyncSession) -> Settings:
         """Holds all that the transaction sees; what is not committed never gets in.
 
-        In a transaction that writes it must be called before the writes. The tree is shared: use it
-        up before the next ``await``, or hold the lock of `trimtab.outbox.lock`.
+        The tree is shared: use it up before the next ``await``, or hold the lock of
+        `trimtab.outbox.lock`.
         """
         # Read before the question, because others may move the tree on while it is answered.
         held = self._settings.revision
         stored = (await session.execute(sa.select(outbox.revision.c.value))).scalar_one()
+        return await self._at(session, held, stored)
+
+    async def locked(self, session: AsyncSession) -> Settings:
+        """As `current`, for a transaction that will write settings; it has the lock from now on."""
+        stored = await outbox.lock(session)
+        return await self._at(session, self._settings.revision, stored)
+
+    async def _at(self, session: AsyncSession, held: int, stored: int) -> Settings:
         if stored > held:
             await self._catch_up(session, held, stored)
         elif stored < held:
