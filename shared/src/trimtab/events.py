@@ -47,13 +47,21 @@ class RecordChanged(Event):
     settings_file: bool = False
     document: dict[str, JsonValue] | None
     """The new record; ``None`` where it was deleted."""
+    labels: dict[str, str] = {}
+    """Of the record itself: who owns it."""
 
     @property
     def scope(self) -> Scope:
         return Scope(self.domain, self.project, self.workflow, self.launch_plan, self.settings_file)
 
     @classmethod
-    def at(cls, scope: Scope, kind: str, document: Mapping[str, Any] | None) -> "RecordChanged":
+    def at(
+        cls,
+        scope: Scope,
+        kind: str,
+        document: Mapping[str, Any] | None,
+        labels: Mapping[str, str] | None = None,
+    ) -> "RecordChanged":
         return cls(
             kind=kind,
             domain=scope.domain,
@@ -62,6 +70,7 @@ class RecordChanged(Event):
             launch_plan=scope.launch_plan,
             settings_file=scope.settings_file,
             document=None if document is None else dict(document),
+            labels=dict(labels or {}),
         )
 
 

@@ -1,7 +1,7 @@
 """The chain's records of one kind folded into one value, each field with its provenance. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -58,14 +58,27 @@ class Record:
     leaves: Mapping[str, JsonValue]
     """Value by dotted path of a leaf or map key."""
     unset: tuple[Unset, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the record itself; they take no part in the fold."""
+    implied: frozenset[str] = frozenset()
+    """Paths of `unset` that the document does not list: `Kind.alternatives` of what it gives."""
 
     @classmethod
-    def of(cls, kind: Kind, scope: Scope, revision: int, document: Mapping[str, Any]) -> "Record":
+    def of(
+        cls,
+        kind: Kind,
+        scope: Scope,
+        revision: int,
+        document: Mapping[str, Any],
+        labels: Mapping[str, str] | None = None,
+    ) -> "Record":
         """From a stored document. Raises `trimtab.errors.Invalid`."""
         value = kind.parse(dict(document), scope)
-        schema = kind.schema
-        unset = tuple(Unset(path, schema.is_whole(path)) for path in value.unset)
-        return cls(kind, scope, revision, schema.flatten(kind.stored(value)), unset)
+        schema, stored = kind.schema, kind.stored(value)
+        implied = kind.implied(stored) - set(value.unset)
+        gone = (*value.unset, *sorted(implied))
+        unset = tuple(Unset(path, schema.is_whole(path)) for path in gone)
+        return cls(kind, scope, revision, schema.flatten(stored), unset, labels or {}, implied)
 
     @cached_property
     def said(self) -> Mapping[str, Leaf]:
@@ -76,7 +89,8 @@ class Record:
     def document(self) -> dict[str, Any]:
         """As stored."""
         document = self.kind.schema.nest(self.leaves)
-        return document | ({"unset": [path for path, _ in self.unset]} if self.unset else {})
+        unset = [path for path, _ in self.unset if path not in self.implied]
+        return document | ({"unset": unset} if unset else {})
 
 
 @dataclass(frozen=True)
