@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import hypothesis
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,10 @@ Stored = list[tuple[Scope, int, Document]]  # broadest first, with revisions
 RESOURCES = ["cpu", "gpu", "memory", "ephemeral_storage"]
 # Keys with dots, and one that begins with another, since paths are joined with dots.
 KEYS = ["quota", "quota.cpu", "quota.cpu.max", "team"]
+TASK_TYPES = ["spark", "spark.3", "ray"]
+WORDS = st.sampled_from(["a", "b"])
+# Of these a record gives one, and with it takes the other away.
+OTHER = {"tier": "queueing_budget", "queueing_budget": "tier"}
 
 
 @st.composite
@@ -50,13 +56,60 @@ def cluster_resources(draw: st.DrawFn) -> Document:
     return document | ({"unset": unset} if unset else {})
 
 
+@st.composite
+def plugin_overrides(draw: st.DrawFn) -> Document:
+    """Entries are objects, and a narrower one replaces all of the broader one's fields."""
+    if draw(st.integers(0, 4)) == 0:
+        return {"unset": ["overrides"]}
+    plugins = st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True)
+    behaviors = st.sampled_from(["FAIL", "USE_DEFAULT"])
+    entries = st.one_of(
+        plugins.map(lambda ids: {"plugin_id": ids}),
+        behaviors.map(lambda behavior: {"missing_plugin_behavior": behavior}),
+    )
+    document: Document = {}
+    unset: list[str] = []
+    _draw_members(draw, document, unset, "overrides", TASK_TYPES, entries)
+    return document | ({"unset": unset} if unset else {})
+
+
+@st.composite
+def execution_configs(draw: st.DrawFn) -> Document:
+    """Groups in groups, maps, lists that are replaced."""
+    document: Document = {}
+    unset: list[str] = []
+    context: Document = {}
+    if draw(st.integers(0, 3)) == 0:
+        unset.append("security_context")
+    else:
+        _draw_members(draw, context, unset, "run_as", ["iam_role", "execution_identity"], WORDS)
+        unset = [f"security_context.{path}" for path in unset]
+        if draw(st.booleans()):
+            context["secrets"] = [{"group": group} for group in draw(st.sets(WORDS, min_size=1))]
+    if context:
+        document["security_context"] = context
+    for place in ("labels", "annotations"):
+        _draw_members(draw, document, unset, place, KEYS, WORDS)
+    return document | ({"unset": unset} if unset else {})
+
+
+def qualities_of_service() -> st.SearchStrategy[Document]:
+    return st.one_of(
+        st.sampled_from(["HIGH", "LOW"]).map(lambda tier: {"tier": tier}),
+        st.sampled_from(["1s", "600s"]).map(lambda budget: {"queueing_budget": budget}),
+        st.lists(st.sampled_from(["tier", "queueing_budget"]), unique=True).map(
+            lambda unset: {"unset": unset} if unset else {}
+        ),
+    )
+
+
 def _draw_members(
     draw: st.DrawFn,
     document: Document,
     unset: list[str],
     place: str,
     names: list[str],
-    values: st.SearchStrategy[str],
+    values: st.SearchStrategy[Any],
 ) -> None:
     for name in names:
         match draw(st.sampled_from(["absent", "absent", "unset", "present"])):
@@ -77,6 +130,10 @@ def stored(draw: st.DrawFn, kind: str, documents: st.SearchStrategy[Document]) -
     ]
 
 
+def narrowest(kind: str) -> Scope:
+    return [scope for scope in TARGET.chain if scope.level in kinds.by_name(kind).levels][-1]
+
+
 def folded(kind: str, stored: Stored) -> Effective:
     """What the product makes of it."""
     found = kinds.by_name(kind)
@@ -89,12 +146,16 @@ def said(stored: Stored, place: str, name: str) -> list[Source]:
     The field has the value that is said first, unless that takes the value away.
     """
     found = []
+    groups = place.split(".") if place else []
+    around = {".".join(groups[:depth]) for depth in range(1, len(groups) + 1)}
+    path = ".".join([*groups, name])
     for scope, revision, document in reversed(stored):
-        unset = document.get("unset", [])
-        holder = document.get(place, {}) if place else document
+        holder = document
+        for group in groups:
+            holder = holder.get(group, {})
         if name in holder:
             found.append(Source(scope, revision, holder[name]))
-        elif place in unset or (f"{place}.{name}" if place else name) in unset:
+        elif OTHER.get(path) in document or {path, *around} & set(document.get("unset", [])):
             found.append(Source(scope, revision, None))
     return found
 
@@ -104,7 +165,9 @@ def check(effective: Effective, stored: Stored, fields: list[tuple[str, str]]) -
     for place, name in fields:
         entries = said(stored, place, name)
         if entries and entries[0].value is not None:
-            holder = expected.setdefault(place, {}) if place else expected
+            holder = expected
+            for group in place.split(".") if place else []:
+                holder = holder.setdefault(group, {})
             holder[name] = entries[0].value
         path = f"{place}.{name}" if place else name
         if path in effective.leaves:
@@ -124,10 +187,42 @@ def test_maps_are_folded_by_key_as_the_design_says(stored: Stored) -> None:
     check(folded("cluster_resource", stored), stored, [("attributes", name) for name in KEYS])
 
 
-@given(stored("task_resource", task_resources()))
-def test_a_document_survives_the_way_into_a_record_and_out(stored: Stored) -> None:
-    kind = kinds.by_name("task_resource")
-    for scope, revision, document in stored:
+@given(stored("plugin_override", plugin_overrides()))
+def test_keyed_lists_are_folded_by_key_and_their_entries_are_replaced(stored: Stored) -> None:
+    check(folded("plugin_override", stored), stored, [("overrides", name) for name in TASK_TYPES])
+
+
+@given(stored("workflow_execution_config", execution_configs()))
+def test_groups_maps_and_lists_are_folded_side_by_side(stored: Stored) -> None:
+    fields = [("security_context.run_as", "iam_role")]
+    fields += [("security_context.run_as", "execution_identity"), ("security_context", "secrets")]
+    fields += [(place, name) for place in ("labels", "annotations") for name in KEYS]
+    check(folded("workflow_execution_config", stored), stored, fields)
+
+
+@given(stored("quality_of_service", qualities_of_service()))
+def test_of_alternatives_the_narrowest_one_counts(stored: Stored) -> None:
+    fields = [("", "tier"), ("", "queueing_budget")]
+    check(folded("quality_of_service", stored), stored, fields)
+
+
+DOCUMENTS = {
+    "task_resource": task_resources(),
+    "cluster_resource": cluster_resources(),
+    "plugin_override": plugin_overrides(),
+    "workflow_execution_config": execution_configs(),
+    "quality_of_service": qualities_of_service(),
+}
+EVERY_SHAPE = pytest.mark.parametrize("name", DOCUMENTS)
+fewer = hypothesis.settings(max_examples=40)
+
+
+@EVERY_SHAPE
+@fewer
+@given(st.data())
+def test_a_document_survives_the_way_into_a_record_and_out(name: str, data: st.DataObject) -> None:
+    kind = kinds.by_name(name)
+    for scope, revision, document in data.draw(stored(name, DOCUMENTS[name])):
         record = Record.of(kind, scope, revision, document)
         assert Record.of(kind, scope, revision, record.document) == record
         assert record.document == kind.stored(kind.parse(document, scope))
@@ -139,18 +234,26 @@ def test_nothing_stored_has_no_effective_value() -> None:
     assert effective.value.model_dump(exclude_unset=True) == {}
 
 
-@given(stored("cluster_resource", cluster_resources()))
-def test_an_empty_record_changes_nothing(stored: Stored) -> None:
-    before = folded("cluster_resource", stored)
-    narrower: tuple[Scope, int, Document] = (PROJECT_DOMAIN, 99, {})
-    assert folded("cluster_resource", [*stored, narrower]).leaves == before.leaves
+@EVERY_SHAPE
+@fewer
+@given(st.data())
+def test_an_empty_record_changes_nothing(name: str, data: st.DataObject) -> None:
+    records = data.draw(stored(name, DOCUMENTS[name]))
+    before = folded(name, records)
+    narrower: tuple[Scope, int, Document] = (narrowest(name), 99, {})
+    broader: tuple[Scope, int, Document] = (SETTINGS_FILE, 99, {})
+    assert folded(name, [broader, *records, narrower]).leaves == before.leaves
 
 
-@given(stored("task_resource", task_resources()))
-def test_saying_the_effective_value_again_does_not_change_it(stored: Stored) -> None:
-    document = folded("task_resource", stored).document
-    again = [*stored, (TARGET, 99, document)]
-    assert folded("task_resource", again).document == document
+@EVERY_SHAPE
+@fewer
+@given(st.data())
+def test_saying_the_effective_value_again_does_not_change_it(
+    name: str, data: st.DataObject
+) -> None:
+    records = data.draw(stored(name, DOCUMENTS[name]))
+    document = folded(name, records).document
+    assert folded(name, [*records, (narrowest(name), 99, document)]).document == document
 
 
 @given(stored("task_resource", task_resources()))
@@ -206,6 +309,32 @@ def test_unsetting_a_map_key_leaves_the_keys_that_begin_with_it() -> None:
         ],
     )
     assert effective.document == {"attributes": {"quota.cpu": "2"}}
+
+
+def test_a_tier_ends_a_broader_budget_and_says_so() -> None:
+    effective = folded(
+        "quality_of_service",
+        [(DOMAIN, 1, {"queueing_budget": "600s"}), (PROJECT, 2, {"tier": "LOW"})],
+    )
+    assert effective.document == {"tier": "LOW"}
+    budget = effective.leaves["queueing_budget"]
+    assert budget.source == Source(PROJECT, 2, None)
+    assert budget.overrode == (Source(DOMAIN, 1, "600s"),)
+
+
+def test_an_entry_of_a_keyed_list_can_be_unset_alone() -> None:
+    effective = folded(
+        "plugin_override",
+        [
+            (
+                DOMAIN,
+                1,
+                {"overrides": {"spark": {"plugin_id": ["a"]}, "ray": {"plugin_id": ["b"]}}},
+            ),
+            (PROJECT, 2, {"unset": ["overrides.spark"]}),
+        ],
+    )
+    assert effective.document == {"overrides": {"ray": {"plugin_id": ["b"]}}}
 
 
 def test_false_zero_and_the_empty_text_are_values() -> None:
