@@ -292,6 +292,10 @@ class PoolBody(Model):
     quota: int = Field(ge=1)
     project_cap: int | None = Field(default=None, ge=0)
     project_domain_cap: int | None = Field(default=None, ge=0)
+    cohort: DnsLabel = "default"
+    """Pools of one cohort can be taken together."""
+    active: bool = True
+    """Whether anything is granted; what is held stays held."""
     version: int | None = None
 
 

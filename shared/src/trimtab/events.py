@@ -112,6 +112,10 @@ class PoolChanged(Event):
     """Units that one project may hold; ``None`` is no cap, 0 is none allowed."""
     project_domain_cap: int | None = None
     """Units that one project may hold in one domain."""
+    cohort: str = "default"
+    """Pools of one cohort can be taken together. Never changes: what is held is counted there."""
+    active: bool = True
+    """Whether anything is granted; what is held stays held."""
     deleted: bool = False
 
 

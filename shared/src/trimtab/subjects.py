@@ -94,6 +94,16 @@ def resmgr(operation: str, cohort: str) -> str:
     return _checked(f"trimtab.resmgr.{operation}.{_escape(cohort)}")
 
 
+def granted(cohort: str, token: str) -> str:
+    """Core NATS: a hint that a token that was waited for is granted."""
+    return _checked(f"trimtab.resmgr.granted.{_escape(cohort)}.{_escape(token)}")
+
+
+def lost(cohort: str, token: str) -> str:
+    """Core NATS: a hint that a token is held no longer."""
+    return _checked(f"trimtab.resmgr.lost.{_escape(cohort)}.{_escape(token)}")
+
+
 def _escape(part: str) -> str:
     """One token, reversible; ``-`` only where empty, without ``.``, ``*``, ``>``, blanks."""
     if not part:

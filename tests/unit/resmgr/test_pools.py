@@ -28,7 +28,7 @@ def test_without_caps_the_quota_is_the_only_limit() -> None:
 
 @pytest.mark.parametrize(
     ("of_pool", "of_ask", "effective"),
-    [(3, None, 3), (None, 3, 3), (3, 5, 3), (5, 3, 3), (0, 5, 0), (5, 0, 0), (5, -1, -1)],
+    [(3, None, 3), (None, 3, 3), (3, 5, 3), (5, 3, 3), (0, 5, 0), (5, 0, 0)],
 )
 def test_the_smaller_of_two_caps_decides(
     of_pool: int | None, of_ask: int | None, effective: int

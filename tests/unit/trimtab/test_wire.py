@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from trimtab import events, executions, testing, tokens
 from trimtab.events import Event
 from trimtab.executions import LogEvent
-from trimtab.graph import Model, NodeOverrides
+from trimtab.graph import NodeOverrides
 from trimtab.levels import PLATFORM, Scope
 from trimtab.testing import AT, entry
 
@@ -177,11 +177,78 @@ MESSAGES: dict[str, BaseModel] = {
         weight=2,
         project_cap=5,
     ),
-    "tokens.allocated": tokens.Allocated(
-        status="exhausted", reason="10 of 10 units of gpus are held", held=10
+    "tokens.allocate.several": tokens.Allocate(
+        pools=(tokens.Units(pool="gpus", weight=2), tokens.Units(pool="licences")),
+        token="e1/n0/0",
+        project="flyteexamples",
+        domain="development",
+        project_domain_cap=0,
+        priority=3,
+        lease_seconds=30,
+        wait_seconds=600,
     ),
+    "tokens.allocated": tokens.Allocated(
+        status="granted", held=2, lease_seconds=60, fence=1760000000000001, waited_seconds=1.5
+    ),
+    "tokens.allocated.waiting": tokens.Allocated(
+        status="waiting",
+        reason="pool 'gpus' has a quota of 10: 10 held, 2 asked for",
+        held=10,
+        position=3,
+        blockers=(tokens.Blocker(limit="quota", pool="gpus", number=10, held=10),),
+        ask_again_seconds=10,
+        waited_seconds=0,
+    ),
+    "tokens.renew": tokens.Renew(pool="gpus", token="e1/n0/0", fence=1760000000000001),
+    "tokens.reassert": tokens.Reassert(
+        pool="gpus",
+        weight=2,
+        token="e1/n0/0",
+        project="flyteexamples",
+        domain="development",
+        fence=1760000000000001,
+    ),
+    "tokens.renewed": tokens.Renewed(status="held", lease_seconds=60, fence=1760000000000001),
     "tokens.release": tokens.Release(pool="gpus", token="e1/n0/0"),
     "tokens.released": tokens.Released(released=True),
+    "tokens.force_release": tokens.ForceRelease(
+        pools=("gpus", "licences"), token="e1/n0/0", actor="ann", why="its node burnt down"
+    ),
+    "tokens.reprioritize": tokens.Reprioritize(pool="gpus", token="e1/n0/0", priority=5),
+    "tokens.reprioritized": tokens.Reprioritized(waiting=True, position=1),
+    "tokens.audit": tokens.Audit(pool="gpus"),
+    "tokens.audited": tokens.Audited(
+        pool="gpus",
+        differences=("sum t is 6, counted are 1",),
+        forced=(
+            tokens.Forced(
+                token="e1/n0/0",
+                pools=("gpus",),
+                actor="ann",
+                why="its node burnt down",
+                at_seconds=1760000000.5,
+                held=True,
+            ),
+        ),
+    ),
+    "tokens.batch": tokens.Batch(
+        allocate=(
+            tokens.Allocate(
+                pool="gpus", token="e1/n1/0", project="flyteexamples", domain="development"
+            ),
+        ),
+        renew=(tokens.Renew(pool="gpus", token="e1/n0/0"),),
+        release=(tokens.Release(pool="gpus", token="e0/n0/0", fence=1760000000000000),),
+    ),
+    "tokens.batched": tokens.Batched(
+        allocate=(tokens.Allocated(status="error", reason="pool 'gpus' does not exist"),),
+        renew=(tokens.Renewed(status="lost", reason="the lease has ended"),),
+        release=(tokens.Released(released=False, reason="it is not held"),),
+    ),
+    "tokens.granted": tokens.Granted(token="e1/n0/0", pools=("gpus",), claim_seconds=10),
+    "tokens.lost": tokens.Lost(
+        token="e1/n0/0", pools=("gpus",), fence=1760000000000001, reason="the lease has ended"
+    ),
     "tokens.inspect": tokens.Inspect(pool="gpus"),
     "tokens.inspected": tokens.Inspected(
         pool="gpus",
@@ -197,8 +264,24 @@ MESSAGES: dict[str, BaseModel] = {
                 domain="development",
                 weight=2,
                 expires_in_seconds=59.5,
+                fence=1760000000000001,
+                age_seconds=10.5,
             ),
         ),
+        waiters=(
+            tokens.Waiter(
+                token="e2/n0/0",
+                project="flyteexamples",
+                domain="development",
+                weight=9,
+                priority=3,
+                position=1,
+                reason="pool 'gpus' has a quota of 10: 2 held, 9 asked for",
+                blockers=(tokens.Blocker(limit="quota", pool="gpus", number=10, held=2),),
+                age_seconds=3.5,
+            ),
+        ),
+        waiting=1,
     ),
 }
 
@@ -234,8 +317,13 @@ def test_a_message_says_the_type_that_its_file_is_named_after(name: str) -> None
 
 def test_every_message_has_a_golden_file_and_every_file_a_message() -> None:
     ours = [*Event.__subclasses__(), *LogEvent.__subclasses__()]
-    ours += [model for model in Model.__subclasses__() if model.__module__ == tokens.__name__]
-    golden = {type(message) for message in MESSAGES.values()} | {tokens.Holder}
+    ours += [
+        model
+        for name, model in vars(tokens).items()
+        if getattr(model, "__module__", "") == tokens.__name__ and name[0].isupper()
+    ]
+    parts = {tokens.Blocker, tokens.Forced, tokens.Holder, tokens.Units, tokens.Waiter}
+    golden = {type(message) for message in MESSAGES.values()} | parts
     assert {model for model in ours if model.__module__.startswith("trimtab.")} == golden
     assert {file.stem for file in WIRE.glob("*.json")} == set(MESSAGES)
 

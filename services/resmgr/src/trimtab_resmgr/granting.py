@@ -99,6 +99,8 @@ class Limited:
 
     async def allocate(self, ask: Allocate) -> Allocated:
         """Raises `NotFound` on an unknown pool, and `Unavailable`."""
+        if ask.pool is None:
+            raise Invalid("pools", len(ask.pools), "one pool")
         limits = pools.limits(await self._pool(ask.pool), ask, self._ceiling)
         outcome = await self._leases.allocate(ask, limits)
         if outcome.refused_by is not None:

@@ -108,11 +108,11 @@ class Leases:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _allocate(self, asks: Sequence[tuple[Allocate, Limits]]) -> list[Outcome]:
-        places = _places(ask.pool for ask, _ in asks)
+        places = _places(ask.units[0].pool for ask, _ in asks)
         arguments: list[str | int] = []
         for ask, limits in asks:
             arguments += (
-                places[ask.pool],
+                places[ask.units[0].pool],
                 ask.token,
                 ask.project,
                 ask.domain,
@@ -127,10 +127,10 @@ class Leases:
         return [Outcome(Limit(by) if by else None, held, count) for by, held, count in triples]
 
     async def _release(self, asks: Sequence[Release]) -> list[bool]:
-        places = _places(ask.pool for ask in asks)
+        places = _places(ask.all_pools[0] for ask in asks)
         arguments: list[str | int] = []
         for ask in asks:
-            arguments += (places[ask.pool], ask.token)
+            arguments += (places[ask.all_pools[0]], ask.token)
         return [number == 1 for number in await self._run(_RELEASE, places, arguments)]
 
     async def _run(
