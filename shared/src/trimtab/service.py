@@ -1,11 +1,13 @@
 """How every service runs: one HTTP server, whose lifespan is the service's own."""
 
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -61,6 +63,12 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.lifespan.error_occurred
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if not self.started:
+            # uvicorn looks only after the start, which may wait for NATS for ever.
+            os._exit(0)
 
 
 def run(name: str, settings: ServiceSettings, app: Any) -> None:  # any ASGI application

@@ -54,6 +54,19 @@ async def test_it_ends_in_order_when_it_is_told_to(
     assert running.returncode == 0
 
 
+def test_it_ends_also_while_it_still_waits_for_nats() -> None:
+    waiting = process(NATS_URL=f"nats://127.0.0.1:{free_port()}")
+    assert waiting.stderr is not None
+    try:
+        while "nats.error" not in waiting.stderr.readline():
+            assert waiting.poll() is None
+        waiting.send_signal(signal.SIGTERM)
+        waiting.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        waiting.kill()
+    assert waiting.returncode == 0
+
+
 async def is_ready(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
