@@ -1,0 +1,142 @@
+"""What Flyte 1 would give, case by case as its sources have it."""
+
+from typing import Any
+
+import pytest
+
+from trimtab import flyte, kinds
+from trimtab.errors import Invalid
+from trimtab.events import RecordChanged
+from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
+from trimtab.state import Settings
+
+TARGET = Scope("development", "alpha", "train", "nightly")
+DOMAIN, PROJECT, PROJECT_DOMAIN, WORKFLOW = TARGET.chain[2:6]
+
+Records = dict[Scope, dict[str, Any]]
+
+
+def settings(kind: str, records: Records) -> Settings:
+    after = Settings()
+    for revision, (scope, document) in enumerate(records.items(), start=1):
+        after.apply(RecordChanged.at(scope, kind, document), revision)
+    return after
+
+
+def told(kind: str, records: Records) -> dict[str, Any]:
+    return flyte.effective(settings(kind, records), kind, TARGET).document
+
+
+CPU, MEMORY = {"limits": {"cpu": "1"}}, {"limits": {"memory": "1Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ({}, {}),
+        ({SETTINGS_FILE: CPU, PLATFORM: MEMORY}, {"limits": {"cpu": "1", "memory": "1Gi"}}),
+        ({SETTINGS_FILE: CPU, PROJECT: MEMORY}, MEMORY),
+        ({PROJECT: CPU, PROJECT_DOMAIN: MEMORY}, MEMORY),
+        ({PROJECT_DOMAIN: MEMORY, WORKFLOW: CPU}, CPU),
+        ({PROJECT: CPU, TARGET: MEMORY}, CPU),
+        ({PLATFORM: CPU, DOMAIN: MEMORY}, CPU),
+        ({PLATFORM: CPU, PROJECT: {"over_limit": "clamp"}}, CPU),
+        ({PROJECT: CPU, WORKFLOW: {"unset": ["limits.cpu"]}}, CPU),
+    ],
+)
+def test_of_task_resources_one_record_is_taken_whole(records: Records, expected: Any) -> None:
+    assert told("task_resource", records) == expected
+
+
+A, B, C = ({"attributes": {name: name.upper(), "x": name}} for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ({PLATFORM: A, DOMAIN: B}, {"a": "A", "b": "B", "x": "b"}),
+        ({PLATFORM: A, PROJECT: B}, {"a": "A", "b": "B", "x": "b"}),
+        ({DOMAIN: A, PROJECT: B, PROJECT_DOMAIN: C}, {"a": "A", "c": "C", "x": "c"}),
+    ],
+)
+def test_cluster_resources_lie_over_the_configuration(records: Records, expected: Any) -> None:
+    assert told("cluster_resource", records) == {"attributes": expected}
+
+
+SPARK = {"overrides": {"spark": {"plugin_id": ["a"]}}}
+RAY = {"overrides": {"ray": {"plugin_id": ["b"]}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "records", "expected"),
+    [
+        ("plugin_override", {PROJECT_DOMAIN: SPARK, WORKFLOW: RAY}, RAY),
+        ("plugin_override", {PROJECT: SPARK}, {}),
+        ("plugin_override", {PLATFORM: SPARK}, {}),
+        ("execution_queue", {DOMAIN: {"tags": ["d"]}, PLATFORM: {"tags": ["p"]}}, {"tags": ["d"]}),
+        ("execution_queue", {DOMAIN: {"tags": ["d"]}, WORKFLOW: {"tags": ["w"]}}, {"tags": ["w"]}),
+        ("execution_cluster_label", {PLATFORM: {"value": "p"}}, {"value": "p"}),
+        ("cluster_assignment", {WORKFLOW: {"cluster_pool_name": "w"}}, {}),
+        (
+            "cluster_assignment",
+            {DOMAIN: {"cluster_pool_name": "d"}},
+            {"cluster_pool_name": "d"},
+        ),
+        ("quality_of_service", {PROJECT: {"tier": "HIGH"}}, {}),
+    ],
+)
+def test_other_kinds_are_read_where_flyte_reads_them(
+    kind: str, records: Records, expected: Any
+) -> None:
+    assert told(kind, records) == expected
+
+
+IDENTITY = {"security_context": {"run_as": {"k8s_service_account": "demo"}}}
+SECRETS = {"security_context": {"secrets": [{"group": "db"}]}}
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        (
+            {PROJECT: {"max_parallelism": 1}, PROJECT_DOMAIN: {"interruptible": False}},
+            {"max_parallelism": 1, "interruptible": False},
+        ),
+        (
+            {PROJECT_DOMAIN: {"max_parallelism": 1}, WORKFLOW: {"interruptible": False}},
+            {"interruptible": False},
+        ),
+        ({PROJECT: {"labels": {"a": "1"}}, WORKFLOW: {"labels": {"b": "2"}}},
+         {"labels": {"b": "2"}}),
+        ({PLATFORM: {"envs": {"A": "1"}}, WORKFLOW: {"max_parallelism": 2}},
+         {"envs": {"A": "1"}, "max_parallelism": 2}),
+        ({PROJECT: {"overwrite_cache": True}, WORKFLOW: {"overwrite_cache": False}},
+         {"overwrite_cache": True}),
+        ({PROJECT: {"overwrite_cache": False}}, {"overwrite_cache": False}),
+        ({PLATFORM: {"interruptible": False}}, {}),
+        ({PLATFORM: {"interruptible": True}}, {"interruptible": True}),
+        ({PROJECT: IDENTITY, WORKFLOW: SECRETS}, SECRETS),
+        ({PROJECT: SECRETS, WORKFLOW: {"max_parallelism": 2}}, {"max_parallelism": 2}),
+        ({PLATFORM: IDENTITY, PROJECT: {"max_parallelism": 2}}, {**IDENTITY, "max_parallelism": 2}),
+        ({PROJECT: {"execution_env_assignments": [
+            {"execution_env": {"name": "n", "type": "t"}}]}}, {}),
+    ],
+)  # fmt: skip
+def test_execution_configs_are_filled_up_field_by_field(records: Records, expected: Any) -> None:
+    assert told("workflow_execution_config", records) == expected
+
+
+def test_a_value_still_says_where_it_is_from() -> None:
+    records: Records = {PROJECT: CPU, PROJECT_DOMAIN: MEMORY}
+    found = flyte.effective(settings("task_resource", records), "task_resource", TARGET)
+    [(path, leaf)] = found.leaves.items()
+    assert (path, leaf.scope, leaf.revision) == ("limits.memory", PROJECT_DOMAIN, 2)
+
+
+def test_every_kind_with_a_number_has_a_rule_and_no_other() -> None:
+    for kind in kinds.registered().values():
+        if kind.flyte_number is not None:
+            assert flyte.effective(Settings(), kind.name, TARGET).document == {}
+        else:
+            with pytest.raises(Invalid, match="a kind that Flyte 1 has: task_resource"):
+                flyte.effective(Settings(), kind.name, TARGET)
