@@ -30,7 +30,7 @@ def running(path: Path) -> Iterator[tuple[Directory, subprocess.Popen[str], floa
     """``trimtab up`` in a directory of its own, and the seconds until it said to be up."""
     began = time.perf_counter()
     up = subprocess.Popen(
-        [sys.executable, "-m", "trimtab.cli.main", "up", "--data", str(path)],
+        [str(Path(sys.executable).with_name("trimtab")), "up", "--data", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
