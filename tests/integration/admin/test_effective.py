@@ -50,8 +50,35 @@ async def test_an_unknown_target_is_refused(admin: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["allowed"]) == (404, "shop")
 
 
+async def test_the_rule_of_flyte_1_is_told_beside_ours(admin: httpx.AsyncClient) -> None:
+    await put(admin, {"limits": {"cpu": "8"}}, project="shop")
+    await put(admin, {"limits": {"memory": "2Gi"}}, **SCOPE)
+    ours = (await admin.get("/effective/task_resource", params=SCOPE)).json()
+    flyte = (
+        await admin.get("/effective/task_resource", params=SCOPE | {"as_flyte": "true"})
+    ).json()
+    assert ours["document"] == {"limits": {"cpu": "8", "memory": "2Gi"}}
+    assert flyte["document"] == {"limits": {"memory": "2Gi"}}
+    assert flyte.keys() == ours.keys()
+
+
+async def test_a_kind_that_flyte_does_not_have_has_no_such_rule(admin: httpx.AsyncClient) -> None:
+    answer = await admin.get("/effective/workflow_priority", params=SCOPE | {"as_flyte": "true"})
+    assert answer.status_code == 400
+    assert answer.json()["allowed"].startswith("a kind that Flyte 1 has: task_resource")
+
+
 async def test_kinds_tell_their_schema(admin: httpx.AsyncClient) -> None:
     kinds = {kind["name"]: kind for kind in (await admin.get("/kinds")).json()}
     assert kinds["task_resource"]["flyte_number"] == 0
     assert "limits" in kinds["task_resource"]["json_schema"]["properties"]
     assert "workflow" not in kinds["cluster_resource"]["levels"]
+
+
+async def test_kinds_tell_what_a_form_needs(admin: httpx.AsyncClient) -> None:
+    kinds = {kind["name"]: kind for kind in (await admin.get("/kinds")).json()}
+    fields = {field["path"]: field for field in kinds["task_resource"]["form"]}
+    assert fields["over_limit"]["choices"] == ["refuse", "clamp"]
+    assert fields["ceiling"]["levels"] == ["settings", "platform"]
+    assert kinds["task_resource"]["deprecated"]["limits.storage"] == "limits.ephemeral_storage"
+    assert "namespaces" in kinds["cluster_resource"]["refused_levels"]["workflow"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trimtab import subjects
+from trimtab import flyte, subjects
 from trimtab.api import EffectiveBody, LeafBody, RecordBody, ScopeBody, SourceBody
 from trimtab.database import Sessions, transaction
 from trimtab.errors import NotFound, Unreadable
@@ -68,12 +68,15 @@ class Records:
             raise NotFound("record", f"{kind.name} of {scope}")
         return body_of(record)
 
-    async def effective(self, kind: Kind, target: Scope) -> EffectiveBody:
+    async def effective(
+        self, kind: Kind, target: Scope, *, as_flyte: bool = False
+    ) -> EffectiveBody:
         """Raises `NotFound` on a project or domain that there is not, and `Unreadable`."""
+        rule = flyte.effective if as_flyte else Settings.effective
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             check_scope(settings, target)
-            return _effective_body(settings.effective(kind.name, target), settings.revision)
+            return _effective_body(rule(settings, kind.name, target), settings.revision)
 
     async def put(
         self,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from trimtab import kinds
 from trimtab.api import EffectiveBody, KindBody, RecordBody
-from trimtab.kinds import Kind
+from trimtab.kinds import Kind, forms
 from trimtab_admin.records import Filter, Records
 from trimtab_admin.routes.inputs import (
     By,
@@ -26,6 +26,13 @@ class RecordsQuery(ScopeQuery):
 
     kind: Part = ""
     level: Part = ""
+
+
+class EffectiveQuery(ScopeQuery):
+    """What an effective value is of, and by which rule."""
+
+    as_flyte: bool = False
+    """By the rule of Flyte 1: the narrowest record, whole."""
 
 
 def router(records: Records) -> APIRouter:
@@ -83,8 +90,8 @@ def router(records: Records) -> APIRouter:
         await records.delete(kinds.by_name(kind), query.scope, demand, author)
 
     @routes.get("/effective/{kind}")
-    async def get_effective(kind: str, query: Annotated[ScopeQuery, Query()]) -> EffectiveBody:
-        return await records.effective(kinds.by_name(kind), query.scope)
+    async def get_effective(kind: str, query: Annotated[EffectiveQuery, Query()]) -> EffectiveBody:
+        return await records.effective(kinds.by_name(kind), query.scope, as_flyte=query.as_flyte)
 
     return routes
 
@@ -100,6 +107,11 @@ def _kind_body(kind: Kind) -> KindBody:
         noun=kind.noun,
         summary=kind.summary,
         flyte_number=kind.flyte_number,
+        aliases=kind.other_nouns,
         levels=tuple(level.label for level in sorted(kind.levels)),
+        refused_levels={level.label: why for level, why in sorted(kind.refused_levels.items())},
+        form=forms.of_kind(kind),
+        alternatives=tuple(sorted(kind.alternatives)),
+        deprecated=dict(kind.deprecated),
         json_schema=kind.value.model_json_schema(),
     )
