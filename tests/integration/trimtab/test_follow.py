@@ -12,7 +12,7 @@ from trimtab import bus, streams, subjects
 from trimtab.bus import Delivered
 from trimtab.errors import Unavailable
 from trimtab.events import DomainChanged
-from trimtab.executions import NodeStarting
+from trimtab.executions import NodeFailed, NodeStarting
 from trimtab.testing import entry
 
 Following = AsyncGenerator[Delivered | None, None]
@@ -74,6 +74,28 @@ async def test_two_thousand_messages_of_concurrent_writers_arrive_in_order_witho
     assert received.count(None) == 1
 
 
+async def test_a_history_of_many_megabytes_is_read_to_its_end(client: Client) -> None:
+    # So much that the server waits for the follower to say how far it got.
+    big = entry(NodeFailed, 0, node="n0", attempt=0, error="x" * 50_000, final=True)
+    log = subjects.events("e1")
+    for _ in range(40):
+        puts = [bus.publish(client, subjects.EXECUTION_EVENTS, log, big) for _ in range(25)]
+        await asyncio.gather(*puts)
+    async with asyncio.timeout(60):
+        assert len(await bus.stored(client, subjects.EXECUTION_EVENTS, log)) == 1000
+
+
+async def test_a_follower_that_a_message_was_dropped_for_is_told(client: Client) -> None:
+    async with aclosing(follow(client)) as following:
+        await take(following, 1)
+        await put(client, "a")
+        subscription = client._subs[max(client._subs)]  # the newest
+        await asyncio.wait_for(subscription._pending_queue.get(), 30)
+        await put(client, "b")
+        with pytest.raises(bus.Lost, match="skipped from 1 to 2"):
+            await take(following, 1)
+
+
 async def test_stored_is_everything_of_a_subject_now(client: Client) -> None:
     log = subjects.events("e1")
     events = [entry(NodeStarting, index, node="n0", attempt=0) for index in range(5)]
@@ -94,7 +116,7 @@ async def test_a_follower_is_told_that_the_connection_was_cut(
         await take(following, 2)
         end(nats_server)  # type: ignore[operator]  # one of the server's methods
         nats_server.start()
-        with pytest.raises(bus.Lost):
+        with pytest.raises(bus.Lost, match="the connection was cut"):
             await take(following, 1)
     async with aclosing(follow(client)) as following:
         assert names(await take(following, 2)) == ["a", None]
@@ -144,7 +166,8 @@ async def test_a_follower_that_is_left_leaves_no_consumer_behind(client: Client)
         async with aclosing(follow(client)) as following:
             await take(following, 1)
     await client.flush()
-    async with asyncio.timeout(10):
+    # The server itself forgets a consumer that nobody listens to, but only after five seconds.
+    async with asyncio.timeout(4):
         while await client.jetstream().consumers_info(subjects.SETTINGS):
             await asyncio.sleep(0.02)
 
