@@ -251,6 +251,8 @@ async def test_a_store_that_was_wiped_and_filled_again_is_followed(
         await settings_stream.refill()
         await statuses.until(settings_stream.revision)
         assert quota(clusters) == 4
-        assert await bus.stored(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES)
+        async with asyncio.timeout(30):
+            while not await bus.stored(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES):
+                await asyncio.sleep(0.05)
         await statuses.until(await settings_stream.put(values(cpu="5")))
         assert quota(clusters) == 5
