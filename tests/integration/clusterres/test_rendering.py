@@ -1,5 +1,6 @@
 """From a change of the settings to a manifest, on a real NATS."""
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
