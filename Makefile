@@ -40,8 +40,9 @@ types: .venv/developing
 unit: .venv/developing
 	$(BIN)/pytest tests/unit
 
+# Most of a test with servers is waiting, so four share two cores well; one file stays together.
 test: .venv/developing  ## all tests, with real servers
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 4 --dist loadfile
 
 bench: .venv/developing  ## figures, each beside its limit
 	$(BIN)/python -m bench
