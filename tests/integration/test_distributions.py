@@ -36,6 +36,7 @@ SERVICE = ("bus", "service", "settings", "streams", "telemetry", "view")
 SQL = ("database", "outbox")
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
+    "leasing": ("trimtab.leasing", "trimtab.resmgr"),
     "service": tuple(f"trimtab.{name}" for name in SERVICE),
     "service,sql": tuple(f"trimtab.{name}" for name in SQL),
     "embedded": ("trimtab.embedded",),

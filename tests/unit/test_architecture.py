@@ -20,10 +20,12 @@ SOURCES = sorted(
 PUBLIC = [
     "BadModule",
     "LaunchPlan",
+    "LeaseLost",
     "Module",
     "Pool",
     "Resources",
     "load_module",
+    "pools",
     "runtime_override_config",
     "task",
     "workflow",
