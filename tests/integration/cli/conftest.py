@@ -1,8 +1,12 @@
-"""One embedded system for all tests of the command line, and a project for each."""
+"""One embedded system for all tests of the command line, and a project for each.
+
+The system has a kind that is not installed where the command line runs.
+"""
 
 import itertools
+import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,19 +19,67 @@ Trimtab = Callable[..., Result]
 _NUMBERS = itertools.count(1)
 
 
+FOREIGN = """
+from pydantic import Field
+
+from trimtab.kinds import Kind, Value
+from trimtab.kinds.kind import Part
+from trimtab.levels import Level
+
+
+class Window(Part):
+    hours: tuple[int, ...] | None = Field(default=None, strict=False)
+    zone: str | None = None
+
+
+class Maintenance(Value):
+    window: Window | None = None
+    contacts: dict[str, str] | None = None
+    urgent: bool | None = None
+
+
+KIND = Kind(
+    name="maintenance",
+    value=Maintenance,
+    levels=frozenset({Level.DOMAIN, Level.PROJECT}),
+    noun="maintenance",
+    summary="When it may be down",
+)
+"""
+
+
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an installed distribution that registers the kind ``maintenance``."""
+    path = tmp_path_factory.mktemp("foreign")
+    (path / "maintenance.py").write_text(FOREIGN)
+    information = path / "maintenance-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: maintenance\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[trimtab.kinds]\nm = maintenance:KIND\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory, foreign: Path) -> Iterator[Path]:
     """The data directory of the running system."""
-    with Up(tmp_path_factory.mktemp("cli") / "data").ready() as up:
-        yield up.data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(foreign))
+        up = Up(tmp_path_factory.mktemp("cli") / "data")
+        with up.ready():
+            patch.undo()
+            yield up.data
 
 
 @pytest.fixture
 def trimtab(data: Path) -> Trimtab:
     """Run the command line; ``stdin`` is what a person types."""
 
-    def run(*arguments: str, stdin: str = "") -> Result:
-        runner = CliRunner(env={"TRIMTAB_DATA": str(data)})
+    def run(
+        *arguments: str, stdin: str = "", env: Mapping[str, str | None] | None = None
+    ) -> Result:
+        usual = {"TRIMTAB_DATA": str(data), "TRIMTAB_CONFIG": os.devnull}
+        runner = CliRunner(env=usual | dict(env or {}))
         result = runner.invoke(cli, arguments, input=stdin, prog_name="trimtab")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             pytest.fail("".join(traceback.format_exception(result.exception)))

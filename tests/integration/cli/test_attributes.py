@@ -115,6 +115,7 @@ def test_the_plural_is_another_name_for_get_and_delete(
     assert trimtab("get", TASK + "s", *place).exit_code == 0
     assert trimtab("delete", TASK + "s", *place).exit_code == 0
     assert trimtab("get", TASK + "s", *place).exit_code == 3
+    assert trimtab("update", TASK + "s", "--attrFile", str(stored)).exit_code == 2
 
 
 @pytest.mark.parametrize("named", ["flags", "file"])

@@ -82,7 +82,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are(trimtab: Trimtab) -> N
     for verb in ("get", "update", "delete"):
         code, said = refused(trimtab, verb, "task-resources-attribute")
         assert code == 2
-        assert "'task-resources-attribute' does not exist; there are: cluster-resource" in said
+        assert "'task-resources-attribute' does not exist; there are: cluster-assignment" in said
         assert "task-resource-attribute" in said.partition("there are")[2]
 
 

@@ -1,6 +1,7 @@
 """Which installation a command talks to, and what it says where that does not work."""
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from trimtab.embedded.directory import Directory
 
 
 def run(*arguments: str, **environment: str) -> Result:
-    return CliRunner(env=environment).invoke(cli, arguments)
+    return CliRunner(env={"TRIMTAB_CONFIG": os.devnull, **environment}).invoke(cli, arguments)
 
 
 class Foreign(http.server.BaseHTTPRequestHandler):

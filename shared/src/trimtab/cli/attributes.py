@@ -10,10 +10,10 @@ import click
 
 from trimtab.api import RecordBody
 from trimtab.cli import documents, rendering
+from trimtab.cli.configuration import Output
 from trimtab.cli.differences import unified
 from trimtab.cli.failures import NOT_FOUND, USAGE, Failure, prefixed
-from trimtab.cli.places import in_words, place_options, scope_of, target_of
-from trimtab.cli.rendering import Output
+from trimtab.cli.places import in_words, place_options, said, scope_of, target_of
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import NotFound, Rejected
@@ -36,11 +36,6 @@ _SKIPPED = {
 }
 
 
-def plural(noun: str) -> str:
-    """flytectl takes it too, except for ``update``."""
-    return noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
-
-
 def get_command(kind: Kind) -> click.Command:
     """``trimtab get <noun>``."""
 
@@ -50,7 +45,7 @@ def get_command(kind: Kind) -> click.Command:
     @rendering.output_option(default=None)
     @connected
     def get(target: Target, file: Path | None, output: Output | None, **places: Any) -> None:
-        scope = scope_of(**places, nothing="project and domain are required parameters")
+        scope = scope_of(**said(places), nothing="project and domain are required parameters")
         record = target.call(lambda client: _nearest(client, kind, scope))
         stored = Scope(**record.scope.model_dump(exclude={"level"}))
         if stored != scope:
@@ -81,7 +76,7 @@ def update_command(kind: Kind) -> click.Command:
         if file is None:
             raise Failure(f"attrFile is mandatory while calling update for {what}", USAGE)
         given = documents.read(file)
-        scope = scope_of(**given.joined(places), nothing="project is required")
+        scope = scope_of(**given.joined(said(places, file=True)), nothing="project is required")
         document = given.document(kind, scope)
         if not document:
             raise Failure(
@@ -115,6 +110,7 @@ def delete_command(kind: Kind) -> click.Command:
     @connected
     def delete(target: Target, file: Path | None, dry_run: bool, **places: Any) -> None:
         given = None if file is None else documents.read(file)
+        places = said(places, file=given is not None)
         if given is not None:
             places = given.joined(places)
         scope = scope_of(**places, nothing="project and domain are required parameters")

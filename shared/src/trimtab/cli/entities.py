@@ -1,15 +1,33 @@
-"""``trimtab get projects|domains|clusters|pools|workflows|executions|namespaces``."""
+"""``trimtab get kinds|projects|domains|clusters|pools|workflows|executions|namespaces``."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from trimtab.api import ClusterBody, DomainBody, ExecutionBody, PoolBody, ProjectBody, WorkflowBody
-from trimtab.cli.rendering import Columns, Output, output_option, show_list
+from trimtab.api import (
+    ClusterBody,
+    DomainBody,
+    ExecutionBody,
+    KindBody,
+    PoolBody,
+    ProjectBody,
+    WorkflowBody,
+)
+from trimtab.cli.configuration import Output
+from trimtab.cli.places import domain_option, project_option
+from trimtab.cli.rendering import Columns, output_option, show_list
 from trimtab.cli.target import Target, connected
 from trimtab.events import NamespaceStatus
 
+_KINDS: Columns[KindBody] = {
+    "NOUN": lambda kind: kind.noun,
+    "NAME": lambda kind: kind.name,
+    "FIELDS": lambda kind: [field.path for field in kind.form if "." not in field.path],
+    "LEVELS": lambda kind: kind.levels,
+    "FLYTE": lambda kind: kind.flyte_number,
+    "SUMMARY": lambda kind: kind.summary,
+}
 _PROJECTS: Columns[ProjectBody] = {
     "NAME": lambda project: project.name,
     "STATE": lambda project: project.state,
@@ -56,11 +74,19 @@ _NAMESPACES: Columns[NamespaceStatus] = {
 
 
 def _in_project(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("-d", "--domain", help="Only of this domain.")(command)
-    return click.option("-p", "--project", help="Only of this project.")(command)
+    command = domain_option("Only of this domain.")(command)
+    return project_option("Only of this project.")(command)
 
 
 _NAME = click.argument("name", required=False)
+
+
+@click.command("kinds")
+@output_option()
+@connected
+def kinds(target: Target, output: Output) -> None:
+    """Kinds of setting that the server has: where each may be set, and the keys of its file."""
+    show_list(target.call(lambda client: client.kinds.list()), output, _KINDS)
 
 
 @click.command("projects")
@@ -146,4 +172,4 @@ def namespaces(target: Target, output: Output) -> None:
     show_list(target.call(lambda client: client.namespaces.list()), output, _NAMESPACES)
 
 
-GET = (projects, domains, clusters, pools, workflows, executions, namespaces)
+GET = (kinds, projects, domains, clusters, pools, workflows, executions, namespaces)

@@ -10,12 +10,14 @@ import click
 from pydantic import JsonValue
 
 from trimtab.api import ExecutionBody, ExecutionCreate, NodeBody
+from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Failure
-from trimtab.cli.rendering import Output, output_option, progress, show_data, table
+from trimtab.cli.places import domain_option, project_option
+from trimtab.cli.rendering import output_option, progress, show_data, table
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Invalid, Unavailable
-from trimtab.executions import ENDED
+from trimtab.executions import ENDED, Resolved
 from trimtab.graph import NodeOverrides
 from trimtab.overrides import parsed
 
@@ -26,8 +28,8 @@ PATIENCE_SECONDS = 30.0
 
 @click.command("execute")
 @click.argument("workflow")
-@click.option("-p", "--project", required=True, help="The project.")
-@click.option("-d", "--domain", required=True, help="The domain.")
+@project_option(required=True)
+@domain_option(required=True)
 @click.option("--version", help="Of the workflow; the newest where absent.")
 @click.option("--launch-plan", help="Run the workflow as this launch plan.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="An input.")
@@ -183,8 +185,15 @@ def _explained(execution: ExecutionBody) -> Iterator[str]:
         return
     resolution = execution.resolution
     yield f"settings at revision {resolution.revision}, executor {resolution.executor}"
+    if resolution.execution:
+        yield "\nthe execution as a whole"
+        yield _values(resolution.execution)
     for node, values in resolution.nodes.items():
         state = execution.nodes.get(node)
         yield f"\n{node}" + (f" {_state(state)}" if state else "")
-        rows = [(v.path, v.value, v.source, v.scope, v.revision, v.note) for v in values]
-        yield table(("FIELD", "VALUE", "FROM", "SCOPE", "REVISION", "NOTE"), rows)
+        yield _values(values)
+
+
+def _values(values: Sequence[Resolved]) -> str:
+    rows = [(v.path, v.value, v.source, v.scope, v.revision, v.note) for v in values]
+    return table(("FIELD", "VALUE", "FROM", "SCOPE", "REVISION", "NOTE"), rows)

@@ -52,6 +52,11 @@ def prefixed(prefix: str) -> Iterator[None]:
         raise Failure.of(error, prefix) from error
 
 
+def example(*lines: str) -> str:
+    """What help ends with. Tests run these lines."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 class Commands(click.Group):
     """A group whose commands raise our errors; a wrong name is answered with the right ones."""
 

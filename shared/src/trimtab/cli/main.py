@@ -1,34 +1,52 @@
 """The command ``trimtab`` put together."""
 
+from pathlib import Path
+
 import click
 
-from trimtab import kinds
 from trimtab.cli import attributes, entities
+from trimtab.cli.completion import completion
+from trimtab.cli.configuration import VARIABLE
 from trimtab.cli.executions import execute, explain
-from trimtab.cli.failures import Commands
+from trimtab.cli.groups import Nouns, Sections
 from trimtab.cli.registration import register
 from trimtab.cli.up import up
 
 
-@click.group("trimtab", cls=Commands)
-def cli() -> None:
-    """The control plane for customizable resources of a workflow platform."""
+@click.group("trimtab", cls=Sections)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar=VARIABLE,
+    help="File with server, token_file, project, domain and output: what is said for flags that "
+    f"are not given. ~/.config/trimtab/config.yaml where absent.  [env: {VARIABLE}]",
+)
+def cli(config: Path | None) -> None:
+    """The control plane for customizable resources of a workflow platform.
+
+    A flag comes before the environment, that before the configuration file, that before the
+    embedded system of ./.trimtab.
+    """
 
 
-get = Commands("get", what="kind or noun", help="Show settings of a kind, or what there is.")
-update = Commands("update", what="kind", help="Change settings of a kind by a file.")
-delete = Commands("delete", what="kind", help="Remove settings of a kind.")
+get = Nouns(
+    "get",
+    attributes.get_command,
+    what="kind or noun",
+    help="Show settings of a kind, or what there is.",
+)
+update = Nouns(
+    "update", attributes.update_command, aliases=False, help="Change settings of a kind by a file."
+)
+delete = Nouns("delete", attributes.delete_command, help="Remove settings of a kind.")
 
-for _kind in kinds.registered().values():
-    for _group, _verb in ((get, attributes.get_command), (delete, attributes.delete_command)):
-        _group.add_command(_verb(_kind))
-        _group.add_alias(attributes.plural(_kind.noun), _verb(_kind))
-    update.add_command(attributes.update_command(_kind))
 for _command in entities.GET:
     get.add_command(_command)
     get.add_alias(str(_command.name).removesuffix("s"), _command)
-for _command in (get, update, delete, register, execute, explain, up):
-    cli.add_command(_command)
+
+cli.add_section("Settings", get, update, delete, explain)
+cli.add_section("Projects, workflows, executions", register, execute)
+cli.add_section("The system", up, completion)
 
 
 def main() -> None:

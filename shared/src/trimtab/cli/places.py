@@ -1,12 +1,17 @@
 """Where a setting is kept, as flags, as a file's keys and in flytectl's messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from trimtab.cli.completion import names_of
+from trimtab.cli.configuration import configured
 from trimtab.cli.failures import USAGE, Failure
 from trimtab.levels import Level, Scope
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -14,12 +19,56 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--platform", is_flag=True, help="The whole installation."),
         click.option("--launch-plan", default="", help="A launch plan of the workflow."),
-        click.option("-d", "--domain", default="", help="The domain."),
-        click.option("-p", "--project", default="", help="The project."),
+        click.option("-w", "--workflow", "named_workflow", default="", help="As WORKFLOW."),
+        domain_option(),
+        project_option(),
         click.argument("workflow", required=False, default=""),
     ):
         command = option(command)
     return command
+
+
+def project_option(help: str = "The project.", *, required: bool = False) -> Decorator:
+    """Adds ``-p``."""
+    return _place_option("-p", "project", help, required)
+
+
+def domain_option(help: str = "The domain.", *, required: bool = False) -> Decorator:
+    """Adds ``-d``."""
+    return _place_option("-d", "domain", help, required)
+
+
+def _place_option(short: str, name: str, help: str, required: bool) -> Decorator:
+    variable = f"TRIMTAB_{name.upper()}"
+    return click.option(
+        short,
+        f"--{name}",
+        required=required,
+        default=lambda: getattr(configured(), name) or (None if required else ""),
+        show_default=False,
+        envvar=variable,
+        help=f"{help}  [env: {variable}]",
+        shell_complete=names_of(f"{name}s"),
+    )
+
+
+def said(places: Mapping[str, Any], *, file: bool = False) -> dict[str, Any]:
+    """What `scope_of` takes, of what `place_options` gave.
+
+    A file says itself where it belongs, and the platform is nowhere else: beside them only what
+    stands on the command line counts, and not what is usual.
+    """
+    context = click.get_current_context()
+    given = dict(places)
+    named = given.pop("named_workflow", "")
+    if named and given["workflow"] not in ("", named):
+        raise Failure(f"--workflow is {named!r} beside {given['workflow']!r}", USAGE)
+    given["workflow"] = given["workflow"] or named
+    if file or given["platform"]:
+        for name in ("project", "domain"):
+            if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+                given[name] = ""
+    return given
 
 
 def scope_of(

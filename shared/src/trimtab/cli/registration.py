@@ -6,6 +6,7 @@ import click
 
 from trimtab.api import LaunchPlanBody, PoolBody, ProjectBody, WorkflowBody
 from trimtab.cli.failures import Commands
+from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Conflict
@@ -43,8 +44,8 @@ def project(target: Target, name: str, description: str) -> None:
 
 @register.command("files")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-p", "--project", required=True, help="The project.")
-@click.option("-d", "--domain", required=True, help="The domain.")
+@project_option(required=True)
+@domain_option(required=True)
 @click.option("--version", help="Of the workflows; made from the file's text where absent.")
 @connected
 def files(target: Target, file: Path, project: str, domain: str, version: str | None) -> None:

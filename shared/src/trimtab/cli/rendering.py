@@ -8,7 +8,8 @@ import click
 import yaml
 from pydantic import BaseModel
 
-Output = Literal["table", "json", "yaml"]
+from trimtab.cli.configuration import Output, configured
+
 B = TypeVar("B", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 Columns = Mapping[str, Callable[[B], object]]
@@ -19,7 +20,13 @@ _OUTPUTS = click.Choice(["table", "json", "yaml"], case_sensitive=False)
 def output_option(default: Output | None = "table") -> Callable[[F], F]:
     """Adds ``-o``; the command gets it as ``output``."""
     return click.option(
-        "-o", "--output", type=_OUTPUTS, default=default, show_default=bool(default), help="Format."
+        "-o",
+        "--output",
+        type=_OUTPUTS,
+        default=lambda: configured().output or default,
+        show_default=default or False,
+        envvar="TRIMTAB_OUTPUT",
+        help="Format.  [env: TRIMTAB_OUTPUT]",
     )
 
 

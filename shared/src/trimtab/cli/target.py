@@ -1,13 +1,15 @@
 """Which installation a command talks to, and with which token."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from trimtab.cli.configuration import configured
 from trimtab.client import Client
 from trimtab.embedded.directory import DEFAULT, Directory
 from trimtab.errors import Unavailable
@@ -60,19 +62,28 @@ def data_option(command: F) -> F:
     )(command)
 
 
+def target_options(command: F) -> F:
+    """Adds ``--server`` and ``--data``, and what is as good as them."""
+    for option in (
+        data_option,
+        click.option("--token", envvar="TRIMTAB_TOKEN", hidden=True),
+        click.option(
+            "--server",
+            envvar="TRIMTAB_SERVER",
+            help="URL of the API; the embedded system's where absent.  "
+            "[env: TRIMTAB_SERVER; its token: TRIMTAB_TOKEN]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--server`` and ``--data``, and gives the command its `Target` as ``target``."""
 
-    @click.option(
-        "--server",
-        envvar="TRIMTAB_SERVER",
-        help="URL of the API; the embedded system's where absent.  "
-        "[env: TRIMTAB_SERVER; its token: TRIMTAB_TOKEN]",
-    )
-    @click.option("--token", envvar="TRIMTAB_TOKEN", hidden=True)
-    @data_option
+    @target_options
     def wrapped(*, server: str | None, token: str | None, data: Path, **options: Any) -> Any:
-        return command(target=Target(server, token, data), **options)
+        return command(target=_target(click.get_current_context()), **options)
 
     wrapped.__doc__ = command.__doc__
     wrapped.__click_params__ = [  # type: ignore[attr-defined]  # where click keeps options
@@ -80,3 +91,34 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         *getattr(wrapped, "__click_params__", []),
     ]
     return wrapped
+
+
+def target_among(context: click.Context, arguments: Sequence[str]) -> Target:
+    """The target that is named among arguments which nobody has read yet."""
+    return _target(_only_target.make_context(None, list(arguments), parent=context))
+
+
+# Other options, and their values, are words without a meaning to it.
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@target_options
+def _only_target(**_options: Any) -> None:
+    pass
+
+
+def _target(context: click.Context) -> Target:
+    """What is named nearest: by a flag, then by the environment, then by the file.
+
+    Raises `trimtab.errors.Rejected` where that file is no good.
+    """
+    server, token, data = (context.params[name] for name in ("server", "token", "data"))
+    by_server, by_data = (context.get_parameter_source(name) for name in ("server", "data"))
+    if by_data is ParameterSource.COMMANDLINE and by_server is ParameterSource.ENVIRONMENT:
+        server = None
+    if server is None and by_data is ParameterSource.DEFAULT:
+        server = configured().server or None
+    if server is not None and token is None:
+        token = configured().token(server) or None
+    return Target(server, token, data)
