@@ -58,7 +58,7 @@ class Resolved(Model, extra="ignore"):
     """One value that a node runs with, and where it is from."""
 
     path: str
-    """``resources.requests.cpu``, ``environment.LOG``, ``retries``, ``cluster``, …"""
+    """``resources.requests.cpu``, ``environment.LOG``, ``retries``, ``labels.team``, …"""
     value: JsonValue
     source: str
     """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
@@ -78,12 +78,21 @@ class Resolution(Model, extra="ignore"):
     revision: int
     """Of the view of the settings."""
     executor: str
+    execution: tuple[Resolved, ...] = ()
+    """What holds for the execution as a whole, ordered by path: ``max_parallelism``, …"""
     nodes: dict[str, tuple[Resolved, ...]]
     """By node id, ordered by path."""
 
     def value(self, node: str, path: str) -> JsonValue:
         """``None`` where the path has no value."""
         return next((r.value for r in self.nodes[node] if r.path == path), None)
+
+    @property
+    def max_parallelism(self) -> int | None:
+        """How many nodes may be at work at once; ``None`` where as many as can."""
+        found = (r.value for r in self.execution if r.path == "max_parallelism")
+        value = next(found, None)
+        return value if isinstance(value, int) else None
 
     def environment(self, node: str) -> dict[str, str]:
         prefix = "environment."

@@ -32,6 +32,15 @@ OVERRIDES = NodeOverrides.model_validate(
 RESOLUTION = executions.Resolution(
     revision=7,
     executor="process",
+    execution=(
+        executions.Resolved(
+            path="max_parallelism",
+            value=5,
+            source="workflow_execution_config.max_parallelism",
+            scope="platform",
+            revision=2,
+        ),
+    ),
     nodes={
         "n0": (
             executions.Resolved(

@@ -23,11 +23,21 @@ from trimtab_propeller.resolve import Capabilities
 CAPABILITIES = Capabilities(
     "process",
     ignores=(
+        "annotations",
         "cluster",
+        "cluster_assignment",
         "container_image",
         "execution_cluster_label",
+        "execution_env_assignments",
+        "execution_queue",
         "interruptible",
+        "labels",
+        "overwrite_cache",
+        "plugin_override",
+        "quality_of_service",
+        "raw_output_data_config",
         "resources.limits",
+        "security_context",
     ),
 )
 _INHERITED = ("HOME", "LANG", "PATH")
@@ -81,6 +91,9 @@ class ProcessExecutor:
             if not isinstance(seen, str):
                 self._shims.pop(directory, None)
                 self._seen.discard(directory)
+                if own is not None:
+                    # It has said its last words and ends now; nobody else collects it.
+                    await asyncio.to_thread(own.wait)
                 return seen
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, _LAST_LOOK_SECONDS)

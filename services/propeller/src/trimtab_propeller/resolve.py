@@ -15,6 +15,7 @@ from trimtab.executions import Request, Resolution, Resolved
 from trimtab.fold import Leaf
 from trimtab.graph import Node, NodeOverrides
 from trimtab.state import Settings
+from trimtab_propeller import configuration
 from trimtab_propeller.limits import Refusal, settle
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -42,7 +43,12 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
     """What every node runs with, and where each value is from. Raises `Refusal`."""
     try:
         _check(request)
-        shared = [*_placement(request, settings), *_priority(request, settings)]
+        whole = {value.path: value for value in configuration.of_execution(request, settings)}
+        shared = [
+            *configuration.of_nodes(request, settings),
+            *_placement(request, settings),
+            *_priority(request, settings),
+        ]
         nodes = {node.id: _node(node, request, settings, shared) for node in request.workflow.nodes}
     except Invalid as error:
         raise Refusal(error.path, error.value, str(error)) from error
@@ -51,11 +57,13 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
     return Resolution(
         revision=settings.revision,
         executor=executor.name,
-        nodes={
-            node: tuple(executor.note(values[path]) for path in sorted(values))
-            for node, values in nodes.items()
-        },
+        execution=_noted(whole, executor),
+        nodes={node: _noted(values, executor) for node, values in nodes.items()},
     )
+
+
+def _noted(values: Mapping[str, Resolved], executor: Capabilities) -> tuple[Resolved, ...]:
+    return tuple(executor.note(values[path]) for path in sorted(values))
 
 
 def _node(

@@ -30,6 +30,7 @@ from trimtab_propeller import plan
 from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned, environment
 from trimtab_propeller.journal import Journal
 from trimtab_propeller.limits import Refusal
+from trimtab_propeller.parallelism import Places
 from trimtab_propeller.process import ProcessExecutor
 from trimtab_propeller.resolve import resolve
 from trimtab_propeller.tokens import Token, Tokens
@@ -58,6 +59,7 @@ class Run:
         self._executor = means.executor
         self._tokens = means.tokens
         self._moved = asyncio.Event()
+        self._places = Places(None)
 
     async def run(self) -> None:
         """Never raises but when cancelled: the end of one execution is not the service's end."""
@@ -94,6 +96,7 @@ class Run:
     async def _act(self) -> None:
         if self._state.resolution is None and not await self._admit():
             return
+        self._places = Places(self._resolution.max_parallelism)
         acting: dict[tuple[str, int], asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
@@ -102,6 +105,7 @@ class Run:
                     if isinstance(step, plan.Attempt):
                         attempt = (step.node.id, step.number)
                         if attempt not in acting:
+                            self._count(step)
                             acting[attempt] = group.create_task(self._attempt(step))
                             acting[attempt].add_done_callback(lambda _task: self._moved.set())
                     # A node that waits for its token is no step any more, but may start yet.
@@ -147,16 +151,29 @@ class Run:
                 fields = {"execution": self._state.execution, "error": str(error)}
                 log.warning("execution.behind", extra=fields)
 
+    def _count(self, step: plan.Attempt) -> None:
+        """Give a place to what is at work already, before anything new can take it."""
+        job = self._job(step)
+        if self._phase(step) in ("starting", "running") or self._executor.knows(job):
+            self._places.take(job.name)
+
     async def _attempt(self, step: plan.Attempt) -> None:
         """See one attempt to its end, whoever started it."""
-        node, number = step.node.id, step.number
         job = self._job(step)
+        try:
+            await self._conducted(step, job)
+        finally:
+            self._places.give_back(job.name)
+
+    async def _conducted(self, step: plan.Attempt, job: Job) -> None:
         token = self._token(job)
         known = self._executor.knows(job)
-        if token is not None and not known and not await self._granted(step, token):
+        if not known and not await self._cleared(step, job, token):
             return
         if self._phase(step) not in ("starting", "running"):
-            await self._journal.append(partial(NodeStarting, node=node, attempt=number))
+            await self._journal.append(
+                partial(NodeStarting, node=step.node.id, attempt=step.number)
+            )
         held: AbstractAsyncContextManager[None] = nullcontext()
         if token is not None:
             held = self._tokens.renewed(token, at_once=known)
@@ -165,6 +182,25 @@ class Run:
         if token is not None:
             await self._tokens.release(token)
         await self._record(step, outcome)
+
+    async def _cleared(self, step: plan.Attempt, job: Job, token: Token | None) -> bool:
+        """Wait for a place and the token, holding neither without the other.
+
+        ``False`` where the attempt is not to be started any more.
+        """
+        while True:
+            while not self._places.has_room_for(job.name):
+                await self._places.changed()
+                if self._has_failed:
+                    return False
+            if token is not None and not await self._granted(step, token):
+                return False
+            if self._places.has_room_for(job.name):
+                self._places.take(job.name)
+                return True
+            # Somebody else took the last place while resmgr was asked.
+            if token is not None:
+                await self._tokens.release(token)
 
     async def _executed(self, step: plan.Attempt, job: Job) -> Outcome:
         try:
@@ -200,7 +236,7 @@ class Run:
                 status, reason = "exhausted", str(error)
             except Rejected as error:
                 status, reason = "never_fits", str(error)
-            if any(node.phase == "failed" for node in self._state.nodes.values()):
+            if self._has_failed:
                 await self._tokens.release(token)
                 return False
             if status == "granted":
@@ -229,6 +265,11 @@ class Run:
         node, number = step.node.id, step.number
         failed = partial(NodeFailed, node=node, attempt=number, error=reason, final=True)
         await self._journal.append(failed)
+
+    @property
+    def _has_failed(self) -> bool:
+        """Whether nothing more is to be started."""
+        return any(node.phase == "failed" for node in self._state.nodes.values())
 
     def _phase(self, step: plan.Attempt) -> NodePhase:
         node = self._state.nodes.get(step.node.id)

@@ -1,0 +1,122 @@
+"""What the settings say of an execution as a whole, and of nodes that say nothing else."""
+
+import pytest
+
+from tests.unit.propeller.building import (
+    PROJECT_DOMAIN,
+    node,
+    overrides,
+    record,
+    request,
+    settings,
+)
+from trimtab.executions import Resolution, Resolved
+from trimtab.levels import PLATFORM
+from trimtab.state import Settings
+from trimtab_propeller.process import CAPABILITIES
+from trimtab_propeller.resolve import Capabilities, resolve
+
+CONFIG = "workflow_execution_config"
+EVERYTHING = settings(
+    record(CONFIG, {"labels": {"team": "a", "tier": "1"}, "envs": {"LOG": "info"}}, PLATFORM),
+    record(
+        CONFIG,
+        {
+            "max_parallelism": 5,
+            "security_context": {
+                "run_as": {"k8s_service_account": "demo"},
+                "secrets": [{"group": "db"}],
+            },
+            "raw_output_data_config": {"output_location_prefix": "s3://bucket"},
+            "labels": {"team": "b"},
+            "annotations": {"cost-center": "42"},
+            "interruptible": True,
+            "overwrite_cache": True,
+            "envs": {"LOG": "debug", "A.B": "1"},
+        },
+    ),
+    record("execution_queue", {"tags": ["critical"]}),
+    record("plugin_override", {"overrides": {"spark": {"plugin_id": ["a"]}}}),
+    record("quality_of_service", {"tier": "HIGH"}),
+    record("cluster_assignment", {"cluster_pool_name": "gpus"}),
+)
+
+
+def whole(resolution: Resolution) -> dict[str, Resolved]:
+    return {value.path: value for value in resolution.execution}
+
+
+def resolved(after: Settings = EVERYTHING) -> Resolution:
+    return resolve(request(), after, CAPABILITIES)
+
+
+def test_every_field_of_the_kinds_is_recorded_for_the_execution() -> None:
+    found = {path: value.value for path, value in whole(resolved()).items()}
+    assert found == {
+        "annotations.cost-center": "42",
+        "cluster_assignment.cluster_pool_name": "gpus",
+        "execution_queue.tags": ["critical"],
+        "labels.team": "b",
+        "labels.tier": "1",
+        "max_parallelism": 5,
+        "overwrite_cache": True,
+        "plugin_override.overrides.spark": {"plugin_id": ["a"]},
+        "quality_of_service.tier": "HIGH",
+        "raw_output_data_config.output_location_prefix": "s3://bucket",
+        "security_context.run_as.k8s_service_account": "demo",
+        "security_context.secrets": [{"group": "db"}],
+    }
+
+
+def test_each_value_says_the_record_it_is_from() -> None:
+    tier = whole(resolved())["labels.tier"]
+    assert (tier.source, tier.scope, tier.revision) == (f"{CONFIG}.labels.tier", "platform", 1)
+    tags = whole(resolved())["execution_queue.tags"]
+    assert (tags.source, tags.scope) == ("execution_queue.tags", str(PROJECT_DOMAIN))
+
+
+def test_what_the_process_executor_does_not_apply_it_says() -> None:
+    values = whole(resolved())
+    applied = {path for path, value in values.items() if not value.note}
+    assert applied == {"max_parallelism"}
+    assert values["overwrite_cache"].note == "ignored by the process executor"
+
+
+def test_the_number_of_places_is_read_from_the_resolution() -> None:
+    assert resolved().max_parallelism == 5
+    assert resolved(settings()).max_parallelism is None
+
+
+def test_variables_of_the_settings_are_those_of_every_node() -> None:
+    wanted = request(node("n0"), node("n1"))
+    resolution = resolve(wanted, EVERYTHING, CAPABILITIES)
+    for name in ("n0", "n1"):
+        assert resolution.environment(name) == {"LOG": "debug", "A.B": "1"}
+    assert resolution.value("n0", "interruptible") is True
+
+
+@pytest.mark.parametrize("source", ["task", "with_overrides", "launch plan", "execution"])
+def test_what_anybody_else_says_of_a_node_comes_first(source: str) -> None:
+    said = {"environment": {"LOG": "mine"}}
+    wanted = request(
+        node(compiled=overrides(**said) if source == "with_overrides" else None),
+        task=overrides(**said) if source == "task" else None,
+        plan=said if source == "launch plan" else None,
+        **(said if source == "execution" else {}),
+    )
+    leaves = resolve(wanted, EVERYTHING, Capabilities("any")).nodes["n0"]
+    log = next(leaf for leaf in leaves if leaf.path == "environment.LOG")
+    assert (log.value, log.source) == ("mine", source)
+
+
+def test_a_task_may_refuse_to_be_interrupted() -> None:
+    wanted = request(task=overrides(interruptible=False))
+    assert resolve(wanted, EVERYTHING, Capabilities("any")).value("n0", "interruptible") is False
+
+
+def test_what_is_unset_is_not_recorded() -> None:
+    after = settings(
+        record(CONFIG, {"max_parallelism": 5, "labels": {"team": "a"}}, PLATFORM),
+        record(CONFIG, {"unset": ["max_parallelism", "labels.team"]}),
+    )
+    assert resolve(request(), after, CAPABILITIES).execution == ()
