@@ -10,7 +10,24 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from trimtab.executions import NodePhase, Phase, Resolution
 from trimtab.graph import DnsLabel, LaunchPlan, Model, Name, NodeOverrides, Workflow
+from trimtab.labels import LabelKey, LabelValue
+
+Part = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")
+]
+"""Of a scope; empty is unset."""
+
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
+"""As many as Flyte takes, in the syntax of Kubernetes."""
 from trimtab.kinds import forms
+
+PoolName = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=200, pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:\-]*)$"
+    ),
+]
+"""``*`` is what holds of pools that nobody has declared; a colon parts a plugin from its pool."""
 
 
 class Problem(Model):
@@ -120,13 +137,6 @@ class ExplainedLeafBody(Model):
     """The same as a sentence."""
 
 
-class AsFlyteBody(Model):
-    """What Flyte 1 would give: the narrowest record, whole."""
-
-    scope: str
-    document: dict[str, Any]
-
-
 class ExplainBody(Model):
     """Where each part of an effective value comes from."""
 
@@ -136,8 +146,8 @@ class ExplainBody(Model):
     chain: tuple[ExplainedRecordBody, ...]
     """Every scope that applies, broadest first."""
     leaves: tuple[ExplainedLeafBody, ...]
-    as_flyte: AsFlyteBody | None
-    """``None`` where no record applies."""
+    as_flyte: EffectiveBody | None
+    """By the rule of Flyte 1; ``None`` where it has no such kind."""
     revision: int
 
 
@@ -213,12 +223,12 @@ class DocumentBody(Model):
     """Of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
     name: str = ""
     """Of anything but a record."""
-    domain: str = ""
-    project: str = ""
-    workflow: str = ""
-    launch_plan: str = ""
+    domain: Part = ""
+    project: Part = ""
+    workflow: Part = ""
+    launch_plan: Part = ""
     document: dict[str, Any]
-    labels: dict[str, str] | None = None
+    labels: Labels | None = None
     """Of the record; absent, they stay as they are."""
     version: int | None = Field(default=None, ge=0)
     """Which one is replaced, 0 where nothing is stored; absent, whatever is stored."""
@@ -281,7 +291,7 @@ class KindBody(Model):
 class ProjectBody(Model):
     name: DnsLabel
     description: str = Field(default="", max_length=300)
-    labels: dict[str, str] = {}
+    labels: Labels = {}
     state: Literal["active", "archived"] = "active"
     version: int | None = None
     """Answered, ignored when sent."""
@@ -301,7 +311,7 @@ class ClusterBody(Model):
 
 
 class PoolBody(Model):
-    name: Name
+    name: PoolName
     quota: int = Field(ge=1)
     project_cap: int | None = Field(default=None, ge=0)
     project_domain_cap: int | None = Field(default=None, ge=0)
@@ -309,7 +319,22 @@ class PoolBody(Model):
     """Pools of one cohort can be taken together."""
     active: bool = True
     """Whether anything is granted; what is held stays held."""
+    max_weight: int | None = Field(default=None, ge=1)
+    """Units that one token may be of."""
     version: int | None = None
+
+
+class PoolTokenBody(Model):
+    """Beside the id of a token."""
+
+    pools: tuple[PoolName, ...] = Field(default=(), max_length=16)
+    """All that it is of, where it is of several."""
+
+
+class PoolPriorityBody(PoolTokenBody):
+    """Of one that waits."""
+
+    priority: int = Field(ge=-1000, le=1000)
 
 
 class WorkflowBody(Model):

@@ -15,9 +15,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from trimtab.api import Problem
 from trimtab.errors import (
     Conflict,
+    Forbidden,
+    Gone,
     Invalid,
     NotFound,
     Rejected,
+    Retryable,
     Stale,
     TrimtabError,
     Unauthorized,
@@ -136,14 +139,20 @@ def _error(problem: Problem) -> TrimtabError:
     match problem.status:
         case 400 if problem.path is not None:
             return Invalid(problem.path, problem.value, problem.allowed or "")
-        case 401 | 403:
+        case 401:
             return Unauthorized(problem.detail)
+        case 403:
+            return Forbidden(problem.detail)
         case 404:
             return NotFound(problem.path or "", str(problem.value or ""), problem.allowed or "")
-        case 409 | 410:
+        case 409:
             return Conflict(problem.detail)
+        case 410:
+            return Gone(problem.detail)
         case 412:
             return Stale(problem.path or "", problem.given_version, problem.stored_version)
+        case 429:
+            return Retryable(problem.detail)
         case status if status >= 500:
             return Unavailable(problem.detail)
         case _:

@@ -315,8 +315,8 @@ class Settings(_Noun):
     ) -> AsyncIterator[HistoryBody]:
         """Changes as they are committed, after a revision or from now on; it ends with its user.
 
-        It goes on after an outage where it was. Raises `trimtab.errors.Conflict` where admin no
-        longer has all changes since then.
+        It goes on after an outage where it was. Raises `trimtab.errors.Gone` where admin no longer
+        has all changes since then: read everything again.
         """
         params = _given(kind=kind, since=_text(since), **parts)
         while True:

@@ -8,7 +8,9 @@
     · NotFound         the thing named does not exist
     · Conflict         it exists, or is used, in a way that forbids this
     · Stale            the version given is not the stored one
+    · Gone             what is asked for is no longer kept
     · Unauthorized     no credential, or one that is not accepted
+      Forbidden        one that is accepted, but not for this
     · Unreadable       a stored record that this reader cannot parse
 """
 
@@ -75,8 +77,21 @@ class Stale(Rejected):
         self.stored = stored
 
 
+class Gone(Rejected):
+    """What is asked for is no longer kept."""
+
+
 class Unauthorized(Rejected):
     """No credential, or one that is not accepted."""
+
+
+class Forbidden(Unauthorized):
+    """The credential is accepted, but not for this."""
+
+    def __init__(self, message: str, scope: str = "", granted: str = "") -> None:
+        super().__init__(message + f"; what it may: {granted}" * bool(granted))
+        self.scope = scope
+        self.granted = granted
 
 
 class Unreadable(Rejected):

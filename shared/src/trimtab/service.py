@@ -61,6 +61,14 @@ def bare(
 class _Server(uvicorn.Server):
     """Stops when the lifespan has failed: uvicorn alone would serve on without its tasks."""
 
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.lifespan.error_occurred
 
@@ -71,8 +79,16 @@ class _Server(uvicorn.Server):
             os._exit(0)
 
 
-def run(name: str, settings: ServiceSettings, app: Any) -> None:  # any ASGI application
-    """Serve until SIGTERM or SIGINT and end with 0 then, with 1 where the start or a task fails."""
+def run(
+    name: str,
+    settings: ServiceSettings,
+    app: Any,  # any ASGI application
+    stopping: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT and end with 0 then, with 1 where the start or a task fails.
+
+    ``stopping`` hears of the end before it waits for answers: those that go on have to end.
+    """
     telemetry.set_up(name, settings.log_level)
     try:
         listener = socket.create_server((settings.host, settings.port))
@@ -91,7 +107,7 @@ def run(name: str, settings: ServiceSettings, app: Any) -> None:  # any ASGI app
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = _Server(config)
+    server = _Server(config, stopping)
     # uvicorn raises the signal again once it has stopped; the default would end us with -15.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     with suppress(KeyboardInterrupt):

@@ -4,14 +4,12 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trimtab import kinds
 from trimtab.errors import Invalid
 from trimtab.fold import Record
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab_admin.validity import affected, check, check_deletion
+from trimtab_admin.validity import check, check_deletion
 
 KIND = kinds.by_name("task_resource")
 SCOPES = [
@@ -35,24 +33,6 @@ def records(**at: Any) -> dict[Scope, Record]:
         "ax": Scope("a", "x"),
     }
     return {scopes[name]: Record.of(KIND, scopes[name], 1, value) for name, value in at.items()}
-
-
-@given(st.sampled_from(SCOPES), st.sets(st.sampled_from(SCOPES)))
-def test_every_target_that_a_change_reaches_has_the_records_of_an_affected_scope(
-    changed: Scope, stored: set[Scope]
-) -> None:
-    present = stored | {changed}
-    seen = {frozenset(present & set(scope.chain)) for scope in affected(changed, stored)}
-    for target in TARGETS:
-        applying = frozenset(present & set(target.chain))
-        assert changed not in applying or applying in seen
-
-
-@given(st.sampled_from(SCOPES), st.sets(st.sampled_from(SCOPES)))
-def test_only_scopes_that_the_change_reaches_are_looked_at(
-    changed: Scope, stored: set[Scope]
-) -> None:
-    assert all(changed.covers(scope) or scope == changed for scope in affected(changed, stored))
 
 
 def test_a_document_is_stored_without_its_empty_parts() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trimtab import settings
-from trimtab_clusterres.settings import DEFAULT_NAMESPACE, ClusterresSettings, ClusterTarget
+from trimtab import namespaces, settings
+from trimtab_clusterres.settings import ClusterresSettings, ClusterTarget
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_clusters_may_stand_in_the_file(environment: pytest.MonkeyPatch, tmp_pat
 
 def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRIMTAB_NAMESPACE_TEMPLATE", "")
-    assert settings.load(ClusterresSettings).namespace_template == DEFAULT_NAMESPACE
+    assert settings.load(ClusterresSettings).namespace_template == namespaces.DEFAULT
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def main() -> None:
         app = build(settings)
     except (TrimtabError, OSError) as error:
         sys.exit(f"admin cannot start: {error}")
-    service.run("admin", settings, app)
+    service.run("admin", settings, app, stopping=app.state.stopping)
 
 
 if __name__ == "__main__":

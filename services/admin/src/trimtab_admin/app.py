@@ -9,19 +9,26 @@ from fastapi.middleware import Middleware
 
 from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
 from trimtab.errors import Invalid
-from trimtab_admin import declared, migrations, places, problems
+from trimtab_admin import declared, migrations, nouns, problems
 from trimtab_admin.calls import Calls
 from trimtab_admin.changes import Changes
 from trimtab_admin.exchange import Exchange
 from trimtab_admin.executions import Executions
+from trimtab_admin.explaining import Explaining
+from trimtab_admin.feed import Feed
 from trimtab_admin.guard import Guard, Rules, is_loopback
+from trimtab_admin.past import Past
+from trimtab_admin.places import Places
 from trimtab_admin.readiness import Readiness
-from trimtab_admin.records import Records
+from trimtab_admin.records import Records, RecordWrites
+from trimtab_admin.retention import Retention
 from trimtab_admin.routes import executions, records, status, workflows
 from trimtab_admin.routes import places as place_routes
+from trimtab_admin.routes import settings as settings_routes
 from trimtab_admin.settings import AdminSettings
 from trimtab_admin.tree import Tree
 from trimtab_admin.workflows import Workflows
+from trimtab_admin.writing import Writing
 
 
 async def prepare(settings: AdminSettings) -> None:
@@ -34,7 +41,9 @@ async def prepare(settings: AdminSettings) -> None:
         async with transaction(sessions) as session:
             connection = await session.connection()
             await connection.run_sync(migrations.upgrade)
-        await declared.publish(settings, Changes(sessions, Tree(), committed=lambda: None))
+        template = settings.namespace_template
+        changes = Changes(sessions, Tree(), lambda: None, namespace_template=template)
+        await declared.publish(settings, changes)
     finally:
         await _close(sessions)
 
@@ -44,14 +53,17 @@ def build(settings: AdminSettings) -> FastAPI:
     sessions = sessions_of(settings.database_url)
     reading = reading_sessions_of(settings.database_url)
     exchange = Exchange(settings, sessions, reading)
+    feed = Feed(Past(reading))
+    retention = Retention(sessions, settings.history_days)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(exchange.run())
+                running = [tasks.create_task(exchange.run()), tasks.create_task(retention.run())]
                 yield
-                running.cancel()
+                for task in running:
+                    task.cancel()
         finally:
             await _close(sessions)
             await _close(reading)
@@ -64,31 +76,50 @@ def build(settings: AdminSettings) -> FastAPI:
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        # `Calls` makes the span, because it goes on with the caller's trace even where nothing is
+        # exported: the history and the outbox keep it.
+        telemetry={"tracing": False, "operation_spans": False, "metrics": False, "logs": False},
         middleware=[Middleware(Calls), Middleware(Guard, rules=_rules(settings))],
     )
     problems.install(app)
     readiness = Readiness(reading, exchange)
     app.include_router(status.health_router(readiness))
-    app.include_router(_api(sessions, reading, exchange, readiness))
+    tree = Tree()
+
+    def committed() -> None:
+        exchange.settings_changed()
+        feed.changed()
+
+    template = settings.namespace_template
+    changes = Changes(sessions, tree, committed, namespace_template=template)
+    app.include_router(_settings_api(changes, reading, tree, feed), prefix="/api/v2")
+    app.include_router(_api(sessions, reading, tree, exchange, readiness), prefix="/api/v2")
+    app.state.stopping = feed.stop
     return app
 
 
-def _api(
-    sessions: Sessions, reading: Sessions, exchange: Exchange, readiness: Readiness
-) -> APIRouter:
-    tree = Tree()
-    changes = Changes(sessions, tree, exchange.settings_changed)
-    created = exchange.execution_created
-    api = APIRouter(prefix="/api/v2")
-    api.include_router(records.router(Records(reading, tree, changes)))
+def _settings_api(changes: Changes, reading: Sessions, tree: Tree, feed: Feed) -> APIRouter:
+    found, past = Records(reading, tree), feed.past
+    writes = RecordWrites(Writing(changes, reading, tree), past)
+    api = APIRouter()
+    api.include_router(records.router(found, writes, Explaining(reading, tree), past))
+    api.include_router(settings_routes.router(found, writes, past, feed))
     api.include_router(
         place_routes.router(
-            places.Places(places.PROJECTS, reading, tree, changes),
-            places.Places(places.DOMAINS, reading, tree, changes),
-            places.Places(places.CLUSTERS, reading, tree, changes),
-            places.Places(places.POOLS, reading, tree, changes),
+            Places(nouns.PROJECTS, reading, tree, changes),
+            Places(nouns.DOMAINS, reading, tree, changes),
+            Places(nouns.CLUSTERS, reading, tree, changes),
+            Places(nouns.POOLS, reading, tree, changes),
         )
     )
+    return api
+
+
+def _api(
+    sessions: Sessions, reading: Sessions, tree: Tree, exchange: Exchange, readiness: Readiness
+) -> APIRouter:
+    created = exchange.execution_created
+    api = APIRouter()
     api.include_router(workflows.router(Workflows(reading, sessions, tree)))
     api.include_router(executions.router(Executions(reading, sessions, tree, created)))
     api.include_router(status.router(exchange.namespaces, readiness))

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 from opentelemetry import trace
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab import outbox
+from trimtab import namespaces, outbox
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Invalid
-from trimtab.events import Event
+from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
 from trimtab.state import Settings
+from trimtab_admin import names
+from trimtab_admin.nouns import place_of
 from trimtab_admin.tables import history
 from trimtab_admin.tree import Tree
 
@@ -39,6 +41,8 @@ class Change:
     """All that was committed before."""
     session: AsyncSession
     writes: list[Write] = field(default_factory=list)
+    renames: bool = False
+    """Whether namespaces may come, or be named otherwise."""
 
     @property
     def revision(self) -> int:
@@ -51,17 +55,25 @@ class Change:
         if size > MAX_EVENT_BYTES:
             raise Invalid("document", f"{size} bytes", f"at most {MAX_EVENT_BYTES} bytes")
         self.writes.append(Write(subject, event, deleted))
+        self.renames = self.renames or isinstance(event, ProjectChanged | DomainChanged)
         return self.revision
 
 
 class Changes:
     """Where every change of a setting goes through."""
 
-    def __init__(self, sessions: Sessions, tree: Tree, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        tree: Tree,
+        committed: Callable[[], None],
+        namespace_template: str = namespaces.DEFAULT,
+    ) -> None:
         """``committed`` hears that there are new rows in the outbox."""
         self._sessions = sessions
         self._tree = tree
         self._committed = committed
+        self.namespace_template = namespace_template
 
     @asynccontextmanager
     async def by(self, author: Author) -> AsyncIterator[Change]:
@@ -74,6 +86,9 @@ class Changes:
             self._committed()
 
     async def _store(self, change: Change, author: Author) -> None:
+        if change.renames:
+            owners = names.after(change.settings, change.writes, self.namespace_template)
+            await names.store(change.session, owners)
         if not change.writes:
             return
         live = outbox.settings.c
@@ -83,6 +98,7 @@ class Changes:
         revisions = await outbox.append(change.session, change.writes)
         rows = [
             _history(number, write, before.get(write.subject), author)
+            | {"commit_revision": revisions[-1], **place_of(write.subject)}
             for number, write in zip(revisions, change.writes, strict=True)
         ]
         await change.session.execute(history.insert(), rows)

@@ -16,7 +16,7 @@ from trimtab.levels import SETTINGS_FILE
 from trimtab.state import Settings
 from trimtab_admin import validity
 from trimtab_admin.changes import Author, Change, Changes
-from trimtab_admin.places import CLUSTERS, POOLS
+from trimtab_admin.nouns import CLUSTERS, POOLS
 from trimtab_admin.settings import AdminSettings
 from trimtab_admin.tables import history
 
@@ -24,8 +24,13 @@ AUTHOR = Author("settings file", "declared there")
 
 
 async def publish(settings: AdminSettings, changes: Changes) -> None:
-    """In one transaction. Raises `NotFound` and `Invalid`, and then nothing has changed."""
+    """In one transaction, with the names of all namespaces.
+
+    Raises `NotFound`, `Invalid` and `Conflict`, and then nothing has changed.
+    """
     async with changes.by(AUTHOR) as change:
+        # The template may be another one since the last start.
+        change.renames = True
         for name in settings.domains:
             if name not in change.settings.domains:
                 change.add(subjects.domain(name), DomainChanged(name=name))

@@ -19,7 +19,7 @@ from trimtab.levels import Scope
 from trimtab.state import Settings
 from trimtab_admin import journal, tables
 from trimtab_admin.changes import MAX_EVENT_BYTES
-from trimtab_admin.places import PROJECTS, check_scope
+from trimtab_admin.nouns import PROJECTS, check_scope
 from trimtab_admin.tree import Tree
 from trimtab_admin.workflows import find_launch_plan, find_workflow
 

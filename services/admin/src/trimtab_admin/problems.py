@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from trimtab.api import Problem
 from trimtab.errors import (
     Conflict,
+    Gone,
     Invalid,
     NotFound,
     Rejected,
@@ -34,6 +35,7 @@ _STATUS: tuple[tuple[type[TrimtabError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (Unreadable, 409),
+    (Gone, 410),
     (Stale, 412),
     (Rejected, 400),
     (Retryable, 503),

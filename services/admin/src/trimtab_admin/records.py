@@ -1,23 +1,33 @@
 """Records and effective values: read from the tree, written through one transaction."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trimtab import flyte, subjects
-from trimtab.api import EffectiveBody, LeafBody, RecordBody, ScopeBody, SourceBody
+from trimtab import flyte
+from trimtab.api import (
+    ApplyBody,
+    ChangesBody,
+    DocumentBody,
+    EffectiveAllBody,
+    EffectiveBody,
+    RecordBody,
+)
 from trimtab.database import Sessions, transaction
 from trimtab.errors import NotFound, Unreadable
-from trimtab.events import RecordChanged
-from trimtab.fold import Effective, Leaf, Record
-from trimtab.kinds import Kind
+from trimtab.fold import Record
+from trimtab.kinds import Kind, registered
 from trimtab.levels import Scope
 from trimtab.state import Settings
-from trimtab_admin import patches, preconditions, validity
-from trimtab_admin.changes import Author, Change, Changes
-from trimtab_admin.places import check_scope
+from trimtab_admin import applying, bodies, paging
+from trimtab_admin.changes import Author
+from trimtab_admin.drafts import stored
+from trimtab_admin.nouns import check_scope
+from trimtab_admin.paging import Key, Page
+from trimtab_admin.past import Past
 from trimtab_admin.preconditions import Precondition
 from trimtab_admin.tree import Tree
+from trimtab_admin.writing import Fill, Writing
 
 
 @dataclass(frozen=True)
@@ -45,28 +55,27 @@ class Filter:
 
 
 class Records:
-    """What is stored for a kind at a scope, and what that adds up to."""
+    """What is stored, and what that adds up to."""
 
-    def __init__(self, reading: Sessions, tree: Tree, changes: Changes) -> None:
+    def __init__(self, reading: Sessions, tree: Tree) -> None:
         self._reading = reading
         self._tree = tree
-        self._changes = changes
 
-    async def list(self, which: Filter) -> Sequence[RecordBody]:
-        """In the order of kinds, then from broad to narrow."""
+    async def list(self, which: Filter, token: str, limit: int) -> Page[RecordBody]:
+        """In the order of kinds, then from broad to narrow. Raises `Invalid` on the token."""
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             found = [record for record in _all(settings) if which.takes(record)]
-        found.sort(key=lambda record: (record.kind.name, record.scope.level, str(record.scope)))
-        return [body_of(record) for record in found]
+        page = paging.cut(sorted(found, key=_key), _key, token, limit)
+        return Page([bodies.of_record(record) for record in page.items], page.token)
 
     async def get(self, kind: Kind, scope: Scope) -> RecordBody:
         """Raises `NotFound` and `Unreadable`."""
         async with transaction(self._reading) as session:
-            record = _stored(await self._tree.current(session), kind, scope)
+            record = stored(await self._tree.current(session), kind, scope)
         if record is None:
             raise NotFound("record", f"{kind.name} of {scope}")
-        return body_of(record)
+        return bodies.of_record(record)
 
     async def effective(
         self, kind: Kind, target: Scope, *, as_flyte: bool = False
@@ -76,74 +85,126 @@ class Records:
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             check_scope(settings, target)
-            return _effective_body(rule(settings, kind.name, target), settings.revision)
+            return bodies.of_effective(rule(settings, kind.name, target), settings.revision)
 
-    async def put(
-        self,
-        kind: Kind,
-        scope: Scope,
-        document: Mapping[str, Any],
-        precondition: Precondition,
-        author: Author,
-    ) -> RecordBody:
+    async def effective_of_all(self, target: Scope) -> EffectiveAllBody:
+        """Of every kind. Raises `NotFound`; what is unreadable is told beside the others."""
+        async with transaction(self._reading) as session:
+            settings = await self._tree.current(session)
+            check_scope(settings, target)
+            found: dict[str, EffectiveBody] = {}
+            unreadable: dict[str, str] = {}
+            for name in registered():
+                try:
+                    effective = settings.effective(name, target)
+                except Unreadable as error:
+                    unreadable[name] = str(error)
+                else:
+                    found[name] = bodies.of_effective(effective, settings.revision)
+            return EffectiveAllBody(
+                target=bodies.of_scope(target),
+                kinds=found,
+                unreadable=unreadable,
+                revision=settings.revision,
+            )
+
+    async def export(self, *, readable_only: bool) -> ApplyBody:
+        """Everything, as documents. Raises `Unreadable`."""
+        async with transaction(self._reading) as session:
+            settings = await self._tree.current(session)
+            documents = applying.exported(settings, readable_only=readable_only)
+            return ApplyBody(documents=tuple(documents))
+
+
+@dataclass(frozen=True)
+class Located:
+    """A record that is written, and what is demanded of it."""
+
+    kind: Kind
+    scope: Scope
+    precondition: Precondition
+
+
+class RecordWrites:
+    """Each way to write, as what it does to a draft."""
+
+    def __init__(self, writing: Writing, past: Past) -> None:
+        self._writing = writing
+        self._past = past
+
+    async def put(self, at: Located, document: Mapping[str, Any], author: Author) -> RecordBody:
         """Replace the record. Raises `NotFound`, `Stale` and `Invalid`."""
-        async with self._changes.by(author) as change:
-            return _replaced(change, kind, scope, document, precondition)
+        return await self._written(_putting(at, document), author)
 
-    async def patch(
-        self,
-        kind: Kind,
-        scope: Scope,
-        patch: Mapping[str, Any],
-        precondition: Precondition,
-        author: Author,
-    ) -> RecordBody:
+    async def patch(self, at: Located, patch: Mapping[str, Any], author: Author) -> RecordBody:
         """Change some fields. Raises as `put`, and `Unreadable`."""
-        async with self._changes.by(author) as change:
-            stored = _stored(change.settings, kind, scope)
-            document = patches.merged(stored.document if stored else {}, patch)
-            return _replaced(change, kind, scope, document, precondition)
+        return await self._written(_patching(at, patch), author)
 
-    async def delete(
-        self, kind: Kind, scope: Scope, precondition: Precondition, author: Author
-    ) -> None:
+    async def delete(self, at: Located, author: Author) -> None:
         """Remove exactly this record; there being none is fine. Raises as `put`."""
-        async with self._changes.by(author) as change:
-            subject, version = _located(change, kind, scope)
-            if version is None:
-                return
-            preconditions.check(precondition, _name(kind, scope), version)
-            validity.check_deletion(kind, scope, change.settings.records.get(kind.name, {}))
-            change.add(subject, RecordChanged.at(scope, kind.name, None), deleted=True)
+        await self._writing.commit(_deleting(at), author)
+
+    async def rollback(self, at: Located, revision: int, author: Author) -> ChangesBody:
+        """What it was at one of its versions, its labels aside. Raises as `put`."""
+        return (await self._writing.commit(await self._restoring(at, revision), author)).body()
+
+    async def dry_put(self, at: Located, document: Mapping[str, Any]) -> ChangesBody:
+        return await self._writing.dry(_putting(at, document))
+
+    async def dry_patch(self, at: Located, patch: Mapping[str, Any]) -> ChangesBody:
+        return await self._writing.dry(_patching(at, patch))
+
+    async def dry_delete(self, at: Located) -> ChangesBody:
+        return await self._writing.dry(_deleting(at))
+
+    async def dry_rollback(self, at: Located, revision: int) -> ChangesBody:
+        return await self._writing.dry(await self._restoring(at, revision))
+
+    async def apply(
+        self, documents: tuple[DocumentBody, ...], prune: str, author: Author
+    ) -> ChangesBody:
+        """All or nothing. Raises as `trimtab_admin.applying.fill`."""
+        return (await self._writing.commit(_applying(documents, prune), author)).body()
+
+    async def dry_apply(self, documents: tuple[DocumentBody, ...], prune: str) -> ChangesBody:
+        return await self._writing.dry(_applying(documents, prune))
+
+    async def _written(self, fill: Fill, author: Author) -> RecordBody:
+        written = await self._writing.commit(fill, author)
+        [edit] = written.draft.records.values()
+        version = written.revision_of(edit)
+        assert version is not None  # what is put is there
+        return edit.record_body(version)
+
+    async def _restoring(self, at: Located, revision: int) -> Fill:
+        then = await self._past.version(at.kind, at.scope, revision)
+        return _deleting(at) if then.document is None else _putting(at, then.document, then.labels)
 
 
-def _located(change: Change, kind: Kind, scope: Scope) -> tuple[str, int | None]:
-    """The subject of a record, and the version that is stored."""
-    check_scope(change.settings, scope)
-    subject = subjects.attributes(kind.name, scope)
-    return subject, change.settings.digest.revision_of(subject)
+def _putting(
+    at: Located, document: Mapping[str, Any], once: Mapping[str, str] | None = None
+) -> Fill:
+    """``once`` are the labels of a record that is not there any more."""
+    return lambda draft: draft.put(
+        at.kind,
+        at.scope,
+        document,
+        at.precondition,
+        labels=None if at.scope in draft.settings.records.get(at.kind.name, {}) else once,
+    )
 
 
-def _replaced(
-    change: Change,
-    kind: Kind,
-    scope: Scope,
-    document: Mapping[str, Any],
-    precondition: Precondition,
-) -> RecordBody:
-    """The record with a new version, or with its old one where nothing changes."""
-    subject, version = _located(change, kind, scope)
-    preconditions.check(precondition, _name(kind, scope), version)
-    stored = change.settings.records.get(kind.name, {})
-    normal = validity.check(kind, scope, stored, document)
-    before = stored.get(scope)
-    if version is None or before is None or before.document != normal:
-        version = change.add(subject, RecordChanged.at(scope, kind.name, normal))
-    return RecordBody(kind=kind.name, scope=scope_body(scope), version=version, document=normal)
+def _patching(at: Located, patch: Mapping[str, Any]) -> Fill:
+    return lambda draft: draft.patch(at.kind, at.scope, patch, at.precondition)
 
 
-def _name(kind: Kind, scope: Scope) -> str:
-    return f"the {kind.name} record of {scope}"
+def _deleting(at: Located) -> Fill:
+    return lambda draft: draft.delete(at.kind, at.scope, at.precondition)
+
+
+def _applying(documents: tuple[DocumentBody, ...], prune: str) -> Fill:
+    owner = applying.label(prune)
+    return lambda draft: applying.fill(draft, documents, owner)
 
 
 def _all(settings: Settings) -> Iterator[Record]:
@@ -151,51 +212,5 @@ def _all(settings: Settings) -> Iterator[Record]:
         yield from by_scope.values()
 
 
-def _stored(settings: Settings, kind: Kind, scope: Scope) -> Record | None:
-    unreadable = settings.unreadable.get(kind.name, {}).get(scope)
-    if unreadable is not None:
-        raise Unreadable(f"the {kind.name} record of {scope} is not readable: {unreadable}")
-    return settings.records.get(kind.name, {}).get(scope)
-
-
-def body_of(record: Record) -> RecordBody:
-    return RecordBody(
-        kind=record.kind.name,
-        scope=scope_body(record.scope),
-        version=record.revision,
-        document=record.document,
-    )
-
-
-def scope_body(scope: Scope) -> ScopeBody:
-    return ScopeBody(
-        level=scope.level.label,
-        domain=scope.domain,
-        project=scope.project,
-        workflow=scope.workflow,
-        launch_plan=scope.launch_plan,
-    )
-
-
-def _effective_body(effective: Effective, revision: int) -> EffectiveBody:
-    return EffectiveBody(
-        kind=effective.kind.name,
-        target=scope_body(effective.target),
-        document=effective.document,
-        leaves=tuple(_leaf_body(path, leaf) for path, leaf in sorted(effective.leaves.items())),
-        revision=revision,
-    )
-
-
-def _leaf_body(path: str, leaf: Leaf) -> LeafBody:
-    overrode = tuple(
-        SourceBody(scope=str(source.scope), revision=source.revision, value=source.value)
-        for source in leaf.overrode
-    )
-    return LeafBody(
-        path=path,
-        value=leaf.value,
-        scope=str(leaf.scope),
-        revision=leaf.revision,
-        overrode=overrode,
-    )
+def _key(record: Record) -> Key:
+    return record.kind.name, int(record.scope.level), str(record.scope)

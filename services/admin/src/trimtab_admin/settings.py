@@ -1,9 +1,11 @@
 """What admin is told at start, by the environment and the settings file."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
+from trimtab import namespaces
 from trimtab.api import ClusterBody, PoolBody
 from trimtab.graph import DnsLabel
 from trimtab.settings import ServiceSettings
@@ -26,5 +28,11 @@ class AdminSettings(ServiceSettings):
     """As clusters."""
     records: dict[str, dict[str, JsonValue]] = {}
     """By kind: the read-only layer below platform."""
+    namespace_template: Annotated[str, AfterValidator(namespaces.checked)] = namespaces.DEFAULT
+    """As clusterres has it: a project or domain is refused where two would share a namespace."""
+    history_days: int | None = Field(default=None, ge=1)
+    """How long history is kept, and watches can resume; ``None`` is for ever."""
+    max_apply_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Of what is applied at once."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
     """Of a request. NATS carries 1 MiB, and everything that is stored must also be told."""

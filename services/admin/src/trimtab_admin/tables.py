@@ -34,9 +34,36 @@ history = sa.Table(
     sa.Column("after", sa.Text),
     sa.Column("request_id", _NAME, nullable=False),
     sa.Column("trace_id", sa.String(32), nullable=False),
+    # The last revision of the transaction.
+    sa.Column("commit_revision", sa.BigInteger, nullable=False, server_default="0"),
+    # What the subject says, so that it can be asked for.
+    *(
+        sa.Column(name, _NAME, nullable=False, server_default="")
+        for name in ("kind", "domain", "project", "workflow", "launch_plan")
+    ),
     sa.Index("history_subject", "subject", "revision"),
+    sa.Index("history_place", "kind", "project", "domain", "revision"),
 )
 """Who changed what, when and why; a row for each revision that somebody made."""
+
+history_floor = sa.Table(
+    "history_floor",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_floor"), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+"""One row: history is complete after this revision."""
+
+namespaces = sa.Table(
+    "namespaces",
+    metadata,
+    sa.Column("name", sa.String(63), primary_key=True),
+    # Empty where the template leaves the part out.
+    sa.Column("project", _NAME, nullable=False),
+    sa.Column("domain", _NAME, nullable=False),
+    sa.UniqueConstraint("project", "domain", name="namespace_owner"),
+)
+"""Which project and domain each namespace is for."""
 
 workflows = sa.Table(
     "workflows",

@@ -1,12 +1,55 @@
-"""Whether a record may be written, judged at every scope whose effective value changes. Pure."""
+"""Whether records may be written, judged at every target whose effective value changes. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from trimtab.errors import Invalid
-from trimtab.fold import Effective, Record, fold
+from trimtab.fold import Effective, Record
 from trimtab.kinds import Kind, Problem
-from trimtab.levels import Level, Scope
+from trimtab.levels import Scope
+from trimtab_admin.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What would be wrong, and where."""
+
+    problem: Problem
+    effective: Effective
+
+    def error(self, prefix: str = "") -> Invalid:
+        """With the scope that sets the bound, which may be far from the one that is written."""
+        problem = self.problem
+        bound = self.effective.leaves.get(problem.bound)
+        said_by = f" by {bound.scope}" if bound else ""
+        allowed = f"{problem.allowed}{said_by}, at {self.effective.target}"
+        return Invalid(prefix + problem.path, problem.value, allowed)
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Those that say what does not fit together, the first one the value."""
+        leaves = self.effective.leaves
+        paths = (self.problem.path, self.problem.bound)
+        return tuple(leaves[path].scope for path in paths if path in leaves)
+
+
+def first_wrong(comparison: Comparison) -> Wrong | None:
+    """At the broadest target; ``None`` where all is well.
+
+    What was wrong already, because a release became stricter, must not stop its own repair.
+    """
+    validate = comparison.kind.validate
+    wrong: list[tuple[Scope, Problem]] = []
+    for target in comparison.meetings():
+        pair = comparison.at(target)
+        if problems := list(validate(pair.after)):
+            known = list(validate(pair.before))
+            wrong += [(target, problem) for problem in problems if problem not in known][:1]
+    if not wrong:
+        return None
+    target, problem = min(wrong, key=lambda found: (found[0].level, str(found[0])))
+    return Wrong(problem, comparison.effective(target, after=True))
 
 
 def check(
@@ -18,51 +61,16 @@ def check(
     wrong by itself, or where it would make the effective value of any scope wrong.
     """
     normal = kind.stored(kind.parse(dict(document), scope))
-    after = {**stored, scope: Record.of(kind, scope, 0, normal)}
-    _check_affected(kind, scope, stored, after)
+    _check(Comparison(kind, stored, {scope: Record.of(kind, scope, 0, normal)}))
     return normal
 
 
 def check_deletion(kind: Kind, scope: Scope, stored: Mapping[Scope, Record]) -> None:
     """Raises `Invalid` where some scope's effective value would be wrong without the record."""
-    after = {at: record for at, record in stored.items() if at != scope}
-    _check_affected(kind, scope, stored, after)
+    _check(Comparison(kind, stored, {scope: None}))
 
 
-def affected(changed: Scope, stored: Collection[Scope]) -> list[Scope]:
-    """Scopes at which records meet the changed one in a combination of their own.
-
-    Every other target that the change reaches has the value of one of these. A domain's and a
-    project's records meet in a project-domain that may have no record itself.
-    """
-    joined = {changed, *(both for scope in stored if (both := changed.join(scope)) is not None)}
-    domains = [scope for scope in joined if scope.level is Level.DOMAIN]
-    projects = [scope for scope in joined if scope.level is Level.PROJECT]
-    joined |= {Scope(domain.domain, project.project) for domain in domains for project in projects}
-    return sorted(joined, key=lambda scope: (scope.level, str(scope)))
-
-
-def _check_affected(
-    kind: Kind, scope: Scope, before: Mapping[Scope, Record], after: Mapping[Scope, Record]
-) -> None:
-    for target in affected(scope, after):
-        effective = _effective(kind, target, after)
-        problems = list(kind.validate(effective.flat))
-        if not problems:
-            continue
-        # What was wrong already, because a release became stricter, must not stop its own repair.
-        known = list(kind.validate(_effective(kind, target, before).flat))
-        for problem in problems:
-            if problem not in known:
-                raise Invalid(problem.path, problem.value, _allowed(problem, effective))
-
-
-def _allowed(problem: Problem, effective: Effective) -> str:
-    """With the scope that sets the bound, which may be far from the one that is written."""
-    bound = effective.leaves.get(problem.bound)
-    said_by = f" by {bound.scope}" if bound else ""
-    return f"{problem.allowed}{said_by}, at {effective.target}"
-
-
-def _effective(kind: Kind, target: Scope, records: Mapping[Scope, Record]) -> Effective:
-    return fold(kind, target, [records[at] for at in target.chain if at in records])
+def _check(comparison: Comparison) -> None:
+    wrong = first_wrong(comparison)
+    if wrong is not None:
+        raise wrong.error()

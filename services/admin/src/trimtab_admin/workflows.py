@@ -1,5 +1,6 @@
 """Workflows and launch plans: registered once, never changed."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.graph import LaunchPlan, Workflow
 from trimtab.levels import Scope
 from trimtab_admin import tables
-from trimtab_admin.places import check_scope
+from trimtab_admin.nouns import check_scope
 from trimtab_admin.tree import Tree
 
 _MAX_LISTED = 1000
@@ -90,6 +91,20 @@ class Workflows:
         async with transaction(self._reading) as session:
             rows = await session.execute(query.order_by(table.c.id.desc()).limit(_MAX_LISTED))
             return rows.all()
+
+
+async def registered(session: AsyncSession) -> list[Scope]:
+    """Each workflow, then each launch plan that is not a default one, whatever their versions."""
+    of_workflows, of_plans = tables.workflows.c, tables.launch_plans.c
+    place = (of_workflows.domain, of_workflows.project, of_workflows.name)
+    found = [Scope(*row) for row in await session.execute(sa.select(*place).distinct())]
+    plan = (of_plans.domain, of_plans.project, of_plans.body, of_plans.name)
+    rows = await session.execute(sa.select(*plan))
+    plans = {
+        Scope(domain, project, json.loads(body)["workflow"], name)
+        for domain, project, body, name in rows
+    }
+    return [*found, *sorted(plans, key=str)]
 
 
 async def find_workflow(

@@ -4,13 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from trimtab import namespaces
 from trimtab.events import ClusterChanged, DomainChanged, Event, ProjectChanged, RecordChanged
 from trimtab.kinds import cluster_resource
 from trimtab.levels import Scope
 from trimtab.state import Settings
-
-PROJECT = "{{ project }}"
-DOMAIN = "{{ domain }}"
 
 
 class Place(NamedTuple):
@@ -31,7 +29,7 @@ class Layout:
         self.settings = settings
         self._reached = reached
         self._names: dict[Scope, str] = {
-            Scope(domain, project.name): _name(template, project.name, domain)
+            Scope(domain, project.name): namespaces.name(template, project.name, domain)
             for project in settings.projects.values()
             if project.state == "active"
             for domain in settings.domains
@@ -95,7 +93,3 @@ class Layout:
 
     def _on(self, clusters: Iterable[str], names: Collection[str]) -> set[Place]:
         return {Place(cluster, name) for cluster in clusters for name in names}
-
-
-def _name(template: str, project: str, domain: str) -> str:
-    return template.replace(PROJECT, project).replace(DOMAIN, domain)

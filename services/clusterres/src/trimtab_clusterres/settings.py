@@ -1,13 +1,12 @@
 """Settings of clusterres, read once at start."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, DirectoryPath, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, DirectoryPath
 
+from trimtab import namespaces
 from trimtab.settings import ServiceSettings
-from trimtab_clusterres.namespaces import DOMAIN, PROJECT
-
-DEFAULT_NAMESPACE = f"{PROJECT}-{DOMAIN}"
 
 
 class ClusterTarget(BaseModel):
@@ -27,13 +26,5 @@ class ClusterresSettings(ServiceSettings):
     """Of the templates; its ``*.yaml`` files are read afresh for each render."""
     clusters: dict[str, ClusterTarget] = {}
     """By the name under which admin declares the cluster."""
-    namespace_template: str = DEFAULT_NAMESPACE
+    namespace_template: Annotated[str, AfterValidator(namespaces.checked)] = namespaces.DEFAULT
     """Name of the namespace of a project and domain; empty is the default, as in Flyte."""
-
-    @field_validator("namespace_template")
-    @classmethod
-    def _has_known_placeholders(cls, template: str) -> str:
-        rest = template.replace(PROJECT, "").replace(DOMAIN, "")
-        if "{{" in rest or "}}" in rest:
-            raise ValueError(f"its placeholders are {PROJECT} and {DOMAIN}")
-        return template or DEFAULT_NAMESPACE

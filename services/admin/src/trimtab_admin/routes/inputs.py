@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from trimtab.api import Part
 from trimtab.levels import Scope
 from trimtab_admin import preconditions
 from trimtab_admin.changes import Author
 from trimtab_admin.preconditions import Precondition
 
 _MAX_REASON = 1000
-
-Part = Annotated[str, Field(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")]
-"""Of a scope; empty is unset."""
 
 
 class Query(BaseModel):
@@ -44,8 +42,26 @@ class Write(Query):
     """Replace whatever is stored."""
 
 
+class Paged(Query):
+    """Which part of a list."""
+
+    limit: int = Field(default=1000, ge=1, le=10_000)
+    token: str = Field(default="", max_length=4000)
+    """Of the page before; the header ``Link`` of an answer has the address of the next page."""
+
+
+def next_page(request: Request, response: Response, token: str | None) -> None:
+    """Say where the list goes on, if it does."""
+    if token is not None:
+        url = request.url.include_query_params(token=token)
+        response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+
+
 class ScopeWrite(ScopeQuery, Write):
     """A scope that is written."""
+
+    dry_run: bool = False
+    """Change nothing; answer what would change, for whom."""
 
 
 class PlaceQuery(Query):

@@ -1,7 +1,7 @@
 """Projects, domains, clusters and pools."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -51,6 +51,12 @@ def _projects(projects: Projects) -> APIRouter:
         _same(name, body.name)
         await projects.get(name)  # A project is made by POST only, so that a typo makes none.
         return await projects.put(body, given.optional(force=query.force), author)
+
+    @routes.patch("/{name}")
+    async def patch_project(
+        name: str, patch: dict[str, Any], query: How, author: By, given: Given
+    ) -> ProjectBody:
+        return await projects.patch(name, patch, given.optional(force=query.force), author)
 
     return routes
 

@@ -3,25 +3,42 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
+from pydantic import Field
 
 from trimtab import kinds
-from trimtab.api import EffectiveBody, KindBody, RecordBody
+from trimtab.api import (
+    ChangesBody,
+    EffectiveAllBody,
+    EffectiveBody,
+    ExplainBody,
+    HistoryBody,
+    KindBody,
+    Part,
+    RecordBody,
+    RollbackBody,
+)
 from trimtab.kinds import Kind, forms
-from trimtab_admin.records import Filter, Records
+from trimtab_admin.explaining import Explaining
+from trimtab_admin.past import Past, Which
+from trimtab_admin.records import Filter, Located, Records, RecordWrites
 from trimtab_admin.routes.inputs import (
     By,
+    Conditions,
     Given,
-    Part,
+    Paged,
     ScopeQuery,
     ScopeWrite,
+    next_page,
 )
 from trimtab_admin.routes.strict import Routes
 
 Document = Annotated[dict[str, Any], Body(description="Fields of the kind, and ``unset``")]
+Where = Annotated[ScopeQuery, Query()]
+How = Annotated[ScopeWrite, Query()]
 
 
-class RecordsQuery(ScopeQuery):
+class RecordsQuery(ScopeQuery, Paged):
     """Which records are listed."""
 
     kind: Part = ""
@@ -35,65 +52,116 @@ class EffectiveQuery(ScopeQuery):
     """By the rule of Flyte 1: the narrowest record, whole."""
 
 
-def router(records: Records) -> APIRouter:
-    routes = Routes(tags=["records"])
+class HistoryQuery(ScopeQuery, Paged):
+    """Which changes are listed."""
+
+    since: int = Field(default=0, ge=0)
+    """Those after this revision."""
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+def router(records: Records, writes: RecordWrites, explaining: Explaining, past: Past) -> APIRouter:
+    routes = APIRouter(tags=["records"])
+    routes.include_router(_reads(records, explaining, past))
+    routes.include_router(_writes(writes))
+    return routes
+
+
+def _reads(records: Records, explaining: Explaining, past: Past) -> APIRouter:
+    routes = Routes(tags=[])
 
     @routes.get("/kinds")
     async def list_kinds() -> Sequence[KindBody]:
         return [_kind_body(kind) for kind in kinds.registered().values()]
 
     @routes.get("/records")
-    async def list_records(query: Annotated[RecordsQuery, Query()]) -> Sequence[RecordBody]:
-        return await records.list(Filter(**query.model_dump()))
+    async def list_records(
+        query: Annotated[RecordsQuery, Query()], request: Request, response: Response
+    ) -> Sequence[RecordBody]:
+        which = Filter(**query.model_dump(exclude={"limit", "token"}))
+        page = await records.list(which, query.token, query.limit)
+        next_page(request, response, page.token)
+        return page.items
 
     @routes.get("/records/{kind}")
-    async def get_record(
-        kind: str, query: Annotated[ScopeQuery, Query()], response: Response
-    ) -> RecordBody:
-        body = await records.get(kinds.by_name(kind), query.scope)
-        return _tagged(response, body)
+    async def get_record(kind: str, query: Where, response: Response) -> RecordBody:
+        return _tagged(response, await records.get(kinds.by_name(kind), query.scope))
 
-    @routes.put("/records/{kind}")
-    async def put_record(
+    @routes.get("/records/{kind}/history")
+    async def list_history_of_record(
         kind: str,
-        document: Document,
-        query: Annotated[ScopeWrite, Query()],
-        author: By,
-        given: Given,
+        query: Annotated[HistoryQuery, Query()],
+        request: Request,
         response: Response,
-    ) -> RecordBody:
-        demand = given.demand(force=query.force)
-        body = await records.put(kinds.by_name(kind), query.scope, document, demand, author)
-        return _tagged(response, body)
+    ) -> Sequence[HistoryBody]:
+        which = Which.of_record(kinds.by_name(kind), query.scope)
+        page = await past.list(which, query.since, query.token, query.limit)
+        next_page(request, response, page.token)
+        return page.items
 
-    @routes.patch("/records/{kind}")
-    async def patch_record(
-        kind: str,
-        patch: Document,
-        query: Annotated[ScopeWrite, Query()],
-        author: By,
-        given: Given,
-        response: Response,
-    ) -> RecordBody:
-        demand = given.demand(force=query.force)
-        body = await records.patch(kinds.by_name(kind), query.scope, patch, demand, author)
-        return _tagged(response, body)
-
-    @routes.delete("/records/{kind}", status_code=204)
-    async def delete_record(
-        kind: str,
-        query: Annotated[ScopeWrite, Query()],
-        author: By,
-        given: Given,
-    ) -> None:
-        demand = given.demand(force=query.force)
-        await records.delete(kinds.by_name(kind), query.scope, demand, author)
+    @routes.get("/effective")
+    async def get_effective_of_all_kinds(query: Where) -> EffectiveAllBody:
+        return await records.effective_of_all(query.scope)
 
     @routes.get("/effective/{kind}")
     async def get_effective(kind: str, query: Annotated[EffectiveQuery, Query()]) -> EffectiveBody:
         return await records.effective(kinds.by_name(kind), query.scope, as_flyte=query.as_flyte)
 
+    @routes.get("/explain/{kind}")
+    async def explain(kind: str, query: Where) -> ExplainBody:
+        return await explaining.explain(kinds.by_name(kind), query.scope)
+
     return routes
+
+
+def _writes(writes: RecordWrites) -> APIRouter:
+    routes = Routes(tags=[])
+
+    @routes.put("/records/{kind}")
+    async def put_record(
+        kind: str, document: Document, query: How, author: By, given: Given, response: Response
+    ) -> RecordBody | ChangesBody:
+        at = _located(kind, query, given)
+        if query.dry_run:
+            return await writes.dry_put(at, document)
+        return _tagged(response, await writes.put(at, document, author))
+
+    @routes.patch("/records/{kind}")
+    async def patch_record(
+        kind: str, patch: Document, query: How, author: By, given: Given, response: Response
+    ) -> RecordBody | ChangesBody:
+        at = _located(kind, query, given)
+        if query.dry_run:
+            return await writes.dry_patch(at, patch)
+        return _tagged(response, await writes.patch(at, patch, author))
+
+    @routes.delete("/records/{kind}", status_code=204, response_model=None)
+    async def delete_record(
+        kind: str, query: How, author: By, given: Given, response: Response
+    ) -> ChangesBody | None:
+        at = _located(kind, query, given)
+        if query.dry_run:
+            response.status_code = 200
+            return await writes.dry_delete(at)
+        await writes.delete(at, author)
+        return None
+
+    @routes.post("/records/{kind}/rollback")
+    async def roll_back_record(
+        kind: str, body: RollbackBody, query: How, author: By, given: Given
+    ) -> ChangesBody:
+        at = _located(kind, query, given)
+        if query.dry_run:
+            return await writes.dry_rollback(at, body.revision)
+        return await writes.rollback(at, body.revision, author)
+
+    return routes
+
+
+def _located(kind: str, query: ScopeWrite, given: Conditions) -> Located:
+    """Of a dry run nothing need be demanded."""
+    demand = given.optional if query.dry_run else given.demand
+    return Located(kinds.by_name(kind), query.scope, demand(force=query.force))
 
 
 def _tagged(response: Response, body: RecordBody) -> RecordBody:

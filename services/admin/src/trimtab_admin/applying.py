@@ -1,0 +1,169 @@
+"""Documents: everything written from them at once, and everything written out as them. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from trimtab import kinds
+from trimtab.api import DocumentBody, Labels
+from trimtab.errors import Conflict, Invalid, NotFound, Stale, Unreadable
+from trimtab.fold import Record
+from trimtab.levels import Level, Scope
+from trimtab.state import Settings
+from trimtab_admin.drafts import Draft, in_document
+from trimtab_admin.nouns import BY_NAME, parts_of
+from trimtab_admin.preconditions import Absent, Anything, Precondition, Version
+
+_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
+
+
+class Label(NamedTuple):
+    """Who owns records."""
+
+    key: str
+    value: str
+
+
+def label(text: str) -> Label | None:
+    """``owner=team-a``; ``None`` where nothing is said. Raises `Invalid`."""
+    if not text:
+        return None
+    key, equals, value = text.partition("=")
+    try:
+        _LABELS.validate_python({key: value})
+    except ValidationError as error:
+        raise Invalid("prune", text, "a label, such as owner=team-a") from error
+    if not equals or not value:
+        raise Invalid("prune", text, "a label with its value, such as owner=team-a")
+    return Label(key, value)
+
+
+def fill(draft: Draft, documents: Sequence[DocumentBody], owner: Label | None) -> None:
+    """Put all of them; delete what the owner has beside them.
+
+    Raises `Invalid`, `Conflict` and `Stale`, naming the document.
+    """
+    # Records may refer to what is made beside them, wherever it stands.
+    order = sorted(range(len(documents)), key=lambda index: documents[index].kind not in BY_NAME)
+    for index in order:
+        try:
+            _put(draft, documents[index], owner, index)
+        except (Invalid, NotFound, Conflict) as error:
+            raise in_document(index, error) from error
+        except Stale as error:
+            version = documents[index].version
+            raise Stale(f"what documents.{index} replaces", version, error.stored) from error
+    if owner is not None:
+        _prune(draft, owner)
+
+
+def _put(draft: Draft, document: DocumentBody, owner: Label | None, index: int) -> None:
+    precondition = _precondition(document.version)
+    if document.kind in BY_NAME:
+        _check_place(document)
+        noun = BY_NAME[document.kind]
+        try:
+            body = noun.parse(document.name, document.document)
+        except Invalid as error:
+            path = error.path if error.path == "name" else f"document.{error.path}"
+            raise Invalid(path, error.value, error.allowed) from error
+        draft.place(noun, body, precondition, index=index)
+        return
+    if document.name:
+        raise Invalid("name", document.name, "nothing: a record is named by its scope")
+    kind = kinds.by_name(document.kind)
+    scope = _scope(document)
+    stored = draft.settings.records.get(kind.name, {}).get(scope)
+    labels = _labels(document, stored, owner)
+    try:
+        draft.put(kind, scope, document.document, precondition, labels=labels, index=index)
+    except Invalid as error:
+        raise _inside(error) from error
+
+
+def _inside(error: Invalid) -> Invalid:
+    """With the way into the document, unless it is about what stands beside it."""
+    beside = error.path in ("kind", "level")
+    path = error.path if beside else f"document.{error.path}"
+    return Invalid(path, error.value, error.allowed)
+
+
+def _check_place(document: DocumentBody) -> None:
+    for name, value in parts_of(_scope(document)).items():
+        if value:
+            raise Invalid(name, value, f"nothing: a {document.kind} has a name and no scope")
+    if document.labels is not None:
+        raise Invalid("labels", document.labels, "nothing: only records are owned by a label")
+
+
+def _scope(document: DocumentBody) -> Scope:
+    return Scope(document.domain, document.project, document.workflow, document.launch_plan)
+
+
+def _precondition(version: int | None) -> Precondition:
+    if version is None:
+        return Anything()
+    return Version(version) if version else Absent()
+
+
+def _labels(
+    document: DocumentBody, stored: Record | None, owner: Label | None
+) -> Mapping[str, str] | None:
+    """Those that the record gets; ``None`` where they stay. Raises `Conflict`."""
+    if owner is None:
+        return document.labels
+    had = stored.labels if stored else {}
+    if had.get(owner.key, owner.value) != owner.value:
+        raise Conflict(
+            f"the {document.kind} record of {_scope(document)} is owned by "
+            f"{owner.key}={had[owner.key]}"
+        )
+    given = had if document.labels is None else document.labels
+    if given.get(owner.key, owner.value) != owner.value:
+        raise Invalid(f"labels.{owner.key}", given[owner.key], f"{owner.value}, as prune says")
+    return {**given, owner.key: owner.value}
+
+
+def _prune(draft: Draft, owner: Label) -> None:
+    for name, records in draft.settings.records.items():
+        for scope, record in records.items():
+            is_owned = record.labels.get(owner.key) == owner.value
+            if is_owned and (name, scope) not in draft.records:
+                draft.delete(record.kind, scope, Anything())
+
+
+def exported(settings: Settings, *, readable_only: bool) -> Iterator[DocumentBody]:
+    """Everything but the layer of the settings file, in an order that does not change.
+
+    Raises `Unreadable` where a record cannot be written back, unless it may be left out.
+    """
+    if not readable_only:
+        _check_readable(settings)
+    for noun in BY_NAME.values():
+        for name, event in sorted(noun.kept(settings).items()):
+            yield DocumentBody(kind=noun.name, name=name, document=noun.to_document(event))
+    for kind in sorted(settings.records):
+        records = settings.records[kind].values()
+        for record in sorted(records, key=lambda record: (record.scope.level, str(record.scope))):
+            if record.scope.level is not Level.SETTINGS:
+                yield _document(record)
+
+
+def _document(record: Record) -> DocumentBody:
+    return DocumentBody(
+        kind=record.kind.name,
+        **parts_of(record.scope),
+        document=record.document,
+        labels=dict(record.labels) or None,
+    )
+
+
+def _check_readable(settings: Settings) -> None:
+    for family in (settings.unreadable, settings.unknown):
+        for kind, records in family.items():
+            for scope in records:
+                raise Unreadable(
+                    f"the {kind} record of {scope} is not readable here, so it cannot be exported; "
+                    "?readable_only=true leaves such records out"
+                )

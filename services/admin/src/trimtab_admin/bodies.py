@@ -1,0 +1,49 @@
+"""Records and effective values as the API answers them. Pure."""
+
+from trimtab.api import EffectiveBody, LeafBody, RecordBody, ScopeBody, SourceBody
+from trimtab.fold import Effective, Leaf, Record
+from trimtab.levels import Scope
+
+
+def of_record(record: Record) -> RecordBody:
+    return RecordBody(
+        kind=record.kind.name,
+        scope=of_scope(record.scope),
+        version=record.revision,
+        document=record.document,
+        labels=dict(record.labels),
+    )
+
+
+def of_scope(scope: Scope) -> ScopeBody:
+    return ScopeBody(
+        level=scope.level.label,
+        domain=scope.domain,
+        project=scope.project,
+        workflow=scope.workflow,
+        launch_plan=scope.launch_plan,
+    )
+
+
+def of_effective(effective: Effective, revision: int) -> EffectiveBody:
+    return EffectiveBody(
+        kind=effective.kind.name,
+        target=of_scope(effective.target),
+        document=effective.document,
+        leaves=tuple(_leaf(path, leaf) for path, leaf in sorted(effective.leaves.items())),
+        revision=revision,
+    )
+
+
+def _leaf(path: str, leaf: Leaf) -> LeafBody:
+    overrode = tuple(
+        SourceBody(scope=str(source.scope), revision=source.revision, value=source.value)
+        for source in leaf.overrode
+    )
+    return LeafBody(
+        path=path,
+        value=leaf.value,
+        scope=str(leaf.scope),
+        revision=leaf.revision,
+        overrode=overrode,
+    )

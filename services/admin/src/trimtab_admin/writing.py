@@ -1,0 +1,85 @@
+"""How a draft becomes a change, or only the account of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.api import ChangesBody
+from trimtab.database import Sessions, transaction
+from trimtab_admin import names, radius, workflows
+from trimtab_admin.changes import Author, Change, Changes
+from trimtab_admin.drafts import Draft, Edit, PlaceEdit
+from trimtab_admin.tree import Tree
+
+Fill = Callable[[Draft], Any]
+"""Makes the edits. Called again for every try, and never twice on one draft."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written."""
+
+    draft: Draft
+    revisions: dict[str, int]
+    """By subject; of what changed."""
+    revision: int
+    """Of the settings after it."""
+
+    def revision_of(self, edit: Edit | PlaceEdit) -> int | None:
+        """The version that is stored now; ``None`` where nothing is."""
+        return None if edit.action == "delete" else self.revisions.get(edit.subject, edit.version)
+
+    def body(self) -> ChangesBody:
+        changes = tuple(
+            edit.body(self.revisions.get(edit.subject, edit.version)) for edit in self.draft.edits
+        )
+        return ChangesBody(dry_run=False, revision=self.revision, changes=changes)
+
+
+class Writing:
+    """All writes of records, and of several things at once."""
+
+    def __init__(self, changes: Changes, reading: Sessions, tree: Tree) -> None:
+        self._changes = changes
+        self._reading = reading
+        self._tree = tree
+
+    async def commit(self, fill: Fill, author: Author) -> Written:
+        """In one transaction, or not at all. Raises what `fill` and `Draft.check` raise."""
+        async with self._changes.by(author) as change:
+            draft = _checked(Draft(change.settings), fill)
+            revisions = _added(change, draft)
+            return Written(draft, revisions, change.revision)
+
+    async def dry(self, fill: Fill) -> ChangesBody:
+        """What `commit` would do, and to whom. Raises what it would raise."""
+        template = self._changes.namespace_template
+        async with transaction(self._reading) as session:
+            registered = await workflows.registered(session)
+            # From here on nothing is awaited, so that the tree stays as it is.
+            change = Change(await self._tree.current(session), session)
+            draft = _checked(Draft(change.settings), fill)
+            _added(change, draft)
+            if change.renames:
+                names.after(change.settings, change.writes, template)
+            return ChangesBody(
+                dry_run=True,
+                revision=draft.settings.revision,
+                changes=tuple(edit.body(None) for edit in draft.edits),
+                radius=radius.of(draft, registered, template),
+            )
+
+
+def _checked(draft: Draft, fill: Fill) -> Draft:
+    fill(draft)
+    draft.check()
+    return draft
+
+
+def _added(change: Change, draft: Draft) -> dict[str, int]:
+    """Revision by subject."""
+    return {
+        edit.subject: change.add(edit.subject, edit.event(), deleted=edit.action == "delete")
+        for edit in draft.edits
+        if edit.action != "none"
+    }

@@ -1,0 +1,78 @@
+"""What applies before and after a change, held to the fold, which shares no code with it."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab import kinds
+from trimtab.fold import Record, fold
+from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
+from trimtab_admin.comparison import Comparison
+
+KIND = kinds.by_name("workflow_execution_config")
+SCOPES = [
+    SETTINGS_FILE,
+    PLATFORM,
+    *(Scope(domain=d) for d in "ab"),
+    *(Scope(project=p) for p in "xy"),
+    *(Scope(d, p) for d in "ab" for p in "xy"),
+    *(Scope(d, p, "w") for d in "ab" for p in "xy"),
+    *(Scope("a", "x", "w", plan) for plan in "lm"),
+]
+TARGETS = [
+    *SCOPES,
+    *(Scope(d, p, w, plan) for d in "abc" for p in "xyz" for w in "wv" for plan in "lmn"),
+]
+VALUES = st.sampled_from([1, 2])
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Scalars, a map and a group, each said, unset or left out."""
+    document: dict[str, Any] = {}
+    unset = draw(st.sets(st.sampled_from(["max_parallelism", "labels", "labels.a", "envs"])))
+    if "max_parallelism" not in unset and draw(st.booleans()):
+        document["max_parallelism"] = draw(VALUES)
+    keys = draw(st.sets(st.sampled_from("ab"))) - {"a"} if "labels.a" in unset else set("ab")
+    if "labels" not in unset and keys:
+        document["labels"] = {key: str(draw(VALUES)) for key in sorted(keys)}
+    if "labels" in unset:
+        unset.discard("labels.a")
+    return document | ({"unset": sorted(unset)} if unset else {})
+
+
+RECORDS = st.dictionaries(st.sampled_from(SCOPES), documents())
+
+
+def records(documents: dict[Scope, dict[str, Any]]) -> dict[Scope, Record]:
+    return {scope: Record.of(KIND, scope, 1, value) for scope, value in documents.items()}
+
+
+def effective(target: Scope, stored: dict[Scope, Record]) -> dict[str, Any]:
+    return fold(KIND, target, [stored[at] for at in target.chain if at in stored]).flat
+
+
+@given(RECORDS, st.dictionaries(st.sampled_from(SCOPES), st.none() | documents(), min_size=1))
+def test_both_sides_are_what_the_fold_gives_at_every_target(
+    before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any] | None]
+) -> None:
+    stored = records(before)
+    edits = {at: records({at: value})[at] if value else None for at, value in changed.items()}
+    after = {at: record for at, record in {**stored, **edits}.items() if record is not None}
+    comparison = Comparison(KIND, stored, edits)
+    for target in TARGETS:
+        pair = comparison.at(target)
+        assert (pair.before, pair.after) == (effective(target, stored), effective(target, after))
+        assert pair.changed == (pair.before != pair.after)
+
+
+@given(RECORDS, st.dictionaries(st.sampled_from(SCOPES), documents(), min_size=1, max_size=3))
+def test_every_target_that_feels_a_change_has_the_value_of_a_meeting(
+    before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any]]
+) -> None:
+    comparison = Comparison(KIND, records(before), records(changed))
+    meetings = [comparison.at(target) for target in comparison.meetings()]
+    for target in TARGETS:
+        pair = comparison.at(target)
+        assert not pair.changed or pair in meetings
