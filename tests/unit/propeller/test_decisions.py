@@ -1,0 +1,198 @@
+"""Every cell of docs/task-resources.md, for every resource; and the page is made of the cells.
+
+``pytest --update-golden tests/unit/propeller/test_decisions.py`` writes the page anew.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.propeller.building import record, request, resources, settings
+from tests.unit.propeller.decisions import (
+    ASKED,
+    BOUNDS,
+    UNSTORABLE,
+    Asked,
+    Bounds,
+    Decision,
+    Refused,
+    Runs,
+    decide,
+)
+from trimtab import kinds, quantities
+from trimtab.errors import Invalid
+from trimtab.levels import PLATFORM
+from trimtab_propeller.limits import Refusal
+from trimtab_propeller.resolve import Capabilities, resolve
+
+PAGE = Path(__file__).parents[3] / "docs" / "task-resources.md"
+UNITS = {"cpu": "", "gpu": "", "memory": "Gi", "ephemeral_storage": "Gi"}
+CLAMP = pytest.mark.parametrize("clamp", [False, True], ids=["refuse", "clamp"])
+
+
+def decided(resource: str, asked: Asked, bounds: Bounds, clamp: bool) -> Decision:
+    """What the product makes of a cell."""
+    unit = UNITS[resource]
+
+    def said(amount: int | None) -> dict[str, str]:
+        return {} if amount is None else {resource: f"{amount}{unit}"}
+
+    narrow: dict[str, Any] = {"over_limit": "clamp" if clamp else "refuse"}
+    narrow |= {"mirror_limits_request": asked.mirror}
+    narrow |= {"defaults": said(asked.default), "limits": said(bounds.limit)}
+    broad = {"ceiling": said(bounds.ceiling)}
+    kind = kinds.by_name("task_resource")
+    if list(kind.validate(kind.schema.flatten(narrow | broad))):
+        return UNSTORABLE
+    after = settings(record("task_resource", broad, PLATFORM), record("task_resource", narrow))
+    wanted = request(task=resources(said(asked.request), said(asked.limit)))
+    try:
+        found = resolve(wanted, after, Capabilities("any"))
+    except Refusal as refusal:
+        what = {"requests": "request", "limits": "limit"}[refusal.path.split(".")[1]]
+        return Refused(what, whole(refusal.value, unit), whole(refusal.limit, unit))
+    paths = (f"resources.{group}.{resource}" for group in ("requests", "limits"))
+    return Runs(*(whole(found.value("n0", path), unit) for path in paths))
+
+
+def whole(value: Any, unit: str) -> Any:
+    """The number in front of the unit; ``None`` where there is no value."""
+    return None if value is None else int(str(value).removesuffix(unit))
+
+
+@CLAMP
+@pytest.mark.parametrize("resource", UNITS)
+def test_every_cell_of_the_table_is_what_the_rule_says(resource: str, clamp: bool) -> None:
+    for asked in ASKED:
+        for bounds in BOUNDS:
+            found = decided(resource, asked, bounds, clamp)
+            assert found == decide(asked, bounds, clamp=clamp), (asked, bounds)
+
+
+@CLAMP
+def test_a_default_means_nothing_where_a_node_asks_itself(clamp: bool) -> None:
+    for asked in ASKED:
+        if asked.request is not None or asked.limit is not None:
+            for default in (1, 2):
+                other = Asked(asked.request, asked.limit, default, asked.mirror)
+                for bounds in BOUNDS:
+                    found = decided("cpu", other, bounds, clamp)
+                    assert found == decide(asked, bounds, clamp=clamp), (other, bounds)
+
+
+EXACT = [
+    ("cpu", "2", "2000m", True),
+    ("cpu", "2", "2001m", False),
+    ("cpu", "500m", "0.5", True),
+    ("cpu", "500m", "500001u", False),
+    ("gpu", "2", "2", True),
+    ("gpu", "2", "3", False),
+    ("memory", "1Gi", "1024Mi", True),
+    ("memory", "1Gi", "1073741825", False),
+    ("memory", "1Gi", "1G", True),
+    ("ephemeral_storage", "1G", "1Gi", False),
+    ("ephemeral_storage", "1e9", "1G", True),
+]
+
+
+@pytest.mark.parametrize(("resource", "limit", "amount", "fits"), EXACT)
+def test_amounts_are_compared_exactly(resource: str, limit: str, amount: str, fits: bool) -> None:
+    after = settings(record("task_resource", {"limits": {resource: limit}}))
+    wanted = request(task=resources({resource: amount}))
+    if fits:
+        value = resolve(wanted, after, Capabilities("any")).value(
+            "n0", f"resources.requests.{resource}"
+        )
+        assert value == amount
+    else:
+        with pytest.raises(Refusal):
+            resolve(wanted, after, Capabilities("any"))
+
+
+@pytest.mark.parametrize("amount", ["1500m", "0.5", "1e-1"])
+def test_no_part_of_a_gpu_can_be_asked_for_or_allowed(amount: str) -> None:
+    assert quantities.parse(amount) % 1
+    with pytest.raises(ValueError, match="whole number of GPUs"):
+        resources({"gpu": amount})
+    with pytest.raises(Invalid, match="whole number of GPUs"):
+        kinds.by_name("task_resource").parse({"limits": {"gpu": amount}}, PLATFORM)
+
+
+def test_the_page_is_made_of_the_cells(update_golden: bool) -> None:
+    page = "\n".join(_page()) + "\n"
+    if update_golden:
+        PAGE.write_text(page)
+    assert page == PAGE.read_text()
+
+
+INTRODUCTION = """# Requests and limits of tasks
+
+<!-- Written by `pytest --update-golden tests/unit/propeller/test_decisions.py`, not by hand. -->
+
+For every node and each of `cpu`, `gpu`, `memory` and `ephemeral_storage` by itself, from what the
+node asks for (its task, `with_overrides`, hooks and overrides) and from its effective
+`task_resource`:
+
+1. Neither a request nor a limit: both become the default. Only a limit: it becomes the request too.
+   Only a request: there is no limit, unless `mirror_limits_request` makes the request one.
+2. A request and a limit must not be over the effective `limits`, nor over the `ceiling`, which only
+   the platform sets; the lower one of the two counts.
+3. A request must not be over its own limit.
+4. What is over is refused, with the field, its value, the bound and the scope that set it; or
+   lowered to the bound, with a note in the resolution, where `over_limit` is `clamp`.
+
+Records that contradict each other (a default over a limit, a limit over the ceiling) are refused
+when they are written, at whatever scope they would meet. Flyte's `storage` is another name of
+`ephemeral_storage`; a record that uses it is taken, with a warning.
+
+## The table
+
+A number is cores, devices or Gi; every cell is the same for all four resources. `1 / 2` is a node
+that runs with a request of 1 and a limit of 2, and `–` is none. A default counts only where a node
+asks for nothing itself."""
+
+EXACTLY = """## Exactly
+
+Amounts are Kubernetes quantities and are compared as exact numbers, whatever they are written in.
+GPUs are whole: `1500m` of one can neither be asked for nor allowed.
+
+| resource | limit | request | |
+|---|---|---|---|"""
+
+
+def _page() -> Iterator[str]:
+    yield INTRODUCTION
+    for clamp, name in ((False, "refuse"), (True, "clamp")):
+        default = "" if clamp else ", which is the default"
+        yield f"\n### `over_limit: {name}`{default}\n"
+        headings = [f"limit {_shown(b.limit)}, ceiling {_shown(b.ceiling)}" for b in BOUNDS]
+        yield "| request | limit | default | " + " | ".join(headings) + " |"
+        yield "|" + "---|" * (3 + len(BOUNDS))
+        for asked in ASKED:
+            cells = [_told(decided("cpu", asked, bounds, clamp)) for bounds in BOUNDS]
+            yield f"| {_asked(asked)} | {' | '.join(cells)} |"
+    yield f"\n{EXACTLY}"
+    for resource, limit, amount, fits in EXACT:
+        yield f"| {resource} | {limit} | {amount} | {'runs' if fits else 'over the limit'} |"
+
+
+def _asked(asked: Asked) -> str:
+    request = _shown(asked.request) + (", mirrored" if asked.mirror else "")
+    asks = asked.request is not None or asked.limit is not None
+    return f"{request} | {_shown(asked.limit)} | {'any' if asks else _shown(asked.default)}"
+
+
+def _told(decision: Decision) -> str:
+    match decision:
+        case Runs():
+            return f"{_shown(decision.request)} / {_shown(decision.limit)}"
+        case Refused():
+            return f"refused: {decision.what} {decision.value} > {decision.over}"
+        case _:
+            return decision
+
+
+def _shown(amount: int | None) -> str:
+    return "–" if amount is None else str(amount)
