@@ -48,7 +48,7 @@ def test_a_value_fills_its_scalars_and_changes_nothing_else(value: str) -> None:
     }
 
 
-@given(st.text())
+@given(st.text().filter(lambda text: text.lstrip("+-").lower() not in {".inf", ".nan"}))
 def test_a_lone_placeholder_without_quotes_is_one_scalar(value: str) -> None:
     found = filled("a: {{ v }}\nb: 1", v=value)
     assert isinstance(found, dict)
