@@ -1,5 +1,6 @@
 """Fixtures that tests of several rooms share."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 
-from tests.servers import NatsServer, ValkeyServer
+from tests import databases
+from tests.servers import NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab import bus, streams
 from trimtab.settings import ServiceSettings
@@ -19,6 +21,12 @@ settings.load_profile("trimtab")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="where tests run that run on one database only",
+    )
 
 
 @pytest.fixture
@@ -36,6 +44,32 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 def valkey_server(tmp_path: Path) -> Iterator[ValkeyServer]:
     with ValkeyServer(tmp_path / "valkey") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where databases can be made: on the server of ``POSTGRES_URL``, or on one of our own."""
+    if given := os.environ.get("POSTGRES_URL"):
+        yield given
+        return
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The sort of database; `tests.databases.BOTH` gives a test each in turn."""
+    return str(request.config.getoption("--database"))
+
+
+@pytest.fixture
+def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Of an empty database of the test's own."""
+    if backend == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'admin.db'}"
+        return
+    with databases.fresh(request.getfixturevalue("postgres_url")) as url:
+        yield url
 
 
 @pytest.fixture

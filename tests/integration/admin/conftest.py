@@ -12,8 +12,8 @@ from trimtab_admin.settings import AdminSettings
 
 
 @pytest.fixture
-def settings(tmp_path: Path, nats_server: NatsServer) -> AdminSettings:
-    return settings_for(tmp_path, nats_server.url)
+def settings(tmp_path: Path, nats_server: NatsServer, database_url: str) -> AdminSettings:
+    return settings_for(tmp_path, nats_server.url, database_url=database_url)
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminSettings:
     """A database and a token of its own."""
     token = directory / "token"
     token.write_text(TOKEN + "\n")
-    url = f"sqlite+aiosqlite:///{directory / 'admin.db'}"
-    return AdminSettings(nats_url=nats_url, database_url=url, token_file=token, **more)
+    more.setdefault("database_url", f"sqlite+aiosqlite:///{directory / 'admin.db'}")
+    return AdminSettings(nats_url=nats_url, token_file=token, **more)
 
 
 @asynccontextmanager

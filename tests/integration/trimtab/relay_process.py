@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 
-from trimtab import bus, outbox, subjects
-from trimtab.database import Sessions, sessions_of
+from trimtab import bus, outbox, relay, subjects
+from trimtab.database import Sessions, reading_sessions_of, sessions_of
 from trimtab.events import DomainChanged
-from trimtab.outbox import Relay, Write
+from trimtab.outbox import Write
+from trimtab.relay import Relay
 from trimtab.settings import ServiceSettings
 
 POINTS = ("before commit", "before publish", "before mark")
@@ -23,7 +24,7 @@ class Dying(Relay):
     point = ""
     seen = 0
 
-    async def _publish(self, row: outbox._Row) -> None:
+    async def _publish(self, row: relay._Row) -> None:
         self.seen += 1
         if self.seen == 3 and self.point == "before publish":
             die()
@@ -52,9 +53,9 @@ async def _main(database: str, nats_url: str, prefix: str, point: str) -> None:
     sessions = sessions_of(database)
     await write_and_die(sessions, prefix, point)
     async with bus.connected(ServiceSettings(nats_url=nats_url), "admin") as client:
-        relay = Dying(client, sessions)
-        relay.point = point
-        await relay.run()
+        dying = Dying(client, sessions, reading_sessions_of(database))
+        dying.point = point
+        await dying.run()
 
 
 def main(database: str, nats_url: str, prefix: str, point: str) -> None:

@@ -4,39 +4,37 @@ import asyncio
 import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from nats.aio.client import Client
 
+from tests.databases import BOTH
 from tests.integration.trimtab import relay_process
 from tests.servers import NatsServer
 from trimtab import bus, outbox, subjects
-from trimtab.database import Sessions, sessions_of
+from trimtab.database import Sessions, reading_sessions_of, sessions_of
 from trimtab.events import COMMIT, REVISION, Watermark
-from trimtab.outbox import Relay
+from trimtab.relay import Relay
 
 ROUNDS = 20
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[str]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/admin.db"
-    sessions = sessions_of(url)
-    engine = sessions.kw["bind"]
-    async with engine.begin() as connection:
+async def sessions(database_url: str) -> AsyncIterator[Sessions]:
+    sessions = sessions_of(database_url)
+    async with sessions.kw["bind"].begin() as connection:
         await connection.run_sync(outbox.metadata.create_all)
         await connection.execute(outbox.revision.insert().values(id=1, value=0))
-    yield url
-    await engine.dispose()
+    yield sessions
+    await sessions.kw["bind"].dispose()
 
 
 @pytest.fixture
-async def sessions(database: str) -> AsyncIterator[Sessions]:
-    sessions = sessions_of(database)
-    yield sessions
-    await sessions.kw["bind"].dispose()
+async def reading(database_url: str) -> AsyncIterator[Sessions]:
+    reading = reading_sessions_of(database_url)
+    yield reading
+    await reading.kw["bind"].dispose()
 
 
 async def write(sessions: Sessions, prefix: str, count: int = 3) -> list[int]:
@@ -70,69 +68,89 @@ async def running(relay: Relay) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def relay_until_quiet(client: Client, sessions: Sessions, revision: int = 0) -> None:
-    """Until a watermark says that everything up to the revision is sent."""
+async def all_marked(sessions: Sessions) -> bool:
+    unsent = sa.select(sa.func.count()).where(outbox.outbox.c.sent_at.is_(None))
+    async with sessions.begin() as session:
+        return not await session.scalar(unsent)
+
+
+async def relay_until_quiet(
+    client: Client, sessions: Sessions, reading: Sessions, revision: int = 0
+) -> None:
+    """Until a watermark says that everything up to the revision is sent, and it is marked so."""
     async with sessions.begin() as session:
         revision = revision or await outbox.lock(session)
-    async with running(Relay(client, sessions)):
+    async with running(Relay(client, sessions, reading)):
         while (mark := await watermark(client)) is None or mark.revision < revision:
+            await asyncio.sleep(0.02)
+        while not await all_marked(sessions):
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("point", relay_process.POINTS)
+@pytest.mark.parametrize(
+    ("backend", "point"),
+    [*(("sqlite", point) for point in relay_process.POINTS), ("postgresql", "before publish")],
+)
 async def test_a_relay_killed_twenty_times_loses_and_doubles_nothing(
-    client: Client, nats_server: NatsServer, database: str, sessions: Sessions, point: str
+    client: Client,
+    nats_server: NatsServer,
+    database_url: str,
+    sessions: Sessions,
+    reading: Sessions,
+    point: str,
 ) -> None:
     # A fork of a process that has everything imported makes a round cheap.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([relay_process.__name__])
     for number in range(ROUNDS):
-        arguments = (database, nats_server.url, f"round-{number}", point)
+        arguments = (database_url, nats_server.url, f"round-{number}", point)
         process = processes.Process(target=relay_process.main, args=arguments)
         process.start()
         await asyncio.to_thread(process.join, 30)
         assert process.exitcode == -9
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     assert await published(client) == await committed(sessions)
     lost = 0 if point == "before commit" else 2
     assert len(await committed(sessions)) == ROUNDS * (5 + lost)
 
 
 async def test_changes_of_one_transaction_carry_one_commit(
-    client: Client, sessions: Sessions
+    client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
     revisions = await write(sessions, "together")
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     messages = await bus.stored(client, subjects.SETTINGS, "trimtab.domains.*")
     assert [int(m.headers[REVISION]) for m in messages] == revisions
     assert {int(m.headers[COMMIT]) for m in messages} == {revisions[-1]}
 
 
+@BOTH
 async def test_of_two_relays_each_change_is_published_by_one(
-    client: Client, sessions: Sessions
+    client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
-    async with running(Relay(client, sessions)), running(Relay(client, sessions)):
+    async with running(Relay(client, sessions, reading)), running(Relay(client, sessions, reading)):
         for number in range(30):
             await write(sessions, f"write-{number}")
             await asyncio.sleep(0.01)
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     assert await published(client) == await committed(sessions)
 
 
+@BOTH
 async def test_a_wiped_stream_is_filled_again_with_everything_that_lives(
-    client: Client, nats_server: NatsServer, sessions: Sessions
+    client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
 ) -> None:
     await write(sessions, "before", 5)
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     told = asyncio.Event()
 
     async def lost() -> None:
         told.set()
 
-    async with running(Relay(client, sessions, lost=lost, watermark_seconds=0.2)):
+    async with running(Relay(client, sessions, reading, lost=lost, watermark_seconds=0.2)):
         await asyncio.to_thread(nats_server.wipe)
         await told.wait()
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     async with sessions.begin() as session:
         state = await outbox.load(session)
     mark = await watermark(client)
@@ -141,28 +159,29 @@ async def test_a_wiped_stream_is_filled_again_with_everything_that_lives(
     assert await published(client) == list(range(6, 11))
 
 
+@BOTH
 async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_lacks(
-    client: Client, sessions: Sessions
+    client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
     """As after restoring a backup: the subjects of the lost changes get tombstones."""
     await write(sessions, "kept", 2)
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     async with sessions.begin() as session:
         await session.execute(outbox.outbox.delete().where(outbox.outbox.c.revision == 2))
         await session.execute(outbox.settings.delete().where(outbox.settings.c.revision == 2))
         await session.execute(outbox.revision.update().values(value=1))
-    await relay_until_quiet(client, sessions, revision=4)
+    await relay_until_quiet(client, sessions, reading, revision=4)
     last = {m.subject: m.body for m in await bus.stored(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[subjects.domain("kept-1")]
     assert b'"deleted":false' in last[subjects.domain("kept-0")]
 
 
 async def test_writes_go_on_while_nats_is_away(
-    client: Client, nats_server: NatsServer, sessions: Sessions
+    client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
 ) -> None:
-    async with running(Relay(client, sessions)):
+    async with running(Relay(client, sessions, reading)):
         await asyncio.to_thread(nats_server.kill)
         await write(sessions, "outage", 10)
         await asyncio.to_thread(nats_server.start)
-    await relay_until_quiet(client, sessions)
+    await relay_until_quiet(client, sessions, reading)
     assert await published(client) == await committed(sessions)

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from trimtab import bus, streams
 from trimtab.database import Sessions
 from trimtab.errors import Unavailable
-from trimtab.outbox import Relay
+from trimtab.relay import Relay
 from trimtab.settings import ServiceSettings
 from trimtab_admin.journal import Journal
 from trimtab_admin.namespaces import Namespaces
@@ -57,7 +57,7 @@ class Exchange:
         ):
             self._client = client
             self._requester = Requester(client, self._sessions, self._reading)
-            self._relay = Relay(client, self._sessions, lost=self._on_lost)
+            self._relay = Relay(client, self._sessions, self._reading, lost=self._on_lost)
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
             tasks.create_task(self.namespaces.follow(client))

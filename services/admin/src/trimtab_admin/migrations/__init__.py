@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection
+
+_LOCK = 0x7472696D  # "trim"
+_LOCK_TIMEOUT = "60s"
+"""How long the steps of another admin, which starts at the same time, may take."""
 
 
 def config(connection: Connection) -> Config:
@@ -17,5 +22,13 @@ def config(connection: Connection) -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest step, within the caller's transaction."""
+    """Bring the schema to the newest step, within the caller's transaction.
+
+    Of several admins that start at once, one does it and the others wait.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        # A step may copy a table of any size.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     command.upgrade(config(connection), "head")

@@ -1,0 +1,31 @@
+"""Databases for tests, and the mark of those that have to hold on either sort."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+BOTH = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+
+
+@contextmanager
+def fresh(server: str) -> Iterator[str]:
+    """The URL of a new database beside the one that is named."""
+    name = f"trimtab_{uuid4().hex}"
+    asyncio.run(execute(server, f"CREATE DATABASE {name}"))
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def execute(url: str, statement: str) -> None:
+    """On a connection of its own, outside of every transaction."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
