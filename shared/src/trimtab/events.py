@@ -116,6 +116,8 @@ class PoolChanged(Event):
     """Pools of one cohort can be taken together. Never changes: what is held is counted there."""
     active: bool = True
     """Whether anything is granted; what is held stays held."""
+    max_weight: int | None = None
+    """Units that one token may be of; ``None`` is as many as the quota has."""
     deleted: bool = False
 
 

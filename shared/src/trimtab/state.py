@@ -17,6 +17,9 @@ from trimtab.events import (
 from trimtab.fold import Effective, Record, fold
 from trimtab.levels import Scope
 
+ANY_POOL = "*"
+"""The name of the pool that says what holds of each one that nobody has declared."""
+
 E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged)
 
 
@@ -107,11 +110,13 @@ class Settings:
         return fold(kinds.by_name(kind), target, self.chain(kind, target))
 
     def pool(self, name: str) -> PoolChanged:
-        """Raises `NotFound`."""
-        try:
-            return self.pools[name]
-        except KeyError:
-            raise NotFound("pool", name, ", ".join(sorted(self.pools))) from None
+        """As declared, or as pools are that nobody has declared. Raises `NotFound`."""
+        pool = self.pools.get(name)
+        if pool is not None:
+            return pool
+        if (default := self.pools.get(ANY_POOL)) is not None:
+            return default.model_copy(update={"name": name})
+        raise NotFound("pool", name, ", ".join(sorted(self.pools)))
 
     def _apply_record(self, event: RecordChanged, revision: int) -> None:
         scope = event.scope

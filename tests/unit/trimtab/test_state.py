@@ -76,6 +76,12 @@ def test_an_unknown_pool_is_answered_with_those_there_are() -> None:
         settings.pool("tpus")
 
 
+def test_a_default_stands_for_pools_that_nobody_has_declared() -> None:
+    settings = settings_of(PoolChanged(name="*", quota=3, active=False), PoolChanged(name="gpus"))
+    assert settings.pool("tpus") == PoolChanged(name="tpus", quota=3, active=False)
+    assert settings.pool("gpus") == PoolChanged(name="gpus")
+
+
 def test_a_record_that_cannot_be_read_refuses_only_what_needs_it_and_by_name() -> None:
     settings = settings_of(record({"limits": {"cpu": "much"}}), record(kind="workflow_priority"))
     with pytest.raises(
