@@ -17,6 +17,7 @@ from trimtab_admin.executions import Executions
 from trimtab_admin.explaining import Explaining
 from trimtab_admin.feed import Feed
 from trimtab_admin.guard import Guard, Rules, is_loopback
+from trimtab_admin.openapi import Api
 from trimtab_admin.past import Past
 from trimtab_admin.places import Places
 from trimtab_admin.readiness import Readiness
@@ -68,7 +69,7 @@ def build(settings: AdminSettings) -> FastAPI:
             await _close(sessions)
             await _close(reading)
 
-    app = FastAPI(
+    app = Api(
         title="Trimtab",
         version="2",
         lifespan=lifespan,
