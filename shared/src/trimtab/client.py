@@ -30,6 +30,8 @@ from trimtab.api import (
     KindBody,
     LaunchPlanBody,
     PoolBody,
+    PoolPriorityBody,
+    PoolTokenBody,
     ProjectBody,
     RecordBody,
     RollbackBody,
@@ -39,6 +41,7 @@ from trimtab.calls import Calls
 from trimtab.errors import NotFound, Unavailable
 from trimtab.events import NamespaceStatus
 from trimtab.levels import Scope
+from trimtab.tokens import Audited, Inspected, Released, Reprioritized
 
 SILENCE_SECONDS = 45.0
 """Three heartbeats of a watch."""
@@ -395,6 +398,33 @@ class Pools(_Noun):
         request = _precondition(version, force)
         path = f"/pools/{_step(pool.name)}"
         return await self._calls.one(PoolBody, "PUT", path, body=pool, **request)
+
+    async def usage(self, name: str) -> Inspected:
+        """Who holds and who waits, as resmgr says it now."""
+        return await self._calls.one(Inspected, "GET", f"/pools/{_step(name)}/usage")
+
+    async def audit(self, name: str) -> Audited:
+        """Count the pool anew, and tell what admins took away."""
+        return await self._calls.one(Audited, "GET", f"/pools/{_step(name)}/audit")
+
+    async def release(
+        self, name: str, token: str, *, reason: str, pools: Sequence[str] = ()
+    ) -> Released:
+        """Take a token or a place away. ``pools`` are all that it is of, where there are several.
+
+        Its holder is told that it is lost.
+        """
+        path = f"/pools/{_step(name)}/tokens/{_step(token)}/release"
+        body, headers = PoolTokenBody(pools=tuple(pools)), _because(reason)
+        return await self._calls.one(Released, "POST", path, body=body, headers=headers)
+
+    async def reprioritize(
+        self, name: str, token: str, priority: int, *, pools: Sequence[str] = ()
+    ) -> Reprioritized:
+        """Let a request that waits come earlier or later."""
+        path = f"/pools/{_step(name)}/tokens/{_step(token)}"
+        body = PoolPriorityBody(priority=priority, pools=tuple(pools))
+        return await self._calls.one(Reprioritized, "PATCH", path, body=body)
 
 
 class Workflows(_Noun):

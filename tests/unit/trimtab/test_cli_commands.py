@@ -25,7 +25,7 @@ def test_flytectls_other_names_are_taken(noun: str) -> None:
 
 
 def test_a_wrong_command_is_answered_with_those_there_are() -> None:
-    done = CliRunner().invoke(cli, ["describe"])
+    done = CliRunner().invoke(cli, ["descibe"])
     assert done.exit_code == 2
     assert "there are: " in done.stderr
     assert "delete" in done.stderr.partition("there are: ")[2]

@@ -23,11 +23,12 @@ from trimtab_admin.places import Places
 from trimtab_admin.readiness import Readiness
 from trimtab_admin.records import Records, RecordWrites
 from trimtab_admin.retention import Retention
-from trimtab_admin.routes import executions, records, status, workflows
+from trimtab_admin.routes import executions, records, status, usage, workflows
 from trimtab_admin.routes import places as place_routes
 from trimtab_admin.routes import settings as settings_routes
 from trimtab_admin.settings import AdminSettings
 from trimtab_admin.tree import Tree
+from trimtab_admin.usage import Usage
 from trimtab_admin.workflows import Workflows
 from trimtab_admin.writing import Writing
 
@@ -93,15 +94,18 @@ def build(settings: AdminSettings) -> FastAPI:
 
     template = settings.namespace_template
     changes = Changes(sessions, tree, committed, namespace_template=template)
-    app.include_router(_settings_api(changes, reading, tree, feed), prefix="/api/v2")
+    app.include_router(_settings_api(changes, reading, tree, feed, exchange), prefix="/api/v2")
     app.include_router(_api(sessions, reading, tree, exchange, readiness), prefix="/api/v2")
     app.state.stopping = feed.stop
     return app
 
 
-def _settings_api(changes: Changes, reading: Sessions, tree: Tree, feed: Feed) -> APIRouter:
+def _settings_api(
+    changes: Changes, reading: Sessions, tree: Tree, feed: Feed, exchange: Exchange
+) -> APIRouter:
     found, past = Records(reading, tree), feed.past
     writes = RecordWrites(Writing(changes, reading, tree), past)
+    pools = Places(nouns.POOLS, reading, tree, changes)
     api = APIRouter()
     api.include_router(records.router(found, writes, Explaining(reading, tree), past))
     api.include_router(settings_routes.router(found, writes, past, feed))
@@ -110,9 +114,10 @@ def _settings_api(changes: Changes, reading: Sessions, tree: Tree, feed: Feed) -
             Places(nouns.PROJECTS, reading, tree, changes),
             Places(nouns.DOMAINS, reading, tree, changes),
             Places(nouns.CLUSTERS, reading, tree, changes),
-            Places(nouns.POOLS, reading, tree, changes),
+            pools,
         )
     )
+    api.include_router(usage.router(Usage(pools, exchange.resmgr)))
     return api
 
 

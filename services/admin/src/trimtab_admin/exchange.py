@@ -5,10 +5,11 @@ import logging
 
 from nats.aio.client import Client
 
-from trimtab import bus, streams
+from trimtab import bus, streams, telemetry
 from trimtab.database import Sessions
 from trimtab.errors import Unavailable
 from trimtab.relay import Relay
+from trimtab.resmgr import Resmgr
 from trimtab.settings import ServiceSettings
 from trimtab_admin.journal import Journal
 from trimtab_admin.namespaces import Namespaces
@@ -38,6 +39,12 @@ class Exchange:
     def sent(self) -> int:
         """The last revision that is known to be in the stream."""
         return self._relay.sent if self._relay else 0
+
+    def resmgr(self, cohort: str) -> Resmgr:
+        """To ask it about pools. Raises `Unavailable` before NATS was there."""
+        if self._client is None:
+            raise Unavailable("admin is not connected to NATS, and so cannot ask resmgr")
+        return Resmgr(self._client, cohort, telemetry.headers)
 
     def settings_changed(self) -> None:
         """There are new rows in the outbox; what is not heard yet is found at the start."""

@@ -45,6 +45,9 @@ _POOLS: Columns[PoolBody] = {
     "QUOTA": lambda pool: pool.quota,
     "PROJECT CAP": lambda pool: pool.project_cap,
     "PROJECT-DOMAIN CAP": lambda pool: pool.project_domain_cap,
+    "MAX WEIGHT": lambda pool: pool.max_weight,
+    "COHORT": lambda pool: pool.cohort,
+    "ACTIVE": lambda pool: pool.active,
 }
 _WORKFLOWS: Columns[WorkflowBody] = {
     "PROJECT": lambda body: body.project,

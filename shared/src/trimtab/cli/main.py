@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from trimtab.cli import attributes, entities
+from trimtab.cli import attributes, entities, pools
+from trimtab.cli.asyncapi import asyncapi
 from trimtab.cli.completion import completion
 from trimtab.cli.configuration import VARIABLE
 from trimtab.cli.executions import execute, explain
@@ -44,9 +45,13 @@ for _command in entities.GET:
     get.add_command(_command)
     get.add_alias(str(_command.name).removesuffix("s"), _command)
 
+for _command in (pools.update_pool, pools.update_token):
+    update.add_command(_command)
+
 cli.add_section("Settings", get, update, delete, explain)
+cli.add_section("Pools", pools.describe, pools.release)
 cli.add_section("Projects, workflows, executions", register, execute)
-cli.add_section("The system", up, completion)
+cli.add_section("The system", up, completion, asyncapi)
 
 
 def main() -> None:

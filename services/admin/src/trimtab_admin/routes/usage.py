@@ -1,0 +1,41 @@
+"""Who holds of a pool and who waits, and what an admin does about one of them."""
+
+from fastapi import APIRouter
+
+from trimtab.api import PoolPriorityBody, PoolTokenBody
+from trimtab.errors import Invalid
+from trimtab.tokens import Audited, Inspected, Released, Reprioritized
+from trimtab_admin.routes.inputs import By
+from trimtab_admin.routes.strict import Routes
+from trimtab_admin.usage import Usage
+
+
+def router(usage: Usage) -> APIRouter:
+    routes = Routes("/pools/{name}", tags=["pools"])
+
+    @routes.get("/usage")
+    async def inspect_pool(name: str) -> Inspected:
+        """Holders, waiters with position and reason, and sums by project."""
+        return await usage.inspect(name)
+
+    @routes.get("/audit")
+    async def audit_pool(name: str) -> Audited:
+        """Count the pool anew: what differs, and what admins took away."""
+        return await usage.audit(name)
+
+    # Ids of tokens hold slashes.
+    @routes.post("/tokens/{token:path}/release")
+    async def release_token(name: str, token: str, body: PoolTokenBody, author: By) -> Released:
+        """Take a token away; ``X-Trimtab-Reason`` says why. Its holder is told that it is lost."""
+        if not author.reason:
+            raise Invalid("X-Trimtab-Reason", "", "why the token is taken away")
+        return await usage.force_release(name, token, body.pools, author)
+
+    @routes.patch("/tokens/{token:path}")
+    async def patch_token(
+        name: str, token: str, body: PoolPriorityBody, author: By
+    ) -> Reprioritized:
+        """Change the priority of one that waits."""
+        return await usage.reprioritize(name, token, body.pools, body.priority, author)
+
+    return routes

@@ -1,0 +1,76 @@
+"""What is held of pools and waited for, as resmgr says it, and what an admin does about that."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from trimtab.api import PoolBody
+from trimtab.events import PoolChanged
+from trimtab.resmgr import Resmgr
+from trimtab.tokens import (
+    Audit,
+    Audited,
+    ForceRelease,
+    Inspect,
+    Inspected,
+    Released,
+    Reprioritize,
+    Reprioritized,
+)
+from trimtab_admin.changes import Author
+from trimtab_admin.places import Places
+
+log = logging.getLogger(__name__)
+
+
+class Usage:
+    """Every method raises `NotFound` on an unknown pool, and `Unavailable`."""
+
+    def __init__(
+        self, pools: Places[PoolBody, PoolChanged], resmgr: Callable[[str], Resmgr]
+    ) -> None:
+        """``resmgr`` gives that of a cohort."""
+        self._pools = pools
+        self._resmgr = resmgr
+
+    async def inspect(self, pool: str) -> Inspected:
+        resmgr = await self._of(pool)
+        return await resmgr.ask(Inspect(pool=pool), Inspected)
+
+    async def audit(self, pool: str) -> Audited:
+        """Count the pool anew, and tell what admins took away in its cohort."""
+        resmgr = await self._of(pool)
+        return await resmgr.ask(Audit(pool=pool), Audited)
+
+    async def force_release(
+        self, pool: str, token: str, others: Sequence[str], author: Author
+    ) -> Released:
+        """Take a token, or the place of one that waits, away. ``others`` are its other pools."""
+        resmgr = await self._of(pool)
+        ask = ForceRelease(
+            token=token, pools=_all(pool, others), actor=author.actor, why=author.reason
+        )
+        released = await resmgr.ask(ask, Released)
+        # resmgr keeps it too, but Redis may forget, and this log goes where logs are kept.
+        fields = {"pools": ask.pools, "token": token, "actor": author.actor, "why": author.reason}
+        outcome = {"held": released.released, "waited": released.withdrew}
+        log.warning("token.forced", extra={**fields, **outcome, "id": author.request_id})
+        return released
+
+    async def reprioritize(
+        self, pool: str, token: str, others: Sequence[str], priority: int, author: Author
+    ) -> Reprioritized:
+        """Let one that waits come earlier or later."""
+        resmgr = await self._of(pool)
+        ask = Reprioritize(token=token, pools=_all(pool, others), priority=priority)
+        reprioritized = await resmgr.ask(ask, Reprioritized)
+        fields = {"pools": ask.pools, "token": token, "priority": priority}
+        actor = {"actor": author.actor, "why": author.reason, "id": author.request_id}
+        log.info("token.reprioritized", extra={**fields, **actor})
+        return reprioritized
+
+    async def _of(self, pool: str) -> Resmgr:
+        return self._resmgr((await self._pools.get(pool)).cohort)
+
+
+def _all(pool: str, others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({pool, *others}))

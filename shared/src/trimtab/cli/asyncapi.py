@@ -1,0 +1,12 @@
+"""``trimtab asyncapi``."""
+
+import click
+
+from trimtab.asyncapi import document
+from trimtab.cli.rendering import show_data
+
+
+@click.command("asyncapi")
+def asyncapi() -> None:
+    """Print what is said on NATS, as an AsyncAPI document."""
+    show_data(document(), "json")
