@@ -1,8 +1,13 @@
 """Effective values: what applies, and where each part comes from."""
 
+from typing import Any
+
 import httpx
 
 from tests.integration.admin.running import FORCE, SCOPE
+from trimtab import outbox
+from trimtab.database import sessions_of, transaction
+from trimtab_admin.settings import AdminSettings
 
 
 async def put(admin: httpx.AsyncClient, document: object, **params: str) -> int:
@@ -82,3 +87,70 @@ async def test_kinds_tell_what_a_form_needs(admin: httpx.AsyncClient) -> None:
     assert fields["ceiling"]["levels"] == ["settings", "platform"]
     assert kinds["task_resource"]["deprecated"]["limits.storage"] == "limits.ephemeral_storage"
     assert "namespaces" in kinds["cluster_resource"]["refused_levels"]["workflow"]
+
+
+async def test_every_kind_of_a_target_is_in_one_document(admin: httpx.AsyncClient) -> None:
+    await put(admin, {"limits": {"cpu": "2"}})
+    params = SCOPE | FORCE
+    await admin.put("/records/workflow_priority", params=params, json={"priority": 7})
+    body = (await admin.get("/effective", params=SCOPE)).json()
+    registered = {kind["name"] for kind in (await admin.get("/kinds")).json()}
+    assert set(body["kinds"]) == registered
+    assert body["kinds"]["task_resource"]["document"] == {"limits": {"cpu": "2"}}
+    [leaf] = body["kinds"]["workflow_priority"]["leaves"]
+    assert (leaf["value"], leaf["scope"]) == (7, "project-domain shop/development")
+    assert (body["unreadable"], body["target"]["project"]) == ({}, "shop")
+
+
+async def explain(admin: httpx.AsyncClient, **target: str) -> Any:
+    answer = await admin.get("/explain/task_resource", params=target)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_an_explanation_has_every_scope_and_who_wrote_there_when_and_why(
+    admin: httpx.AsyncClient,
+) -> None:
+    await put(admin, {"limits": {"cpu": "8"}})
+    headers = {"X-Trimtab-Reason": "too many"}
+    await admin.put(
+        "/records/task_resource",
+        params=SCOPE | FORCE,
+        headers=headers,
+        json={"limits": {"cpu": "2"}, "unset": ["limits.gpu"]},
+    )
+    body = await explain(admin, **SCOPE, workflow="nightly")
+    levels = [step["scope"]["level"] for step in body["chain"]]
+    assert levels == ["settings", "platform", "domain", "project", "project-domain", "workflow"]
+    stored = [step["scope"]["level"] for step in body["chain"] if step["record"]]
+    assert stored == ["platform", "project-domain"]
+    setter = body["chain"][4]["setter"]
+    assert (setter["reason"], bool(setter["actor"]), bool(setter["at"])) == ("too many", True, True)
+    cpu, gpu = body["leaves"]
+    assert [source["value"] for source in cpu["sources"]] == ["2", "8"]
+    assert cpu["says"].endswith(', "too many"), over 8 by platform')
+    assert gpu["says"].startswith("no value, by project-domain shop/development")
+
+
+async def test_who_wrote_is_known_after_everything_was_announced_again(
+    admin: httpx.AsyncClient, settings: AdminSettings
+) -> None:
+    await put(admin, {"limits": {"cpu": "8"}})
+    before = await explain(admin)
+    sessions = sessions_of(settings.database_url)
+    async with transaction(sessions) as session:
+        await outbox.resync(session)
+    await sessions.kw["bind"].dispose()
+    after = await explain(admin)
+    assert after["revision"] > before["revision"]
+    assert after["chain"][1]["setter"] == before["chain"][1]["setter"] != None  # noqa: E711
+
+
+async def test_what_flyte_would_give_stands_beside_it(admin: httpx.AsyncClient) -> None:
+    await put(admin, {"limits": {"cpu": "8", "memory": "1Gi"}})
+    await put(admin, {"limits": {"cpu": "2"}}, project="shop")
+    body = await explain(admin, **SCOPE)
+    assert body["document"] == {"limits": {"cpu": "2", "memory": "1Gi"}}
+    assert body["as_flyte"]["document"] == {"limits": {"cpu": "2"}}
+    answer = await admin.get("/explain/workflow_priority", params=SCOPE)
+    assert answer.json()["as_flyte"] is None

@@ -5,11 +5,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.admin.running import FORCE, running, settings_for
+from tests.integration.admin.running import FORCE, rows, running, settings_for
 from tests.servers import NatsServer
-from trimtab.errors import Invalid, NotFound
+from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab_admin.app import prepare
 from trimtab_admin.settings import AdminSettings
+from trimtab_admin.tables import namespaces as names
 
 
 async def test_a_project_is_made_once(admin: httpx.AsyncClient) -> None:
@@ -36,6 +37,119 @@ async def test_a_project_is_changed_but_not_made_by_put(admin: httpx.AsyncClient
     assert (answer.status_code, answer.json()["allowed"]) == (404, "shop")
     answer = await admin.put("/projects/shop", json={"name": "shpo"})
     assert (answer.status_code, answer.json()["path"]) == (400, "name")
+
+
+async def test_what_an_update_of_a_project_leaves_out_stays(admin: httpx.AsyncClient) -> None:
+    full = {"description": "Shop", "labels": {"team": "a"}, "state": "archived"}
+    await admin.put("/projects/shop", json={"name": "shop", **full})
+    for change in ({}, {"description": ""}, {"labels": {}}, {"state": "active"}):
+        full |= change
+        await admin.put("/projects/shop", json={"name": "shop", **change})
+        project = (await admin.get("/projects/shop")).json()
+        assert {name: project[name] for name in full} == full
+
+
+async def test_a_project_is_archived_and_taken_up_again(admin: httpx.AsyncClient) -> None:
+    for state in ("archived", "active"):
+        answer = await admin.patch("/projects/shop", json={"state": state})
+        assert (answer.status_code, answer.json()["state"]) == (200, state)
+    assert (await admin.patch("/projects/shop", json={"state": "gone"})).status_code == 400
+    assert (await admin.patch("/projects/shpo", json={})).status_code == 404
+
+
+async def test_labels_of_a_project_are_patched_by_key(admin: httpx.AsyncClient) -> None:
+    await admin.patch("/projects/shop", json={"labels": {"team": "a", "example.com/cost": "7"}})
+    answer = await admin.patch("/projects/shop", json={"labels": {"team": None}})
+    assert answer.json()["labels"] == {"example.com/cost": "7"}
+
+
+async def test_labels_that_kubernetes_would_not_take_are_refused(
+    admin: httpx.AsyncClient,
+) -> None:
+    for labels in (
+        {"": "a"},
+        {"-a": "a"},
+        {"a/b/c": "a"},
+        {"Example.com/a": "a"},
+        {"a" * 64: "a"},
+        {"a": "a" * 64},
+        {"a": "b c"},
+        {f"k{number}": "a" for number in range(17)},
+    ):
+        for answer in (
+            await admin.post("/projects", json={"name": "lab", "labels": labels}),
+            await admin.patch("/projects/shop", json={"labels": labels}),
+        ):
+            assert (answer.status_code, answer.json()["path"][:6]) == (400, "labels"), labels
+    assert len((await admin.get("/projects")).json()) == 1
+
+
+async def test_sixteen_labels_are_taken(admin: httpx.AsyncClient) -> None:
+    labels = {f"k{number}": "" for number in range(16)}
+    answer = await admin.post("/projects", json={"name": "lab", "labels": labels})
+    assert answer.json()["labels"] == labels
+
+
+async def test_each_project_and_domain_has_its_namespace_stored(
+    admin: httpx.AsyncClient, settings: AdminSettings
+) -> None:
+    await admin.post("/domains", json={"name": "canary"})
+    await admin.patch("/projects/shop", json={"state": "archived"})
+    stored = {(row["project"], row["domain"]): row["name"] for row in await rows(settings, names)}
+    domains = ("canary", "development", "production", "staging")
+    assert stored == {("shop", domain): f"shop-{domain}" for domain in domains}
+
+
+async def test_a_name_that_makes_no_namespace_is_refused(admin: httpx.AsyncClient) -> None:
+    for path, name, status in (
+        ("/projects", "p" * 51, 201),
+        ("/projects", "p" * 52, 400),
+        ("/domains", "d" * 11, 201),
+        ("/domains", "d" * 12, 400),
+    ):
+        answer = await admin.post(path, json={"name": name})
+        assert (answer.status_code, "63 small letters" in answer.text) == (status, status == 400)
+        assert (name in (await admin.get(path)).text) == (status == 201)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("/domains", "x-development"), ("/projects", "shop-x")),
+        (("/projects", "shop-x"), ("/domains", "x-development")),
+    ],
+)
+async def test_two_that_would_share_a_namespace_are_refused_naming_both(
+    admin: httpx.AsyncClient, first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    assert (await admin.post(first[0], json={"name": first[1]})).status_code == 201
+    noun = second[0].strip("/").removesuffix("s")
+    document = {"kind": noun, "name": second[1], "document": {}}
+    for answer in (
+        await admin.post(second[0], json={"name": second[1]}),
+        await admin.post("/apply", json={"documents": [document]}),
+        await admin.post("/apply", params={"dry_run": "true"}, json={"documents": [document]}),
+    ):
+        assert answer.status_code == 409
+        assert "'shop-x-development' would be for project 'shop'" in answer.json()["detail"]
+
+
+async def test_a_template_that_would_make_two_namespaces_one_stops_the_start(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    settings = settings_for(tmp_path, nats_server.url, domains=("c", "b-c"))
+    apart = {"namespace_template": "{{ domain }}-x-{{ project }}"}
+    async with running(settings.model_copy(update=apart)) as admin:
+        for name in ("a", "a-b"):
+            assert (await admin.post("/projects", json={"name": name})).status_code == 201
+    before = await rows(settings, names)
+    with pytest.raises(Conflict, match="'a-b-c' would be for project 'a' in domain 'b-c'"):
+        await prepare(settings)
+    with pytest.raises(Invalid, match="63 small letters"):
+        await prepare(settings.model_copy(update={"namespace_template": "{{ project }}_x"}))
+    assert await rows(settings, names) == before
+    await prepare(settings.model_copy(update={"namespace_template": "all-{{ domain }}"}))
+    assert [row["name"] for row in await rows(settings, names)] == ["all-b-c", "all-c"]
 
 
 async def test_a_stale_version_of_a_project_is_refused(admin: httpx.AsyncClient) -> None:

@@ -131,6 +131,42 @@ async def test_twenty_patches_at_once_lose_nothing(admin: httpx.AsyncClient) -> 
     assert body["document"]["attributes"] == {f"value{n}": str(n) for n in range(20)}
 
 
+async def test_of_fifty_who_change_what_they_have_read_no_change_is_lost(
+    admin: httpx.AsyncClient,
+) -> None:
+    path = "/records/workflow_priority"
+    await admin.put(path, params=FORCE, json={"priority": 0})
+
+    async def add_one() -> None:
+        while True:
+            read = await admin.get(path)
+            answer = await admin.patch(
+                path,
+                headers={"If-Match": read.headers["etag"]},
+                json={"priority": read.json()["document"]["priority"] + 1},
+            )
+            if answer.status_code != 412:
+                assert answer.status_code == 200
+                return
+
+    await asyncio.gather(*(add_one() for _ in range(50)))
+    assert (await admin.get(path)).json()["document"] == {"priority": 50}
+
+
+async def test_of_two_at_once_that_are_valid_alone_but_not_together_one_is_refused(
+    admin: httpx.AsyncClient,
+) -> None:
+    for number in range(5):
+        domain = {"domain": ("development", "staging", "production")[number % 3]}
+        answers = await asyncio.gather(
+            put(admin, {"limits": {"cpu": "1"}}, **domain),
+            put(admin, {"defaults": {"cpu": "2"}}, project="shop"),
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 400]
+        for params in (domain, {"project": "shop"}):
+            await admin.delete(RECORD, params=params | FORCE)
+
+
 async def test_of_twenty_writers_of_one_version_one_wins(admin: httpx.AsyncClient) -> None:
     etag = (await put(admin, {"limits": {"cpu": "1"}})).headers["etag"]
 
@@ -257,3 +293,39 @@ async def test_lists_are_filtered_by_kind_level_and_place(admin: httpx.AsyncClie
     one = (await admin.get("/records", params=SCOPE | {"level": "project-domain"})).json()
     assert [record["scope"]["workflow"] for record in one] == [""]
     assert (await admin.get("/records", params={"kind": "workflow_priority"})).json() == []
+
+
+async def test_pages_neither_skip_nor_repeat_while_records_come_and_go(
+    admin: httpx.AsyncClient,
+) -> None:
+    names = [f"w{number:02}" for number in range(0, 20, 2)]
+    for name in names:
+        await put(admin, {"limits": {"cpu": "1"}}, **SCOPE, workflow=name)
+    seen: list[str] = []
+    answer = await admin.get("/records", params={"limit": "3", "level": "workflow"})
+    while True:
+        seen += [record["scope"]["workflow"] for record in answer.json()]
+        following = answer.links.get("next", {}).get("url")
+        if following is None:
+            break
+        # Behind what was given, and the very one that the token names.
+        await put(admin, {"limits": {"cpu": "1"}}, **SCOPE, workflow="w01")
+        await admin.delete(RECORD, params=SCOPE | FORCE | {"workflow": seen[-1]})
+        answer = await admin.get(f"http://127.0.0.1{following}")
+    assert seen == names
+
+
+async def test_a_token_that_is_none_is_refused(admin: httpx.AsyncClient) -> None:
+    await put(admin, {"limits": {"cpu": "1"}})
+    for token in ("x", "IjEi", "bm9uZQ", "WzEsIDJd"):
+        answer = await admin.get("/records", params={"token": token})
+        assert (answer.status_code, answer.json().get("path")) == (400, "token")
+
+
+async def test_a_deprecated_name_is_taken_and_its_writer_told(admin: httpx.AsyncClient) -> None:
+    for answer in (
+        await put(admin, {"limits": {"storage": "1Gi"}}),
+        await patch(admin, {"limits": {"storage": "2Gi"}}),
+    ):
+        assert "ephemeral_storage" in answer.json()["warnings"][0]
+    assert await document_at(admin) == {"limits": {"ephemeral_storage": "2Gi"}}

@@ -1,0 +1,111 @@
+"""What a write would do, told without doing it."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.admin.running import FORCE, SCOPE, register, workflow
+
+RECORD = "/records/task_resource"
+DRY = {"dry_run": "true"}
+
+
+async def put(admin: httpx.AsyncClient, kind: str, document: Any, **params: str) -> httpx.Response:
+    answer = await admin.put(f"/records/{kind}", params=params | FORCE, json=document)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+async def revision(admin: httpx.AsyncClient) -> int:
+    number: int = (await admin.get("/status")).json()["revision"]
+    return number
+
+
+async def dry(admin: httpx.AsyncClient, document: Any, **params: str) -> Any:
+    answer = await admin.put(RECORD, params=params | DRY, json=document)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_each_way_to_write_tells_its_difference_and_changes_nothing(
+    admin: httpx.AsyncClient,
+) -> None:
+    version = (await put(admin, "task_resource", {"limits": {"cpu": "2"}}, **SCOPE)).json()
+    before, params = await revision(admin), SCOPE | DRY
+    put_, patched, deleted = (
+        await admin.put(RECORD, params=params, json={"limits": {"gpu": "1"}}),
+        await admin.patch(RECORD, params=params, json={"limits": {"cpu": None}}),
+        await admin.delete(RECORD, params=params),
+    )
+    cpu = {"path": "limits.cpu", "before": "2", "after": None}
+    gpu = {"path": "limits.gpu", "before": None, "after": "1"}
+    for answer, changes, action in (
+        (put_, [cpu, gpu], "update"),
+        (patched, [cpu], "update"),
+        (deleted, [cpu], "delete"),
+    ):
+        [change] = answer.json()["changes"]
+        assert (answer.status_code, answer.json()["dry_run"]) == (200, True)
+        assert (change["changes"], change["action"]) == (changes, action)
+        assert (change["version"], change["revision"]) == (version["version"], None)
+    assert await revision(admin) == before
+    assert (await admin.get(RECORD, params=SCOPE)).json() == version
+
+
+async def test_it_tells_whose_effective_values_change_from_what_to_what(
+    admin: httpx.AsyncClient,
+) -> None:
+    await admin.post("/projects", json={"name": "lab"})
+    await register(admin, workflow())
+    await put(admin, "task_resource", {"limits": {"cpu": "4"}})
+    await put(admin, "task_resource", {"limits": {"cpu": "1"}}, project="lab")
+    radius = (await dry(admin, {"limits": {"cpu": "8"}}))["radius"]
+    # Three domains; the project lab says something of its own.
+    numbers = [radius[name] for name in ("domains", "projects", "project_domains", "workflows")]
+    assert (numbers, radius["launch_plans"]) == ([3, 1, 3, 1], 0)
+    assert {effect["target"]["project"] for effect in radius["effects"]} == {"", "shop"}
+    change = {"path": "limits.cpu", "before": "4", "after": "8"}
+    assert all(effect["changes"] == [change] for effect in radius["effects"])
+    assert radius["effects"][-1]["target"]["workflow"] == "nightly"
+
+
+async def test_it_tells_the_namespaces_that_would_be_rendered_with_other_values(
+    admin: httpx.AsyncClient,
+) -> None:
+    path, document = "/records/cluster_resource", {"attributes": {"size": "1"}}
+    await put(admin, "cluster_resource", document, project="shop", domain="staging")
+    answer = await admin.put(path, params=DRY, json=document)
+    radius = answer.json()["radius"]
+    assert radius["rendered"] == ["shop-development", "shop-production"]
+    assert radius["namespaces"] == 2
+    assert (await dry(admin, {"limits": {"cpu": "1"}}))["radius"]["namespaces"] == 0
+
+
+async def test_the_list_is_cut_and_the_numbers_are_not(admin: httpx.AsyncClient) -> None:
+    documents = [{"kind": "project", "name": f"p{number}", "document": {}} for number in range(60)]
+    await admin.post("/apply", json={"documents": documents})
+    radius = (await dry(admin, {"limits": {"cpu": "8"}}))["radius"]
+    assert (radius["projects"], radius["project_domains"]) == (61, 183)
+    assert len(radius["effects"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("document", "params", "status"),
+    [
+        ({"limits": {"cpu": "x"}}, {}, 400),
+        ({"defaults": {"cpu": "3"}}, {"project": "shop"}, 400),
+        ({}, {"project": "shpo"}, 404),
+    ],
+)
+async def test_what_would_be_refused_is_refused(
+    admin: httpx.AsyncClient, document: Any, params: dict[str, str], status: int
+) -> None:
+    await put(admin, "task_resource", {"limits": {"cpu": "2"}})
+    answer = await admin.put(RECORD, params=params | DRY, json=document)
+    assert answer.status_code == status
+
+
+async def test_a_precondition_holds_in_a_dry_run_too(admin: httpx.AsyncClient) -> None:
+    answer = await admin.put(RECORD, params=DRY, headers={"If-Match": '"99"'}, json={})
+    assert (answer.status_code, answer.json()["given_version"]) == (412, 99)

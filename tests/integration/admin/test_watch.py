@@ -1,0 +1,159 @@
+"""Changes as they come: in order, from where a client was, with nothing lost between."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.admin.running import FORCE, SCOPE, TOKEN
+from tests.integration.admin.test_process import environment, process
+from tests.servers import NatsServer
+from trimtab.api import DocumentBody, HistoryBody
+from trimtab.client import Client
+from trimtab.database import reading_sessions_of, sessions_of
+from trimtab_admin.feed import Feed
+from trimtab_admin.past import Past, Which
+from trimtab_admin.retention import Retention
+from trimtab_admin.settings import AdminSettings
+
+RECORD = "/records/task_resource"
+
+
+@pytest.fixture
+async def feed(settings: AdminSettings) -> AsyncIterator[Feed]:
+    """As that of another admin on the same database, which nobody wakes."""
+    sessions = reading_sessions_of(settings.database_url)
+    yield Feed(Past(sessions), heartbeat_seconds=0.1)
+    await sessions.kw["bind"].dispose()
+
+
+async def put(admin: httpx.AsyncClient, cpu: str, **params: str) -> int:
+    document = {"limits": {"cpu": cpu}}
+    answer = await admin.put(RECORD, params=params | FORCE, json=document)
+    version: int = answer.json()["version"]
+    return version
+
+
+async def take(events: AsyncIterator[str], number: int) -> list[dict[str, Any]]:
+    """The next changes; heartbeats pass by."""
+    seen: list[dict[str, Any]] = []
+    async with asyncio.timeout(30):
+        while len(seen) < number:
+            lines = (await anext(events)).splitlines()
+            seen += [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    return seen
+
+
+async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
+    admin: httpx.AsyncClient, feed: Feed
+) -> None:
+    first = await put(admin, "1")
+    async with aclosing(feed.events(Which(), first - 1)) as events:
+        assert [change["revision"] for change in await take(events, 1)] == [first]
+        second = await put(admin, "2", **SCOPE)
+        [change] = await take(events, 1)
+    assert (change["revision"], change["scope"]["project"]) == (second, "shop")
+    assert change["after"] == {"limits": {"cpu": "2"}}
+
+
+async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
+    admin: httpx.AsyncClient, feed: Feed
+) -> None:
+    start = await put(admin, "1")
+    documents = [
+        {"kind": "workflow_priority", **SCOPE, "workflow": f"w{n}", "document": {"priority": n}}
+        for n in range(10)
+    ]
+    async with aclosing(feed.events(Which(), start)) as events:
+        await asyncio.gather(
+            admin.post("/apply", json={"documents": documents}),
+            *(put(admin, str(cpu), **SCOPE) for cpu in range(2, 7)),
+        )
+        seen = await take(events, 15)
+    revisions = [change["revision"] for change in seen]
+    assert revisions == list(range(start + 1, start + 16))
+    together = [change for change in seen if change["kind"] == "workflow_priority"]
+    assert len({change["commit"] for change in together}) == 1
+    assert together[-1]["revision"] == together[0]["commit"]
+
+
+async def test_a_heartbeat_moves_on_past_what_is_filtered(
+    admin: httpx.AsyncClient, feed: Feed
+) -> None:
+    last = await put(admin, "1")
+    async with aclosing(feed.events(Which(kind="workflow_priority"), 0)) as events:
+        async with asyncio.timeout(30):
+            beat = await anext(events)
+    assert beat == f": heartbeat\nid: {last}\n\n"
+
+
+async def test_a_watch_ends_when_it_is_stopped(admin: httpx.AsyncClient, feed: Feed) -> None:
+    feed.stop()
+    assert [event async for event in feed.events(Which(), 0)] == []
+
+
+@pytest.mark.parametrize("how", ["query", "header"])
+async def test_a_revision_that_is_none_of_this_database_is_gone(
+    admin: httpx.AsyncClient, how: str
+) -> None:
+    given: dict[str, Any] = (
+        {"params": {"since": "999"}} if how == "query" else {"headers": {"Last-Event-ID": "999"}}
+    )
+    answer = await admin.get("/watch", **given)
+    assert (answer.status_code, "read everything again" in answer.text) == (410, True)
+
+
+async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
+    admin: httpx.AsyncClient, settings: AdminSettings
+) -> None:
+    old = [await put(admin, "1"), await put(admin, "2")]
+    sessions = sessions_of(settings.database_url)
+    await Retention(sessions, days=1).trim(datetime.now(UTC) + timedelta(seconds=1))
+    await sessions.kw["bind"].dispose()
+    answer = await admin.get("/watch", params={"since": str(old[0])})
+    assert (answer.status_code, f"those since {old[1]} are" in answer.text) == (410, True)
+    # Who wrote what lives is kept for ever.
+    kept = (await admin.get(f"{RECORD}/history")).json()
+    assert [row["revision"] for row in kept] == [old[1]]
+
+
+async def test_trimming_does_not_make_admin_declare_its_settings_file_anew(
+    admin: httpx.AsyncClient, settings: AdminSettings
+) -> None:
+    await admin.put("/clusters/local", params=FORCE, json={"name": "local"})
+    sessions = sessions_of(settings.database_url)
+    trimming = Retention(sessions, days=1)
+    for _again in range(2):
+        await trimming.trim(datetime.now(UTC) + timedelta(seconds=1))
+    await sessions.kw["bind"].dispose()
+    history = (await admin.get("/history", params={"kind": "cluster"})).json()
+    assert [row["name"] for row in history] == ["local"]
+
+
+async def test_a_client_goes_on_after_a_killed_admin_and_misses_nothing(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    variables = environment(tmp_path, nats_server.url)
+    seen: list[HistoryBody] = []
+    async with Client(f"http://127.0.0.1:{variables['TRIMTAB_PORT']}", TOKEN) as client:
+        for round_, how in enumerate((signal.SIGKILL, signal.SIGTERM)):
+            async with process(variables, how):
+                if round_ == 0:
+                    watch = client.settings.watch(kind="task_resource", since=0)
+                for cpu in range(10):
+                    document = DocumentBody(
+                        kind="task_resource", document={"limits": {"cpu": f"{round_}{cpu}"}}
+                    )
+                    await client.settings.apply([document])
+                    async with asyncio.timeout(60):
+                        seen.append(await anext(watch))
+        await watch.aclose()
+    cpus = [(change.after or {})["limits"]["cpu"] for change in seen]
+    assert cpus == [f"{round_}{cpu}" for round_ in range(2) for cpu in range(10)]
