@@ -34,6 +34,11 @@ TIMEOUT_SECONDS = 5.0
 HEARTBEAT_SECONDS = 2.0
 """How often the server proves that a followed stream is quiet and not cut off."""
 
+DEAD_REASON = "trimtab-reason"
+"""Header of a dead letter: why it is one."""
+DEAD_SUBJECT = "trimtab-subject"
+"""Header of a dead letter: where it was."""
+
 _WORKING_SECONDS = 1.0
 """How often the server hears that a message is worked on; shorter than any sensible ack wait."""
 _LOOK_SECONDS = 0.25
@@ -164,8 +169,8 @@ class _Outcome(BaseMiddleware[PublishCommand, Msg]):
         """Copy it to the dead letters, before it is ended: twice is better than nowhere."""
         # Its own id and expectations are NATS's; they would keep the copy from being stored.
         headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("Nats-")}
-        headers["trimtab-reason"] = " ".join(reason.split())[:1000]
-        headers["trimtab-subject"] = message.subject
+        headers[DEAD_REASON] = " ".join(reason.split())[:1000]
+        headers[DEAD_SUBJECT] = message.subject
         subject = subjects.dead(message.metadata.stream, message.metadata.consumer)
         jetstream = message._client.jetstream(timeout=TIMEOUT_SECONDS)
         await jetstream.publish(subject, message.data, headers=headers)

@@ -10,7 +10,7 @@ admin itself raised, with its words.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from trimtab.api import (
     ApplyBody,
     ChangesBody,
     ClusterBody,
+    DeadLetterBody,
     DocumentBody,
     DomainBody,
     EffectiveAllBody,
@@ -34,6 +35,8 @@ from trimtab.api import (
     PoolTokenBody,
     ProjectBody,
     RecordBody,
+    ReplayedBody,
+    ResyncBody,
     RollbackBody,
     WorkflowBody,
 )
@@ -66,6 +69,11 @@ class Client:
         self.launch_plans = LaunchPlans(calls)
         self.executions = Executions(calls)
         self.namespaces = Namespaces(calls)
+        self.dead = DeadLetters(calls)
+
+    async def resync(self) -> ResyncBody:
+        """Have everything said again, for readers that have lost it. Every version becomes new."""
+        return await self._calls.one(ResyncBody, "POST", "/resync", json={})
 
     async def __aenter__(self) -> Self:
         return self
@@ -293,9 +301,13 @@ class Settings(_Noun):
         """What `apply` would change, for whom."""
         return await self.apply(documents, prune=prune, dry_run=True)
 
-    async def export(self) -> Sequence[DocumentBody]:
-        """Everything, as documents that `apply` takes back."""
-        return (await self._calls.one(ApplyBody, "GET", "/export")).documents
+    async def export(self, *, readable_only: bool = False) -> Sequence[DocumentBody]:
+        """Everything, as documents that `apply` takes back.
+
+        Raises `Rejected` where a record cannot be read by admin, unless they are left out.
+        """
+        params = {"readable_only": "true"} if readable_only else {}
+        return (await self._calls.one(ApplyBody, "GET", "/export", params=params)).documents
 
     async def effective(self, target: Scope) -> EffectiveAllBody:
         """What applies to a target, of every kind."""
@@ -315,7 +327,7 @@ class Settings(_Noun):
 
     async def watch(
         self, kind: str | None = None, *, since: int | None = None, **parts: str
-    ) -> AsyncIterator[HistoryBody]:
+    ) -> AsyncGenerator[HistoryBody, None]:
         """Changes as they are committed, after a revision or from now on; it ends with its user.
 
         It goes on after an outage where it was. Raises `trimtab.errors.Gone` where admin no longer
@@ -476,3 +488,21 @@ class Executions(_Noun):
 class Namespaces(_Noun):
     async def list(self) -> Sequence[NamespaceStatus]:
         return await self._calls.many(NamespaceStatus, "/namespaces")
+
+
+class DeadLetters(_Noun):
+    """Messages that the consumer of a work queue gave up."""
+
+    async def list(
+        self, stream: str | None = None, consumer: str | None = None, limit: int | None = None
+    ) -> Sequence[DeadLetterBody]:
+        """The oldest first, without bodies."""
+        params = _given(stream=stream, consumer=consumer)
+        return await self._calls.many(DeadLetterBody, "/dead", params, limit)
+
+    async def get(self, sequence: int) -> DeadLetterBody:
+        return await self._calls.one(DeadLetterBody, "GET", f"/dead/{sequence}")
+
+    async def replay(self, sequence: int) -> ReplayedBody:
+        """Publish it where it was, and forget that it was dead."""
+        return await self._calls.one(ReplayedBody, "POST", f"/dead/{sequence}/replay", json={})

@@ -49,6 +49,10 @@ outbox = sa.Table(
 )
 
 
+_PART = 500
+"""How many rows are taken at a time."""
+
+
 class Write(NamedTuple):
     """A change to be made: the full new state of one subject."""
 
@@ -116,26 +120,35 @@ async def _replace_live(
 
 async def load(session: AsyncSession) -> Settings:
     """Everything that lives, as a tree."""
-    # One statement, so that the rows and their revision are of one moment at any isolation.
+    # One statement, so that the rows and their revision are of one moment at any isolation; and in
+    # parts, so that the transaction is not left alone for long while they are taken in.
     everything = revision.outerjoin(settings, sa.true())
     columns = (revision.c.value, settings.c.subject, settings.c.revision, settings.c.body)
     query = sa.select(*columns).select_from(everything).order_by(settings.c.revision)
-    rows = (await session.execute(query)).all()
     state = Settings()
-    for _, subject, number, body in rows:
-        if subject is not None:
-            state.apply(setting(subject, body), number)
-    state.revision = rows[0][0]
+    current = 0
+    result = await session.stream(query)
+    async for part in result.partitions(_PART):
+        current = part[0][0]
+        for _, subject, number, body in part:
+            if subject is not None:
+                state.apply(setting(subject, body), number)
+    state.revision = current
     return state
 
 
 async def resync(session: AsyncSession, also_gone: Sequence[str] = ()) -> list[int]:
     """Announce again all that lives, and that nothing is at the subjects that the database lacks.
 
-    Everything gets a new revision, so that a reader takes it whatever it held before.
+    Everything gets a new revision, so that a reader takes it whatever it held before. A reader
+    may show it part by part, because no value changes.
     """
+    await lock(session)
     rows = (await session.execute(sa.select(settings).order_by("revision"))).all()
-    live = [Write(subject, setting(subject, body)) for subject, _number, body in rows]
-    known = {write.subject for write in live}
+    known = {subject for subject, _number, _body in rows}
+    revisions: list[int] = []
+    for start in range(0, len(rows), _PART):
+        live = [Write(name, setting(name, body)) for name, _, body in rows[start : start + _PART]]
+        revisions += await append(session, live)
     gone = [Write(name, tombstone(name), deleted=True) for name in also_gone if name not in known]
-    return await append(session, [*live, *gone])
+    return revisions + await append(session, gone)

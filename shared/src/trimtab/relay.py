@@ -209,7 +209,9 @@ class Relay:
             return _End(0, 0)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"cannot read the end of {subjects.SETTINGS}: {error}") from error
-        return _End(state.last_seq, int((message.headers or {})[REVISION]))
+        # A message of somebody else says nothing of what was sent; nor does the end of the stream.
+        said = (message.headers or {}).get(REVISION, "")
+        return _End(state.last_seq, int(said) if said.isdecimal() else 0)
 
     async def _reconcile(self) -> None:
         """Mark what the stream has; announce everything again if it lost what was sent."""
@@ -286,7 +288,8 @@ class Relay:
                 headers={REVISION: str(row.revision), COMMIT: str(row.commit_revision)},
                 last_sequence=self._end.sequence,
             )
-        self._end = _End(sequence, row.revision)
+        # The answer to a message that the stream has already is the place where it is.
+        self._end = _End(max(sequence, self._end.sequence), row.revision)
 
     async def _publish_watermark(self) -> bool:
         """Say what every view must be like now; not while there are rows to be sent."""

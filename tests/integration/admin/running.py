@@ -1,6 +1,7 @@
 """admin with its real database and NATS, in the test's own process; what its tests send it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from trimtab_admin.settings import AdminSettings
 TOKEN = "t0ken"
 SCOPE = {"project": "shop", "domain": "development"}
 FORCE = {"force": "true"}
+PATIENCE_SECONDS = 30
+"""Far more than anything takes, because test machines may be busy."""
 
 
 def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminSettings:
@@ -88,3 +91,11 @@ async def register(admin: httpx.AsyncClient, workflow: Workflow) -> None:
 async def execute(admin: httpx.AsyncClient, **more: Any) -> httpx.Response:
     body = {**SCOPE, "workflow": "nightly", "inputs": {"day": "monday"}, **more}
     return await admin.post("/executions", json=body)
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
+    """What the question answers once it is true."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (answer := await holds()):
+            await asyncio.sleep(0.02)
+        return answer

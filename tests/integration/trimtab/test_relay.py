@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -174,6 +175,27 @@ async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_la
     last = {m.subject: m.body for m in await bus.stored(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[subjects.domain("kept-1")]
     assert b'"deleted":false' in last[subjects.domain("kept-0")]
+
+
+async def test_a_message_of_somebody_else_makes_everything_be_said_again(
+    client: Client, sessions: Sessions, reading: Sessions
+) -> None:
+    await write(sessions, "ours", 3)
+    await relay_until_quiet(client, sessions, reading)
+    async with sessions.begin() as session:
+        # As after a crash before the rows were marked: the stream knows them by their ids.
+        await session.execute(outbox.outbox.update().values(sent_at=None))
+        await session.execute(
+            outbox.outbox.update()
+            .where(outbox.outbox.c.revision == 1)
+            .values(sent_at=datetime.now(UTC))
+        )
+    stray = subjects.domain("stray")
+    await client.jetstream().publish(stray, b"{}")
+    await relay_until_quiet(client, sessions, reading)
+    last = {m.subject: m.body for m in await bus.stored(client, subjects.SETTINGS, "trimtab.>")}
+    assert b'"deleted":true' in last[stray]
+    assert b'"deleted":false' in last[subjects.domain("ours-2")]
 
 
 async def test_writes_go_on_while_nats_is_away(

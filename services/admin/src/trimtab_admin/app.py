@@ -12,6 +12,7 @@ from trimtab.errors import Invalid
 from trimtab_admin import declared, migrations, nouns, problems
 from trimtab_admin.calls import Calls
 from trimtab_admin.changes import Changes
+from trimtab_admin.dead import DeadLetters
 from trimtab_admin.exchange import Exchange
 from trimtab_admin.executions import Executions
 from trimtab_admin.explaining import Explaining
@@ -23,7 +24,8 @@ from trimtab_admin.places import Places
 from trimtab_admin.readiness import Readiness
 from trimtab_admin.records import Records, RecordWrites
 from trimtab_admin.retention import Retention
-from trimtab_admin.routes import executions, records, status, usage, workflows
+from trimtab_admin.resyncing import Resyncing
+from trimtab_admin.routes import executions, operations, records, status, usage, workflows
 from trimtab_admin.routes import places as place_routes
 from trimtab_admin.routes import settings as settings_routes
 from trimtab_admin.settings import AdminSettings
@@ -129,6 +131,8 @@ def _api(
     api.include_router(workflows.router(Workflows(reading, sessions, tree)))
     api.include_router(executions.router(Executions(reading, sessions, tree, created)))
     api.include_router(status.router(exchange.namespaces, readiness))
+    dead = DeadLetters(lambda: exchange.client)
+    api.include_router(operations.router(dead, Resyncing(sessions, exchange)))
     return api
 
 

@@ -36,6 +36,13 @@ class Exchange:
         return self._client is not None and self._client.is_connected
 
     @property
+    def client(self) -> Client:
+        """Raises `Unavailable` while there is no connection."""
+        if self._client is None or not self._client.is_connected:
+            raise Unavailable("NATS does not answer")
+        return self._client
+
+    @property
     def sent(self) -> int:
         """The last revision that is known to be in the stream."""
         return self._relay.sent if self._relay else 0

@@ -26,7 +26,7 @@ def cut(items: Sequence[T], key: Callable[[T], Key], token: str, limit: int) -> 
         try:
             items = [item for item in items if key(item) > last]
         except TypeError as error:
-            raise _invalid(token) from error
+            raise invalid(token) from error
     token_after = encoded(key(items[limit - 1])) if len(items) > limit else None
     return Page(items[:limit], token_after)
 
@@ -40,11 +40,12 @@ def decoded(token: str) -> Key:
     try:
         key = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True))
     except (binascii.Error, ValueError) as error:
-        raise _invalid(token) from error
+        raise invalid(token) from error
     if not isinstance(key, list) or not all(isinstance(step, str | int) for step in key):
-        raise _invalid(token)
+        raise invalid(token)
     return tuple(key)
 
 
-def _invalid(token: str) -> Invalid:
+def invalid(token: str) -> Invalid:
+    """Of a token that names no item of the list."""
     return Invalid("token", token, "the token of the page before, with the same filters")

@@ -8,6 +8,7 @@ first, because a propeller that found it empty would start the execution from it
 import asyncio
 import hashlib
 import logging
+from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -28,6 +29,16 @@ _LOOK_SECONDS = 2.0
 """How soon a wiped server, or an execution of another admin, is noticed."""
 _BATCH = 100
 _ROW = tables.executions.c
+
+
+class _Unrequested(NamedTuple):
+    """An execution that is not requested in the streams that there are now."""
+
+    request: Request
+    traceparent: str
+    """Of the trace that it was created in."""
+    before: str
+    """Where it was requested last, or what asks to request it again; empty where it never was."""
 
 
 class Requester:
@@ -53,8 +64,8 @@ class Requester:
             self._awake.clear()
             made = await self._made()
             while requests := await self._unrequested(made):
-                for request, traceparent in requests:
-                    await self._request_one(request, traceparent, made)
+                for unrequested in requests:
+                    await self._request_one(unrequested, made)
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._awake.wait()
@@ -75,17 +86,21 @@ class Requester:
             raise Unavailable(f"cannot look at the streams of executions: {error}") from error
         return f"{requests.created} {logs.created}"
 
-    async def _unrequested(self, made: str) -> list[tuple[Request, str]]:
-        """With the trace that each was created in."""
+    async def _unrequested(self, made: str) -> list[_Unrequested]:
         elsewhere = sa.or_(_ROW.requested_in.is_(None), _ROW.requested_in != made)
-        query = sa.select(_ROW.request, _ROW.traceparent).where(elsewhere, _ROW.phase.not_in(ENDED))
+        columns = (_ROW.request, _ROW.traceparent, _ROW.requested_in)
+        query = sa.select(*columns).where(elsewhere, _ROW.phase.not_in(ENDED))
         async with transaction(self._reading) as session:
             rows = await session.execute(query.order_by(_ROW.created_at).limit(_BATCH))
-            return [(Request.model_validate_json(body), trace) for body, trace in rows]
+            return [
+                _Unrequested(Request.model_validate_json(body), trace, before or "")
+                for body, trace, before in rows
+            ]
 
-    async def _request_one(self, request: Request, traceparent: str, made: str) -> None:
+    async def _request_one(self, unrequested: _Unrequested, made: str) -> None:
+        request, traceparent, before = unrequested
         await self._restore_log(request.execution)
-        streams_id = hashlib.blake2b(made.encode(), digest_size=4).hexdigest()
+        occasion = hashlib.blake2b(f"{before} {made}".encode(), digest_size=4).hexdigest()
         carrier = {TRACEPARENT: traceparent} if traceparent else None
         with telemetry.span("publish trimtab.executions", carrier, SpanKind.PRODUCER):
             await bus.publish(
@@ -93,8 +108,8 @@ class Requester:
                 subjects.EXECUTIONS,
                 subjects.requested(request.domain, request.project),
                 ExecutionRequested(request=request),
-                # The same in the same streams, so that a crash before the mark doubles nothing.
-                event_id=f"{request.execution}-{streams_id}",
+                # The same on the same occasion, so that a crash before the mark doubles nothing.
+                event_id=f"{request.execution}-{occasion}",
             )
         mark = tables.executions.update().where(_ROW.id == request.execution)
         async with transaction(self._sessions) as session:

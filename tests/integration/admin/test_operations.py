@@ -1,0 +1,183 @@
+"""Dead letters, and saying everything again."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from nats.aio.client import Client
+
+from tests.databases import BOTH
+from tests.integration.admin.running import FORCE, execute, register, until, workflow
+from tests.servers import NatsServer
+from trimtab import bus, subjects
+from trimtab.events import EVENT_ID, REVISION
+from trimtab.executions import ExecutionRequested
+
+REQUESTED = subjects.requested("development", "shop")
+ADMIN, PROPELLER = "admin", subjects.PROPELLER
+
+
+async def bury(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
+    """As `trimtab.bus` does with what a handler rejects."""
+    headers = {EVENT_ID: f"id of {reason}", "ce-type": "trimtab.execution_requested.v1"}
+    headers |= {"trimtab-reason": reason, "trimtab-subject": REQUESTED, **more}
+    subject = subjects.dead(subjects.EXECUTIONS, consumer)
+    body = json.dumps({"why": reason}).encode()
+    return (await client.jetstream().publish(subject, body, headers=headers)).seq
+
+
+async def requests(client: Client) -> list[Any]:
+    """What the work queue holds."""
+    jetstream = client.jetstream()
+    state = (await jetstream.stream_info(subjects.EXECUTIONS)).state
+    numbers = range(max(1, state.first_seq), state.last_seq + 1)
+    return [await jetstream.get_msg(subjects.EXECUTIONS, number) for number in numbers]
+
+
+async def test_dead_letters_are_listed_with_what_happened_to_them(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    sequence = await bury(client, "no such pool")
+    [letter] = (await admin.get("/dead")).json()
+    assert {**letter, "at": ""} == {
+        "sequence": sequence,
+        "stream": subjects.EXECUTIONS,
+        "consumer": PROPELLER,
+        "subject": REQUESTED,
+        "reason": "no such pool",
+        "event_id": "id of no such pool",
+        "event_type": "trimtab.execution_requested.v1",
+        "at": "",
+        "body": None,
+    }
+    shown = (await admin.get(f"/dead/{sequence}")).json()
+    assert json.loads(shown["body"]) == {"why": "no such pool"}
+
+
+async def test_dead_letters_are_filtered_and_come_in_pages(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    for number in range(5):
+        await bury(client, f"reason {number}")
+    await bury(client, "another", consumer=ADMIN)
+    first = await admin.get("/dead", params={"consumer": PROPELLER, "limit": 3})
+    assert [letter["reason"] for letter in first.json()] == ["reason 0", "reason 1", "reason 2"]
+    second = await admin.get(first.links["next"]["url"].removeprefix("/api/v2"))
+    assert [letter["reason"] for letter in second.json()] == ["reason 3", "reason 4"]
+    assert "next" not in second.links
+    assert (await admin.get("/dead", params={"stream": "SETTINGS"})).json() == []
+
+
+async def test_a_replayed_letter_is_where_it_was_and_no_longer_dead(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    sequence = await bury(
+        client, "too early", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    )
+    answer = await admin.post(f"/dead/{sequence}/replay", json={})
+    assert (answer.json()["stream"], answer.json()["subject"]) == (subjects.EXECUTIONS, REQUESTED)
+    [message] = await requests(client)
+    assert (message.subject, json.loads(message.data)) == (REQUESTED, {"why": "too early"})
+    assert message.headers[EVENT_ID] == "id of too early"
+    assert message.headers["traceparent"].startswith("00-aaaa")
+    assert "trimtab-reason" not in message.headers
+    assert (await admin.get("/dead")).json() == []
+
+
+async def test_a_replay_that_ended_before_the_copy_was_removed_doubles_nothing(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    sequence = await bury(client, "twice")
+    jetstream = client.jetstream()
+    headers = {"Nats-Msg-Id": f"id of twice-replayed-{sequence}"}
+    await jetstream.publish(REQUESTED, b"{}", headers=headers)
+    assert (await admin.post(f"/dead/{sequence}/replay", json={})).status_code == 200
+    assert len(await requests(client)) == 1
+    assert (await admin.post(f"/dead/{sequence}/replay", json={})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/dead/7", 404),
+        ("POST", "/dead/7/replay", 404),
+        ("GET", "/dead/0", 400),
+        ("GET", "/dead?token=W10", 400),
+        ("GET", "/dead?limit=0", 400),
+    ],
+)
+async def test_what_is_not_there_or_not_meant_is_refused(
+    admin: httpx.AsyncClient, client: Client, method: str, path: str, status: int
+) -> None:
+    body = {"json": {}} if method == "POST" else {}
+    answer = await admin.request(method, path, **body)  # type: ignore[arg-type]
+    assert answer.status_code == status, answer.text
+
+
+async def test_a_copy_that_does_not_say_where_it_was_stays(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    sequence = await bury(client, "strange", **{"trimtab-subject": ""})
+    assert (await admin.post(f"/dead/{sequence}/replay", json={})).status_code == 409
+    assert len((await admin.get("/dead")).json()) == 1
+
+
+@BOTH
+async def test_a_resync_says_all_that_lives_again_and_takes_out_what_does_not(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    await admin.put("/records/task_resource", params=FORCE, json={"limits": {"cpu": "2"}})
+    explained = (await admin.get("/explain/task_resource")).json()
+    stray = subjects.domain("stray")
+    await until(lambda: caught_up(admin))
+    revision = (await admin.get("/status")).json()["revision"]
+    await client.jetstream().publish(stray, b"{}", headers={REVISION: str(revision)})
+    answer = (await admin.post("/resync", json={})).json()
+    await until(lambda: caught_up(admin))
+    messages = await bus.stored(client, subjects.SETTINGS, "trimtab.>")
+    said = {m.subject: m for m in messages if m.subject != subjects.WATERMARK}
+    assert answer["settings"] == len(said)
+    newest = sorted(int(message.headers[REVISION]) for message in said.values())
+    assert newest == list(range(answer["revision"] - len(said) + 1, answer["revision"] + 1))
+    assert b'"deleted":true' in said[stray].body
+    after = (await admin.get("/explain/task_resource")).json()
+    assert after["document"] == explained["document"]
+    setters = [step["setter"] for step in explained["chain"]]
+    assert any(setters)
+    assert [step["setter"] for step in after["chain"]] == setters
+
+
+async def caught_up(admin: httpx.AsyncClient) -> bool:
+    status = (await admin.get("/status")).json()
+    return bool(status["revision"] == status["sent_revision"])
+
+
+@BOTH
+async def test_a_resync_requests_unfinished_executions_again(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    await register(admin, workflow())
+    execution = (await execute(admin)).json()["id"]
+    await until(lambda: requests(client))
+    answer = (await admin.post("/resync", json={})).json()
+    assert answer["executions"] == 1
+
+    async def twice() -> bool:
+        return len(await requests(client)) == 2
+
+    await until(twice)
+    bodies = [message.data for message in await requests(client)]
+    ids = {ExecutionRequested.model_validate_json(body).request.execution for body in bodies}
+    assert ids == {execution}
+
+
+async def test_without_nats_there_is_no_resync_and_the_settings_stay(
+    admin: httpx.AsyncClient, client: Client, nats_server: NatsServer
+) -> None:
+    before = (await admin.get("/status")).json()["revision"]
+    nats_server.kill()
+    for path in ("/resync", "/dead/1/replay"):
+        assert (await admin.post(path, json={})).status_code == 503
+    assert (await admin.get("/status")).json()["revision"] == before
+    nats_server.start()
