@@ -14,9 +14,8 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
-from tests.integration.admin.running import FORCE, SCOPE, TOKEN
-from tests.integration.admin.test_process import ready
-from tests.servers import NatsServer, free_port
+from tests.admin_process import TOKEN, admin_process
+from tests.servers import NatsServer
 from trimtab import bus, subjects
 from trimtab.events import RecordChanged
 from trimtab.levels import Scope
@@ -24,6 +23,8 @@ from trimtab.settings import ServiceSettings
 
 PACKAGE = Path(__file__).parents[1] / "third_party_kind"
 SHOP = Scope("development", "shop")
+SCOPE = {"project": "shop", "domain": "development"}
+FORCE = {"force": "true"}
 DOCUMENT = {"code": "ML-0042", "shares": {"vision": 60, "speech": 40}}
 
 
@@ -50,26 +51,15 @@ def server(
     installed: Path, nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """admin, with the package."""
-    place, port = tmp_path_factory.mktemp("admin"), free_port()
-    (place / "token").write_text(TOKEN)
-    own = {
-        "TRIMTAB_NATS_URL": nats_server.url,
-        "TRIMTAB_DATABASE_URL": f"sqlite+aiosqlite:///{place / 'admin.db'}",
-        "TRIMTAB_TOKEN_FILE": str(place / "token"),
-        "TRIMTAB_PORT": str(port),
-    }
-    variables = {**with_package(installed), **own}
-    admin = subprocess.Popen([sys.executable, "-m", "trimtab_admin"], env=variables)
-    yield f"http://127.0.0.1:{port}"
-    admin.terminate()
-    assert admin.wait(30) == 0
+    place = tmp_path_factory.mktemp("admin")
+    with admin_process(place, nats_server.url, with_package(installed)) as url:
+        yield url
 
 
 @pytest.fixture
 async def admin(server: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(base_url=f"{server}/api/v2", headers=headers) as client:
-        await ready(client, f"{server}/readyz")
         await client.post("/projects", json={"name": "shop"})
         yield client
 

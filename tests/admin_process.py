@@ -1,0 +1,52 @@
+"""admin as a process of its own, with its own database, for tests from outside."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.servers import free_port
+
+TOKEN = "t0ken"
+SECONDS = 60
+
+
+@contextmanager
+def admin_process(
+    directory: Path, nats_url: str, variables: Mapping[str, str] = os.environ
+) -> Iterator[str]:
+    """Its address, once it is ready."""
+    (directory / "token").write_text(TOKEN)
+    port = free_port()
+    own = {
+        "TRIMTAB_NATS_URL": nats_url,
+        "TRIMTAB_DATABASE_URL": f"sqlite+aiosqlite:///{directory / 'admin.db'}",
+        "TRIMTAB_TOKEN_FILE": str(directory / "token"),
+        "TRIMTAB_PORT": str(port),
+    }
+    admin = subprocess.Popen([sys.executable, "-m", "trimtab_admin"], env={**variables, **own})
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, admin)
+        yield url
+    finally:
+        admin.terminate()
+        code = admin.wait(SECONDS)
+    assert code == 0
+
+
+def _wait_for(url: str, admin: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while admin.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"admin at {url} is not ready")

@@ -1,0 +1,173 @@
+"""Every registered kind, at every surface: none is forgotten where a kind was added."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from tests.admin_process import TOKEN, admin_process
+from tests.servers import NatsServer
+from tests.unit.trimtab.test_wire import RECORDS
+from trimtab import bus, kinds, subjects
+from trimtab.cli.main import cli
+from trimtab.events import RecordChanged
+from trimtab.kinds import Kind
+from trimtab.levels import PLATFORM, Level, Scope
+from trimtab.settings import ServiceSettings
+
+EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
+FORCE = {"force": "true"}
+SHOP = {"project": "shop", "domain": "development"}
+PLACES = [
+    {},
+    {"domain": "development"},
+    {"project": "shop"},
+    SHOP,
+    {**SHOP, "workflow": "train"},
+    {**SHOP, "workflow": "train", "launch_plan": "nightly"},
+]
+
+
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with admin_process(tmp_path_factory.mktemp("admin"), nats_server.url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def admin(server: str) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=f"{server}/api/v2", headers=headers, timeout=30) as client:
+        client.post("/projects", json={"name": "shop"})
+        yield client
+
+
+def document_of(kind: Kind, place: dict[str, str]) -> dict[str, Any]:
+    """With every field that may be set there."""
+    level = Scope(**place).level
+    return {
+        name: value
+        for name, value in RECORDS[kind.name].items()
+        if level in kind.field_levels.get(name, kind.levels)
+    }
+
+
+@EVERY_KIND
+def test_it_is_kept_at_each_of_its_levels_and_at_no_other(kind: Kind, admin: httpx.Client) -> None:
+    path = f"/records/{kind.name}"
+    for place in PLACES:
+        document = document_of(kind, place)
+        written = admin.put(path, params=place | FORCE, json=document)
+        if Scope(**place).level not in kind.levels:
+            assert written.status_code == 400
+            assert kind.refused_levels[Scope(**place).level] in written.json()["allowed"]
+            continue
+        assert written.status_code == 200, written.text
+        assert admin.get(path, params=place).json()["document"] == document
+        assert admin.delete(path, params=place | FORCE).status_code == 204
+        assert admin.get(path, params=place).status_code == 404
+
+
+@EVERY_KIND
+def test_it_is_folded_listed_patched_and_told_by_the_rule_of_flyte(
+    kind: Kind, admin: httpx.Client
+) -> None:
+    document, path = RECORDS[kind.name], f"/records/{kind.name}"
+    admin.put(path, params=FORCE, json=document)
+    effective = admin.get(f"/effective/{kind.name}", params=SHOP).json()
+    assert effective["document"] == document
+    assert {leaf["scope"] for leaf in effective["leaves"] if leaf["value"] is not None} == {
+        "platform"
+    }
+    as_flyte = admin.get(f"/effective/{kind.name}", params=SHOP | {"as_flyte": "true"})
+    assert as_flyte.status_code == (200 if kind.flyte_number is not None else 400)
+    [listed] = admin.get("/records", params={"kind": kind.name}).json()
+    assert listed["document"] == document
+    first = next(iter(document))
+    patched = admin.patch(path, params=FORCE, json={first: None}).json()
+    assert patched["document"] == {n: v for n, v in document.items() if n != first}
+    admin.delete(path, params=FORCE)
+
+
+@EVERY_KIND
+def test_each_of_its_fields_can_be_unset(kind: Kind, admin: httpx.Client) -> None:
+    path = f"/records/{kind.name}"
+    admin.put(path, params=FORCE, json=RECORDS[kind.name])
+    level = Level.PROJECT_DOMAIN
+    fields = [f for f in RECORDS[kind.name] if level in kind.field_levels.get(f, kind.levels)]
+    written = admin.put(path, params=SHOP | FORCE, json={"unset": fields})
+    assert written.json()["document"] == {"unset": fields}
+    effective = admin.get(f"/effective/{kind.name}", params=SHOP).json()
+    assert effective["document"].keys() == RECORDS[kind.name].keys() - set(fields)
+    for place in (SHOP, {}):
+        admin.delete(path, params=place | FORCE)
+
+
+@EVERY_KIND
+def test_it_is_described_for_machines(kind: Kind, admin: httpx.Client) -> None:
+    [told] = [body for body in admin.get("/kinds").json() if body["name"] == kind.name]
+    assert (told["noun"], told["summary"]) == (kind.noun, kind.summary)
+    assert told["json_schema"]["properties"].keys() == kind.value.model_fields.keys()
+    assert {field["path"] for field in told["form"]} == kind.schema.paths
+    schemas = admin.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas[kind.name]["properties"].keys() == kind.value.model_fields.keys()
+
+
+@EVERY_KIND
+def test_a_change_is_an_event_with_the_full_record(
+    kind: Kind, admin: httpx.Client, nats_server: NatsServer
+) -> None:
+    admin.put(f"/records/{kind.name}", params=FORCE, json=RECORDS[kind.name])
+    event = asyncio.run(_event(nats_server, subjects.attributes(kind.name, PLATFORM)))
+    assert (event.kind, event.scope, event.document) == (kind.name, PLATFORM, RECORDS[kind.name])
+    admin.delete(f"/records/{kind.name}", params=FORCE)
+
+
+async def _event(server: NatsServer, subject: str) -> RecordChanged:
+    """The newest one that is no tombstone; it comes behind the answer."""
+    async with asyncio.timeout(30), bus.connected(_settings(server), "test") as client:
+        while True:
+            for message in await bus.stored(client, subjects.SETTINGS, subject):
+                event = RecordChanged.model_validate_json(message.body)
+                if event.document is not None:
+                    return event
+            await asyncio.sleep(0.05)
+
+
+def _settings(server: NatsServer) -> ServiceSettings:
+    return ServiceSettings(nats_url=server.url)
+
+
+@EVERY_KIND
+def test_the_command_line_writes_what_it_reads_and_reads_what_it_writes(
+    kind: Kind, admin: httpx.Client, server: str, tmp_path: Path
+) -> None:
+    document = document_of(kind, SHOP)
+    admin.put(f"/records/{kind.name}", params=SHOP | FORCE, json=document)
+    file, place = str(tmp_path / "file.yaml"), ["-p", "shop", "-d", "development"]
+    assert trimtab(server, "get", kind.noun, *place, "--attrFile", file).exit_code == 0
+    written = yaml.safe_load(Path(file).read_text())
+    assert kind.from_file({n: v for n, v in written.items() if n not in SHOP}) == document
+    assert trimtab(server, "delete", kind.noun, "--attrFile", file).exit_code == 0
+    assert admin.get(f"/records/{kind.name}", params=SHOP).status_code == 404
+    updated = trimtab(server, "update", kind.noun, "--attrFile", file, "--force")
+    assert updated.exit_code == 0, updated.output
+    stored = admin.get(f"/records/{kind.name}", params=SHOP).json()
+    assert stored["document"] == document
+    admin.delete(f"/records/{kind.name}", params=SHOP | FORCE)
+
+
+def trimtab(server: str, *arguments: str) -> Result:
+    own = {"TRIMTAB_SERVER": server, "TRIMTAB_TOKEN": TOKEN}
+    return CliRunner().invoke(cli, arguments, env=own)
