@@ -87,6 +87,14 @@ class Scope:
         domain, project, workflow, launch_plan = (mine or theirs for mine, theirs in pairs)
         return Scope(domain, project, workflow, launch_plan)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Kept, because a scope is looked up far more often than it is made.
+        return hash((*self._parts, self.settings_file))
+
     @property
     def _parts(self) -> tuple[str, str, str, str]:
         return (self.domain, self.project, self.workflow, self.launch_plan)

@@ -5,6 +5,7 @@ are the very same object: so a change is judged among ten thousand records in on
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -56,17 +57,24 @@ class Comparison:
         Every other target that feels it has the value of one of these. A domain's and a project's
         records meet in a project-domain that may have no record itself.
         """
-        domain, project = _common(self.edits)
-        scopes = [
-            scope
-            for scope in self._stored.keys() | self.edits.keys()
-            if scope.domain in ("", domain or scope.domain)
-            and scope.project in ("", project or scope.project)
-        ]
+        scopes = self._near()
         domains = [scope.domain for scope in scopes if scope.level is Level.DOMAIN]
         projects = [scope.project for scope in scopes if scope.level is Level.PROJECT]
-        both = {Scope(in_domain, of) for in_domain in domains for of in projects}
-        return (target for target in both.union(scopes) if self.at(target).changed)
+        both = {Scope(domain, project) for domain in domains for project in projects}
+        return (target for target in (*scopes, *both.difference(scopes)) if self.at(target).changed)
+
+    def _near(self) -> list[Scope]:
+        """Scopes of records, new ones too, without most of those that the change cannot reach."""
+        every = chain(self._stored, (scope for scope in self.edits if scope not in self._stored))
+        domain, project = _common(self.edits)
+        if domain and project:
+            return [scope for scope in every if (scope.domain, scope.project) == (domain, project)]
+        return [
+            scope
+            for scope in every
+            if (not domain or scope.domain in ("", domain))
+            and (not project or scope.project in ("", project))
+        ]
 
     def _around(self, target: Scope) -> Pair:
         """What the next broader scope has."""
@@ -80,10 +88,9 @@ class Comparison:
             case Level.PROJECT_DOMAIN:
                 in_domain = self.at(Scope(domain=target.domain))
                 return self._below(in_domain, Scope(project=target.project))
-            case Level.WORKFLOW:
-                return self.at(Scope(target.domain, target.project))
-            case Level.LAUNCH_PLAN:
-                return self.at(Scope(target.domain, target.project, target.workflow))
+            case Level.WORKFLOW | Level.LAUNCH_PLAN:
+                # A chain keeps its scopes, which costs less than making one.
+                return self.at(target.chain[-2])
 
     def _below(self, around: Pair, scope: Scope) -> Pair:
         """With the records of one more scope."""

@@ -93,18 +93,36 @@ class Workflows:
             return rows.all()
 
 
-async def registered(session: AsyncSession) -> list[Scope]:
-    """Each workflow, then each launch plan that is not a default one, whatever their versions."""
-    of_workflows, of_plans = tables.workflows.c, tables.launch_plans.c
-    place = (of_workflows.domain, of_workflows.project, of_workflows.name)
-    found = [Scope(*row) for row in await session.execute(sa.select(*place).distinct())]
-    plan = (of_plans.domain, of_plans.project, of_plans.body, of_plans.name)
-    rows = await session.execute(sa.select(*plan))
-    plans = {
-        Scope(domain, project, json.loads(body)["workflow"], name)
-        for domain, project, body, name in rows
-    }
-    return [*found, *sorted(plans, key=str)]
+class Registered:
+    """Scopes of all that is registered, whatever its versions: nothing of it ever goes."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[Scope, None] = {}
+        self._workflow = self._plan = 0
+        """The last rows that were read."""
+
+    async def current(self, session: AsyncSession) -> list[Scope]:
+        """Workflows and launch plans, the default ones aside, broadest first."""
+        for row in await session.execute(_newer(tables.workflows, self._workflow)):
+            self._scopes[Scope(row.domain, row.project, row.name)] = None
+            self._workflow = row.id
+        for row in await session.execute(_newer(tables.launch_plans, self._plan)):
+            workflow = json.loads(row.body)["workflow"]
+            self._scopes[Scope(row.domain, row.project, workflow, row.name)] = None
+            self._plan = row.id
+        return sorted(self._scopes, key=lambda scope: scope.level)
+
+
+_LATE = 200
+"""Rows that may be committed after one with a larger number: far more than writers at once."""
+
+
+def _newer(table: sa.Table, number: int) -> sa.Select[tuple[int, str, str, str, str]]:
+    row = table.c
+    # The text of a workflow is long.
+    body = row.body if table is tables.launch_plans else sa.literal("").label("body")
+    query = sa.select(row.id, row.domain, row.project, row.name, body)
+    return query.where(row.id > number - _LATE).order_by(row.id)
 
 
 async def find_workflow(

@@ -6,10 +6,11 @@ from typing import Any
 
 from trimtab.api import ChangesBody
 from trimtab.database import Sessions, transaction
-from trimtab_admin import names, radius, workflows
+from trimtab_admin import names, radius
 from trimtab_admin.changes import Author, Change, Changes
 from trimtab_admin.drafts import Draft, Edit, PlaceEdit
 from trimtab_admin.tree import Tree
+from trimtab_admin.workflows import Registered
 
 Fill = Callable[[Draft], Any]
 """Makes the edits. Called again for every try, and never twice on one draft."""
@@ -43,6 +44,7 @@ class Writing:
         self._changes = changes
         self._reading = reading
         self._tree = tree
+        self._registered = Registered()
 
     async def commit(self, fill: Fill, author: Author) -> Written:
         """In one transaction, or not at all. Raises what `fill` and `Draft.check` raise."""
@@ -55,7 +57,7 @@ class Writing:
         """What `commit` would do, and to whom. Raises what it would raise."""
         template = self._changes.namespace_template
         async with transaction(self._reading) as session:
-            registered = await workflows.registered(session)
+            registered = await self._registered.current(session)
             # From here on nothing is awaited, so that the tree stays as it is.
             change = Change(await self._tree.current(session), session)
             draft = _checked(Draft(change.settings), fill)

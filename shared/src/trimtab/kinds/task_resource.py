@@ -68,19 +68,21 @@ class TaskResource(Value):
     """Whether a task that gives only a request gets it as its limit too."""
 
 
+_BOUNDS = tuple(
+    (f"{lower}.{resource}", f"{upper}.{resource}")
+    for resource in RESOURCES
+    for lower, upper in (("defaults", "limits"), ("defaults", "ceiling"), ("limits", "ceiling"))
+)
+"""Paths of a value, and of what it may not exceed."""
+
+
 def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
-    for resource in RESOURCES:
-        for lower, upper in (
-            ("defaults", "limits"),
-            ("defaults", "ceiling"),
-            ("limits", "ceiling"),
-        ):
-            value, bound = flat.get(f"{lower}.{resource}"), flat.get(f"{upper}.{resource}")
-            if not isinstance(value, str) or not isinstance(bound, str):
-                continue
-            if quantities.parse(value) > quantities.parse(bound):
-                path, limit = f"{lower}.{resource}", f"{upper}.{resource}"
-                yield Problem(path, value, f"at most {limit}, which is {bound}", limit)
+    for path, limit in _BOUNDS:
+        value, bound = flat.get(path), flat.get(limit)
+        if not isinstance(value, str) or not isinstance(bound, str):
+            continue
+        if quantities.parse(value) > quantities.parse(bound):
+            yield Problem(path, value, f"at most {limit}, which is {bound}", limit)
 
 
 _BROAD = frozenset({Level.PLATFORM})
