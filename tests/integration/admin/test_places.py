@@ -211,6 +211,17 @@ async def test_the_settings_file_is_the_layer_below_the_platform(
     assert (leaf["value"], leaf["overrode"][0]["scope"]) == ("9", "settings")
 
 
+async def test_a_deprecated_name_in_the_settings_file_is_warned_of(
+    tmp_path: Path, nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = {"task_resource": {"limits": {"storage": "1Gi"}}}
+    async with running(settings_for(tmp_path, nats_server.url, records=records)) as admin:
+        [record] = (await admin.get("/records")).json()
+    assert record["document"] == {"limits": {"ephemeral_storage": "1Gi"}}
+    [said] = [line for line in caplog.records if line.message == "record.warned"]
+    assert "limits.storage is deprecated" in said.__dict__["warning"]
+
+
 async def test_a_start_publishes_only_what_changed_in_the_settings_file(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab import kinds
 from trimtab_admin.patches import merged
 
 _SCALARS = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
@@ -54,6 +55,13 @@ def test_objects_merge_as_the_standard_says(document: Any, patch: Any, result: A
 def test_null_and_values_end_being_unset(patch: Any, unset: list[str]) -> None:
     document = {"unset": ["limits.gpu", "labels.a.b", "defaults"]}
     assert merged(document, patch).get("unset", []) == unset
+
+
+def test_a_part_of_what_is_folded_as_one_ends_its_being_unset() -> None:
+    is_one = kinds.by_name("plugin_override").schema.is_one
+    document = {"unset": ["overrides.spark", "overrides.ray"]}
+    patch = {"overrides": {"spark": {"plugin_id": ["a"]}}}
+    assert merged(document, patch, is_one) == {**patch, "unset": ["overrides.ray"]}
 
 
 def test_a_value_in_a_group_does_not_end_the_unset_of_the_whole_group() -> None:

@@ -4,6 +4,7 @@ Clusters and pools are compared with what the file said last time: what the API 
 stays until the file says something new.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
@@ -19,6 +20,8 @@ from trimtab_admin.changes import Author, Change, Changes
 from trimtab_admin.nouns import CLUSTERS, POOLS
 from trimtab_admin.settings import AdminSettings
 from trimtab_admin.tables import history
+
+log = logging.getLogger(__name__)
 
 AUTHOR = Author("settings file", "declared there")
 
@@ -65,6 +68,8 @@ def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) ->
         normal = validity.check(kind, SETTINGS_FILE, stored, document)
     except Invalid as error:
         raise Invalid(f"records.{name}.{error.path}", error.value, error.allowed) from error
+    for warning in kind.warnings(document):
+        log.warning("record.warned", extra={"kind": name, "warning": warning})
     before = stored.get(SETTINGS_FILE)
     if before is None or before.document != normal:
         _add(change, RecordChanged.at(SETTINGS_FILE, name, normal))

@@ -161,7 +161,8 @@ class Draft:
     ) -> Edit:
         """Change some fields of a record. Raises as `put`, and `Unreadable`."""
         before = stored(self.settings, kind, scope)
-        document = patches.merged(before.document if before else {}, kind.renamed(patch))
+        stored_document = before.document if before else {}
+        document = patches.merged(stored_document, kind.renamed(patch), kind.schema.is_one)
         edit = self.put(kind, scope, document, precondition)
         return self._replaced(edit, kind.warnings(patch))
 

@@ -3,16 +3,23 @@
 ``null`` makes a field absent, whether it had a value or was unset; a value ends its being unset.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
-def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """The document after the patch; neither argument is changed."""
+def merged(
+    document: Mapping[str, Any],
+    patch: Mapping[str, Any],
+    is_one: Callable[[str], bool] = lambda _path: False,
+) -> dict[str, Any]:
+    """The document after the patch; neither argument is changed.
+
+    ``is_one`` says which paths are one field, so that a part of it ends its being unset.
+    """
     result = _merged(document, patch)
     if "unset" in patch or "unset" not in result:
         return result
-    said = dict(_said(patch))
+    said = dict(_said(patch, is_one))
     kept = [path for path in result.pop("unset") if not _is_said(path, said)]
     return result | ({"unset": kept} if kept else {})
 
@@ -30,11 +37,13 @@ def _merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def _said(patch: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool]]:
+def _said(
+    patch: Mapping[str, Any], is_one: Callable[[str], bool], prefix: str = ""
+) -> Iterator[tuple[str, bool]]:
     """Each dotted path that the patch removes or gives a value, and whether it removes it."""
     for name, value in patch.items():
-        if isinstance(value, dict):
-            yield from _said(value, f"{prefix}{name}.")
+        if isinstance(value, dict) and not is_one(prefix + name):
+            yield from _said(value, is_one, f"{prefix}{name}.")
         else:
             yield prefix + name, value is None
 

@@ -78,6 +78,10 @@ class Schema:
         """Whether the path stands for everything below it."""
         return path in self.maps or path in self.groups
 
+    def is_one(self, path: str) -> bool:
+        """Whether it is folded as one, though it may be an object."""
+        return path in self.leaves or self.map_of(path) is not None
+
     def covers(self, path: str, other: str) -> bool:
         """Whether unsetting the path takes the other's value away."""
         return path == other or (self.is_whole(path) and other.startswith(path + "."))
