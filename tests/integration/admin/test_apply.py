@@ -124,6 +124,16 @@ async def test_applying_again_changes_nothing(admin: httpx.AsyncClient) -> None:
     assert [change["action"] for change in again["changes"]] == ["none", "none"]
 
 
+async def test_more_is_applied_at_once_than_another_call_may_bring(
+    admin: httpx.AsyncClient,
+) -> None:
+    values = {"attributes": {"size": "x" * 400_000}}
+    documents = [record(values, "cluster_resource", domain=d) for d in ("staging", "production")]
+    await applied(admin, *documents)
+    path, document = "/records/cluster_resource", {"attributes": {"size": "x" * 600_000}}
+    assert (await admin.put(path, params=FORCE, json=document)).status_code == 413
+
+
 async def test_prune_deletes_what_its_label_owns_and_nothing_else(
     admin: httpx.AsyncClient,
 ) -> None:

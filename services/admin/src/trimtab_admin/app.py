@@ -142,7 +142,8 @@ def _rules(settings: AdminSettings) -> Rules:
         token = settings.token_file.read_text().strip()
         if not token:
             raise Invalid("token_file", str(settings.token_file), "a file that is not empty")
-    return Rules(token, is_loopback(settings.host), settings.max_body_bytes)
+    sizes = settings.max_body_bytes, settings.max_apply_bytes
+    return Rules(token, is_loopback(settings.host), *sizes)
 
 
 async def _close(sessions: Sessions) -> None:

@@ -18,6 +18,7 @@ from trimtab_admin import problems
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """For supervisors, which have no token; they tell nothing that is worth one."""
+_APPLY = "/api/v2/apply"
 _JSON = {
     "POST": ("application/json",),
     "PUT": ("application/json",),
@@ -38,6 +39,11 @@ class Rules:
     loopback_only: bool
     """Whether the Host header must name this machine."""
     max_body_bytes: int
+    max_apply_bytes: int
+
+    def max_bytes(self, path: str) -> int:
+        """Of the body of a call. What is applied together is told one by one."""
+        return self.max_apply_bytes if path == _APPLY else self.max_body_bytes
 
     def refusal(self, method: str, path: str, headers: Headers) -> Problem | None:
         """Why a call may not be made; ``None`` where it may."""
@@ -82,21 +88,22 @@ class Guard:
             wanted = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else None
             await problems.Answer(problem, wanted)(scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), send)
+        limit = self._rules.max_bytes(scope["path"])
+        await self._app(scope, _limited(receive, limit), send)
 
-    def _limited(self, receive: Receive) -> Receive:
-        received = 0
-        limit = self._rules.max_body_bytes
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise HTTPException(413, f"a body may have at most {limit} bytes")
-            return message
+def _limited(receive: Receive, limit: int) -> Receive:
+    received = 0
 
-        return counted
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise HTTPException(413, f"a body may have at most {limit} bytes")
+        return message
+
+    return counted
 
 
 def _forbidden(detail: str) -> Problem:
