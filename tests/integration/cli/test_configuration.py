@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
-from tests.servers import free_port
 from trimtab.embedded.directory import Directory
 
-NOBODY = f"http://127.0.0.1:{free_port()}"
+NOBODY = "http://127.0.0.1:1"
 PRIORITY = "workflow-priority"
 
 Configured = Callable[[str], dict[str, str | None]]
