@@ -40,7 +40,8 @@ def _sections(kinds: Iterable[Kind]) -> Iterator[str]:
         for level, why in sorted(kind.refused_levels.items()):
             yield f"- Not at {level.label}: {why}."
         if kind.alternatives:
-            yield f"- One of {_names(sorted(kind.alternatives))} at most; saying one unsets the others."
+            names = _names(sorted(kind.alternatives))
+            yield f"- One of {names} at most; saying one unsets the others."
         for old, new in kind.deprecated.items():
             yield f"- `{old}` is deprecated, and taken as `{new}`."
         yield from ["\n| field | what | |", "|---|---|---|"]
