@@ -19,7 +19,7 @@ Trimtab = Callable[..., Result]
 _NUMBERS = itertools.count(1)
 
 
-FOREIGN = """
+MAINTENANCE = """
 from pydantic import Field
 
 from trimtab.kinds import Kind, Value
@@ -49,10 +49,10 @@ KIND = Kind(
 
 
 @pytest.fixture(scope="session")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def maintenance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with an installed distribution that registers the kind ``maintenance``."""
-    path = tmp_path_factory.mktemp("foreign")
-    (path / "maintenance.py").write_text(FOREIGN)
+    path = tmp_path_factory.mktemp("maintenance")
+    (path / "maintenance.py").write_text(MAINTENANCE)
     information = path / "maintenance-1.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Name: maintenance\nVersion: 1\n")
@@ -61,10 +61,10 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory, foreign: Path) -> Iterator[Path]:
+def data(tmp_path_factory: pytest.TempPathFactory, maintenance: Path) -> Iterator[Path]:
     """The data directory of the running system."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(foreign))
+        patch.setenv("PYTHONPATH", str(maintenance))
         up = Up(tmp_path_factory.mktemp("cli") / "data")
         with up.ready():
             patch.undo()

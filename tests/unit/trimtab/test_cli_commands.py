@@ -32,6 +32,6 @@ def test_a_wrong_command_is_answered_with_those_there_are() -> None:
 
 
 def test_help_shows_every_command_in_one_section() -> None:
-    shown = CliRunner().invoke(cli, ["--help"]).stdout.partition("Settings:")[2]
+    shown = CliRunner().invoke(cli, ["--help"]).stdout.partition("Options:")[2]
     found = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
     assert sorted(name for name in found if name in cli.commands) == sorted(cli.commands)

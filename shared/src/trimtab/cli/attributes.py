@@ -1,7 +1,6 @@
 """``trimtab get|update|delete <kind>``: settings in flytectl's files, flags and messages."""
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.differences import unified
 from trimtab.cli.failures import NOT_FOUND, USAGE, Failure, prefixed
 from trimtab.cli.places import in_words, place_options, said, scope_of, target_of
+from trimtab.cli.questions import confirmed
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import NotFound, Rejected
@@ -166,23 +166,13 @@ def _confirmed(
     if dry_run:
         click.echo("Skipping update request (dryRun)")
         return False
-    if not force and not _asked("Continue? [y/n]: "):
+    if not force and not confirmed("Continue? [y/n]: "):
         raise Failure("update aborted by user")
     return True
 
 
-def _asked(question: str) -> bool:
-    """Wait for a line that is yes or no, as flytectl does; the end of the input is a no."""
-    click.echo(question, nl=False)
-    for line in sys.stdin:
-        answer = line.strip().lower()
-        if answer in {"y", "yes", "n", "no"}:
-            return answer in {"y", "yes"}
-    return False
-
-
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    if file.exists() and not _asked(f"warning file {file} will be overwritten [y/n]: "):
+    if file.exists() and not confirmed(f"warning file {file} will be overwritten [y/n]: "):
         raise Failure("error dumping in file due to backup the file before continuing")
     try:
         with open(file, "w", encoding="utf-8", opener=_private) as output:

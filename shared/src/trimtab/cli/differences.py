@@ -16,8 +16,8 @@ _TITLES = {
 }
 
 
-def unified(kind: Kind, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> str:
-    """Empty where nothing changes; the order of keys is no change."""
+def unified(kind: Kind, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+    """Empty where nothing changes; the order of keys is no change. ``None`` is no record."""
     lines = difflib.unified_diff(
         _lines(kind, before), _lines(kind, after), "before", "after", lineterm=""
     )

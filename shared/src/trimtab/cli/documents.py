@@ -16,6 +16,9 @@ from trimtab.errors import Invalid, Rejected
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 
+_NO_FOLDING = 2**31
+"""Columns."""
+
 PLACES = ("project", "domain", "workflow", "launch_plan")
 
 
@@ -58,30 +61,35 @@ class AttributeFile:
 
 def read(path: Path) -> AttributeFile:
     """Raises `Rejected` where it cannot be read, and `Invalid` where it is no attribute file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(f"unable to read from {path} yaml file: {_reason(error)}") from error
-    content = _first_document(path, text)
+    documents = parsed_yaml(str(path), text_of(path))
+    if len(documents) > 1:
+        progress(f"warning: {path} holds {len(documents)} documents; only the first one is read")
+    content = {} if not documents or documents[0] is None else documents[0]
     if not isinstance(content, dict):
         raise Invalid(str(path), content, "a mapping: project, domain and the fields of the kind")
-    places = {name: _place(path, name, content[name]) for name in PLACES if content.get(name)}
+    places = places_in(str(path), content)
     fields = {str(name): value for name, value in content.items() if name not in PLACES}
     return AttributeFile(path, places, fields)
 
 
-def _first_document(path: Path, text: str) -> Any:
+def text_of(path: Path) -> str:
+    """Raises `Rejected`."""
     try:
-        documents = list(yaml.load_all(text, _StrictLoader))
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected(f"unable to read from {path} yaml file: {_reason(error)}") from error
+
+
+def parsed_yaml(where: str, text: str) -> list[Any]:
+    """Every document of a text. Raises `Rejected`, naming where it stands, and the line."""
+    try:
+        return list(yaml.load_all(text, _StrictLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Rejected(f"{path} is not YAML{where}: {error.problem}") from error
+        line = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise Rejected(f"{where} is not YAML{line}: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise Rejected(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if len(documents) > 1:
-        progress(f"warning: {path} holds {len(documents)} documents; only the first one is read")
-    return {} if not documents or documents[0] is None else documents[0]
+        raise Rejected(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -98,11 +106,16 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _place(path: Path, name: str, value: object) -> str:
+def places_in(where: str, content: Mapping[str, Any]) -> dict[str, str]:
+    """Those of `PLACES` that a document gives. Raises `Invalid`."""
+    return {name: _place(where, name, content[name]) for name in PLACES if content.get(name)}
+
+
+def _place(where: str, name: str, value: object) -> str:
     # A project called 12 needs no quotes, as with flytectl.
     if isinstance(value, str | int) and not isinstance(value, bool):
         return str(value)
-    raise Invalid(f"{path}: {name}", value, "a name")
+    raise Invalid(f"{where}: {name}", value, "a name")
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
@@ -132,10 +145,17 @@ def _sorted_maps(kind: Kind, path: str, value: Any) -> Any:
     return {name: _sorted_maps(kind, f"{path}.{name}", value[name]) for name in names}
 
 
-def to_yaml(data: Any, indent: int = 2) -> str:
-    """Keys sorted; text that another reader could take for a number or a boolean is quoted."""
+def to_yaml(data: Any, indent: int = 2, *, sort_keys: bool = True) -> str:
+    """Text that another reader could take for a number or a boolean is quoted."""
     dumper = _IndentedDumper if indent > 2 else _Dumper
-    return yaml.dump(data, Dumper=dumper, indent=indent, allow_unicode=True, width=10_000)
+    return yaml.dump(
+        data,
+        Dumper=dumper,
+        indent=indent,
+        allow_unicode=True,
+        width=_NO_FOLDING,
+        sort_keys=sort_keys,
+    )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from trimtab.api import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.cli.configuration import Output
-from trimtab.cli.failures import Failure
+from trimtab.cli.failures import Failure, example
 from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.rendering import output_option, progress, show_data, table
 from trimtab.cli.target import Target, connected
@@ -26,7 +26,9 @@ PATIENCE_SECONDS = 30.0
 """How long admin may be away while an execution is waited for."""
 
 
-@click.command("execute")
+@click.command(
+    "execute", epilog=example("trimtab execute pricing -p shop -d development --input n=3")
+)
 @click.argument("workflow")
 @project_option(required=True)
 @domain_option(required=True)
@@ -70,12 +72,7 @@ def execute(
     _report(execution)
 
 
-@click.group("explain")
-def explain() -> None:
-    """Say where values come from."""
-
-
-@explain.command("execution")
+@click.command("execution", epilog=example("trimtab explain execution $EXECUTION"))
 @click.argument("execution", metavar="ID")
 @output_option()
 @connected

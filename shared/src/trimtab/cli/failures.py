@@ -8,6 +8,7 @@ import click
 
 from trimtab.errors import (
     Conflict,
+    Gone,
     Invalid,
     NotFound,
     Retryable,
@@ -23,6 +24,7 @@ NOT_FOUND = 3
 _EXIT_CODES: tuple[tuple[type[TrimtabError], int], ...] = (
     (Invalid, USAGE),
     (NotFound, NOT_FOUND),
+    (Gone, NOT_FOUND),
     (Conflict, 4),
     (Stale, 5),
     (Unauthorized, 6),

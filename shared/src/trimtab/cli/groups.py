@@ -35,10 +35,27 @@ class Sections(Commands):
             with formatter.section(title):
                 formatter.write_dl(
                     [
-                        (name.ljust(width), self.commands[name].get_short_help_str(limit=70))
+                        (name.ljust(width), self.commands[name].get_short_help_str(limit=200))
                         for name in names
                     ]
                 )
+
+
+class Defaulting(Commands):
+    """What is no command is an argument of the one of that name."""
+
+    def __init__(self, *arguments: Any, default: str, **options: Any) -> None:
+        # The default's options may stand before its argument.
+        settings = {"ignore_unknown_options": True}
+        super().__init__(*arguments, context_settings=settings, **options)
+        self._default = default
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(context, arguments[0]) is None:
+            return self._default, self.commands[self._default], arguments
+        return super().resolve_command(context, arguments)
 
 
 class Nouns(Commands):

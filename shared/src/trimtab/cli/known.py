@@ -4,14 +4,16 @@ What the server tells of a kind is enough to name its fields and their places. W
 right is then the server's to say.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import click
 from pydantic import Field as field_of
 from pydantic import create_model
 
 from trimtab import kinds
 from trimtab.api import KindBody
+from trimtab.cli.completion import nouns
 from trimtab.cli.target import Target
 from trimtab.errors import NotFound
 from trimtab.kinds import Kind, Value
@@ -19,19 +21,43 @@ from trimtab.kinds.forms import Field
 from trimtab.kinds.kind import Part
 from trimtab.levels import Level
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _LEVELS = {level.label: level for level in Level}
+
+
+def kind_argument(*, required: bool = True) -> Callable[[F], F]:
+    """Adds the argument KIND, a noun or name, as ``kind``."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+        return nouns(context, begun)
+
+    return click.argument("kind", required=required, shell_complete=complete)
 
 
 def find(target: Target, name: str) -> Kind:
     """The kind of that name or noun. Raises `NotFound`, naming the nouns there are."""
-    ours = kinds.registered().values()
-    if (found := _called(name, ours)) is not None:
-        return found
-    theirs = of_server(target)
-    if (found := _called(name, theirs)) is not None:
-        return found
-    nouns = dict.fromkeys(kind.noun for kind in (*ours, *theirs))
-    raise NotFound("kind", name, ", ".join(sorted(nouns)))
+    return Finder(target)(name)
+
+
+class Finder:
+    """Finds many, and asks the server once."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._theirs: Sequence[Kind] | None = None
+
+    def __call__(self, name: str) -> Kind:
+        """Raises `NotFound`, naming the nouns there are."""
+        ours = tuple(kinds.registered().values())
+        if (found := _called(name, ours)) is not None:
+            return found
+        if self._theirs is None:
+            self._theirs = of_server(self._target)
+        if (found := _called(name, self._theirs)) is not None:
+            return found
+        known = dict.fromkeys(kind.noun for kind in (*ours, *self._theirs))
+        raise NotFound("kind", name, ", ".join(sorted(known)))
 
 
 def of_server(target: Target) -> Sequence[Kind]:

@@ -5,12 +5,18 @@ from pathlib import Path
 import click
 
 from trimtab.cli import attributes, entities, pools
+from trimtab.cli.applying import apply, diff, export
+from trimtab.cli.archiving import archive, unarchive, update_project
 from trimtab.cli.asyncapi import asyncapi
 from trimtab.cli.completion import completion
 from trimtab.cli.configuration import VARIABLE
-from trimtab.cli.executions import execute, explain
-from trimtab.cli.groups import Nouns, Sections
+from trimtab.cli.editing import edit
+from trimtab.cli.effective import effective, explain_kind
+from trimtab.cli.executions import execute, explain_execution
+from trimtab.cli.groups import Defaulting, Nouns, Sections
+from trimtab.cli.operations import dead, resync
 from trimtab.cli.registration import register
+from trimtab.cli.revisions import history, rollback, watch
 from trimtab.cli.up import up
 
 
@@ -44,14 +50,20 @@ delete = Nouns("delete", attributes.delete_command, help="Remove settings of a k
 for _command in entities.GET:
     get.add_command(_command)
     get.add_alias(str(_command.name).removesuffix("s"), _command)
-
-for _command in (pools.update_pool, pools.update_token):
+for _command in (update_project, pools.update_pool, pools.update_token):
     update.add_command(_command)
+explain = Defaulting(
+    "explain",
+    [explain_kind, explain_execution],
+    default="kind",
+    help="Say where values of a KIND come from, or those of an execution.",
+)
 
-cli.add_section("Settings", get, update, delete, explain)
+cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
+cli.add_section("All settings", apply, diff, export, effective, watch)
+cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
 cli.add_section("Pools", pools.describe, pools.release)
-cli.add_section("Projects, workflows, executions", register, execute)
-cli.add_section("The system", up, completion, asyncapi)
+cli.add_section("The system", up, dead, resync, asyncapi, completion)
 
 
 def main() -> None:

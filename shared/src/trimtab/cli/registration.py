@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from trimtab.api import LaunchPlanBody, PoolBody, ProjectBody, WorkflowBody
-from trimtab.cli.failures import Commands
+from trimtab.cli.failures import example
+from trimtab.cli.groups import Defaulting
 from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
@@ -14,24 +15,7 @@ from trimtab.modules import load_module
 from trimtab.overrides import Pool, parsed
 
 
-class Register(Commands):
-    """What is no command is the file to register."""
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(context, arguments[0]) is None:
-            return files.name, files, arguments
-        return super().resolve_command(context, arguments)
-
-
-# The file's options may stand before the file.
-@click.group("register", cls=Register, context_settings={"ignore_unknown_options": True})
-def register() -> None:
-    """Register a project, or what a Python FILE defines."""
-
-
-@register.command("project")
+@click.command("project", epilog=example("trimtab register project shop"))
 @click.argument("name")
 @click.option("--description", default="", help="What it is for.")
 @connected
@@ -42,7 +26,7 @@ def project(target: Target, name: str, description: str) -> None:
     click.echo(f"Registered project {registered.name}")
 
 
-@register.command("files")
+@click.command("files", epilog=example("trimtab register pricing.py -p shop -d development"))
 @click.argument("file", type=click.Path(path_type=Path))
 @project_option(required=True)
 @domain_option(required=True)
@@ -80,3 +64,11 @@ async def _ensure_pool(client: Client, pool: Pool) -> None:
         raise Conflict(
             f"pool {pool.name} has a quota of {stored.quota} already; the file says {pool.quota}"
         )
+
+
+register = Defaulting(
+    "register",
+    [project, files],
+    default="files",
+    help="Register a project, or what a Python FILE defines.",
+)

@@ -30,6 +30,11 @@ def output_option(default: Output | None = "table") -> Callable[[F], F]:
     )
 
 
+def reason_option(command: F) -> F:
+    """Adds ``--reason``."""
+    return click.option("--reason", default="", help="Why; kept in the history.")(command)
+
+
 def show_list(bodies: Sequence[B], output: Output, columns: Columns[B]) -> None:
     """Many things of one sort; an empty table says so on stderr."""
     if output != "table":

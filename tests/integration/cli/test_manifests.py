@@ -1,0 +1,151 @@
+"""apply, diff and export: many documents together."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Trimtab
+
+CONFIG = "workflow-execution-config"
+
+
+@pytest.fixture
+def files(tmp_path: Path, project: str) -> Path:
+    """A directory of flytectl's documents and of ours, for one project."""
+    directory = tmp_path / "settings"
+    (directory / "deep").mkdir(parents=True)
+    (directory / "one.yaml").write_text(
+        f"kind: task-resource-attribute\nproject: {project}\ndomain: staging\n"
+        f'limits: {{cpu: "2"}}\n---\nkind: {CONFIG}\nproject: {project}\n'
+        "labels: {values: {team: a}}\nenvs: {values: [{key: LOG, value: debug}]}\n---\n"
+    )
+    (directory / "deep" / "two.yml").write_text(
+        f"kind: maintenance\nproject: {project}\nlabels: {{part: web}}\n"
+        "document: {urgent: true}\n---\n"
+        f"kind: project\nname: {project}-new\ndescription: made by apply\n"
+    )
+    (directory / ".hidden.yaml").write_text("kind: nonsense\n")
+    (directory / "README.md").write_text("no document\n")
+    return directory
+
+
+def test_apply_writes_every_document_and_again_changes_nothing(
+    trimtab: Trimtab, files: Path, project: str
+) -> None:
+    done = trimtab("apply", "-f", str(files), "--reason", "first")
+    assert (done.exit_code, done.stdout.splitlines()) == (
+        0,
+        [
+            f"project {project}-new created",
+            f"maintenance of project {project} created",
+            f"task_resource of project-domain {project}/staging created",
+            f"workflow_execution_config of project {project} created",
+        ],
+    )
+    again = trimtab("apply", "-f", str(files)).stdout.splitlines()
+    assert [line.rpartition(" ")[2] for line in again] == ["unchanged"] * 4
+    got = trimtab("get", CONFIG, "-p", project, "-o", "json")
+    assert json.loads(got.stdout)["labels"] == {"values": {"team": "a"}}
+
+
+def test_diff_shows_what_apply_changes_and_says_so_by_its_exit_code(
+    trimtab: Trimtab, files: Path, project: str
+) -> None:
+    different = trimtab("diff", "-f", str(files))
+    assert different.exit_code == 1
+    assert '    limits.cpu: - → "2"\n' in different.stdout
+    assert "effective values change in 1 project, " in different.stdout
+    assert trimtab("get", CONFIG, "-p", project).exit_code == 3
+    trimtab("apply", "-f", str(files))
+    equal = trimtab("diff", "-f", str(files))
+    assert (equal.exit_code, equal.stdout) == (0, "")
+
+
+def test_a_dry_run_tells_and_changes_nothing(trimtab: Trimtab, files: Path, project: str) -> None:
+    done = trimtab("apply", "-f", str(files), "--dry-run")
+    assert f"maintenance of project {project} would be created\n" in done.stdout
+    assert "    urgent: - → true\n" in done.stdout
+    assert trimtab("get", "maintenance", "-p", project).exit_code == 3
+
+
+def test_prune_deletes_what_the_label_owns_and_nothing_else(
+    trimtab: Trimtab, files: Path, project: str
+) -> None:
+    label = f"owner={project}"
+    trimtab("apply", "-f", str(files / "deep"))
+    trimtab("apply", "-f", str(files / "one.yaml"), "--prune", label)
+    (files / "one.yaml").write_text(
+        f"kind: {CONFIG}\nproject: {project}\nenvs: {{values: [{{key: LOG, value: x}}]}}\n"
+    )
+    done = trimtab("apply", "-f", str(files / "one.yaml"), "--prune", label)
+    assert done.stdout.splitlines() == [
+        f"workflow_execution_config of project {project} changed",
+        f"task_resource of project-domain {project}/staging deleted",
+    ]
+    assert trimtab("get", "maintenance", "-p", project).exit_code == 0
+
+
+def test_what_is_exported_is_applied_unchanged(
+    trimtab: Trimtab, files: Path, tmp_path: Path, project: str
+) -> None:
+    trimtab("apply", "-f", str(files))
+    out = tmp_path / "out"
+    assert trimtab("export", str(out)).exit_code == 0
+    assert (out / "project" / project / "maintenance.yaml").read_text() == (
+        f"kind: maintenance\nproject: {project}\nlabels:\n  part: web\ndocument:\n  urgent: true\n"
+    )
+    assert trimtab("diff", "-f", str(out)).exit_code == 0
+    stream = trimtab("export", "-").stdout
+    assert trimtab("diff", "-f", "-", stdin=stream).exit_code == 0
+
+
+def test_a_directory_that_is_not_empty_is_left_alone(trimtab: Trimtab, files: Path) -> None:
+    done = trimtab("export", str(files))
+    assert (done.exit_code, "is not empty; --force" in done.stderr) == (1, True)
+    assert trimtab("export", str(files), "--force").exit_code == 0
+
+
+def test_flytectls_own_files_get_their_kind_from_a_flag(
+    trimtab: Trimtab, tmp_path: Path, project: str
+) -> None:
+    file = tmp_path / "tra.yaml"
+    file.write_text(f'project: {project}\ndomain: staging\nlimits: {{cpu: "1"}}\n')
+    assert trimtab("apply", "-f", str(file)).exit_code == 2
+    done = trimtab("apply", "-f", str(file), "--kind", "task-resource-attributes")
+    assert done.stdout == f"task_resource of project-domain {project}/staging created\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("limits: {cpu: '1'}", 2, "file.yaml: kind: None is not valid"),
+        ("kind: nothing\nproject: x", 3, "kind 'nothing' does not exist; there are: "),
+        ("kind: task_resource\nlimits: {cpu: '1'}", 2, "file.yaml: None is not valid; allowed: a"),
+        ("kind: task_resource\nproject: P\nlimit: {}", 2, "file.yaml: limit: {} is not valid"),
+        ("kind: task_resource\nproject: P\ndocuments: {}", 2, "file.yaml: documents: {} is not"),
+        ("kind: task_resource\nprojects: P\ndocument: {}", 2, "file.yaml: projects: 'P' is not"),
+        ("kind: project\nname: P\nstate: asleep", 2, "file.yaml: state: 'asleep' is not valid"),
+        ("- 1", 2, "file.yaml: [1] is not valid; allowed: a mapping"),
+        ("", 1, "file.yaml: there is no document"),
+        (
+            "kind: project\nname: P-no\n---\nkind: task_resource\nproject: P\n"
+            "document: {limits: {cpu: 1GB}}",
+            2,
+            "file.yaml, document 2: limits.cpu: '1GB' is not valid",
+        ),
+    ],
+)
+def test_a_wrong_document_is_told_by_file_and_field_and_nothing_is_written(
+    trimtab: Trimtab, tmp_path: Path, project: str, text: str, code: int, said: str
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text.replace("P", project))
+    done = trimtab("apply", "-f", str(file))
+    assert (done.exit_code, said.replace("P", project) in done.stderr) == (code, True), done.stderr
+    assert f"{project}-no" not in trimtab("get", "projects").stdout
+
+
+def test_errors_of_diff_are_not_taken_for_a_difference(trimtab: Trimtab, tmp_path: Path) -> None:
+    assert trimtab("diff", "-f", str(tmp_path / "nowhere")).exit_code == 8
+    assert trimtab("diff", "-f", str(tmp_path), "--data", str(tmp_path)).exit_code == 8

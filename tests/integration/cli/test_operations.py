@@ -1,0 +1,72 @@
+"""Projects put to rest, dead letters, everything said again."""
+
+import json
+import re
+from pathlib import Path
+
+import nats
+import pytest
+
+from tests.integration.cli.conftest import Trimtab
+from trimtab import bus, subjects
+
+
+@pytest.fixture
+async def letter(data: Path) -> int:
+    """The sequence of a request that a propeller gave up."""
+    own = json.loads((data / "nats" / "nats.conf").read_text())
+    client = await nats.connect(f"nats://{own['listen']}", **own["authorization"])
+    where = subjects.requested("development", "shop")
+    headers = {bus.DEAD_REASON: "no such pool", bus.DEAD_SUBJECT: where}
+    subject = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
+    published = await client.jetstream().publish(subject, b'{"why": "a test"}', headers=headers)
+    await client.close()
+    return published.seq
+
+
+def test_an_archived_project_runs_nothing_until_it_is_taken_up_again(
+    trimtab: Trimtab, project: str
+) -> None:
+    assert trimtab("archive", "project", project).stdout == f"Archived project {project}\n"
+    assert "archived" in trimtab("get", "project", project).stdout
+    assert trimtab("unarchive", "project", project).exit_code == 0
+    assert "active" in trimtab("get", "project", project).stdout
+    assert trimtab("archive", "project", "nobody").exit_code == 3
+
+
+def test_a_project_keeps_what_an_update_does_not_name(trimtab: Trimtab, project: str) -> None:
+    assert trimtab("update", "project", project, "--description", "Shop").exit_code == 0
+    labels = ("--label", "team=a", "--label", "cost=5")
+    assert trimtab("update", "project", project, *labels).exit_code == 0
+    assert trimtab("update", "project", project, "--label", "cost=").exit_code == 0
+    [found] = json.loads(trimtab("get", "project", project, "-o", "json").stdout)
+    assert (found["description"], found["labels"]) == ("Shop", {"team": "a"})
+    assert trimtab("update", "project", project).exit_code == 2
+    assert trimtab("update", "project", project, "--label", "x").exit_code == 2
+
+
+@pytest.mark.usefixtures("letter")
+def test_dead_letters_are_listed_with_their_reasons(trimtab: Trimtab) -> None:
+    done = trimtab("dead", "list", "--stream", subjects.EXECUTIONS)
+    assert "no such pool" in done.stdout
+    assert trimtab("dead", "list", "--consumer", "nobody").stderr == "there are none\n"
+
+
+def test_a_dead_letter_is_shown_with_its_body_and_replayed(trimtab: Trimtab, letter: int) -> None:
+    shown = trimtab("dead", "show", str(letter), "-o", "json")
+    assert json.loads(shown.stdout)["body"] == '{"why": "a test"}'
+    assert "no such pool" in trimtab("dead", "show", str(letter)).stdout
+    replayed = trimtab("dead", "replay", str(letter))
+    assert re.fullmatch(rf"Replayed {letter} as \d+ of EXECUTIONS\n", replayed.stdout)
+    assert trimtab("dead", "show", str(letter)).exit_code == 3
+
+
+def test_a_resync_says_what_it_did(trimtab: Trimtab, project: str) -> None:
+    before = trimtab("get", "project", project, "-o", "json")
+    done = trimtab("resync")
+    said = re.match(r"Said (\d+) settings and \d+ executions again; ", done.stdout)
+    assert said is not None
+    assert int(said[1]) > 5
+    after = trimtab("get", "project", project, "-o", "json")
+    versions = [json.loads(got.stdout)[0]["version"] for got in (before, after)]
+    assert versions[0] < versions[1]
