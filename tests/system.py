@@ -88,6 +88,7 @@ class System:
         (self.directory / "token").write_text(self.token)
         self.nats.start()
         self.valkey.start()
+        self.valkey.declare_new()
         self.start(*self._ports)
         return self
 

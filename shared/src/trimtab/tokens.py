@@ -27,6 +27,11 @@ TokenId = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+def operation(request: type[Model]) -> str:
+    """What a request is sent to: ``force_release`` for `ForceRelease`."""
+    return "".join("_" + c.lower() if c.isupper() else c for c in request.__name__).lstrip("_")
+
+
 class Units(Model):
     """So much of one pool."""
 
@@ -127,6 +132,7 @@ class Blocker(Model):
         "quota",
         "project_cap",
         "project_domain_cap",
+        "max_weight",
         "inactive",
         "quarantine",
         "order",

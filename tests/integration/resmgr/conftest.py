@@ -1,25 +1,31 @@
-"""Fixtures of resmgr's tests: leases on a real Valkey, and the whole service on real servers."""
+"""Fixtures of resmgr's tests: a cohort on a real Valkey, and the whole service on real servers."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.client import Client
 
+from tests.integration.resmgr.direct import Cohort
+from tests.integration.resmgr.direct import cohort as asked
 from tests.integration.resmgr.running import Caller, limiting, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.events import PoolChanged
-from trimtab_resmgr.connection import connect
-from trimtab_resmgr.leases import Leases
-from trimtab_resmgr.settings import Redis
+from trimtab_resmgr.leases import Rules
 
 
 @pytest.fixture
-async def leases(valkey_server: ValkeyServer) -> AsyncIterator[Leases]:
-    client = connect(Redis(host_paths=(f"127.0.0.1:{valkey_server.port}",)))
-    async with client, asyncio.TaskGroup() as tasks:
-        yield Leases(client, tasks, "default")
+def rules() -> Rules:
+    """Tests that wait for an end name a short lease."""
+    return Rules(grace=0.05)
+
+
+@pytest.fixture
+async def cohort(valkey_server: ValkeyServer, rules: Rules) -> AsyncIterator[Cohort]:
+    """With the pool ``gpu`` of 10."""
+    pool = PoolChanged(name="gpu", quota=10)
+    async with asked(valkey_server.port, rules, pool) as found:
+        yield found
 
 
 @pytest.fixture

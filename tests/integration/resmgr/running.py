@@ -39,19 +39,25 @@ class Caller:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def allocate(self, token: str, pool: str = "gpu", **more: Any) -> tokens.Allocated:
+    async def allocate(
+        self, token: str, pool: str | None = "gpu", *, cohort: str = tokens.COHORT, **more: Any
+    ) -> tokens.Allocated:
         ask = {"project": "flytesnacks", "domain": "development", **more}
-        return await self._ask(tokens.Allocated, tokens.Allocate(pool=pool, token=token, **ask))
+        allocate = tokens.Allocate(pool=pool, token=token, **ask)
+        return await self.ask(tokens.Allocated, allocate, cohort)
 
-    async def release(self, token: str, pool: str = "gpu") -> bool:
-        answer = await self._ask(tokens.Released, tokens.Release(pool=pool, token=token))
-        return answer.released
+    async def release(self, token: str, pool: str = "gpu", **more: Any) -> bool:
+        release = tokens.Release(pool=pool, token=token, **more)
+        return (await self.ask(tokens.Released, release)).released
+
+    async def renew(self, token: str, pool: str = "gpu", **more: Any) -> tokens.Renewed:
+        return await self.ask(tokens.Renewed, tokens.Renew(pool=pool, token=token, **more))
 
     async def inspect(self, pool: str = "gpu") -> tokens.Inspected:
-        return await self._ask(tokens.Inspected, tokens.Inspect(pool=pool))
+        return await self.ask(tokens.Inspected, tokens.Inspect(pool=pool))
 
     async def register(self, pool: str, quota: int) -> tokens.Registered:
-        return await self._ask(tokens.Registered, tokens.Register(pool=pool, quota=quota))
+        return await self.ask(tokens.Registered, tokens.Register(pool=pool, quota=quota))
 
     async def send(self, operation: str, body: bytes, cohort: str = tokens.COHORT) -> bytes:
         subject = subjects.resmgr(operation, cohort)
@@ -60,9 +66,9 @@ class Caller:
             raise Refused(Problem.model_validate_json(message.data), message)
         return message.data
 
-    async def _ask(self, answer: type[Answer], ask: Model) -> Answer:
-        operation = type(ask).__name__.lower()
-        body = await self.send(operation, ask.model_dump_json().encode())
+    async def ask(self, answer: type[Answer], ask: Model, cohort: str = tokens.COHORT) -> Answer:
+        operation = tokens.operation(type(ask))
+        body = await self.send(operation, ask.model_dump_json().encode(), cohort)
         return answer.model_validate_json(body)
 
 
@@ -71,10 +77,17 @@ def settings(nats_server: NatsServer, block: dict[str, Any], **more: Any) -> Res
     return ResmgrSettings(nats_url=nats_server.url, resourcemanager=manager, **more)
 
 
-def limiting(nats_server: NatsServer, valkey_server: ValkeyServer, **more: Any) -> ResmgrSettings:
-    """Of type ``redis``."""
+def limiting(
+    nats_server: NatsServer,
+    valkey_server: ValkeyServer,
+    *,
+    times: dict[str, float] | None = None,
+    **more: Any,
+) -> ResmgrSettings:
+    """Of type ``redis``, with a grace that a test can wait for."""
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
-    return settings(nats_server, {"type": "redis", "redis": redis}, **more)
+    block = {"type": "redis", "redis": redis, "graceSeconds": 0.1, **(times or {})}
+    return settings(nats_server, block, **more)
 
 
 @asynccontextmanager

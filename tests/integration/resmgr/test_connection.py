@@ -8,14 +8,18 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer, free_port
 from trimtab.errors import Unavailable
-from trimtab.tokens import Allocate
+from trimtab.events import PoolChanged
+from trimtab.tokens import Units
 from trimtab_resmgr.connection import connect
-from trimtab_resmgr.leases import Leases
-from trimtab_resmgr.pools import Limit
+from trimtab_resmgr.leases import Leases, Rules
 from trimtab_resmgr.settings import Redis
+
+RULES = Rules(lease=0.05, grace=0.0)
+"""Nobody has said that these servers are new, so each is in quarantine for as long as a lease."""
 
 
 class Guarded(ValkeyServer):
@@ -30,6 +34,9 @@ class Guarded(ValkeyServer):
     def command(self) -> list[str]:
         return [*super().command(), "--unixsocket", str(self.socket), "--requirepass", "secret"]
 
+    def declare_new(self) -> None:
+        """Not without the password."""
+
 
 class Node(ValkeyServer):
     """Of a cluster."""
@@ -42,21 +49,25 @@ class Node(ValkeyServer):
         cluster = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)]
         return [*super().command(), *cluster]
 
+    def declare_new(self) -> None:
+        """Not before it is in a cluster."""
+
 
 @asynccontextmanager
-async def connected(*paths: str, password: str = "") -> AsyncIterator[Leases]:
+async def connected(*paths: str, password: str = "") -> AsyncIterator[Cohort]:
     client = connect(Redis.model_validate({"hostPaths": paths, "hostKey": password}))
     try:
         async with asyncio.TaskGroup() as tasks:
-            yield Leases(client, tasks, "default")
+            cohort = Cohort(Leases(client, tasks, "default", RULES), RULES, [])
+            cohort.declare(PoolChanged(name="gpu", quota=100), PoolChanged(name="seats", quota=1))
+            yield cohort
     finally:
         await client.aclose()
 
 
-async def grants(leases: Leases, token: str = "a") -> bool:
-    ask = Allocate(pool="gpu", token=token, project="flyte", domain="development")
+async def grants(cohort: Cohort, token: str = "a") -> bool:
     try:
-        return (await leases.allocate(ask, {Limit.QUOTA: 100})).refused_by is None
+        return (await cohort.allocate(token)).status == "granted"
     except Unavailable:
         return False
 
@@ -64,29 +75,35 @@ async def grants(leases: Leases, token: str = "a") -> bool:
 @pytest.mark.parametrize(("password", "granted"), [("secret", True), ("wrong", False), ("", False)])
 async def test_the_host_key_is_the_password(tmp_path: Path, password: str, granted: bool) -> None:
     with Guarded(tmp_path) as server:
-        async with connected(f"127.0.0.1:{server.port}", password=password) as leases:
-            assert await grants(leases) is granted
+        async with connected(f"127.0.0.1:{server.port}", password=password) as cohort:
+            if granted:
+                await eventually(lambda: grants(cohort))
+            else:
+                with pytest.raises(Unavailable):
+                    await cohort.allocate("a")
 
 
 async def test_a_path_is_a_unix_socket() -> None:
     # The kernel takes no path that is longer than 108 bytes, and pytest's may be.
     with TemporaryDirectory() as directory, Guarded(Path(directory)) as server:
-        async with connected(str(server.socket), password="secret") as leases:
-            assert await grants(leases)
+        async with connected(str(server.socket), password="secret") as cohort:
+            await eventually(lambda: grants(cohort))
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[list[Node]]:
-    """Two nodes that know nothing of each other yet."""
+    """Three nodes that know nothing of each other yet."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Node(tmp_path / str(number))) for number in range(2)]
+        yield [stack.enter_context(Node(tmp_path / str(number))) for number in range(3)]
 
 
 def join(nodes: list[Node]) -> list[str]:
     """Make them one cluster, and return how it is reached."""
-    for node, slots in zip(nodes, (b"0 8191", b"8192 16383"), strict=True):
-        assert node.ask(b"CLUSTER ADDSLOTSRANGE " + slots + b"\r\n") == b"+OK\r\n"
-    nodes[0].ask(f"CLUSTER MEET 127.0.0.1 {nodes[1].port} {nodes[1].bus_port}\r\n".encode())
+    slots = (b"0 5460", b"5461 10922", b"10923 16383")
+    for node, some in zip(nodes, slots, strict=True):
+        assert node.ask(b"CLUSTER ADDSLOTSRANGE " + some + b"\r\n") == b"+OK\r\n"
+    for node in nodes[1:]:
+        nodes[0].ask(f"CLUSTER MEET 127.0.0.1 {node.port} {node.bus_port}\r\n".encode())
     return addresses(nodes)
 
 
@@ -95,37 +112,28 @@ def addresses(nodes: list[Node]) -> list[str]:
 
 
 async def test_several_host_paths_are_a_cluster(cluster: list[Node]) -> None:
-    async with connected(*join(cluster)) as leases:
-        await eventually(lambda: grants(leases))
-        assert await leases.audit("gpu") == []
+    async with connected(*join(cluster)) as cohort:
+        await eventually(lambda: grants(cohort))
+        both = {"pool": None, "pools": (Units(pool="gpu"), Units(pool="seats"))}
+        assert (await cohort.allocate("b", **both)).status == "granted"
+        assert (await cohort.allocate("c", **both, wait_seconds=60)).status == "waiting"
+        await cohort.release("b", pool=None, pools=("gpu", "seats"))
+        assert (await cohort.allocate("c", **both, wait_seconds=60)).status == "granted"
+        assert [await cohort.audit(pool) for pool in ("gpu", "seats")] == [(), ()]
 
 
 async def test_a_cluster_without_slots_is_no_answer(cluster: list[Node]) -> None:
-    async with connected(*addresses(cluster)) as leases:
+    async with connected(*addresses(cluster)) as cohort:
         for token in "ab":
-            assert not await grants(leases, token)
+            assert not await grants(cohort, token)
 
 
 async def test_a_cluster_that_was_away_is_used_again(cluster: list[Node]) -> None:
-    async with connected(*join(cluster)) as leases, watched(leases):
-        await eventually(lambda: grants(leases))
+    async with connected(*join(cluster)) as cohort:
+        await eventually(lambda: grants(cohort))
         for node in cluster:
             node.stop()
-        assert not await grants(leases)
-        await eventually(lambda: says_wrong(leases))
+        assert not await grants(cohort)
         for node in cluster:
             node.start()
-        await eventually(lambda: grants(leases))
-
-
-@asynccontextmanager
-async def watched(leases: Leases) -> AsyncIterator[None]:
-    """Beside the loop that readiness asks; its failure is the test's."""
-    async with asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(leases.watch())
-        yield
-        watching.cancel()
-
-
-async def says_wrong(leases: Leases) -> bool:
-    return "does not answer" in leases.wrong
+        await eventually(lambda: grants(cohort))

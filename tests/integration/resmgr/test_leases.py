@@ -1,206 +1,307 @@
-"""The scripts, on a real server: what is granted, what is counted, what ends."""
+"""Leases, on a real server: what is granted, what is counted, what ends."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Sequence
 
 import pytest
 import redis
 
+from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
-from trimtab.tokens import Allocate, Release
-from trimtab_resmgr.leases import Leases, Outcome
-from trimtab_resmgr.pools import Limit, Limits
+from trimtab.events import PoolChanged
+from trimtab.tokens import Allocated, Units
+from trimtab_resmgr.leases import Ended
 
-LIMITS: Limits = {Limit.QUOTA: 10}
 SHORT = 0.05
 """A lease that ends before the test looks again."""
+NOW = {"wait_seconds": 0.0}
+"""Wants no place."""
 
 
-def ask(token: str, **more: Any) -> Allocate:
-    where = {"pool": "gpu", "project": "flytesnacks", "domain": "development"}
-    return Allocate(token=token, **{**where, **more})
+def pool(**more: int | None) -> PoolChanged:
+    return PoolChanged.model_validate({"name": "gpu", "quota": 10, **more})
 
 
-def give(token: str, pool: str = "gpu") -> Release:
-    return Release(pool=pool, token=token)
+def granted(answers: Sequence[Allocated]) -> list[bool]:
+    return [answer.status == "granted" for answer in answers]
 
 
-async def granted(leases: Leases, limits: Limits, *asks: Allocate) -> list[bool]:
-    return [(await leases.allocate(each, limits)).refused_by is None for each in asks]
+async def in_turn(*asks: Awaitable[Allocated]) -> list[Allocated]:
+    return [await ask for ask in asks]
 
 
-async def test_a_token_is_granted_until_the_quota_is_held(leases: Leases) -> None:
-    outcomes = [await leases.allocate(ask(each), {Limit.QUOTA: 2}) for each in "abc"]
-    assert outcomes == [Outcome(None, 1, 0), Outcome(None, 2, 0), Outcome(Limit.QUOTA, 2, 2)]
+async def test_a_token_is_granted_until_the_quota_is_held(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=2))
+    answers = await in_turn(*(cohort.allocate(each, **NOW) for each in "abc"))
+    assert [(a.status, a.held) for a in answers] == [
+        ("granted", 1),
+        ("granted", 2),
+        ("exhausted", 2),
+    ]
 
 
-async def test_asking_again_for_a_held_token_grants_it_and_counts_nothing(leases: Leases) -> None:
-    for _ in range(3):
-        assert await leases.allocate(ask("a"), {Limit.QUOTA: 1}) == Outcome(None, 1, 0)
-    assert (await leases.inspect("gpu")).held == 1
+async def test_asking_again_for_a_held_token_grants_it_and_counts_nothing(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=1))
+    answers = await in_turn(*(cohort.allocate("a") for _ in range(3)))
+    assert granted(answers) == [True] * 3
+    assert len({answer.fence for answer in answers}) == 1
+    assert (await cohort.inspect()).held == 1
 
 
-async def test_asking_again_is_granted_even_where_it_would_now_be_refused(leases: Leases) -> None:
-    await leases.allocate(ask("a", weight=3), LIMITS)
-    nothing = {Limit.QUOTA: 1, Limit.PROJECT: 0, Limit.PROJECT_DOMAIN: 0}
-    assert await leases.allocate(ask("a", weight=3), nothing) == Outcome(None, 3, 0)
+async def test_asking_again_is_granted_even_where_it_would_now_be_refused(cohort: Cohort) -> None:
+    await cohort.allocate("a", weight=3)
+    cohort.declare(pool(quota=1, project_cap=0, max_weight=1))
+    assert (await cohort.allocate("a", weight=3, project_domain_cap=0)).status == "granted"
 
 
-async def test_asking_again_lengthens_the_lease(leases: Leases) -> None:
-    await leases.allocate(ask("a", lease_seconds=100), LIMITS)
-    await leases.allocate(ask("a", lease_seconds=1000), LIMITS)
-    [holder] = (await leases.inspect("gpu")).holders
-    assert 900 < holder.expires_in_seconds <= 1000
+async def test_asking_again_lengthens_the_lease(cohort: Cohort) -> None:
+    await cohort.allocate("a", lease_seconds=10)
+    await cohort.allocate("a", lease_seconds=50)
+    [holder] = (await cohort.inspect()).holders
+    assert 40 < holder.expires_in_seconds <= 50
 
 
-async def test_giving_a_token_back_frees_its_units_and_a_second_time_does_nothing(
-    leases: Leases,
+async def test_no_lease_is_longer_than_the_longest(cohort: Cohort) -> None:
+    assert (await cohort.allocate("a", lease_seconds=1000)).lease_seconds == 60
+    assert (await cohort.renew("a", lease_seconds=1000)).lease_seconds == 60
+    [holder] = (await cohort.inspect()).holders
+    assert holder.expires_in_seconds <= 60
+
+
+async def test_giving_a_token_back_frees_its_units_and_a_second_time_says_so(
+    cohort: Cohort,
 ) -> None:
-    await leases.allocate(ask("a", weight=4), LIMITS)
-    assert [await leases.release(give("a")) for _ in range(2)] == [True, False]
-    assert (await leases.inspect("gpu")).held == 0
-    assert await leases.audit("gpu") == []
+    await cohort.allocate("a", weight=4)
+    answers = [await cohort.release("a") for _ in range(2)]
+    assert [answer.released for answer in answers] == [True, False]
+    assert answers[1].reason == "it is not held: its lease has ended, or it was taken away"
+    assert (await cohort.inspect()).held == 0
+    assert await cohort.audit() == ()
 
 
-async def test_weights_are_summed(leases: Leases) -> None:
-    asks = [ask("a", weight=6), ask("b", weight=5), ask("c", weight=4), ask("d")]
-    assert await granted(leases, LIMITS, *asks) == [True, False, True, False]
+async def test_weights_are_summed(cohort: Cohort) -> None:
+    asks = {"a": 6, "b": 5, "c": 4, "d": 1}
+    answers = await in_turn(*(cohort.allocate(t, weight=w, **NOW) for t, w in asks.items()))
+    assert granted(answers) == [True, False, True, False]
 
 
-async def test_a_project_is_not_charged_for_one_with_a_longer_name(leases: Leases) -> None:
-    limits = {**LIMITS, Limit.PROJECT: 1}
-    asks = [ask("a", project="flytesnacks"), ask("b", project="flyte"), ask("c", project="flyte")]
-    assert await granted(leases, limits, *asks) == [True, True, False]
+async def test_a_project_is_not_charged_for_one_with_a_longer_name(cohort: Cohort) -> None:
+    projects = {"a": "flytesnacks", "b": "flyte", "c": "flyte"}
+    asks = (cohort.allocate(t, project=p, project_cap=1, **NOW) for t, p in projects.items())
+    assert granted(await in_turn(*asks)) == [True, True, False]
 
 
-async def test_a_domain_is_not_charged_for_another_that_reads_alike(leases: Leases) -> None:
-    limits = {**LIMITS, Limit.PROJECT_DOMAIN: 1}
+async def test_a_domain_is_not_charged_for_another_that_reads_alike(cohort: Cohort) -> None:
     places = [("flyte", "development"), ("flyte", "dev"), ("flyte:d", "ev"), ("flyte", "d:ev")]
-    asks = [ask(f"{p}|{d}", project=p, domain=d) for p, d in places]
-    assert await granted(leases, limits, *asks) == [True] * 4
-    again = [ask(f"2 {p}|{d}", project=p, domain=d) for p, d in places]
-    assert await granted(leases, limits, *again) == [False] * 4
+    for turn, fits in ((1, True), (2, False)):
+        for project, domain in places:
+            token, scope = f"{turn} {project}|{domain}", {"project": project, "domain": domain}
+            answer = await cohort.allocate(token, **scope, project_domain_cap=1, **NOW)
+            assert (answer.status == "granted") is fits
 
 
-async def test_a_cap_of_nothing_refuses_also_in_an_empty_pool(leases: Leases) -> None:
-    refused = await leases.allocate(ask("a"), {**LIMITS, Limit.PROJECT: 0})
-    assert refused == Outcome(Limit.PROJECT, 0, 0)
+async def test_a_cap_of_nothing_refuses_also_in_an_empty_pool(cohort: Cohort) -> None:
+    refused = await cohort.allocate("a", project_cap=0)
+    assert refused.status == "never_fits"
+    assert refused.reason == (
+        "project 'flytesnacks' may hold 0 of pool 'gpu', so 1 can never be granted"
+    )
 
 
-async def test_pools_are_counted_apart(leases: Leases) -> None:
-    asks = [ask("a", pool="gpu"), ask("a", pool="gpu:2"), ask("b", pool="gpu")]
-    assert await granted(leases, {Limit.QUOTA: 1}, *asks) == [True, True, False]
+async def test_a_token_may_have_no_more_units_than_its_pool_allows_one(cohort: Cohort) -> None:
+    cohort.declare(pool(max_weight=3))
+    assert (await cohort.allocate("a", weight=3)).status == "granted"
+    refused = await cohort.allocate("b", weight=4)
+    assert refused.reason == "a token of pool 'gpu' may have 3, so 4 can never be granted"
 
 
-async def test_a_lease_that_is_not_renewed_ends_and_frees_its_units(leases: Leases) -> None:
-    await leases.allocate(ask("a", weight=10, lease_seconds=SHORT), LIMITS)
+async def test_pools_are_counted_apart(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=1), PoolChanged(name="gpu:2", quota=1))
+    asks = [("a", "gpu"), ("a", "gpu:2"), ("b", "gpu")]
+    answers = await in_turn(*(cohort.allocate(t, pool=p, **NOW) for t, p in asks))
+    assert granted(answers) == [True, True, False]
+
+
+async def test_of_several_pools_a_token_takes_all_or_nothing(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=2), PoolChanged(name="seats", quota=1))
+    both = {"pool": None, "pools": (Units(pool="seats"), Units(pool="gpu", weight=2))}
+    await cohort.allocate("a", pool="seats")
+    assert (await cohort.allocate("b", **both, **NOW)).status == "exhausted"
+    assert (await cohort.inspect("gpu")).held == 0
+    await cohort.release("a", pool="seats")
+    assert (await cohort.allocate("b", **both)).status == "granted"
+    held = [(await cohort.inspect(each)).held for each in ("gpu", "seats")]
+    assert held == [2, 1]
+    assert (await cohort.release("b", pool=None, pools=("gpu", "seats"))).released
+    assert [await cohort.audit(each) for each in ("gpu", "seats")] == [(), ()]
+
+
+async def test_fences_grow_with_each_grant(cohort: Cohort) -> None:
+    first = (await cohort.allocate("a")).fence
+    await cohort.release("a")
+    second = (await cohort.allocate("a")).fence
+    assert first is not None
+    assert second is not None
+    assert second > first
+
+
+async def test_an_earlier_fence_neither_renews_nor_releases_a_later_grant(cohort: Cohort) -> None:
+    stale = (await cohort.allocate("a")).fence
+    await cohort.release("a")
+    await cohort.allocate("a")
+    assert (await cohort.renew("a", fence=stale)).status == "lost"
+    released = await cohort.release("a", fence=stale)
+    assert (released.released, released.reason) == (
+        False,
+        "a later grant of the same token is held",
+    )
+    assert (await cohort.inspect()).held == 1
+
+
+async def test_a_renewal_keeps_what_is_held_and_takes_nothing_anew(cohort: Cohort) -> None:
+    fence = (await cohort.allocate("a")).fence
+    renewed = await cohort.renew("a", fence=fence, lease_seconds=30)
+    assert (renewed.status, renewed.lease_seconds, renewed.fence) == ("held", 30, fence)
+    assert (await cohort.renew("b")).status == "lost"
+    assert (await cohort.inspect()).held == 1
+
+
+async def test_a_lease_that_is_not_renewed_ends_after_its_grace_and_its_holder_is_told(
+    cohort: Cohort,
+) -> None:
+    fence = (await cohort.allocate("a", weight=10, lease_seconds=SHORT)).fence
 
     async def freed() -> bool:
-        return (await leases.allocate(ask("b", weight=10), LIMITS)).refused_by is None
+        return (await cohort.allocate("b", weight=10, **NOW)).status == "granted"
 
     await eventually(freed)
-    assert await leases.release(give("a")) is False
-    assert [each.token for each in (await leases.inspect("gpu")).holders] == ["b"]
+    assert not (await cohort.release("a")).released
+    assert [each.token for each in (await cohort.inspect()).holders] == ["b"]
+    ended = {each for news in cohort.news for each in news.ended}
+    assert ended == {Ended("a", ("gpu",), fence or 0)}
 
 
-async def test_a_crowd_of_ended_leases_is_reaped_in_parts(leases: Leases) -> None:
-    crowd = [ask(f"{number}", lease_seconds=SHORT) for number in range(150)]
-    await asyncio.gather(*(leases.allocate(each, {Limit.QUOTA: 150}) for each in crowd))
-    await asyncio.sleep(2 * SHORT)
-    held = [(await leases.inspect("gpu")).held for _ in range(3)]
+async def test_in_its_grace_a_lease_can_be_renewed_and_its_units_are_kept(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=1))
+    await cohort.allocate("a", lease_seconds=0.001)
+    [holder] = (await cohort.inspect()).holders
+    assert holder.expires_in_seconds <= 0.001
+    assert (await cohort.allocate("b", **NOW)).status == "exhausted"
+    assert (await cohort.renew("a")).status == "held"
+
+
+async def test_a_crowd_of_ended_leases_is_reaped_in_parts(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=150))
+    asks = (cohort.allocate(str(number), lease_seconds=SHORT) for number in range(150))
+    await asyncio.gather(*asks)
+    await asyncio.sleep(4 * SHORT)
+    held = []
+    for _ in range(3):
+        await cohort.sweep()
+        held.append((await cohort.inspect()).held)
     assert held == [150 - 64, 150 - 128, 0]
-    assert await leases.audit("gpu") == []
+    assert await cohort.audit() == ()
 
 
-async def test_an_ended_lease_is_not_held_even_before_it_is_reaped(leases: Leases) -> None:
-    crowd = [ask(f"{number:03}", lease_seconds=SHORT) for number in range(150)]
-    await asyncio.gather(*(leases.allocate(each, {Limit.QUOTA: 150}) for each in crowd))
-    await asyncio.sleep(2 * SHORT)
-    assert await leases.release(give("149")) is False
-    assert (await leases.allocate(ask("148"), {Limit.QUOTA: 150})).held == 150 - 2 * 64 - 2 + 1
+async def test_an_ended_lease_is_not_held_even_before_it_is_reaped(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=150))
+    asks = (cohort.allocate(f"{number:03}", lease_seconds=SHORT) for number in range(150))
+    await asyncio.gather(*asks)
+    await asyncio.sleep(4 * SHORT)
+    assert not (await cohort.release("149")).released
+    assert (await cohort.allocate("148")).held == 150 - 1 - 64 - 1 + 1
 
 
-async def test_an_empty_pool_leaves_nothing_in_redis(
-    leases: Leases, valkey_server: ValkeyServer
+async def test_an_empty_pool_leaves_nothing_but_its_limits(
+    cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
-    await leases.allocate(ask("a"), LIMITS)
-    await leases.release(give("a"))
-    assert valkey_server.ask(b"DBSIZE\r\n") == b":0\r\n"
+    await cohort.allocate("a", weight=10)
+    await cohort.allocate("b")
+    await cohort.release("b")
+    await cohort.release("a")
+    with redis.Redis.from_url(valkey_server.url) as client:
+        keys = {key.removeprefix(b"trimtab:{default}:") for key in client.scan_iter()}
+    assert keys == {b"state", b"pools"}
 
 
 async def test_requests_of_one_tick_are_one_call(
-    leases: Leases, valkey_server: ValkeyServer
+    cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
-    await leases.inspect("gpu")
+    cohort.declare(*(PoolChanged(name=f"pool-{number}", quota=9) for number in range(7)))
+    await cohort.inspect()
     before = calls(valkey_server)
-    asks = [ask(str(number), pool=f"pool-{number % 7}") for number in range(64)]
-    await asyncio.gather(*(leases.allocate(each, {Limit.QUOTA: 9}) for each in asks))
-    assert calls(valkey_server) == before + 1
+    asks = (cohort.allocate(str(number), pool=f"pool-{number % 7}") for number in range(32))
+    gifts = (cohort.release(str(number), pool=f"pool-{number % 7}") for number in range(32))
+    await asyncio.gather(*asks, *gifts)
+    # The first time the server has to be taught the script.
+    assert calls(valkey_server) - before <= 2
 
 
-async def test_answers_of_one_call_are_each_their_own(leases: Leases) -> None:
-    asks = [ask(str(n), project="flyte" if n % 2 else "flytesnacks") for n in range(10)]
-    limits = {**LIMITS, Limit.PROJECT: 2}
-    outcomes = await asyncio.gather(*(leases.allocate(each, limits) for each in asks))
-    assert [outcome.refused_by for outcome in outcomes] == [None] * 4 + [Limit.PROJECT] * 6
+async def test_answers_of_one_call_are_each_their_own(cohort: Cohort) -> None:
+    asks = (
+        cohort.allocate(str(n), project="flyte" if n % 2 else "flytesnacks", project_cap=2, **NOW)
+        for n in range(10)
+    )
+    answers = await asyncio.gather(*asks)
+    assert granted(answers) == [True] * 4 + [False] * 6
+    assert {b.limit for a in answers[4:] for b in a.blockers} >= {"project_cap"}
 
 
-async def test_requests_for_several_pools_in_one_call_are_each_counted_in_theirs(
-    leases: Leases,
-) -> None:
-    names = ("gpu", "licences", "gpu", "seats", "licences", "seats")
-    asks = [ask(str(n), pool=pool, weight=1 + n) for n, pool in enumerate(names)]
-    await asyncio.gather(*(leases.allocate(each, {Limit.QUOTA: 99}) for each in asks))
-    held = [(await leases.inspect(pool)).held for pool in ("gpu", "licences", "seats")]
-    assert held == [1 + 3, 2 + 5, 4 + 6]
-    gives = [give(each.token, each.pool) for each in reversed(asks)]
-    assert all(await asyncio.gather(*(leases.release(each) for each in gives)))
-    for pool in names:
-        assert await leases.audit(pool) == []
-
-
-async def test_inspect_says_who_holds_what(leases: Leases) -> None:
-    await leases.allocate(ask("a", weight=2, project="flyte:x", domain="a/b"), LIMITS)
-    await leases.allocate(ask("ü", lease_seconds=10, domain="production"), LIMITS)
-    contents = await leases.inspect("gpu")
+async def test_inspect_says_who_holds_what(cohort: Cohort) -> None:
+    fence = (await cohort.allocate("a", weight=2, project="flyte:x", domain="a/b")).fence
+    await cohort.allocate("ü", lease_seconds=10, domain="production")
+    contents = await cohort.inspect()
     assert contents.by_project == {"flyte:x": 2, "flytesnacks": 1}
     assert contents.by_project_domain == {"flyte:x/a/b": 2, "flytesnacks/production": 1}
     assert [each.token for each in contents.holders] == ["ü", "a"]
+    assert contents.holders[1].fence == fence
+    assert 0 <= contents.holders[1].age_seconds < 60
 
 
-async def test_audit_names_a_sum_that_is_wrong(leases: Leases, valkey_server: ValkeyServer) -> None:
-    await leases.allocate(ask("a"), LIMITS)
+async def test_an_admin_takes_a_token_away_and_the_audit_remembers(cohort: Cohort) -> None:
+    await cohort.allocate("a", weight=10)
+    assert (await cohort.force("a")).released
+    assert not (await cohort.force("a")).released
+    assert {each.token for each in cohort.news[-2].ended} == {"a"}
+    _, [forced] = await cohort.leases.audit("gpu")
+    assert (forced.token, forced.actor, forced.why, forced.held) == ("a", "ann", "it hangs", True)
+    assert (await cohort.renew("a")).status == "lost"
+
+
+async def test_audit_names_a_sum_that_is_wrong(cohort: Cohort, valkey_server: ValkeyServer) -> None:
+    await cohort.allocate("a")
     valkey_server.ask(b"HINCRBY trimtab:{default}:sums:gpu t 5\r\n")
-    assert await leases.audit("gpu") == ["sum t is 6, counted are 1"]
+    assert await cohort.audit() == ("sum t is 6, counted are 1",)
 
 
 async def test_scripts_that_redis_has_forgotten_are_sent_again(
-    leases: Leases, valkey_server: ValkeyServer
+    cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
-    await leases.allocate(ask("a"), LIMITS)
+    await cohort.allocate("a")
     assert valkey_server.ask(b"SCRIPT FLUSH SYNC\r\n") == b"+OK\r\n"
-    assert await leases.allocate(ask("b"), LIMITS) == Outcome(None, 2, 0)
-
-
-async def test_while_redis_is_away_a_request_fails_and_later_ones_do_not(
-    leases: Leases, valkey_server: ValkeyServer
-) -> None:
-    await leases.allocate(ask("a"), LIMITS)
-    valkey_server.stop()
-    with pytest.raises(Unavailable, match="Redis does not answer"):
-        await leases.allocate(ask("b"), LIMITS)
-    valkey_server.start()
-    assert await leases.allocate(ask("b"), LIMITS) == Outcome(None, 2, 0)
+    assert (await cohort.allocate("b")).held == 2
 
 
 async def test_a_script_that_fails_is_no_answer(
-    leases: Leases, valkey_server: ValkeyServer
+    cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     assert valkey_server.ask(b"SET trimtab:{default}:sums:gpu text\r\n") == b"+OK\r\n"
     with pytest.raises(Unavailable, match="WRONGTYPE"):
-        await leases.allocate(ask("a"), LIMITS)
+        await cohort.allocate("a")
+
+
+async def test_a_server_without_memory_refuses_and_counts_on(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    await asyncio.gather(cohort.allocate("a"), cohort.allocate("b"))
+    assert valkey_server.ask(b"CONFIG SET maxmemory 1\r\n") == b"+OK\r\n"
+    for refused in (cohort.allocate("c"), cohort.release("a")):
+        with pytest.raises(Unavailable, match="maxmemory"):
+            await refused
+    assert valkey_server.ask(b"CONFIG SET maxmemory 0\r\n") == b"+OK\r\n"
+    assert await cohort.audit() == ()
 
 
 def calls(server: ValkeyServer) -> int:

@@ -25,6 +25,7 @@ from tests.integration.resmgr.running import (
 )
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
+from trimtab import subjects, tokens
 from trimtab.events import PoolChanged
 
 
@@ -121,13 +122,29 @@ async def test_without_redis_callers_are_told_so_and_later_served_again(
     assert (await caller.allocate("b")).status == "exhausted"
 
 
-async def test_a_flushed_redis_is_used_again_at_once(
-    caller: Caller, valkey_server: ValkeyServer
+async def test_a_flushed_redis_is_used_again_once_holders_had_time_to_speak(
+    nats_server: NatsServer,
+    valkey_server: ValkeyServer,
+    client: Client,
+    settings_stream: SettingsStream,
 ) -> None:
-    await caller.allocate("a", weight=10)
-    valkey_server.flush()
-    valkey_server.ask(b"SCRIPT FLUSH SYNC\r\n")
-    assert (await caller.allocate("b", weight=10)).status == "granted"
+    await settings_stream.announce(PoolChanged(name="gpu", quota=10))
+    caller = Caller(client)
+    async with started(limiting(nats_server, valkey_server, times={"maxLeaseSeconds": 0.5})):
+        fence = (await caller.allocate("a", weight=8)).fence
+        valkey_server.flush()
+        assert (await caller.renew("a", fence=fence)).status == "reassert"
+        held = tokens.Reassert(
+            pool="gpu", weight=8, token="a", project="p", domain="d", fence=fence or 0
+        )
+        assert (await caller.ask(tokens.Renewed, held)).status == "held"
+        assert (await caller.allocate("b", wait_seconds=60)).blockers[0].limit == "quarantine"
+        assert (await caller.inspect()).quarantine_seconds > 0
+
+        async def granted() -> bool:
+            return (await caller.allocate("b", wait_seconds=60)).status == "granted"
+
+        await eventually(granted)
 
 
 async def test_a_redis_that_hangs_is_told_to_all_who_wait_at_the_same_time(
@@ -196,6 +213,112 @@ async def test_a_request_may_carry_a_trace(caller: Caller, client: Client) -> No
     subject = "trimtab.resmgr.allocate.default"
     answer = await client.request(subject, body, timeout=PATIENCE_SECONDS, headers=trace)
     assert json.loads(answer.data)["status"] == "granted"
+
+
+async def test_whoever_can_go_next_is_told_on_its_subject(caller: Caller, client: Client) -> None:
+    hints = await client.subscribe(subjects.granted(tokens.COHORT, "b/0"))
+    await caller.allocate("a", weight=10)
+    assert (await caller.allocate("b/0", wait_seconds=60)).status == "waiting"
+    await caller.release("a")
+    message = await hints.next_msg(timeout=PATIENCE_SECONDS)
+    hint = tokens.Granted.model_validate_json(message.data)
+    assert (hint.token, hint.pools, hint.claim_seconds) == ("b/0", ("gpu",), 10)
+    assert (await caller.allocate("b/0", wait_seconds=60)).status == "granted"
+
+
+async def test_a_waiter_is_woken_by_the_end_of_a_lease_without_anybody_asking(
+    caller: Caller, client: Client
+) -> None:
+    granted = await client.subscribe(subjects.granted(tokens.COHORT, "b"))
+    lost = await client.subscribe(subjects.lost(tokens.COHORT, "a"))
+    fence = (await caller.allocate("a", weight=10, lease_seconds=0.2)).fence
+    await caller.allocate("b", wait_seconds=60)
+    await granted.next_msg(timeout=PATIENCE_SECONDS)
+    message = await lost.next_msg(timeout=PATIENCE_SECONDS)
+    assert tokens.Lost.model_validate_json(message.data).fence == fence
+
+
+async def test_a_larger_quota_wakes_those_who_wait(
+    caller: Caller, client: Client, settings_stream: SettingsStream
+) -> None:
+    hints = await client.subscribe(subjects.granted(tokens.COHORT, "b"))
+    await caller.allocate("a", weight=10)
+    await caller.allocate("b", wait_seconds=60)
+    await settings_stream.announce(PoolChanged(name="gpu", quota=11))
+    await hints.next_msg(timeout=PATIENCE_SECONDS)
+
+
+async def test_an_admin_can_take_a_token_away_which_its_holder_hears(
+    caller: Caller, client: Client
+) -> None:
+    lost = await client.subscribe(subjects.lost(tokens.COHORT, "a"))
+    await caller.allocate("a")
+    force = tokens.ForceRelease(pool="gpu", token="a", actor="ann", why="it hangs")
+    assert (await caller.ask(tokens.Released, force)).released
+    await lost.next_msg(timeout=PATIENCE_SECONDS)
+    audited = await caller.ask(tokens.Audited, tokens.Audit(pool="gpu"))
+    assert audited.differences == ()
+    assert [(each.actor, each.why) for each in audited.forced] == [("ann", "it hangs")]
+
+
+async def test_a_batch_answers_each_as_if_it_had_come_alone(caller: Caller) -> None:
+    await caller.allocate("held")
+    where = {"project": "flyte", "domain": "development"}
+    asks = [tokens.Allocate(pool=each, token="a", **where) for each in ("gpu", "none")]
+    names = ("held", "unheld")
+    batch = tokens.Batch(
+        allocate=tuple(asks),
+        renew=tuple(tokens.Renew(pool="gpu", token=name) for name in names),
+        release=tuple(tokens.Release(pool="gpu", token=name) for name in names),
+    )
+    answers = await caller.ask(tokens.Batched, batch)
+    assert [each.status for each in answers.allocate] == ["granted", "error"]
+    assert answers.allocate[1].reason.startswith("pool 'none' does not exist")
+    assert [each.status for each in answers.renew] == ["held", "lost"]
+    assert [each.released for each in answers.release] == [True, False]
+
+
+async def test_the_priority_of_one_that_waits_can_be_changed(caller: Caller) -> None:
+    await caller.allocate("a", weight=10)
+    for token in "bc":
+        await caller.allocate(token, wait_seconds=60)
+    moved = await caller.ask(
+        tokens.Reprioritized, tokens.Reprioritize(pool="gpu", token="c", priority=1)
+    )
+    assert (moved.waiting, moved.position) == (True, 1)
+    found = await caller.inspect()
+    assert [(w.token, w.position, w.priority) for w in found.waiters] == [("c", 1, 1), ("b", 2, 0)]
+    assert found.waiting == 2
+
+
+async def test_pools_of_another_cohort_are_asked_there(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(PoolChanged(name="far", quota=1, cohort="away"))
+    with pytest.raises(Refused, match="one of cohort 'default'; this one is of 'away'"):
+        await caller.allocate("a", pool="far")
+    answer = await caller.allocate("a", pool="far", cohort="away")
+    assert answer.blockers[0].limit == "quarantine"  # of this cohort nobody said that it is new
+
+
+async def test_pools_that_nobody_declared_are_like_the_default(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(PoolChanged(name="*", quota=1))
+    statuses = [
+        (await caller.allocate(token, pool="some", wait_seconds=0)).status for token in "ab"
+    ]
+    assert statuses == ["granted", "exhausted"]
+    assert (await caller.inspect("some")).quota == 1
+
+
+async def test_discovery_counts_allocations_by_status(caller: Caller, client: Client) -> None:
+    await caller.allocate("a", weight=10)
+    await caller.allocate("b", wait_seconds=60)
+    await caller.allocate("c", weight=11)
+    [stats] = await discovered(client, "STATS", 1)
+    counted = endpoint_of(stats, "allocate")["data"]
+    assert counted == {"granted": 1, "waiting": 1, "never_fits": 1}
 
 
 async def test_after_outages_that_readiness_names_callers_are_served_again(

@@ -50,7 +50,7 @@ async def test_what_is_asked_while_all_calls_are_away_gathers_for_the_next() -> 
     async with asyncio.TaskGroup() as tasks:
         batches = Batches(tasks, server.send)
         for number in range(batching.IN_FLIGHT + 3):
-            tasks.create_task(batches.ask(number))
+            batches.ask(number)
             await asyncio.sleep(0.001)
         assert len(server.calls) == batching.IN_FLIGHT
         server.gate.set()
@@ -73,7 +73,7 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it() -> None:
     server.gate.clear()
     async with asyncio.TaskGroup() as tasks:
         batches = Batches(tasks, server.send)
-        first, second = (tasks.create_task(batches.ask(number)) for number in (1, 2))
+        first, second = (batches.ask(number) for number in (1, 2))
         await asyncio.sleep(0.001)
         first.cancel()
         server.gate.set()

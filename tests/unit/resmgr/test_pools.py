@@ -1,12 +1,13 @@
-"""What a request may take, and the words for a refusal."""
+"""What pools allow, and the words for what is in the way."""
 
+import json
 from typing import Any
 
 import pytest
 
 from trimtab.errors import Invalid
 from trimtab.events import PoolChanged
-from trimtab.tokens import Allocate, Allocated
+from trimtab.tokens import Allocate, Blocker, Units
 from trimtab_resmgr import pools
 from trimtab_resmgr.pools import Limit
 
@@ -22,55 +23,63 @@ def pool(**more: Any) -> PoolChanged:
     return PoolChanged(**{"name": "gpu", "quota": 10, **more})
 
 
-def test_without_caps_the_quota_is_the_only_limit() -> None:
-    assert pools.limits(pool(), ask(), CEILING) == {Limit.QUOTA: 10}
+def blocker(limit: Limit, number: int = pools.NONE, held: int = pools.NONE) -> Blocker:
+    return pools.blocker(b"gpu", limit, number, held)
 
 
-@pytest.mark.parametrize(
-    ("of_pool", "of_ask", "effective"),
-    [(3, None, 3), (None, 3, 3), (3, 5, 3), (5, 3, 3), (0, 5, 0), (5, 0, 0)],
-)
-def test_the_smaller_of_two_caps_decides(
-    of_pool: int | None, of_ask: int | None, effective: int
-) -> None:
-    capped = pool(project_cap=of_pool, project_domain_cap=of_pool)
-    asked = ask(project_cap=of_ask, project_domain_cap=of_ask)
-    limits = pools.limits(capped, asked, CEILING)
-    assert limits[Limit.PROJECT] == limits[Limit.PROJECT_DOMAIN] == effective
+def test_the_limits_of_a_pool_are_written_for_the_scripts() -> None:
+    capped = pool(project_cap=0, project_domain_cap=3, max_weight=2, active=False)
+    assert json.loads(pools.limits(pool(), 7, CEILING)) == [7, True, 10, False, False, False]
+    assert json.loads(pools.limits(capped, 8, CEILING)) == [8, False, 10, 0, 3, 2]
 
 
 def test_the_ceiling_cuts_the_quota() -> None:
-    assert pools.limits(pool(quota=2000), ask(), CEILING) == {Limit.QUOTA: 1000}
+    assert json.loads(pools.limits(pool(quota=2000), 1, CEILING))[2] == 1000
 
 
-def test_a_full_pool_says_its_numbers() -> None:
-    refused = pools.refused(ask(weight=2), {Limit.QUOTA: 10}, Limit.QUOTA, held=9, counted=9)
-    reason = "pool 'gpu' has a quota of 10: 9 held, 2 asked for"
-    assert refused == Allocated(status="exhausted", reason=reason, held=9)
+@pytest.mark.parametrize(
+    ("blocked", "words"),
+    [
+        (blocker(Limit.QUOTA, 10, 9), "pool 'gpu' has a quota of 10: 9 held, 2 asked for"),
+        (
+            blocker(Limit.PROJECT_CAP, 3, 2),
+            "project 'flyte' may hold 3 of pool 'gpu': 2 held, 2 asked for",
+        ),
+        (
+            blocker(Limit.PROJECT_DOMAIN_CAP, 2, 1),
+            "project 'flyte' may hold 2 of pool 'gpu' in domain 'development': 1 held, 2 asked for",
+        ),
+        (blocker(Limit.INACTIVE), "pool 'gpu' is not active"),
+        (blocker(Limit.ORDER), "others wait for pool 'gpu' and come first"),
+        (
+            blocker(Limit.RESERVATION, 8, 1),
+            "8 of pool 'gpu' are kept for one that waited long: 1 held, 2 asked for",
+        ),
+        (
+            blocker(Limit.QUARANTINE),
+            "Redis lost its memory: holders are given the time to say what they hold",
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_said_with_its_numbers(blocked: Blocker, words: str) -> None:
+    assert pools.reason(ask(weight=2), [blocked, blocker(Limit.ORDER)]) == words
 
 
-def test_a_cap_names_its_project_and_domain() -> None:
-    limits = {Limit.QUOTA: 10, Limit.PROJECT: 3, Limit.PROJECT_DOMAIN: 2}
-    of_project = pools.refused(ask(), limits, Limit.PROJECT, held=9, counted=3)
-    of_domain = pools.refused(ask(), limits, Limit.PROJECT_DOMAIN, held=9, counted=2)
-    assert of_project.reason == "project 'flyte' may hold 3 of pool 'gpu': 3 held, 1 asked for"
-    assert of_domain.reason == (
-        "project 'flyte' may hold 2 of pool 'gpu' in domain 'development': 2 held, 1 asked for"
+def test_where_nothing_is_in_the_way_there_is_no_reason() -> None:
+    assert pools.reason(ask(), []) == ""
+
+
+def test_what_never_fits_names_the_limit_that_waiting_does_not_help_against() -> None:
+    both = (Units(pool="seats", weight=1), Units(pool="gpu", weight=4))
+    several = Allocate(pools=both, token="a", project="flyte", domain="development")
+    full = pools.blocker(b"seats", Limit.QUOTA, 3, 3)
+    small = blocker(Limit.PROJECT_CAP, 3, 0)
+    assert pools.hopeless(several, [full, small]) == (
+        "project 'flyte' may hold 3 of pool 'gpu', so 4 can never be granted"
     )
 
 
-@pytest.mark.parametrize("cap", [0, -1, 1])
-def test_what_no_waiting_helps_against_never_fits_and_names_that_limit(cap: int) -> None:
-    limits = {Limit.QUOTA: 10, Limit.PROJECT: cap}
-    # The pool is full too, but that passes.
-    refused = pools.refused(ask(weight=2), limits, Limit.QUOTA, held=10, counted=10)
-    assert refused.status == "never_fits"
-    assert refused.reason == (
-        f"project 'flyte' may hold {cap} of pool 'gpu', so 2 can never be granted"
-    )
-
-
-def test_a_quota_at_the_ceiling_is_allowed_and_one_above_it_is_not() -> None:
+def test_a_pool_above_the_ceiling_is_refused_with_its_name() -> None:
     pools.check_ceiling([pool(quota=CEILING)], CEILING)
-    with pytest.raises(Invalid, match=r"quota of pool 'gpu': 1001 .* resourceMaxQuota, 1000"):
-        pools.check_ceiling([pool(), pool(quota=CEILING + 1)], CEILING)
+    with pytest.raises(Invalid, match="quota of pool 'gpu': 1001 is not valid"):
+        pools.check_ceiling([pool(quota=1001)], CEILING)

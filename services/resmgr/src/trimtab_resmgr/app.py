@@ -15,8 +15,10 @@ from trimtab.errors import Invalid
 from trimtab.events import PoolChanged
 from trimtab.view import Change, View
 from trimtab_resmgr import connection, handlers, pools
+from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.granting import Always, Granting, Limited
-from trimtab_resmgr.leases import Leases
+from trimtab_resmgr.leases import Rules
+from trimtab_resmgr.metrics import Metrics
 from trimtab_resmgr.settings import ResmgrSettings
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class _Resmgr:
         self._admin = client.Client(settings.admin_url, _token(settings.token_file))
         self._checks: dict[str, Callable[[], str]] = {}
         self._facts: Callable[[], dict[str, object]] = dict
+        self._metrics = Metrics()
+        self._cohorts: Cohorts | None = None
 
     def wrong(self) -> dict[str, str]:
         """Why the service is not ready, by part."""
@@ -61,17 +65,12 @@ class _Resmgr:
         async with self._admin, redis, asyncio.TaskGroup() as tasks:
             loaded = asyncio.Event()
             stale_after = self._settings.stale_after_seconds
-            view = View(nats, self._changed, loaded.set, stale_after)
-            granting: Granting = Always(view)
-            background = [tasks.create_task(view.follow())]
+            view = View(nats, self._changed, lambda: self._reloaded(view, loaded), stale_after)
             self._watch(nats, view)
             if self._redis is not None:
-                leases = Leases(self._redis, tasks, tokens.COHORT)
-                granting = Limited(view, leases, self._admin.pools, self._ceiling)
-                background.append(tasks.create_task(leases.watch()))
-                self._checks["redis"] = lambda: leases.wrong
-            serving = self._serve(nats, granting, tasks, view, loaded)
-            background.append(tasks.create_task(serving))
+                self._cohorts = self._limiting(nats, self._redis, view, tasks)
+            serving = self._serve(nats, view, loaded, tasks)
+            background = [tasks.create_task(each) for each in (view.follow(), serving)]
             yield
             for task in background:
                 task.cancel()
@@ -83,13 +82,24 @@ class _Resmgr:
         unproved = "not proved to be what admin has stored"
         self._checks["settings"] = lambda: "" if view.ready else unproved
 
+    def _limiting(
+        self, nats: Client, redis: connection.Client, view: View, tasks: asyncio.TaskGroup
+    ) -> Cohorts:
+        block = self._settings.resourcemanager
+        rules = Rules(
+            lease=block.max_lease_seconds,
+            grace=block.grace_seconds,
+            place=block.place_seconds,
+            poll=block.poll_seconds,
+            ripe=block.reserve_seconds,
+        )
+        heard = self._metrics.heard
+        cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, heard)
+        self._checks["redis"] = lambda: cohorts.wrong
+        return cohorts
+
     async def _serve(
-        self,
-        nats: Client,
-        granting: Granting,
-        tasks: asyncio.TaskGroup,
-        view: View,
-        loaded: asyncio.Event,
+        self, nats: Client, view: View, loaded: asyncio.Event, tasks: asyncio.TaskGroup
     ) -> None:
         """Not before the pools are known: until then, other replicas answer."""
         await loaded.wait()
@@ -98,21 +108,40 @@ class _Resmgr:
         except Invalid as error:
             log.error("resmgr.refused_to_start", extra={"error": str(error)})
             os._exit(1)
-        async with handlers.serving(nats, granting, tasks):
+        granting: Granting = Always(view)
+        if self._cohorts is not None:
+            ceiling = self._ceiling
+            granting = Limited(view, self._cohorts, self._admin.pools, ceiling, self._metrics)
+        async with handlers.serving(nats, granting, _named(view), self._metrics.counts, tasks):
             del self._checks["requests"]
-            await asyncio.get_running_loop().create_future()
+            if self._cohorts is None:
+                await asyncio.get_running_loop().create_future()
+            else:
+                await asyncio.gather(self._cohorts.watch(), self._cohorts.keep())
+
+    def _reloaded(self, view: View, loaded: asyncio.Event) -> None:
+        if self._cohorts is not None:
+            self._cohorts.changed(view.settings.pools)
+        loaded.set()
 
     def _changed(self, changes: Iterable[Change]) -> None:
         """Say of a pool that grew beyond the ceiling while we run that it is cut to it."""
+        changed = [change.event for change in changes if isinstance(change.event, PoolChanged)]
+        if self._cohorts is not None:
+            self._cohorts.changed(pool.name for pool in changed)
         try:
-            changed = (change.event for change in changes)
-            self._check_ceiling(event for event in changed if isinstance(event, PoolChanged))
+            self._check_ceiling(changed)
         except Invalid as error:
             log.warning("resmgr.quota_cut", extra={"error": str(error)})
 
     def _check_ceiling(self, found: Iterable[PoolChanged]) -> None:
         if self._redis is not None:
             pools.check_ceiling(found, self._ceiling)
+
+
+def _named(view: View) -> Callable[[], set[str]]:
+    """The cohorts that there are."""
+    return lambda: {tokens.COHORT, *(pool.cohort for pool in view.settings.pools.values())}
 
 
 def _token(file: Path | None) -> str:

@@ -9,8 +9,9 @@ Answer = TypeVar("Answer")
 
 MOST = 500
 """Requests of one call: some milliseconds of the server, in which it serves nobody else."""
-IN_FLIGHT = 4
-"""Calls at once. While that many are away, what is asked gathers for the next."""
+IN_FLIGHT = 2
+"""Calls at once: one is worked on while the other travels. What is asked then gathers for the
+next, so the busier it is, the larger and cheaper the calls are."""
 
 
 class Batches(Generic[Ask, Answer]):
@@ -27,14 +28,14 @@ class Batches(Generic[Ask, Answer]):
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def ask(self, ask: Ask) -> Answer:
-        """Raises what ``send`` raised for the batch."""
+    def ask(self, ask: Ask) -> asyncio.Future[Answer]:
+        """Raises what ``send`` raised for the batch. A future: a coroutine would cost a task."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, answer))
         if len(self._waiting) == 1:
             # The task begins in the next tick, when everybody of this one has come.
             self._tasks.create_task(self._send_waiting())
-        return await answer
+        return answer
 
     async def _send_waiting(self) -> None:
         async with self._slots:

@@ -1,26 +1,41 @@
 """The two types of resmgr: ``redis`` counts and limits, ``noop`` says yes."""
 
 import asyncio
+import logging
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 from trimtab.api import PoolBody
 from trimtab.client import Pools
-from trimtab.errors import Conflict, Invalid, Retryable, Stale, Unavailable
-from trimtab.events import PoolChanged
+from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Stale, TrimtabError, Unavailable
 from trimtab.tokens import (
     Allocate,
     Allocated,
+    Audit,
+    Audited,
+    Batch,
+    Batched,
+    ForceRelease,
     Inspect,
     Inspected,
+    Reassert,
     Register,
     Registered,
     Release,
     Released,
+    Renew,
+    Renewed,
+    Reprioritize,
+    Reprioritized,
 )
 from trimtab.view import View
-from trimtab_resmgr import pools
-from trimtab_resmgr.leases import Leases
+from trimtab_resmgr import asking
+from trimtab_resmgr.cohorts import Cohorts
+from trimtab_resmgr.leases import Limits
+from trimtab_resmgr.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 NEWS_SECONDS = 0.5
 """How long an unknown pool is given to show itself: another replica may have seen it first."""
@@ -29,15 +44,45 @@ REGISTER_SECONDS = 5.0
 
 
 class Granting(Protocol):
-    """What every type of resmgr answers."""
+    """What every type of resmgr answers, to whoever asks a cohort."""
 
-    async def register(self, ask: Register) -> Registered: ...
+    async def register(self, ask: Register, cohort: str) -> Registered: ...
 
-    async def allocate(self, ask: Allocate) -> Allocated: ...
+    async def allocate(self, ask: Allocate, cohort: str) -> Allocated: ...
 
-    async def release(self, ask: Release) -> Released: ...
+    async def renew(self, ask: Renew, cohort: str) -> Renewed: ...
 
-    async def inspect(self, ask: Inspect) -> Inspected: ...
+    async def reassert(self, ask: Reassert, cohort: str) -> Renewed: ...
+
+    async def release(self, ask: Release, cohort: str) -> Released: ...
+
+    async def reprioritize(self, ask: Reprioritize, cohort: str) -> Reprioritized: ...
+
+    async def force_release(self, ask: ForceRelease, cohort: str) -> Released: ...
+
+    async def inspect(self, ask: Inspect, cohort: str) -> Inspected: ...
+
+    async def audit(self, ask: Audit, cohort: str) -> Audited: ...
+
+
+async def batch(granting: Granting, ask: Batch, cohort: str) -> Batched:
+    """Each as if it had come alone. Raises only `Unavailable`, as then all should come again."""
+
+    async def allocate(one: Allocate) -> Allocated:
+        try:
+            return await granting.allocate(one, cohort)
+        except Retryable:
+            raise
+        except TrimtabError as error:
+            return Allocated(status="error", reason=str(error))
+
+    return Batched(
+        allocate=tuple(await asyncio.gather(*map(allocate, ask.allocate))),
+        renew=tuple(await asyncio.gather(*(granting.renew(one, cohort) for one in ask.renew))),
+        release=tuple(
+            await asyncio.gather(*(granting.release(one, cohort) for one in ask.release))
+        ),
+    )
 
 
 class Always:
@@ -46,46 +91,71 @@ class Always:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    async def register(self, ask: Register) -> Registered:
+    async def register(self, ask: Register, cohort: str) -> Registered:
         return Registered(pool=ask.pool, quota=ask.quota)
 
-    async def allocate(self, ask: Allocate) -> Allocated:
+    async def allocate(self, ask: Allocate, cohort: str) -> Allocated:
         return Allocated(status="granted")
 
-    async def release(self, ask: Release) -> Released:
-        return Released(released=False)
+    async def renew(self, ask: Renew, cohort: str) -> Renewed:
+        return Renewed(status="held", fence=ask.fence)
 
-    async def inspect(self, ask: Inspect) -> Inspected:
+    async def reassert(self, ask: Reassert, cohort: str) -> Renewed:
+        return Renewed(status="held", fence=ask.fence)
+
+    async def release(self, ask: Release, cohort: str) -> Released:
+        return Released(released=False, reason="type noop keeps nothing")
+
+    async def reprioritize(self, ask: Reprioritize, cohort: str) -> Reprioritized:
+        return Reprioritized(waiting=False)
+
+    async def force_release(self, ask: ForceRelease, cohort: str) -> Released:
+        return Released(released=False, reason="type noop keeps nothing")
+
+    async def inspect(self, ask: Inspect, cohort: str) -> Inspected:
         """Raises `NotFound` on a pool that is not declared, as it has no quota to show."""
+        pool = self._view.settings.pool(ask.pool)
         return Inspected(
             pool=ask.pool,
             type="noop",
-            quota=self._view.settings.pool(ask.pool).quota,
+            quota=pool.quota,
             held=0,
             by_project={},
             by_project_domain={},
             holders=(),
+            active=pool.active,
+            cohort=pool.cohort,
         )
+
+    async def audit(self, ask: Audit, cohort: str) -> Audited:
+        return Audited(pool=ask.pool, differences=())
 
 
 class Limited:
-    """Type ``redis``: as many units as quota and caps allow, each on a lease."""
+    """Type ``redis``: as many units as quota and caps allow, each on a lease.
 
-    def __init__(self, view: View, leases: Leases, declared: Pools, ceiling: int) -> None:
+    Whatever asks Redis raises `Unavailable` where it is away.
+    """
+
+    def __init__(
+        self, view: View, cohorts: Cohorts, declared: Pools, ceiling: int, metrics: Metrics
+    ) -> None:
         """``declared`` is where admin keeps pools, ``ceiling`` the largest quota of any."""
         self._view = view
-        self._leases = leases
+        self._cohorts = cohorts
         self._declared = declared
         self._ceiling = ceiling
+        self._longest = cohorts.rules.lease
+        self._metrics = metrics
 
-    async def register(self, ask: Register) -> Registered:
+    async def register(self, ask: Register, cohort: str) -> Registered:
         """Raises `Conflict` where the pool has another quota, and what admin's API does."""
         if ask.quota > self._ceiling:
             raise Invalid("quota", ask.quota, f"at most resourceMaxQuota, {self._ceiling}")
         if ask.pool not in self._view.settings.pools:
             with suppress(Stale):  # somebody else has just made it, and its quota is looked at
-                await self._declared.put(PoolBody(name=ask.pool, quota=ask.quota))
-            await self._shown(ask.pool, REGISTER_SECONDS)
+                await self._declared.put(PoolBody(name=ask.pool, quota=ask.quota, cohort=cohort))
+            await self._shown([ask.pool], REGISTER_SECONDS)
         pool = self._view.settings.pools.get(ask.pool)
         if pool is None:
             raise Unavailable(f"admin has pool {ask.pool!r}, but has not published it; ask again")
@@ -97,42 +167,75 @@ class Limited:
             )
         return Registered(pool=ask.pool, quota=quota)
 
-    async def allocate(self, ask: Allocate) -> Allocated:
-        """Raises `NotFound` on an unknown pool, and `Unavailable`."""
-        if ask.pool is None:
-            raise Invalid("pools", len(ask.pools), "one pool")
-        limits = pools.limits(await self._pool(ask.pool), ask, self._ceiling)
-        outcome = await self._leases.allocate(ask, limits)
-        if outcome.refused_by is not None:
-            return pools.refused(ask, limits, outcome.refused_by, outcome.held, outcome.counted)
-        return Allocated(status="granted", held=outcome.held, lease_seconds=ask.lease_seconds)
+    async def allocate(self, ask: Allocate, cohort: str) -> Allocated:
+        """Raises `NotFound` on an unknown pool, and `Invalid` on one of another cohort."""
+        names = [units.pool for units in ask.units] if ask.pool is None else [ask.pool]
+        limits = await self._limits(names, cohort)
+        request = asking.allocate(ask, self._longest)
+        answer = await self._cohorts.leases(cohort).ask(request, limits)
+        allocated = asking.allocated(ask, self._longest, answer)
+        self._metrics.answered(allocated)
+        return allocated
 
-    async def release(self, ask: Release) -> Released:
-        """Also from a pool that is no longer declared. Raises `Unavailable`."""
-        return Released(released=await self._leases.release(ask))
+    async def renew(self, ask: Renew, cohort: str) -> Renewed:
+        request = asking.renew(ask, self._longest)
+        answer = await self._cohorts.leases(cohort).ask(request)
+        return asking.renewed(ask, self._longest, answer)
 
-    async def inspect(self, ask: Inspect) -> Inspected:
-        """Raises `NotFound` on an unknown pool, and `Unavailable`."""
-        pool = await self._pool(ask.pool)
-        contents = await self._leases.inspect(ask.pool)
+    async def reassert(self, ask: Reassert, cohort: str) -> Renewed:
+        request = asking.reassert(ask, self._longest)
+        answer = await self._cohorts.leases(cohort).ask(request)
+        return asking.renewed(ask, self._longest, answer)
+
+    async def release(self, ask: Release, cohort: str) -> Released:
+        """Also from a pool that is no longer declared."""
+        return asking.released(await self._cohorts.leases(cohort).ask(asking.release(ask)))
+
+    async def reprioritize(self, ask: Reprioritize, cohort: str) -> Reprioritized:
+        request = asking.reprioritize(ask)
+        return asking.reprioritized(await self._cohorts.leases(cohort).ask(request))
+
+    async def force_release(self, ask: ForceRelease, cohort: str) -> Released:
+        released = asking.released(await self._cohorts.leases(cohort).ask(asking.force(ask)))
+        fields = {"token": ask.token, "pools": ask.all_pools, "actor": ask.actor, "why": ask.why}
+        log.warning("token.forced", extra={**fields, "released": released.released})
+        return released
+
+    async def inspect(self, ask: Inspect, cohort: str) -> Inspected:
+        """Raises `NotFound` on an unknown pool, and `Invalid` on one of another cohort."""
+        await self._limits([ask.pool], cohort)
+        pool = self._view.settings.pool(ask.pool)
+        contents = await self._cohorts.leases(cohort).inspect(ask.pool)
         return Inspected(
             pool=ask.pool,
             type="redis",
-            quota=min(pool.quota, self._ceiling),
+            quota=self._cohorts.quota(pool),
             held=contents.held,
             by_project=contents.by_project,
             by_project_domain=contents.by_project_domain,
             holders=contents.holders,
+            waiters=contents.waiters,
+            waiting=contents.waiting,
+            active=pool.active,
+            cohort=pool.cohort,
+            quarantine_seconds=contents.quarantine_seconds,
         )
 
-    async def _pool(self, name: str) -> PoolChanged:
-        if name not in self._view.settings.pools:
-            await self._shown(name, NEWS_SECONDS)
-        return self._view.settings.pool(name)
+    async def audit(self, ask: Audit, cohort: str) -> Audited:
+        """Also of a pool that is no longer declared."""
+        differences, forced = await self._cohorts.leases(cohort).audit(ask.pool)
+        return Audited(pool=ask.pool, differences=differences, forced=forced)
 
-    async def _shown(self, name: str, patience: float) -> None:
-        """Wait for a pool that may have been made this moment, no longer than this."""
+    async def _limits(self, names: Sequence[str], cohort: str) -> tuple[Limits, ...]:
+        try:
+            return tuple([self._cohorts.limits(name, cohort) for name in names])
+        except NotFound:
+            await self._shown(names, NEWS_SECONDS)
+        return tuple([self._cohorts.limits(name, cohort) for name in names])
+
+    async def _shown(self, names: Iterable[str], patience: float) -> None:
+        """Wait for pools that may have been made this moment, no longer than this."""
         with suppress(TimeoutError, Retryable):
             async with asyncio.timeout(patience):
-                while name not in self._view.settings.pools:
+                while any(name not in self._view.settings.pools for name in names):
                     await self._view.reached(self._view.settings.revision + 1, patience)

@@ -6,8 +6,9 @@ Each request has its own task, so that one that waits for Redis holds up nobody 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import nats.errors
@@ -24,12 +25,12 @@ from trimtab.errors import NotFound, Retryable, TrimtabError
 from trimtab.events import TRACEPARENT
 from trimtab.graph import Model
 from trimtab_resmgr import problems
-from trimtab_resmgr.granting import Granting
+from trimtab_resmgr.granting import Granting, batch
 
 log = logging.getLogger(__name__)
 
 NAME = "trimtab-resmgr"
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Of the protocol, as service discovery tells it."""
 QUEUE = "resmgr"
 """The queue group: of all replicas, one answers."""
@@ -44,14 +45,15 @@ class Endpoint(Generic[Ask]):
         self,
         operation: str,
         model: type[Ask],
-        answer: Callable[[Ask], Awaitable[Model]],
+        answer: Callable[[Ask, str], Awaitable[Model]],
+        cohorts: Callable[[], Collection[str]],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self.operation = operation
         self._model = model
         self._answer = answer
+        self._cohorts = cohorts
         self._tasks = tasks
-        self._subject = subjects.resmgr(operation, tokens.COHORT)
         self._errors = 0
         self._last_error: str | None = None
         self._nanoseconds = 0
@@ -83,9 +85,10 @@ class Endpoint(Generic[Ask]):
         self._nanoseconds += time.perf_counter_ns() - started
 
     async def _work(self, request: Request) -> Model:
-        if request.subject != self._subject:
-            raise NotFound("cohort", request.subject.rpartition(".")[2], tokens.COHORT)
-        return await self._answer(self._model.model_validate_json(request.data))
+        cohort = _cohort(request.subject)
+        if cohort != tokens.COHORT and cohort not in (known := self._cohorts()):
+            raise NotFound("cohort", cohort, ", ".join(sorted(known)))
+        return await self._answer(self._model.model_validate_json(request.data), cohort)
 
     async def _refuse(self, request: Request, problem: Problem) -> None:
         self._errors += 1
@@ -108,30 +111,50 @@ class Endpoint(Generic[Ask]):
 
 @asynccontextmanager
 async def serving(
-    client: Client, granting: Granting, tasks: asyncio.TaskGroup
+    client: Client,
+    granting: Granting,
+    cohorts: Callable[[], Collection[str]],
+    counted: Callable[[], Mapping[str, int]],
+    tasks: asyncio.TaskGroup,
 ) -> AsyncIterator[None]:
-    """Answer all operations for as long as this lasts."""
-    endpoints: tuple[Endpoint[Any], ...] = (
-        Endpoint("register", tokens.Register, granting.register, tasks),
-        Endpoint("allocate", tokens.Allocate, granting.allocate, tasks),
-        Endpoint("release", tokens.Release, granting.release, tasks),
-        Endpoint("inspect", tokens.Inspect, granting.inspect, tasks),
-    )
-    by_name = {endpoint.operation: endpoint for endpoint in endpoints}
+    """Answer all operations for as long as this lasts.
+
+    ``cohorts`` are those that pools are declared in, ``counted`` are allocations by status.
+    """
+    operations: dict[type[Model], Callable[[Any, str], Awaitable[Model]]] = {
+        tokens.Register: granting.register,
+        tokens.Allocate: granting.allocate,
+        tokens.Renew: granting.renew,
+        tokens.Reassert: granting.reassert,
+        tokens.Release: granting.release,
+        tokens.Reprioritize: granting.reprioritize,
+        tokens.ForceRelease: granting.force_release,
+        tokens.Inspect: granting.inspect,
+        tokens.Audit: granting.audit,
+        tokens.Batch: partial(batch, granting),
+    }
+    endpoints = {
+        name: Endpoint(name, model, answer, cohorts, tasks)
+        for model, answer in operations.items()
+        for name in [tokens.operation(model)]
+    }
+
+    def stats(found: EndpointStats) -> Mapping[str, int]:
+        endpoints[found.name].correct(found)
+        return counted() if found.name == tokens.operation(tokens.Allocate) else {}
+
     service = await micro.add_service(
         client,
         name=NAME,
         version=VERSION,
         description="Grants tokens of pools",
         queue_group=QUEUE,
-        stats_handler=lambda stats: by_name[stats.name].correct(stats),
+        stats_handler=stats,
     )
-    for endpoint in endpoints:
-        # Other cohorts too, so that a wrong one is answered with a reason and not with silence.
-        subject = f"trimtab.resmgr.{endpoint.operation}.*"
-        await service.add_endpoint(
-            name=endpoint.operation, subject=subject, handler=endpoint.on_request
-        )
+    for name, endpoint in endpoints.items():
+        # Of every cohort, so that a wrong one is answered with a reason and not with silence.
+        subject = f"trimtab.resmgr.{name}.*"
+        await service.add_endpoint(name=name, subject=subject, handler=endpoint.on_request)
     await client.flush()  # so that whoever sees us ready also reaches us
     try:
         yield
@@ -139,6 +162,11 @@ async def serving(
         # While the server is away there is nobody to say goodbye to.
         with suppress(nats.errors.Error, TimeoutError):
             await service.stop()
+
+
+@lru_cache(maxsize=4096)
+def _cohort(subject: str) -> str:
+    return subjects.name_of(subject)
 
 
 async def _respond(request: Request, body: bytes, headers: dict[str, str] | None = None) -> None:

@@ -1,50 +1,35 @@
-"""What a request may take of a pool, and the words for a refusal. Pure: no I/O, clock, await."""
+"""What pools allow, in the words of the scripts and of people. Pure: no I/O, clock, await."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 from trimtab.errors import Invalid
 from trimtab.events import PoolChanged
-from trimtab.tokens import Allocate, Allocated
+from trimtab.tokens import Allocate, Blocker
+
+NONE = -1
+"""What a script says where there is no number."""
 
 
 class Limit(IntEnum):
-    """What can refuse a request; the numbers are those of ``lua/allocate.lua``."""
+    """What can be in the way of a request; the numbers are those of ``lua/queue.lua``."""
 
     QUOTA = 1
-    PROJECT = 2
-    PROJECT_DOMAIN = 3
+    PROJECT_CAP = 2
+    PROJECT_DOMAIN_CAP = 3
+    INACTIVE = 4
+    QUARANTINE = 5
+    ORDER = 6
+    RESERVATION = 7
+    MAX_WEIGHT = 8
 
 
-Limits = Mapping[Limit, int]
-"""Units that may be held at once; a cap that is not set is absent."""
-
-
-def limits(pool: PoolChanged, ask: Allocate, ceiling: int) -> Limits:
-    """The pool's caps and those of the request hold together: the smaller one decides."""
-    found = {Limit.QUOTA: min(pool.quota, ceiling)}
-    for limit, caps in (
-        (Limit.PROJECT, (pool.project_cap, ask.project_cap)),
-        (Limit.PROJECT_DOMAIN, (pool.project_domain_cap, ask.project_domain_cap)),
-    ):
-        numbers = [cap for cap in caps if cap is not None]
-        if numbers:
-            found[limit] = min(numbers)
-    return found
-
-
-def refused(ask: Allocate, limits: Limits, by: Limit, held: int, counted: int) -> Allocated:
-    """The answer to a request that a limit refused.
-
-    ``held`` are the units of the pool, ``counted`` those that the limit counts.
-    """
-    for limit, number in limits.items():
-        if ask.weight > number:
-            # Whichever limit was met first, this is the one that waiting does not help against.
-            reason = f"{_words(ask, limit, number)}, so {ask.weight} can never be granted"
-            return Allocated(status="never_fits", reason=reason, held=held)
-    reason = f"{_words(ask, by, limits[by])}: {counted} held, {ask.weight} asked for"
-    return Allocated(status="exhausted", reason=reason, held=held)
+def limits(pool: PoolChanged, revision: int, ceiling: int) -> str:
+    """As ``lua/cohort.lua`` reads and keeps them."""
+    optional = (pool.project_cap, pool.project_domain_cap, pool.max_weight)
+    caps = [False if cap is None else cap for cap in optional]
+    return json.dumps([revision, pool.active, min(pool.quota, ceiling), *caps])
 
 
 def check_ceiling(pools: Iterable[PoolChanged], ceiling: int) -> None:
@@ -55,12 +40,67 @@ def check_ceiling(pools: Iterable[PoolChanged], ceiling: int) -> None:
             raise Invalid(f"quota of pool {pool.name!r}", pool.quota, allowed)
 
 
-def _words(ask: Allocate, limit: Limit, number: int) -> str:
-    match limit:
-        case Limit.QUOTA:
-            return f"pool {ask.pool!r} has a quota of {number}"
-        case Limit.PROJECT:
-            return f"project {ask.project!r} may hold {number} of pool {ask.pool!r}"
-        case Limit.PROJECT_DOMAIN:
-            where = f"domain {ask.domain!r}"
-            return f"project {ask.project!r} may hold {number} of pool {ask.pool!r} in {where}"
+def blocker(pool: bytes, limit: int, number: int, held: int) -> Blocker:
+    """From what a script says."""
+    return Blocker.model_validate(
+        {
+            "limit": Limit(limit).name.lower(),
+            "pool": pool.decode(),
+            "number": None if number == NONE else number,
+            "held": None if held == NONE else held,
+        }
+    )
+
+
+def reason(ask: Allocate, blockers: Sequence[Blocker]) -> str:
+    """Why it has to wait: the first of what is in the way."""
+    if not blockers:
+        return ""
+    first = blockers[0]
+    weight = _weight(ask, first.pool)
+    return described(first, ask.project, ask.domain, weight)
+
+
+def hopeless(ask: Allocate, blockers: Sequence[Blocker]) -> str:
+    """Why it can never be granted: the first limit that waiting does not help against."""
+    for each in blockers:
+        weight = _weight(ask, each.pool)
+        if each.number is not None and each.held is not None and weight > each.number:
+            limit = _words(each, ask.project, ask.domain)
+            return f"{limit}, so {weight} can never be granted"
+    raise ValueError(f"{blockers} allow {ask} some day")
+
+
+def described(blocker: Blocker, project: str, domain: str, weight: int) -> str:
+    """One thing that is in the way of so many units for a project."""
+    match blocker.limit:
+        case "inactive":
+            return f"pool {blocker.pool!r} is not active"
+        case "quarantine":
+            return "Redis lost its memory: holders are given the time to say what they hold"
+        case "order":
+            return f"others wait for pool {blocker.pool!r} and come first"
+        case "reservation":
+            kept = f"{blocker.number} of pool {blocker.pool!r} are kept for one that waited long"
+            return f"{kept}: {blocker.held} held, {weight} asked for"
+        case _:
+            limit = _words(blocker, project, domain)
+            return f"{limit}: {blocker.held} held, {weight} asked for"
+
+
+def _words(blocker: Blocker, project: str, domain: str) -> str:
+    number, pool = blocker.number, blocker.pool
+    match blocker.limit:
+        case "project_cap":
+            return f"project {project!r} may hold {number} of pool {pool!r}"
+        case "max_weight":
+            return f"a token of pool {pool!r} may have {number}"
+        case "project_domain_cap":
+            where = f"domain {domain!r}"
+            return f"project {project!r} may hold {number} of pool {pool!r} in {where}"
+        case _:
+            return f"pool {pool!r} has a quota of {number}"
+
+
+def _weight(ask: Allocate, pool: str) -> int:
+    return next((units.weight for units in ask.units if units.pool == pool), ask.weight)

@@ -48,6 +48,22 @@ class ResourceManager(_Block):
     """``noop`` grants always and keeps nothing."""
     resource_max_quota: int = Field(default=1000, ge=1)
     """No pool may have a larger quota. Of each pool, not of all together; ignored by ``noop``."""
+    max_lease_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    """No lease is longer. Also how long, with the grace, nothing is granted after Redis has lost
+    its memory, so that whoever holds something can say so: a minute is a bearable pause, and
+    renewing three times in it costs next to nothing."""
+    grace_seconds: float = Field(default=2.0, ge=0, le=3600)
+    """Units stay held for so long after a lease has ended: for a renewal that is on its way, and
+    for a holder that is slow to stop."""
+    place_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """Whoever waits loses its place, or what it was granted meanwhile, unless it asks again in
+    this time. Units of one that has died while it waited are idle for so long."""
+    poll_seconds: float = Field(default=45.0, gt=0, le=3600)
+    """The same for one that polls, before its pace is known: Flyte's charts have it poll every 30
+    seconds."""
+    reserve_seconds: float = Field(default=30.0, ge=0, le=86_400)
+    """Once the first in line waits for so long, units that come back are kept for it until they
+    are enough."""
     redis: Redis = Redis()
 
 

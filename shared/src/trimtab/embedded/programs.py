@@ -118,7 +118,10 @@ def _own_settings(
             "TRIMTAB_STOP_TASKS": "true",
         },
         "resmgr": {
-            "TRIMTAB_RESOURCEMANAGER": json.dumps({"type": "redis", "redis": redis}),
+            "TRIMTAB_RESOURCEMANAGER": json.dumps(
+                # After a restart holders have so long to say what they hold: a person waits.
+                {"type": "redis", "redis": redis, "maxLeaseSeconds": 10, "graceSeconds": 1}
+            ),
         },
     }
 
@@ -159,6 +162,7 @@ def _nats(directory: Directory, binary: str, password: str) -> Program:
 
 def _valkey(directory: Directory, binary: str, password: str) -> Program:
     port, store = _free_port(), directory.store("valkey")
+    is_new = not store.exists()
     store.mkdir(exist_ok=True)
     file = store / "valkey.conf"
     lines = {
@@ -171,7 +175,9 @@ def _valkey(directory: Directory, binary: str, password: str) -> Program:
         "save": '""',
     }
     write_private(file, "".join(f"{name} {value}\n" for name, value in lines.items()))
-    probe = Probe(port, f"AUTH {password}\r\nPING\r\n".encode(), b"+PONG")
+    # Of a new store resmgr knows by this key that nobody holds anything, and grants at once.
+    mark = "SET trimtab:{default}:new 1\r\n" if is_new else ""
+    probe = Probe(port, f"AUTH {password}\r\n{mark}PING\r\n".encode(), b"+PONG")
     return Program("valkey", (binary, str(file)), _inherited(), directory.log("valkey"), probe)
 
 

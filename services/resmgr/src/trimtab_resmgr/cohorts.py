@@ -1,0 +1,159 @@
+"""The leases of every cohort, and what goes on without being asked for.
+
+Leases that have ended are reaped, changed limits made known, and hints published to whom they
+concern. All of it may be done by several replicas at once, and be left undone by one that dies.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+import nats.errors
+from nats.aio.client import Client as Nats
+
+from trimtab import subjects, tokens
+from trimtab.errors import Invalid, Unavailable
+from trimtab.events import PoolChanged
+from trimtab.graph import Model
+from trimtab.view import View
+from trimtab_resmgr import pools
+from trimtab_resmgr.connection import FAILURES, Client
+from trimtab_resmgr.leases import Leases, Limits, News, Rules
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.2
+"""How long units whose lease has ended may be idle while somebody waits for them."""
+LOOK_SECONDS = 1.0
+"""How often readiness looks whether Redis answers."""
+
+
+class Cohorts:
+    """Run `keep` for as long as they are used."""
+
+    def __init__(
+        self,
+        nats: Nats,
+        redis: Client,
+        view: View,
+        tasks: asyncio.TaskGroup,
+        rules: Rules,
+        ceiling: int,
+        heard: Callable[[News], None],
+    ) -> None:
+        """``ceiling`` is the largest quota of any pool."""
+        self.wrong = "Redis was not asked yet"
+        """Why nothing can be granted; empty where it can. `watch` keeps it up to date."""
+        self.rules = rules
+        self._nats = nats
+        self._redis = redis
+        self._view = view
+        self._tasks = tasks
+        self._ceiling = ceiling
+        self._heard = heard
+        self._leases: dict[str, Leases] = {}
+        self._limits: dict[str, Limits] = {}
+        self._changed: set[str] = set()
+
+    def leases(self, cohort: str) -> Leases:
+        """Of a cohort that somebody has named."""
+        if cohort not in self._leases:
+            self._leases[cohort] = Leases(
+                self._redis,
+                self._tasks,
+                cohort,
+                self.rules,
+                lambda news: self._spread(cohort, news),
+            )
+        return self._leases[cohort]
+
+    def quota(self, pool: PoolChanged) -> int:
+        return min(pool.quota, self._ceiling)
+
+    def limits(self, name: str, cohort: str) -> Limits:
+        """As the scripts read them; written once for each change.
+
+        Raises `NotFound`, and `Invalid` on a pool of another cohort.
+        """
+        known = self._limits.get(f"{cohort} {name}")
+        return known if known is not None else self._write(name, cohort)
+
+    def changed(self, names: Iterable[str]) -> None:
+        """These pools have other limits than before: those who wait may go now."""
+        self._changed.update(names)
+        self._limits.clear()
+
+    def _write(self, name: str, cohort: str) -> Limits:
+        settings = self._view.settings
+        pool = settings.pool(name)
+        if pool.cohort != cohort:
+            right = f"one of cohort {cohort!r}; this one is of {pool.cohort!r}"
+            raise Invalid("pool", name, right)
+        # What holds of pools that nobody has declared also holds of one that was deleted since.
+        declared = settings.digest.revision_of(subjects.pool(name))
+        text = pools.limits(pool, declared or settings.revision, self._ceiling)
+        if declared:  # others may be named once and never again
+            self._limits[f"{cohort} {name}"] = (name, text)
+        return name, text
+
+    async def keep(self) -> None:
+        """Sweep every cohort again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            changed, self._changed = self._changed, set()
+            try:
+                await self._sweep(changed)
+            except Unavailable as error:
+                self._changed |= changed
+                log.debug("cohorts.not_swept", extra={"error": str(error)})
+
+    async def watch(self) -> None:
+        """Look again and again whether Redis answers, until cancelled."""
+        while True:
+            try:
+                await self._redis.ping()
+            except FAILURES as error:
+                if not self.wrong:
+                    log.warning("redis.lost", extra={"error": str(error)})
+                self.wrong = f"Redis does not answer: {error}"
+            else:
+                if self.wrong:
+                    log.info("redis.found")
+                self.wrong = ""
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _sweep(self, changed: Iterable[str]) -> None:
+        declared: dict[str, list[Limits]] = {tokens.COHORT: []}
+        for pool in self._view.settings.pools.values():
+            declared.setdefault(pool.cohort, [])
+        for name in changed:
+            if (known := self._view.settings.pools.get(name)) is not None:
+                declared[known.cohort].append(self.limits(name, known.cohort))
+        for cohort, limits in declared.items():
+            await self.leases(cohort).declare(limits)
+            await self.leases(cohort).sweep()
+
+    def _spread(self, cohort: str, news: News) -> None:
+        self._heard(news)
+        for ended in news.ended:
+            log.warning("lease.lost", extra={"token": ended.token, "pools": ended.pools})
+        if news.woken or news.ended:
+            self._tasks.create_task(self._hint(cohort, news))
+
+    async def _hint(self, cohort: str, news: News) -> None:
+        """Hints may get lost: whoever waits asks again, whoever holds renews."""
+        hints: list[tuple[str, Model]] = []
+        for woken in news.woken:
+            granted = tokens.Granted(**woken._asdict())
+            hints.append((subjects.granted(cohort, woken.token), granted))
+        for ended in news.ended:
+            lost = tokens.Lost(
+                **ended._asdict(), reason="its lease has ended, or it was taken away"
+            )
+            hints.append((subjects.lost(cohort, ended.token), lost))
+        for subject, hint in hints:
+            try:
+                await self._nats.publish(subject, hint.model_dump_json().encode())
+            except nats.errors.Error as error:
+                log.debug("hint.not_sent", extra={"subject": subject, "error": str(error)})
+                return

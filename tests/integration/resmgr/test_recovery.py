@@ -1,0 +1,203 @@
+"""What becomes of tokens when Redis is killed, flushed, replaced or promoted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.resmgr.direct import Cohort
+from tests.integration.resmgr.direct import cohort as asked
+from tests.integration.resmgr.running import eventually
+from tests.servers import ValkeyServer
+from trimtab.errors import Unavailable
+from trimtab.events import PoolChanged
+from trimtab_resmgr.leases import Rules
+
+LEASE = 0.5
+"""Short enough to wait for, long enough to say something in."""
+WAIT = {"wait_seconds": 600.0}
+
+
+@pytest.fixture
+def rules() -> Rules:
+    return Rules(lease=LEASE, grace=0.1)
+
+
+async def until_granted(cohort: Cohort, token: str) -> float:
+    """Seconds until it is."""
+    began = asyncio.get_running_loop().time()
+
+    async def granted() -> bool:
+        return (await cohort.allocate(token, **WAIT)).status == "granted"
+
+    await eventually(granted)
+    return asyncio.get_running_loop().time() - began
+
+
+async def answers(cohort: Cohort) -> bool:
+    try:
+        await cohort.inspect()
+    except Unavailable:
+        return False
+    return True
+
+
+async def test_an_empty_server_that_nobody_declared_new_is_in_quarantine(
+    tmp_path: Path, rules: Rules
+) -> None:
+    server = ValkeyServer(tmp_path)
+    server.start()
+    try:
+        async with asked(server.port, rules, PoolChanged(name="gpu", quota=10)) as cohort:
+            waiting = await cohort.allocate("a", **WAIT)
+            assert [each.limit for each in waiting.blockers] == ["quarantine"]
+            assert (await cohort.inspect()).quarantine_seconds > 0
+            assert await until_granted(cohort, "a") > LEASE / 2
+    finally:
+        server.kill()
+
+
+async def test_after_a_flush_holders_say_what_they_hold_and_nobody_else_gets_it(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    fence = (await cohort.allocate("a", weight=8)).fence
+    valkey_server.flush()
+    assert (await cohort.allocate("b", weight=3, **WAIT)).status == "waiting"
+    assert (await cohort.renew("a", fence=fence)).status == "reassert"
+    assert (await cohort.reassert("a", fence, weight=8)).status == "held"
+    assert await cohort.audit() == ()
+    renewing = asyncio.create_task(renewed_for(cohort, "a", 2 * LEASE))
+    await asyncio.sleep(1.5 * LEASE)
+    assert (await cohort.allocate("b", weight=3, **WAIT)).status == "waiting"
+    await renewing
+    await cohort.release("a")
+    assert (await cohort.allocate("b", weight=3, **WAIT)).status == "granted"
+
+
+async def renewed_for(cohort: Cohort, token: str, seconds: float) -> None:
+    async with asyncio.timeout(30):
+        for _ in range(10):
+            assert (await cohort.renew(token)).status == "held"
+            await asyncio.sleep(seconds / 10)
+
+
+async def test_after_a_flush_units_of_holders_that_are_gone_are_free_after_the_quarantine(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    await cohort.allocate("dead", weight=10)
+    valkey_server.flush()
+    assert await until_granted(cohort, "alive") > LEASE / 2
+
+
+async def test_fences_grow_on_after_a_flush(cohort: Cohort, valkey_server: ValkeyServer) -> None:
+    before = (await cohort.allocate("a")).fence
+    assert before is not None
+    valkey_server.flush()
+    await until_granted(cohort, "b")
+    after = (await cohort.allocate("b")).fence
+    assert after is not None
+    assert after > before
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_after_a_restart_leases_are_still_there_and_nothing_new_is_granted_for_a_while(
+    cohort: Cohort, valkey_server: ValkeyServer, how: str
+) -> None:
+    fence = (await cohort.allocate("a", weight=8)).fence
+    await asyncio.sleep(1.1)  # the append-only file is written every second
+    getattr(valkey_server, how)()
+    valkey_server.start()
+    await eventually(lambda: answers(cohort))
+    assert (await cohort.allocate("b", **WAIT)).status == "waiting"
+    # Its lease has ended meanwhile, but it could not renew it and nobody else had its units.
+    assert (await cohort.renew("a", fence=fence)).status == "held"
+    assert await until_granted(cohort, "b") > LEASE / 4
+
+
+async def test_another_server_in_its_place_is_in_quarantine(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    fence = (await cohort.allocate("a", weight=10)).fence
+    valkey_server.wipe()
+    await eventually(lambda: answers(cohort))
+    assert (await cohort.reassert("a", fence, weight=10)).status == "held"
+    assert (await cohort.allocate("b", **WAIT)).status == "waiting"
+
+
+async def test_a_replica_that_takes_over_is_in_quarantine(tmp_path: Path, rules: Rules) -> None:
+    with ValkeyServer(tmp_path / "first") as first, ValkeyServer(tmp_path / "second") as second:
+        second.ask(f"REPLICAOF 127.0.0.1 {first.port}\r\n".encode())
+        pool = PoolChanged(name="gpu", quota=10)
+        async with asked(first.port, rules, pool) as before:
+            fence = (await before.allocate("a")).fence
+        await eventually(lambda: replicated(second))
+        second.ask(b"REPLICAOF NO ONE\r\n")
+        async with asked(second.port, rules, pool) as after:
+            assert (await after.allocate("b", **WAIT)).status == "waiting"
+            assert (await after.renew("a", fence=fence)).status == "held"
+
+
+async def replicated(server: ValkeyServer) -> bool:
+    return server.ask(b"HEXISTS trimtab:{default}:tokens:gpu a\r\n") == b":1\r\n"
+
+
+async def test_out_of_quarantine_nothing_is_taken_on_trust(cohort: Cohort) -> None:
+    fence = (await cohort.allocate("a")).fence
+    await cohort.release("a")
+    assert (await cohort.reassert("a", fence)).status == "lost"
+    assert (await cohort.inspect()).held == 0
+
+
+@asynccontextmanager
+async def quarantined(cohort: Cohort, server: ValkeyServer) -> AsyncIterator[None]:
+    server.flush()
+    yield
+    assert await cohort.audit() == ()
+
+
+async def test_of_two_that_claim_the_same_token_the_later_grant_counts(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    early = (await cohort.allocate("a")).fence
+    await cohort.release("a")
+    late = (await cohort.allocate("a", weight=2)).fence
+    async with quarantined(cohort, valkey_server):
+        assert (await cohort.reassert("a", early)).status == "held"
+        assert (await cohort.reassert("a", late, weight=2)).status == "held"
+        assert (await cohort.reassert("a", early)).status == "lost"
+        assert (await cohort.inspect()).held == 2
+
+
+async def test_a_fence_that_nobody_was_given_is_not_believed(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    await cohort.allocate("a")
+    async with quarantined(cohort, valkey_server):
+        assert (await cohort.reassert("a", 2**53 - 1)).status == "lost"
+
+
+async def test_those_who_wait_keep_their_order_over_a_restart(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    await cohort.allocate("holder", weight=10)
+    for token in "ab":
+        await cohort.allocate(token, weight=10, **WAIT)
+    await asyncio.sleep(1.1)
+    valkey_server.kill()
+    valkey_server.start()
+    await eventually(lambda: answers(cohort))
+    assert [w.token for w in (await cohort.inspect()).waiters] == ["a", "b"]
+    await cohort.release("holder")
+    assert await until_first(cohort, "ab") == "a"
+
+
+async def until_first(cohort: Cohort, tokens: str) -> str:
+    async with asyncio.timeout(30):
+        while True:
+            for token in reversed(tokens):
+                answer = await cohort.allocate(token, weight=10, **WAIT)
+                if answer.status == "granted":
+                    return token
+            await asyncio.sleep(0.02)
