@@ -160,6 +160,8 @@ class NodeWaiting(LogEvent):
     attempt: int
     pool: str
     reason: str
+    position: int | None = None
+    """In the line of the pool, 1 is the first; ``None`` where there is none."""
 
 
 class NodeStarting(LogEvent):
@@ -168,6 +170,8 @@ class NodeStarting(LogEvent):
     type: Literal["node_starting"] = "node_starting"
     node: str
     attempt: int
+    fence: int | None = None
+    """Of the token that it holds, so that whoever takes the execution over can keep it."""
 
 
 class NodeRunning(LogEvent):
@@ -250,6 +254,10 @@ class NodeState:
     """Why it waits or failed."""
     lost: int = 0
     """How many of its attempts were lost."""
+    position: int | None = None
+    """In the line of its pool, while it waits."""
+    fence: int | None = None
+    """Of the token of the attempt that is at work."""
 
 
 @dataclass
@@ -282,10 +290,14 @@ class State:
                 self.phase, self.error = "refused", event.message
             case NodeWaiting():
                 self._node(event.node, "waiting", event.attempt, reason=event.reason)
+                self.nodes[event.node].position = event.position
             case NodeStarting():
                 self._node(event.node, "starting", event.attempt)
+                self.nodes[event.node].fence = event.fence
             case NodeRunning():
+                fence = self.nodes[event.node].fence if event.node in self.nodes else None
                 self._node(event.node, "running", event.attempt)
+                self.nodes[event.node].fence = fence
             case NodeSucceeded():
                 self._node(event.node, "succeeded", event.attempt, output=event.output)
             case NodeFailed():

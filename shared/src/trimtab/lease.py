@@ -57,6 +57,11 @@ class Lease:
         return self._ends - now()
 
     @property
+    def ends(self) -> bool:
+        """Whether it has to be renewed; not where resmgr keeps nothing."""
+        return self.seconds != float("inf")
+
+    @property
     def held(self) -> bool:
         """Whether its holder may act. Once lost, it stays lost."""
         if not self._lost.done() and self.seconds_left <= 0:

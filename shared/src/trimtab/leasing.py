@@ -148,33 +148,27 @@ class Pools:
         """What resmgr answers until it gives a `Lease`, or says what waiting cannot help against.
 
         Asks when resmgr hints that it is granted, and else at the pace that resmgr names. A resmgr
-        that is away is a reason to wait. Leaving early gives the place back. Raises `Rejected`, and
-        `Unavailable` where resmgr is away when the time for waiting is over.
+        that is away is a reason to wait. Leaving early keeps the place for as long as resmgr said;
+        `withdraw` gives it back. Raises `Rejected`, and `Unavailable` where resmgr is away when the
+        time for waiting is over.
         """
         patience = LONGEST_SECONDS if ask.wait_seconds is None else ask.wait_seconds
         waiting = ask.model_copy(update={"wait_seconds": patience})
-        ends, settled = now() + patience, False
+        ends, last = now() + patience, False
         subject = subjects.granted(self._resmgr.cohort, ask.token)
-        try:
-            async with self._resmgr.hints(subject) as hinted:
-                while not settled:
-                    hinted.clear()
-                    answer = await self._asked(waiting, ends)
-                    settled = _is_last(answer, forever=ask.wait_seconds is None)
-                    yield answer
-                    if not settled:
-                        await _hint_or(hinted, _pace(answer))
-        except Rejected:
-            settled = True
-            raise
-        finally:
-            if not settled:
-                await self.withdraw(ask)
+        async with self._resmgr.hints(subject) as hinted:
+            while not last:
+                hinted.clear()
+                answer = await self._asked(waiting, ends)
+                last = _is_last(answer, forever=ask.wait_seconds is None)
+                yield answer
+                if not last:
+                    await _hint_or(hinted, _pace(answer))
 
     async def keep(self, lease: Lease) -> None:
         """Renew it until it is lost or this is cancelled."""
-        if lease.fence is None or lease.seconds == float("inf"):
-            return  # resmgr keeps nothing
+        if not lease.ends:
+            return
         pause = lease.seconds / 3
         subject = subjects.lost(self._resmgr.cohort, lease.token)
         async with self._resmgr.hints(subject) as doubted:
@@ -189,7 +183,6 @@ class Pools:
     async def renew(self, lease: Lease) -> None:
         """Once; where resmgr has lost its memory, say what is held. Raises `TrimtabError`."""
         timeout = max(0.05, min(TIMEOUT_SECONDS, lease.seconds / 5, lease.seconds_left))
-        share = lease.ask.model_dump(include=_SHARE) | {"fence": lease.fence}
         ask = Renew(
             token=lease.token,
             pools=lease.pools,
@@ -198,10 +191,12 @@ class Pools:
         )
         sent = now()
         answer = await self._resmgr.ask(ask, Renewed, timeout)
-        if answer.status == "reassert":
+        if answer.status == "reassert" and lease.fence is not None:
+            share = lease.ask.model_dump(include=_SHARE)
             sent = now()
-            answer = await self._resmgr.ask(Reassert(**share), Renewed, timeout)
+            answer = await self._resmgr.ask(Reassert(**share, fence=lease.fence), Renewed, timeout)
         if answer.status == "held":
+            lease.fence = lease.fence if answer.fence is None else answer.fence
             lease.renewed(sent, answer.lease_seconds)
         else:
             lease.lose(answer.reason or "resmgr knows nothing of it")
@@ -220,11 +215,15 @@ class Pools:
         await self._resmgr.tell(Release(token=ask.token, pools=pools))
 
     async def _taken(self, ask: Allocate) -> Lease:
-        async with aclosing(self.asking(ask)) as answers:
-            async for answer in answers:
-                if isinstance(answer, Lease):
-                    return answer
-                said = answer
+        try:
+            async with aclosing(self.asking(ask)) as answers:
+                async for answer in answers:
+                    if isinstance(answer, Lease):
+                        return answer
+                    said = answer
+        except (asyncio.CancelledError, Retryable):
+            await self.withdraw(ask)
+            raise
         if said.status == "never_fits":
             raise NeverFits(said.reason)
         raise NotGranted(f"not granted within {ask.wait_seconds} s: {said.reason}")

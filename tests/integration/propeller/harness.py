@@ -13,11 +13,12 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from tests.servers import free_port
 from trimtab import bus, load_module, subjects
@@ -31,10 +32,21 @@ from trimtab.executions import (
     parse_event,
     replay,
 )
-from trimtab.graph import LaunchPlan, NodeOverrides
-from trimtab.tokens import COHORT, Allocate, Allocated, Release, Released
+from trimtab.graph import LaunchPlan, Model, NodeOverrides
+from trimtab.tokens import (
+    COHORT,
+    Allocate,
+    Allocated,
+    Reassert,
+    Release,
+    Released,
+    Renew,
+    Renewed,
+)
 
 BEAT_SECONDS = 0.5
+
+A = TypeVar("A", bound=Model)
 
 
 class Propeller:
@@ -200,29 +212,36 @@ class Executions:
 
 
 class Resmgr:
-    """The protocol of `trimtab.tokens` with one pool and no leases."""
+    """The protocol of `trimtab.tokens` with one pool, no order, and leases that never end."""
 
     def __init__(self, quota: int) -> None:
         self.quota = quota
         self.held: dict[str, int] = {}
+        self.fences: dict[str, int] = {}
         self.asked: list[Allocate] = []
+        self.renewed: list[Renew] = []
+        self.reasserted: list[Reassert] = []
         self.released: list[str] = []
+        self.lease_seconds: list[float] = []
+        """Of the next grants, where they are not what was asked for."""
+        self.ask_again_seconds = 0.5
 
     @asynccontextmanager
     async def answering(self, client: Client) -> AsyncIterator[Self]:
-        async def allocate(message: Msg) -> None:
-            answer = self._allocate(Allocate.model_validate_json(message.data))
-            await message.respond(answer.model_dump_json().encode())
+        async def subscribed(model: type[A], answer: Callable[[A], Model]) -> Subscription:
+            async def on_message(message: Msg) -> None:
+                said = answer(model.model_validate_json(message.data))
+                if message.reply:
+                    await message.respond(said.model_dump_json().encode())
 
-        async def release(message: Msg) -> None:
-            wanted = Release.model_validate_json(message.data)
-            self.released.append(wanted.token)
-            held = self.held.pop(wanted.token, None) is not None
-            await message.respond(Released(released=held).model_dump_json().encode())
+            subject = subjects.resmgr(model.__name__.lower(), COHORT)
+            return await client.subscribe(subject, cb=on_message)
 
         subscriptions = [
-            await client.subscribe(subjects.resmgr("allocate", COHORT), cb=allocate),
-            await client.subscribe(subjects.resmgr("release", COHORT), cb=release),
+            await subscribed(Allocate, self._allocate),
+            await subscribed(Renew, self._renew),
+            await subscribed(Reassert, self._reassert),
+            await subscribed(Release, self._release),
         ]
         yield self
         for subscription in subscriptions:
@@ -235,6 +254,31 @@ class Resmgr:
             return Allocated(status="never_fits", reason=reason)
         others = sum(weight for token, weight in self.held.items() if token != wanted.token)
         if others + wanted.weight > self.quota:
-            return Allocated(status="exhausted", reason=f"quota {self.quota}", held=others)
+            return Allocated(
+                status="waiting",
+                reason=f"quota {self.quota}",
+                position=2,
+                ask_again_seconds=self.ask_again_seconds,
+            )
+        if wanted.token not in self.held:
+            self.fences[wanted.token] = len(self.asked)
         self.held[wanted.token] = wanted.weight
-        return Allocated(status="granted", held=others + wanted.weight, lease_seconds=60)
+        seconds = self.lease_seconds.pop(0) if self.lease_seconds else wanted.lease_seconds
+        fence = self.fences[wanted.token]
+        return Allocated(status="granted", lease_seconds=seconds, fence=fence)
+
+    def _renew(self, wanted: Renew) -> Renewed:
+        self.renewed.append(wanted)
+        if wanted.token not in self.fences:
+            return Renewed(status="reassert")
+        held = wanted.token in self.held and wanted.fence == self.fences[wanted.token]
+        return Renewed(status="held" if held else "lost", lease_seconds=wanted.lease_seconds)
+
+    def _reassert(self, wanted: Reassert) -> Renewed:
+        self.reasserted.append(wanted)
+        self.held[wanted.token], self.fences[wanted.token] = wanted.weight, wanted.fence
+        return Renewed(status="held", lease_seconds=wanted.lease_seconds)
+
+    def _release(self, wanted: Release) -> Released:
+        self.released.append(wanted.token)
+        return Released(released=self.held.pop(wanted.token, None) is not None)

@@ -9,8 +9,12 @@ from nats.aio.client import Client
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, Resmgr, request, until
 from tests.settings_stream import SettingsStream
+from trimtab import subjects
 from trimtab.events import PoolChanged, ProjectChanged
 from trimtab.executions import NodeWaiting, Refused
+from trimtab.levels import Scope
+from trimtab.testing import record
+from trimtab.tokens import COHORT
 
 POOLED = """
 @task(pool="warehouse", weight=2)
@@ -54,6 +58,7 @@ async def test_a_node_waits_visibly_until_there_is_a_token(
         assert story.types == ["owned", "admitted", "node_waiting"]
         assert isinstance(story.events[-1], NodeWaiting)
         assert (story.events[-1].pool, story.nodes["n0"].reason) == ("warehouse", "quota 2")
+        assert story.nodes["n0"].position == 2
         del resmgr.held["somebody else"]
         assert (await executions.ended(execution)).types.count("node_waiting") == 1
 
@@ -91,11 +96,88 @@ async def test_an_adopted_attempt_goes_on_though_its_lease_ran_out(
         first.kill()
         resmgr.held = {"somebody else": 2}
         start()
-        await until(lambda: len(resmgr.asked) == 2)
+        await until(lambda: len(resmgr.asked) >= 2)
         go.touch()
         story = await executions.ended(execution)
         assert "node_waiting" not in story.types
         assert resmgr.released == [resmgr.asked[1].token] == [resmgr.asked[0].token]
+
+
+async def test_an_adopted_attempt_keeps_the_token_that_its_first_owner_was_granted(
+    start: Start, executions: Executions, client: Client, job: Path, module: Module, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    gate = f"\n    while not Path({str(go)!r}).exists(): time.sleep(0.02)\n"
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        first = start()
+        execution = await executions.ask(request(module(POOLED.replace(' return "done"', gate))))
+        await executions.until(execution, "node_running")
+        first.kill()
+        start()
+        await until(lambda: bool(resmgr.renewed))
+        go.touch()
+        await executions.ended(execution)
+    assert [renewal.fence for renewal in resmgr.renewed] == list(resmgr.fences.values())
+    assert (len(resmgr.asked), resmgr.held) == (1, {})
+
+
+async def test_what_resmgr_has_forgotten_is_said_again(
+    start: Start, executions: Executions, client: Client, job: Path, module: Module, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    gate = f"\n    while not Path({str(go)!r}).exists(): time.sleep(0.02)\n"
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        start(TRIMTAB_LEASE_SECONDS="1")
+        execution = await executions.ask(request(module(POOLED.replace(' return "done"', gate))))
+        await executions.until(execution, "node_running")
+        fence = resmgr.fences.popitem()[1]
+        resmgr.held.clear()
+        await until(lambda: bool(resmgr.reasserted))
+        go.touch()
+        await executions.ended(execution)
+    said = resmgr.reasserted[0]
+    assert (said.fence, said.weight, said.project) == (fence, 2, "flyteexamples")
+    assert resmgr.held == {}
+
+
+async def test_a_node_that_waits_is_woken_by_a_hint(
+    start: Start, executions: Executions, client: Client, job: Path
+) -> None:
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        resmgr.ask_again_seconds = 3600
+        resmgr.held["somebody else"] = 1
+        start()
+        execution = await executions.ask(request(job))
+        await executions.until(execution, "node_waiting")
+        del resmgr.held["somebody else"]
+        await client.publish(subjects.granted(COHORT, resmgr.asked[0].token), b"{}")
+        assert (await executions.ended(execution)).state.output == "done"
+
+
+async def test_the_priority_of_the_workflow_is_that_of_its_tokens(
+    start: Start, executions: Executions, client: Client, job: Path, settings_stream: SettingsStream
+) -> None:
+    scope = Scope("development", "flyteexamples")
+    await settings_stream.announce(record({"priority": 7}, kind="workflow_priority", scope=scope))
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        start()
+        await executions.ended(
+            await executions.ask(request(job, revision=settings_stream.revision))
+        )
+    assert [asked.priority for asked in resmgr.asked] == [7]
+
+
+async def test_an_attempt_whose_token_was_lost_before_it_started_waits_for_another(
+    start: Start, executions: Executions, client: Client, job: Path, module: Module
+) -> None:
+    fence = module(POOLED.replace('"done"', 'os.environ["TRIMTAB_FENCE"]'))
+    resmgr = Resmgr(quota=2)
+    resmgr.lease_seconds = [1e-6]
+    async with resmgr.answering(client):
+        propeller = start()
+        story = await executions.ended(await executions.ask(request(fence)))
+    assert (len(resmgr.asked), len(propeller.logged("token.lost"))) == (2, 1)
+    assert story.state.output == str(resmgr.fences.popitem()[1])
 
 
 async def test_a_token_that_could_not_be_given_back_is_owed(

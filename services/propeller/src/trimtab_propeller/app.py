@@ -21,7 +21,7 @@ from trimtab_propeller.process import ProcessExecutor
 from trimtab_propeller.run import Means, Run
 from trimtab_propeller.runs import Runs
 from trimtab_propeller.settings import PropellerSettings
-from trimtab_propeller.tokens import Tokens
+from trimtab_propeller.tokens import Cohorts
 from trimtab_propeller.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Parts:
     """What works on one connection."""
 
     view: View
-    tokens: Tokens
+    cohorts: Cohorts
     runs: Runs
     watcher: Watcher
     handlers: Handlers
@@ -85,18 +85,18 @@ class Propeller:
     def _joined(self, client: Client, group: asyncio.TaskGroup) -> Parts:
         settings = self._settings
         view = View(client, stale_after_seconds=settings.stale_after_seconds)
-        tokens = Tokens(client, settings.lease_seconds)
-        means = Means(view, self._executor, tokens)
+        cohorts = Cohorts(client)
+        means = Means(view, self._executor, cohorts, settings.lease_seconds)
         runs = Runs(group, lambda journal: Run(journal, means))
         watcher = Watcher(client, self._owner, runs, settings.heartbeat_seconds)
         handlers = Handlers(client, self._owner, view, runs)
-        return Parts(view, tokens, runs, watcher, handlers)
+        return Parts(view, cohorts, runs, watcher, handlers)
 
     async def _work(self, client: Client, parts: Parts) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(parts.view.follow())
-                group.create_task(parts.tokens.settle())
+                group.create_task(parts.cohorts.settle())
                 group.create_task(parts.watcher.follow())
                 group.create_task(parts.watcher.beat())
                 group.create_task(parts.watcher.look())

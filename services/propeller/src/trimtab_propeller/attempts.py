@@ -1,7 +1,7 @@
 """What an executor is given, and what becomes of it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -26,6 +26,12 @@ class Job:
     def name(self) -> str:
         """Unique in the installation; the id of its token too."""
         return f"{self.execution}/{self.node}/{self.attempt}"
+
+    def fenced(self, fence: int | None) -> "Job":
+        """The same, with the fence of its token for what it calls; none where there is none."""
+        if fence is None:
+            return self
+        return replace(self, environment={**self.environment, "TRIMTAB_FENCE": str(fence)})
 
 
 @dataclass(frozen=True)

@@ -124,11 +124,12 @@ def _pool(node: Node, request: Request, settings: Settings) -> Iterator[Resolved
     if task.pool is None:
         return
     try:
-        settings.pool(task.pool)
+        pool = settings.pool(task.pool)
     except NotFound as error:
         raise Refusal("pool", task.pool, str(error), node=node.id) from error
     yield Resolved(path="pool", value=task.pool, source="task")
     yield Resolved(path="weight", value=task.weight, source="task")
+    yield Resolved(path="cohort", value=pool.cohort, source="pool")
 
 
 def _priority(request: Request, settings: Settings) -> Iterator[Resolved]:

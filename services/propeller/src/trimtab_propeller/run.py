@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import random
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
 from trimtab.bus import WrongSequence
-from trimtab.errors import Rejected, Retryable, Unavailable
+from trimtab.errors import Rejected, Retryable
 from trimtab.executions import (
     Admitted,
     Failed,
@@ -16,6 +15,7 @@ from trimtab.executions import (
     NodePhase,
     NodeRunning,
     NodeStarting,
+    NodeState,
     NodeSucceeded,
     NodeWaiting,
     Refused,
@@ -24,7 +24,9 @@ from trimtab.executions import (
     State,
     Succeeded,
 )
+from trimtab.lease import Lease
 from trimtab.state import Settings
+from trimtab.tokens import COHORT, Allocate, Allocated
 from trimtab.view import View
 from trimtab_propeller import plan
 from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned, environment
@@ -33,7 +35,7 @@ from trimtab_propeller.limits import Refusal
 from trimtab_propeller.parallelism import Places
 from trimtab_propeller.process import ProcessExecutor
 from trimtab_propeller.resolve import resolve
-from trimtab_propeller.tokens import Token, Tokens
+from trimtab_propeller.tokens import Cohorts, Kept, Seen, Tokens, adopted
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,17 @@ class Means:
 
     view: View
     executor: ProcessExecutor
-    tokens: Tokens
+    cohorts: Cohorts
+    lease_seconds: float
+    """That tokens are asked for."""
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """An attempt may start."""
+
+    lease: Lease | None
+    """Of its token, where it needs one."""
 
 
 class Run:
@@ -57,7 +69,8 @@ class Run:
         self._journal = journal
         self._view = means.view
         self._executor = means.executor
-        self._tokens = means.tokens
+        self._cohorts = means.cohorts
+        self._lease_seconds = means.lease_seconds
         self._moved = asyncio.Event()
         self._places = Places(None)
 
@@ -166,51 +179,58 @@ class Run:
             self._places.give_back(job.name)
 
     async def _conducted(self, step: plan.Attempt, job: Job) -> None:
-        token = self._token(job)
-        known = self._executor.knows(job)
-        if not known and not await self._cleared(step, job, token):
+        ask, known = self._ask(job), self._executor.knows(job)
+        if known:
+            # A log that was lost does not say what node is at work.
+            fence = self._state.nodes.get(step.node.id, NodeState()).fence
+            cleared: Cleared | None = Cleared(None if ask is None else adopted(ask, fence))
+        else:
+            cleared = await self._cleared(step, job, ask)
+        if cleared is None:
             return
-        if self._phase(step) not in ("starting", "running"):
-            await self._journal.append(
-                partial(NodeStarting, node=step.node.id, attempt=step.number)
-            )
-        held: AbstractAsyncContextManager[None] = nullcontext()
-        if token is not None:
-            held = self._tokens.renewed(token, at_once=known)
-        async with held:
-            outcome = await self._executed(step, job)
-        if token is not None:
-            await self._tokens.release(token)
+        if cleared.lease is None:
+            outcome = await self._executed(step, job, None)
+        else:
+            tokens = self._tokens(step)
+            async with tokens.kept(cleared.lease, doubtful=known) as kept:
+                outcome = await self._executed(step, job, kept)
+            await tokens.release(kept.lease)
         await self._record(step, outcome)
 
-    async def _cleared(self, step: plan.Attempt, job: Job, token: Token | None) -> bool:
+    async def _cleared(self, step: plan.Attempt, job: Job, ask: Allocate | None) -> Cleared | None:
         """Wait for a place and the token, holding neither without the other.
 
-        ``False`` where the attempt is not to be started any more.
+        ``None`` where the attempt is not to be started any more.
         """
         while True:
             while not self._places.has_room_for(job.name):
                 await self._places.changed()
                 if self._has_failed:
-                    return False
-            if token is not None and not await self._granted(step, token):
-                return False
+                    return None
+            lease = None if ask is None else await self._granted(step, ask)
+            if ask is not None and lease is None:
+                return None
             if self._places.has_room_for(job.name):
                 self._places.take(job.name)
-                return True
+                return Cleared(lease)
             # Somebody else took the last place while resmgr was asked.
-            if token is not None:
-                await self._tokens.release(token)
+            if lease is not None:
+                await self._tokens(step).release(lease)
 
-    async def _executed(self, step: plan.Attempt, job: Job) -> Outcome:
+    async def _executed(self, step: plan.Attempt, job: Job, kept: Kept | None) -> Outcome:
+        place = {"node": step.node.id, "attempt": step.number}
+        if self._phase(step) not in ("starting", "running"):
+            fence = None if kept is None else kept.lease.fence
+            await self._journal.append(partial(NodeStarting, **place, fence=fence))
+        if kept is not None and not self._executor.knows(job):
+            # The log may have kept us waiting for longer than the lease lasts.
+            job = job.fenced((await kept.held()).fence)
         try:
-            place = await self._executor.start(job)
+            where = await self._executor.start(job)
         except OSError as error:
             return Lost(f"the attempt could not be started: {error}")
         if self._phase(step) != "running":
-            await self._journal.append(
-                partial(NodeRunning, node=step.node.id, attempt=step.number, place=place)
-            )
+            await self._journal.append(partial(NodeRunning, **place, place=where))
         return await self._executor.wait(job)
 
     async def _record(self, step: plan.Attempt, outcome: Outcome) -> None:
@@ -225,39 +245,34 @@ class Run:
                 failed = partial(NodeFailed, **place, error=outcome.error, final=final, lost=lost)
                 await self._journal.append(failed)
 
-    async def _granted(self, step: plan.Attempt, token: Token) -> bool:
-        """Wait for the token; ``False`` where the attempt is not to be started any more."""
-        said = False
-        while True:
-            try:
-                answer = await self._tokens.ask(token)
-                status, reason = answer.status, answer.reason
-            except Unavailable as error:
-                status, reason = "exhausted", str(error)
-            except Rejected as error:
-                status, reason = "never_fits", str(error)
-            if self._has_failed:
-                await self._tokens.release(token)
-                return False
-            if status == "granted":
-                return True
-            if status == "never_fits":
-                await self._fail_for_good(step, reason)
-                return False
-            if not said:
-                said = True
-                await self._wait_visibly(step, token, reason)
-            # Many nodes wait for the same pool, and resmgr should not hear them all at once.
-            await asyncio.sleep(random.uniform(0.2, 1.0))
+    async def _granted(self, step: plan.Attempt, ask: Allocate) -> Lease | None:
+        """Wait for the token; ``None`` where the attempt is not to be started any more."""
+        tokens, seen = self._tokens(step), Seen()
+        try:
+            async with aclosing(tokens.asking(ask)) as answers:
+                async for answer in answers:
+                    if self._has_failed:
+                        await tokens.withdraw(ask)
+                        return None
+                    if isinstance(answer, Lease):
+                        return answer
+                    if answer.status == "never_fits":
+                        await self._fail_for_good(step, answer.reason)
+                    elif seen.is_news(answer):
+                        await self._wait_visibly(step, ask, answer)
+        except Rejected as error:
+            await self._fail_for_good(step, str(error))
+        return None
 
-    async def _wait_visibly(self, step: plan.Attempt, token: Token, reason: str) -> None:
+    async def _wait_visibly(self, step: plan.Attempt, ask: Allocate, answer: Allocated) -> None:
         await self._journal.append(
             partial(
                 NodeWaiting,
                 node=step.node.id,
                 attempt=step.number,
-                pool=token.pool,
-                reason=reason,
+                pool=ask.units[0].pool,
+                reason=answer.reason,
+                position=answer.position,
             )
         )
 
@@ -292,12 +307,25 @@ class Run:
             environment=environment(request, self._resolution, node, step.number),
         )
 
-    def _token(self, job: Job) -> Token | None:
-        pool = self._resolution.value(job.node, "pool")
-        weight = self._resolution.value(job.node, "weight")
+    def _ask(self, job: Job) -> Allocate | None:
+        """For the token of an attempt; ``None`` where its task names no pool."""
+        value = partial(self._resolution.value, job.node)
+        pool, weight, priority = value("pool"), value("weight"), value("priority")
         if not isinstance(pool, str) or not isinstance(weight, int):
             return None
-        return Token(job.name, pool, weight, self._request.project, self._request.domain)
+        return Allocate(
+            pool=pool,
+            token=job.name,
+            weight=weight,
+            project=self._request.project,
+            domain=self._request.domain,
+            priority=priority if isinstance(priority, int) else 0,
+            lease_seconds=self._lease_seconds,
+        )
+
+    def _tokens(self, step: plan.Attempt) -> Tokens:
+        cohort = self._resolution.value(step.node.id, "cohort")
+        return self._cohorts.of(cohort if isinstance(cohort, str) else COHORT)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> str:

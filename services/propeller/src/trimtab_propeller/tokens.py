@@ -1,120 +1,168 @@
-"""Tokens of pools, asked of resmgr: taken before an attempt, renewed while it runs, given back."""
+"""Tokens of pools: taken before an attempt, kept while it runs, given back.
+
+A task cannot be stopped by taking its token away: where a lease was lost all the same, the task
+goes on, and its units are asked for again in line with everybody else.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
-import nats.errors
 from nats.aio.client import Client
 
-from trimtab import subjects, telemetry
-from trimtab.errors import Rejected, Retryable, Unavailable
-from trimtab.graph import Model
-from trimtab.tokens import COHORT, Allocate, Allocated, Release, Released
+from trimtab import telemetry
+from trimtab.errors import Rejected, Retryable, TrimtabError
+from trimtab.lease import Lease, now
+from trimtab.leasing import Pools
+from trimtab.resmgr import Resmgr
+from trimtab.tokens import Allocate, Allocated
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 2.0
 _OWED_SECONDS = 1.0
 """How often what could not be given back is tried again."""
+_NEWS_SECONDS = 1.0
+"""After what was said of a node that waits; twice as long each time."""
+_LAST_NEWS_SECONDS = 60.0
+_HOPELESS_SECONDS = 5.0
+"""Until units are asked for again that somebody has made impossible to have."""
 
-A = TypeVar("A", Allocated, Released)
+
+class Kept:
+    """The token of an attempt, as it is now."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self._regained = asyncio.Event()
+
+    async def held(self) -> Lease:
+        """Wait until the attempt may act on it."""
+        while not self.lease.held:
+            await self._regained.wait()
+        return self.lease
+
+    def regained(self, lease: Lease) -> None:
+        """It was lost, and this is its new grant."""
+        self.lease = lease
+        self._regained.set()
+        self._regained = asyncio.Event()
 
 
-@dataclass(frozen=True)
-class Token:
-    """What one attempt holds of a pool."""
+class Seen:
+    """What was said of a node that waits: news of it are not told more often than is of use."""
 
-    id: str
-    pool: str
-    weight: int
-    project: str
-    domain: str
+    def __init__(self) -> None:
+        self._last: tuple[object, ...] | None = None
+        self._quiet_until = float("-inf")
+        self._pause = _NEWS_SECONDS
+
+    def is_news(self, answer: Allocated) -> bool:
+        """Whether it waits at another place, or for something else, than was said last."""
+        limits = {(blocker.limit, blocker.pool) for blocker in answer.blockers}
+        news = (answer.position, limits or answer.reason)
+        if news == self._last or now() < self._quiet_until:
+            return False
+        self._last, self._quiet_until = news, now() + self._pause
+        self._pause = min(2 * self._pause, _LAST_NEWS_SECONDS)
+        return True
 
 
 class Tokens:
-    """Run `settle` for as long as it is used."""
+    """Of one cohort."""
 
-    def __init__(self, client: Client, lease_seconds: float) -> None:
-        self._client = client
-        self._lease_seconds = lease_seconds
-        self._owed: set[Token] = set()
+    def __init__(self, pools: Pools, owed: dict[Lease, "Tokens"]) -> None:
+        self._pools = pools
+        self._owed = owed
 
-    async def ask(self, token: Token) -> Allocated:
-        """Take it, or renew it. Raises `Rejected` and `Unavailable`."""
-        request = Allocate(
-            pool=token.pool,
-            token=token.id,
-            project=token.project,
-            domain=token.domain,
-            weight=token.weight,
-            lease_seconds=self._lease_seconds,
-        )
-        return await self._request("allocate", request, Allocated)
+    def asking(self, ask: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
+        """As `Pools.asking`: leaving early keeps the place, so that a successor finds it."""
+        return self._pools.asking(ask)
+
+    async def withdraw(self, ask: Allocate) -> None:
+        """Give the place back."""
+        await self._pools.withdraw(ask)
 
     @asynccontextmanager
-    async def renewed(self, token: Token, *, at_once: bool) -> AsyncIterator[None]:
-        """Keep it until the block ends. ``at_once`` for one that somebody else took."""
+    async def kept(self, lease: Lease, *, doubtful: bool) -> AsyncIterator[Kept]:
+        """Renew it until the block ends. ``doubtful`` is one that an earlier owner was granted."""
+        kept = Kept(lease)
         async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(self._renew(token, at_once))
+            keeping = group.create_task(self._keep(kept, doubtful))
             try:
-                yield
+                yield kept
             finally:
-                renewing.cancel()
+                keeping.cancel()
 
-    async def release(self, token: Token) -> None:
+    async def release(self, lease: Lease) -> None:
         """Give it back, now or as soon as resmgr answers."""
+        if not lease.held:
+            await self.withdraw(lease.ask)  # the place that it may have in line for its units
+            return
         try:
-            await self._give_back(token)
+            await self._pools.release(lease)
         except Retryable as error:
-            log.warning("token.owed", extra={"token": token.id, "error": str(error)})
-            self._owed.add(token)
+            log.warning("token.owed", extra={"token": lease.token, "error": str(error)})
+            self._owed[lease] = self
+        except Rejected as error:
+            log.error("token.not_released", extra={"token": lease.token, "error": str(error)})
+
+    async def _keep(self, kept: Kept, doubtful: bool) -> None:
+        if doubtful:
+            await self._confirm(kept.lease)
+        while kept.lease.ends:
+            await self._pools.keep(kept.lease)
+            kept.regained(await self._regain(kept.lease.ask))
+
+    async def _confirm(self, lease: Lease) -> None:
+        """Ask about one of which nobody here knows how long its lease still lasts."""
+        while lease.held:
+            try:
+                await self._pools.renew(lease)
+            except TrimtabError as error:
+                log.warning("token.not_renewed", extra={"token": lease.token, "error": str(error)})
+                await asyncio.sleep(_OWED_SECONDS)
+            else:
+                return
+
+    async def _regain(self, ask: Allocate) -> Lease:
+        while True:
+            try:
+                async with aclosing(self._pools.asking(ask)) as answers:
+                    async for answer in answers:
+                        if isinstance(answer, Lease):
+                            log.warning("token.regained", extra={"token": ask.token})
+                            return answer
+                        reason = answer.reason
+            except Rejected as error:
+                reason = str(error)
+            log.error("token.hopeless", extra={"token": ask.token, "reason": reason})
+            await asyncio.sleep(_HOPELESS_SECONDS)
+
+
+class Cohorts:
+    """Tokens of every cohort. Run `settle` for as long as they are used."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._tokens: dict[str, Tokens] = {}
+        self._owed: dict[Lease, Tokens] = {}
+
+    def of(self, cohort: str) -> Tokens:
+        if cohort not in self._tokens:
+            resmgr = Resmgr(self._client, cohort, telemetry.headers)
+            self._tokens[cohort] = Tokens(Pools(resmgr), self._owed)
+        return self._tokens[cohort]
 
     async def settle(self) -> None:
         """Give back what is owed, until cancelled."""
         while True:
             await asyncio.sleep(_OWED_SECONDS)
-            for token in list(self._owed):
-                self._owed.discard(token)
-                await self.release(token)
+            for lease, tokens in list(self._owed.items()):
+                del self._owed[lease]
+                await tokens.release(lease)
 
-    async def _renew(self, token: Token, at_once: bool) -> None:
-        if not at_once:
-            await asyncio.sleep(self._lease_seconds / 3)
-        while True:
-            try:
-                answer = await self.ask(token)
-            except (Retryable, Rejected) as error:
-                log.warning("token.not_renewed", extra={"token": token.id, "error": str(error)})
-            else:
-                if answer.status != "granted":
-                    # The lease ran out unnoticed and somebody else has the units: the pool may be
-                    # used beyond its quota until the task ends.
-                    log.error("token.lost", extra={"token": token.id, "reason": answer.reason})
-            await asyncio.sleep(self._lease_seconds / 3)
 
-    async def _give_back(self, token: Token) -> None:
-        try:
-            await self._request("release", Release(pool=token.pool, token=token.id), Released)
-        except Rejected as error:
-            log.error("token.not_released", extra={"token": token.id, "error": str(error)})
-
-    async def _request(self, operation: str, request: Model, answer: type[A]) -> A:
-        subject = subjects.resmgr(operation, COHORT)
-        body = request.model_dump_json().encode()
-        try:
-            reply = await self._client.request(
-                subject, body, timeout=_TIMEOUT_SECONDS, headers=telemetry.headers()
-            )
-        except (nats.errors.Error, TimeoutError) as error:
-            raise Unavailable(f"resmgr does not answer ({type(error).__name__})") from error
-        headers = reply.headers or {}
-        if (text := headers.get("Nats-Service-Error")) is not None:
-            # As in HTTP: 5 is the server's trouble and may pass.
-            if headers.get("Nats-Service-Error-Code", "").startswith("5"):
-                raise Unavailable(text)
-            raise Rejected(text)
-        return answer.model_validate_json(reply.data)
+def adopted(ask: Allocate, fence: int | None) -> Lease:
+    """What an earlier owner was granted, as far as its log says."""
+    return Lease(ask, fence=fence, seconds=ask.lease_seconds, sent=now())

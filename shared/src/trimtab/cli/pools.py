@@ -7,7 +7,7 @@ import click
 
 from trimtab.api import PoolBody
 from trimtab.cli.configuration import Output
-from trimtab.cli.failures import USAGE, Commands, Failure
+from trimtab.cli.failures import USAGE, Commands, Failure, example
 from trimtab.cli.rendering import Columns, cell, output_option, show_data, table
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
@@ -38,7 +38,7 @@ _WAITERS: Columns[Waiter] = {
 }
 
 
-class _Cap(click.ParamType):
+class _Cap(click.ParamType["int | None"]):
     """A number, or the word for no cap."""
 
     name = "number|none"
@@ -60,7 +60,7 @@ def describe() -> None:
     """Show what is going on in a pool."""
 
 
-@describe.command("pool")
+@describe.command("pool", epilog=example("trimtab describe pool gpus"))
 @click.argument("name")
 @click.option("--audit", is_flag=True, help="Count it anew, and tell what admins took away.")
 @output_option()
@@ -86,7 +86,7 @@ def describe_pool(target: Target, name: str, audit: bool, output: Output) -> Non
         click.echo("\n" + "\n".join(_audit(audited)))
 
 
-@click.command("pool")
+@click.command("pool", epilog=example("trimtab update pool gpus --quota 4"))
 @click.argument("name")
 @click.option("--quota", type=click.IntRange(1), help="Units that may be held at once.")
 @click.option("--project-cap", type=_CAP, help="Units of one project.")
@@ -122,7 +122,7 @@ def update_pool(target: Target, name: str, **options: Any) -> None:
     click.echo(f"Updated pool {pool.name}: " + "; ".join(_limits(pool)))
 
 
-@click.command("token")
+@click.command("token", epilog=example("trimtab update token gpus $TOKEN --priority 5"))
 @click.argument("pool")
 @click.argument("token")
 @click.option("--priority", type=click.IntRange(-1000, 1000), required=True, help="Higher first.")
@@ -146,7 +146,7 @@ def release() -> None:
     """Take something away from whoever has it."""
 
 
-@release.command("token")
+@release.command("token", epilog=example("trimtab release token gpus $TOKEN --reason stuck"))
 @click.argument("pool")
 @click.argument("token")
 @click.option("--reason", required=True, help="Why; it is kept.")
