@@ -3,16 +3,20 @@
 The system has a kind that is not installed where the command line runs.
 """
 
+import asyncio
 import itertools
+import json
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import nats
 import pytest
 from click.testing import CliRunner, Result
 
 from tests.integration.embedded.running import Up
+from trimtab import bus, subjects
 from trimtab.cli.main import cli
 
 Trimtab = Callable[..., Result]
@@ -94,3 +98,20 @@ def project(trimtab: Trimtab) -> str:
     name = f"shop-{next(_NUMBERS)}"
     assert trimtab("register", "project", name).exit_code == 0
     return name
+
+
+@pytest.fixture
+def letter(data: Path) -> int:
+    """The sequence of a dead letter: a request that a propeller gave up."""
+    return asyncio.run(_buried(data))
+
+
+async def _buried(data: Path) -> int:
+    own = json.loads((data / "nats" / "nats.conf").read_text())
+    client = await nats.connect(f"nats://{own['listen']}", **own["authorization"])
+    where = subjects.requested("development", "shop")
+    headers = {bus.DEAD_REASON: "no such pool", bus.DEAD_SUBJECT: where}
+    subject = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
+    published = await client.jetstream().publish(subject, b'{"why": "a test"}', headers=headers)
+    await client.close()
+    return published.seq

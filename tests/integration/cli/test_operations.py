@@ -2,26 +2,11 @@
 
 import json
 import re
-from pathlib import Path
 
-import nats
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
-from trimtab import bus, subjects
-
-
-@pytest.fixture
-async def letter(data: Path) -> int:
-    """The sequence of a request that a propeller gave up."""
-    own = json.loads((data / "nats" / "nats.conf").read_text())
-    client = await nats.connect(f"nats://{own['listen']}", **own["authorization"])
-    where = subjects.requested("development", "shop")
-    headers = {bus.DEAD_REASON: "no such pool", bus.DEAD_SUBJECT: where}
-    subject = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
-    published = await client.jetstream().publish(subject, b'{"why": "a test"}', headers=headers)
-    await client.close()
-    return published.seq
+from trimtab import subjects
 
 
 def test_an_archived_project_runs_nothing_until_it_is_taken_up_again(

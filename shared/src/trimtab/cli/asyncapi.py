@@ -3,10 +3,11 @@
 import click
 
 from trimtab.asyncapi import document
+from trimtab.cli.failures import example
 from trimtab.cli.rendering import show_data
 
 
-@click.command("asyncapi")
+@click.command("asyncapi", epilog=example("trimtab asyncapi"))
 def asyncapi() -> None:
     """Print what is said on NATS, as an AsyncAPI document."""
     show_data(document(), "json")

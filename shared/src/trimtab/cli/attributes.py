@@ -11,7 +11,7 @@ from trimtab.api import RecordBody
 from trimtab.cli import documents, rendering
 from trimtab.cli.configuration import Output
 from trimtab.cli.differences import unified
-from trimtab.cli.failures import NOT_FOUND, USAGE, Failure, prefixed
+from trimtab.cli.failures import NOT_FOUND, USAGE, Failure, example, prefixed
 from trimtab.cli.places import in_words, place_options, said, scope_of, target_of
 from trimtab.cli.questions import confirmed
 from trimtab.cli.target import Target, connected
@@ -39,7 +39,11 @@ _SKIPPED = {
 def get_command(kind: Kind) -> click.Command:
     """``trimtab get <noun>``."""
 
-    @click.command(kind.noun, help=f"{kind.summary}: what is stored.")
+    @click.command(
+        kind.noun,
+        help=f"{kind.summary}: what is stored.",
+        epilog=example(f"trimtab get {kind.noun} -p shop -d development"),
+    )
     @place_options
     @click.option("--attrFile", "file", type=_ATTR_FILE, help="Write a file for `update`.")
     @rendering.output_option(default=None)
@@ -64,7 +68,11 @@ def update_command(kind: Kind) -> click.Command:
     """``trimtab update <noun>``."""
     what = kind.noun.replace("-", " ")
 
-    @click.command(kind.noun, help=f"{kind.summary}: replace what is stored by a file.")
+    @click.command(
+        kind.noun,
+        help=f"{kind.summary}: replace what is stored by a file.",
+        epilog=example(f"trimtab update {kind.noun} --attrFile {kind.noun}.yaml --force"),
+    )
     @place_options
     @click.option("--attrFile", "file", type=_ATTR_FILE, help="The file.")
     @_DRY_RUN
@@ -103,7 +111,11 @@ def update_command(kind: Kind) -> click.Command:
 def delete_command(kind: Kind) -> click.Command:
     """``trimtab delete <noun>``."""
 
-    @click.command(kind.noun, help=f"{kind.summary}: remove what is stored at one place.")
+    @click.command(
+        kind.noun,
+        help=f"{kind.summary}: remove what is stored at one place.",
+        epilog=example(f"trimtab delete {kind.noun} -p shop -d development"),
+    )
     @place_options
     @click.option("--attrFile", "file", type=_ATTR_FILE, help="A file that names the place.")
     @_DRY_RUN

@@ -15,6 +15,7 @@ from trimtab.api import (
     WorkflowBody,
 )
 from trimtab.cli.configuration import Output
+from trimtab.cli.failures import example
 from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.rendering import Columns, output_option, show_list
 from trimtab.cli.target import Target, connected
@@ -84,7 +85,7 @@ def _in_project(command: Callable[..., Any]) -> Callable[..., Any]:
 _NAME = click.argument("name", required=False)
 
 
-@click.command("kinds")
+@click.command("kinds", epilog=example("trimtab get kinds"))
 @output_option()
 @connected
 def kinds(target: Target, output: Output) -> None:
@@ -92,7 +93,7 @@ def kinds(target: Target, output: Output) -> None:
     show_list(target.call(lambda client: client.kinds.list()), output, _KINDS)
 
 
-@click.command("projects")
+@click.command("projects", epilog=example("trimtab get projects"))
 @_NAME
 @output_option()
 @connected
@@ -104,7 +105,7 @@ def projects(target: Target, name: str | None, output: Output) -> None:
         show_list([target.call(lambda client: client.projects.get(name))], output, _PROJECTS)
 
 
-@click.command("domains")
+@click.command("domains", epilog=example("trimtab get domains"))
 @output_option()
 @connected
 def domains(target: Target, output: Output) -> None:
@@ -112,7 +113,7 @@ def domains(target: Target, output: Output) -> None:
     show_list(target.call(lambda client: client.domains.list()), output, _DOMAINS)
 
 
-@click.command("clusters")
+@click.command("clusters", epilog=example("trimtab get clusters"))
 @output_option()
 @connected
 def clusters(target: Target, output: Output) -> None:
@@ -120,7 +121,7 @@ def clusters(target: Target, output: Output) -> None:
     show_list(target.call(lambda client: client.clusters.list()), output, _CLUSTERS)
 
 
-@click.command("pools")
+@click.command("pools", epilog=example("trimtab get pools -o yaml"))
 @_NAME
 @output_option()
 @connected
@@ -132,7 +133,7 @@ def pools(target: Target, name: str | None, output: Output) -> None:
         show_list([target.call(lambda client: client.pools.get(name))], output, _POOLS)
 
 
-@click.command("workflows")
+@click.command("workflows", epilog=example("trimtab get workflows pricing -p shop -d development"))
 @_NAME
 @_in_project
 @output_option()
@@ -145,7 +146,9 @@ def workflows(
     show_list([one for one in found if name in (None, one.workflow.name)], output, _WORKFLOWS)
 
 
-@click.command("executions")
+@click.command(
+    "executions", epilog=example("trimtab get executions -p shop -d development --limit 5")
+)
 @click.argument("execution", required=False)
 @_in_project
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most.")
@@ -167,7 +170,7 @@ def executions(
     show_list(found, output, _EXECUTIONS)
 
 
-@click.command("namespaces")
+@click.command("namespaces", epilog=example("trimtab get namespaces"))
 @output_option()
 @connected
 def namespaces(target: Target, output: Output) -> None:

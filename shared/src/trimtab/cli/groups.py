@@ -22,16 +22,17 @@ class Sections(Commands):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._sections: dict[str, Sequence[str]] = {}
+        self.sections: dict[str, Sequence[str]] = {}
+        """Names of commands by title."""
 
     def add_section(self, title: str, *commands: click.Command) -> None:
         for command in commands:
             self.add_command(command)
-        self._sections[title] = [str(command.name) for command in commands]
+        self.sections[title] = [str(command.name) for command in commands]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self.commands))
-        for title, names in self._sections.items():
+        for title, names in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl(
                     [
@@ -66,6 +67,8 @@ class Nouns(Commands):
     ) -> None:
         super().__init__(name, **more)
         self._make = make
+        self.kinds = frozenset(kind.noun for kind in kinds.registered().values())
+        """Those of its commands that are not of something else."""
         for kind in kinds.registered().values():
             self.add_command(make(kind))
             for alias in known.names(kind) if aliases else (kind.name, *kind.other_nouns):

@@ -15,7 +15,7 @@ from trimtab.modules import load_module
 from trimtab.overrides import Pool, parsed
 
 
-@click.command("project", epilog=example("trimtab register project shop"))
+@click.command("project", epilog=example("trimtab register project store"))
 @click.argument("name")
 @click.option("--description", default="", help="What it is for.")
 @connected

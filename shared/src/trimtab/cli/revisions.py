@@ -38,7 +38,12 @@ _COLUMNS: Columns[HistoryBody] = {
 _SINCE = click.option("--since", type=click.IntRange(0), help="Only changes after this revision.")
 
 
-@click.command("history", epilog=example("trimtab history task-resource-attribute -p shop"))
+@click.command(
+    "history",
+    epilog=example(
+        "trimtab history task-resource-attribute -p shop -d development", "trimtab history -p shop"
+    ),
+)
 @kind_argument(required=False)
 @place_options
 @_SINCE
@@ -73,7 +78,9 @@ def history(
 
 @click.command(
     "rollback",
-    epilog=example("trimtab rollback task-resource-attribute -p shop --to 17 --force"),
+    epilog=example(
+        "trimtab rollback task-resource-attribute -p shop -d development --to $REVISION --force"
+    ),
 )
 @kind_argument()
 @place_options

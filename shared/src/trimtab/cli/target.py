@@ -66,7 +66,7 @@ def target_options(command: F) -> F:
     """Adds ``--server`` and ``--data``, and what is as good as them."""
     for option in (
         data_option,
-        click.option("--token", envvar="TRIMTAB_TOKEN", hidden=True),
+        click.option("--token", "api_token", envvar="TRIMTAB_TOKEN", hidden=True),
         click.option(
             "--server",
             envvar="TRIMTAB_SERVER",
@@ -82,7 +82,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--server`` and ``--data``, and gives the command its `Target` as ``target``."""
 
     @target_options
-    def wrapped(*, server: str | None, token: str | None, data: Path, **options: Any) -> Any:
+    def wrapped(*, server: str | None, api_token: str | None, data: Path, **options: Any) -> Any:
         return command(target=_target(click.get_current_context()), **options)
 
     wrapped.__doc__ = command.__doc__
@@ -113,7 +113,7 @@ def _target(context: click.Context) -> Target:
 
     Raises `trimtab.errors.Rejected` where that file is no good.
     """
-    server, token, data = (context.params[name] for name in ("server", "token", "data"))
+    server, token, data = (context.params[name] for name in ("server", "api_token", "data"))
     by_server, by_data = (context.get_parameter_source(name) for name in ("server", "data"))
     if by_data is ParameterSource.COMMANDLINE and by_server is ParameterSource.ENVIRONMENT:
         server = None

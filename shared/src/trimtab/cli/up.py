@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from trimtab.cli.failures import example
 from trimtab.cli.rendering import progress
 from trimtab.cli.target import data_option
 from trimtab.embedded import system
@@ -13,7 +14,7 @@ from trimtab.embedded.directory import Directory
 from trimtab.embedded.programs import CLUSTER, TEMPLATES, Choices, System
 
 
-@click.command("up")
+@click.command("up", epilog=example("trimtab up"))
 @data_option
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the API; a free one where absent.")
 @click.option(

@@ -1,0 +1,81 @@
+"""The example of every command, as help and docs/cli.md show it, run against a real system."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+import pytest
+
+from tests.integration.cli.conftest import Trimtab
+from trimtab.cli import reference
+from trimtab.cli.main import cli
+
+TASK = "task-resource-attribute"
+RECORD = "project: shop\ndomain: development\nlimits: {cpu: '1'}\n"
+PRICING = """
+from trimtab import task, workflow
+
+@task
+def price(n: int) -> int:
+    return 3 * n
+
+@workflow
+def pricing(n: int = 1):
+    return price(n=n)
+"""
+EXAMPLES = [
+    example
+    for entry in reference.entries(cli)
+    for example in entry.examples
+    # The fixture `data` runs this one.
+    if example != "trimtab up"
+]
+# Something differs; nobody holds or waits for the token that is named.
+CODES = {"diff": 1, "update token": 3, "release token": 3}
+
+
+@pytest.fixture
+def world(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project shop, its settings, and the directory with the files of the examples."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "limits.yaml").write_text(f"kind: {TASK}\n{RECORD}")
+    (tmp_path / f"{TASK}.yaml").write_text(RECORD.replace("'1'", "'2'"))
+    (tmp_path / "pricing.py").write_text(PRICING)
+    trimtab("register", "project", "shop")
+    trimtab("unarchive", "project", "shop")
+    for command in (
+        ("update", TASK, "--attrFile", f"{TASK}.yaml", "--force"),
+        ("update", "pool", "gpus", "--quota", "2"),
+        ("register", "pricing.py", "-p", "shop", "-d", "development"),
+    ):
+        done = trimtab(*command)
+        assert done.exit_code == 0, done.output
+    return tmp_path
+
+
+@pytest.fixture
+def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """What stands for the names in an example."""
+    given = {"TOKEN": "nobody/n0/0"}
+    if "$DEAD" in example:
+        given["DEAD"] = str(request.getfixturevalue("letter"))
+    if "$REVISION" in example:
+        history = trimtab("history", TASK, "-p", "shop", "-d", "development", "-o", "json")
+        given["REVISION"] = str(json.loads(history.stdout)[-1]["revision"])
+    if "$EXECUTION" in example:
+        pricing = ("execute", "pricing", "-p", "shop", "-d", "development")
+        given["EXECUTION"] = trimtab(*pricing).stdout.strip()
+    return given
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_example_works(
+    trimtab: Trimtab, world: Path, values: Mapping[str, str], example: str
+) -> None:
+    line = Template(example).substitute(values)
+    done = trimtab(*shlex.split(line)[1:], env={"VISUAL": "true"})
+    expected = next((code for words, code in CODES.items() if f"trimtab {words}" in line), 0)
+    assert done.exit_code == expected, done.output

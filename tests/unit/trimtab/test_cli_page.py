@@ -1,0 +1,39 @@
+"""docs/cli.md says of each command what its help says.
+
+``pytest --update-golden tests/unit/trimtab/test_cli_page.py`` writes it after a change.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from trimtab.cli import reference
+from trimtab.cli.failures import _EXIT_CODES
+from trimtab.cli.main import cli
+from trimtab.cli.reference import Entry
+
+PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
+MARK = "<!-- From here on"
+ENTRIES = list(reference.entries(cli))
+
+
+def test_the_page_has_every_command_as_its_help_has_it(update_golden: bool) -> None:
+    own, mark, rest = PAGE.read_text().partition(MARK)
+    first = rest.partition("\n")[0]
+    expected = f"{own}{mark}{first}\n\n{reference.page(cli)}"
+    if update_golden:
+        PAGE.write_text(expected)
+    assert PAGE.read_text() == expected
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: " ".join(entry.words))
+def test_every_command_has_an_example_of_itself(entry: Entry) -> None:
+    assert entry.examples
+    for example in entry.examples:
+        words = [word for word in entry.words if word not in ("kind", "files")]
+        assert example.split()[1 : len(words) + 1] == words
+
+
+def test_the_page_tells_every_exit_code() -> None:
+    rows = [line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if "|" in line]
+    assert {str(code) for _error, code in _EXIT_CODES} <= set(rows)
