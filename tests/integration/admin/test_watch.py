@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.admin.running import FORCE, SCOPE, TOKEN
+from tests.integration.admin.running import FORCE, SCOPE, TOKEN, running, settings_for
 from tests.integration.admin.test_process import environment, process
 from tests.servers import NatsServer
 from trimtab.api import DocumentBody, HistoryBody
@@ -125,16 +125,16 @@ async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
 
 
 async def test_trimming_does_not_make_admin_declare_its_settings_file_anew(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    await admin.put("/clusters/local", params=FORCE, json={"name": "local"})
-    sessions = sessions_of(settings.database_url)
-    trimming = Retention(sessions, days=1)
-    for _again in range(2):
-        await trimming.trim(datetime.now(UTC) + timedelta(seconds=1))
+    declaring = settings_for(tmp_path, nats_server.url, pools=[{"name": "gpu", "quota": 2}])
+    async with running(declaring) as admin:
+        await admin.put("/pools/gpu", params=FORCE, json={"name": "gpu", "quota": 5})
+    sessions = sessions_of(declaring.database_url)
+    await Retention(sessions, days=1).trim(datetime.now(UTC) + timedelta(seconds=1))
     await sessions.kw["bind"].dispose()
-    history = (await admin.get("/history", params={"kind": "cluster"})).json()
-    assert [row["name"] for row in history] == ["local"]
+    async with running(declaring) as admin:
+        assert (await admin.get("/pools/gpu")).json()["quota"] == 5
 
 
 async def test_a_client_goes_on_after_a_killed_admin_and_misses_nothing(
