@@ -34,13 +34,13 @@ class Cohort:
         self.news = news
         self._longest = rules.lease
         self._revision = 0
-        self._limits: dict[str, Limits] = {}
+        self.limits: dict[str, Limits] = {}
 
     def declare(self, *declared: PoolChanged) -> None:
         """Known to the scripts with the next request that names them."""
         for pool in declared:
             self._revision += 1
-            self._limits[pool.name] = (pool.name, pools.limits(pool, self._revision, CEILING))
+            self.limits[pool.name] = (pool.name, pools.limits(pool, self._revision, CEILING))
 
     async def allocate(self, token: str, pool: str | None = "gpu", **more: Any) -> Allocated:
         where = {"project": "flytesnacks", "domain": "development"}
@@ -68,9 +68,15 @@ class Cohort:
         ask = ForceRelease(token=token, pool="gpu", actor="ann", why="it hangs")
         return asking.released(await self.leases.ask(asking.force(ask)))
 
-    async def reprioritize(self, token: str, priority: int, pool: str = "gpu") -> Reprioritized:
-        ask = Reprioritize(token=token, pool=pool, priority=priority)
+    async def reprioritize(
+        self, token: str, priority: int, pools: tuple[str, ...] = ("gpu",)
+    ) -> Reprioritized:
+        ask = Reprioritize(token=token, pools=pools, priority=priority)
         return asking.reprioritized(await self.leases.ask(asking.reprioritize(ask)))
+
+    async def announce(self, pool: str) -> None:
+        """Make the limits known now."""
+        await self.leases.declare([self.limits[pool]])
 
     async def sweep(self) -> None:
         await self.leases.sweep()
@@ -83,7 +89,7 @@ class Cohort:
         return differences
 
     def _of(self, names: Iterable[str]) -> tuple[Limits, ...]:
-        return tuple(self._limits[name] for name in names)
+        return tuple(self.limits[name] for name in names)
 
 
 @asynccontextmanager

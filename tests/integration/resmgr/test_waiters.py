@@ -246,10 +246,10 @@ async def test_who_no_longer_fits_at_all_is_told_so_and_does_not_hold_up_others(
 
 
 async def test_a_replica_that_missed_a_change_does_not_undo_it(full: Cohort) -> None:
-    stale = dict(full._limits)
+    stale = dict(full.limits)
     full.declare(pool(quota=3))
     await full.allocate("a", **WAIT)
-    full._limits = stale
+    full.limits = stale
     assert (await full.allocate("b", **WAIT)).status == "granted"
     assert (await full.allocate("c", **WAIT)).reason == (
         "pool 'gpu' has a quota of 3: 3 held, 1 asked for"

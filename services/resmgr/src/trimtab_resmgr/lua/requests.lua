@@ -11,6 +11,7 @@
 local GRANTED, WAITING, REFUSED, NEVER, TIMED_OUT = 0, 1, 2, 3, 4
 local HELD, LOST, REASSERT, OTHER = 0, 1, 2, 3
 local MOST_DROPPED = 64
+local MOST_SWEPT = 64
 local MOST_FORCED = 1000
 
 local function hold_until(names, member, lease)
@@ -287,11 +288,13 @@ local function sweep()
   if quarantined then
     return {}
   end
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'due', '-inf', now, 'LIMIT', 0, 64)) do
-    local pool = pool_of(name)
-    pool.moved = true
-    reap(pool)
-    advance(pool, true)
+  local due = redis.call('ZRANGEBYSCORE', prefix .. 'due', '-inf', now, 'LIMIT', 0, MOST_SWEPT)
+  for _, name in ipairs(due) do
+    pool_of(name).moved = true
+    reap(pool_of(name))
+  end
+  for _, name in ipairs(due) do
+    advance(pool_of(name), true)
   end
   settle()
   return {}
