@@ -76,7 +76,8 @@ class NeverFits(Rejected):
 class Pools:
     """The pools of one cohort, over one connection to NATS.
 
-    Requests and renewals run on the event loop that the connection was made on.
+    `token` and `held` can be used on any event loop, and what they ask runs on that of the
+    connection; the other methods are for those who are on it already.
     """
 
     def __init__(self, resmgr: Resmgr, home: asyncio.AbstractEventLoop | None = None) -> None:
@@ -226,7 +227,7 @@ class Pools:
             raise
         if said.status == "never_fits":
             raise NeverFits(said.reason)
-        raise NotGranted(f"not granted within {ask.wait_seconds} s: {said.reason}")
+        raise NotGranted(f"not granted within {ask.wait_seconds:g} s: {said.reason}")
 
     async def _asked(self, ask: Allocate, ends: float) -> Lease | Allocated:
         sent = now()

@@ -1,0 +1,34 @@
+"""One installation for the tests of a file, and a pool for each."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.integration.leasing.running import Installation
+from trimtab import leasing
+from trimtab.api import PoolBody
+from trimtab.leasing import Pools
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with Installation(tmp_path_factory.mktemp("leasing")) as installation:
+        yield installation
+
+
+@pytest.fixture
+async def pools(installation: Installation) -> AsyncIterator[Pools]:
+    async with leasing.connected(installation.nats.url) as pools:
+        yield pools
+
+
+@pytest.fixture
+async def pool(installation: Installation) -> str:
+    """Of two units, used by one test only."""
+    name = f"pool-{next(_NUMBERS)}"
+    async with installation.client() as client:
+        await client.pools.put(PoolBody(name=name, quota=2))
+    return name

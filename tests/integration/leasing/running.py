@@ -1,0 +1,126 @@
+"""admin and resmgr as processes on real servers, and a target that a late holder cannot harm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+
+from click.testing import CliRunner, Result
+
+from tests.servers import NatsServer, ValkeyServer, free_port
+from trimtab.cli.main import cli
+from trimtab.client import Client
+
+START_SECONDS = 60.0
+"""Far more than a start takes, because test machines may be busy."""
+TOKEN = "t0ken"
+
+
+class Installation:
+    """Shared by tests, which therefore name pools of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.nats = NatsServer(directory / "nats")
+        self.valkey = ValkeyServer(directory / "valkey")
+        self.directory = directory
+        self._ports = {"admin": free_port(), "resmgr": free_port()}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        """Of admin."""
+        return f"http://127.0.0.1:{self._ports['admin']}"
+
+    def client(self) -> Client:
+        return Client(self.url, TOKEN)
+
+    def trimtab(self, *arguments: str) -> Result:
+        """Run the command line."""
+        runner = CliRunner(env={"TRIMTAB_SERVER": self.url, "TRIMTAB_TOKEN": TOKEN})
+        return runner.invoke(cli, arguments, prog_name="trimtab")
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """A service that stands still."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._processes[name].send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        token = self.directory / "token"
+        token.write_text(TOKEN)
+        self.nats.__enter__()
+        self.valkey.__enter__()
+        redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
+        # A place lasts long, so that only a hint can be why somebody asks again at once.
+        block = {"type": "redis", "graceSeconds": 0.2, "placeSeconds": 60, "redis": redis}
+        self._start("admin", DATABASE_URL=f"sqlite+aiosqlite:///{self.directory}/admin.db")
+        self._start("resmgr", RESOURCEMANAGER=json.dumps(block), ADMIN_URL=self.url)
+        for name in self._processes:
+            self._await(name)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+        self.valkey.__exit__(*exception)
+        self.nats.__exit__(*exception)
+
+    def _start(self, name: str, **own: str) -> None:
+        environment = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
+        settings = {
+            "NATS_URL": self.nats.url,
+            "PORT": str(self._ports[name]),
+            "TOKEN_FILE": str(self.directory / "token"),
+            **own,
+        }
+        environment |= {f"TRIMTAB_{key}": value for key, value in settings.items()}
+        with (self.directory / f"{name}.log").open("wb") as log:
+            command = [sys.executable, "-m", f"trimtab_{name}"]
+            self._processes[name] = subprocess.Popen(command, env=environment, stderr=log)
+
+    def _await(self, name: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        address = f"http://127.0.0.1:{self._ports[name]}/readyz"
+        while True:
+            try:
+                with urllib.request.urlopen(address, timeout=5):
+                    return
+            except OSError:
+                log = (self.directory / f"{name}.log").read_text()[-4000:]
+                assert time.monotonic() < deadline, f"{name} is not ready:\n{log}"
+                time.sleep(0.1)
+
+
+@contextmanager
+def protected() -> Iterator[str]:
+    """A target that keeps the highest fence it has seen and refuses a lower one with 409."""
+
+    class Handler(BaseHTTPRequestHandler):
+        highest = 0
+
+        def do_PUT(self) -> None:
+            fence = int(self.headers["Fence"])
+            Handler.highest = max(Handler.highest, fence)
+            self.send_response(200 if fence == Handler.highest else 409)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing: the tests' output is not the place."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -1,0 +1,182 @@
+"""Pools as admins see and change them, through the API and the command line."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import pytest
+
+from tests.integration.leasing.running import Installation
+from trimtab.api import PoolBody
+from trimtab.errors import Invalid, NotFound
+from trimtab.leasing import LeaseLost, NeverFits, NotGranted, Pools
+
+SHOP: dict[str, Any] = {"project": "shop", "domain": "staging"}
+
+
+async def line_up(pools: Pools, pool: str, *names: str) -> list[asyncio.Task[None]]:
+    """Waiters, one after the other."""
+
+    async def wait(name: str) -> None:
+        async with pools.token(pool, **SHOP, token=name):
+            pass
+
+    return [asyncio.create_task(wait(name), name=name) for name in names]
+
+
+async def waiting(installation: Installation, pool: str, number: int) -> list[str]:
+    """The line, once there are so many in it."""
+    async with asyncio.timeout(30), installation.client() as client:
+        while True:
+            waiters = (await client.pools.usage(pool)).waiters
+            if len(waiters) == number:
+                return [waiter.token for waiter in waiters]
+            await asyncio.sleep(0.05)
+
+
+async def test_describe_shows_who_holds_and_who_waits_and_why(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with pools.token(pool, **SHOP, weight=2, token="e1/n0/0"):
+        [waiter] = await line_up(pools, pool, "e2/n0/0")
+        await waiting(installation, pool, 1)
+        shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool)
+    await waiter
+    assert shown.exit_code == 0, shown.output
+    lines = [line.split() for line in shown.output.splitlines()]
+    assert f"Pool {pool}: 2 of 2 held, 1 waiting" in shown.output
+    assert ["shop:", "2", "(staging", "2)"] in lines
+    assert ["e1/n0/0", "shop", "staging", "2"] in [line[:4] for line in lines]
+    assert ["1", "e2/n0/0", "shop", "staging", "1", "0"] in [line[:6] for line in lines]
+    assert f"pool '{pool}' has a quota of 2: 2 held, 1 asked for" in shown.output
+
+
+async def test_an_admin_takes_a_token_away_and_says_why(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async def hold() -> None:
+        async with pools.token(pool, **SHOP, token="e1/n0/0") as lease:
+            release = ("release", "token", pool, "e1/n0/0", "--reason", "its node burnt down")
+            done = await asyncio.to_thread(installation.trimtab, *release)
+            assert done.output == f"Released token e1/n0/0 of pool {pool}\n"
+            await lease.lost()
+
+    with pytest.raises(LeaseLost):
+        await hold()
+    shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool, "--audit")
+    assert "counted anew, all sums are right" in shown.output
+    assert f"took token e1/n0/0 of {pool} away: its node burnt down" in shown.output
+    log = (installation.directory / "admin.log").read_text()
+    assert any("token.forced" in line and pool in line for line in log.splitlines())
+
+
+async def test_a_token_is_not_taken_away_without_a_reason(
+    installation: Installation, pool: str
+) -> None:
+    async with installation.client() as client:
+        with pytest.raises(Invalid, match="why the token is taken away"):
+            await client.pools.release(pool, "e1/n0/0", reason="")
+
+
+async def test_a_token_of_several_pools_is_taken_away_by_one_of_them(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with installation.client() as client:
+        await client.pools.put(PoolBody(name=f"{pool}-more", quota=5))
+        with suppress(LeaseLost):
+            async with pools.token({pool: 1, f"{pool}-more": 4}, **SHOP, token="a") as lease:
+                release = ("release", "token", pool, "a", "--reason", "no longer needed")
+                await asyncio.to_thread(installation.trimtab, *release)
+                await lease.lost()
+        assert (await client.pools.usage(f"{pool}-more")).held == 0
+
+
+async def test_what_nobody_holds_cannot_be_taken_away(
+    installation: Installation, pool: str
+) -> None:
+    done = await asyncio.to_thread(
+        installation.trimtab, "release", "token", pool, "nobody", "--reason", "to try"
+    )
+    assert (done.exit_code, done.stderr) == (3, "Error: token 'nobody' does not exist\n")
+
+
+async def test_a_waiter_of_higher_priority_comes_first(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with pools.token(pool, **SHOP, weight=2):
+        first = await line_up(pools, pool, "first")
+        await waiting(installation, pool, 1)
+        second = await line_up(pools, pool, "second")
+        assert await waiting(installation, pool, 2) == ["first", "second"]
+        update = ("update", "token", pool, "second", "--priority", "5")
+        done = await asyncio.to_thread(installation.trimtab, *update)
+        assert done.output.endswith("priority 5, position 1\n"), done.output
+        assert await waiting(installation, pool, 2) == ["second", "first"]
+    await asyncio.gather(*first, *second)
+
+
+async def test_a_lowered_quota_takes_nothing_away_and_grants_nothing_until_enough_came_back(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with installation.client() as client, AsyncExitStack() as held:
+        leases = [await held.enter_async_context(pools.token(pool, **SHOP)) for _ in range(2)]
+        done = await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--quota", "1")
+        assert done.output == f"Updated pool {pool}: quota 1; cohort default\n"
+        await waits(pools, pool, "has a quota of 1: 2 held")
+        assert all(lease.held for lease in leases)
+        assert (await client.pools.usage(pool)).held == 2
+
+
+async def waits(pools: Pools, pool: str, why: str) -> None:
+    """Nothing is granted, for this reason, once resmgr has heard of it."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                async with pools.token(pool, **SHOP, wait_seconds=0):
+                    pass
+            except NotGranted as error:
+                if why in str(error):
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_inactive_pool_grants_nothing_until_it_is_active_again(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--inactive")
+    await waits(pools, pool, "is not active")
+    [waiter] = await line_up(pools, pool, "a")
+    await waiting(installation, pool, 1)
+    await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--active")
+    async with asyncio.timeout(10):
+        await waiter
+
+
+async def test_a_default_holds_for_pools_that_nobody_declared(
+    installation: Installation, pools: Pools
+) -> None:
+    update = ("update", "pool", "*", "--quota", "3", "--max-weight", "2")
+    done = await asyncio.to_thread(installation.trimtab, *update)
+    assert done.exit_code == 0, done.output
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                async with pools.token("undeclared", **SHOP, weight=2, wait_seconds=0):
+                    break
+            except NotFound:
+                await asyncio.sleep(0.05)
+    with pytest.raises(NeverFits, match="a token of pool 'undeclared' may have 2, so 3 can never"):
+        async with pools.token("undeclared", **SHOP, weight=3):
+            pass
+
+
+async def test_pools_are_listed_with_their_limits(installation: Installation, pool: str) -> None:
+    listed = await asyncio.to_thread(installation.trimtab, "get", "pools")
+    [line] = [line.split() for line in listed.output.splitlines() if line.split()[0] == pool]
+    assert line == [pool, "2", "-", "-", "-", "default", "true"]
+
+
+async def test_a_change_of_nothing_is_refused(installation: Installation, pool: str) -> None:
+    done = await asyncio.to_thread(installation.trimtab, "update", "pool", pool)
+    assert done.exit_code == 2
+    assert "nothing to change" in done.stderr
