@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 
 from tests.integration.cli.conftest import Trimtab
-from tests.integration.embedded.running import TRIMTAB
+from trimtab.embedded.directory import Directory
 
 CONFIG = "workflow-execution-config"
 
@@ -154,21 +155,19 @@ def test_a_change_made_meanwhile_is_merged_and_shown_again(
     edit: Edit,
     config: Read,
     stored: Callable[[str], None],
-    trimtab: Trimtab,
     data: Path,
-    tmp_path: Path,
     project: str,
 ) -> None:
     stored("{labels: {a: '1', b: '1'}}")
-    done = edit(_meanwhile(data, tmp_path, project, "{labels: {a: '1'}}") + ADD, stdin="y\ny\n")
+    done = edit(_meanwhile(data, project, "{labels: {a: '1'}}") + ADD, stdin="y\ny\n")
     assert "both changes are merged" in done.stderr
     assert config() == {"labels": {"a": "1"}, "max_parallelism": 5}
 
 
 def test_a_change_of_the_same_field_is_told_and_mine_is_offered(
-    edit: Edit, seen: Callable[[int], str], config: Read, data: Path, tmp_path: Path, project: str
+    edit: Edit, seen: Callable[[int], str], config: Read, data: Path, project: str
 ) -> None:
-    other = _meanwhile(data, tmp_path, project, "{max_parallelism: 9}")
+    other = _meanwhile(data, project, "{max_parallelism: 9}")
     edit(other + ADD, "text = text.replace(': 5', ': 7')", stdin="y\ny\n")
     assert seen(1).startswith("#! somebody else changed the same meanwhile, to: max_parallelism: 9")
     assert "\nmax_parallelism: 5\n" in seen(1)
@@ -185,9 +184,17 @@ def test_a_server_that_goes_away_meanwhile_leaves_the_text_in_a_file(
     assert (done.exit_code, "your text is kept in" in done.stderr) == (7, True)
 
 
-def _meanwhile(data: Path, directory: Path, project: str, fields: str) -> str:
+def _meanwhile(data: Path, project: str, fields: str) -> str:
     """A script during which somebody else stores something."""
-    file = directory / "meanwhile.yaml"
-    file.write_text(f"kind: {CONFIG}\nproject: {project}\ndocument: {fields}\n")
-    command = [TRIMTAB, "apply", "-f", str(file), "--data", str(data)]
-    return f"import subprocess; subprocess.run({command!r}, check=True, stdout=-3)\n"
+    url = f"{Directory(data).url()}/api/v2/records/workflow_execution_config?force=true"
+    headers = {
+        "Authorization": f"Bearer {Directory(data).token()}",
+        "Content-Type": "application/json",
+    }
+    body = json.dumps(yaml.safe_load(fields)).encode()
+    asked = f"{url}&project={project}", body, headers
+    return (
+        "import urllib.request as request\n"
+        f"url, body, headers = {asked!r}\n"
+        "request.urlopen(request.Request(url, body, headers, method='PUT'))\n"
+    )

@@ -49,6 +49,22 @@ def test_apply_writes_every_document_and_again_changes_nothing(
     assert json.loads(got.stdout)["labels"] == {"values": {"team": "a"}}
 
 
+def test_all_that_is_stored_is_listed_by_place_kind_and_level(
+    trimtab: Trimtab, files: Path, project: str
+) -> None:
+    trimtab("apply", "-f", str(files))
+    lines = trimtab("get", "records", "-p", project).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "maintenance",
+        "task_resource",
+        "workflow_execution_config",
+    ]
+    assert lines[1].split()[-3:] == ["urgent:", "true", "part=web"]
+    listed = ("get", "records", "-p", project, "-o", "json")
+    for more, count in ((("--kind", CONFIG), 1), (("--level", "project"), 2)):
+        assert len(json.loads(trimtab(*listed, *more).stdout)) == count
+
+
 def test_diff_shows_what_apply_changes_and_says_so_by_its_exit_code(
     trimtab: Trimtab, files: Path, project: str
 ) -> None:

@@ -52,6 +52,11 @@ def leaf(change: ChangedLeafBody) -> str:
     return f"{change.path}: {_value(change.before)} → {_value(change.after)}"
 
 
+def fields(document: Mapping[str, Any]) -> list[str]:
+    """Each field of a document of which the kind is not known: ``limits.cpu: "2"``."""
+    return [f"{path}: {_value(value)}" for path, value in _flat(document).items()]
+
+
 def between(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:
     """What differs in two documents of which the kind is not known."""
     old, new = _flat(before or {}), _flat(after or {})

@@ -1,4 +1,4 @@
-"""``trimtab get kinds|projects|domains|clusters|pools|workflows|executions|namespaces``."""
+"""``trimtab get kinds|records|projects|domains|clusters|pools|workflows|executions|namespaces``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +12,17 @@ from trimtab.api import (
     KindBody,
     PoolBody,
     ProjectBody,
+    RecordBody,
     WorkflowBody,
 )
+from trimtab.cli import changes, known
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import example
 from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.rendering import Columns, output_option, show_list
 from trimtab.cli.target import Target, connected
 from trimtab.events import NamespaceStatus
+from trimtab.levels import Level
 
 _KINDS: Columns[KindBody] = {
     "NOUN": lambda kind: kind.noun,
@@ -28,6 +31,13 @@ _KINDS: Columns[KindBody] = {
     "LEVELS": lambda kind: kind.levels,
     "FLYTE": lambda kind: kind.flyte_number,
     "SUMMARY": lambda kind: kind.summary,
+}
+_RECORDS: Columns[RecordBody] = {
+    "KIND": lambda record: record.kind,
+    "SCOPE": lambda record: changes.scope_of_body(record.scope),
+    "VERSION": lambda record: record.version,
+    "FIELDS": lambda record: "; ".join(changes.fields(record.document)),
+    "LABELS": lambda record: [f"{key}={value}" for key, value in record.labels.items()],
 }
 _PROJECTS: Columns[ProjectBody] = {
     "NAME": lambda project: project.name,
@@ -82,6 +92,7 @@ def _in_project(command: Callable[..., Any]) -> Callable[..., Any]:
     return project_option("Only of this project.")(command)
 
 
+_LEVELS = click.Choice([level.label for level in Level])
 _NAME = click.argument("name", required=False)
 
 
@@ -91,6 +102,28 @@ _NAME = click.argument("name", required=False)
 def kinds(target: Target, output: Output) -> None:
     """Kinds of setting that the server has: where each may be set, and the keys of its file."""
     show_list(target.call(lambda client: client.kinds.list()), output, _KINDS)
+
+
+@click.command("records", epilog=example("trimtab get records -p shop --level project-domain"))
+@_in_project
+@click.option("--kind", help="Only of this kind or noun.")
+@click.option("--level", type=_LEVELS, help="Only of this level.")
+@output_option()
+@connected
+def records(
+    target: Target,
+    project: str,
+    domain: str,
+    kind: str | None,
+    level: str | None,
+    output: Output,
+) -> None:
+    """All that is stored, of every kind at every level."""
+    name = kind and known.find(target, kind).name
+    given = {"project": project, "domain": domain, "level": level or ""}
+    where = {part: value for part, value in given.items() if value}
+    found = target.call(lambda client: client.records.list(name, **where))
+    show_list(found, output, _RECORDS)
 
 
 @click.command("projects", epilog=example("trimtab get projects"))
@@ -178,4 +211,4 @@ def namespaces(target: Target, output: Output) -> None:
     show_list(target.call(lambda client: client.namespaces.list()), output, _NAMESPACES)
 
 
-GET = (kinds, projects, domains, clusters, pools, workflows, executions, namespaces)
+GET = (kinds, records, projects, domains, clusters, pools, workflows, executions, namespaces)
