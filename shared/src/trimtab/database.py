@@ -21,17 +21,11 @@ _BUSY_MILLIS = 10_000
 """How long a writer waits for the others."""
 _POOL_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
-_STATEMENT_SECONDS = 30
+_STATEMENT_SECONDS = 10
+_MIGRATION_SECONDS = 3600
 _IDLE_MILLIS = 3_000
 """How long a transaction may be left alone. A process that is stopped within one holds up every
 writer for so long; what takes longer than that between two statements loses its transaction."""
-
-_POSTGRESQL = {
-    "application_name": "trimtab",
-    "lock_timeout": str(_BUSY_MILLIS),
-    "statement_timeout": f"{_STATEMENT_SECONDS}s",
-    "idle_in_transaction_session_timeout": str(_IDLE_MILLIS),
-}
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -46,14 +40,21 @@ def sessions_of(url: str) -> Sessions:
         # Waiters for a connection are served in their order. Those for the lock of SQLite's file
         # look now and then, and may be unlucky for seconds.
         return _on_sqlite(url, "BEGIN IMMEDIATE", pool_size=1)
-    return _on_postgresql(url, "READ COMMITTED")
+    return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS)
+
+
+def migrating_sessions_of(url: str) -> Sessions:
+    """As `sessions_of`, for a schema that is brought up to date: a statement may take its time."""
+    if _is_sqlite(url):
+        return sessions_of(url)
+    return _on_postgresql(url, "READ COMMITTED", _MIGRATION_SECONDS)
 
 
 def reading_sessions_of(url: str) -> Sessions:
     """Sessions for reading, which no writer holds up; each sees one moment."""
     if _is_sqlite(url):
         return _on_sqlite(url, "BEGIN", pool_size=5)
-    return _on_postgresql(url, "REPEATABLE READ")
+    return _on_postgresql(url, "REPEATABLE READ", _STATEMENT_SECONDS)
 
 
 @asynccontextmanager
@@ -95,7 +96,7 @@ def _is_sqlite(url: str) -> bool:
     return sa.make_url(url).get_backend_name() == "sqlite"
 
 
-def _on_postgresql(url: str, isolation: str) -> Sessions:
+def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessions:
     engine = create_async_engine(
         url,
         pool_size=5,
@@ -104,9 +105,14 @@ def _on_postgresql(url: str, isolation: str) -> Sessions:
         isolation_level=isolation,
         connect_args={
             "timeout": _CONNECT_SECONDS,
-            # Longer than the server's own limit, whose answer says more.
-            "command_timeout": _STATEMENT_SECONDS + 5,
-            "server_settings": _POSTGRESQL,
+            # Later than the server's own limit, whose answer says more.
+            "command_timeout": statement_seconds + 2,
+            "server_settings": {
+                "application_name": "trimtab",
+                "lock_timeout": f"{min(_BUSY_MILLIS, 1000 * statement_seconds):.0f}",
+                "statement_timeout": f"{1000 * statement_seconds:.0f}",
+                "idle_in_transaction_session_timeout": f"{_IDLE_MILLIS}",
+            },
         },
     )
     return _sessions(engine)

@@ -34,6 +34,8 @@ PATIENCE_SECONDS = 1.0
 """How long rows may wait for another relay. An outage of its process is not told from a pause."""
 _LOOK_SECONDS = 1.0
 """How soon rows are found that nobody has told us of."""
+_AGAIN_SECONDS = 0.02
+"""How soon a watermark is tried again that a write has come before."""
 _STANDBY_LOOK_SECONDS = 0.5
 _MARK_SECONDS = 0.5
 """How often rows are marked as sent: that is for people who look, and to notice a lost stream."""
@@ -189,8 +191,9 @@ class Relay:
             if now >= tidy:
                 await self._tidy()
                 tidy = now + _TIDY_SECONDS
+            pause = min(_LOOK_SECONDS, max(_AGAIN_SECONDS, watermark - loop.time()))
             try:
-                async with asyncio.timeout(min(_LOOK_SECONDS, max(0.0, watermark - loop.time()))):
+                async with asyncio.timeout(pause):
                     await self._awake.wait()
             except TimeoutError:
                 continue
@@ -247,17 +250,19 @@ class Relay:
         await self._lost()
 
     async def _drain(self) -> None:
-        """Publish everything that is not sent yet."""
-        while rows := await self._unsent():
+        """Publish everything that the stream does not hold yet."""
+        while rows := await self._newer():
             for row in rows:
                 await self._publish(row)
 
-    async def _unsent(self) -> list[_Row]:
+    async def _newer(self) -> list[_Row]:
+        # Not those that are not marked: what another relay has published and marked meanwhile must
+        # be tried too, or we would never learn that there is another one.
         columns = [column for column in outbox.c if column.name != "sent_at"]
-        waiting = sa.and_(outbox.c.sent_at.is_(None), outbox.c.revision > self._end.revision)
-        query = sa.select(*columns).where(waiting).order_by(outbox.c.revision).limit(_BATCH)
+        newer = sa.select(*columns).where(outbox.c.revision > self._end.revision)
         async with transaction(self._reading) as session:
-            return [_Row(*row) for row in await session.execute(query)]
+            rows = await session.execute(newer.order_by(outbox.c.revision).limit(_BATCH))
+            return [_Row(*row) for row in rows]
 
     async def _mark(self) -> None:
         """What the stream holds is sent."""

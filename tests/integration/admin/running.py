@@ -17,7 +17,7 @@ from trimtab_admin.settings import AdminSettings
 TOKEN = "t0ken"
 SCOPE = {"project": "shop", "domain": "development"}
 FORCE = {"force": "true"}
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 """Far more than anything takes, because test machines may be busy."""
 
 

@@ -3,13 +3,13 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from nats.aio.client import Client
 
+from tests.integration.admin.logs import append, events_of
 from tests.integration.admin.running import (
     FORCE,
     SCOPE,
@@ -22,16 +22,8 @@ from tests.integration.admin.running import (
 from tests.servers import NatsServer
 from trimtab import bus, subjects
 from trimtab.executions import (
-    Admitted,
-    AnyEvent,
     ExecutionRequested,
-    NodeRunning,
-    NodeStarting,
-    NodeSucceeded,
-    Owned,
     Request,
-    Resolution,
-    Succeeded,
 )
 from trimtab_admin import tables
 from trimtab_admin.settings import AdminSettings
@@ -79,32 +71,6 @@ async def requests(client: Client) -> list[Request]:
 async def log_of(client: Client, execution: str) -> list[bytes]:
     subject = subjects.events(execution)
     return [m.body for m in await bus.stored(client, subjects.EXECUTION_EVENTS, subject)]
-
-
-def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
-    """The log of a run that went well."""
-    began = datetime(2026, 1, 1, tzinfo=UTC)
-    events: list[AnyEvent] = []
-
-    def add(event: type[Any], **fields: Any) -> None:
-        at = began + timedelta(seconds=len(events))
-        claim = {"owner": "propeller-1", "epoch": 1, "at": at}
-        events.append(event(execution=execution, index=len(events), **claim, **fields))
-
-    add(Owned, request=request)
-    add(Admitted, resolution=Resolution(revision=1, executor="process", nodes={}))
-    for node in ("n0", "n1"):
-        add(NodeStarting, node=node, attempt=1)
-        add(NodeRunning, node=node, attempt=1, place=f"/tmp/{node}")
-        add(NodeSucceeded, node=node, attempt=1, output=node)
-    add(Succeeded, output={"score": 0.9})
-    return events
-
-
-async def append(client: Client, *events: AnyEvent) -> None:
-    for event in events:
-        subject = subjects.events(event.execution)
-        await bus.publish(client, subjects.EXECUTION_EVENTS, subject, event)
 
 
 async def created(admin: httpx.AsyncClient, **more: Any) -> str:

@@ -177,6 +177,32 @@ async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_la
     assert b'"deleted":false' in last[subjects.domain("kept-0")]
 
 
+async def test_one_that_looked_before_another_published_everything_stands_by(
+    client: Client, sessions: Sessions, reading: Sessions
+) -> None:
+    await write(sessions, "ours", 3)
+    late = Late(client, sessions, reading)
+    async with running(late):
+        await late.looked.wait()
+        await relay_until_quiet(client, sessions, reading)
+        late.go_on.set()
+        while late.leads or late.sent < 3:
+            await asyncio.sleep(0.02)
+
+
+class Late(Relay):
+    """Held up between its look at the stream and what it does with that."""
+
+    def __init__(self, client: Client, sessions: Sessions, reading: Sessions) -> None:
+        super().__init__(client, sessions, reading)
+        self.looked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def _mark(self) -> None:
+        self.looked.set()
+        await self.go_on.wait()
+        await super()._mark()
+
+
 async def test_a_message_of_somebody_else_makes_everything_be_said_again(
     client: Client, sessions: Sessions, reading: Sessions
 ) -> None:

@@ -7,7 +7,13 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware import Middleware
 
-from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab.database import (
+    Sessions,
+    migrating_sessions_of,
+    reading_sessions_of,
+    sessions_of,
+    transaction,
+)
 from trimtab.errors import Invalid
 from trimtab_admin import declared, migrations, nouns, problems
 from trimtab_admin.calls import Calls
@@ -40,7 +46,7 @@ async def prepare(settings: AdminSettings) -> None:
 
     Raises `trimtab.errors.TrimtabError` and then has changed nothing but the schema.
     """
-    sessions = sessions_of(settings.database_url)
+    sessions = migrating_sessions_of(settings.database_url)
     try:
         async with transaction(sessions) as session:
             connection = await session.connection()

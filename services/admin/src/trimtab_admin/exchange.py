@@ -53,6 +53,11 @@ class Exchange:
             raise Unavailable("admin is not connected to NATS, and so cannot ask resmgr")
         return Resmgr(self._client, cohort, telemetry.headers)
 
+    @property
+    def relays(self) -> bool:
+        """Whether it is this admin that publishes the settings."""
+        return self._relay is not None and self._relay.leads
+
     def settings_changed(self) -> None:
         """There are new rows in the outbox; what is not heard yet is found at the start."""
         if self._relay:

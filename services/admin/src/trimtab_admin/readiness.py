@@ -25,6 +25,8 @@ class StatusBody(BaseModel):
     sent_revision: int
     """Of what is in the stream."""
     nats_connected: bool
+    relays: bool
+    """Whether it is this admin that publishes the settings; of several, one does."""
 
 
 class Readiness:
@@ -57,6 +59,7 @@ class Readiness:
             revision=revision or 0,
             sent_revision=self._exchange.sent,
             nats_connected=self._exchange.connected,
+            relays=self._exchange.relays,
         )
 
     async def _waiting_since(self) -> datetime | None:

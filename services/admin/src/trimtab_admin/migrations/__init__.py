@@ -24,11 +24,10 @@ def config(connection: Connection) -> Config:
 def upgrade(connection: Connection) -> None:
     """Bring the schema to the newest step, within the caller's transaction.
 
-    Of several admins that start at once, one does it and the others wait.
+    Of several admins that start at once, one does it and the others wait. Sessions are those of
+    `trimtab.database.migrating_sessions_of`.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-        # A step may copy a table of any size.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     command.upgrade(config(connection), "head")

@@ -1,0 +1,45 @@
+"""Logs of executions, as propellers write them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nats.aio.client import Client
+
+from trimtab import bus, subjects
+from trimtab.executions import (
+    Admitted,
+    AnyEvent,
+    NodeRunning,
+    NodeStarting,
+    NodeSucceeded,
+    Owned,
+    Request,
+    Resolution,
+    Succeeded,
+)
+
+
+def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
+    """The log of a run that went well."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    events: list[AnyEvent] = []
+
+    def add(event: type[Any], **fields: Any) -> None:
+        at = began + timedelta(seconds=len(events))
+        claim = {"owner": "propeller-1", "epoch": 1, "at": at}
+        events.append(event(execution=execution, index=len(events), **claim, **fields))
+
+    add(Owned, request=request)
+    add(Admitted, resolution=Resolution(revision=1, executor="process", nodes={}))
+    for node in ("n0", "n1"):
+        add(NodeStarting, node=node, attempt=1)
+        add(NodeRunning, node=node, attempt=1, place=f"/tmp/{node}")
+        add(NodeSucceeded, node=node, attempt=1, output=node)
+    add(Succeeded, output={"score": 0.9})
+    return events
+
+
+async def append(client: Client, *events: AnyEvent) -> None:
+    for event in events:
+        subject = subjects.events(event.execution)
+        await bus.publish(client, subjects.EXECUTION_EVENTS, subject, event)

@@ -1,0 +1,83 @@
+"""Several admins as processes on one database, to be killed and paused."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.integration.admin.running import PATIENCE_SECONDS, TOKEN, until
+from tests.servers import free_port
+
+
+class Admin:
+    """One process that comes back on its port, and a client of it."""
+
+    def __init__(self, directory: Path, nats_url: str, database_url: str) -> None:
+        token = directory / "token"
+        token.write_text(TOKEN)
+        port = free_port()
+        own = {
+            "TRIMTAB_NATS_URL": nats_url,
+            "TRIMTAB_DATABASE_URL": database_url,
+            "TRIMTAB_TOKEN_FILE": str(token),
+            "TRIMTAB_PORT": str(port),
+            "TRIMTAB_LOG_LEVEL": "WARNING",
+        }
+        self._environment = {**os.environ, **own}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = self.new_client()
+
+    def new_client(self) -> httpx.AsyncClient:
+        self.client = httpx.AsyncClient(
+            base_url=f"{self.url}/api/v2",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            # One that is paused gives no answer at all.
+            timeout=3.0,
+        )
+        return self.client
+
+    def start(self) -> None:
+        """Where it is not running."""
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-m", "trimtab_admin"]
+            self._process = subprocess.Popen(command, env=self._environment)
+
+    def send(self, how: signal.Signals) -> None:
+        """A signal; it is gone on return where the signal kills."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        if how is signal.SIGKILL:
+            self._process.wait(PATIENCE_SECONDS)
+
+    async def ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "admin has ended"
+        try:
+            return (await self.client.get(f"{self.url}/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    async def status(self) -> dict[str, Any]:
+        return dict((await self.client.get("/status")).json())
+
+    async def relays(self) -> bool:
+        return bool((await self.status())["relays"])
+
+
+async def leader(admins: list[Admin]) -> tuple[Admin, Admin]:
+    """The one of two that relays, and the other."""
+
+    async def settled() -> tuple[Admin, Admin] | None:
+        match [admin for admin in admins if await admin.relays()]:
+            case [leading]:
+                [other] = [admin for admin in admins if admin is not leading]
+                return leading, other
+        return None
+
+    found: tuple[Admin, Admin] = await until(settled)
+    return found

@@ -1,0 +1,253 @@
+"""Two admins on one PostgreSQL: either serves, one relays, and each may die or pause."""
+
+import asyncio
+import itertools
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from nats.aio.client import Client
+
+from tests import databases
+from tests.integration.admin.logs import append, events_of
+from tests.integration.admin.processes import Admin, leader
+from tests.integration.admin.running import (
+    FORCE,
+    PATIENCE_SECONDS,
+    SCOPE,
+    execute,
+    register,
+    until,
+    workflow,
+)
+from tests.servers import NatsServer
+from trimtab import bus, outbox, subjects
+from trimtab.database import reading_sessions_of, transaction
+from trimtab.events import REVISION
+
+TAKEOVER_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database_url(postgres_url: str) -> Iterator[str]:
+    with databases.fresh(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def processes(
+    tmp_path_factory: pytest.TempPathFactory, nats_server: NatsServer, database_url: str
+) -> Iterator[list[Admin]]:
+    """Started at once on a database that is empty."""
+    directory = tmp_path_factory.mktemp("admins")
+    admins = [Admin(directory, nats_server.url, database_url) for _ in range(2)]
+    for admin in admins:
+        admin.start()
+    yield admins
+    for admin in admins:
+        admin.send(signal.SIGKILL)
+
+
+@pytest.fixture
+async def pair(processes: list[Admin]) -> AsyncIterator[list[Admin]]:
+    """Both running and ready, whatever happened to them before."""
+    async with processes[0].new_client(), processes[1].new_client():
+        for admin in processes:
+            admin.start()
+            admin.send(signal.SIGCONT)
+            await until(admin.ready)
+        yield processes
+
+
+class Published:
+    """The revisions of SETTINGS as they come, watermarks left out."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._caught_up = asyncio.Event()
+        self.start = 0
+        """The last one that was there before; of those, some are replaced."""
+        self.revisions: list[int] = []
+
+    async def _read(self) -> None:
+        messages = bus.follow(self._client, subjects.SETTINGS, "trimtab.>")
+        async with aclosing(messages):
+            async for message in messages:
+                if message is None:
+                    self._caught_up.set()
+                elif not self._caught_up.is_set():
+                    self.start = int(message.headers[REVISION])
+                elif message.subject != subjects.WATERMARK:
+                    self.revisions.append(int(message.headers[REVISION]))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Published"]:
+        reading = asyncio.create_task(self._read())
+        await self._caught_up.wait()
+        yield self
+        reading.cancel()
+
+    async def has(self, count: int) -> bool:
+        return len(self.revisions) > count
+
+    async def has_all(self, database_url: str) -> bool:
+        """Each once, in order."""
+        newer = [number for number in await committed(database_url) if number > self.start]
+        return self.revisions == newer
+
+
+async def committed(database_url: str) -> list[int]:
+    query = sa.select(outbox.outbox.c.revision).order_by(outbox.outbox.c.revision)
+    sessions = reading_sessions_of(database_url)
+    async with transaction(sessions) as session:
+        revisions = list(await session.scalars(query))
+    await sessions.kw["bind"].dispose()
+    return revisions
+
+
+class Load:
+    """Four writers that turn to the next admin when one gives no answer."""
+
+    def __init__(self, pair: list[Admin]) -> None:
+        self._clients = [admin.client for admin in pair]
+        self._numbers = itertools.count(1)
+        self.answered = 0
+
+    async def write(self, writer: int) -> None:
+        clients = itertools.cycle(self._clients[writer % 2 :] + self._clients[: writer % 2])
+        client = next(clients)
+        while True:
+            body = {"priority": next(self._numbers) % 50 + 1}
+            scope = {"domain": ("development", "staging")[writer % 2]}
+            try:
+                await client.put("/records/workflow_priority", params=FORCE | scope, json=body)
+                self.answered += 1
+            except httpx.TransportError:
+                client = next(clients)
+
+    async def goes_on(self, count: int) -> bool:
+        return self.answered > count
+
+    def stop(self) -> None:
+        for writer in self._writers:
+            writer.cancel()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        self._writers = [asyncio.create_task(self.write(writer)) for writer in range(4)]
+        yield self
+        self.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_another_relay_takes_over_in_seconds_and_loses_doubles_and_swaps_nothing(
+    pair: list[Admin], client: Client, database_url: str, how: signal.Signals
+) -> None:
+    relaying, other = await leader(pair)
+    loop = asyncio.get_running_loop()
+    async with Published(client).running() as published, Load(pair).running() as load:
+        await until(lambda: published.has(50))
+        relaying.send(how)
+        ended, before = loop.time(), load.answered
+        await until(other.relays)
+        known = len(published.revisions)
+        await until(lambda: published.has(known))
+        assert loop.time() - ended < TAKEOVER_SECONDS
+        await until(lambda: load.goes_on(before + 50))
+        if how is signal.SIGSTOP:
+            relaying.send(signal.SIGCONT)
+            await until(relaying.ready)
+        # Calls that were given up may still be at work in one that was paused.
+        load.stop()
+        await until(lambda: published.has_all(database_url))
+
+
+async def test_one_that_was_paused_stands_by_and_serves_again(
+    pair: list[Admin], client: Client
+) -> None:
+    relaying, other = await leader(pair)
+    relaying.send(signal.SIGSTOP)
+    await other.client.post("/projects", json={"name": "basket"})
+    await until(lambda: quiet(other))
+    relaying.send(signal.SIGCONT)
+    assert (await relaying.client.get("/projects/basket")).status_code == 200
+    answer = await relaying.client.post("/projects", json={"name": "cart"})
+    assert answer.status_code == 201
+    await until(lambda: quiet(relaying))
+    assert await leader(pair) == (other, relaying)
+    assert len(await bus.stored(client, subjects.SETTINGS, subjects.project("cart"))) == 1
+
+
+async def test_either_answers_with_what_the_other_has_committed(pair: list[Admin]) -> None:
+    one, another = pair
+    for number in range(1, 11):
+        body = {"priority": number}
+        written = await one.client.put("/records/workflow_priority", params=FORCE, json=body)
+        read = await another.client.get("/records/workflow_priority")
+        assert read.json() == written.json()
+        one, another = another, one
+
+
+async def test_writers_of_one_record_on_two_admins_lose_no_update(
+    pair: list[Admin],
+) -> None:
+    path = "/records/workflow_priority"
+    await pair[0].client.put(path, params=FORCE, json={"priority": 1})
+
+    async def add(number: int) -> None:
+        client = pair[number % 2].client
+        while True:
+            stored = await client.get(path, timeout=PATIENCE_SECONDS)
+            body = {"priority": stored.json()["document"]["priority"] + 1}
+            seen = {"If-Match": stored.headers["ETag"]}
+            answer = await client.put(path, json=body, headers=seen, timeout=PATIENCE_SECONDS)
+            if answer.is_success:
+                return
+            assert answer.status_code == 412, answer.text
+
+    await asyncio.gather(*(add(number) for number in range(20)))
+    final = (await pair[0].client.get(path)).json()
+    assert final["document"] == {"priority": 21}
+
+
+async def test_executions_of_both_are_requested_once_and_either_adds_their_logs_up(
+    pair: list[Admin], client: Client
+) -> None:
+    one, another = pair
+    await one.client.post("/projects", json={"name": "shop"})
+    await register(one.client, workflow())
+    made = [(await execute(pair[number % 2].client)).json()["id"] for number in range(10)]
+    await until(lambda: requested(client, len(made)))
+    await asyncio.sleep(2.5)  # Either has looked once more at what is to be requested.
+    assert await requested(client, len(made))
+    for execution in made[:5]:
+        await append(client, *events_of(execution))
+    await until(lambda: succeeded(one, 5))
+    one.send(signal.SIGKILL)
+    for execution in made[5:]:
+        await append(client, *events_of(execution))
+    await until(lambda: succeeded(another, 10))
+
+
+async def requested(client: Client, count: int) -> bool:
+    state = (await client.jetstream().stream_info(subjects.EXECUTIONS)).state
+    return bool(state.messages == count)
+
+
+async def succeeded(admin: Admin, count: int) -> bool:
+    listed = (await admin.client.get("/executions", params=SCOPE)).json()
+    return [body["phase"] for body in listed].count("succeeded") == count
+
+
+async def quiet(admin: Admin) -> bool:
+    status = await admin.status()
+    return bool(status["revision"] == status["sent_revision"])
