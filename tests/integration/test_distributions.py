@@ -36,7 +36,9 @@ SERVICE = ("bus", "service", "settings", "streams", "telemetry", "view")
 SQL = ("database", "outbox")
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
-    "leasing": ("trimtab.leasing", "trimtab.resmgr"),
+    "leasing": tuple(
+        f"trimtab.{name}" for name in ("flyte_resource_manager", "leasing", "resmgr")
+    ),
     "service": tuple(f"trimtab.{name}" for name in SERVICE),
     "service,sql": tuple(f"trimtab.{name}" for name in SQL),
     "embedded": ("trimtab.embedded",),

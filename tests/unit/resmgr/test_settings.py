@@ -41,12 +41,44 @@ def test_a_block_in_the_words_of_flyte_is_read(
     assert "mypassword" not in repr(block)
 
 
+def test_the_block_of_flytes_documentation_is_read_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        """\
+       resourcemanager:
+          type: redis
+          resourceMaxQuota: 100
+          redis:
+            hostPaths:
+              - foo
+            hostKey: bar
+            maxRetries: 0
+"""
+    )
+    monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
+    block = load(ResmgrSettings).resourcemanager
+    assert (block.type, block.resource_max_quota) == ("redis", 100)
+    assert [address(path) for path in block.redis.host_paths] == [("foo", 6379)]
+    assert (block.redis.host_key.get_secret_value(), block.redis.max_retries) == ("bar", 0)
+
+
+def test_the_block_that_turns_it_off_is_read_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("    resourcemanager:\n      type: noop\n")
+    monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
+    assert load(ResmgrSettings).resourcemanager.type == "noop"
+
+
 @pytest.mark.parametrize(
     ("block", "said"),
     [
         ('{"type": "Redis"}', "type: 'Redis' is not valid: Input should be 'noop' or 'redis'"),
         ('{"type": "redis"}', "redis.hostPaths: [] is not valid; allowed: host:port or the path"),
-        ('{"redis": {"hostPaths": ["valkey"]}}', "'valkey' is neither host:port nor the path"),
+        ('{"redis": {"hostPaths": ["valkey:"]}}', "'valkey:' is neither host:port nor the path"),
         ('{"redis": {"hostPaths": ["a:1", "/b"]}}', "is not reached over a unix socket"),
         ('{"resourceMaxQota": 5}', "resourceMaxQota: 5 is not valid: Extra inputs are not"),
         ('{"resourceMaxQuota": 0}', "resourceMaxQuota: 0 is not valid: Input should be greater"),
@@ -67,7 +99,8 @@ def test_a_token_file_that_is_not_there_stops_the_start(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("path", "place"),
     [
-        ("valkey:6379", ("valkey", 6379)),
+        ("valkey:6380", ("valkey", 6380)),
+        ("valkey", ("valkey", 6379)),
         ("[::1]:6379", ("::1", 6379)),
         ("/run/valkey.sock", ("/run/valkey.sock", 0)),
     ],
@@ -76,7 +109,7 @@ def test_a_host_path_is_an_address_or_a_socket(path: str, place: tuple[str, int]
     assert address(path) == place
 
 
-@pytest.mark.parametrize("path", ["", "valkey", "valkey:", ":6379", "valkey:0", "valkey:65536"])
+@pytest.mark.parametrize("path", ["", "valkey:", ":6379", "valkey:0", "valkey:65536"])
 def test_anything_else_is_no_host_path(path: str) -> None:
     with pytest.raises(ValueError, match="neither host:port"):
         address(path)

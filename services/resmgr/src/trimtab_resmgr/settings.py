@@ -9,6 +9,9 @@ from pydantic.alias_generators import to_camel
 from trimtab.settings import ServiceSettings
 
 
+REDIS_PORT = 6379
+
+
 class _Block(BaseModel):
     """Keys are written ``likeThis``; unknown ones are errors."""
 
@@ -25,7 +28,8 @@ class Redis(_Block):
     """Where the leases are kept."""
 
     host_paths: tuple[str, ...] = ()
-    """``host:port`` or the path of a unix socket; several are seeds of a Redis Cluster."""
+    """``host:port``, ``host`` with Redis's own port, or the path of a unix socket; several are
+    seeds of a Redis Cluster."""
     host_key: SecretStr = SecretStr("")
     """The password; empty is none."""
     max_retries: int = Field(default=0, ge=0, le=10)
@@ -81,6 +85,8 @@ def address(path: str) -> tuple[str, int]:
     """Host and port of one of ``hostPaths``. A unix socket has its path and the port 0."""
     if path.startswith("/"):
         return path, 0
+    if path and ":" not in path:
+        return path, REDIS_PORT
     host, _, port = path.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError(f"{path!r} is neither host:port nor the path of a unix socket")
