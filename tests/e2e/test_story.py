@@ -3,12 +3,15 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.system import ROOT
 
 
+@pytest.mark.timeout(300)
 def test_the_story_is_told_to_its_end_and_leaves_nothing_running() -> None:
     done = subprocess.run(
-        [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=110
+        [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "limits.cpu: 1000" in done.stdout.replace("'", "")

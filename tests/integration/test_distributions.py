@@ -33,12 +33,10 @@ SERVICES = [name for name in OURS if name != "trimtab"]
 RUN_BY_ALEMBIC = re.compile(r"\.migrations\.(env|versions\.)")
 CLIENT = ("trimtab.calls", "trimtab.client", "trimtab.cli")
 SERVICE = ("bus", "service", "settings", "streams", "telemetry", "view")
-SQL = ("database", "outbox")
+SQL = ("database", "outbox", "relay")
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
-    "leasing": tuple(
-        f"trimtab.{name}" for name in ("flyte_resource_manager", "leasing", "resmgr")
-    ),
+    "leasing": tuple(f"trimtab.{name}" for name in ("flyte_resource_manager", "leasing", "resmgr")),
     "service": tuple(f"trimtab.{name}" for name in SERVICE),
     "service,sql": tuple(f"trimtab.{name}" for name in SQL),
     "embedded": ("trimtab.embedded",),

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from trimtab.executions import NodePhase, Phase, Resolution
 from trimtab.graph import DnsLabel, LaunchPlan, Model, Name, NodeOverrides, Workflow
+from trimtab.kinds import forms
 from trimtab.labels import LabelKey, LabelValue
 
 Part = Annotated[
@@ -19,7 +20,6 @@ Part = Annotated[
 
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
 """As many as Flyte takes, in the syntax of Kubernetes."""
-from trimtab.kinds import forms
 
 PoolName = Annotated[
     str,

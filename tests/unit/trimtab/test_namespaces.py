@@ -15,7 +15,7 @@ def test_each_project_and_domain_has_a_namespace_of_its_own() -> None:
 
 
 def test_two_that_would_be_one_are_refused_naming_both() -> None:
-    with pytest.raises(Conflict, match="'a-b-c'.*project 'a' in domain 'b-c'.*project 'a-b'"):
+    with pytest.raises(Conflict, match=r"'a-b-c'.*project 'a' in domain 'b-c'.*project 'a-b'"):
         namespaces.owners(DEFAULT, ["a", "a-b"], ["c", "b-c"])
 
 
@@ -32,7 +32,7 @@ def test_a_name_that_is_no_dns_label_is_refused(template: str) -> None:
 
 def test_a_name_of_64_letters_is_refused_and_one_of_63_is_not() -> None:
     namespaces.owners(DEFAULT, ["p" * 51], ["development"])
-    with pytest.raises(Invalid, match="project 'p+' in domain 'development'"):
+    with pytest.raises(Invalid, match=r"project 'p+' in domain 'development'"):
         namespaces.owners(DEFAULT, ["p" * 52], ["development"])
 
 

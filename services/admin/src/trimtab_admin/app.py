@@ -29,8 +29,8 @@ from trimtab_admin.past import Past
 from trimtab_admin.places import Places
 from trimtab_admin.readiness import Readiness
 from trimtab_admin.records import Records, RecordWrites
-from trimtab_admin.retention import Retention
 from trimtab_admin.resyncing import Resyncing
+from trimtab_admin.retention import Retention
 from trimtab_admin.routes import executions, operations, records, status, usage, workflows
 from trimtab_admin.routes import places as place_routes
 from trimtab_admin.routes import settings as settings_routes

@@ -8,7 +8,6 @@ from pydantic.alias_generators import to_camel
 
 from trimtab.settings import ServiceSettings
 
-
 REDIS_PORT = 6379
 
 
