@@ -38,7 +38,7 @@ types: .venv/developing
 	$(BIN)/mypy
 
 unit: .venv/developing
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --numprocesses 2 tests/unit
 
 # Most of a test with servers is waiting, so four share two cores well; one file stays together.
 test: .venv/developing  ## all tests, with real servers
