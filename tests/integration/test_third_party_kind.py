@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from tests.admin_process import TOKEN, admin_process
 from tests.servers import NatsServer
 from trimtab import bus, subjects
-from trimtab.events import RecordChanged
+from trimtab.events import REVISION, RecordChanged
 from trimtab.levels import Scope
 from trimtab.settings import ServiceSettings
 
@@ -134,16 +134,17 @@ async def test_a_change_of_it_is_an_event(
     subject = subjects.attributes("cost_center", SHOP)
     settings = ServiceSettings(nats_url=nats_server.url)
     async with bus.connected(settings, "test") as client:
-        event = await last(client, subject)
+        event = await event_of(client, subject, version)
     assert (event.kind, event.scope, event.document) == ("cost_center", SHOP, DOCUMENT)
-    assert version > 0
 
 
-async def last(client: Client, subject: str) -> RecordChanged:
-    """The newest event, which comes behind the answer."""
-    while not (stored := await bus.stored(client, subjects.SETTINGS, subject)):
+async def event_of(client: Client, subject: str, version: int) -> RecordChanged:
+    """The event of a version, which comes behind the answer of its write."""
+    while True:
+        for stored in await bus.stored(client, subjects.SETTINGS, subject):
+            if stored.headers[REVISION] == str(version):
+                return RecordChanged.model_validate_json(stored.body)
         await asyncio.sleep(0.05)
-    return RecordChanged.model_validate_json(stored[-1].body)
 
 
 @pytest.mark.parametrize("here", [True, False], ids=["installed here", "known to the server"])

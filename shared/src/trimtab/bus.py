@@ -119,6 +119,8 @@ async def connected(
         except* (nats.errors.Error, TimeoutError):
             # Stopping fails while the server is away; there is nothing to be saved then.
             log.info("nats.left")
+            # A client that was not drained would look for its server for ever.
+            await client.close()
 
 
 class _Outcome(BaseMiddleware[PublishCommand, Msg]):
@@ -238,7 +240,7 @@ async def publish(
         raise Unavailable(f"NATS did not store {subject}: {error}") from error
     except (nats.errors.Error, TimeoutError) as error:
         raise Unavailable(f"NATS did not answer for {subject}: {error}") from error
-    _honour_cancellation()
+    heed_cancellation()
     return ack.seq
 
 
@@ -344,7 +346,7 @@ async def _next(client: Client, subscription: Subscription, connection: int, str
         except nats.errors.Error as error:
             raise Lost(f"the subscription to {stream} ended") from error
         else:
-            _honour_cancellation()
+            heed_cancellation()
             if client.stats["reconnects"] == connection:
                 return message
         if client.stats["reconnects"] != connection:
@@ -366,16 +368,6 @@ def heed_cancellation() -> None:
 
     Where a result and a cancellation come together, ``asyncio.wait_for`` of Python 3.11, which
     nats-py uses everywhere, returns the result; a loop would then go on for ever.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _honour_cancellation() -> None:
-    """Before Python 3.12 ``asyncio.wait_for``, and so nats-py, loses some cancellations.
-
-    Those that come together with its result; a task that is always busy could not be ended.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,0 +1,24 @@
+"""A service's connection, from its start to its end."""
+
+import asyncio
+
+from tests.servers import NatsServer
+from trimtab import bus
+from trimtab.settings import ServiceSettings
+
+SECONDS = 30
+
+
+async def test_leaving_while_the_server_is_away_leaves_nothing_running(
+    nats_server: NatsServer,
+) -> None:
+    before = asyncio.all_tasks()
+    async with bus.connected(ServiceSettings(nats_url=nats_server.url), "test") as client:
+        nats_server.kill()
+        async with asyncio.timeout(SECONDS):
+            while not client.is_reconnecting:
+                await asyncio.sleep(0.02)
+    assert client.is_closed
+    async with asyncio.timeout(SECONDS):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.02)
