@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.util.concurrency import in_greenlet
 
 from trimtab.errors import Rejected, Retryable, TrimtabError, Unavailable
 
@@ -124,6 +125,7 @@ def _on_sqlite(url: str, begin: str, pool_size: int) -> Sessions:
     # same value and both replace it, without an error.
     sa.event.listen(engine.sync_engine, "connect", _prepare)
     sa.event.listen(engine.sync_engine, "begin", lambda c: _begin(c, begin))
+    sa.event.listen(engine.sync_engine, "close", _let_go)
     return _sessions(engine)
 
 
@@ -146,3 +148,13 @@ def _prepare(connection: Any, _record: object) -> None:  # the DBAPI's connectio
 
 def _begin(connection: Connection, statement: str) -> None:
     connection.exec_driver_sql(statement)
+
+
+def _let_go(connection: Any, _record: object) -> None:
+    """Of a connection that is closed while a cursor is alive, SQLite keeps the transaction.
+
+    Whoever was cancelled within a statement has left such a cursor in a traceback, and would hold
+    up every writer until the garbage is collected.
+    """
+    if in_greenlet():
+        connection.rollback()
