@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from trimtab.api import (
     ApplyBody,
+    AuditBody,
     ChangesBody,
     ClusterBody,
     DeadLetterBody,
@@ -30,6 +31,7 @@ from trimtab.api import (
     HistoryBody,
     KindBody,
     LaunchPlanBody,
+    NewTokenBody,
     PoolBody,
     PoolPriorityBody,
     PoolTokenBody,
@@ -38,6 +40,9 @@ from trimtab.api import (
     ReplayedBody,
     ResyncBody,
     RollbackBody,
+    TokenBody,
+    TokenCreate,
+    TokenRotate,
     WorkflowBody,
 )
 from trimtab.calls import Calls
@@ -70,6 +75,8 @@ class Client:
         self.executions = Executions(calls)
         self.namespaces = Namespaces(calls)
         self.dead = DeadLetters(calls)
+        self.tokens = Tokens(calls)
+        self.audit = Audit(calls)
 
     async def resync(self) -> ResyncBody:
         """Have everything said again, for readers that have lost it. Every version becomes new."""
@@ -506,3 +513,34 @@ class DeadLetters(_Noun):
     async def replay(self, sequence: int) -> ReplayedBody:
         """Publish it where it was, and forget that it was dead."""
         return await self._calls.one(ReplayedBody, "POST", f"/dead/{sequence}/replay", json={})
+
+
+class Tokens(_Noun):
+    """Of the API; only an admin of the platform may see and change them."""
+
+    async def list(self) -> Sequence[TokenBody]:
+        """The oldest first, with those that were revoked."""
+        return await self._calls.many(TokenBody, "/tokens")
+
+    async def get(self, id: str) -> TokenBody:
+        return await self._calls.one(TokenBody, "GET", f"/tokens/{_step(id)}")
+
+    async def create(self, token: TokenCreate) -> NewTokenBody:
+        """With its secret, which is told once. Raises `Conflict` where the name is taken."""
+        return await self._calls.one(NewTokenBody, "POST", "/tokens", body=token)
+
+    async def rotate(self, id: str, rotate: TokenRotate | None = None) -> NewTokenBody:
+        """With a new secret; the one before is taken until the grace is over."""
+        path, body = f"/tokens/{_step(id)}/rotate", rotate or TokenRotate()
+        return await self._calls.one(NewTokenBody, "POST", path, body=body)
+
+    async def revoke(self, id: str) -> TokenBody:
+        return await self._calls.one(TokenBody, "DELETE", f"/tokens/{_step(id)}")
+
+
+class Audit(_Noun):
+    """Calls that were refused, and changes of tokens."""
+
+    async def list(self, limit: int | None = None) -> Sequence[AuditBody]:
+        """The newest first."""
+        return await self._calls.many(AuditBody, "/audit", _given(limit=_text(limit)), limit)

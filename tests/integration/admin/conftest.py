@@ -1,10 +1,11 @@
 """admin, running, with one project."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.integration.admin.running import running, settings_for
 from tests.servers import NatsServer
@@ -20,4 +21,21 @@ def settings(tmp_path: Path, nats_server: NatsServer, database_url: str) -> Admi
 async def admin(settings: AdminSettings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(settings) as client:
         await client.post("/projects", json={"name": "shop"})
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminSettings]:
+    """Of `shared`; nobody has to wait after refusals."""
+    directory = tmp_path_factory.mktemp("admin")
+    with NatsServer(directory / "nats") as server:
+        yield settings_for(directory, server.url, failed_tries_per_minute=100_000)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(shared_settings: AdminSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """admin for a whole module, with two projects; its tests run in the module's loop."""
+    async with running(shared_settings) as client:
+        for project in ("shop", "lab"):
+            await client.post("/projects", json={"name": project})
         yield client

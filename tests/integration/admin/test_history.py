@@ -30,7 +30,7 @@ async def test_a_change_is_kept_with_its_author_reason_request_and_trace(
     headers = {"X-Trimtab-Reason": "quarter end", "X-Request-Id": "r-1", **TRACEPARENT}
     version = await put(admin, "2", **headers)
     row = (await rows(settings, history))[-1]
-    assert (row["revision"], row["actor"], row["reason"]) == (version, "token", "quarter end")
+    assert (row["revision"], row["actor"], row["reason"]) == (version, "root", "quarter end")
     assert (row["request_id"], row["trace_id"]) == ("r-1", TRACE)
     assert datetime.now(UTC) - row["at"] < timedelta(minutes=1)
     before, after = (json.loads(row[name])["document"] for name in ("before", "after"))

@@ -18,6 +18,7 @@ from tests.servers import NatsServer
 from trimtab.api import DocumentBody, HistoryBody
 from trimtab.client import Client
 from trimtab.database import reading_sessions_of, sessions_of
+from trimtab_admin.access import ROOT
 from trimtab_admin.feed import Feed
 from trimtab_admin.past import Past, Which
 from trimtab_admin.retention import Retention
@@ -55,7 +56,7 @@ async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
     admin: httpx.AsyncClient, feed: Feed
 ) -> None:
     first = await put(admin, "1")
-    async with aclosing(feed.events(Which(), first - 1)) as events:
+    async with aclosing(feed.events(Which(ROOT), first - 1)) as events:
         assert [change["revision"] for change in await take(events, 1)] == [first]
         second = await put(admin, "2", **SCOPE)
         [change] = await take(events, 1)
@@ -71,7 +72,7 @@ async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
         {"kind": "workflow_priority", **SCOPE, "workflow": f"w{n}", "document": {"priority": n}}
         for n in range(10)
     ]
-    async with aclosing(feed.events(Which(), start)) as events:
+    async with aclosing(feed.events(Which(ROOT), start)) as events:
         await asyncio.gather(
             admin.post("/apply", json={"documents": documents}),
             *(put(admin, str(cpu), **SCOPE) for cpu in range(2, 7)),
@@ -88,7 +89,7 @@ async def test_a_heartbeat_moves_on_past_what_is_filtered(
     admin: httpx.AsyncClient, feed: Feed
 ) -> None:
     last = await put(admin, "1")
-    async with aclosing(feed.events(Which(kind="workflow_priority"), 0)) as events:
+    async with aclosing(feed.events(Which(ROOT, kind="workflow_priority"), 0)) as events:
         async with asyncio.timeout(30):
             beat = await anext(events)
     assert beat == f": heartbeat\nid: {last}\n\n"
@@ -96,7 +97,7 @@ async def test_a_heartbeat_moves_on_past_what_is_filtered(
 
 async def test_a_watch_ends_when_it_is_stopped(admin: httpx.AsyncClient, feed: Feed) -> None:
     feed.stop()
-    assert [event async for event in feed.events(Which(), 0)] == []
+    assert [event async for event in feed.events(Which(ROOT), 0)] == []
 
 
 @pytest.mark.parametrize("how", ["query", "header"])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware import Middleware
@@ -14,8 +15,9 @@ from trimtab.database import (
     sessions_of,
     transaction,
 )
-from trimtab.errors import Invalid
+from trimtab.errors import Forbidden, Invalid
 from trimtab_admin import declared, migrations, nouns, problems
+from trimtab_admin.audit import Audit, Kept
 from trimtab_admin.calls import Calls
 from trimtab_admin.changes import Changes
 from trimtab_admin.dead import DeadLetters
@@ -29,13 +31,17 @@ from trimtab_admin.past import Past
 from trimtab_admin.places import Places
 from trimtab_admin.readiness import Readiness
 from trimtab_admin.records import Records, RecordWrites
+from trimtab_admin.refusals import Refusals
 from trimtab_admin.resyncing import Resyncing
 from trimtab_admin.retention import Retention
 from trimtab_admin.routes import executions, operations, records, status, usage, workflows
 from trimtab_admin.routes import places as place_routes
 from trimtab_admin.routes import settings as settings_routes
+from trimtab_admin.routes import tokens as token_routes
 from trimtab_admin.settings import AdminSettings
+from trimtab_admin.tokens import Tokens
 from trimtab_admin.tree import Tree
+from trimtab_admin.tries import Tries
 from trimtab_admin.usage import Usage
 from trimtab_admin.workflows import Workflows
 from trimtab_admin.writing import Writing
@@ -64,13 +70,17 @@ def build(settings: AdminSettings) -> FastAPI:
     reading = reading_sessions_of(settings.database_url)
     exchange = Exchange(settings, sessions, reading)
     feed = Feed(Past(reading))
+    tree = Tree()
+    audit = Audit(sessions, reading, Kept(settings.audit_rows, timedelta(settings.audit_days)))
+    tokens = Tokens(sessions, reading, tree, audit, _root(settings))
+    refusals = Refusals(audit, Tries(settings.failed_tries_per_minute))
     retention = Retention(sessions, settings.history_days)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(exchange.run()), tasks.create_task(retention.run())]
+                running = [tasks.create_task(task.run()) for task in (exchange, retention, tokens)]
                 yield
                 for task in running:
                     task.cancel()
@@ -89,12 +99,17 @@ def build(settings: AdminSettings) -> FastAPI:
         # `Calls` makes the span, because it goes on with the caller's trace even where nothing is
         # exported: the history and the outbox keep it.
         telemetry={"tracing": False, "operation_spans": False, "metrics": False, "logs": False},
-        middleware=[Middleware(Calls), Middleware(Guard, rules=_rules(settings))],
+        # Another path is another path; and a redirect would go to whatever Host says.
+        redirect_slashes=False,
+        middleware=[
+            Middleware(Calls),
+            Middleware(Guard, rules=_rules(settings), tokens=tokens, refusals=refusals),
+        ],
     )
     problems.install(app)
+    app.add_exception_handler(Forbidden, refusals.on_forbidden)
     readiness = Readiness(reading, exchange)
     app.include_router(status.health_router(readiness))
-    tree = Tree()
 
     def committed() -> None:
         exchange.settings_changed()
@@ -102,21 +117,28 @@ def build(settings: AdminSettings) -> FastAPI:
 
     template = settings.namespace_template
     changes = Changes(sessions, tree, committed, namespace_template=template)
-    app.include_router(_settings_api(changes, reading, tree, feed, exchange), prefix="/api/v2")
+    served = _settings_api(changes, reading, tree, feed, exchange, tokens)
+    app.include_router(served, prefix="/api/v2")
+    app.include_router(token_routes.router(tokens, audit), prefix="/api/v2")
     app.include_router(_api(sessions, reading, tree, exchange, readiness), prefix="/api/v2")
     app.state.stopping = feed.stop
     return app
 
 
 def _settings_api(
-    changes: Changes, reading: Sessions, tree: Tree, feed: Feed, exchange: Exchange
+    changes: Changes,
+    reading: Sessions,
+    tree: Tree,
+    feed: Feed,
+    exchange: Exchange,
+    tokens: Tokens,
 ) -> APIRouter:
     found, past = Records(reading, tree), feed.past
     writes = RecordWrites(Writing(changes, reading, tree), past)
     pools = Places(nouns.POOLS, reading, tree, changes)
     api = APIRouter()
     api.include_router(records.router(found, writes, Explaining(reading, tree), past))
-    api.include_router(settings_routes.router(found, writes, past, feed))
+    api.include_router(settings_routes.router(found, writes, past, feed, tokens))
     api.include_router(
         place_routes.router(
             Places(nouns.PROJECTS, reading, tree, changes),
@@ -142,14 +164,19 @@ def _api(
     return api
 
 
+def _root(settings: AdminSettings) -> str:
+    """The token of the token file; empty where there is none."""
+    if settings.token_file is None:
+        return ""
+    token = settings.token_file.read_text().strip()
+    if not token:
+        raise Invalid("token_file", str(settings.token_file), "a file that is not empty")
+    return token
+
+
 def _rules(settings: AdminSettings) -> Rules:
-    token = ""
-    if settings.token_file is not None:
-        token = settings.token_file.read_text().strip()
-        if not token:
-            raise Invalid("token_file", str(settings.token_file), "a file that is not empty")
-    sizes = settings.max_body_bytes, settings.max_apply_bytes
-    return Rules(token, is_loopback(settings.host), *sizes)
+    loopback_only = is_loopback(settings.host)
+    return Rules(loopback_only, settings.max_body_bytes, settings.max_apply_bytes)
 
 
 async def _close(sessions: Sessions) -> None:

@@ -11,8 +11,9 @@ from trimtab.errors import Conflict, Invalid, NotFound, Stale, Unreadable
 from trimtab.fold import Record
 from trimtab.levels import Level, Scope
 from trimtab.state import Settings
+from trimtab_admin.access import Caller, Role
 from trimtab_admin.drafts import Draft, in_document
-from trimtab_admin.nouns import BY_NAME, parts_of
+from trimtab_admin.nouns import BY_NAME, PROJECTS, parts_of
 from trimtab_admin.preconditions import Absent, Anything, Precondition, Version
 
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
@@ -37,6 +38,28 @@ def label(text: str) -> Label | None:
     if not equals or not value:
         raise Invalid("prune", text, "a label with its value, such as owner=team-a")
     return Label(key, value)
+
+
+def check(caller: Caller, documents: Sequence[DocumentBody]) -> None:
+    """Before anything is read, so that a refusal tells nothing. Raises `Forbidden`."""
+    for index, document in enumerate(documents):
+        try:
+            scope = _scope(document)
+        except Invalid as error:
+            raise in_document(index, error) from error
+        if document.kind == PROJECTS.name:
+            caller.check(Role.ADMIN, Scope(project=document.name))
+        elif document.kind in BY_NAME:
+            caller.check(Role.ADMIN)
+        else:
+            caller.check(Role.EDITOR, scope, document.kind)
+
+
+def is_seen(caller: Caller, document: DocumentBody) -> bool:
+    """A caller who is bound to a prefix gets only what it can apply again."""
+    if document.kind in BY_NAME:
+        return caller.may(Role.VIEWER)
+    return caller.may(Role.VIEWER, _scope(document), document.kind)
 
 
 def fill(draft: Draft, documents: Sequence[DocumentBody], owner: Label | None) -> None:

@@ -16,6 +16,7 @@ from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
 from trimtab.state import Settings
 from trimtab_admin import names
+from trimtab_admin.access import Caller
 from trimtab_admin.nouns import place_of
 from trimtab_admin.tables import history
 from trimtab_admin.tree import Tree
@@ -28,9 +29,13 @@ MAX_EVENT_BYTES = 900 * 1024
 class Author:
     """Who makes a change, and what is known about why."""
 
-    actor: str
+    caller: Caller
     reason: str = ""
     request_id: str = ""
+
+    @property
+    def actor(self) -> str:
+        return self.caller.name
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Change:
     settings: Settings
     """All that was committed before."""
     session: AsyncSession
+    caller: Caller
     writes: list[Write] = field(default_factory=list)
     renames: bool = False
     """Whether namespaces may come, or be named otherwise."""
@@ -50,7 +56,12 @@ class Change:
         return self.settings.revision + len(self.writes)
 
     def add(self, subject: str, event: Event, *, deleted: bool = False) -> int:
-        """The revision that the write gets when the transaction commits. Raises `Invalid`."""
+        """The revision that the write gets when the transaction commits.
+
+        Raises `Invalid`, and `Forbidden` where it is not the caller's to make.
+        """
+        # Here, because nothing is written but by way of this method.
+        self.caller.check_change(self.settings, event)
         size = len(event.body())
         if size > MAX_EVENT_BYTES:
             raise Invalid("document", f"{size} bytes", f"at most {MAX_EVENT_BYTES} bytes")
@@ -79,7 +90,7 @@ class Changes:
     async def by(self, author: Author) -> AsyncIterator[Change]:
         """What was added is committed at the end, and nothing where an error leaves the block."""
         async with transaction(self._sessions) as session:
-            change = Change(await self._tree.locked(session), session)
+            change = Change(await self._tree.locked(session), session, author.caller)
             yield change
             await self._store(change, author)
         if change.writes:

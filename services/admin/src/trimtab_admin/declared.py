@@ -16,6 +16,7 @@ from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, RecordCha
 from trimtab.levels import SETTINGS_FILE
 from trimtab.state import Settings
 from trimtab_admin import validity
+from trimtab_admin.access import EVERYTHING, Caller
 from trimtab_admin.changes import Author, Change, Changes
 from trimtab_admin.nouns import CLUSTERS, POOLS
 from trimtab_admin.settings import AdminSettings
@@ -23,7 +24,7 @@ from trimtab_admin.tables import history
 
 log = logging.getLogger(__name__)
 
-AUTHOR = Author("settings file", "declared there")
+AUTHOR = Author(Caller("settings file", EVERYTHING), "declared there")
 
 
 async def publish(settings: AdminSettings, changes: Changes) -> None:

@@ -18,15 +18,23 @@ from trimtab.graph import LaunchPlan, Workflow
 from trimtab.levels import Scope
 from trimtab.state import Settings
 from trimtab_admin import journal, tables
+from trimtab_admin.access import Caller
 from trimtab_admin.changes import MAX_EVENT_BYTES
 from trimtab_admin.nouns import PROJECTS, check_scope
 from trimtab_admin.tree import Tree
+from trimtab_admin.visibility import seen_by
 from trimtab_admin.workflows import find_launch_plan, find_workflow
 
 Row = Mapping[Any, Any]
 """Of the table; `sqlalchemy.RowMapping` says no more."""
 
 _ROW = tables.executions.c
+_PARTS = {
+    "project": _ROW.project,
+    "domain": _ROW.domain,
+    "workflow": _ROW.workflow,
+    "launch_plan": _ROW.launch_plan,
+}
 
 
 class Executions:
@@ -51,9 +59,12 @@ class Executions:
         self._created()
         return _body(row)
 
-    async def list(self, project: str, domain: str, limit: int) -> Sequence[ExecutionBody]:
-        """The newest first, without nodes and resolution."""
-        query = sa.select(tables.executions).order_by(_ROW.created_at.desc(), _ROW.id)
+    async def list(
+        self, caller: Caller, project: str, domain: str, limit: int
+    ) -> Sequence[ExecutionBody]:
+        """Those that the caller sees, the newest first, without nodes and resolution."""
+        query = sa.select(tables.executions).where(seen_by(caller, _PARTS))
+        query = query.order_by(_ROW.created_at.desc(), _ROW.id)
         if project:
             query = query.where(_ROW.project == project)
         if domain:

@@ -5,7 +5,7 @@ them; a commit of our own only makes us look at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from trimtab.api import HistoryBody
 from trimtab_admin.past import Past, Which
@@ -14,6 +14,10 @@ _HEARTBEAT_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
 """How soon the commit of another admin is seen."""
 _BATCH = 500
+
+
+async def _always() -> bool:
+    return True
 
 
 class Feed:
@@ -35,14 +39,16 @@ class Feed:
         self._stopped = True
         self.changed()
 
-    async def events(self, which: Which, start: int) -> AsyncIterator[str]:
-        """Everything after a revision, without end."""
+    async def events(
+        self, which: Which, start: int, still: Callable[[], Awaitable[bool]] = _always
+    ) -> AsyncIterator[str]:
+        """Everything after a revision, for as long as the caller still may see it."""
         awake = asyncio.Event()
         self._waiting.add(awake)
         loop = asyncio.get_running_loop()
         position, beat = start, loop.time()
         try:
-            while not self._stopped:
+            while not self._stopped and await still():
                 awake.clear()
                 changes, position = await self.past.newer(which, position, _BATCH)
                 for change in changes:

@@ -1,29 +1,28 @@
 """Who may call, and with what: checked before anything else, because the API runs commands.
 
 A loopback address alone protects nothing: any web page that a browser shows can send requests to
-it, under a name of its own that it lets point there.
+it, under a name of its own that it lets point there. What a caller who is known may do is decided
+by the routes (`trimtab_admin.access`).
 """
 
-import secrets
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trimtab.api import Problem
+from trimtab.errors import Unauthorized, Unavailable
 from trimtab_admin import problems
+from trimtab_admin.problems import Answer
+from trimtab_admin.refusals import Refusals
+from trimtab_admin.tokens import Tokens
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """For supervisors, which have no token; they tell nothing that is worth one."""
 _APPLY = "/api/v2/apply"
-_JSON = {
-    "POST": ("application/json",),
-    "PUT": ("application/json",),
-    "PATCH": ("application/merge-patch+json", "application/json"),
-}
 
 
 def is_loopback(host: str) -> bool:
@@ -32,64 +31,62 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Rules:
-    """What every call is held to."""
+    """What every call is held to, whoever makes it."""
 
-    token: str
-    """Empty where the API is open."""
     loopback_only: bool
     """Whether the Host header must name this machine."""
     max_body_bytes: int
     max_apply_bytes: int
 
-    def max_bytes(self, path: str) -> int:
-        """Of the body of a call. What is applied together is told one by one."""
-        return self.max_apply_bytes if path == _APPLY else self.max_body_bytes
-
-    def refusal(self, method: str, path: str, headers: Headers) -> Problem | None:
-        """Why a call may not be made; ``None`` where it may."""
+    def foreign(self, headers: Headers) -> Problem | None:
+        """Why a call from there may not be made; ``None`` where it may."""
         host = headers.get("host", "")
         if self.loopback_only and not is_loopback(_hostname(host)):
             return _forbidden(f"this API is for this machine; Host may not be {host!r}")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host:
             return _forbidden(f"pages of {origin!r} may not call this API")
-        if path in _OPEN_PATHS:
-            return None
-        if not self._is_known(headers.get("authorization", "")):
-            return problems.of_status(401, "the header Authorization: Bearer <token> is needed")
-        allowed = _JSON.get(method, ())
-        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if allowed and content_type not in allowed:
-            wanted = " or ".join(allowed)
-            return problems.of_status(415, f"{method} needs Content-Type: {wanted}")
         return None
 
-    def _is_known(self, authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        # Bytes, because compare_digest takes only ASCII as text.
-        same = secrets.compare_digest(given.strip().encode(), self.token.encode())
-        return not self.token or (scheme.lower() == "bearer" and same)
+    def max_bytes(self, path: str) -> int:
+        """Of the body of a call. What is applied together is told one by one."""
+        return self.max_apply_bytes if path == _APPLY else self.max_body_bytes
 
 
 class Guard:
-    """ASGI middleware that holds every call to the rules."""
+    """ASGI middleware that holds every call to the rules and finds out who makes it."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: Rules, tokens: Tokens, refusals: Refusals) -> None:
         self._app = app
         self._rules = rules
+        self._tokens = tokens
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        problem = self._rules.refusal(scope["method"], scope["path"], headers)
-        if problem is not None:
-            wanted = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else None
-            await problems.Answer(problem, wanted)(scope, receive, send)
+        answer = await self._refusal(HTTPConnection(scope))
+        if answer is not None:
+            await answer(scope, receive, send)
             return
-        limit = self._rules.max_bytes(scope["path"])
-        await self._app(scope, _limited(receive, limit), send)
+        await self._app(scope, _limited(receive, self._rules.max_bytes(scope["path"])), send)
+
+    async def _refusal(self, call: HTTPConnection) -> Answer | None:
+        """``None`` where the call may go on; ``state.caller`` is who makes it."""
+        problem = self._rules.foreign(call.headers)
+        if problem is not None:
+            return await self._refusals.foreign(call, problem)
+        if call.scope["path"] in _OPEN_PATHS:
+            return None
+        given = call.headers.get("authorization", "")
+        try:
+            call.state.caller = await self._tokens.caller(given)
+        except Unauthorized as error:
+            return await self._refusals.unknown(call, error, given)
+        except Unavailable as error:
+            return Answer(problems.of_error(error))
+        return None
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
@@ -100,7 +97,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > limit:
-            raise HTTPException(413, f"a body may have at most {limit} bytes")
+            problem = problems.of_field(413, "body", "more", f"at most {limit} bytes")
+            raise problems.Refused(problem)
         return message
 
     return counted
@@ -108,6 +106,13 @@ def _limited(receive: Receive, limit: int) -> Receive:
 
 def _forbidden(detail: str) -> Problem:
     return problems.of_status(403, detail)
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _hostname(host: str) -> str:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from trimtab import kinds
 from trimtab.kinds import Kind
+from trimtab_admin import answers
 
 _PUT = "/api/v2/records/{kind}"
 
@@ -16,6 +17,7 @@ class Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
+        answers.describe(document)
         if _PUT in document["paths"]:
             describe(document, kinds.registered().values())
         return document

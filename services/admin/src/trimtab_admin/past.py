@@ -16,11 +16,14 @@ from trimtab.events import RecordChanged
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab_admin import bodies, paging
+from trimtab_admin.access import Caller
 from trimtab_admin.nouns import place_of
 from trimtab_admin.paging import Page
 from trimtab_admin.tables import history, history_floor
+from trimtab_admin.visibility import seen_by
 
 _ROW = history.c
+_PLACE = ("kind", "domain", "project", "workflow", "launch_plan")
 _NAMED = 10
 """Revisions that an error offers."""
 
@@ -30,8 +33,9 @@ Row = Mapping[Any, Any]
 
 @dataclass(frozen=True)
 class Which:
-    """Changes of what; what is empty does not matter."""
+    """Changes of what, of those that the caller sees; what is empty does not matter."""
 
+    caller: Caller
     kind: str = ""
     domain: str = ""
     project: str = ""
@@ -40,12 +44,15 @@ class Which:
     subject: str = ""
 
     @classmethod
-    def of_record(cls, kind: Kind, scope: Scope) -> "Which":
+    def of_record(cls, caller: Caller, kind: Kind, scope: Scope) -> "Which":
         """Of exactly this record."""
-        return cls(subject=subjects.attributes(kind.name, scope))
+        return cls(caller, subject=subjects.attributes(kind.name, scope))
 
     def where(self) -> list[sa.ColumnElement[bool]]:
-        return [_ROW[name] == value for name, value in vars(self).items() if value]
+        asked = [
+            _ROW[name] == value for name in (*_PLACE, "subject") if (value := getattr(self, name))
+        ]
+        return [*asked, seen_by(self.caller, {name: _ROW[name] for name in _PLACE})]
 
 
 class Past:

@@ -2,11 +2,13 @@
 
 import http
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -14,6 +16,7 @@ from starlette.responses import JSONResponse
 from trimtab.api import Problem
 from trimtab.errors import (
     Conflict,
+    Forbidden,
     Gone,
     Invalid,
     NotFound,
@@ -24,13 +27,17 @@ from trimtab.errors import (
     Unauthorized,
     Unreadable,
 )
+from trimtab_admin.echo import cut, shown
 from trimtab_admin.preconditions import NoPrecondition
+
+DESCRIPTION = "/api/v2/openapi.json"
 
 log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[TrimtabError], int], ...] = (
     (NoPrecondition, 428),
     (Invalid, 400),
+    (Forbidden, 403),
     (Unauthorized, 401),
     (NotFound, 404),
     (Conflict, 409),
@@ -40,6 +47,15 @@ _STATUS: tuple[tuple[type[TrimtabError], int], ...] = (
     (Rejected, 400),
     (Retryable, 503),
 )
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+
+
+class Refused(HTTPException):
+    """A problem that middleware finds while the application reads."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.status, problem.detail)
+        self.problem = problem
 
 
 class Answer(JSONResponse):
@@ -47,29 +63,40 @@ class Answer(JSONResponse):
 
     media_type = "application/problem+json"
 
-    def __init__(self, problem: Problem, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         content = problem.model_dump(mode="json", exclude_none=True)
-        super().__init__(content, problem.status, headers)
+        super().__init__(
+            content, problem.status, {**_HEADERS.get(problem.status, {}), **(headers or {})}
+        )
 
 
 def of_status(status: int, detail: str) -> Problem:
     return Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail)
 
 
+def of_field(status: int, path: str, value: object, allowed: str) -> Problem:
+    """What is wrong with a part of the request, without any secret in it."""
+    error = Invalid(cut(path), shown(path, value), allowed)
+    about = {"path": error.path, "value": error.value, "allowed": allowed}
+    return of_status(status, str(error)).model_copy(update=about)
+
+
 def of_error(error: TrimtabError) -> Problem:
     """With the data that the error carries."""
     status = next(number for family, number in _STATUS if isinstance(error, family))
+    if isinstance(error, Invalid):
+        return of_field(status, error.path, error.value, error.allowed)
+    if isinstance(error, NotFound):
+        error = NotFound(error.what, cut(error.name), error.known)
+        about = {"path": error.what, "value": error.name, "allowed": error.known or None}
+        return of_status(status, str(error)).model_copy(update=about)
     problem = of_status(status, str(error))
-    match error:
-        case Invalid():
-            about = {"path": error.path, "value": error.value, "allowed": error.allowed}
-        case NotFound():
-            about = {"path": error.what, "value": error.name, "allowed": error.known or None}
-        case Stale():
-            about = {"given_version": error.given, "stored_version": error.stored}
-        case _:
-            about = {}
-    return problem.model_copy(update=about)
+    if isinstance(error, Stale):
+        versions = {"given_version": error.given, "stored_version": error.stored}
+        return problem.model_copy(update=versions)
+    if isinstance(error, Forbidden):
+        return problem.model_copy(update={"allowed": error.granted or None})
+    return problem
 
 
 def install(app: FastAPI) -> None:
@@ -82,19 +109,39 @@ def install(app: FastAPI) -> None:
 
 async def _on_trimtab_error(_request: Request, error: Exception) -> Answer:
     assert isinstance(error, TrimtabError)
-    problem = of_error(error)
-    return Answer(problem, {"WWW-Authenticate": "Bearer"} if problem.status == 401 else None)
+    return Answer(of_error(error))
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> Answer:
+async def _on_invalid_request(request: Request, error: Exception) -> Answer:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "")
         return Answer(of_error(Invalid("body", reason, "a JSON document")))
-    unknown = first["type"] == "extra_forbidden"
-    allowed = "no field of this name" if unknown else first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        allowed = f"{_fields(request, first['loc'])}; there is no field of this name"
+    else:
+        allowed = first["msg"].removeprefix("Value error, ")
     return Answer(of_error(Invalid(_path(first["loc"]), first.get("input"), allowed)))
+
+
+def _fields(request: Request, location: Sequence[Any]) -> str:
+    """What the object that holds the unknown field may have, as far as the route's body says it."""
+    body = getattr(request.scope["route"], "body_field", None)
+    at: Any = body.field_info.annotation if body else None
+    for step in location[1:-1]:
+        at = _model_in(at)
+        if isinstance(step, str) and at is not None and step in at.model_fields:
+            at = at.model_fields[step].annotation
+    model = _model_in(at)
+    return ", ".join(model.model_fields) if model else "known fields"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model itself, or that of the items of a list, of the values of a map, or of an option."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
 def _path(location: Sequence[Any]) -> str:
@@ -102,12 +149,35 @@ def _path(location: Sequence[Any]) -> str:
     return ".".join(str(step) for step in location[1:]) or str(location[0])
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Answer:
+async def _on_http_exception(request: Request, error: Exception) -> Answer:
     assert isinstance(error, HTTPException)
-    return Answer(of_status(error.status_code, str(error.detail)), dict(error.headers or {}))
+    path = request.scope["path"]
+    match error:
+        case Refused():
+            return Answer(error.problem)
+        case HTTPException(status_code=404):
+            return Answer(of_field(404, "path", path, f"the paths of {DESCRIPTION}"))
+        case HTTPException(status_code=405):
+            methods = ", ".join(_methods(request))
+            problem = of_field(405, "method", request.method, f"{methods}, of {cut(path)}")
+            return Answer(problem, {"Allow": methods})
+    return Answer(of_status(error.status_code, str(error.detail)), error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done with the path: there is a route for each method."""
+    path, routes = request.scope["path"], iter_route_contexts(request.app.routes)
+    return sorted(
+        {
+            method
+            for route in routes
+            if route.path_regex.match(path)
+            for method in route.methods or ()
+        }
+    )
 
 
 async def _on_surprise(request: Request, _error: Exception) -> Answer:
     # Starlette raises it on after the answer, and uvicorn logs it once with its traceback.
-    where = f"{request.method} {request.url.path}"
+    where = f"{request.method} {request.scope['path']}"
     return Answer(of_status(500, f"{where} failed in a way that nobody foresaw; the log says how"))

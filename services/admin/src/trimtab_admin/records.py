@@ -1,6 +1,6 @@
 """Records and effective values: read from the tree, written through one transaction."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from trimtab.api import (
 from trimtab.database import Sessions, transaction
 from trimtab.errors import NotFound, Unreadable
 from trimtab.fold import Record
-from trimtab.kinds import Kind, registered
+from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.state import Settings
 from trimtab_admin import applying, bodies, paging
+from trimtab_admin.access import Caller, Role
 from trimtab_admin.changes import Author
 from trimtab_admin.drafts import stored
 from trimtab_admin.nouns import check_scope
@@ -32,8 +33,9 @@ from trimtab_admin.writing import Fill, Writing
 
 @dataclass(frozen=True)
 class Filter:
-    """Which records are listed; what is empty does not matter."""
+    """Which records are listed of those that the caller sees; what is empty does not matter."""
 
+    caller: Caller
     kind: str = ""
     level: str = ""
     domain: str = ""
@@ -51,7 +53,9 @@ class Filter:
             (self.workflow, scope.workflow),
             (self.launch_plan, scope.launch_plan),
         )
-        return all(wanted in ("", found) for wanted, found in pairs)
+        return all(wanted in ("", found) for wanted, found in pairs) and self.caller.may(
+            Role.VIEWER, scope, record.kind.name
+        )
 
 
 class Records:
@@ -87,14 +91,14 @@ class Records:
             check_scope(settings, target)
             return bodies.of_effective(rule(settings, kind.name, target), settings.revision)
 
-    async def effective_of_all(self, target: Scope) -> EffectiveAllBody:
-        """Of every kind. Raises `NotFound`; what is unreadable is told beside the others."""
+    async def effective_of_all(self, target: Scope, names: Sequence[str]) -> EffectiveAllBody:
+        """Of these kinds. Raises `NotFound`; what is unreadable is told beside the others."""
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             check_scope(settings, target)
             found: dict[str, EffectiveBody] = {}
             unreadable: dict[str, str] = {}
-            for name in registered():
+            for name in names:
                 try:
                     effective = settings.effective(name, target)
                 except Unreadable as error:
@@ -108,12 +112,13 @@ class Records:
                 revision=settings.revision,
             )
 
-    async def export(self, *, readable_only: bool) -> ApplyBody:
-        """Everything, as documents. Raises `Unreadable`."""
+    async def export(self, caller: Caller, *, readable_only: bool) -> ApplyBody:
+        """Everything that the caller sees, as documents. Raises `Unreadable`."""
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             documents = applying.exported(settings, readable_only=readable_only)
-            return ApplyBody(documents=tuple(documents))
+            seen = (each for each in documents if applying.is_seen(caller, each))
+            return ApplyBody(documents=tuple(seen))
 
 
 @dataclass(frozen=True)
@@ -148,26 +153,32 @@ class RecordWrites:
         """What it was at one of its versions, its labels aside. Raises as `put`."""
         return (await self._writing.commit(await self._restoring(at, revision), author)).body()
 
-    async def dry_put(self, at: Located, document: Mapping[str, Any]) -> ChangesBody:
-        return await self._writing.dry(_putting(at, document))
+    async def dry_put(
+        self, at: Located, document: Mapping[str, Any], caller: Caller
+    ) -> ChangesBody:
+        return await self._writing.dry(_putting(at, document), caller)
 
-    async def dry_patch(self, at: Located, patch: Mapping[str, Any]) -> ChangesBody:
-        return await self._writing.dry(_patching(at, patch))
+    async def dry_patch(self, at: Located, patch: Mapping[str, Any], caller: Caller) -> ChangesBody:
+        return await self._writing.dry(_patching(at, patch), caller)
 
-    async def dry_delete(self, at: Located) -> ChangesBody:
-        return await self._writing.dry(_deleting(at))
+    async def dry_delete(self, at: Located, caller: Caller) -> ChangesBody:
+        return await self._writing.dry(_deleting(at), caller)
 
-    async def dry_rollback(self, at: Located, revision: int) -> ChangesBody:
-        return await self._writing.dry(await self._restoring(at, revision))
+    async def dry_rollback(self, at: Located, revision: int, caller: Caller) -> ChangesBody:
+        return await self._writing.dry(await self._restoring(at, revision), caller)
 
     async def apply(
         self, documents: tuple[DocumentBody, ...], prune: str, author: Author
     ) -> ChangesBody:
-        """All or nothing. Raises as `trimtab_admin.applying.fill`."""
+        """All or nothing. Raises as `trimtab_admin.applying.fill`, and `Forbidden`."""
+        applying.check(author.caller, documents)
         return (await self._writing.commit(_applying(documents, prune), author)).body()
 
-    async def dry_apply(self, documents: tuple[DocumentBody, ...], prune: str) -> ChangesBody:
-        return await self._writing.dry(_applying(documents, prune))
+    async def dry_apply(
+        self, documents: tuple[DocumentBody, ...], prune: str, caller: Caller
+    ) -> ChangesBody:
+        applying.check(caller, documents)
+        return await self._writing.dry(_applying(documents, prune), caller)
 
     async def _written(self, fill: Fill, author: Author) -> RecordBody:
         written = await self._writing.commit(fill, author)

@@ -36,3 +36,9 @@ class AdminSettings(ServiceSettings):
     """Of what is applied at once."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
     """Of a request. NATS carries 1 MiB, and everything that is stored must also be told."""
+    failed_tries_per_minute: int = Field(default=30, ge=1)
+    """Calls that may be refused, per client address and per token, before some have to wait."""
+    audit_days: int = Field(default=90, ge=1)
+    """How long calls that were refused are kept."""
+    audit_rows: int = Field(default=100_000, ge=1)
+    """How many of them are kept at most."""

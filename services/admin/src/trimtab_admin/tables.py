@@ -124,3 +124,40 @@ execution_events = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
 )
 """A copy of each execution's log: what serves reads, and what brings a lost log back."""
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(20), primary_key=True),
+    sa.Column("name", _NAME, nullable=False, unique=True),
+    sa.Column("grants", sa.Text, nullable=False),
+    sa.Column("secret_hash", sa.String(64), nullable=False),
+    sa.Column("old_secret_hash", sa.String(64)),
+    sa.Column("old_secret_until", Moment),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("created_by", _NAME, nullable=False),
+    sa.Column("expires_at", Moment),
+    sa.Column("rotated_at", Moment),
+    sa.Column("revoked_at", Moment),
+    sa.Column("last_used_at", Moment),
+)
+"""Who may call. No row is ever deleted: history and the audit trail know tokens by their names."""
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    # SQLite counts up only what it calls an integer.
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("client", _NAME, nullable=False),
+    sa.Column("caller", _NAME, nullable=False),
+    sa.Column("token", _NAME, nullable=False),
+    sa.Column("method", sa.String(20), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("request_id", _NAME, nullable=False),
+    sa.Index("audit_at", "at"),
+)
+"""Calls that were refused, and changes of tokens."""

@@ -13,8 +13,10 @@ from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.graph import LaunchPlan, Workflow
 from trimtab.levels import Scope
 from trimtab_admin import tables
+from trimtab_admin.access import Caller, Role
 from trimtab_admin.nouns import check_scope
 from trimtab_admin.tree import Tree
+from trimtab_admin.visibility import Columns, seen_by
 
 _MAX_LISTED = 1000
 
@@ -66,24 +68,35 @@ class Workflows:
             workflow = await find_workflow(session, scope, name, version)
         return WorkflowBody(project=scope.project, domain=scope.domain, workflow=workflow)
 
-    async def list(self, project: str, domain: str) -> Sequence[WorkflowBody]:
-        """Every version, the newest first."""
-        return [
+    async def list(self, caller: Caller, project: str, domain: str) -> Sequence[WorkflowBody]:
+        """Every version that the caller sees, the newest first."""
+        table = tables.workflows
+        rows = await self._listed(caller, table, {"workflow": table.c.name}, project, domain)
+        found = (
             WorkflowBody(project=at, domain=of, workflow=Workflow.model_validate_json(body))
-            for at, of, body in await self._listed(tables.workflows, project, domain)
-        ]
+            for at, of, body in rows
+        )
+        return [body for body in found if caller.may(Role.VIEWER, scope_of(body))]
 
-    async def list_launch_plans(self, project: str, domain: str) -> Sequence[LaunchPlanBody]:
-        """The newest first, without the default ones."""
-        return [
+    async def list_launch_plans(
+        self, caller: Caller, project: str, domain: str
+    ) -> Sequence[LaunchPlanBody]:
+        """Those that the caller sees, the newest first, without the default ones."""
+        table = tables.launch_plans
+        rows = await self._listed(caller, table, {"launch_plan": table.c.name}, project, domain)
+        found = (
             LaunchPlanBody(project=at, domain=of, launch_plan=LaunchPlan.model_validate_json(body))
-            for at, of, body in await self._listed(tables.launch_plans, project, domain)
-        ]
+            for at, of, body in rows
+        )
+        return [body for body in found if caller.may(Role.VIEWER, scope_of(body))]
 
     async def _listed(
-        self, table: sa.Table, project: str, domain: str
+        self, caller: Caller, table: sa.Table, own: Columns, project: str, domain: str
     ) -> Sequence[tuple[str, str, str]]:
+        """``own`` is what the rows have of a scope beside their place."""
+        place = {"project": table.c.project, "domain": table.c.domain}
         query = sa.select(table.c.project, table.c.domain, table.c.body)
+        query = query.where(seen_by(caller, {**place, **own}))
         if project:
             query = query.where(table.c.project == project)
         if domain:
@@ -91,6 +104,14 @@ class Workflows:
         async with transaction(self._reading) as session:
             rows = await session.execute(query.order_by(table.c.id.desc()).limit(_MAX_LISTED))
             return rows.all()
+
+
+def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:
+    """Where records of exactly this one would be."""
+    if isinstance(body, WorkflowBody):
+        return Scope(body.domain, body.project, body.workflow.name)
+    plan = body.launch_plan
+    return Scope(body.domain, body.project, plan.workflow, plan.name)
 
 
 class Registered:

@@ -7,6 +7,7 @@ from typing import Any
 from trimtab.api import ChangesBody
 from trimtab.database import Sessions, transaction
 from trimtab_admin import names, radius
+from trimtab_admin.access import Caller
 from trimtab_admin.changes import Author, Change, Changes
 from trimtab_admin.drafts import Draft, Edit, PlaceEdit
 from trimtab_admin.tree import Tree
@@ -53,13 +54,13 @@ class Writing:
             revisions = _added(change, draft)
             return Written(draft, revisions, change.revision)
 
-    async def dry(self, fill: Fill) -> ChangesBody:
+    async def dry(self, fill: Fill, caller: Caller) -> ChangesBody:
         """What `commit` would do, and to whom. Raises what it would raise."""
         template = self._changes.namespace_template
         async with transaction(self._reading) as session:
             registered = await self._registered.current(session)
             # From here on nothing is awaited, so that the tree stays as it is.
-            change = Change(await self._tree.current(session), session)
+            change = Change(await self._tree.current(session), session, caller)
             draft = _checked(Draft(change.settings), fill)
             _added(change, draft)
             if change.renames:

@@ -7,8 +7,11 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from trimtab.api import ExecutionBody, ExecutionCreate
+from trimtab.levels import Scope
+from trimtab_admin.access import Role
 from trimtab_admin.executions import Executions
 from trimtab_admin.routes.inputs import PlaceQuery
+from trimtab_admin.routes.rights import As
 from trimtab_admin.routes.strict import Routes
 
 
@@ -23,16 +26,24 @@ def router(executions: Executions) -> APIRouter:
 
     @routes.get("")
     async def list_executions(
-        query: Annotated[ExecutionsQuery, Query()],
+        query: Annotated[ExecutionsQuery, Query()], caller: As
     ) -> Sequence[ExecutionBody]:
-        return await executions.list(query.project, query.domain, query.limit)
+        return await executions.list(caller, query.project, query.domain, query.limit)
 
     @routes.post("", status_code=201)
-    async def create_execution(body: ExecutionCreate) -> ExecutionBody:
+    async def create_execution(body: ExecutionCreate, caller: As) -> ExecutionBody:
+        caller.check(Role.EDITOR, _scope(body))
         return await executions.create(body)
 
     @routes.get("/{execution}")
-    async def get_execution(execution: str) -> ExecutionBody:
-        return await executions.get(execution)
+    async def get_execution(execution: str, caller: As) -> ExecutionBody:
+        body = await executions.get(execution)
+        caller.check(Role.VIEWER, _scope(body))
+        return body
 
     return routes
+
+
+def _scope(body: ExecutionCreate | ExecutionBody) -> Scope:
+    plan = "" if body.launch_plan in (None, body.workflow) else body.launch_plan
+    return Scope(body.domain, body.project, body.workflow, plan or "")

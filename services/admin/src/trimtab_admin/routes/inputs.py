@@ -11,6 +11,7 @@ from trimtab.levels import Scope
 from trimtab_admin import preconditions
 from trimtab_admin.changes import Author
 from trimtab_admin.preconditions import Precondition
+from trimtab_admin.routes.rights import As
 
 _MAX_REASON = 1000
 
@@ -100,11 +101,10 @@ Given = Annotated[Conditions, Depends(conditions)]
 
 def author(
     request: Request,
+    caller: As,
     x_trimtab_reason: Annotated[str, Header(max_length=_MAX_REASON)] = "",
 ) -> Author:
-    """As far as one token for all can tell."""
-    actor = "token" if "authorization" in request.headers else "anonymous"
-    return Author(actor, x_trimtab_reason, request.state.request_id)
+    return Author(caller, x_trimtab_reason, request.state.request_id)
 
 
 By = Annotated[Author, Depends(author)]

@@ -10,6 +10,13 @@ from trimtab.errors import Invalid
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
 from trimtab_admin.places import Places
 from trimtab_admin.routes.inputs import By, Given, Write
+from trimtab_admin.routes.rights import (
+    ADMIN,
+    ADMIN_OF_PROJECT,
+    ANYONE,
+    VIEWER_OF_PROJECT,
+    As,
+)
 from trimtab_admin.routes.strict import Routes
 
 Projects = Places[ProjectBody, ProjectChanged]
@@ -33,18 +40,18 @@ def _projects(projects: Projects) -> APIRouter:
     routes = Routes("/projects", tags=["projects"])
 
     @routes.get("")
-    async def list_projects() -> Sequence[ProjectBody]:
-        return await projects.list()
+    async def list_projects(caller: As) -> Sequence[ProjectBody]:
+        return [body for body in await projects.list() if caller.knows(body.name)]
 
-    @routes.post("", status_code=201)
+    @routes.post("", status_code=201, dependencies=[ADMIN])
     async def create_project(body: ProjectBody, author: By) -> ProjectBody:
         return await projects.create(body, author)
 
-    @routes.get("/{name}")
+    @routes.get("/{name}", dependencies=[VIEWER_OF_PROJECT])
     async def get_project(name: str) -> ProjectBody:
         return await projects.get(name)
 
-    @routes.put("/{name}")
+    @routes.put("/{name}", dependencies=[ADMIN_OF_PROJECT])
     async def put_project(
         name: str, body: ProjectBody, query: How, author: By, given: Given
     ) -> ProjectBody:
@@ -52,7 +59,7 @@ def _projects(projects: Projects) -> APIRouter:
         await projects.get(name)  # A project is made by POST only, so that a typo makes none.
         return await projects.put(body, given.optional(force=query.force), author)
 
-    @routes.patch("/{name}")
+    @routes.patch("/{name}", dependencies=[ADMIN_OF_PROJECT])
     async def patch_project(
         name: str, patch: dict[str, Any], query: How, author: By, given: Given
     ) -> ProjectBody:
@@ -64,11 +71,11 @@ def _projects(projects: Projects) -> APIRouter:
 def _domains(domains: Domains) -> APIRouter:
     routes = Routes("/domains", tags=["domains"])
 
-    @routes.get("")
+    @routes.get("", dependencies=[ANYONE])
     async def list_domains() -> Sequence[DomainBody]:
         return await domains.list()
 
-    @routes.post("", status_code=201)
+    @routes.post("", status_code=201, dependencies=[ADMIN])
     async def create_domain(body: DomainBody, author: By) -> DomainBody:
         return await domains.create(body, author)
 
@@ -78,11 +85,11 @@ def _domains(domains: Domains) -> APIRouter:
 def _clusters(clusters: Clusters) -> APIRouter:
     routes = Routes("/clusters", tags=["clusters"])
 
-    @routes.get("")
+    @routes.get("", dependencies=[ANYONE])
     async def list_clusters() -> Sequence[ClusterBody]:
         return await clusters.list()
 
-    @routes.put("/{name}")
+    @routes.put("/{name}", dependencies=[ADMIN])
     async def put_cluster(
         name: str, body: ClusterBody, query: How, author: By, given: Given
     ) -> ClusterBody:
@@ -95,15 +102,15 @@ def _clusters(clusters: Clusters) -> APIRouter:
 def _pools(pools: Pools) -> APIRouter:
     routes = Routes("/pools", tags=["pools"])
 
-    @routes.get("")
+    @routes.get("", dependencies=[ANYONE])
     async def list_pools() -> Sequence[PoolBody]:
         return await pools.list()
 
-    @routes.get("/{name}")
+    @routes.get("/{name}", dependencies=[ANYONE])
     async def get_pool(name: str) -> PoolBody:
         return await pools.get(name)
 
-    @routes.put("/{name}")
+    @routes.put("/{name}", dependencies=[ADMIN])
     async def put_pool(name: str, body: PoolBody, query: How, author: By, given: Given) -> PoolBody:
         _same(name, body.name)
         return await pools.put(body, given.demand(force=query.force), author)

@@ -19,6 +19,7 @@ from trimtab.api import (
     RollbackBody,
 )
 from trimtab.kinds import Kind, forms
+from trimtab_admin.access import Role
 from trimtab_admin.explaining import Explaining
 from trimtab_admin.past import Past, Which
 from trimtab_admin.records import Filter, Located, Records, RecordWrites
@@ -31,6 +32,7 @@ from trimtab_admin.routes.inputs import (
     ScopeWrite,
     next_page,
 )
+from trimtab_admin.routes.rights import ANYONE, EDITOR_OF_RECORD, VIEWER_OF_RECORD, As
 from trimtab_admin.routes.strict import Routes
 
 Document = Annotated[dict[str, Any], Body(description="Fields of the kind, and ``unset``")]
@@ -70,44 +72,49 @@ def router(records: Records, writes: RecordWrites, explaining: Explaining, past:
 def _reads(records: Records, explaining: Explaining, past: Past) -> APIRouter:
     routes = Routes(tags=[])
 
-    @routes.get("/kinds")
+    @routes.get("/kinds", dependencies=[ANYONE])
     async def list_kinds() -> Sequence[KindBody]:
         return [_kind_body(kind) for kind in kinds.registered().values()]
 
     @routes.get("/records")
     async def list_records(
-        query: Annotated[RecordsQuery, Query()], request: Request, response: Response
+        query: Annotated[RecordsQuery, Query()], caller: As, request: Request, response: Response
     ) -> Sequence[RecordBody]:
-        which = Filter(**query.model_dump(exclude={"limit", "token"}))
+        which = Filter(caller, **query.model_dump(exclude={"limit", "token"}))
         page = await records.list(which, query.token, query.limit)
         next_page(request, response, page.token)
         return page.items
 
-    @routes.get("/records/{kind}")
+    @routes.get("/records/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def get_record(kind: str, query: Where, response: Response) -> RecordBody:
         return _tagged(response, await records.get(kinds.by_name(kind), query.scope))
 
-    @routes.get("/records/{kind}/history")
+    @routes.get("/records/{kind}/history", dependencies=[VIEWER_OF_RECORD])
     async def list_history_of_record(
         kind: str,
         query: Annotated[HistoryQuery, Query()],
+        caller: As,
         request: Request,
         response: Response,
     ) -> Sequence[HistoryBody]:
-        which = Which.of_record(kinds.by_name(kind), query.scope)
+        which = Which.of_record(caller, kinds.by_name(kind), query.scope)
         page = await past.list(which, query.since, query.token, query.limit)
         next_page(request, response, page.token)
         return page.items
 
     @routes.get("/effective")
-    async def get_effective_of_all_kinds(query: Where) -> EffectiveAllBody:
-        return await records.effective_of_all(query.scope)
+    async def get_effective_of_all_kinds(query: Where, caller: As) -> EffectiveAllBody:
+        scope = query.scope
+        seen = [kind for kind in kinds.registered() if caller.may(Role.VIEWER, scope, kind)]
+        if not seen:
+            caller.check(Role.VIEWER, scope)
+        return await records.effective_of_all(scope, seen)
 
-    @routes.get("/effective/{kind}")
+    @routes.get("/effective/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def get_effective(kind: str, query: Annotated[EffectiveQuery, Query()]) -> EffectiveBody:
         return await records.effective(kinds.by_name(kind), query.scope, as_flyte=query.as_flyte)
 
-    @routes.get("/explain/{kind}")
+    @routes.get("/explain/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def explain(kind: str, query: Where) -> ExplainBody:
         return await explaining.explain(kinds.by_name(kind), query.scope)
 
@@ -117,42 +124,48 @@ def _reads(records: Records, explaining: Explaining, past: Past) -> APIRouter:
 def _writes(writes: RecordWrites) -> APIRouter:
     routes = Routes(tags=[])
 
-    @routes.put("/records/{kind}")
+    @routes.put("/records/{kind}", dependencies=[EDITOR_OF_RECORD])
     async def put_record(
         kind: str, document: Document, query: How, author: By, given: Given, response: Response
     ) -> RecordBody | ChangesBody:
         at = _located(kind, query, given)
         if query.dry_run:
-            return await writes.dry_put(at, document)
+            return await writes.dry_put(at, document, author.caller)
         return _tagged(response, await writes.put(at, document, author))
 
-    @routes.patch("/records/{kind}")
+    @routes.patch("/records/{kind}", dependencies=[EDITOR_OF_RECORD])
     async def patch_record(
         kind: str, patch: Document, query: How, author: By, given: Given, response: Response
     ) -> RecordBody | ChangesBody:
         at = _located(kind, query, given)
         if query.dry_run:
-            return await writes.dry_patch(at, patch)
+            return await writes.dry_patch(at, patch, author.caller)
         return _tagged(response, await writes.patch(at, patch, author))
 
-    @routes.delete("/records/{kind}", status_code=204, response_model=None)
+    @routes.delete(
+        "/records/{kind}",
+        status_code=204,
+        response_model=None,
+        responses={200: {"model": ChangesBody, "description": "What a dry run would change"}},
+        dependencies=[EDITOR_OF_RECORD],
+    )
     async def delete_record(
         kind: str, query: How, author: By, given: Given, response: Response
     ) -> ChangesBody | None:
         at = _located(kind, query, given)
         if query.dry_run:
             response.status_code = 200
-            return await writes.dry_delete(at)
+            return await writes.dry_delete(at, author.caller)
         await writes.delete(at, author)
         return None
 
-    @routes.post("/records/{kind}/rollback")
+    @routes.post("/records/{kind}/rollback", dependencies=[EDITOR_OF_RECORD])
     async def roll_back_record(
         kind: str, body: RollbackBody, query: How, author: By, given: Given
     ) -> ChangesBody:
         at = _located(kind, query, given)
         if query.dry_run:
-            return await writes.dry_rollback(at, body.revision)
+            return await writes.dry_rollback(at, body.revision, author.caller)
         return await writes.rollback(at, body.revision, author)
 
     return routes

@@ -8,12 +8,15 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from trimtab.api import ApplyBody, ChangesBody, HistoryBody, Part
+from trimtab_admin.access import Caller
 from trimtab_admin.feed import Feed
 from trimtab_admin.past import Past, Which
 from trimtab_admin.records import Records, RecordWrites
 from trimtab_admin.routes.inputs import By, Paged, ScopeQuery, next_page
 from trimtab_admin.routes.inputs import Query as Parameters
+from trimtab_admin.routes.rights import ANYONE, As
 from trimtab_admin.routes.strict import Routes
+from trimtab_admin.tokens import Tokens
 
 
 class ApplyQuery(Parameters):
@@ -37,10 +40,9 @@ class ChangesQuery(ScopeQuery):
 
     kind: Part = ""
 
-    @property
-    def which(self) -> Which:
+    def which(self, caller: Caller) -> Which:
         names = ("kind", "domain", "project", "workflow", "launch_plan")
-        return Which(**self.model_dump(include=set(names)))
+        return Which(caller, **self.model_dump(include=set(names)))
 
 
 class HistoryQuery(ChangesQuery, Paged):
@@ -63,35 +65,38 @@ LastEventId = Annotated[
 ]
 
 
-def router(records: Records, writes: RecordWrites, past: Past, feed: Feed) -> APIRouter:
+def router(
+    records: Records, writes: RecordWrites, past: Past, feed: Feed, tokens: Tokens
+) -> APIRouter:
     routes = Routes(tags=["settings"])
 
-    @routes.post("/apply")
+    @routes.post("/apply", dependencies=[ANYONE])
     async def apply(
         body: ApplyBody, query: Annotated[ApplyQuery, Query()], author: By
     ) -> ChangesBody:
         if query.dry_run:
-            return await writes.dry_apply(body.documents, query.prune)
+            return await writes.dry_apply(body.documents, query.prune, author.caller)
         return await writes.apply(body.documents, query.prune, author)
 
     @routes.get("/export")
-    async def export(query: Annotated[ExportQuery, Query()]) -> ApplyBody:
-        return await records.export(readable_only=query.readable_only)
+    async def export(query: Annotated[ExportQuery, Query()], caller: As) -> ApplyBody:
+        return await records.export(caller, readable_only=query.readable_only)
 
     @routes.get("/history")
     async def list_history(
-        query: Annotated[HistoryQuery, Query()], request: Request, response: Response
+        query: Annotated[HistoryQuery, Query()], caller: As, request: Request, response: Response
     ) -> Sequence[HistoryBody]:
-        page = await past.list(query.which, query.since, query.token, query.limit)
+        page = await past.list(query.which(caller), query.since, query.token, query.limit)
         next_page(request, response, page.token)
         return page.items
 
     @routes.get("/watch", response_class=_Events)
     async def watch(
-        query: Annotated[WatchQuery, Query()], last_event_id: LastEventId = None
+        query: Annotated[WatchQuery, Query()], caller: As, last_event_id: LastEventId = None
     ) -> StreamingResponse:
         start = await past.start(query.since if last_event_id is None else last_event_id)
-        return _Events(feed.events(query.which, start), headers={"Cache-Control": "no-store"})
+        changes = feed.events(query.which(caller), start, lambda: tokens.holds(caller))
+        return _Events(changes, headers={"Cache-Control": "no-store"})
 
     return routes
 

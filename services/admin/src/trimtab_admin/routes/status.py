@@ -6,8 +6,12 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from trimtab.events import NamespaceStatus
+from trimtab.levels import Scope
+from trimtab_admin.access import Role
 from trimtab_admin.namespaces import Namespaces
 from trimtab_admin.readiness import Readiness, StatusBody
+from trimtab_admin.routes.rights import ANYONE, As
+from trimtab_admin.routes.strict import Routes
 
 
 class HealthBody(BaseModel):
@@ -18,13 +22,16 @@ class HealthBody(BaseModel):
 
 
 def router(namespaces: Namespaces, readiness: Readiness) -> APIRouter:
-    routes = APIRouter(tags=["status"])
+    routes = Routes(tags=["status"])
 
     @routes.get("/namespaces")
-    async def list_namespaces() -> Sequence[NamespaceStatus]:
-        return namespaces.list()
+    async def list_namespaces(caller: As) -> Sequence[NamespaceStatus]:
+        def scope(status: NamespaceStatus) -> Scope:
+            return Scope(status.domain, status.project)
 
-    @routes.get("/status")
+        return [each for each in namespaces.list() if caller.may(Role.VIEWER, scope(each))]
+
+    @routes.get("/status", dependencies=[ANYONE])
     async def get_status() -> StatusBody:
         return await readiness.status()
 

@@ -6,6 +6,7 @@ from trimtab.api import PoolPriorityBody, PoolTokenBody
 from trimtab.errors import Invalid
 from trimtab.tokens import Audited, Inspected, Released, Reprioritized
 from trimtab_admin.routes.inputs import By
+from trimtab_admin.routes.rights import VIEWER_OF_ALL
 from trimtab_admin.routes.strict import Routes
 from trimtab_admin.usage import Usage
 
@@ -13,7 +14,7 @@ from trimtab_admin.usage import Usage
 def router(usage: Usage) -> APIRouter:
     routes = Routes("/pools/{name}", tags=["pools"])
 
-    @routes.get("/usage")
+    @routes.get("/usage", dependencies=[VIEWER_OF_ALL])
     async def inspect_pool(name: str) -> Inspected:
         """Holders, waiters with position and reason, and sums by project."""
         return await usage.inspect(name)

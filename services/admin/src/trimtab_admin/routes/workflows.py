@@ -7,10 +7,12 @@ from fastapi import APIRouter, Query, Response
 
 from trimtab.api import LaunchPlanBody, WorkflowBody
 from trimtab.levels import Scope
+from trimtab_admin.access import Role
 from trimtab_admin.routes.inputs import PlaceQuery
 from trimtab_admin.routes.inputs import Query as Parameters
+from trimtab_admin.routes.rights import VIEWER_OF_WORKFLOW, As
 from trimtab_admin.routes.strict import Routes
-from trimtab_admin.workflows import Workflows
+from trimtab_admin.workflows import Workflows, scope_of
 
 Where = Annotated[PlaceQuery, Query()]
 
@@ -26,26 +28,30 @@ def router(workflows: Workflows) -> APIRouter:
     routes = Routes(tags=["workflows"])
 
     @routes.get("/workflows")
-    async def list_workflows(query: Where) -> Sequence[WorkflowBody]:
-        return await workflows.list(query.project, query.domain)
+    async def list_workflows(query: Where, caller: As) -> Sequence[WorkflowBody]:
+        return await workflows.list(caller, query.project, query.domain)
 
     @routes.post("/workflows", status_code=201)
-    async def register_workflow(body: WorkflowBody, response: Response) -> WorkflowBody:
+    async def register_workflow(body: WorkflowBody, caller: As, response: Response) -> WorkflowBody:
+        caller.check(Role.EDITOR, scope_of(body))
         response.status_code = _status(await workflows.register(body))
         return body
 
-    @routes.get("/workflows/{project}/{domain}/{name}")
+    @routes.get("/workflows/{project}/{domain}/{name}", dependencies=[VIEWER_OF_WORKFLOW])
     async def get_workflow(
         project: str, domain: str, name: str, query: Annotated[VersionQuery, Query()]
     ) -> WorkflowBody:
         return await workflows.get(Scope(domain, project), name, query.version)
 
     @routes.get("/launch_plans")
-    async def list_launch_plans(query: Where) -> Sequence[LaunchPlanBody]:
-        return await workflows.list_launch_plans(query.project, query.domain)
+    async def list_launch_plans(query: Where, caller: As) -> Sequence[LaunchPlanBody]:
+        return await workflows.list_launch_plans(caller, query.project, query.domain)
 
     @routes.post("/launch_plans", status_code=201)
-    async def register_launch_plan(body: LaunchPlanBody, response: Response) -> LaunchPlanBody:
+    async def register_launch_plan(
+        body: LaunchPlanBody, caller: As, response: Response
+    ) -> LaunchPlanBody:
+        caller.check(Role.EDITOR, scope_of(body))
         response.status_code = _status(await workflows.register_launch_plan(body))
         return body
 

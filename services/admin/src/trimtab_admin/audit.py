@@ -1,0 +1,113 @@
+"""The audit trail: calls that were refused and changes of tokens, as far back as it is kept."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from trimtab.api import AuditBody
+from trimtab.database import Sessions, transaction
+from trimtab_admin import tables
+from trimtab_admin.access import Caller
+
+_ROW = tables.audit.c
+_MAX_TEXT = 500
+_LENGTHS = {
+    column.name: column.type.length or _MAX_TEXT
+    for column in tables.audit.columns
+    if isinstance(column.type, sa.String)
+}
+
+
+@dataclass(frozen=True)
+class Who:
+    """As far as it is known: the name and the id of a token."""
+
+    name: str = ""
+    token: str = ""
+
+    @classmethod
+    def is_(cls, caller: Caller) -> "Who":
+        return cls(caller.name, caller.token)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One call."""
+
+    status: int
+    client: str
+    caller: str
+    token: str
+    method: str
+    path: str
+    scope: str
+    reason: str
+    request_id: str
+
+    @classmethod
+    def of(
+        cls, call: HTTPConnection, status: int, reason: str = "", *, who: Who, scope: str = ""
+    ) -> "Entry":
+        return cls(
+            status=status,
+            client=call.client.host if call.client else "",
+            caller=who.name,
+            token=who.token,
+            method=call.scope["method"],
+            path=call.scope["path"],
+            scope=scope,
+            reason=reason,
+            request_id=call.state.request_id,
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of the trail: no more rows than that, and none that is older."""
+
+    rows: int
+    age: timedelta
+
+
+class Audit:
+    """Appends and reads; what is too old goes as new entries come."""
+
+    def __init__(self, sessions: Sessions, reading: Sessions, kept: Kept) -> None:
+        self._sessions = sessions
+        self._reading = reading
+        self._kept = kept
+
+    async def add(self, entry: Entry) -> None:
+        """In a transaction of its own. Raises `trimtab.errors.Unavailable`."""
+        async with transaction(self._sessions) as session:
+            await self.add_to(session, entry)
+
+    async def add_to(self, session: AsyncSession, entry: Entry) -> None:
+        """As a part of the caller's transaction."""
+        now = datetime.now(UTC)
+        row = {name: _cut(name, value) for name, value in asdict(entry).items()}
+        added = await session.execute(tables.audit.insert().returning(_ROW.id), {**row, "at": now})
+        newest = added.scalar_one()
+        too_many = _ROW.id <= newest - self._kept.rows
+        too_old = _ROW.at < now - self._kept.age
+        await session.execute(tables.audit.delete().where(sa.or_(too_many, too_old)))
+
+    async def list(self, before: int | None, limit: int) -> Sequence[AuditBody]:
+        """The newest first, of those with a smaller id than ``before``."""
+        query = sa.select(tables.audit).order_by(_ROW.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(_ROW.id < before)
+        async with transaction(self._reading) as session:
+            rows = (await session.execute(query)).mappings()
+            return [AuditBody(**row) for row in rows]
+
+
+def _cut(name: str, value: str | int) -> str | int:
+    """The caller chose the text; PostgreSQL stores no NUL, nor more than a column takes."""
+    if isinstance(value, int):
+        return value
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: _LENGTHS[name]]

@@ -1,0 +1,79 @@
+"""What becomes of a call that is refused: it is counted, kept in the audit trail, and answered."""
+
+import logging
+import math
+import time
+
+from starlette.requests import HTTPConnection, Request
+
+from trimtab.api import Problem
+from trimtab.errors import Forbidden, Unauthorized, Unavailable
+from trimtab_admin import problems
+from trimtab_admin.access import Caller
+from trimtab_admin.audit import Audit, Entry, Who
+from trimtab_admin.credentials import Credential
+from trimtab_admin.problems import Answer
+from trimtab_admin.tries import Tries, network
+
+log = logging.getLogger(__name__)
+
+
+class Refusals:
+    """One for all of admin, because failures are counted over all calls."""
+
+    def __init__(self, audit: Audit, tries: Tries) -> None:
+        self._audit = audit
+        self._tries = tries
+
+    async def unknown(self, call: HTTPConnection, error: Unauthorized, given: str) -> Answer:
+        """Nobody is known by what the header Authorization says, which is ``given``."""
+        credential = Credential.parse(given.partition(" ")[2].strip())
+        # What is brought may be the real secret but for a letter: only the id goes on from here.
+        who = Who(token=credential.id if credential else "")
+        return await self._answer(call, problems.of_error(error), who, "")
+
+    async def foreign(self, call: HTTPConnection, problem: Problem) -> Answer:
+        """The call comes from where no call may come from."""
+        return await self._answer(call, problem, Who(), "")
+
+    async def on_forbidden(self, request: Request, error: Exception) -> Answer:
+        """The handler of `Forbidden` for the application."""
+        assert isinstance(error, Forbidden)
+        caller: Caller = request.state.caller
+        problem, who = problems.of_error(error), Who.is_(caller)
+        return await self._answer(request, problem, who, error.scope)
+
+    async def _answer(self, call: HTTPConnection, problem: Problem, who: Who, scope: str) -> Answer:
+        delay = self._tries.failed(_keys(call, who), time.monotonic())
+        if delay is None:
+            await self._keep(Entry.of(call, problem.status, problem.detail, who=who, scope=scope))
+            return Answer(problem)
+        seconds = math.ceil(delay.seconds)
+        detail = f"too many calls were refused; the next one may come in {seconds} s"
+        if delay.first:
+            await self._keep(Entry.of(call, 429, f"{detail}: {problem.detail}", who=who))
+        return Answer(problems.of_status(429, detail), {"Retry-After": str(seconds)})
+
+    async def _keep(self, entry: Entry) -> None:
+        extra = {
+            "status": entry.status,
+            "client": entry.client,
+            "caller": entry.caller,
+            "token": entry.token,
+            "id": entry.request_id,
+            "reason": entry.reason,
+        }
+        log.warning("call.refused", extra=extra)
+        try:
+            await self._audit.add(entry)
+        except Unavailable as error:
+            # The log has it; to let the call wait for the database would help only the caller.
+            log.error("audit.unavailable", extra={"error": str(error), "id": entry.request_id})
+
+
+def _keys(call: HTTPConnection, who: Who) -> list[str]:
+    """A known caller is counted by the token alone: others may share the address."""
+    address = f"address {network(call.client.host if call.client else '')}"
+    if who.name:
+        return [f"caller {who.name}"]
+    return [address, f"token {who.token}"] if who.token else [address]

@@ -1,0 +1,123 @@
+"""Refused calls: how they are kept, how far back, and how often one may be refused."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+
+from tests.integration.admin.callers import bearing, grant, made, token
+from tests.integration.admin.running import FORCE, SCOPE, rows, running
+from trimtab.database import sessions_of, transaction
+from trimtab_admin import tables
+from trimtab_admin.settings import AdminSettings
+
+WRONG = bearing("trimtab_abcdefghij_" + "x" * 43)
+
+
+async def trail(admin: httpx.AsyncClient, **params: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = (await admin.get("/audit", params=params)).json()
+    return entries
+
+
+async def test_a_call_of_nobody_known_is_kept_without_its_secret(
+    admin: httpx.AsyncClient, settings: AdminSettings
+) -> None:
+    headers = {**WRONG, "X-Request-Id": "r-1"}
+    await admin.delete("/records/task_resource", params=SCOPE, headers=headers)
+    [entry] = await trail(admin)
+    assert (entry["status"], entry["method"], entry["request_id"]) == (401, "DELETE", "r-1")
+    assert (entry["path"], entry["client"]) == ("/api/v2/records/task_resource", "127.0.0.1")
+    assert (entry["token"], entry["caller"]) == ("abcdefghij", "")
+    assert datetime.now(UTC) - datetime.fromisoformat(entry["at"]) < timedelta(minutes=1)
+    assert "xxx" not in str(await rows(settings, tables.audit))
+
+
+async def test_a_call_of_somebody_who_may_not_is_kept_with_name_and_scope(
+    admin: httpx.AsyncClient,
+) -> None:
+    created = await made(admin, "ci", grant("viewer", project="shop"))
+    headers = bearing(created["secret"])
+    await admin.put("/records/task_resource", params=SCOPE | FORCE, json={}, headers=headers)
+    entry = (await trail(admin))[0]
+    assert (entry["status"], entry["caller"], entry["token"]) == (403, "ci", created["id"])
+    assert entry["scope"] == "project-domain shop/development"
+    assert entry["reason"].startswith("'ci' is no editor of task_resource")
+
+
+async def test_a_page_of_another_origin_is_kept(admin: httpx.AsyncClient) -> None:
+    await admin.get("/projects", headers={"Origin": "https://evil.example"})
+    [entry] = await trail(admin)
+    assert (entry["status"], "https://evil.example" in entry["reason"]) == (403, True)
+
+
+async def test_what_is_answered_or_only_wrong_is_not_kept(admin: httpx.AsyncClient) -> None:
+    await admin.get("/projects/nowhere")
+    await admin.put("/records/task_resource", params=SCOPE, json={})
+    assert await trail(admin) == []
+
+
+async def test_changes_of_tokens_are_kept(admin: httpx.AsyncClient) -> None:
+    created = await made(admin, "ci", grant("viewer"))
+    path = f"/tokens/{created['id']}"
+    await admin.post(f"{path}/rotate", json={})
+    await admin.delete(path)
+    told = [(entry["caller"], entry["reason"]) for entry in await trail(admin)]
+    said = [
+        f"token 'ci' ({created['id']}) {what}"
+        for what in ("was revoked", "got a new secret", "was made")
+    ]
+    assert told == [("root", reason) for reason in said]
+
+
+async def test_only_an_admin_reads_the_trail_page_by_page(admin: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await admin.get("/kinds", headers={**WRONG, "X-Request-Id": f"r-{number}"})
+    headers = await token(admin, "ci", grant("editor"))
+    assert (await admin.get("/audit", headers=headers)).status_code == 403
+    first = await admin.get("/audit", params={"limit": "4"})
+    second = await admin.get(f"http://127.0.0.1{first.links['next']['url']}")
+    ids = [entry["request_id"] for entry in (*first.json(), *second.json())]
+    assert ids[2:] == ["r-4", "r-3", "r-2", "r-1", "r-0"]
+
+
+async def test_the_trail_is_kept_no_longer_and_no_further_than_asked(
+    settings: AdminSettings,
+) -> None:
+    kept = settings.model_copy(update={"audit_rows": 3, "audit_days": 1})
+    async with running(kept) as admin:
+        for number in range(5):
+            await admin.get("/kinds", headers={**WRONG, "X-Request-Id": f"r-{number}"})
+        assert [entry["request_id"] for entry in await trail(admin)] == ["r-4", "r-3", "r-2"]
+        await age(settings, timedelta(days=2))
+        await admin.get("/kinds", headers={**WRONG, "X-Request-Id": "now"})
+        assert [entry["request_id"] for entry in await trail(admin)] == ["now"]
+
+
+async def age(settings: AdminSettings, by: timedelta) -> None:
+    sessions = sessions_of(settings.database_url)
+    async with transaction(sessions) as session:
+        await session.execute(sa.update(tables.audit).values(at=datetime.now(UTC) - by))
+    await sessions.kw["bind"].dispose()
+
+
+async def test_too_many_failures_have_to_wait_but_the_right_token_never(
+    settings: AdminSettings,
+) -> None:
+    async with running(settings.model_copy(update={"failed_tries_per_minute": 3})) as admin:
+        answers = [await admin.get("/kinds", headers=WRONG) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 3
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
+        assert answers[-1].headers["content-type"] == "application/problem+json"
+        assert (await admin.get("/kinds")).status_code == 200
+        # The first one too many stands for those after it.
+        assert [entry["status"] for entry in await trail(admin)] == [429, 401, 401, 401]
+
+
+async def test_failures_are_counted_by_token_too(settings: AdminSettings) -> None:
+    async with running(settings.model_copy(update={"failed_tries_per_minute": 3})) as admin:
+        headers = await token(admin, "ci", grant("viewer"))
+        answers = [await admin.get("/tokens", headers=headers) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [403] * 3 + [429]
+        assert (await admin.get("/kinds", headers=headers)).status_code == 200
+        assert (await admin.get("/kinds", headers=WRONG)).status_code == 401

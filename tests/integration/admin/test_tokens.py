@@ -1,0 +1,165 @@
+"""API tokens: made, rotated, revoked, expired; what is stored of them."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.admin.callers import bearing, grant, made, status, token
+from tests.integration.admin.running import TOKEN, rows, running
+from trimtab_admin import tables
+from trimtab_admin.settings import AdminSettings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+VIEWER = grant("viewer")
+
+
+async def test_a_token_is_known_by_its_secret_which_is_told_once(shared: httpx.AsyncClient) -> None:
+    created = await made(shared, "ci-1", VIEWER)
+    assert created["secret"].startswith(f"trimtab_{created['id']}_")
+    assert await status(shared, bearing(created["secret"])) == 200
+    listed = {token["id"]: token for token in (await shared.get("/tokens")).json()}
+    assert "secret" not in listed[created["id"]]
+    assert (listed[created["id"]]["name"], created["created_by"]) == ("ci-1", "root")
+
+
+async def test_the_secret_is_stored_nowhere(
+    shared: httpx.AsyncClient, shared_settings: AdminSettings
+) -> None:
+    created = await made(shared, "ci-2", VIEWER)
+    await shared.post(f"/tokens/{created['id']}/rotate", json={})
+    secret = created["secret"].split("_", 2)[2].encode()
+    stored = await rows(shared_settings, tables.tokens)
+    database = Path(shared_settings.database_url.partition("///")[2])
+    assert created["id"] in {row["id"] for row in stored}
+    files = [file.read_bytes() for file in database.parent.glob(f"{database.name}*")]
+    assert len(files) > 1  # the write-ahead log too
+    assert not any(secret in content for content in files)
+
+
+async def test_a_changed_letter_makes_an_unknown_token(shared: httpx.AsyncClient) -> None:
+    secret = (await made(shared, "ci-3", VIEWER))["secret"]
+    other = "x" if secret[-1] != "x" else "y"
+    assert await status(shared, bearing(secret[:-1] + other)) == 401
+    assert await status(shared, bearing(secret + "x")) == 401
+
+
+async def test_a_rotation_makes_a_new_secret_and_leaves_the_old_one_for_a_while(
+    shared: httpx.AsyncClient,
+) -> None:
+    first = await made(shared, "ci-4", VIEWER)
+    path = f"/tokens/{first['id']}/rotate"
+    second = (await shared.post(path, json={"grace_seconds": 60})).json()
+    assert [await status(shared, bearing(each["secret"])) for each in (first, second)] == [200, 200]
+    third = (await shared.post(path, json={"grace_seconds": 0})).json()
+    tried = [await status(shared, bearing(each["secret"])) for each in (first, second, third)]
+    assert tried == [401, 401, 200]
+
+
+async def test_a_revoked_token_is_refused_at_once_and_for_ever(shared: httpx.AsyncClient) -> None:
+    created = await made(shared, "ci-5", VIEWER)
+    path = f"/tokens/{created['id']}"
+    assert await status(shared, bearing(created["secret"])) == 200
+    first, second = await shared.delete(path), await shared.delete(path)
+    assert first.json()["revoked_at"] == second.json()["revoked_at"] is not None
+    answer = await shared.get("/kinds", headers=bearing(created["secret"]))
+    assert (answer.status_code, answer.json()["detail"]) == (401, "token 'ci-5' is revoked")
+    assert (await shared.post(f"{path}/rotate", json={})).status_code == 409
+
+
+async def test_another_admin_hears_of_a_revocation(
+    shared: httpx.AsyncClient, shared_settings: AdminSettings
+) -> None:
+    created = await made(shared, "ci-6", VIEWER)
+    async with running(shared_settings) as other:
+        assert await status(other, bearing(created["secret"])) == 200
+        await shared.delete(f"/tokens/{created['id']}")
+        async with asyncio.timeout(10):
+            while await status(other, bearing(created["secret"])) == 200:
+                await asyncio.sleep(0.1)
+
+
+async def test_an_expired_token_ends_its_watch_and_is_refused(shared: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(60):
+        for seconds in (2, 8, 32):  # on a busy machine the watch may begin too late
+            soon = datetime.now(UTC) + timedelta(seconds=seconds)
+            headers = await token(shared, f"for-{seconds}", VIEWER, expires_at=soon.isoformat())
+            if await status(shared, headers, "/watch") == 200:
+                break
+    answer = await shared.get("/kinds", headers=headers)
+    assert (answer.status_code, seconds < 32) == (401, True)
+    assert "has expired" in answer.json()["detail"]
+
+
+async def test_the_last_use_is_kept(shared: httpx.AsyncClient) -> None:
+    created = await made(shared, "ci-8", VIEWER)
+    await status(shared, bearing(created["secret"]))
+    async with asyncio.timeout(20):
+        while (used := await last_used(shared, created["id"])) is None:
+            await asyncio.sleep(0.1)
+    assert datetime.now(UTC) - datetime.fromisoformat(used) < timedelta(minutes=1)
+
+
+async def last_used(admin: httpx.AsyncClient, id: str) -> str | None:
+    found: str | None = (await admin.get(f"/tokens/{id}")).json().get("last_used_at")
+    return found
+
+
+async def test_a_name_is_never_used_twice(shared: httpx.AsyncClient) -> None:
+    revoked = await made(shared, "gone", VIEWER)
+    await shared.delete(f"/tokens/{revoked['id']}")
+    for name in ("gone", "root", "anonymous"):
+        answer = await shared.post("/tokens", json={"name": name, "grants": [VIEWER]})
+        assert answer.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "path"),
+    [
+        ({"name": "settings file"}, 400, "name"),
+        ({"grants": []}, 400, "grants"),
+        ({"grants": [grant("owner")]}, 400, "grants.0.role"),
+        ({"grants": [grant("viewer", workflow="nightly")]}, 400, "project"),
+        ({"grants": [grant("viewer", project="nowhere")]}, 404, "project"),
+        ({"grants": [grant("viewer", "task_resources")]}, 404, "kind"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, 400, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-23:59"}, 400, "expires_at"),
+        ({"expires_at": "2030-01-01T00:00:00"}, 400, "expires_at"),
+        ({"secret": "mine"}, 400, "secret"),
+    ],
+)
+async def test_a_token_that_could_not_be_meant_is_refused(
+    shared: httpx.AsyncClient, change: dict[str, object], status: int, path: str
+) -> None:
+    body = {"name": "never", "grants": [VIEWER], **change}
+    answer = await shared.post("/tokens", json=body)
+    assert (answer.status_code, answer.json()["path"]) == (status, path)
+    assert "never" not in [token["name"] for token in (await shared.get("/tokens")).json()]
+
+
+async def test_the_first_token_closes_an_open_api(settings: AdminSettings) -> None:
+    async with running(settings.model_copy(update={"token_file": None})) as admin:
+        assert await status(admin, {"Authorization": ""}) == 200
+        refused = await admin.post("/tokens", json={"name": "ci", "grants": [VIEWER]})
+        assert (refused.status_code, refused.json()["path"]) == (400, "grants")
+        created = await made(admin, "me", grant("admin"))
+        assert await status(admin, {"Authorization": ""}) == 401
+        assert await status(admin, bearing(TOKEN)) == 401
+        headers = bearing(created["secret"])
+        await admin.delete(f"/tokens/{created['id']}", headers=headers)
+        assert await status(admin, headers) == await status(admin, {"Authorization": ""}) == 401
+
+
+async def test_the_actor_in_history_is_the_name_of_the_token(shared: httpx.AsyncClient) -> None:
+    headers = await token(shared, "ann@example.com", grant("editor", project="lab"))
+    await shared.put(
+        "/records/execution_queue",
+        params={"project": "lab", "force": "true"},
+        json={"tags": ["gpu"]},
+        headers=headers,
+    )
+    [change] = (await shared.get("/history", params={"kind": "execution_queue"})).json()
+    assert change["actor"] == "ann@example.com"

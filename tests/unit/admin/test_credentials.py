@@ -1,0 +1,33 @@
+"""What a token looks like."""
+
+import re
+
+import pytest
+
+from trimtab_admin.credentials import Credential, hash_of, same
+
+
+def test_a_new_token_has_256_random_bits_and_is_read_back() -> None:
+    credential = Credential.new()
+    text = str(credential)
+    assert re.fullmatch(r"trimtab_[a-z0-9]{10}_[A-Za-z0-9_-]{43}", text)
+    assert Credential.parse(text) == credential
+    assert len({str(Credential.new()) for _ in range(1000)}) == 1000
+
+
+def test_a_new_secret_keeps_the_id() -> None:
+    first = Credential.new()
+    second = Credential.new(first.id)
+    assert second.id == first.id
+    assert not same(second.hash, first.hash)
+
+
+def test_what_is_stored_does_not_hold_the_secret() -> None:
+    credential = Credential.new()
+    assert credential.hash == hash_of(credential.secret)
+    assert credential.secret not in credential.hash
+
+
+@pytest.mark.parametrize("text", ["", "trimtab_", "trimtab_abc_def", "t0ken", "trimtab_é_x" * 9])
+def test_anything_else_is_no_token(text: str) -> None:
+    assert Credential.parse(text) is None
