@@ -11,6 +11,7 @@ admin itself raised, with its words.
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -541,6 +542,16 @@ class Tokens(_Noun):
 class Audit(_Noun):
     """Calls that were refused, and changes of tokens."""
 
-    async def list(self, limit: int | None = None) -> Sequence[AuditBody]:
-        """The newest first."""
-        return await self._calls.many(AuditBody, "/audit", _given(limit=_text(limit)), limit)
+    async def list(
+        self,
+        *,
+        status: int | None = None,
+        caller: str | None = None,
+        client: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Sequence[AuditBody]:
+        """The newest first; ``since`` is aware of its zone."""
+        at = None if since is None else since.isoformat()
+        asked = _given(status=_text(status), caller=caller, client=client, since=at)
+        return await self._calls.many(AuditBody, "/audit", asked, limit)

@@ -1,9 +1,10 @@
 """Refused calls: how they are kept, how far back, and how often one may be refused."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import httpx
+import pytest
 import sqlalchemy as sa
 
 from tests.integration.admin.callers import bearing, grant, made, token
@@ -79,6 +80,33 @@ async def test_only_an_admin_reads_the_trail_page_by_page(admin: httpx.AsyncClie
     second = await admin.get(f"http://127.0.0.1{first.links['next']['url']}")
     ids = [entry["request_id"] for entry in (*first.json(), *second.json())]
     assert ids[2:] == ["r-4", "r-3", "r-2", "r-1", "r-0"]
+
+
+async def test_the_trail_is_asked_for_by_status_caller_address_and_time(
+    admin: httpx.AsyncClient,
+) -> None:
+    headers = await token(admin, "ci", grant("viewer", project="shop"))
+    await admin.get("/audit", headers=headers)
+    await admin.get("/kinds", headers=WRONG)
+    hour = timedelta(hours=1)
+    ago, ahead = (datetime.now(UTC) + by for by in (-hour, hour))
+    elsewhere = timezone(timedelta(hours=-12))
+    asked: list[tuple[dict[str, str], list[int]]] = [
+        ({"status": "403"}, [403]),
+        ({"caller": "ci"}, [403]),
+        ({"client": "127.0.0.1", "limit": "2"}, [401, 403]),
+        ({"client": "127.0.0.2"}, []),
+        ({"since": ago.astimezone(elsewhere).isoformat(), "status": "401"}, [401]),
+        ({"since": ahead.astimezone(elsewhere).isoformat()}, []),
+    ]
+    for params, statuses in asked:
+        assert [entry["status"] for entry in await trail(admin, **params)] == statuses
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00"])
+async def test_a_time_that_is_none_is_refused(admin: httpx.AsyncClient, since: str) -> None:
+    answer = await admin.get("/audit", params={"since": since})
+    assert (answer.status_code, answer.json()["path"]) == (400, "since")
 
 
 async def test_the_trail_is_kept_no_longer_and_no_further_than_asked(

@@ -1,5 +1,6 @@
 """The example of every command, as help and docs/cli.md show it, run against a real system."""
 
+import itertools
 import json
 import shlex
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ EXAMPLES = [
     # The fixture `data` runs this one.
     if example != "trimtab up"
 ]
+NUMBERS = itertools.count(1)
 # Something differs; nobody holds or waits for the token that is named.
 CODES = {"diff": 1, "update token": 3, "release token": 3}
 
@@ -62,6 +64,9 @@ def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Ma
     given = {"TOKEN": "nobody/n0/0"}
     if "$DEAD" in example:
         given["DEAD"] = str(request.getfixturevalue("letter"))
+    if "$NAME" in example:
+        given["NAME"] = f"ci-{next(NUMBERS)}"
+        trimtab("token", "create", given["NAME"], "--grant", "viewer")
     if "$REVISION" in example:
         history = trimtab("history", TASK, "-p", "shop", "-d", "development", "-o", "json")
         given["REVISION"] = str(json.loads(history.stdout)[-1]["revision"])

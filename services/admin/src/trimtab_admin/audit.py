@@ -1,6 +1,5 @@
 """The audit trail: calls that were refused and changes of tokens, as far back as it is kept."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +11,7 @@ from trimtab.api import AuditBody
 from trimtab.database import Sessions, transaction
 from trimtab_admin import tables
 from trimtab_admin.access import Caller
+from trimtab_admin.paging import Page
 
 _ROW = tables.audit.c
 _MAX_TEXT = 500
@@ -73,6 +73,21 @@ class Kept:
     age: timedelta
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which entries are listed; what is empty does not matter."""
+
+    status: int | None = None
+    caller: str = ""
+    client: str = ""
+    since: datetime | None = None
+
+    def where(self) -> list[sa.ColumnElement[bool]]:
+        equal = {"status": self.status, "caller": self.caller, "client": self.client}
+        conditions = [_ROW[name] == value for name, value in equal.items() if value]
+        return conditions if self.since is None else [*conditions, _ROW.at >= self.since]
+
+
 class Audit:
     """Appends and reads; what is too old goes as new entries come."""
 
@@ -96,14 +111,15 @@ class Audit:
         too_old = _ROW.at < now - self._kept.age
         await session.execute(tables.audit.delete().where(sa.or_(too_many, too_old)))
 
-    async def list(self, before: int | None, limit: int) -> Sequence[AuditBody]:
+    async def list(self, asked: Asked, before: int | None, limit: int) -> Page[AuditBody]:
         """The newest first, of those with a smaller id than ``before``."""
-        query = sa.select(tables.audit).order_by(_ROW.id.desc()).limit(limit)
+        query = sa.select(tables.audit).where(*asked.where()).order_by(_ROW.id.desc())
         if before is not None:
             query = query.where(_ROW.id < before)
         async with transaction(self._reading) as session:
-            rows = (await session.execute(query)).mappings()
-            return [AuditBody(**row) for row in rows]
+            rows = (await session.execute(query.limit(limit + 1))).mappings().all()
+        items = [AuditBody(**row) for row in rows[:limit]]
+        return Page(items, str(items[-1].id) if len(rows) > limit else None)
 
 
 def _cut(name: str, value: str | int) -> str | int:

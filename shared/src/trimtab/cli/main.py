@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from trimtab.cli import attributes, entities, pools
+from trimtab.cli.access import audit, token
 from trimtab.cli.applying import apply, diff, export
 from trimtab.cli.archiving import archive, unarchive, update_project
 from trimtab.cli.asyncapi import asyncapi
@@ -63,6 +64,7 @@ cli.add_section("Settings of one kind", get, update, edit, delete, explain, hist
 cli.add_section("All settings", apply, diff, export, effective, watch)
 cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
 cli.add_section("Pools", pools.describe, pools.release)
+cli.add_section("Access", token, audit)
 cli.add_section("The system", up, dead, resync, asyncapi, completion)
 
 

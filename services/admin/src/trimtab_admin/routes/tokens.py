@@ -1,13 +1,14 @@
 """API tokens, and the audit trail."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from trimtab.api import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
-from trimtab_admin.audit import Audit, Entry, Who
+from trimtab_admin.audit import Asked, Audit, Entry, Who
 from trimtab_admin.routes.inputs import Query as Parameters
 from trimtab_admin.routes.inputs import next_page
 from trimtab_admin.routes.rights import ADMIN, As
@@ -15,9 +16,22 @@ from trimtab_admin.routes.strict import Routes
 from trimtab_admin.tokens import Tokens
 
 
-class AuditQuery(Parameters):
-    """Which part of the trail."""
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time between the years 1 and 9999, in UTC too") from error
 
+
+class AuditQuery(Parameters):
+    """Which part of the trail; what is empty does not matter."""
+
+    status: int | None = Field(default=None, ge=100, le=599)
+    caller: str = Field(default="", max_length=200)
+    """The name of a token."""
+    client: str = Field(default="", max_length=200)
+    """An address."""
+    since: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
     limit: int = Field(default=100, ge=1, le=1000)
     token: str = Field(default="", pattern=r"^[0-9]{0,18}$")
     """Of the page before; the header ``Link`` of an answer has the address of the next page."""
@@ -67,9 +81,9 @@ def _audit(audit: Audit) -> APIRouter:
         query: Annotated[AuditQuery, Query()], request: Request, response: Response
     ) -> Sequence[AuditBody]:
         """Calls that were refused and changes of tokens, the newest first."""
-        entries = await audit.list(int(query.token) if query.token else None, query.limit)
-        if len(entries) == query.limit:
-            next_page(request, response, str(entries[-1].id))
-        return entries
+        asked = Asked(query.status, query.caller, query.client, query.since)
+        page = await audit.list(asked, int(query.token) if query.token else None, query.limit)
+        next_page(request, response, page.token)
+        return page.items
 
     return routes
