@@ -138,8 +138,12 @@ async def test_too_many_failures_have_to_wait_but_the_right_token_never(
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
         assert answers[-1].headers["content-type"] == "application/problem+json"
         assert (await admin.get("/kinds")).status_code == 200
-        # The first one too many stands for those after it.
+        # The first one too many stands for those after it, which the next entry counts.
         assert [entry["status"] for entry in await trail(admin)] == [429, 401, 401, 401]
+        await admin.get("/audit", headers=await token(admin, "ci", grant("viewer")))
+        counted = "; 2 more calls, of anybody, were put off since the last entry"
+        entry = (await trail(admin))[0]
+        assert (entry["status"], entry["reason"].endswith(counted)) == (403, True)
 
 
 async def test_failures_are_counted_by_token_too(settings: AdminSettings) -> None:

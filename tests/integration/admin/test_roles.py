@@ -14,7 +14,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAB = {**SCOPE, "project": "lab"}
 LIMITS = {"limits": {"cpu": "2"}}
-ELSEWHERE = [LAB, {"domain": "development"}, {}]
+SHOP2 = {**SCOPE, "project": "shop2"}
+ELSEWHERE = [LAB, SHOP2, {"domain": "development"}, {}]
 Headers = dict[str, str]
 
 
@@ -22,7 +23,8 @@ Headers = dict[str, str]
 async def admin(shared: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     """With a ceiling, and a record, a workflow and an execution in each of two projects."""
     await put(shared, {}, {"ceiling": {"cpu": "4"}})
-    for scope in (SCOPE, LAB):
+    await shared.post("/projects", json={"name": "shop2"})
+    for scope in (SCOPE, LAB, SHOP2):
         await put(shared, scope, LIMITS)
         body = {**scope, "workflow": workflow().model_dump(mode="json")}
         assert (await shared.post("/workflows", json=body)).status_code == 201
@@ -206,7 +208,9 @@ async def test_pruning_reaches_nothing_outside_the_prefix(
     await admin.post("/apply", params={"prune": "owner=ml"}, json={"documents": [queue]})
     params = {"prune": "owner=ml", "dry_run": dry_run}
     answer = await admin.post("/apply", params=params, json={"documents": []}, headers=editor)
-    assert answer.status_code == 403
+    assert (answer.status_code, "lab" in answer.text) == (403, False)
+    [entry] = (await admin.get("/audit", params={"limit": "1"})).json()
+    assert entry["scope"] == "project-domain lab/development"
     assert (await admin.get("/records/execution_queue", params=LAB)).status_code == 200
 
 

@@ -94,6 +94,22 @@ async def test_an_expired_token_ends_its_watch_and_is_refused(shared: httpx.Asyn
     assert "has expired" in answer.json()["detail"]
 
 
+async def test_a_revocation_ends_the_watches_of_other_admins_too(
+    shared: httpx.AsyncClient, shared_settings: AdminSettings
+) -> None:
+    created = await made(shared, "ci-7", VIEWER)
+    headers = bearing(created["secret"])
+    async with running(shared_settings) as other, asyncio.timeout(60):
+        watches = [
+            asyncio.create_task(status(admin, headers, "/watch")) for admin in (shared, other)
+        ]
+        while await last_used(shared, created["id"]) is None:
+            await asyncio.sleep(0.1)
+        assert not any(watch.done() for watch in watches)
+        await shared.delete(f"/tokens/{created['id']}")
+        assert await asyncio.gather(*watches) == [200, 200]
+
+
 async def test_the_last_use_is_kept(shared: httpx.AsyncClient) -> None:
     created = await made(shared, "ci-8", VIEWER)
     await status(shared, bearing(created["secret"]))
@@ -145,7 +161,10 @@ async def test_the_first_token_closes_an_open_api(settings: AdminSettings) -> No
         assert await status(admin, {"Authorization": ""}) == 200
         refused = await admin.post("/tokens", json={"name": "ci", "grants": [VIEWER]})
         assert (refused.status_code, refused.json()["path"]) == (400, "grants")
+        watch = asyncio.create_task(status(admin, {"Authorization": ""}, "/watch"))
         created = await made(admin, "me", grant("admin"))
+        # It may have begun too late to be let in at all.
+        assert await asyncio.wait_for(watch, 60) in (200, 401)
         assert await status(admin, {"Authorization": ""}) == 401
         assert await status(admin, bearing(TOKEN)) == 401
         headers = bearing(created["secret"])

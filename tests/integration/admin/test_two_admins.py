@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 import httpx
@@ -195,6 +195,29 @@ async def test_either_answers_with_what_the_other_has_committed(pair: list[Admin
         read = await another.client.get("/records/workflow_priority")
         assert read.json() == written.json()
         one, another = another, one
+
+
+async def test_of_tokens_with_one_name_made_at_once_there_is_one_and_both_know_its_end(
+    pair: list[Admin],
+) -> None:
+    body = {"name": "ci", "grants": [{"role": "viewer"}]}
+    answers = await asyncio.gather(
+        *(pair[number % 2].client.post("/tokens", json=body) for number in range(6))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, *[409] * 5]
+    [made] = [answer.json() for answer in answers if answer.status_code == 201]
+    headers = {"Authorization": f"Bearer {made['secret']}"}
+
+    async def known() -> list[int]:
+        return [(await each.client.get("/kinds", headers=headers)).status_code for each in pair]
+
+    await until(lambda: holds(known, [200, 200]))
+    await pair[0].client.delete(f"/tokens/{made['id']}")
+    await until(lambda: holds(known, [401, 401]))
+
+
+async def holds(question: Callable[[], Awaitable[object]], answer: object) -> bool:
+    return await question() == answer
 
 
 async def test_writers_of_one_record_on_two_admins_lose_no_update(

@@ -39,8 +39,18 @@ def test_a_grant_reaches_what_lies_at_its_scope_and_below(
     assert [scope for scope in not_reached if known.may(Role.VIEWER, scope)] == []
 
 
-def test_a_prefix_is_no_prefix_of_a_name() -> None:
-    assert not caller(Role.ADMIN, SHOP).may(Role.VIEWER, Scope(project="shopping"))
+@pytest.mark.parametrize("name", ["shop2", "sho", "Shop", "shop/", "*", "shop "])
+def test_a_prefix_of_scopes_is_no_prefix_of_a_name(name: str) -> None:
+    for known in (caller(Role.ADMIN, SHOP), caller(Role.ADMIN, Scope("development", "shop"))):
+        assert not known.may(Role.VIEWER, Scope(project=name))
+        assert not known.may(Role.VIEWER, Scope("development", name))
+        assert not known.knows(name)
+
+
+def test_a_kind_is_itself_and_no_other_spelling() -> None:
+    known = caller(Role.EDITOR, PLATFORM, "task_resource")
+    for kind in ("Task_Resource", "task_resource2", "task-resource", "", "*"):
+        assert not known.may(Role.VIEWER, PLATFORM, kind)
 
 
 def test_each_role_may_what_those_before_it_may() -> None:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab import kinds
 from trimtab.api import DocumentBody, Labels
-from trimtab.errors import Conflict, Invalid, NotFound, Stale, Unreadable
+from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unreadable
 from trimtab.fold import Record
 from trimtab.levels import Level, Scope
 from trimtab.state import Settings
@@ -55,17 +55,12 @@ def check(caller: Caller, documents: Sequence[DocumentBody]) -> None:
             caller.check(Role.EDITOR, scope, document.kind)
 
 
-def is_seen(caller: Caller, document: DocumentBody) -> bool:
-    """A caller who is bound to a prefix gets only what it can apply again."""
-    if document.kind in BY_NAME:
-        return caller.may(Role.VIEWER)
-    return caller.may(Role.VIEWER, _scope(document), document.kind)
-
-
-def fill(draft: Draft, documents: Sequence[DocumentBody], owner: Label | None) -> None:
+def fill(
+    draft: Draft, documents: Sequence[DocumentBody], owner: Label | None, caller: Caller
+) -> None:
     """Put all of them; delete what the owner has beside them.
 
-    Raises `Invalid`, `Conflict` and `Stale`, naming the document.
+    Raises `Invalid`, `Conflict` and `Stale`, naming the document, and `Forbidden`.
     """
     # Records may refer to what is made beside them, wherever it stands.
     order = sorted(range(len(documents)), key=lambda index: documents[index].kind not in BY_NAME)
@@ -78,7 +73,7 @@ def fill(draft: Draft, documents: Sequence[DocumentBody], owner: Label | None) -
             version = documents[index].version
             raise Stale(f"what documents.{index} replaces", version, error.stored) from error
     if owner is not None:
-        _prune(draft, owner)
+        _prune(draft, owner, caller)
 
 
 def _put(draft: Draft, document: DocumentBody, owner: Label | None, index: int) -> None:
@@ -148,28 +143,35 @@ def _labels(
     return {**given, owner.key: owner.value}
 
 
-def _prune(draft: Draft, owner: Label) -> None:
+def _prune(draft: Draft, owner: Label, caller: Caller) -> None:
     for name, records in draft.settings.records.items():
         for scope, record in records.items():
             is_owned = record.labels.get(owner.key) == owner.value
             if is_owned and (name, scope) not in draft.records:
+                if not caller.may(Role.EDITOR, scope, name):
+                    # The scope is for the audit trail: the caller may not know that it has records.
+                    what = f"all that is owned by {owner.key}={owner.value}"
+                    raise Forbidden(f"{caller.name!r} is no editor of {what}", str(scope))
                 draft.delete(record.kind, scope, Anything())
 
 
-def exported(settings: Settings, *, readable_only: bool) -> Iterator[DocumentBody]:
-    """Everything but the layer of the settings file, in an order that does not change.
+def exported(settings: Settings, caller: Caller, *, readable_only: bool) -> Iterator[DocumentBody]:
+    """What the caller sees, but the layer of the settings file, in an order that does not change.
 
-    Raises `Unreadable` where a record cannot be written back, unless it may be left out.
+    A caller who is bound to a prefix gets only what it can apply again. Raises `Unreadable` where a
+    record cannot be written back, unless it may be left out.
     """
     if not readable_only:
-        _check_readable(settings)
-    for noun in BY_NAME.values():
-        for name, event in sorted(noun.kept(settings).items()):
-            yield DocumentBody(kind=noun.name, name=name, document=noun.to_document(event))
+        _check_readable(settings, caller)
+    if caller.may(Role.VIEWER):
+        for noun in BY_NAME.values():
+            for name, event in sorted(noun.kept(settings).items()):
+                yield DocumentBody(kind=noun.name, name=name, document=noun.to_document(event))
     for kind in sorted(settings.records):
         records = settings.records[kind].values()
         for record in sorted(records, key=lambda record: (record.scope.level, str(record.scope))):
-            if record.scope.level is not Level.SETTINGS:
+            is_seen = caller.may(Role.VIEWER, record.scope, kind)
+            if is_seen and record.scope.level is not Level.SETTINGS:
                 yield _document(record)
 
 
@@ -182,10 +184,12 @@ def _document(record: Record) -> DocumentBody:
     )
 
 
-def _check_readable(settings: Settings) -> None:
+def _check_readable(settings: Settings, caller: Caller) -> None:
     for family in (settings.unreadable, settings.unknown):
         for kind, records in family.items():
             for scope in records:
+                if not caller.may(Role.VIEWER, scope, kind):
+                    continue
                 raise Unreadable(
                     f"the {kind} record of {scope} is not readable here, so it cannot be exported; "
                     "?readable_only=true leaves such records out"

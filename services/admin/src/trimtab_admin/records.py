@@ -116,9 +116,8 @@ class Records:
         """Everything that the caller sees, as documents. Raises `Unreadable`."""
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
-            documents = applying.exported(settings, readable_only=readable_only)
-            seen = (each for each in documents if applying.is_seen(caller, each))
-            return ApplyBody(documents=tuple(seen))
+            documents = applying.exported(settings, caller, readable_only=readable_only)
+            return ApplyBody(documents=tuple(documents))
 
 
 @dataclass(frozen=True)
@@ -172,13 +171,15 @@ class RecordWrites:
     ) -> ChangesBody:
         """All or nothing. Raises as `trimtab_admin.applying.fill`, and `Forbidden`."""
         applying.check(author.caller, documents)
-        return (await self._writing.commit(_applying(documents, prune), author)).body()
+        return (
+            await self._writing.commit(_applying(documents, prune, author.caller), author)
+        ).body()
 
     async def dry_apply(
         self, documents: tuple[DocumentBody, ...], prune: str, caller: Caller
     ) -> ChangesBody:
         applying.check(caller, documents)
-        return await self._writing.dry(_applying(documents, prune), caller)
+        return await self._writing.dry(_applying(documents, prune, caller), caller)
 
     async def _written(self, fill: Fill, author: Author) -> RecordBody:
         written = await self._writing.commit(fill, author)
@@ -213,9 +214,9 @@ def _deleting(at: Located) -> Fill:
     return lambda draft: draft.delete(at.kind, at.scope, at.precondition)
 
 
-def _applying(documents: tuple[DocumentBody, ...], prune: str) -> Fill:
+def _applying(documents: tuple[DocumentBody, ...], prune: str, caller: Caller) -> Fill:
     owner = applying.label(prune)
-    return lambda draft: applying.fill(draft, documents, owner)
+    return lambda draft: applying.fill(draft, documents, owner, caller)
 
 
 def _all(settings: Settings) -> Iterator[Record]:

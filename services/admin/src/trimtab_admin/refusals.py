@@ -24,6 +24,8 @@ class Refusals:
     def __init__(self, audit: Audit, tries: Tries) -> None:
         self._audit = audit
         self._tries = tries
+        self._untold = 0
+        """Calls that were put off since the last entry."""
 
     async def unknown(self, call: HTTPConnection, error: Unauthorized, given: str) -> Answer:
         """Nobody is known by what the header Authorization says, which is ``given``."""
@@ -46,13 +48,24 @@ class Refusals:
     async def _answer(self, call: HTTPConnection, problem: Problem, who: Who, scope: str) -> Answer:
         delay = self._tries.failed(_keys(call, who), time.monotonic())
         if delay is None:
-            await self._keep(Entry.of(call, problem.status, problem.detail, who=who, scope=scope))
+            reason = problem.detail + self._told()
+            await self._keep(Entry.of(call, problem.status, reason, who=who, scope=scope))
             return Answer(problem)
         seconds = math.ceil(delay.seconds)
         detail = f"too many calls were refused; the next one may come in {seconds} s"
         if delay.first:
-            await self._keep(Entry.of(call, 429, f"{detail}: {problem.detail}", who=who))
+            reason = f"{detail}: {problem.detail}{self._told()}"
+            await self._keep(Entry.of(call, 429, reason, who=who, scope=scope))
+        else:
+            self._untold += 1
         return Answer(problems.of_status(429, detail), {"Retry-After": str(seconds)})
+
+    def _told(self) -> str:
+        """Of those that have no entry of their own, because nobody may fill the trail with them."""
+        untold, self._untold = self._untold, 0
+        return f"; {untold} more calls, of anybody, were put off since the last entry" * bool(
+            untold
+        )
 
     async def _keep(self, entry: Entry) -> None:
         extra = {

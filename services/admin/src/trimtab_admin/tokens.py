@@ -161,9 +161,12 @@ class Tokens:
 
     async def holds(self, caller: Caller) -> bool:
         """Whether a caller who was known is so still, with the same grants."""
-        if not caller.token:
+        if caller == ROOT:
             return True
-        held = (await self._current()).get(caller.token)
+        tokens = await self._current()
+        if caller == ANONYMOUS:
+            return not tokens
+        held = tokens.get(caller.token)
         return held is not None and held.caller == caller and not held.over(datetime.now(UTC))
 
     async def run(self) -> None:
@@ -217,11 +220,12 @@ class Tokens:
         return found.caller
 
     async def _check_new(self, session: AsyncSession, body: TokenCreate) -> None:
+        # Locked, because only one can be the first.
+        settings = await self._tree.locked(session)
         taken = await session.scalar(sa.select(_ROW.id).where(_ROW.name == body.name))
         if body.name in _RESERVED or taken is not None:
             raise Conflict(f"{body.name!r} is or was another token; history must tell them apart")
         first = await session.scalar(sa.select(_ROW.id).limit(1)) is None
-        settings = await self._tree.current(session)
         for grant in body.grants:
             for kind in grant.kinds:
                 kinds.by_name(kind)

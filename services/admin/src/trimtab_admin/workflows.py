@@ -1,8 +1,9 @@
 """Workflows and launch plans: registered once, never changed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +20,10 @@ from trimtab_admin.tree import Tree
 from trimtab_admin.visibility import Columns, seen_by
 
 _MAX_LISTED = 1000
+
+Select = sa.Select[str, str, str]
+"""Project, domain and body."""
+B = TypeVar("B", WorkflowBody, LaunchPlanBody)
 
 
 class Workflows:
@@ -71,39 +76,54 @@ class Workflows:
     async def list(self, caller: Caller, project: str, domain: str) -> Sequence[WorkflowBody]:
         """Every version that the caller sees, the newest first."""
         table = tables.workflows
-        rows = await self._listed(caller, table, {"workflow": table.c.name}, project, domain)
-        found = (
-            WorkflowBody(project=at, domain=of, workflow=Workflow.model_validate_json(body))
-            for at, of, body in rows
-        )
-        return [body for body in found if caller.may(Role.VIEWER, scope_of(body))]
+        query = _newest(table, {"workflow": table.c.name}, caller, project, domain)
+        return await self._seen(caller, query, _workflow_body)
 
     async def list_launch_plans(
         self, caller: Caller, project: str, domain: str
     ) -> Sequence[LaunchPlanBody]:
         """Those that the caller sees, the newest first, without the default ones."""
         table = tables.launch_plans
-        rows = await self._listed(caller, table, {"launch_plan": table.c.name}, project, domain)
-        found = (
-            LaunchPlanBody(project=at, domain=of, launch_plan=LaunchPlan.model_validate_json(body))
-            for at, of, body in rows
-        )
-        return [body for body in found if caller.may(Role.VIEWER, scope_of(body))]
+        query = _newest(table, {"launch_plan": table.c.name}, caller, project, domain)
+        return await self._seen(caller, query, _launch_plan_body)
 
-    async def _listed(
-        self, caller: Caller, table: sa.Table, own: Columns, project: str, domain: str
-    ) -> Sequence[tuple[str, str, str]]:
-        """``own`` is what the rows have of a scope beside their place."""
-        place = {"project": table.c.project, "domain": table.c.domain}
-        query = sa.select(table.c.project, table.c.domain, table.c.body)
-        query = query.where(seen_by(caller, {**place, **own}))
-        if project:
-            query = query.where(table.c.project == project)
-        if domain:
-            query = query.where(table.c.domain == domain)
+    async def _seen(
+        self, caller: Caller, query: Select, body_of: Callable[[str, str, str], B]
+    ) -> Sequence[B]:
+        """As many as are listed at once."""
+        found: list[B] = []
         async with transaction(self._reading) as session:
-            rows = await session.execute(query.order_by(table.c.id.desc()).limit(_MAX_LISTED))
-            return rows.all()
+            # The rows do not say all of a scope, so those that the caller does not see still come.
+            rows = await session.stream(query)
+            async for row in rows:
+                body = body_of(*row)
+                if caller.may(Role.VIEWER, scope_of(body)):
+                    found.append(body)
+                if len(found) == _MAX_LISTED:
+                    break
+        return found
+
+
+def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain: str) -> Select:
+    """``own`` is what the rows have of a scope beside their place."""
+    place = {"project": table.c.project, "domain": table.c.domain}
+    query = sa.select(table.c.project, table.c.domain, table.c.body)
+    query = query.where(seen_by(caller, {**place, **own}))
+    if project:
+        query = query.where(table.c.project == project)
+    if domain:
+        query = query.where(table.c.domain == domain)
+    return query.order_by(table.c.id.desc())
+
+
+def _workflow_body(project: str, domain: str, body: str) -> WorkflowBody:
+    workflow = Workflow.model_validate_json(body)
+    return WorkflowBody(project=project, domain=domain, workflow=workflow)
+
+
+def _launch_plan_body(project: str, domain: str, body: str) -> LaunchPlanBody:
+    plan = LaunchPlan.model_validate_json(body)
+    return LaunchPlanBody(project=project, domain=domain, launch_plan=plan)
 
 
 def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:

@@ -48,10 +48,12 @@ class Writing:
         self._registered = Registered()
 
     async def commit(self, fill: Fill, author: Author) -> Written:
-        """In one transaction, or not at all. Raises what `fill` and `Draft.check` raise."""
+        """In one transaction, or not at all.
+
+        Raises what `fill`, `Change.add` and `Draft.check` raise.
+        """
         async with self._changes.by(author) as change:
-            draft = _checked(Draft(change.settings), fill)
-            revisions = _added(change, draft)
+            draft, revisions = _drafted(change, fill)
             return Written(draft, revisions, change.revision)
 
     async def dry(self, fill: Fill, caller: Caller) -> ChangesBody:
@@ -61,8 +63,7 @@ class Writing:
             registered = await self._registered.current(session)
             # From here on nothing is awaited, so that the tree stays as it is.
             change = Change(await self._tree.current(session), session, caller)
-            draft = _checked(Draft(change.settings), fill)
-            _added(change, draft)
+            draft, _ = _drafted(change, fill)
             if change.renames:
                 names.after(change.settings, change.writes, template)
             return ChangesBody(
@@ -73,16 +74,15 @@ class Writing:
             )
 
 
-def _checked(draft: Draft, fill: Fill) -> Draft:
+def _drafted(change: Change, fill: Fill) -> tuple[Draft, dict[str, int]]:
+    """What is wanted, and the revision that it gets by subject."""
+    draft = Draft(change.settings)
     fill(draft)
-    draft.check()
-    return draft
-
-
-def _added(change: Change, draft: Draft) -> dict[str, int]:
-    """Revision by subject."""
-    return {
+    revisions = {
         edit.subject: change.add(edit.subject, edit.event(), deleted=edit.action == "delete")
         for edit in draft.edits
         if edit.action != "none"
     }
+    # Last, because what it finds wrong tells values of other scopes: only to who may write here.
+    draft.check()
+    return draft, revisions
