@@ -181,6 +181,21 @@ async def test_a_dry_run_tells_what_apply_would_do_and_for_whom(admin: httpx.Asy
     assert await export(admin) == before
 
 
+async def test_records_of_an_archived_project_change_only_as_it_is_taken_up(
+    admin: httpx.AsyncClient,
+) -> None:
+    stored = record({"priority": 1}, "workflow_priority", **SCOPE)
+    changed = record({"priority": 2}, "workflow_priority", **SCOPE)
+    await applied(admin, stored, project("shop", state="archived"))
+    [change] = (await applied(admin, stored))["changes"]
+    assert change["action"] == "none"
+    refused = await apply(admin, stored | {"workflow": "w"}, project("shop", description="Shop"))
+    assert refused.status_code == 409
+    assert refused.json()["detail"].startswith("documents.0: project 'shop' is archived")
+    body = await applied(admin, changed, project("shop", state="active"))
+    assert [change["action"] for change in body["changes"]] == ["update", "update"]
+
+
 async def test_an_export_is_taken_back_unchanged_here_and_elsewhere(
     admin: httpx.AsyncClient, tmp_path: Path
 ) -> None:

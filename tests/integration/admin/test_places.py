@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.admin.running import FORCE, rows, running, settings_for
+from tests.integration.admin.running import FORCE, SCOPE, rows, running, settings_for
 from tests.servers import NatsServer
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab_admin.app import prepare
@@ -55,6 +55,21 @@ async def test_a_project_is_archived_and_taken_up_again(admin: httpx.AsyncClient
         assert (answer.status_code, answer.json()["state"]) == (200, state)
     assert (await admin.patch("/projects/shop", json={"state": "gone"})).status_code == 400
     assert (await admin.patch("/projects/shpo", json={})).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_records_of_an_archived_project_are_read_and_not_written(
+    admin: httpx.AsyncClient, method: str
+) -> None:
+    path, shop = "/records/workflow_priority", SCOPE | FORCE
+    stored = (await admin.put(path, params=shop, json={"priority": 1})).json()
+    await admin.patch("/projects/shop", json={"state": "archived"})
+    refused = await admin.request(method, path, params=shop, json={"priority": 2})
+    assert refused.status_code == 409, refused.text
+    assert "'shop' is archived" in refused.json()["detail"]
+    assert (await admin.get(path, params=SCOPE)).json() == stored
+    await admin.patch("/projects/shop", json={"state": "active"})
+    assert (await admin.request(method, path, params=shop, json={"priority": 2})).is_success
 
 
 async def test_labels_of_a_project_are_patched_by_key(admin: httpx.AsyncClient) -> None:

@@ -106,3 +106,14 @@ async def test_an_unknown_place_is_refused(
     answer = await admin.post("/workflows", json=registration(workflow()) | place)
     assert answer.status_code == 404
     assert known in answer.json()["allowed"]
+
+
+async def test_nothing_is_registered_in_an_archived_project(admin: httpx.AsyncClient) -> None:
+    await register(admin, workflow())
+    await admin.patch("/projects/shop", json={"state": "archived"})
+    for answer in (
+        await admin.post("/workflows", json=registration(workflow("2"))),
+        await post_plan(admin),
+    ):
+        assert (answer.status_code, "archived" in answer.json()["detail"]) == (409, True)
+    assert len((await admin.get("/workflows")).json()) == 1

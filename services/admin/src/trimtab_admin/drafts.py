@@ -7,14 +7,14 @@ from typing import Any, Literal
 from trimtab import kinds, subjects
 from trimtab.api import ChangeBody, ChangedLeafBody, RecordBody
 from trimtab.errors import Conflict, Invalid, NotFound, Unreadable
-from trimtab.events import Event, RecordChanged
+from trimtab.events import Event, ProjectChanged, RecordChanged
 from trimtab.fold import Record
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.state import Settings
 from trimtab_admin import bodies, patches, preconditions, validity
 from trimtab_admin.comparison import Comparison
-from trimtab_admin.nouns import DOMAINS, PROJECTS, Body, Noun, Place
+from trimtab_admin.nouns import DOMAINS, PROJECTS, Body, Noun, Place, check_active
 from trimtab_admin.preconditions import Precondition
 
 Action = Literal["create", "update", "delete", "none"]
@@ -196,7 +196,12 @@ class Draft:
         return edit
 
     def check(self) -> None:
-        """Raises `Invalid` where some effective value would be wrong, naming the document."""
+        """Raises, naming the document, `Conflict` where something changes in an archived project,
+        and `Invalid` where some effective value would be wrong.
+        """
+        for edit in self.records.values():
+            if edit.scope.project and edit.action != "none":
+                self._check_active(edit)
         for comparison in self.comparisons():
             wrong = validity.first_wrong(comparison)
             if wrong is not None:
@@ -249,6 +254,18 @@ class Draft:
         version = self._version(kind, scope)
         preconditions.check(precondition, f"the {kind.name} record of {scope}", version)
         return version
+
+    def _check_active(self, edit: Edit) -> None:
+        """A project that comes archived brings its records along; one that was archived may not."""
+        stored = self.settings.projects.get(edit.scope.project)
+        match self.places.get(PROJECTS.subject(edit.scope.project)):
+            case PlaceEdit(after=ProjectChanged(state="active")):
+                return
+        try:
+            if stored is not None:
+                check_active(stored)
+        except Conflict as error:
+            raise error if edit.index is None else in_document(edit.index, error) from error
 
     def _check_scope(self, scope: Scope) -> None:
         for noun, name in ((DOMAINS, scope.domain), (PROJECTS, scope.project)):

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.database import Sessions, transaction
-from trimtab.errors import Conflict, Invalid, NotFound
+from trimtab.errors import Invalid, NotFound
 from trimtab.executions import NodeState, Request, State
 from trimtab.graph import LaunchPlan, Workflow
 from trimtab.levels import Scope
@@ -20,7 +20,7 @@ from trimtab.state import Settings
 from trimtab_admin import journal, tables
 from trimtab_admin.access import Caller
 from trimtab_admin.changes import MAX_EVENT_BYTES
-from trimtab_admin.nouns import PROJECTS, check_scope
+from trimtab_admin.nouns import check_active, check_scope
 from trimtab_admin.tree import Tree
 from trimtab_admin.visibility import seen_by
 from trimtab_admin.workflows import find_launch_plan, find_workflow
@@ -91,8 +91,7 @@ async def _chosen(
     """The workflow and the launch plan that are meant."""
     scope = Scope(body.domain, body.project)
     check_scope(settings, scope)
-    if PROJECTS.find(settings, body.project).state == "archived":
-        raise Conflict(f"project {body.project!r} is archived, so nothing can be executed in it")
+    check_active(settings.projects[body.project])
     workflow = await find_workflow(session, scope, body.workflow, body.version)
     if body.launch_plan in (None, workflow.name):
         default = LaunchPlan(name=workflow.name, workflow=workflow.name, version=workflow.version)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from trimtab import subjects
 from trimtab.api import ClusterBody, DomainBody, PoolBody, ProjectBody
-from trimtab.errors import Invalid, NotFound
+from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
 from trimtab.levels import Scope
 from trimtab.state import Settings
@@ -93,6 +93,15 @@ def check_scope(settings: Settings, scope: Scope) -> None:
         DOMAINS.find(settings, scope.domain)
     if scope.project:
         PROJECTS.find(settings, scope.project)
+
+
+def check_active(project: ProjectChanged) -> None:
+    """Raises `Conflict` where a project is at rest: it is read, and nothing in it changes."""
+    if project.state == "archived":
+        raise Conflict(
+            f"project {project.name!r} is archived, so nothing in it is changed or executed; "
+            "unarchive it first"
+        )
 
 
 def place_of(subject: str) -> dict[str, str]:

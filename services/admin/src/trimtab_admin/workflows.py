@@ -15,7 +15,7 @@ from trimtab.graph import LaunchPlan, Workflow
 from trimtab.levels import Scope
 from trimtab_admin import tables
 from trimtab_admin.access import Caller, Role
-from trimtab_admin.nouns import check_scope
+from trimtab_admin.nouns import check_active, check_scope
 from trimtab_admin.tree import Tree
 from trimtab_admin.visibility import Columns, seen_by
 
@@ -38,13 +38,14 @@ class Workflows:
         """Whether it is new; the same version with the same content again is fine.
 
         Raises `Invalid`, `NotFound` where there is no such project, domain or pool, and `Conflict`
-        where the version has another content.
+        where the project is archived or the version has another content.
         """
         workflow = body.workflow
         workflow.check()
         async with transaction(self._sessions) as session:
             settings, scope = await self._tree.current(session), Scope(body.domain, body.project)
             check_scope(settings, scope)
+            check_active(settings.projects[body.project])
             for task in workflow.tasks.values():
                 if task.pool is not None:
                     settings.pool(task.pool)
@@ -58,7 +59,9 @@ class Workflows:
                 "launch_plan.name", plan.name, "another name: this is the workflow's default one"
             )
         async with transaction(self._sessions) as session:
-            check_scope(await self._tree.current(session), scope)
+            settings = await self._tree.current(session)
+            check_scope(settings, scope)
+            check_active(settings.projects[body.project])
             workflow = await find_workflow(session, scope, plan.workflow, plan.version)
             workflow.check_hooks("launch_plan.runtime_override", plan.runtime_override)
             for name in plan.inputs:
