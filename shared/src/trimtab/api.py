@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from trimtab.executions import NodePhase, Phase, Resolution
-from trimtab.graph import DnsLabel, LaunchPlan, Model, Name, NodeOverrides, Workflow
+from trimtab.graph import (
+    DnsLabel,
+    ExecutionConfig,
+    LaunchPlan,
+    Model,
+    Name,
+    NodeOverrides,
+    Workflow,
+)
 from trimtab.kinds import forms
 from trimtab.labels import LabelKey, LabelValue
 
@@ -349,7 +357,7 @@ class LaunchPlanBody(Model):
     launch_plan: LaunchPlan
 
 
-class ExecutionCreate(Model):
+class ExecutionCreate(ExecutionConfig):
     project: DnsLabel
     domain: DnsLabel
     workflow: Name
@@ -359,7 +367,6 @@ class ExecutionCreate(Model):
     inputs: dict[str, JsonValue] = {}
     overrides: dict[str, NodeOverrides] = {}
     """By hook."""
-    environment: dict[str, str] = {}
 
 
 class NodeBody(Model):

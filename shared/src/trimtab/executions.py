@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field, JsonValue, TypeAdapter
 
 from trimtab.events import Event
-from trimtab.graph import LaunchPlan, Model, NodeOverrides, Workflow
+from trimtab.graph import ExecutionConfig, LaunchPlan, Model, NodeOverrides, Workflow
 from trimtab.levels import Scope
 
 Phase = Literal["requested", "running", "succeeded", "failed", "refused"]
@@ -19,7 +19,7 @@ NodePhase = Literal["waiting", "starting", "running", "succeeded", "failed"]
 ENDED: frozenset[Phase] = frozenset({"succeeded", "failed", "refused"})
 
 
-class Request(Model, extra="ignore"):
+class Request(ExecutionConfig, extra="ignore"):
     """What an execution was asked to be, complete: propeller needs nothing else to run it."""
 
     execution: str
@@ -32,7 +32,6 @@ class Request(Model, extra="ignore"):
     """Defaults of workflow and launch plan filled in."""
     overrides: dict[str, NodeOverrides] = {}
     """By hook."""
-    environment: dict[str, str] = {}
     revision: int = 0
     """The settings it must see at least."""
 
@@ -63,7 +62,7 @@ class Resolved(Model, extra="ignore"):
     source: str
     """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
     ``launch plan``, ``with_overrides``, ``task``, ``task_resource.defaults.cpu`` (a record's
-    field), ``request`` or ``limit`` (mirrored from it), ``engine``.
+    field), ``project`` (its labels), ``request`` or ``limit`` (mirrored from it), ``engine``.
     """
     scope: str = ""
     """Of the record, where it is from one: ``project-domain flyteexamples/development``."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import ResourceSpec
+from trimtab.labels import LabelKey, LabelValue
 
 Name = Annotated[
     str,
@@ -47,6 +48,23 @@ class NodeOverrides(Model):
     container_image: str | None = Field(default=None, min_length=1)
     environment: dict[str, str] | None = None
     """Merged by key."""
+
+
+class ExecutionConfig(Model):
+    """What a launch plan or a request says of its executions. An absent field says nothing."""
+
+    max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """How many nodes may run at once."""
+    interruptible: bool | None = None
+    """Whether tasks may run where they can be interrupted."""
+    overwrite_cache: bool | None = None
+    """Whether tasks run again although their outputs are cached."""
+    labels: dict[LabelKey, LabelValue] = {}
+    """Of every object that is made for an execution, merged by key."""
+    annotations: dict[LabelKey, str] = {}
+    """As the labels."""
+    environment: dict[str, str] = {}
+    """Of every task, merged by key."""
 
 
 class Task(Model):
@@ -174,7 +192,7 @@ class Workflow(Model):
         return {**self.inputs, **given}
 
 
-class LaunchPlan(Model):
+class LaunchPlan(ExecutionConfig):
     """A workflow with values of its own. The default one has the workflow's name and none."""
 
     name: Name
@@ -184,4 +202,3 @@ class LaunchPlan(Model):
     inputs: dict[str, JsonValue] = {}
     runtime_override: dict[str, NodeOverrides] = {}
     """By hook."""
-    environment: dict[str, str] = {}

@@ -23,7 +23,7 @@ from pydantic import JsonValue
 
 from trimtab import graph, tracing
 from trimtab.errors import Invalid, Rejected
-from trimtab.graph import Binding, Constant, FromInput, FromNode, NodeOverrides
+from trimtab.graph import Binding, Constant, ExecutionConfig, FromInput, FromNode, NodeOverrides
 from trimtab.overrides import (
     Pool,
     Resources,
@@ -201,7 +201,7 @@ class LaunchPlan:
     name: str
     inputs: Mapping[str, JsonValue]
     runtime_override: Mapping[str, NodeOverrides]
-    environment: Mapping[str, str]
+    config: ExecutionConfig
 
     @classmethod
     def get_or_create(
@@ -212,9 +212,23 @@ class LaunchPlan:
         inputs: Mapping[str, JsonValue] | None = None,
         runtime_override: Mapping[str, NodeOverrides] | None = None,
         environment: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        max_parallelism: int | None = None,
+        interruptible: bool | None = None,
+        overwrite_cache: bool | None = None,
     ) -> "LaunchPlan":
         """The one of this name. Raises `Invalid` where it was made with other values."""
-        plan = cls(workflow, name, inputs or {}, runtime_override or {}, environment or {})
+        config = {
+            "environment": dict(environment or {}),
+            "labels": dict(labels or {}),
+            "annotations": dict(annotations or {}),
+            "max_parallelism": max_parallelism,
+            "interruptible": interruptible,
+            "overwrite_cache": overwrite_cache,
+        }
+        said = parsed(ExecutionConfig, config)
+        plan = cls(workflow, name, inputs or {}, runtime_override or {}, said)
         if name == workflow.name:
             raise Invalid(
                 "name", name, "another name than the workflow's, whose plan has no values"
@@ -238,7 +252,7 @@ class LaunchPlan:
             "version": registered.version,
             "inputs": {n: json_value(f"{path}: inputs.{n}", v) for n, v in self.inputs.items()},
             "runtime_override": dict(self.runtime_override),
-            "environment": dict(self.environment),
+            **self.config.model_dump(),
         }
         return parsed(graph.LaunchPlan, content)
 

@@ -28,6 +28,8 @@ LaunchPlan.get_or_create(
     name="hello_moon",
     inputs={"name": "moon"},
     runtime_override={"greeter": runtime_override_config(cpu="300m")},
+    max_parallelism=5,
+    labels={"team": "a", "tier": "1"},
 )
 """
 
@@ -119,6 +121,22 @@ def test_a_launch_plan_brings_its_own_values(trimtab: Trimtab, hello: list[str])
     explained = trimtab("explain", "execution", done.stdout.strip()).stdout
     row = next(line for line in explained.splitlines() if "resources.requests.cpu" in line)
     assert row.split()[1:4] == ["300m", "launch", "plan"]
+
+
+def test_an_execution_says_more_of_itself_than_its_launch_plan(
+    trimtab: Trimtab, hello: list[str]
+) -> None:
+    asked = ["--max-parallelism", "2", "--label", "team=b", "--no-overwrite-cache"]
+    done = trimtab(*hello, "--launch-plan", "hello_moon", *asked)
+    execution = done.stdout.strip()
+    explained = json.loads(trimtab("explain", "execution", execution, "-o", "json").stdout)
+    said = {v["path"]: (v["value"], v["source"]) for v in explained["resolution"]["execution"]}
+    assert said == {
+        "labels.team": ("b", "execution"),
+        "labels.tier": ("1", "launch plan"),
+        "max_parallelism": (2, "execution"),
+        "overwrite_cache": (False, "execution"),
+    }
 
 
 def test_explain_names_field_value_source_scope_and_revision(

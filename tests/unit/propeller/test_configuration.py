@@ -1,5 +1,7 @@
 """What the settings say of an execution as a whole, and of nodes that say nothing else."""
 
+from typing import Any
+
 import pytest
 
 from tests.unit.propeller.building import (
@@ -10,6 +12,7 @@ from tests.unit.propeller.building import (
     request,
     settings,
 )
+from trimtab.events import ProjectChanged
 from trimtab.executions import Resolution, Resolved
 from trimtab.levels import PLATFORM
 from trimtab.state import Settings
@@ -107,6 +110,48 @@ def test_what_anybody_else_says_of_a_node_comes_first(source: str) -> None:
     leaves = resolve(wanted, EVERYTHING, Capabilities("any")).nodes["n0"]
     log = next(leaf for leaf in leaves if leaf.path == "environment.LOG")
     assert (log.value, log.source) == ("mine", source)
+
+
+SAID = {"max_parallelism": 7, "overwrite_cache": False, "labels": {"team": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("plan", "asked", "source"),
+    [
+        (SAID, {}, "launch plan"),
+        ({}, SAID, "execution"),
+        (
+            {"max_parallelism": 9, "overwrite_cache": True, "labels": {"team": "d"}},
+            SAID,
+            "execution",
+        ),
+    ],
+)
+def test_a_request_comes_before_its_launch_plan_and_both_before_the_settings(
+    plan: dict[str, Any], asked: dict[str, Any], source: str
+) -> None:
+    resolution = resolve(request(plan=plan, **asked), EVERYTHING, Capabilities("any"))
+    found = whole(resolution)
+    for path, value in {"overwrite_cache": False, "labels.team": "c"}.items():
+        assert (found[path].value, found[path].source) == (value, source)
+    assert resolution.max_parallelism == 7
+    assert found["labels.tier"].source == f"{CONFIG}.labels.tier"
+
+
+def test_a_request_may_say_whether_its_tasks_can_be_interrupted() -> None:
+    wanted = request(
+        task=overrides(interruptible=True), plan={"interruptible": True}, interruptible=False
+    )
+    assert resolve(wanted, EVERYTHING, Capabilities("any")).value("n0", "interruptible") is False
+
+
+def test_labels_of_the_project_stand_behind_all_others() -> None:
+    shop = ProjectChanged(name="shop", labels={"team": "shop", "cost": "7"})
+    team = record(CONFIG, {"labels": {"team": "b"}})
+    found = whole(resolve(request(), settings(team, shop), Capabilities("any")))
+    assert (found["labels.team"].value, found["labels.cost"].value) == ("b", "7")
+    cost = found["labels.cost"]
+    assert (cost.source, cost.scope, cost.revision) == ("project", "project shop", 2)
 
 
 def test_a_task_may_refuse_to_be_interrupted() -> None:

@@ -179,14 +179,20 @@ def test_a_launch_plan_is_got_again_and_never_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"runtime_override": {"typo": NodeOverrides()}}, {"inputs": {"typo": 1}}]
+    ("values", "wrong"),
+    [
+        ({"runtime_override": {"typo": NodeOverrides()}}, "'typo'"),
+        ({"inputs": {"typo": 1}}, "'typo'"),
+        ({"max_parallelism": 0}, "max_parallelism: 0"),
+        ({"labels": {"team": "no value"}}, "labels.team: 'no value'"),
+    ],
 )
-def test_a_launch_plan_knows_the_inputs_and_hooks_there_are(values: Any) -> None:
+def test_a_launch_plan_that_cannot_be_is_refused_by_its_field(values: Any, wrong: str) -> None:
     @workflow
     def planned(x: int) -> Any:
         return double(x=x).with_runtime_override("trainer")
 
-    with pytest.raises(Invalid, match="'typo'"):
+    with pytest.raises(Invalid, match=wrong):
         LaunchPlan.get_or_create(workflow=planned, name="plan", **values)
 
 

@@ -14,7 +14,7 @@ from trimtab.api import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Invalid, NotFound
 from trimtab.executions import NodeState, Request, State
-from trimtab.graph import LaunchPlan, Workflow
+from trimtab.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab.levels import Scope
 from trimtab.state import Settings
 from trimtab_admin import journal, tables
@@ -116,7 +116,7 @@ def _request(
         launch_plan=plan,
         inputs=workflow.bound({**plan.inputs, **body.inputs}),
         overrides=body.overrides,
-        environment=body.environment,
+        **{name: getattr(body, name) for name in ExecutionConfig.model_fields},
         revision=settings.revision,
     )
     size = len(request.model_dump_json())

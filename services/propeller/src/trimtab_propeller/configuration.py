@@ -1,9 +1,14 @@
-"""What the settings say of an execution, beside resources and the placing of its nodes. Pure."""
+"""What an execution runs with, beside the resources and the placing of its nodes. Pure.
+
+What the request says comes first, then what the launch plan says, then the settings.
+"""
 
 from collections.abc import Iterator
 
+from trimtab import subjects
 from trimtab.executions import Request, Resolved
 from trimtab.fold import Effective
+from trimtab.graph import ExecutionConfig, NodeOverrides
 from trimtab.state import Settings
 
 _CONFIG = "workflow_execution_config"
@@ -15,7 +20,43 @@ _KINDS = ("cluster_assignment", "execution_queue", "plugin_override", "quality_o
 
 
 def of_execution(request: Request, settings: Settings) -> Iterator[Resolved]:
-    """What holds for the execution as a whole. Raises `Unreadable`."""
+    """What holds for the execution as a whole; of two with one path the later one counts.
+
+    Raises `Unreadable`.
+    """
+    yield from _of_project(request, settings)
+    yield from _of_settings(request, settings)
+    yield from _said("launch plan", request.launch_plan)
+    yield from _said("execution", request)
+
+
+def of_every_node(config: ExecutionConfig) -> NodeOverrides:
+    """What a launch plan or a request says of each of its nodes."""
+    return NodeOverrides(environment=config.environment, interruptible=config.interruptible)
+
+
+def _said(source: str, config: ExecutionConfig) -> Iterator[Resolved]:
+    for path in ("max_parallelism", "overwrite_cache"):
+        if (value := getattr(config, path)) is not None:
+            yield Resolved(path=path, value=value, source=source)
+    for field in ("labels", "annotations"):
+        for key, value in getattr(config, field).items():
+            yield Resolved(path=f"{field}.{key}", value=value, source=source)
+
+
+def _of_project(request: Request, settings: Settings) -> Iterator[Resolved]:
+    project = settings.projects.get(request.project)
+    for key, value in (project.labels if project else {}).items():
+        yield Resolved(
+            path=f"labels.{key}",
+            value=value,
+            source="project",
+            scope=f"project {request.project}",
+            revision=settings.digest.revision_of(subjects.project(request.project)),
+        )
+
+
+def _of_settings(request: Request, settings: Settings) -> Iterator[Resolved]:
     for value in _values(settings.effective(_CONFIG, request.target)):
         if value.path not in _OF_NODES and not value.path.startswith(_ENVS):
             yield value

@@ -93,8 +93,8 @@ def _sources(node: Node, request: Request) -> Iterator[tuple[str, NodeOverrides]
         yield "execution override", request.overrides.get(hook, NodeOverrides())
         yield "launch plan override", plan.runtime_override.get(hook, NodeOverrides())
         yield "hook default", node.hook.default
-    yield "execution", NodeOverrides(environment=request.environment)
-    yield "launch plan", NodeOverrides(environment=plan.environment)
+    yield "execution", configuration.of_every_node(request)
+    yield "launch plan", configuration.of_every_node(plan)
     yield "with_overrides", node.overrides
     yield "task", request.workflow.tasks[node.task].config
 

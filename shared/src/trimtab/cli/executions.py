@@ -37,6 +37,13 @@ PATIENCE_SECONDS = 30.0
 @click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="An input.")
 @click.option("--override", "overrides", multiple=True, metavar="HOOK=JSON", help="For a hook.")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="For every task.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Of its objects.")
+@click.option(
+    "--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Of its objects."
+)
+@click.option("--max-parallelism", type=int, help="How many nodes may run at once.")
+@click.option("--interruptible/--no-interruptible", default=None, help="Of every task.")
+@click.option("--overwrite-cache/--no-overwrite-cache", default=None, help="Run every task again.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until it has ended.")
 @output_option(default=None)
 @connected
@@ -45,6 +52,8 @@ def execute(
     inputs: Sequence[str],
     overrides: Sequence[str],
     environment: Sequence[str],
+    labels: Sequence[str],
+    annotations: Sequence[str],
     wait: bool,
     output: Output | None,
     **wanted: Any,
@@ -59,6 +68,8 @@ def execute(
         "inputs": {name: _json(f"input {name}", text) for name, text in _pairs("input", inputs)},
         "overrides": {hook: _overrides(hook, text) for hook, text in _pairs("override", overrides)},
         "environment": dict(_pairs("env", environment)),
+        "labels": dict(_pairs("label", labels)),
+        "annotations": dict(_pairs("annotation", annotations)),
     }
     request = parsed(ExecutionCreate, content)
     execution = target.call(lambda client: client.executions.create(request))
