@@ -25,8 +25,12 @@ from trimtab.errors import Conflict, Unavailable
 
 log = logging.getLogger(__name__)
 
-ACK_WAIT_SECONDS = 30.0
-"""After which a work item that nobody says to be working on is given to somebody else."""
+ACK_WAIT_SECONDS = 5.0
+"""After which a work item that nobody says to be working on is given to somebody else.
+
+`trimtab.bus` says so every second. It is how long an execution looks stuck when a process is killed
+that has its request or its news; who gets one a second time finds it claimed, or stored.
+"""
 _DUPLICATE_WINDOW_SECONDS = 600.0
 # All are said, though most are the server's own defaults, so that each can be compared.
 _DEFAULT_LIMITS: dict[str, object] = {
