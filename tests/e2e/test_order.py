@@ -4,12 +4,13 @@ import asyncio
 import random
 
 from tests.e2e.conftest import DOMAIN, PROJECT
-from trimtab.api import ExecutionBody, ExecutionCreate
+from trimtab.api import DocumentBody, ExecutionBody, ExecutionCreate
 from trimtab.client import Client
 from trimtab.executions import ENDED
 from trimtab.levels import Scope
 
 INTERLEAVINGS = 100
+BACKLOG = 250
 NOISE = [Scope(), Scope(domain=DOMAIN), Scope(project=PROJECT), Scope("staging", PROJECT)]
 
 
@@ -31,12 +32,24 @@ async def others_write(api: Client, chance: random.Random) -> None:
         await asyncio.sleep(chance.random() / 50)
 
 
+async def backlog(api: Client, chance: random.Random) -> None:
+    """More than is published while an execution is on its way, so that its change comes late."""
+    places = {"kind": "workflow_priority", "domain": "production", "project": PROJECT}
+    documents = [
+        DocumentBody(**places, workflow=f"w{n}", document={"priority": chance.randint(1, 100)})
+        for n in range(BACKLOG)
+    ]
+    await api.settings.apply(documents)
+
+
 async def test_a_change_made_before_an_execution_is_always_in_it(api: Client) -> None:
     chance = random.Random(20)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(others_write(api, chance))
         expected: dict[str, int] = {}
         for cpu in range(1, INTERLEAVINGS + 1):
+            if cpu % 25 == 0:
+                await backlog(api, chance)
             await limit(api, Scope(DOMAIN, PROJECT), cpu)
             await asyncio.sleep(chance.choice((0, 0, 0, chance.random() / 50)))
             asked = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="greedy")
