@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 
+from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, running, settings_for
 from tests.servers import NatsServer
 
@@ -47,6 +48,7 @@ async def test_five_hundred_documents_are_one_transaction(admin: httpx.AsyncClie
     assert len((await admin.get("/records")).json()) == 500
 
 
+@BOTH
 async def test_a_wrong_document_changes_nothing_and_is_named_with_its_field(
     admin: httpx.AsyncClient,
 ) -> None:
@@ -196,6 +198,7 @@ async def test_records_of_an_archived_project_change_only_as_it_is_taken_up(
     assert [change["action"] for change in body["changes"]] == ["update", "update"]
 
 
+@BOTH
 async def test_an_export_is_taken_back_unchanged_here_and_elsewhere(
     admin: httpx.AsyncClient, tmp_path: Path
 ) -> None:

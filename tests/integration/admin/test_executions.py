@@ -9,6 +9,7 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
+from tests.databases import BOTH
 from tests.integration.admin.logs import append, events_of
 from tests.integration.admin.running import (
     FORCE,
@@ -182,6 +183,7 @@ async def test_the_log_is_stored_and_adds_up(admin: httpx.AsyncClient, client: C
     assert body["updated_at"] == events_of(execution)[-1].at.isoformat().replace("+00:00", "Z")
 
 
+@BOTH
 async def test_events_three_times_in_any_order_end_in_the_same_state(
     admin: httpx.AsyncClient, client: Client, settings: AdminSettings
 ) -> None:

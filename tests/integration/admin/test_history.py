@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, rows
 from trimtab import outbox
 from trimtab_admin.settings import AdminSettings
@@ -66,6 +67,7 @@ async def test_the_trace_goes_on_in_the_outbox(
     assert TRACE in row["traceparent"]
 
 
+@BOTH
 async def test_every_revision_has_its_row(
     admin: httpx.AsyncClient, settings: AdminSettings
 ) -> None:

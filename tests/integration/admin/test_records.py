@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE
 
 RECORD = "/records/task_resource"
@@ -116,6 +117,7 @@ async def test_creating_takes_only_what_is_absent(admin: httpx.AsyncClient) -> N
     assert await document_at(admin) == {"limits": {"cpu": "3"}}
 
 
+@BOTH
 async def test_twenty_patches_at_once_lose_nothing(admin: httpx.AsyncClient) -> None:
     async def add(number: int) -> int:
         answer = await admin.patch(
@@ -131,6 +133,7 @@ async def test_twenty_patches_at_once_lose_nothing(admin: httpx.AsyncClient) -> 
     assert body["document"]["attributes"] == {f"value{n}": str(n) for n in range(20)}
 
 
+@BOTH
 async def test_of_fifty_who_change_what_they_have_read_no_change_is_lost(
     admin: httpx.AsyncClient,
 ) -> None:
@@ -153,6 +156,7 @@ async def test_of_fifty_who_change_what_they_have_read_no_change_is_lost(
     assert (await admin.get(path)).json()["document"] == {"priority": 50}
 
 
+@BOTH
 async def test_of_two_at_once_that_are_valid_alone_but_not_together_one_is_refused(
     admin: httpx.AsyncClient,
 ) -> None:
@@ -295,6 +299,7 @@ async def test_lists_are_filtered_by_kind_level_and_place(admin: httpx.AsyncClie
     assert (await admin.get("/records", params={"kind": "workflow_priority"})).json() == []
 
 
+@BOTH
 async def test_pages_neither_skip_nor_repeat_while_records_come_and_go(
     admin: httpx.AsyncClient,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 
+from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE
 
 RECORD = "/records/task_resource"
@@ -100,6 +101,7 @@ async def test_a_rollback_holds_to_its_precondition(admin: httpx.AsyncClient) ->
     assert (await admin.get(RECORD)).json()["document"] == {"limits": {"cpu": "2"}}
 
 
+@BOTH
 async def test_a_deleted_record_comes_back_with_its_labels_and_goes_again(
     admin: httpx.AsyncClient,
 ) -> None:

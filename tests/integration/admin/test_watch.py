@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, TOKEN, running, settings_for
 from tests.integration.admin.test_process import environment, process
 from tests.servers import NatsServer
@@ -64,6 +65,7 @@ async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
     assert change["after"] == {"limits": {"cpu": "2"}}
 
 
+@BOTH
 async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
     admin: httpx.AsyncClient, feed: Feed
 ) -> None:
@@ -111,6 +113,7 @@ async def test_a_revision_that_is_none_of_this_database_is_gone(
     assert (answer.status_code, "read everything again" in answer.text) == (410, True)
 
 
+@BOTH
 async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
     admin: httpx.AsyncClient, settings: AdminSettings
 ) -> None:
