@@ -55,7 +55,7 @@ def parse_attributes(subject: str) -> tuple[str, Scope]:
 
 
 def name_of(subject: str) -> str:
-    """The name at the end of a subject of one project, domain, cluster or pool."""
+    """The name at the end of a subject of one project, domain, cluster, pool or log."""
     return _unescape(subject.rpartition(".")[2])
 
 

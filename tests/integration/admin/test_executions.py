@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -22,11 +23,13 @@ from tests.integration.admin.running import (
 )
 from tests.servers import NatsServer
 from trimtab import bus, subjects
+from trimtab.database import reading_sessions_of
 from trimtab.executions import (
     ExecutionRequested,
     Request,
 )
 from trimtab_admin import tables
+from trimtab_admin.purging import Purging
 from trimtab_admin.settings import AdminSettings
 
 SECONDS = 30
@@ -294,6 +297,28 @@ async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_re
         return await phase(admin, begun) == "succeeded"
 
     await until(ended)
+
+
+async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
+    admin: httpx.AsyncClient, client: Client, settings: AdminSettings
+) -> None:
+    done, begun = [await created(admin) for _ in range(2)]
+    await append(client, *events_of(done), *events_of(begun)[:4])
+
+    async def stored() -> bool:
+        return len(await rows(settings, tables.execution_events)) == len(events_of(done)) + 4
+
+    await until(stored)
+    sessions = reading_sessions_of(settings.database_url)
+    purging = Purging(client, sessions, days=1)
+    await purging.purge(events_of(done)[-1].at)
+    assert len(await log_of(client, done)) == len(events_of(done))
+    await purging.purge(datetime.now(UTC))
+    await sessions.kw["bind"].dispose()
+    assert await log_of(client, done) == []
+    assert len(await log_of(client, begun)) == 4
+    body = (await admin.get(f"/executions/{done}")).json()
+    assert (body["phase"], body["nodes"]["n1"]["phase"]) == ("succeeded", "succeeded")
 
 
 async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(

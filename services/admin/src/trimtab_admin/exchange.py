@@ -10,10 +10,11 @@ from trimtab.database import Sessions
 from trimtab.errors import Unavailable
 from trimtab.relay import Relay
 from trimtab.resmgr import Resmgr
-from trimtab.settings import ServiceSettings
 from trimtab_admin.journal import Journal
 from trimtab_admin.namespaces import Namespaces
+from trimtab_admin.purging import Purging
 from trimtab_admin.requesting import Requester
+from trimtab_admin.settings import AdminSettings
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 class Exchange:
     """The connection and the tasks on it, for as long as it runs."""
 
-    def __init__(self, settings: ServiceSettings, sessions: Sessions, reading: Sessions) -> None:
+    def __init__(self, settings: AdminSettings, sessions: Sessions, reading: Sessions) -> None:
         self._settings = settings
         self._sessions = sessions
         self._reading = reading
@@ -79,6 +80,8 @@ class Exchange:
             self._relay = Relay(client, self._sessions, self._reading, lost=self._on_lost)
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
+            days = self._settings.execution_log_days
+            tasks.create_task(Purging(client, self._reading, days).run())
             tasks.create_task(self.namespaces.follow(client))
 
     async def _on_lost(self) -> None:

@@ -32,6 +32,8 @@ class AdminSettings(ServiceSettings):
     """As clusterres has it: a project or domain is refused where two would share a namespace."""
     history_days: int | None = Field(default=None, ge=1)
     """How long history is kept, and watches can resume; ``None`` is for ever."""
+    execution_log_days: int = Field(default=7, ge=1)
+    """How long the stream keeps the log of an execution that has ended; the copy stays."""
     max_apply_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """Of what is applied at once."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
