@@ -22,7 +22,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from pydantic import ValidationError
 
-from trimtab import subjects, telemetry
+from trimtab import metrics, subjects, telemetry
 from trimtab.errors import Conflict, Rejected, Retryable, Unavailable
 from trimtab.events import EVENT_ID, EVENT_TYPE
 from trimtab.settings import ServiceSettings
@@ -136,7 +136,10 @@ class _Outcome(BaseMiddleware[PublishCommand, Msg]):
         }
         started = time.perf_counter()
         try:
-            with telemetry.consuming(msg.raw_message.subject, msg.headers):
+            with (
+                telemetry.consuming(msg.raw_message.subject, msg.headers),
+                metrics.processing(msg.raw_message.subject),
+            ):
                 async with _kept_alive(msg.raw_message):
                     result = await call_next(msg)
         except Exception as error:
@@ -231,9 +234,10 @@ async def publish(
     if last_subject_sequence is not None:
         all_headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value] = str(last_subject_sequence)
     try:
-        ack = await client.jetstream(timeout=TIMEOUT_SECONDS).publish(
-            subject, event.body(), stream=stream, headers=all_headers
-        )
+        with metrics.publishing(subject):
+            ack = await client.jetstream(timeout=TIMEOUT_SECONDS).publish(
+                subject, event.body(), stream=stream, headers=all_headers
+            )
     except nats.js.errors.APIError as error:
         if error.err_code == _WRONG_LAST_SEQUENCE:
             raise WrongSequence(f"{subject} has been appended to") from error
@@ -253,6 +257,8 @@ class Delivered(NamedTuple):
     body: bytes
     caught_up: bool
     """Whether the stream held nothing newer when this was sent."""
+    at: float = 0.0
+    """When the stream stored it, in seconds of Unix time."""
 
 
 class Lost(Retryable):
@@ -312,6 +318,7 @@ async def follow(
                 message.headers or {},
                 message.data,
                 meta.num_pending == 0,
+                meta.timestamp.timestamp(),
             )
             if not caught_up and meta.num_pending == 0:
                 caught_up = True

@@ -89,7 +89,7 @@ def run(
 
     ``stopping`` hears of the end before it waits for answers: those that go on have to end.
     """
-    telemetry.set_up(name, settings.log_level)
+    flush = telemetry.set_up(name, settings.log_level)
     try:
         listener = socket.create_server((settings.host, settings.port))
     except OSError as error:
@@ -112,5 +112,6 @@ def run(
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
+    flush()
     if not server.started or server.lifespan.error_occurred:
         sys.exit(1)  # uvicorn has logged why

@@ -54,6 +54,17 @@ def parse_attributes(subject: str) -> tuple[str, Scope]:
             raise ValueError(f"{subject!r} is not the subject of a record")
 
 
+def family(subject: str) -> str:
+    """All subjects like this one, with none of the names in it: for spans and metrics."""
+    match subject.split("."):
+        case ["trimtab", "attributes" | "executions" as first, second, *_]:
+            return f"trimtab.{first}.{second}.>"
+        case ["trimtab", first, *_]:
+            return f"trimtab.{first}.>"
+        case _:
+            return ">"
+
+
 def name_of(subject: str) -> str:
     """The name at the end of a subject of one project, domain, cluster, pool or log."""
     return _unescape(subject.rpartition(".")[2])

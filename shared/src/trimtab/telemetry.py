@@ -1,13 +1,14 @@
-"""Logs as JSON lines, traces over OTLP, and the trace context that messages carry.
+"""Logs as JSON lines, spans, and the trace context that messages carry.
 
-Spans are exported where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; the SDK is not loaded otherwise.
+Spans, and the metrics of `trimtab.metrics`, are exported where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is
+set; OpenTelemetry's SDK is not loaded otherwise.
 """
 
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -15,8 +16,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 _propagator = TraceContextTextMapPropagator()
@@ -42,30 +41,28 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def set_up(service: str, log_level: str = "INFO") -> None:
-    """For the whole process, once."""
+def set_up(service: str, log_level: str = "INFO") -> Callable[[], None]:
+    """For the whole process, once. Returns what is to be called before it ends."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=log_level, handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").setLevel("WARNING")
     logging.getLogger("httpx").setLevel("WARNING")
-    if os.environ.get(ENDPOINT_VARIABLE):
-        _export(service)
+    spans, measurements = _is_exported("TRACES"), _is_exported("METRICS")
+    if not (spans or measurements):
+        return lambda: None
+    # Loading the SDK takes time and memory that an installation without it need not spend.
+    from trimtab import exporting  # noqa: PLC0415
+
+    return exporting.start(service, spans=spans, measurements=measurements)
 
 
-def _export(service: str) -> None:
-    # Loading the SDK takes memory that an installation without traces need not spend.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-        OTLPSpanExporter,
-    )
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-
-    resource = Resource.create({"service.name": f"trimtab-{service}"})
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
+def _is_exported(signal: str) -> bool:
+    """As OpenTelemetry's specification has it, but nowhere by default."""
+    if os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip().lower() == "none":
+        return False
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    return any(os.environ.get(endpoint) for endpoint in endpoints)
 
 
 def headers() -> dict[str, str]:

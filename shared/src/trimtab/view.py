@@ -10,18 +10,24 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import NamedTuple
 
 from nats.aio.client import Client
+from opentelemetry.metrics import Observation
 from pydantic import ValidationError
 
-from trimtab import bus, subjects
+from trimtab import bus, metrics, subjects
 from trimtab.bus import Delivered
 from trimtab.errors import Retryable
 from trimtab.events import COMMIT, REVISION, TRACEPARENT, Event, Watermark, setting
 from trimtab.state import Settings
 
 log = logging.getLogger(__name__)
+
+_delay = metrics.seconds(
+    "trimtab.view.delay", "From when the stream stored a change until this service shows it"
+)
 
 
 class Change(NamedTuple):
@@ -30,6 +36,8 @@ class Change(NamedTuple):
     event: Event
     revision: int
     traceparent: str
+    at: float = 0.0
+    """When the stream stored it, in seconds of Unix time."""
 
 
 @dataclass
@@ -41,6 +49,8 @@ class Candidate:
     """Whether a watermark has been equal to what we hold, or stands in a stream that moved on."""
     caught_up: bool = False
     """Whether the snapshot is complete."""
+    heard: int = 0
+    """The newest revision that a message had; some of what was heard may not be shown yet."""
     wrong: str = ""
     """How a watermark differed; the reader must start over."""
     _held_back: list[tuple[Change, int]] = field(default_factory=list)
@@ -54,10 +64,11 @@ class Candidate:
             return []
         revision = int(message.headers[REVISION])
         commit = int(message.headers.get(COMMIT, revision))
+        self.heard = max(self.heard, revision)
         if revision <= self.settings.revision:
             return []
         event = setting(message.subject, message.body)
-        change = Change(event, revision, message.headers.get(TRACEPARENT, ""))
+        change = Change(event, revision, message.headers.get(TRACEPARENT, ""), message.at)
         self._held_back.append((change, commit))
         # Rows are published in order, so a transaction is complete once any revision at or past
         # its commit was seen; the row of the commit itself may have been replaced by a newer one.
@@ -99,6 +110,8 @@ class View:
         self._settings = Settings()
         self._proved_at = float("-inf")
         self._moved = asyncio.Condition()
+        self._heard = 0
+        self._measure()
 
     @property
     def settings(self) -> Settings:
@@ -153,6 +166,7 @@ class View:
                     changes = self._take(candidate, message)
                 if candidate.wrong:
                     raise bus.Lost(f"the view differs from its watermark: {candidate.wrong}")
+                self._heard = candidate.heard
                 if self._show(candidate, changes):
                     if message is None or message.subject == subjects.WATERMARK:
                         self._proved_at = time.monotonic()
@@ -163,6 +177,9 @@ class View:
         """Whether the candidate is, or now becomes, what is shown."""
         if candidate.settings is self._settings:
             if changes:
+                now = time.time()
+                for change in changes:
+                    _delay.record(now - change.at)
                 self._changed(changes)
             return True
         current = candidate.settings.revision >= self._settings.revision
@@ -172,6 +189,26 @@ class View:
         log.info("view.loaded", extra={"revision": self._settings.revision})
         self._reloaded()
         return True
+
+    def _measure(self) -> None:
+        metrics.gauge(
+            "trimtab.view.revision",
+            "{revision}",
+            "Of the settings that this service acts by",
+            lambda: [Observation(self._settings.revision)],
+        )
+        metrics.gauge(
+            "trimtab.view.lag",
+            "{revision}",
+            "Changes that have arrived from the stream and are not shown yet",
+            lambda: [Observation(max(self._heard - self._settings.revision, 0))],
+        )
+        metrics.gauge(
+            "trimtab.view.age",
+            "s",
+            "Since the view was last proved to be what the database has",
+            lambda: [Observation(self.age_seconds)] if isfinite(self._proved_at) else [],
+        )
 
     def _take(self, candidate: Candidate, message: Delivered) -> list[Change]:
         try:

@@ -16,7 +16,7 @@ from trimtab.database import (
     transaction,
 )
 from trimtab.errors import Forbidden, Invalid
-from trimtab_admin import declared, migrations, nouns, problems
+from trimtab_admin import declared, metrics, migrations, nouns, problems
 from trimtab_admin.audit import Audit, Kept
 from trimtab_admin.calls import Calls
 from trimtab_admin.changes import Changes
@@ -74,10 +74,12 @@ def build(settings: AdminSettings) -> FastAPI:
     audit = Audit(sessions, reading, Kept(settings.audit_rows, timedelta(settings.audit_days)))
     tokens = Tokens(sessions, reading, tree, audit, _root(settings))
     refusals = Refusals(audit, Tries(settings.failed_tries_per_minute))
+    readiness = Readiness(reading, exchange)
     retention = Retention(sessions, settings.history_days)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        metrics.observe(readiness.outbox)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(task.run()) for task in (exchange, retention, tokens)]
@@ -108,7 +110,6 @@ def build(settings: AdminSettings) -> FastAPI:
     )
     problems.install(app)
     app.add_exception_handler(Forbidden, refusals.on_forbidden)
-    readiness = Readiness(reading, exchange)
     app.include_router(status.health_router(readiness))
 
     def committed() -> None:

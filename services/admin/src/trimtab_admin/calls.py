@@ -9,9 +9,12 @@ from opentelemetry.trace import SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trimtab import telemetry
+from trimtab import metrics, telemetry
 
 log = logging.getLogger(__name__)
+
+_METHODS = frozenset(["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"])
+_durations = metrics.seconds("http.server.request.duration", "From a call to the end of its answer")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,200}")
 
@@ -46,7 +49,23 @@ class Calls:
             route = getattr(scope.get("route"), "path", "")
             span.update_name(f"{scope['method']} {route}".strip())
             span.set_attribute("http.response.status_code", status)
+            _measure(scope, route, status, time.perf_counter() - started)
             fields = {"method": scope["method"], "path": scope["path"], "status": status}
             milliseconds = round(1000 * (time.perf_counter() - started))
             level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
             log.log(level, "call.done", extra={**fields, "ms": milliseconds, "id": request_id})
+
+
+def _measure(scope: Scope, route: str, status: int, seconds: float) -> None:
+    method = scope["method"]
+    attributes: dict[str, str | int] = {
+        # Anybody may send any word.
+        "http.request.method": method if method in _METHODS else "_OTHER",
+        "http.response.status_code": status,
+        "url.scheme": scope["scheme"],
+    }
+    if route:
+        attributes["http.route"] = route
+    if status >= 500:
+        attributes["error.type"] = str(status)
+    _durations.record(seconds, attributes)

@@ -15,7 +15,7 @@ from trimtab.errors import Invalid
 from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
 from trimtab.state import Settings
-from trimtab_admin import names
+from trimtab_admin import metrics, names
 from trimtab_admin.access import Caller
 from trimtab_admin.nouns import place_of
 from trimtab_admin.tables import history
@@ -94,6 +94,7 @@ class Changes:
             yield change
             await self._store(change, author)
         if change.writes:
+            metrics.written(write.subject for write in change.writes)
             self._committed()
 
     async def _store(self, change: Change, author: Author) -> None:

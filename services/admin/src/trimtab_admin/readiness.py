@@ -10,6 +10,7 @@ from trimtab import outbox
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
 from trimtab_admin.exchange import Exchange
+from trimtab_admin.metrics import Outbox
 from trimtab_admin.tables import history
 
 _TIMEOUT_SECONDS = 2.0
@@ -45,7 +46,7 @@ class Readiness:
             wrong["relay"] = "has not looked at the stream yet"
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                waiting = await self._waiting_since()
+                waiting = (await self.outbox()).since
         except (Unavailable, TimeoutError) as error:
             return wrong | {"database": str(error) or f"no answer in {_TIMEOUT_SECONDS} s"}
         if not wrong and waiting is not None and datetime.now(UTC) - waiting > _STUCK:
@@ -62,11 +63,15 @@ class Readiness:
             relays=self._exchange.relays,
         )
 
-    async def _waiting_since(self) -> datetime | None:
-        """When the oldest change was made that is not in the stream; ``None`` where all are."""
-        query = sa.select(sa.func.min(history.c.at, type_=history.c.at.type))
+    async def outbox(self) -> Outbox:
+        """What is not in the stream. Raises `Unavailable`."""
+        row, sent = outbox.outbox.c, self._exchange.sent
+        # Before the relay has looked at the stream, the marks say what was sent.
+        unsent = row.revision > sent if sent else row.sent_at.is_(None)
+        rows = outbox.revision.outerjoin(outbox.outbox, unsent)
+        rows = rows.outerjoin(history, history.c.revision == row.revision)
+        oldest = sa.func.min(history.c.at, type_=history.c.at.type)
+        query = sa.select(outbox.revision.c.value, sa.func.count(row.revision), oldest)
         async with transaction(self._reading) as session:
-            oldest: datetime | None = await session.scalar(
-                query.where(history.c.revision > self._exchange.sent)
-            )
-        return oldest
+            found = await session.execute(query.select_from(rows).group_by(outbox.revision.c.value))
+            return Outbox(*found.one())

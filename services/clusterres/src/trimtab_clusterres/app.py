@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from trimtab import bus, service
 from trimtab.view import View
+from trimtab_clusterres import metrics
 from trimtab_clusterres.cluster import DirectoryCluster
 from trimtab_clusterres.dirty import Dirty
 from trimtab_clusterres.handlers import Handlers
@@ -27,6 +28,7 @@ def build(settings: ClusterresSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         dirty = Dirty()
+        metrics.observe(dirty)
         async with bus.connected(settings, "clusterres") as client, asyncio.TaskGroup() as tasks:
             handlers = Handlers(
                 client,

@@ -19,6 +19,8 @@ class Work:
     clusters: set[str] = field(default_factory=set)
     traceparent: str = ""
     """Of the newest change that marked it; empty where none did."""
+    changed_at: float = 0.0
+    """When the stream stored the oldest change that marked it; 0 where none did."""
 
 
 class Dirty:
@@ -34,11 +36,22 @@ class Dirty:
         self._retries: dict[Place, asyncio.TimerHandle] = {}
         self._woken = asyncio.Event()
 
-    def mark(self, places: Iterable[Place], traceparent: str = "") -> None:
+    @property
+    def waiting(self) -> int:
+        """Namespaces that are marked."""
+        return len(self._marked)
+
+    @property
+    def failing(self) -> int:
+        """Places that failed when they were tried last."""
+        return len(self._failures)
+
+    def mark(self, places: Iterable[Place], traceparent: str = "", at: float = 0.0) -> None:
         for place in places:
             work = self._marked.setdefault(place.namespace, Work(place.namespace))
             work.clusters.add(place.cluster)
             work.traceparent = traceparent or work.traceparent
+            work.changed_at = work.changed_at or at
         self._woken.set()
 
     async def take(self) -> Work:
@@ -66,7 +79,7 @@ class Dirty:
         if (retry := self._retries.pop(place, None)) is not None:
             retry.cancel()
 
-    def failed(self, place: Place) -> float:
+    def failed(self, place: Place, changed_at: float = 0.0) -> float:
         """Mark the place again later, each time after a longer while; returns the seconds."""
         failures = self._failures.get(place, 0)
         self.succeeded(place)
@@ -74,7 +87,7 @@ class Dirty:
         # The exponent is bounded because a place may fail for weeks.
         seconds = min(self._retry_seconds * 2.0 ** min(failures, 32), self._longest_retry_seconds)
         loop = asyncio.get_running_loop()
-        self._retries[place] = loop.call_later(seconds, self.mark, [place])
+        self._retries[place] = loop.call_later(seconds, self.mark, [place], "", changed_at)
         return seconds
 
     def _free(self) -> Work | None:

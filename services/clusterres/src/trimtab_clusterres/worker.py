@@ -12,7 +12,7 @@ from trimtab import bus, subjects, telemetry
 from trimtab.errors import TrimtabError
 from trimtab.events import TRACEPARENT, NamespaceStatus
 from trimtab.levels import Scope
-from trimtab_clusterres import template_files
+from trimtab_clusterres import metrics, template_files
 from trimtab_clusterres.cluster import DirectoryCluster
 from trimtab_clusterres.dirty import Dirty, Work
 from trimtab_clusterres.namespaces import Layout, Place
@@ -77,13 +77,14 @@ class Worker:
         rendered = await self._render(layout, work.namespace)
         async with asyncio.TaskGroup() as tasks:
             for place in places - gone:
-                tasks.create_task(self._settle(place, target, revision, rendered))
+                tasks.create_task(self._settle(place, work, target, revision, rendered))
 
     async def _render(self, layout: Layout, namespace: str) -> Rendered:
         try:
             # Not in the thread, because the settings change whenever this loop is free.
             attributes = layout.attributes(namespace)
-            return await asyncio.to_thread(self._render_files, namespace, attributes)
+            with metrics.rendering():
+                return await asyncio.to_thread(self._render_files, namespace, attributes)
         except TrimtabError as error:
             return error
 
@@ -92,7 +93,9 @@ class Worker:
     ) -> list[Manifest]:
         return render(template_files.read(self._templates), namespace, attributes)
 
-    async def _settle(self, place: Place, target: Scope, revision: int, rendered: Rendered) -> None:
+    async def _settle(
+        self, place: Place, work: Work, target: Scope, revision: int, rendered: Rendered
+    ) -> None:
         """Apply to one cluster and say how that went; what failed is done again later."""
         status = await self._applied(place, target, revision, rendered)
         fields: dict[str, object] = {"cluster": place.cluster, "namespace": place.namespace}
@@ -103,10 +106,12 @@ class Worker:
         except TrimtabError as failure:
             error = error or str(failure)
         if error:
-            seconds = self._dirty.failed(place)
+            seconds = self._dirty.failed(place, work.changed_at)
+            metrics.failed(place.cluster)
             log.warning("namespace.failed", extra={**fields, "error": error, "delay": seconds})
         else:
             self._dirty.succeeded(place)
+            metrics.applied(place.cluster, work.changed_at)
             log.info("namespace.ready", extra={**fields, "revision": revision})
 
     async def _applied(

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from trimtab import bus, service, subjects
 from trimtab.executions import ExecutionRequested
 from trimtab.view import View
+from trimtab_propeller import metrics
 from trimtab_propeller.handlers import Handlers
 from trimtab_propeller.process import ProcessExecutor
 from trimtab_propeller.run import Means, Run
@@ -88,6 +89,7 @@ class Propeller:
         cohorts = Cohorts(client)
         means = Means(view, self._executor, cohorts, settings.lease_seconds)
         runs = Runs(group, lambda journal: Run(journal, means))
+        metrics.observe(runs)
         watcher = Watcher(client, self._owner, runs, settings.heartbeat_seconds)
         handlers = Handlers(client, self._owner, view, runs)
         return Parts(view, cohorts, runs, watcher, handlers)

@@ -7,6 +7,7 @@ from nats.aio.client import Client
 from trimtab.bus import WrongSequence
 from trimtab.executions import ExecutionRequested
 from trimtab.view import View
+from trimtab_propeller import metrics
 from trimtab_propeller.journal import claim
 from trimtab_propeller.run import BARRIER_SECONDS
 from trimtab_propeller.runs import Runs
@@ -30,7 +31,8 @@ class Handlers:
         request, so that another one can take it.
         """
         request = event.request
-        await self._view.reached(request.revision, BARRIER_SECONDS)
+        with metrics.barrier():
+            await self._view.reached(request.revision, BARRIER_SECONDS)
         try:
             journal = await claim(self._client, self._owner, request)
         except WrongSequence:

@@ -14,6 +14,7 @@ from trimtab import bus, subjects
 from trimtab.bus import WrongSequence
 from trimtab.errors import Rejected, Unavailable, Unreadable
 from trimtab.executions import AnyEvent, Owned, Request, State, parse_event, replay
+from trimtab_propeller import metrics
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Journal:
                 )
             self._sequence = await self._stored(event)
             self.state.apply(event)
+            metrics.appended(event)
 
     async def _stored(self, event: AnyEvent) -> int:
         """The sequence it got. The same id again and again, so that it is stored once."""
@@ -111,6 +113,7 @@ async def claim(client: Client, owner: str, request: Request) -> Journal:
         client, subjects.EXECUTION_EVENTS, subject, event, last_subject_sequence=0
     )
     state.apply(event)
+    metrics.appended(event)
     return Journal(client, owner, state, epoch=1, sequence=sequence)
 
 

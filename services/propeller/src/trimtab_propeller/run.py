@@ -28,7 +28,7 @@ from trimtab.lease import Lease
 from trimtab.state import Settings
 from trimtab.tokens import COHORT, Allocate, Allocated
 from trimtab.view import View
-from trimtab_propeller import plan
+from trimtab_propeller import metrics, plan
 from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned, environment
 from trimtab_propeller.journal import Journal
 from trimtab_propeller.limits import Refusal
@@ -107,8 +107,11 @@ class Run:
             log.warning("execution.superseded", extra={"execution": self._state.execution})
 
     async def _act(self) -> None:
-        if self._state.resolution is None and not await self._admit():
-            return
+        if self._state.resolution is None:
+            with metrics.admission():
+                admitted = await self._admit()
+            if not admitted:
+                return
         self._places = Places(self._resolution.max_parallelism)
         acting: dict[tuple[str, int], asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
@@ -159,7 +162,8 @@ class Run:
         """A view that holds at least what the request must see."""
         while True:
             try:
-                return await self._view.reached(self._request.revision, BARRIER_SECONDS)
+                with metrics.barrier():
+                    return await self._view.reached(self._request.revision, BARRIER_SECONDS)
             except Retryable as error:
                 fields = {"execution": self._state.execution, "error": str(error)}
                 log.warning("execution.behind", extra=fields)

@@ -47,7 +47,6 @@ class _Resmgr:
         self._admin = client.Client(settings.admin_url, _token(settings.token_file))
         self._checks: dict[str, Callable[[], str]] = {}
         self._facts: Callable[[], dict[str, object]] = dict
-        self._metrics = Metrics()
         self._cohorts: Cohorts | None = None
 
     def wrong(self) -> dict[str, str]:
@@ -67,9 +66,10 @@ class _Resmgr:
             stale_after = self._settings.stale_after_seconds
             view = View(nats, self._changed, lambda: self._reloaded(view, loaded), stale_after)
             self._watch(nats, view)
+            metrics = Metrics(lambda: view.settings.pools)
             if self._redis is not None:
-                self._cohorts = self._limiting(nats, self._redis, view, tasks)
-            serving = self._serve(nats, view, loaded, tasks)
+                self._cohorts = self._limiting(nats, self._redis, view, tasks, metrics)
+            serving = self._serve(nats, view, loaded, tasks, metrics)
             background = [tasks.create_task(each) for each in (view.follow(), serving)]
             yield
             for task in background:
@@ -83,7 +83,12 @@ class _Resmgr:
         self._checks["settings"] = lambda: "" if view.ready else unproved
 
     def _limiting(
-        self, nats: Client, redis: connection.Client, view: View, tasks: asyncio.TaskGroup
+        self,
+        nats: Client,
+        redis: connection.Client,
+        view: View,
+        tasks: asyncio.TaskGroup,
+        metrics: Metrics,
     ) -> Cohorts:
         block = self._settings.resourcemanager
         rules = Rules(
@@ -93,13 +98,18 @@ class _Resmgr:
             poll=block.poll_seconds,
             ripe=block.reserve_seconds,
         )
-        heard = self._metrics.heard
-        cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, heard)
+        cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, metrics.heard)
+        metrics.observe(cohorts.look, cohorts.quota)
         self._checks["redis"] = lambda: cohorts.wrong
         return cohorts
 
     async def _serve(
-        self, nats: Client, view: View, loaded: asyncio.Event, tasks: asyncio.TaskGroup
+        self,
+        nats: Client,
+        view: View,
+        loaded: asyncio.Event,
+        tasks: asyncio.TaskGroup,
+        metrics: Metrics,
     ) -> None:
         """Not before the pools are known: until then, other replicas answer."""
         await loaded.wait()
@@ -111,8 +121,8 @@ class _Resmgr:
         granting: Granting = Always(view)
         if self._cohorts is not None:
             ceiling = self._ceiling
-            granting = Limited(view, self._cohorts, self._admin.pools, ceiling, self._metrics)
-        async with handlers.serving(nats, granting, _named(view), self._metrics.counts, tasks):
+            granting = Limited(view, self._cohorts, self._admin.pools, ceiling, metrics)
+        async with handlers.serving(nats, granting, _named(view), metrics.counts, tasks):
             del self._checks["requests"]
             if self._cohorts is None:
                 await asyncio.get_running_loop().create_future()

@@ -107,6 +107,10 @@ class Cohorts:
                 self._changed |= changed
                 log.debug("cohorts.not_swept", extra={"error": str(error)})
 
+    async def look(self) -> None:
+        """Look at every pool that is declared, so that it is heard how full each of them is."""
+        await self._sweep(self._view.settings.pools)
+
     async def watch(self) -> None:
         """Look again and again whether Redis answers, until cancelled."""
         while True:

@@ -174,7 +174,7 @@ class Limited:
         request = asking.allocate(ask, self._longest)
         answer = await self._cohorts.leases(cohort).ask(request, limits)
         allocated = asking.allocated(ask, self._longest, answer)
-        self._metrics.answered(allocated)
+        self._metrics.answered(names[0], allocated)
         return allocated
 
     async def renew(self, ask: Renew, cohort: str) -> Renewed:

@@ -1,66 +1,105 @@
-"""What resmgr counts. Exported where an OTLP endpoint is set; free of cost otherwise."""
+"""What resmgr measures. A request costs a look into a dictionary; the rest is told when asked."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from trimtab import metrics
+from trimtab.events import PoolChanged
+from trimtab.state import ANY_POOL
 from trimtab.tokens import Allocated
 from trimtab_resmgr.leases import Level, News
+
+Declared = Callable[[], Mapping[str, PoolChanged]]
+
+_waited = metrics.seconds(
+    "trimtab.resmgr.wait.duration", "From the first asking to the grant, of those that waited"
+)
+_redis = metrics.seconds(
+    "db.client.operation.duration", "Calls of Redis, each of all requests of a tick"
+)
+_SCRIPT = {"db.system.name": "redis", "db.operation.name": "EVALSHA"}
+_lost = metrics.meter.create_counter(
+    "trimtab.resmgr.leases.lost", "{token}", "Leases that ended without being given back"
+)
+_gave_up = metrics.meter.create_counter(
+    "trimtab.resmgr.places.lost", "{request}", "Places and grants nobody asked for again"
+)
 
 
 class Metrics:
     """Of one process."""
 
-    def __init__(self) -> None:
-        meter = metrics.get_meter("trimtab.resmgr")
-        self._answers = meter.create_counter(
-            "trimtab.resmgr.allocations", description="Answers, by status and what was in the way"
-        )
-        self._waited = meter.create_histogram(
-            "trimtab.resmgr.waited", unit="s", description="From the first asking to the grant"
-        )
-        self._redis = meter.create_histogram(
-            "trimtab.resmgr.redis", unit="s", description="Calls of Redis, there and back"
-        )
-        self._lost = meter.create_counter(
-            "trimtab.resmgr.leases.lost", description="Leases that ended without being given back"
-        )
-        self._gave_up = meter.create_counter(
-            "trimtab.resmgr.places.lost", description="Places and grants nobody asked for again"
-        )
+    def __init__(self, declared: Declared) -> None:
+        """``declared`` are the pools that are told of by name; others come and go."""
+        self._declared = declared
+        self._answers: Counter[tuple[str, str, str]] = Counter()
         self._levels: dict[str, Level] = {}
-        meter.create_observable_gauge("trimtab.resmgr.held", [self._held], description="Units")
-        meter.create_observable_gauge(
-            "trimtab.resmgr.waiting", [self._waiting], description="Requests"
+        metrics.meter.create_observable_counter(
+            "trimtab.resmgr.allocations",
+            [self._allocations],
+            "{answer}",
+            "Answers by pool, status, and what was in the way",
         )
-        self._counted: Counter[str] = Counter()
 
-    def answered(self, answer: Allocated) -> None:
+    def answered(self, pool: str, answer: Allocated) -> None:
+        """One of several pools that were asked for together stands for all."""
         limit = answer.blockers[0].limit if answer.blockers else ""
-        self._counted[answer.status] += 1
-        self._answers.add(1, {"status": answer.status, "limit": limit})
+        named = pool if pool in self._declared() else ANY_POOL
+        self._answers[named, answer.status, limit] += 1
         if answer.waited_seconds is not None and answer.status == "granted":
-            self._waited.record(answer.waited_seconds)
+            # Costly, but rare: it has asked before, and waited since.
+            _waited.record(answer.waited_seconds)
 
     def heard(self, news: News) -> None:
-        self._redis.record(news.seconds)
+        _redis.record(news.seconds, _SCRIPT)
         if news.ended:
-            self._lost.add(len(news.ended))
+            _lost.add(len(news.ended))
         if gave_up := news.unclaimed + news.dropped:
-            self._gave_up.add(gave_up)
+            _gave_up.add(gave_up)
         for level in news.levels:
-            self._levels[level.pool] = level
+            if level.pool in self._declared():
+                self._levels[level.pool] = level
 
     def counts(self) -> Mapping[str, int]:
         """Allocations by status since the start, for NATS's service statistics."""
-        return dict(self._counted)
+        counts: Counter[str] = Counter()
+        for (_, status, _), number in list(self._answers.items()):
+            counts[status] += number
+        return counts
 
-    def _held(self, _options: CallbackOptions) -> Iterable[Observation]:
-        for level in list(self._levels.values()):
-            yield Observation(level.held, {"pool": level.pool})
+    def observe(
+        self, look: Callable[[], Awaitable[None]], quota: Callable[[PoolChanged], int]
+    ) -> None:
+        """Tell of the pools from now on. ``look`` lets us hear how full each of them is."""
+        loop = asyncio.get_running_loop()
 
-    def _waiting(self, _options: CallbackOptions) -> Iterable[Observation]:
-        for level in list(self._levels.values()):
-            yield Observation(level.waiting, {"pool": level.pool})
+        async def levels() -> list[Level]:
+            await look()
+            return [self._levels[pool] for pool in self._declared() if pool in self._levels]
+
+        def of_each(value: Callable[[Level], int]) -> Callable[[], Iterable[Observation]]:
+            return lambda: [
+                Observation(value(level), {"trimtab.pool": level.pool})
+                for level in metrics.answer_of(loop, levels) or ()
+            ]
+
+        held, waiting = of_each(lambda level: level.held), of_each(lambda level: level.waiting)
+        metrics.gauge("trimtab.resmgr.pool.held", "{unit}", "Units that are granted", held)
+        metrics.gauge("trimtab.resmgr.pool.waiting", "{request}", "That wait for units", waiting)
+        metrics.gauge(
+            "trimtab.resmgr.pool.quota",
+            "{unit}",
+            "That may be granted",
+            lambda: [
+                Observation(quota(pool), {"trimtab.pool": pool.name})
+                for pool in list(self._declared().values())
+            ],
+        )
+
+    def _allocations(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for (pool, status, limit), number in list(self._answers.items()):
+            named = {"trimtab.pool": pool, "trimtab.status": status}
+            yield Observation(number, named | ({"trimtab.limit": limit} if limit else {}))
