@@ -12,7 +12,7 @@ token, and one of several pools is named by all of them, in any order.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from trimtab.graph import Model
 
@@ -20,10 +20,17 @@ COHORT = "default"
 """The cohort of every pool that names no other."""
 
 PoolName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+NewPoolName = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]*$")
+]
 TokenId = Annotated[
     str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
 """Opaque; unique to one attempt of one node."""
+PlaceName = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
+]
+"""Of a project or domain: sums are told by ``project/domain``."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -32,19 +39,25 @@ def operation(request: type[Model]) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in request.__name__).lstrip("_")
 
 
-class Units(Model):
+class _Request(Model):
+    """What callers say: a number is one, and not a text or a truth value that looks like one."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Units(_Request):
     """So much of one pool."""
 
     pool: PoolName
     weight: int = Field(default=1, ge=1)
 
 
-class _Token(Model):
+class _Token(_Request):
     """Names a token, by ``pool`` or by ``pools``."""
 
     token: TokenId
     pool: PoolName | None = None
-    pools: tuple[PoolName, ...] = Field(default=(), max_length=16)
+    pools: tuple[PoolName, ...] = Field(default=(), max_length=16, strict=False)
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
@@ -57,17 +70,17 @@ class _Token(Model):
         return tuple(sorted(self.pools)) if self.pool is None else (self.pool,)
 
 
-class _Share(Model):
+class _Share(_Request):
     """Units for a project: ``weight`` of ``pool``, or all of ``pools`` together."""
 
     token: TokenId
     pool: PoolName | None = None
     weight: int = Field(default=1, ge=1)
     """Of ``pool``; those of ``pools`` have their own."""
-    pools: tuple[Units, ...] = Field(default=(), max_length=16)
+    pools: tuple[Units, ...] = Field(default=(), max_length=16, strict=False)
     """Several pools of the cohort, all or none of them."""
-    project: str
-    domain: str
+    project: PlaceName
+    domain: PlaceName
     lease_seconds: Seconds = 60.0
     """How long the token is held unless it is renewed. resmgr may cut it; its answer says to what.
 
@@ -94,10 +107,10 @@ def _check_pools(pool: str | None, pools: "list[str] | tuple[str, ...]") -> None
         raise ValueError("pools names one twice")
 
 
-class Register(Model):
+class Register(_Request):
     """A service needs this pool. The same quota again is fine, another one is an error."""
 
-    pool: str = Field(min_length=1, max_length=200)
+    pool: NewPoolName
     quota: int = Field(ge=1)
 
 
@@ -231,7 +244,7 @@ class Reprioritized(Model):
     position: int | None = None
 
 
-class Inspect(Model):
+class Inspect(_Request):
     pool: PoolName
 
 
@@ -288,7 +301,7 @@ class Inspected(Model):
     """How long nothing will be granted, because Redis lost its memory."""
 
 
-class Audit(Model):
+class Audit(_Request):
     """Count a pool anew. Reads all of it, in one step."""
 
     pool: PoolName
@@ -315,7 +328,7 @@ class Audited(Model):
     """Of the whole cohort, the latest first, at most 1000."""
 
 
-class Batch(Model):
+class Batch(_Request):
     """Several requests, each answered as if it had come alone."""
 
     allocate: tuple[Allocate, ...] = Field(default=(), max_length=500)

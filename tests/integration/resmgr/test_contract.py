@@ -66,7 +66,10 @@ async def test_inspecting_an_unknown_pool_is_an_error_that_names_those_there_are
         (b"", "EOF"),
         (b"[1]", "object"),
         (b'{"token": "a", "project": "p", "domain": "d"}', "exactly one of pool and pools"),
-        (b'{"pool": "gpu", "token": "a", "project": "p", "domain": "d", "cap": 1}', "cap: Extra"),
+        (
+            b'{"pool": "gpu", "token": "a", "project": "p", "domain": "d", "cap": 1}',
+            "cap is not known",
+        ),
         (b'{"pool": "gpu", "token": "a", "project": "p", "domain": "d", "weight": 0}', "weight"),
         (b'{"pool": "gpu", "token": "", "project": "p", "domain": "d"}', "token"),
     ],

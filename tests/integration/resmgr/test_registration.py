@@ -97,8 +97,10 @@ async def test_a_quota_above_the_ceiling_is_an_error_that_names_it(caller: Calle
 
 
 async def test_a_name_that_no_pool_can_have_is_refused(caller: Caller) -> None:
-    with pytest.raises(Refused, match="name: String should match pattern"):
-        await caller.register("no name", 1)
+    with pytest.raises(
+        Refused, match="pool: 'no name' is not valid; allowed: String should match pattern"
+    ):
+        await caller.send("register", b'{"pool": "no name", "quota": 1}')
 
 
 async def test_without_the_token_registering_is_refused(admin: Admin) -> None:

@@ -1,0 +1,82 @@
+"""What a bad request is told: which field is wrong, and what is allowed."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trimtab import tokens
+from trimtab.api import Problem
+from trimtab_resmgr import problems
+
+TOKEN: dict[str, Any] = {"pool": "gpu", "token": "a"}
+SHARE: dict[str, Any] = {**TOKEN, "project": "p", "domain": "d"}
+
+
+def problem(request: str, body: bytes) -> Problem:
+    with pytest.raises(ValidationError) as error:
+        vars(tokens)[request].model_validate_json(body)
+    return problems.of(error.value)
+
+
+@pytest.mark.parametrize("request_", ["Allocate", "Batch", "ForceRelease", "Inspect", "Register"])
+def test_a_body_that_is_no_object_is_told_so(request_: str) -> None:
+    assert problem(request_, b"").detail.startswith("body is not JSON: EOF")
+    assert problem(request_, b"[1]").detail == "body: [1] is not valid; allowed: a JSON object"
+
+
+@pytest.mark.parametrize(
+    ("request_", "body", "path", "words"),
+    [
+        ("Allocate", TOKEN, "project", "project is missing"),
+        ("Allocate", {**SHARE, "weight": 0}, "weight", "0 is not valid; allowed: greater than or"),
+        ("Allocate", {**SHARE, "weight": "8"}, "weight", "'8' is not valid; allowed: a valid int"),
+        ("Allocate", {**SHARE, "weight": True}, "weight", "True is not valid"),
+        ("Allocate", {**SHARE, "project": ""}, "project", "'' is not valid"),
+        ("Allocate", {**SHARE, "domain": "a/b"}, "domain", "'a/b' is not valid"),
+        ("Allocate", {**SHARE, "lease_seconds": 1e9}, "lease_seconds", "less than or equal to"),
+        ("Allocate", {**SHARE, "pool": None}, "body", "exactly one of pool and pools is needed"),
+        ("Renew", {**TOKEN, "fence": "x"}, "fence", "'x' is not valid; allowed: a valid integer"),
+        ("Reassert", SHARE, "fence", "fence is missing"),
+        ("Release", {"token": "a", "pools": ["x", "x"]}, "body", "pools names one twice"),
+        ("Reprioritize", {**TOKEN, "priority": 2000}, "priority", "less than or equal to 1000"),
+        ("ForceRelease", {**TOKEN, "actor": "ann"}, "why", "why is missing"),
+        ("Inspect", {"pool": ""}, "pool", "String should have at least 1 character"),
+        ("Audit", {}, "pool", "pool is missing"),
+        ("Register", {"pool": "*", "quota": 1}, "pool", "String should match"),
+        ("Register", {"pool": "gpu", "quota": 0}, "quota", "greater than or equal to 1"),
+        ("Batch", {"renew": [{**TOKEN, "fence": 1.5}]}, "renew.0.fence", "1.5 is not valid"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named_with_what_is_allowed(
+    request_: str, body: dict[str, Any], path: str, words: str
+) -> None:
+    told = problem(request_, json.dumps(body).encode())
+    assert (told.status, told.path) == (400, path)
+    assert words in told.detail
+    assert told.allowed
+
+
+@pytest.mark.parametrize(
+    ("request_", "body", "words"),
+    [
+        ("Inspect", {"pol": "x", "pool": "x"}, "pol is not known; allowed: pool"),
+        ("Batch", {"release": [{**TOKEN, "x": 1}]}, "release.0.x is not known; allowed: token, "),
+        (
+            "Batch",
+            {"allocate": [{**SHARE, "pool": None, "pools": [{"pool": "a", "wieght": 1}]}]},
+            "allocate.0.pools.0.wieght is not known; allowed: pool, weight",
+        ),
+    ],
+)
+def test_a_field_that_is_not_known_is_told_with_those_that_are(
+    request_: str, body: dict[str, Any], words: str
+) -> None:
+    assert words in problem(request_, json.dumps(body).encode()).detail
+
+
+def test_a_long_value_is_not_repeated_as_a_whole() -> None:
+    told = problem("Allocate", json.dumps({**SHARE, "token": "x" * 501}).encode())
+    assert "at most 500 characters" in told.detail
+    assert len(told.detail) < 200
