@@ -192,12 +192,9 @@ def run_workflow() -> str:
 
 def _held(pool: str) -> int:
     """What resmgr says is held, asked as any service asks it."""
-    settings = json.loads((DATA.store("nats") / "nats.conf").read_text())
-    user = settings["authorization"]
 
     async def ask() -> int:
-        address = f"nats://{settings['listen']}"
-        client = await nats.connect(address, user=user["user"], password=user["password"])
+        client = await nats.connect(DATA.nats_file.read_text().strip())
         try:
             subject = subjects.resmgr("inspect", tokens.COHORT)
             body = tokens.Inspect(pool=pool).model_dump_json().encode()

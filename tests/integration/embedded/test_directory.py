@@ -55,9 +55,11 @@ def test_the_token_is_private_and_stays_the_same(tmp_path: Path) -> None:
 
 def test_an_announcement_can_be_taken_back(tmp_path: Path) -> None:
     directory = Directory(tmp_path)
-    directory.announce("http://127.0.0.1:1")
+    directory.announce("http://127.0.0.1:1", "nats://me:secret@127.0.0.1:2")
     assert directory.url() == "http://127.0.0.1:1"
+    assert directory.nats_file.stat().st_mode & 0o777 == 0o600
     directory.withdraw()
+    assert not directory.nats_file.exists()
     assert directory.url() is None
 
 

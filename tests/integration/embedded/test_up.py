@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.embedded.running import SECONDS, TRIMTAB, Up, eventually, left_over
 from tests.servers import free_port
+from trimtab import pools as trimtab_pools
 
 PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", "resmgr"}
 
@@ -58,6 +59,17 @@ def test_a_second_one_on_the_same_directory_is_refused(shared: Up) -> None:
         f"{shared.data}; stop it first, or name another directory with --data\n"
     )
     assert trimtab(shared.data, "get", "projects").returncode == 0
+
+
+async def test_other_programs_can_hold_tokens_of_its_pools(shared: Up) -> None:
+    assert trimtab(shared.data, "update", "pool", "gpu", "--quota", "2").returncode == 0
+    eventually(lambda: trimtab(shared.data, "describe", "pool", "gpu").returncode == 0)
+    async with (
+        trimtab_pools((shared.data / "nats.url").read_text().strip()) as pools,
+        pools.token("gpu", project="shop", domain="staging") as lease,
+    ):
+        assert lease.held
+        assert "1 of 2 held" in trimtab(shared.data, "describe", "pool", "gpu").stdout
 
 
 def test_a_service_that_is_killed_is_started_again(shared: Up) -> None:

@@ -50,7 +50,7 @@ def _announce(directory: Directory, running: System, seconds: float) -> None:
         "token": directory.token_file,
         "namespaces": directory.cluster(CLUSTER),
         "logs": directory.log("admin").parent,
-        "NATS": f"nats://127.0.0.1:{nats.probe.port}",
+        "NATS": f"127.0.0.1:{nats.probe.port}  (user and password are in {directory.nats_file})",
     }
     with suppress(OSError):
         click.echo(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")

@@ -56,6 +56,11 @@ class Directory:
         return self.path / "address"
 
     @property
+    def nats_file(self) -> Path:
+        """Where NATS answers, with the password of this start: for other programs of the person."""
+        return self.path / "nats.url"
+
+    @property
     def database(self) -> Path:
         return self.path / "admin.db"
 
@@ -85,13 +90,15 @@ class Directory:
         except OSError:
             return ""
 
-    def announce(self, url: str) -> None:
-        """Tell the command line where the API is."""
+    def announce(self, url: str, nats: str) -> None:
+        """Tell the command line where the API is, and other programs how to reach NATS."""
+        write_private(self.nats_file, nats + "\n")
         write_private(self.address_file, json.dumps({"url": url}) + "\n")
 
     def withdraw(self) -> None:
         """Take the announcement back."""
         self.address_file.unlink(missing_ok=True)
+        self.nats_file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -64,6 +64,8 @@ class System:
     services: tuple[Program, ...]
     url: str
     """Of the API."""
+    nats_url: str
+    """With user and password."""
 
 
 def prepare(directory: Directory, choices: Choices) -> System:
@@ -97,7 +99,8 @@ def prepare(directory: Directory, choices: Choices) -> System:
         _service(directory, name, api if name == "admin" else _free_port(), {**common, **own[name]})
         for name in _SERVICES
     )
-    return System((nats, valkey), services, f"http://127.0.0.1:{api}")
+    nats_url = f"nats://{_USER}:{password}@127.0.0.1:{nats.probe.port}"
+    return System((nats, valkey), services, f"http://127.0.0.1:{api}", nats_url)
 
 
 def _own_settings(

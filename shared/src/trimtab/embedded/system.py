@@ -28,7 +28,7 @@ async def up(path: Path, choices: Choices, *, say: supervisor.Say, ready: Ready)
         directory.withdraw()
 
         def announce() -> None:
-            directory.announce(system.url)
+            directory.announce(system.url, system.nats_url)
             ready(directory, system, time.monotonic() - began)
 
         try:
