@@ -15,7 +15,7 @@ import nats.errors
 from nats import micro
 from nats.aio.client import Client
 from nats.micro.request import Request
-from nats.micro.service import EndpointStats
+from nats.micro.service import EndpointStats, Service
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
@@ -161,7 +161,21 @@ async def serving(
     finally:
         # While the server is away there is nobody to say goodbye to.
         with suppress(nats.errors.Error, TimeoutError):
-            await service.stop()
+            await _leave(client, service)
+
+
+async def _leave(client: Client, service: Service) -> None:
+    """Let others take what comes from now on, and pass on what has come to us already.
+
+    The service's own stop would drop that, and whoever asked would wait in vain. So would a drain
+    alone: nats-py writes a ping at once and everything else in the next tick, so the server may
+    answer the ping of the drain before it hears that we leave.
+    """
+    endpoints = [e._subscription for e in service._endpoints if e._subscription is not None]
+    for endpoint in endpoints:
+        await client._send_unsubscribe(endpoint._id)
+    await client.flush()
+    await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,77 @@
+"""Replicas of resmgr as processes: started, killed, replaced."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.integration.resmgr.running import eventually
+from tests.servers import NatsServer, free_port
+
+
+@dataclass
+class Replicas:
+    """Those that run, the oldest first."""
+
+    nats_url: str
+    manager: Mapping[str, Any]
+    """The ``resourcemanager`` block."""
+    log: Path
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """One more; returns when it answers requests."""
+        port = free_port()
+        inherited = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
+        settings = {
+            "TRIMTAB_NATS_URL": self.nats_url,
+            "TRIMTAB_PORT": str(port),
+            "TRIMTAB_LOG_LEVEL": "ERROR",
+            "TRIMTAB_RESOURCEMANAGER": json.dumps(self.manager),
+        }
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "trimtab_resmgr"]
+            process = subprocess.Popen(command, env={**inherited, **settings}, stderr=log)
+        self.running.append(process)
+        await eventually(lambda: is_ready(port))
+
+    async def end(self, how: signal.Signals) -> int:
+        """The oldest; its exit code."""
+        oldest = self.running.pop(0)
+        oldest.send_signal(how)
+        return await asyncio.to_thread(oldest.wait)
+
+
+@asynccontextmanager
+async def replicas(
+    nats_server: NatsServer, manager: Mapping[str, Any], log: Path, number: int
+) -> AsyncIterator[Replicas]:
+    """So many, all ready, killed at the end."""
+    found = Replicas(nats_server.url, manager, log)
+    try:
+        await asyncio.gather(*(found.start() for _ in range(number)))
+        yield found
+    finally:
+        while found.running:
+            await found.end(signal.SIGKILL)
+
+
+async def is_ready(port: int) -> bool:
+    """Whether the replica at this port answers requests."""
+
+    def look() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    return await asyncio.to_thread(look)
