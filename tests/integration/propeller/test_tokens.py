@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from nats.aio.client import Client
 
@@ -11,7 +12,7 @@ from tests.integration.propeller.harness import Executions, Resmgr, request, unt
 from tests.settings_stream import SettingsStream
 from trimtab import subjects
 from trimtab.events import PoolChanged, ProjectChanged
-from trimtab.executions import NodeWaiting, Refused
+from trimtab.executions import NodeFailed, NodeWaiting, Refused
 from trimtab.levels import Scope
 from trimtab.testing import record
 from trimtab.tokens import COHORT
@@ -84,23 +85,66 @@ async def test_what_never_fits_fails_at_once(
     assert story.state.error == "weight 2 is over the quota 1"
 
 
-async def test_an_adopted_attempt_goes_on_though_its_lease_ran_out(
-    start: Start, executions: Executions, client: Client, job: Path, module: Module, tmp_path: Path
+STUBBORN = """
+    import signal
+    if os.environ["TRIMTAB_ATTEMPT"] == "0":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path({pid!r}).write_text(str(os.getpid()))
+        while True: time.sleep(0.02)
+    return "done"
+"""
+"""The body of a task whose first attempt does not end by itself, and not when it is asked to."""
+
+
+@pytest.fixture
+def pid(tmp_path: Path) -> Path:
+    """Where the first attempt of `STUBBORN` leaves its process."""
+    return tmp_path / "pid"
+
+
+@pytest.fixture
+def stubborn(job: Path, module: Module, pid: Path) -> Path:
+    return module(POOLED.replace(' return "done"', STUBBORN.format(pid=str(pid))))
+
+
+def lives(pid: int) -> bool:
+    """Or waits for nothing but to be buried, which not everybody's init does."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+async def test_an_attempt_that_loses_its_token_is_stopped_and_made_again_with_another(
+    start: Start, executions: Executions, client: Client, stubborn: Path, pid: Path
 ) -> None:
-    go = tmp_path / "go"
-    gate = f"\n    while not Path({str(go)!r}).exists(): time.sleep(0.02)\n"
+    async with Resmgr(quota=2).answering(client) as resmgr:
+        start(TRIMTAB_LEASE_SECONDS="1")
+        execution = await executions.ask(request(stubborn))
+        await until(pid.exists)
+        resmgr.held = {"somebody else": 2}
+        story = await executions.until(execution, "node_waiting")
+        assert not lives(int(pid.read_text()))
+        resmgr.held.clear()
+        assert (await executions.ended(execution)).state.output == "done"
+    failed = story.events[-2]
+    assert isinstance(failed, NodeFailed)
+    assert (failed.lost, failed.final) == (True, False)
+    assert failed.error.startswith("the token of warehouse was lost: ")
+    assert {asked.token for asked in resmgr.asked} == {f"{execution}/n0/{n}" for n in (0, 1)}
+
+
+async def test_an_adopted_attempt_whose_token_others_have_is_stopped_too(
+    start: Start, executions: Executions, client: Client, stubborn: Path, pid: Path
+) -> None:
     async with Resmgr(quota=2).answering(client) as resmgr:
         first = start()
-        execution = await executions.ask(request(module(POOLED.replace(' return "done"', gate))))
-        await executions.until(execution, "node_running")
+        execution = await executions.ask(request(stubborn))
+        await until(pid.exists)
         first.kill()
         resmgr.held = {"somebody else": 2}
         start()
-        await until(lambda: len(resmgr.asked) >= 2)
-        go.touch()
-        story = await executions.ended(execution)
-        assert "node_waiting" not in story.types
-        assert resmgr.released == [resmgr.asked[1].token] == [resmgr.asked[0].token]
+        await executions.until(execution, "node_waiting")
+        assert not lives(int(pid.read_text()))
+        resmgr.held.clear()
+        assert (await executions.ended(execution)).state.output == "done"
 
 
 async def test_an_adopted_attempt_keeps_the_token_that_its_first_owner_was_granted(
@@ -176,7 +220,9 @@ async def test_an_attempt_whose_token_was_lost_before_it_started_waits_for_anoth
     async with resmgr.answering(client):
         propeller = start()
         story = await executions.ended(await executions.ask(request(fence)))
-    assert (len(resmgr.asked), len(propeller.logged("token.lost"))) == (2, 1)
+    assert [asked.token[-1] for asked in resmgr.asked] == ["0", "1"]
+    assert len(propeller.logged("token.lost")) == 1
+    assert story.types.count("node_running") == 1
     assert story.state.output == str(resmgr.fences.popitem()[1])
 
 

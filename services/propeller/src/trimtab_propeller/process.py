@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,8 @@ _INHERITED = ("HOME", "LANG", "PATH")
 """All that a task sees of the service's own environment."""
 _MAX_ERROR = 4000
 """Characters of a failure that are kept in the log of the execution."""
+_STOP_SECONDS = 2.0
+"""That a task has to end by itself. By default resmgr keeps its units as long for it."""
 _FIRST_LOOK_SECONDS = 0.02
 _LAST_LOOK_SECONDS = 0.2
 
@@ -98,12 +101,30 @@ class ProcessExecutor:
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, _LAST_LOOK_SECONDS)
 
+    async def stopped(self, job: Job) -> Outcome:
+        """Make an attempt end that was started, by force where it takes its time."""
+        directory = self._directory(job)
+        self._send(directory, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                return await self.wait(job)
+        except TimeoutError:
+            self._send(directory, signal.SIGKILL)
+        return await self.wait(job)
+
     def stop_all(self) -> None:
         """End every attempt that was waited for; the next propeller will see them as lost."""
         for directory in self._seen:
-            if look(directory) == "running":
-                # The lock is held, so the group that the shim leads has not ended.
-                os.killpg(int((directory / "started").read_text()), signal.SIGTERM)
+            self._send(directory, signal.SIGTERM)
+
+    def _send(self, directory: Path, what: signal.Signals) -> None:
+        """To everything that runs there."""
+        own = self._shims.get(directory)
+        if look(directory) == "running":
+            with suppress(ProcessLookupError):  # it has ended since we looked
+                os.killpg(int((directory / "started").read_text()), what)
+        elif own is not None and own.poll() is None:
+            own.send_signal(what)  # before it begins
 
     def _directory(self, job: Job) -> Path:
         return self._root / job.execution / job.node / str(job.attempt)

@@ -35,7 +35,7 @@ from trimtab_propeller.limits import Refusal
 from trimtab_propeller.parallelism import Places
 from trimtab_propeller.process import ProcessExecutor
 from trimtab_propeller.resolve import resolve
-from trimtab_propeller.tokens import Cohorts, Kept, Seen, Tokens, adopted
+from trimtab_propeller.tokens import Cohorts, Seen, Tokens, adopted
 
 log = logging.getLogger(__name__)
 
@@ -196,9 +196,9 @@ class Run:
             outcome = await self._executed(step, job, None)
         else:
             tokens = self._tokens(step)
-            async with tokens.kept(cleared.lease, doubtful=known) as kept:
-                outcome = await self._executed(step, job, kept)
-            await tokens.release(kept.lease)
+            async with tokens.kept(cleared.lease, doubtful=known):
+                outcome = await self._executed(step, job, cleared.lease)
+            await tokens.release(cleared.lease)
         await self._record(step, outcome)
 
     async def _cleared(self, step: plan.Attempt, job: Job, ask: Allocate | None) -> Cleared | None:
@@ -221,21 +221,40 @@ class Run:
             if lease is not None:
                 await self._tokens(step).release(lease)
 
-    async def _executed(self, step: plan.Attempt, job: Job, kept: Kept | None) -> Outcome:
+    async def _executed(self, step: plan.Attempt, job: Job, lease: Lease | None) -> Outcome:
         place = {"node": step.node.id, "attempt": step.number}
         if self._phase(step) not in ("starting", "running"):
-            fence = None if kept is None else kept.lease.fence
+            fence = None if lease is None else lease.fence
             await self._journal.append(partial(NodeStarting, **place, fence=fence))
-        if kept is not None and not self._executor.knows(job):
+        if lease is not None and not self._executor.knows(job):
             # The log may have kept us waiting for longer than the lease lasts.
-            job = job.fenced((await kept.held()).fence)
+            if not lease.held:
+                return await _without(lease)
+            job = job.fenced(lease.fence)
         try:
             where = await self._executor.start(job)
         except OSError as error:
             return Lost(f"the attempt could not be started: {error}")
         if self._phase(step) != "running":
             await self._journal.append(partial(NodeRunning, **place, place=where))
-        return await self._executor.wait(job)
+        if lease is None:
+            return await self._executor.wait(job)
+        return await self._watched(job, lease)
+
+    async def _watched(self, job: Job, lease: Lease) -> Outcome:
+        """The end of an attempt, which is made to end where its token is lost before."""
+        ending = asyncio.create_task(self._executor.wait(job))
+        losing = asyncio.create_task(lease.lost())
+        try:
+            await asyncio.wait((ending, losing), return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                return ending.result()
+        finally:
+            ending.cancel()
+            losing.cancel()
+        outcome = await self._executor.stopped(job)
+        # What was done by then is not done again.
+        return outcome if isinstance(outcome, Returned) else await _without(lease)
 
     async def _record(self, step: plan.Attempt, outcome: Outcome) -> None:
         place = {"node": step.node.id, "attempt": step.number}
@@ -330,6 +349,11 @@ class Run:
     def _tokens(self, step: plan.Attempt) -> Tokens:
         cohort = self._resolution.value(step.node.id, "cohort")
         return self._cohorts.of(cohort if isinstance(cohort, str) else COHORT)
+
+
+async def _without(lease: Lease) -> Lost:
+    """An attempt whose lease was lost; somebody else may have its units."""
+    return Lost(f"the token of {lease.ask.units[0].pool} was lost: {await lease.lost()}")
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> str:

@@ -1,13 +1,9 @@
-"""Tokens of pools: taken before an attempt, kept while it runs, given back.
-
-A task cannot be stopped by taking its token away: where a lease was lost all the same, the task
-goes on, and its units are asked for again in line with everybody else.
-"""
+"""Tokens of pools: taken before an attempt, kept while it runs, given back."""
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
@@ -25,28 +21,6 @@ _OWED_SECONDS = 1.0
 _NEWS_SECONDS = 1.0
 """After what was said of a node that waits; twice as long each time."""
 _LAST_NEWS_SECONDS = 60.0
-_HOPELESS_SECONDS = 5.0
-"""Until units are asked for again that somebody has made impossible to have."""
-
-
-class Kept:
-    """The token of an attempt, as it is now."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self._regained = asyncio.Event()
-
-    async def held(self) -> Lease:
-        """Wait until the attempt may act on it."""
-        while not self.lease.held:
-            await self._regained.wait()
-        return self.lease
-
-    def regained(self, lease: Lease) -> None:
-        """It was lost, and this is its new grant."""
-        self.lease = lease
-        self._regained.set()
-        self._regained = asyncio.Event()
 
 
 class Seen:
@@ -84,21 +58,17 @@ class Tokens:
         await self._pools.withdraw(ask)
 
     @asynccontextmanager
-    async def kept(self, lease: Lease, *, doubtful: bool) -> AsyncIterator[Kept]:
+    async def kept(self, lease: Lease, *, doubtful: bool) -> AsyncIterator[None]:
         """Renew it until the block ends. ``doubtful`` is one that an earlier owner was granted."""
-        kept = Kept(lease)
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(self._keep(kept, doubtful))
+            keeping = group.create_task(self._keep(lease, doubtful))
             try:
-                yield kept
+                yield
             finally:
                 keeping.cancel()
 
     async def release(self, lease: Lease) -> None:
-        """Give it back, now or as soon as resmgr answers."""
-        if not lease.held:
-            await self.withdraw(lease.ask)  # the place that it may have in line for its units
-            return
+        """Give it back, now or as soon as resmgr answers; one that was lost may be held there."""
         try:
             await self._pools.release(lease)
         except Retryable as error:
@@ -107,12 +77,10 @@ class Tokens:
         except Rejected as error:
             log.error("token.not_released", extra={"token": lease.token, "error": str(error)})
 
-    async def _keep(self, kept: Kept, doubtful: bool) -> None:
+    async def _keep(self, lease: Lease, doubtful: bool) -> None:
         if doubtful:
-            await self._confirm(kept.lease)
-        while kept.lease.ends:
-            await self._pools.keep(kept.lease)
-            kept.regained(await self._regain(kept.lease.ask))
+            await self._confirm(lease)
+        await self._pools.keep(lease)
 
     async def _confirm(self, lease: Lease) -> None:
         """Ask about one of which nobody here knows how long its lease still lasts."""
@@ -124,20 +92,6 @@ class Tokens:
                 await asyncio.sleep(_OWED_SECONDS)
             else:
                 return
-
-    async def _regain(self, ask: Allocate) -> Lease:
-        while True:
-            try:
-                async with aclosing(self._pools.asking(ask)) as answers:
-                    async for answer in answers:
-                        if isinstance(answer, Lease):
-                            log.warning("token.regained", extra={"token": ask.token})
-                            return answer
-                        reason = answer.reason
-            except Rejected as error:
-                reason = str(error)
-            log.error("token.hopeless", extra={"token": ask.token, "reason": reason})
-            await asyncio.sleep(_HOPELESS_SECONDS)
 
 
 class Cohorts:
