@@ -20,6 +20,9 @@ from trimtab.levels import Scope
 ANY_POOL = "*"
 """The name of the pool that says what holds of each one that nobody has declared."""
 
+WARM = 4096
+"""Effective values of a kind that are kept: a few MiB, for more targets than are busy at a time."""
+
 E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged)
 
 
@@ -60,6 +63,34 @@ def _hash(subject: str, revision: int) -> int:
     return int.from_bytes(digest)
 
 
+class Warm:
+    """Effective values of one kind, for as long as no record of it changes.
+
+    Only what is asked for twice is kept. A pass over everything, which asks once, would give the
+    garbage collector more to do than it spares, and push out what is in use.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Scope, Effective] = {}
+        self._asked: set[int] = set()
+        """Hashes of targets. Of two that share one, a value is only kept too early."""
+
+    def get(self, target: Scope) -> Effective | None:
+        return self._kept.get(target)
+
+    def put(self, effective: Effective) -> None:
+        """Full, each starts over: that needs no bookkeeping in the reads, which are many."""
+        mark = hash(effective.target)
+        if mark not in self._asked:
+            if len(self._asked) >= WARM:
+                self._asked.clear()
+            self._asked.add(mark)
+            return
+        if len(self._kept) >= WARM:
+            self._kept.clear()
+        self._kept[effective.target] = effective
+
+
 @dataclass
 class Settings:
     """Everything that SETTINGS says, after some revision."""
@@ -77,6 +108,8 @@ class Settings:
     clusters: dict[str, ClusterChanged] = field(default_factory=dict)
     pools: dict[str, PoolChanged] = field(default_factory=dict)
     digest: Digest = field(default_factory=Digest)
+    _warm: dict[str, Warm] = field(default_factory=dict, repr=False, compare=False, init=False)
+    """By kind. What is no record takes no part in the fold, and so may change."""
 
     def apply(self, event: Event, revision: int) -> None:
         """Take one change in. Changes come in the order of their revisions."""
@@ -107,7 +140,12 @@ class Settings:
 
     def effective(self, kind: str, target: Scope) -> Effective:
         """Raises `NotFound` on an unknown kind and `Unreadable`."""
-        return fold(kinds.by_name(kind), target, self.chain(kind, target))
+        warm = self._warm.get(kind)
+        found = None if warm is None else warm.get(target)
+        if found is None:
+            found = fold(kinds.by_name(kind), target, self.chain(kind, target))
+            self._warm.setdefault(kind, Warm()).put(found)
+        return found
 
     def pool(self, name: str) -> PoolChanged:
         """As declared, or as pools are that nobody has declared. Raises `NotFound`."""
@@ -120,6 +158,8 @@ class Settings:
 
     def _apply_record(self, event: RecordChanged, revision: int) -> None:
         scope = event.scope
+        # All of the kind: to find those below the scope takes longer than to fold them again.
+        self._warm.pop(event.kind, None)
         for by_kind in (self.records, self.unreadable, self.unknown):
             by_kind.get(event.kind, {}).pop(scope, None)
         subject = subjects.attributes(event.kind, scope)

@@ -1,6 +1,7 @@
 """The settings as a tree: what changes add up to, and the digest that proves it."""
 
 import random
+import weakref
 
 import pytest
 from hypothesis import given
@@ -20,11 +21,20 @@ from trimtab.events import (
 )
 from trimtab.fold import Source
 from trimtab.levels import PLATFORM, Scope
-from trimtab.state import Digest, Settings
+from trimtab.state import WARM, Digest, Settings
 from trimtab.testing import DOMAIN, deleted, record
 
 TARGET = Scope("development", "alpha", "train")
 
+TARGETS = Scope("development", "alpha", "train", "nightly").chain
+
+# Some of them cannot be read, and some are of a kind that is not installed.
+records: st.SearchStrategy[Event] = st.builds(
+    lambda kind, scope, document: record(document, kind=kind, scope=scope),
+    st.sampled_from(["task_resource", "execution_queue", "paint"]),
+    scopes,
+    st.sampled_from([{}, {"limits": {"cpu": "2"}}, {"unset": ["limits"]}, {"tags": ["a"]}]),
+)
 changes: st.SearchStrategy[Event] = st.one_of(
     st.builds(lambda scope: record(scope=scope, kind="workflow_priority", document={}), scopes),
     st.builds(lambda scope: deleted("workflow_priority", scope), scopes),
@@ -107,6 +117,37 @@ def test_a_record_of_a_kind_that_is_not_installed_is_kept_as_it_came() -> None:
     assert settings.digest.count == 1
     settings.apply(deleted("paint"), 2)
     assert settings.unknown["paint"] == {}
+
+
+@given(st.lists(st.one_of(records, st.builds(deleted, scope=scopes), changes), max_size=10))
+def test_values_that_are_kept_are_those_that_would_be_made_anew(events: list[Event]) -> None:
+    settings = Settings()
+    for number, event in enumerate(events, start=1):
+        settings.apply(event, number)
+        anew = [values(settings_of(*events[:number]))]
+        # The second time they are kept, and the third time they are what was kept.
+        assert [values(settings) for _ in range(3)] == 3 * anew
+
+
+def test_of_targets_without_end_few_values_are_kept() -> None:
+    settings = settings_of(record())
+    targets = [Scope("development", f"p{number}") for number in range(2 * WARM)]
+    asked = [settings.effective("task_resource", target) for target in targets for _ in range(2)]
+    references = [weakref.ref(effective) for effective in asked]
+    del asked
+    assert 0 < sum(reference() is not None for reference in references) <= WARM
+
+
+def values(settings: Settings) -> list[object]:
+    """Of every kind at some targets, or why there is none."""
+    found: list[object] = []
+    for kind in ("task_resource", "execution_queue", "workflow_priority", "paint"):
+        for target in TARGETS:
+            try:
+                found.append(settings.effective(kind, target))
+            except (NotFound, Unreadable) as error:
+                found.append(str(error))
+    return found
 
 
 def test_what_is_no_change_of_the_settings_is_a_mistake_of_the_program() -> None:
