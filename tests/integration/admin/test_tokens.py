@@ -1,6 +1,7 @@
 """API tokens: made, rotated, revoked, expired; what is stored of them."""
 
 import asyncio
+import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.integration.admin.callers import bearing, grant, made, status, token
 from tests.integration.admin.running import TOKEN, rows, running
 from trimtab_admin import tables
+from trimtab_admin.credentials import Credential, hash_of
 from trimtab_admin.settings import AdminSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,6 +47,25 @@ async def test_a_changed_letter_makes_an_unknown_token(shared: httpx.AsyncClient
     other = "x" if secret[-1] != "x" else "y"
     assert await status(shared, bearing(secret[:-1] + other)) == 401
     assert await status(shared, bearing(secret + "x")) == 401
+
+
+async def test_hashes_are_compared_in_a_time_that_tells_nothing(
+    shared: httpx.AsyncClient, shared_settings: AdminSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def compare(given: str, stored: str) -> bool:
+        compared.append(stored)
+        return given == stored
+
+    created = await made(shared, "ci-9", VIEWER)
+    monkeypatch.setattr(secrets, "compare_digest", compare)
+    credential = Credential(created["id"], "x" * 43)
+    assert await status(shared, bearing(str(credential))) == 401
+    assert await status(shared, bearing(created["secret"])) == 200
+    stored = {row["id"]: row["secret_hash"] for row in await rows(shared_settings, tables.tokens)}
+    assert compared.count(stored[created["id"]]) == 2
+    assert compared.count(hash_of(TOKEN)) >= 2
 
 
 async def test_a_rotation_makes_a_new_secret_and_leaves_the_old_one_for_a_while(

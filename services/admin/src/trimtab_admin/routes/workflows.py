@@ -1,9 +1,10 @@
 """Workflows and launch plans."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
 
 from trimtab.api import LaunchPlanBody, WorkflowBody
 from trimtab.levels import Scope
@@ -31,7 +32,7 @@ def router(workflows: Workflows) -> APIRouter:
     async def list_workflows(query: Where, caller: As) -> Sequence[WorkflowBody]:
         return await workflows.list(caller, query.project, query.domain)
 
-    @routes.post("/workflows", status_code=201)
+    @routes.post("/workflows", status_code=201, responses=_known(WorkflowBody))
     async def register_workflow(body: WorkflowBody, caller: As, response: Response) -> WorkflowBody:
         caller.check(Role.EDITOR, scope_of(body))
         response.status_code = _status(await workflows.register(body))
@@ -47,7 +48,7 @@ def router(workflows: Workflows) -> APIRouter:
     async def list_launch_plans(query: Where, caller: As) -> Sequence[LaunchPlanBody]:
         return await workflows.list_launch_plans(caller, query.project, query.domain)
 
-    @routes.post("/launch_plans", status_code=201)
+    @routes.post("/launch_plans", status_code=201, responses=_known(LaunchPlanBody))
     async def register_launch_plan(
         body: LaunchPlanBody, caller: As, response: Response
     ) -> LaunchPlanBody:
@@ -56,6 +57,10 @@ def router(workflows: Workflows) -> APIRouter:
         return body
 
     return routes
+
+
+def _known(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model, "description": "It is registered already"}}
 
 
 def _status(new: bool) -> int:
