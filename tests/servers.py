@@ -163,9 +163,9 @@ class ValkeyServer(Server):
         self.declare_new()
         return self
 
-    def declare_new(self) -> None:
+    def declare_new(self, cohort: str = "default") -> None:
         """Tell resmgr that nothing was ever held here, so that it need not wait for holders."""
-        answer = self.ask(b"SET trimtab:{default}:new 1\r\n")
+        answer = self.ask(f"SET trimtab:{{{cohort}}}:new 1\r\n".encode())
         assert answer == b"+OK\r\n", answer
 
     def flush(self) -> None:

@@ -419,6 +419,13 @@ class Pools(_Noun):
         path = f"/pools/{_step(pool.name)}"
         return await self._calls.one(PoolBody, "PUT", path, body=pool, **request)
 
+    async def delete(
+        self, name: str, *, version: int | None = None, force: bool = False, reason: str = ""
+    ) -> None:
+        """Nothing more is granted of it; who holds something keeps it. There being none is fine."""
+        request = _write(Scope(), version, force, reason)
+        await self._calls.send("DELETE", f"/pools/{_step(name)}", **request)
+
     async def usage(self, name: str) -> Inspected:
         """Who holds and who waits, as resmgr says it now."""
         return await self._calls.one(Inspected, "GET", f"/pools/{_step(name)}/usage")

@@ -196,6 +196,26 @@ async def test_a_pool_is_replaced_only_by_who_says_what_it_replaces(
     assert (changed.json()["quota"], changed.json()["project_cap"]) == (8, None)
 
 
+async def test_a_pool_is_deleted_by_who_says_which(admin: httpx.AsyncClient) -> None:
+    gpu = {"name": "gpu", "quota": 4}
+    version = (await admin.put("/pools/gpu", json=gpu, params=FORCE)).json()["version"]
+    assert (await admin.delete("/pools/gpu")).status_code == 428
+    stale = await admin.delete("/pools/gpu", headers={"If-Match": '"1"'})
+    assert (stale.status_code, stale.json()["stored_version"]) == (412, version)
+    own = {"If-Match": f'"{version}"'}
+    assert (await admin.delete("/pools/gpu", headers=own)).status_code == 204
+    assert (await admin.get("/pools/gpu")).status_code == 404
+    assert (await admin.delete("/pools/gpu", params=FORCE)).status_code == 204
+
+
+async def test_a_pool_can_be_declared_again_after_it_was_deleted(admin: httpx.AsyncClient) -> None:
+    gpu = {"name": "gpu", "quota": 4}
+    first = (await admin.put("/pools/gpu", json=gpu, params=FORCE)).json()["version"]
+    await admin.delete("/pools/gpu", params=FORCE)
+    again = await admin.put("/pools/gpu", json=gpu, headers={"If-None-Match": "*"})
+    assert again.json()["version"] == first + 2
+
+
 async def test_an_unknown_pool_is_named_with_those_there_are(admin: httpx.AsyncClient) -> None:
     await admin.put("/pools/gpu", json={"name": "gpu", "quota": 1}, params=FORCE)
     answer = await admin.get("/pools/gpus")

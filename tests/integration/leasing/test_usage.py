@@ -176,6 +176,44 @@ async def test_pools_are_listed_with_their_limits(installation: Installation, po
     assert line == [pool, "2", "-", "-", "-", "default", "true"]
 
 
+async def test_a_pool_that_is_used_is_deleted_by_force_only_and_takes_nothing_away(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with pools.token(pool, **SHOP) as lease:
+        refused = await asyncio.to_thread(installation.trimtab, "delete", "pool", pool)
+        assert refused.exit_code == 4
+        assert f"pool '{pool}' is in use: 1 held, 0 waiting; --force deletes" in refused.stderr
+        force = ("delete", "pool", pool, "--force", "--reason", "no more of it")
+        done = await asyncio.to_thread(installation.trimtab, *force)
+        assert done.output == f"Deleted pool {pool}\n"
+        assert lease.held
+    history = await asyncio.to_thread(installation.trimtab, "history", "--limit", "5")
+    [line] = [line.split() for line in history.output.splitlines() if "no more of it" in line]
+    assert line[4:7] == ["delete", "pool", pool]
+    gone = await asyncio.to_thread(installation.trimtab, "delete", "pool", pool)
+    assert gone.exit_code == 3
+
+
+async def test_a_pool_that_nobody_uses_is_deleted(installation: Installation, pool: str) -> None:
+    done = await asyncio.to_thread(installation.trimtab, "delete", "pool", pool)
+    assert done.output == f"Deleted pool {pool}\n"
+
+
+async def test_a_quota_above_the_ceiling_is_shown_as_it_is_granted(
+    installation: Installation, pool: str
+) -> None:
+    update = ("update", "pool", pool, "--quota", "5000")
+    await asyncio.to_thread(installation.trimtab, *update)
+    async with asyncio.timeout(30):
+        while True:
+            shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool)
+            if "resmgr grants at most 1000 of any pool (resourceMaxQuota)" in shown.output:
+                break
+    assert f"Pool {pool}: 0 of 1000 held" in shown.output
+    back = await asyncio.to_thread(installation.trimtab, *update[:-1], "2")
+    assert back.exit_code == 0
+
+
 async def test_a_change_of_nothing_is_refused(installation: Installation, pool: str) -> None:
     done = await asyncio.to_thread(installation.trimtab, "update", "pool", pool)
     assert done.exit_code == 2

@@ -6,7 +6,7 @@ from typing import Any, Generic
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Conflict
 from trimtab.state import Settings
-from trimtab_admin import patches
+from trimtab_admin import patches, preconditions
 from trimtab_admin.changes import Author, Change, Changes
 from trimtab_admin.drafts import Draft
 from trimtab_admin.nouns import B, E, Noun
@@ -54,6 +54,18 @@ class Places(Generic[B, E]):
             document = noun.to_document(noun.find(change.settings, name))
             body = noun.parse(name, patches.merged(document, patch))
             return self._stored(change, body, precondition)
+
+    async def delete(self, name: str, precondition: Precondition, author: Author) -> None:
+        """There being none is fine. Raises `Stale`."""
+        noun = self._noun
+        async with self._changes.by(author) as change:
+            stored = noun.kept(change.settings).get(name)
+            if stored is None:
+                return
+            version = change.settings.digest.revision_of(noun.subject(name))
+            preconditions.check(precondition, f"{noun.name} {name}", version)
+            gone = stored.model_copy(update={"deleted": True})
+            change.add(noun.subject(name), gone, deleted=True)
 
     def _body(self, settings: Settings, name: str) -> B:
         version = settings.digest.revision_of(self._noun.subject(name))

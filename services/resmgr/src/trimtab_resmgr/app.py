@@ -122,7 +122,7 @@ class _Resmgr:
         if self._cohorts is not None:
             ceiling = self._ceiling
             granting = Limited(view, self._cohorts, self._admin.pools, ceiling, metrics)
-        async with handlers.serving(nats, granting, _named(view), metrics.counts, tasks):
+        async with handlers.serving(nats, granting, self._named(view), metrics.counts, tasks):
             del self._checks["requests"]
             if self._cohorts is None:
                 await asyncio.get_running_loop().create_future()
@@ -136,22 +136,32 @@ class _Resmgr:
 
     def _changed(self, changes: Iterable[Change]) -> None:
         """Say of a pool that grew beyond the ceiling while we run that it is cut to it."""
-        changed = [change.event for change in changes if isinstance(change.event, PoolChanged)]
+        live = []
+        for event, revision, *_ in changes:
+            match event:
+                case PoolChanged(deleted=True) if self._cohorts is not None:
+                    self._cohorts.deleted(event, revision)
+                case PoolChanged(deleted=False):
+                    live.append(event)
         if self._cohorts is not None:
-            self._cohorts.changed(pool.name for pool in changed)
+            self._cohorts.changed(pool.name for pool in live)
         try:
-            self._check_ceiling(changed)
+            self._check_ceiling(live)
         except Invalid as error:
             log.warning("resmgr.quota_cut", extra={"error": str(error)})
+
+    def _named(self, view: View) -> Callable[[], set[str]]:
+        """The cohorts that there are, and those that something may still be held in."""
+        used = () if self._cohorts is None else self._cohorts.used
+        return lambda: {
+            tokens.COHORT,
+            *used,
+            *(pool.cohort for pool in view.settings.pools.values()),
+        }
 
     def _check_ceiling(self, found: Iterable[PoolChanged]) -> None:
         if self._redis is not None:
             pools.check_ceiling(found, self._ceiling)
-
-
-def _named(view: View) -> Callable[[], set[str]]:
-    """The cohorts that there are."""
-    return lambda: {tokens.COHORT, *(pool.cohort for pool in view.settings.pools.values())}
 
 
 def _token(file: Path | None) -> str:

@@ -6,7 +6,7 @@ concern. All of it may be done by several replicas at once, and be left undone b
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -54,6 +54,8 @@ class Cohorts:
         self._leases: dict[str, Leases] = {}
         self._limits: dict[str, Limits] = {}
         self._changed: set[str] = set()
+        self._deleted: dict[str, Limits] = {}
+        """Of pools that were deleted: what is to be made known, by cohort and name."""
 
     def leases(self, cohort: str) -> Leases:
         """Of a cohort that somebody has named."""
@@ -82,6 +84,18 @@ class Cohorts:
         """These pools have other limits than before: those who wait may go now."""
         self._changed.update(names)
         self._limits.clear()
+
+    def deleted(self, pool: PoolChanged, revision: int) -> None:
+        """Nothing more is granted of it, also not to those who wait; what is held stays held."""
+        closed = pool.model_copy(update={"active": False})
+        text = pools.limits(closed, revision, self._ceiling)
+        self._deleted[f"{pool.cohort} {pool.name}"] = (pool.name, text)
+        self._limits.clear()
+
+    @property
+    def used(self) -> Collection[str]:
+        """Cohorts that something was asked of, also those of pools that are deleted since."""
+        return self._leases.keys()
 
     def _write(self, name: str, cohort: str) -> Limits:
         settings = self._view.settings
@@ -133,9 +147,14 @@ class Cohorts:
         for name in changed:
             if (known := self._view.settings.pools.get(name)) is not None:
                 declared[known.cohort].append(self.limits(name, known.cohort))
-        for cohort, limits in declared.items():
-            await self.leases(cohort).declare(limits)
+        deleted = dict(self._deleted)
+        for key, limits in deleted.items():
+            declared.setdefault(key.partition(" ")[0], []).append(limits)
+        for cohort, all_limits in declared.items():
+            await self.leases(cohort).declare(all_limits)
             await self.leases(cohort).sweep()
+        for key in deleted:
+            self._deleted.pop(key, None)
 
     def _spread(self, cohort: str, news: News) -> None:
         self._heard(news)

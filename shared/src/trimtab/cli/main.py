@@ -46,13 +46,19 @@ get = Nouns(
 update = Nouns(
     "update", attributes.update_command, aliases=False, help="Change settings of a kind by a file."
 )
-delete = Nouns("delete", attributes.delete_command, help="Remove settings of a kind.")
+delete = Nouns(
+    "delete",
+    attributes.delete_command,
+    what="kind or noun",
+    help="Remove settings of a kind, or a pool.",
+)
 
 for _command in entities.GET:
     get.add_command(_command)
     get.add_alias(str(_command.name).removesuffix("s"), _command)
 for _command in (update_project, pools.update_pool, pools.update_token):
     update.add_command(_command)
+delete.add_command(pools.delete_pool)
 explain = Defaulting(
     "explain",
     [explain_kind, explain_execution],

@@ -1,4 +1,4 @@
-"""``trimtab describe pool``, ``update pool``, ``update token`` and ``release token``."""
+"""``trimtab describe|update|delete pool``, ``update token`` and ``release token``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from trimtab.cli.failures import USAGE, Commands, Failure, example
 from trimtab.cli.rendering import Columns, cell, output_option, show_data, table
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
-from trimtab.errors import NotFound
+from trimtab.errors import Conflict, NotFound
 from trimtab.overrides import parsed
 from trimtab.tokens import Audited, Holder, Inspected, Waiter
 
@@ -122,6 +122,33 @@ def update_pool(target: Target, name: str, **options: Any) -> None:
     click.echo(f"Updated pool {pool.name}: " + "; ".join(_limits(pool)))
 
 
+@click.command("pool", epilog=example("trimtab delete pool gpus --force"))
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also where something is held or waited for.")
+@click.option("--reason", default="", help="Why; it is kept in the history.")
+@connected
+def delete_pool(target: Target, name: str, force: bool, reason: str) -> None:
+    """Delete the pool NAME: nothing more is granted of it, and who waits is told that it is gone.
+
+    Who holds something keeps it until it is given back. To let a pool drain first, make it inactive
+    by `trimtab update pool NAME --inactive`.
+    """
+
+    async def remove(client: Client) -> None:
+        pool = await client.pools.get(name)
+        if not force:
+            usage = await client.pools.usage(name)
+            if usage.held or usage.waiting:
+                counts = f"{usage.held} held, {usage.waiting} waiting"
+                raise Conflict(
+                    f"pool {name!r} is in use: {counts}; --force deletes it all the same"
+                )
+        await client.pools.delete(name, version=pool.version, reason=reason)
+
+    target.call(remove)
+    click.echo(f"Deleted pool {name}")
+
+
 @click.command("token", epilog=example("trimtab update token gpus $TOKEN --priority 5"))
 @click.argument("pool")
 @click.argument("token")
@@ -178,6 +205,8 @@ async def _pools_of(client: Client, pool: str, token: str) -> Sequence[str]:
 def _summary(pool: PoolBody, usage: Inspected) -> Sequence[str]:
     lines = [f"Pool {pool.name}: {usage.held} of {usage.quota} held, {usage.waiting} waiting"]
     lines.append("; ".join(_limits(pool)))
+    if usage.quota < pool.quota:
+        lines.append(f"resmgr grants at most {usage.quota} of any pool (resourceMaxQuota)")
     if usage.type == "noop":
         lines.append("resmgr is of type noop: it grants everything and counts nothing")
     if usage.quarantine_seconds > 0:

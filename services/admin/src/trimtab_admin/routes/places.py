@@ -115,6 +115,11 @@ def _pools(pools: Pools) -> APIRouter:
         _same(name, body.name)
         return await pools.put(body, given.demand(force=query.force), author)
 
+    @routes.delete("/{name}", status_code=204)
+    async def delete_pool(name: str, query: How, author: By, given: Given) -> None:
+        """Nothing more is granted of it; who holds something keeps it until it is given back."""
+        await pools.delete(name, given.demand(force=query.force), author)
+
     return routes
 
 
