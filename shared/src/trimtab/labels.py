@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
+from trimtab.placeholders import NAMES, filled
+
 _NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
@@ -35,9 +37,15 @@ def _key(text: str) -> str:
     return text
 
 
-def _value(text: str) -> str:
+def label_value(text: str) -> str:
+    """The text. Raises `ValueError` where it can be none."""
     if text and not _is_name(text):
         raise ValueError(_VALUE)
+    return text
+
+
+def _template(text: str) -> str:
+    label_value(filled(text, dict.fromkeys(NAMES, "x")))
     return text
 
 
@@ -69,7 +77,9 @@ def _is_subdomain(text: str) -> bool:
 
 LabelKey = Annotated[str, AfterValidator(_key)]
 """Of labels and annotations."""
-LabelValue = Annotated[str, AfterValidator(_value)]
+LabelValue = Annotated[str, AfterValidator(label_value)]
+LabelTemplate = Annotated[str, AfterValidator(_template)]
+"""A label's value, but for its placeholders."""
 VariableName = Annotated[str, AfterValidator(_variable)]
 VariableValue = Annotated[str, AfterValidator(_text)]
 ObjectName = Annotated[str, AfterValidator(_object)]

@@ -15,7 +15,9 @@ from tests.unit.propeller.building import (
 from trimtab.events import ProjectChanged
 from trimtab.executions import Resolution, Resolved
 from trimtab.levels import PLATFORM
+from trimtab.placeholders import NAMES, filled
 from trimtab.state import Settings
+from trimtab_propeller.limits import Refusal
 from trimtab_propeller.process import CAPABILITIES
 from trimtab_propeller.resolve import Capabilities, resolve
 
@@ -136,6 +138,37 @@ def test_a_request_comes_before_its_launch_plan_and_both_before_the_settings(
         assert (found[path].value, found[path].source) == (value, source)
     assert resolution.max_parallelism == 7
     assert found["labels.tier"].source == f"{CONFIG}.labels.tier"
+
+
+def test_names_of_the_execution_are_filled_into_the_text_of_records() -> None:
+    texts = {"envs": "PREFIX", "annotations": "note", "labels": "team"}
+    document: dict[str, Any] = {
+        field: {key: "{{ project }}-{{ domain }}"} for field, key in texts.items()
+    }
+    prefix = {"output_location_prefix": "s3://b/{{ workflow }}/{{ launch_plan }}/{{ execution }}"}
+    after = settings(record(CONFIG, document | {"raw_output_data_config": prefix}, PLATFORM))
+    resolution = resolve(request(), after, Capabilities("any"))
+    found = whole(resolution)
+    assert resolution.environment("n0") == {"PREFIX": "shop-development"}
+    assert found["annotations.note"].value == found["labels.team"].value == "shop-development"
+    assert found["labels.team"].note == "from '{{ project }}-{{ domain }}'"
+    location = found["raw_output_data_config.output_location_prefix"]
+    assert location.value == "s3://b/nightly/nightly/e1"
+
+
+def test_other_braces_stay_and_what_is_filled_in_is_not_looked_at_again() -> None:
+    names = dict.fromkeys(NAMES, "{{ project }}")
+    assert (
+        filled("{{ domain }} {{ team }} {{project}}", names)
+        == "{{ project }} {{ team }} {{project}}"
+    )
+
+
+def test_a_label_that_a_name_makes_too_long_is_refused_by_its_record() -> None:
+    after = settings(record(CONFIG, {"labels": {"team": f"{'a' * 60}{{{{ project }}}}"}}))
+    with pytest.raises(Refusal, match="at most 63") as refused:
+        resolve(request(), after, Capabilities("any"))
+    assert (refused.value.path, refused.value.scope) == ("labels.team", str(PROJECT_DOMAIN))
 
 
 def test_a_request_may_say_whether_its_tasks_can_be_interrupted() -> None:

@@ -53,3 +53,13 @@ def test_a_variable_does_not_begin_with_a_digit() -> None:
 def test_an_object_is_named_like_a_domain() -> None:
     assert all(is_valid(labels.ObjectName, name) for name in ("demo", "a.b-1"))
     assert not any(is_valid(labels.ObjectName, name) for name in ("", "Demo", "a_b", "a."))
+
+
+@pytest.mark.parametrize("text", ["{{ project }}", "a-{{ domain }}.{{ execution }}", "a"])
+def test_a_label_of_the_settings_may_name_what_an_execution_is_of(text: str) -> None:
+    assert is_valid(labels.LabelTemplate, text)
+
+
+@pytest.mark.parametrize("text", ["{{project}}", "{{ team }}", "-{{ project }}", "{{ project }} a"])
+def test_but_for_the_names_it_is_held_to_the_grammar(text: str) -> None:
+    assert not is_valid(labels.LabelTemplate, text)

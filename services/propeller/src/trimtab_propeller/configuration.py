@@ -9,12 +9,17 @@ from trimtab import subjects
 from trimtab.executions import Request, Resolved
 from trimtab.fold import Effective
 from trimtab.graph import ExecutionConfig, NodeOverrides
+from trimtab.labels import label_value
+from trimtab.placeholders import filled
 from trimtab.state import Settings
+from trimtab_propeller.limits import Refusal
 
 _CONFIG = "workflow_execution_config"
 _ENVS = "envs."
 _OF_NODES = frozenset({"interruptible"})
 """Fields that a task may say something else of."""
+_FILLED = ("labels.", "annotations.", _ENVS, "raw_output_data_config.")
+"""Fields of text in which names of the execution may stand."""
 _KINDS = ("cluster_assignment", "execution_queue", "plugin_override", "quality_of_service")
 """Beside the configuration; their fields are named after them."""
 
@@ -57,7 +62,7 @@ def _of_project(request: Request, settings: Settings) -> Iterator[Resolved]:
 
 
 def _of_settings(request: Request, settings: Settings) -> Iterator[Resolved]:
-    for value in _values(settings.effective(_CONFIG, request.target)):
+    for value in _config(request, settings):
         if value.path not in _OF_NODES and not value.path.startswith(_ENVS):
             yield value
     for kind in _KINDS:
@@ -67,12 +72,43 @@ def _of_settings(request: Request, settings: Settings) -> Iterator[Resolved]:
 
 def of_nodes(request: Request, settings: Settings) -> Iterator[Resolved]:
     """What holds for every node that says nothing else. Raises `Unreadable`."""
-    for value in _values(settings.effective(_CONFIG, request.target)):
+    for value in _config(request, settings):
         if value.path in _OF_NODES:
             yield value
         elif value.path.startswith(_ENVS):
             name = value.path.removeprefix(_ENVS)
             yield value.model_copy(update={"path": f"environment.{name}"})
+
+
+def _config(request: Request, settings: Settings) -> Iterator[Resolved]:
+    for value in _values(settings.effective(_CONFIG, request.target)):
+        if isinstance(value.value, str) and value.path.startswith(_FILLED):
+            yield _filled(value, value.value, request)
+        else:
+            yield value
+
+
+def _filled(value: Resolved, template: str, request: Request) -> Resolved:
+    """Raises `Refusal` where a name is too long for the label that it stands in."""
+    names = {
+        "project": request.project,
+        "domain": request.domain,
+        "workflow": request.workflow.name,
+        "launch_plan": request.launch_plan.name,
+        "execution": request.execution,
+    }
+    text = filled(template, names)
+    if text == template:
+        return value
+    if value.path.startswith("labels."):
+        try:
+            label_value(text)
+        except ValueError as error:
+            message = (
+                f"{value.path} is {text!r} by {template!r} of {value.scope}, but must be {error}"
+            )
+            raise Refusal(value.path, text, message, scope=value.scope) from error
+    return value.model_copy(update={"value": text, "note": f"from {template!r}"})
 
 
 def _values(effective: Effective) -> Iterator[Resolved]:

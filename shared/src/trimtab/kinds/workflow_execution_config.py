@@ -3,6 +3,9 @@
 Flyte's files wrap some fields: ``labels`` and ``annotations`` in ``{values: {team: a}}``, ``envs``
 in ``{values: [{key: LOG, value: debug}]}``, ``interruptible`` in ``{value: true}``. Here they are
 plain maps and a plain boolean, so that records of several levels merge.
+
+In labels, annotations, ``envs`` and the output prefix, ``{{ project }}``, ``{{ domain }}``,
+``{{ workflow }}``, ``{{ launch_plan }}`` and ``{{ execution }}`` stand for what each execution is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +20,7 @@ from trimtab.kinds.schema import WHOLE
 from trimtab.labels import (
     MAX_ANNOTATIONS,
     LabelKey,
-    LabelValue,
+    LabelTemplate,
     ObjectName,
     Text,
     VariableName,
@@ -129,7 +132,7 @@ class WorkflowExecutionConfig(Value):
     """Identity, secrets and tokens."""
     raw_output_data_config: RawOutputDataConfig | None = None
     """Where the data of tasks goes."""
-    labels: dict[LabelKey, LabelValue] | None = None
+    labels: dict[LabelKey, LabelTemplate] | None = None
     """Of every object that is made for an execution."""
     annotations: dict[LabelKey, str] | None = None
     """Of every object that is made for an execution."""
