@@ -153,6 +153,16 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
             "security_context.run_as.k8s_service_account",
             "small letters",
         ),
+        (
+            "workflow_execution_config",
+            {
+                "execution_env_assignments": [
+                    {"execution_env": {"name": "a", "type": "b", "extant": {}, "spec": {}}}
+                ]
+            },
+            "execution_env_assignments.0.execution_env",
+            "either extant or spec",
+        ),
         ("workflow_execution_config", {"interruptible": 1}, "interruptible", "boolean"),
         ("workflow_priority", {"priority": 1001}, "priority", "1000"),
         ("workflow_priority", {"priority": "5"}, "priority", "integer"),

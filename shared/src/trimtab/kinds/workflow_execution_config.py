@@ -9,9 +9,9 @@ In labels, annotations, ``envs`` and the output prefix, ``{{ project }}``, ``{{ 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from trimtab.errors import Invalid
 from trimtab.kinds.files import keyed, listed, wrapped
@@ -110,6 +110,12 @@ class ExecutionEnv(Part):
     """One that the provider shall make."""
     version: str | None = None
     """Of the environment."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.extant is not None and self.spec is not None:
+            raise ValueError("either extant or spec")
+        return self
 
 
 class ExecutionEnvAssignment(Part):
