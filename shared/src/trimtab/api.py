@@ -72,7 +72,7 @@ class RecordBody(Model):
     labels: dict[str, str] = {}
     """Of the record itself: who owns it, for `apply` with ``prune``."""
     warnings: tuple[str, ...] = ()
-    """What its writer should know; empty when read."""
+    """What its writer should know; in a list, why there is no document that could be read."""
 
 
 class SourceBody(Model):

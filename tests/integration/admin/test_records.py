@@ -8,6 +8,12 @@ import pytest
 
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE
+from trimtab import outbox, subjects
+from trimtab.database import sessions_of, transaction
+from trimtab.events import RecordChanged
+from trimtab.levels import PLATFORM
+from trimtab.outbox import Write
+from trimtab_admin.settings import AdminSettings
 
 RECORD = "/records/task_resource"
 
@@ -334,3 +340,35 @@ async def test_a_deprecated_name_is_taken_and_its_writer_told(admin: httpx.Async
     ):
         assert "ephemeral_storage" in answer.json()["warnings"][0]
     assert await document_at(admin) == {"limits": {"ephemeral_storage": "2Gi"}}
+
+
+@pytest.fixture
+async def strange(admin: httpx.AsyncClient, settings: AdminSettings) -> httpx.AsyncClient:
+    """With two records of the platform that only another release can read."""
+    sessions = sessions_of(settings.database_url)
+    async with transaction(sessions) as session:
+        for kind, document in (("task_resource", {"limits": {"cpu": "1Kib"}}), ("weather", {})):
+            event = RecordChanged.at(PLATFORM, kind, document)
+            await outbox.append(session, [Write(subjects.attributes(kind, PLATFORM), event, False)])
+    await sessions.kw["bind"].dispose()
+    return admin
+
+
+async def test_what_cannot_be_read_is_listed_with_the_reason(strange: httpx.AsyncClient) -> None:
+    listed = {body["kind"]: body for body in (await strange.get("/records")).json()}
+    [reason], [unknown] = listed["task_resource"]["warnings"], listed["weather"]["warnings"]
+    assert "not readable: limits.cpu: '1Kib'" in reason
+    assert "not installed" in unknown
+    assert listed["weather"]["version"] == listed["task_resource"]["version"] + 1
+
+
+@pytest.mark.parametrize(("method", "code"), [("PUT", 200), ("DELETE", 204)])
+async def test_what_cannot_be_read_is_refused_until_it_is_replaced_or_deleted(
+    strange: httpx.AsyncClient, method: str, code: int
+) -> None:
+    for answer in (await strange.get(RECORD), await patch(strange, {"limits": {"gpu": "1"}})):
+        assert (answer.status_code, "or delete it" in answer.json()["detail"]) == (409, True)
+    document = {"limits": {"cpu": "1"}}
+    answer = await strange.request(method, RECORD, params=FORCE, json=document)
+    assert answer.status_code == code
+    assert (await strange.get(RECORD)).status_code == (200 if method == "PUT" else 404)

@@ -15,6 +15,14 @@ def of_record(record: Record) -> RecordBody:
     )
 
 
+def of_unreadable(kind: str, scope: Scope, version: int, reason: str) -> RecordBody:
+    """So that a list does not hide it."""
+    warning = f"not readable: {reason}"
+    return RecordBody(
+        kind=kind, scope=of_scope(scope), version=version, document={}, warnings=(warning,)
+    )
+
+
 def of_scope(scope: Scope) -> ScopeBody:
     return ScopeBody(
         level=scope.level.label,

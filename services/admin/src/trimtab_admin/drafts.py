@@ -277,7 +277,10 @@ def stored(settings: Settings, kind: Kind, scope: Scope) -> Record | None:
     """Raises `Unreadable`."""
     unreadable = settings.unreadable.get(kind.name, {}).get(scope)
     if unreadable is not None:
-        raise Unreadable(f"the {kind.name} record of {scope} is not readable: {unreadable}")
+        raise Unreadable(
+            f"the {kind.name} record of {scope} is not readable: {unreadable}; "
+            "put or apply another one whole, or delete it"
+        )
     return settings.records.get(kind.name, {}).get(scope)
 
 

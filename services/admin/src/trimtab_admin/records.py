@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from trimtab import flyte
+from trimtab import flyte, subjects
 from trimtab.api import (
     ApplyBody,
     ChangesBody,
@@ -31,6 +31,21 @@ from trimtab_admin.tree import Tree
 from trimtab_admin.writing import Fill, Writing
 
 
+class Listed(NamedTuple):
+    """What is stored of a kind at a scope."""
+
+    kind: str
+    scope: Scope
+    found: Record | str
+    """Of one that cannot be read here, why."""
+
+    def body(self, settings: Settings) -> RecordBody:
+        if isinstance(self.found, Record):
+            return bodies.of_record(self.found)
+        version = settings.digest.revision_of(subjects.attributes(self.kind, self.scope))
+        return bodies.of_unreadable(self.kind, self.scope, version or 0, self.found)
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which records are listed of those that the caller sees; what is empty does not matter."""
@@ -43,10 +58,10 @@ class Filter:
     workflow: str = ""
     launch_plan: str = ""
 
-    def takes(self, record: Record) -> bool:
+    def takes(self, record: Listed) -> bool:
         scope = record.scope
         pairs = (
-            (self.kind, record.kind.name),
+            (self.kind, record.kind),
             (self.level, scope.level.label),
             (self.domain, scope.domain),
             (self.project, scope.project),
@@ -54,7 +69,7 @@ class Filter:
             (self.launch_plan, scope.launch_plan),
         )
         return all(wanted in ("", found) for wanted, found in pairs) and self.caller.may(
-            Role.VIEWER, scope, record.kind.name
+            Role.VIEWER, scope, record.kind
         )
 
 
@@ -70,8 +85,8 @@ class Records:
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             found = [record for record in _all(settings) if which.takes(record)]
-        page = paging.cut(sorted(found, key=_key), _key, token, limit)
-        return Page([bodies.of_record(record) for record in page.items], page.token)
+            page = paging.cut(sorted(found, key=_key), _key, token, limit)
+            return Page([record.body(settings) for record in page.items], page.token)
 
     async def get(self, kind: Kind, scope: Scope) -> RecordBody:
         """Raises `NotFound` and `Unreadable`."""
@@ -219,10 +234,17 @@ def _applying(documents: tuple[DocumentBody, ...], prune: str, caller: Caller) -
     return lambda draft: applying.fill(draft, documents, owner, caller)
 
 
-def _all(settings: Settings) -> Iterator[Record]:
-    for by_scope in settings.records.values():
-        yield from by_scope.values()
+def _all(settings: Settings) -> Iterator[Listed]:
+    for kind, records in settings.records.items():
+        for scope, record in records.items():
+            yield Listed(kind, scope, record)
+    for kind, reasons in settings.unreadable.items():
+        for scope, reason in reasons.items():
+            yield Listed(kind, scope, reason)
+    for kind, unknown in settings.unknown.items():
+        for scope in unknown:
+            yield Listed(kind, scope, "its kind is not installed here")
 
 
-def _key(record: Record) -> Key:
-    return record.kind.name, int(record.scope.level), str(record.scope)
+def _key(record: Listed) -> Key:
+    return record.kind, int(record.scope.level), str(record.scope)

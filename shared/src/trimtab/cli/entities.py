@@ -36,7 +36,7 @@ _RECORDS: Columns[RecordBody] = {
     "KIND": lambda record: record.kind,
     "SCOPE": lambda record: changes.scope_of_body(record.scope),
     "VERSION": lambda record: record.version,
-    "FIELDS": lambda record: "; ".join(changes.fields(record.document)),
+    "FIELDS": lambda record: "; ".join([*changes.fields(record.document), *record.warnings]),
     "LABELS": lambda record: [f"{key}={value}" for key, value in record.labels.items()],
 }
 _PROJECTS: Columns[ProjectBody] = {
