@@ -19,6 +19,7 @@ from trimtab.tokens import (
     Reprioritized,
 )
 from trimtab_resmgr import asking, pools
+from trimtab_resmgr.asking import Answer, Request
 from trimtab_resmgr.connection import connect
 from trimtab_resmgr.leases import Contents, Leases, Limits, News, Rules
 from trimtab_resmgr.settings import Redis
@@ -46,33 +47,33 @@ class Cohort:
         where = {"project": "flytesnacks", "domain": "development"}
         ask = Allocate(token=token, pool=pool, **{**where, **more})
         limits = self._of(units.pool for units in ask.units)
-        answer = await self.leases.ask(asking.allocate(ask, self._longest), limits)
+        answer = await self._asked(asking.allocate(ask, self._longest), limits)
         return asking.allocated(ask, self._longest, answer)
 
     async def renew(self, token: str, pool: str | None = "gpu", **more: Any) -> Renewed:
         ask = Renew(token=token, pool=pool, **more)
-        answer = await self.leases.ask(asking.renew(ask, self._longest))
+        answer = await self._asked(asking.renew(ask, self._longest))
         return asking.renewed(ask, self._longest, answer)
 
     async def reassert(self, token: str, fence: int | None, **more: Any) -> Renewed:
         where = {"project": "flytesnacks", "domain": "development", "pool": "gpu"}
         ask = Reassert.model_validate({"token": token, "fence": fence, **where, **more})
-        answer = await self.leases.ask(asking.reassert(ask, self._longest))
+        answer = await self._asked(asking.reassert(ask, self._longest))
         return asking.renewed(ask, self._longest, answer)
 
     async def release(self, token: str, pool: str | None = "gpu", **more: Any) -> Released:
         ask = Release(token=token, pool=pool, **more)
-        return asking.released(await self.leases.ask(asking.release(ask)))
+        return asking.released(await self._asked(asking.release(ask)))
 
     async def force(self, token: str) -> Released:
         ask = ForceRelease(token=token, pool="gpu", actor="ann", why="it hangs")
-        return asking.released(await self.leases.ask(asking.force(ask)))
+        return asking.released(await self._asked(asking.force(ask)))
 
     async def reprioritize(
         self, token: str, priority: int, pools: tuple[str, ...] = ("gpu",)
     ) -> Reprioritized:
         ask = Reprioritize(token=token, pools=pools, priority=priority)
-        return asking.reprioritized(await self.leases.ask(asking.reprioritize(ask)))
+        return asking.reprioritized(await self._asked(asking.reprioritize(ask)))
 
     async def announce(self, pool: str) -> None:
         """Make the limits known now."""
@@ -87,6 +88,10 @@ class Cohort:
     async def audit(self, pool: str = "gpu") -> tuple[str, ...]:
         differences, _ = await self.leases.audit(pool)
         return differences
+
+    async def _asked(self, request: Request, limits: tuple[Limits, ...] = ()) -> Answer:
+        [answer] = await self.leases.ask((request, limits))
+        return answer
 
     def _of(self, names: Iterable[str]) -> tuple[Limits, ...]:
         return tuple(self.limits[name] for name in names)

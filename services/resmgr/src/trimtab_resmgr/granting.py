@@ -31,6 +31,7 @@ from trimtab.tokens import (
 )
 from trimtab.view import View
 from trimtab_resmgr import asking
+from trimtab_resmgr.asking import Answer, Request
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.leases import Limits
 from trimtab_resmgr.metrics import Metrics
@@ -44,7 +45,11 @@ REGISTER_SECONDS = 5.0
 
 
 class Granting(Protocol):
-    """What every type of resmgr answers, to whoever asks a cohort."""
+    """What every type of resmgr answers, to whoever asks a cohort.
+
+    What comes in numbers can be asked together, for the price of little more than one. ``None``
+    then is the answer to one that has to be asked alone.
+    """
 
     async def register(self, ask: Register, cohort: str) -> Registered: ...
 
@@ -63,6 +68,16 @@ class Granting(Protocol):
     async def inspect(self, ask: Inspect, cohort: str) -> Inspected: ...
 
     async def audit(self, ask: Audit, cohort: str) -> Audited: ...
+
+    async def allocate_all(
+        self, asks: Sequence[Allocate], cohort: str
+    ) -> Sequence[Allocated | None]: ...
+
+    async def renew_all(self, asks: Sequence[Renew], cohort: str) -> Sequence[Renewed | None]: ...
+
+    async def release_all(
+        self, asks: Sequence[Release], cohort: str
+    ) -> Sequence[Released | None]: ...
 
 
 async def batch(granting: Granting, ask: Batch, cohort: str) -> Batched:
@@ -130,6 +145,15 @@ class Always:
     async def audit(self, ask: Audit, cohort: str) -> Audited:
         return Audited(pool=ask.pool, differences=())
 
+    async def allocate_all(self, asks: Sequence[Allocate], cohort: str) -> list[Allocated]:
+        return [await self.allocate(ask, cohort) for ask in asks]
+
+    async def renew_all(self, asks: Sequence[Renew], cohort: str) -> list[Renewed]:
+        return [await self.renew(ask, cohort) for ask in asks]
+
+    async def release_all(self, asks: Sequence[Release], cohort: str) -> list[Released]:
+        return [await self.release(ask, cohort) for ask in asks]
+
 
 class Limited:
     """Type ``redis``: as many units as quota and caps allow, each on a lease.
@@ -169,34 +193,50 @@ class Limited:
 
     async def allocate(self, ask: Allocate, cohort: str) -> Allocated:
         """Raises `NotFound` on an unknown pool, and `Invalid` on one of another cohort."""
-        names = [units.pool for units in ask.units] if ask.pool is None else [ask.pool]
-        limits = await self._limits(names, cohort)
-        request = asking.allocate(ask, self._longest)
-        answer = await self._cohorts.leases(cohort).ask(request, limits)
-        allocated = asking.allocated(ask, self._longest, answer)
-        self._metrics.answered(names[0], allocated)
+        limits = await self._limits(_names(ask), cohort)
+        [allocated] = await self._allocated([(ask, limits)], cohort)
         return allocated
 
+    async def allocate_all(
+        self, asks: Sequence[Allocate], cohort: str
+    ) -> Sequence[Allocated | None]:
+        """Of known pools. Others are waited for, which should hold up nobody else."""
+        limits = [self._known(_names(ask), cohort) for ask in asks]
+        pairs = zip(asks, limits, strict=True)
+        known = [(ask, known) for ask, known in pairs if known is not None]
+        answers = iter(await self._allocated(known, cohort))
+        return [None if known is None else next(answers) for known in limits]
+
     async def renew(self, ask: Renew, cohort: str) -> Renewed:
-        request = asking.renew(ask, self._longest)
-        answer = await self._cohorts.leases(cohort).ask(request)
-        return asking.renewed(ask, self._longest, answer)
+        [renewed] = await self.renew_all([ask], cohort)
+        return renewed
+
+    async def renew_all(self, asks: Sequence[Renew], cohort: str) -> list[Renewed]:
+        requests = [asking.renew(ask, self._longest) for ask in asks]
+        answers = await self._asked(requests, cohort)
+        pairs = zip(asks, answers, strict=True)
+        return [asking.renewed(ask, self._longest, answer) for ask, answer in pairs]
 
     async def reassert(self, ask: Reassert, cohort: str) -> Renewed:
-        request = asking.reassert(ask, self._longest)
-        answer = await self._cohorts.leases(cohort).ask(request)
+        [answer] = await self._asked([asking.reassert(ask, self._longest)], cohort)
         return asking.renewed(ask, self._longest, answer)
 
     async def release(self, ask: Release, cohort: str) -> Released:
         """Also from a pool that is no longer declared."""
-        return asking.released(await self._cohorts.leases(cohort).ask(asking.release(ask)))
+        [released] = await self.release_all([ask], cohort)
+        return released
+
+    async def release_all(self, asks: Sequence[Release], cohort: str) -> list[Released]:
+        answers = await self._asked([asking.release(ask) for ask in asks], cohort)
+        return [asking.released(answer) for answer in answers]
 
     async def reprioritize(self, ask: Reprioritize, cohort: str) -> Reprioritized:
-        request = asking.reprioritize(ask)
-        return asking.reprioritized(await self._cohorts.leases(cohort).ask(request))
+        [answer] = await self._asked([asking.reprioritize(ask)], cohort)
+        return asking.reprioritized(answer)
 
     async def force_release(self, ask: ForceRelease, cohort: str) -> Released:
-        released = asking.released(await self._cohorts.leases(cohort).ask(asking.force(ask)))
+        [answer] = await self._asked([asking.force(ask)], cohort)
+        released = asking.released(answer)
         fields = {"token": ask.token, "pools": ask.all_pools, "actor": ask.actor, "why": ask.why}
         log.warning("token.forced", extra={**fields, "released": released.released})
         return released
@@ -226,11 +266,34 @@ class Limited:
         differences, forced = await self._cohorts.leases(cohort).audit(ask.pool)
         return Audited(pool=ask.pool, differences=differences, forced=forced)
 
+    async def _allocated(
+        self, asks: Sequence[tuple[Allocate, tuple[Limits, ...]]], cohort: str
+    ) -> list[Allocated]:
+        requests = [(asking.allocate(ask, self._longest), limits) for ask, limits in asks]
+        answers = await self._cohorts.leases(cohort).ask(*requests)
+        found = []
+        for (ask, _), answer in zip(asks, answers, strict=True):
+            found.append(asking.allocated(ask, self._longest, answer))
+            self._metrics.answered(_names(ask)[0], found[-1])
+        return found
+
+    async def _asked(self, requests: Sequence[Request], cohort: str) -> Sequence[Answer]:
+        return await self._cohorts.leases(cohort).ask(*((request, ()) for request in requests))
+
     async def _limits(self, names: Sequence[str], cohort: str) -> tuple[Limits, ...]:
         try:
-            return tuple([self._cohorts.limits(name, cohort) for name in names])
+            return self._written(names, cohort)
         except NotFound:
             await self._shown(names, NEWS_SECONDS)
+        return self._written(names, cohort)
+
+    def _known(self, names: Sequence[str], cohort: str) -> tuple[Limits, ...] | None:
+        try:
+            return self._written(names, cohort)
+        except (NotFound, Invalid):
+            return None
+
+    def _written(self, names: Sequence[str], cohort: str) -> tuple[Limits, ...]:
         return tuple([self._cohorts.limits(name, cohort) for name in names])
 
     async def _shown(self, names: Iterable[str], patience: float) -> None:
@@ -239,3 +302,7 @@ class Limited:
             async with asyncio.timeout(patience):
                 while any(name not in self._view.settings.pools for name in names):
                     await self._view.reached(self._view.settings.revision + 1, patience)
+
+
+def _names(ask: Allocate) -> list[str]:
+    return [ask.pool] if ask.pool is not None else [units.pool for units in ask.units]

@@ -1,12 +1,21 @@
 """The endpoints of resmgr on NATS: read a request, let it be answered, answer.
 
-Each request has its own task, so that one that waits for Redis holds up nobody else.
+Each request has its own task, so that one that waits holds up nobody else; but those that come in
+numbers, all for one call of Redis, share one.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
@@ -34,6 +43,8 @@ VERSION = "0.2.0"
 """Of the protocol, as service discovery tells it."""
 QUEUE = "resmgr"
 """The queue group: of all replicas, one answers."""
+MOST_TOGETHER = 500
+"""Requests of one tick that are one task."""
 
 Ask = TypeVar("Ask", bound=Model)
 
@@ -69,26 +80,34 @@ class Endpoint(Generic[Ask]):
         stats.average_processing_time = self._nanoseconds // max(stats.num_requests, 1)
 
     async def _serve(self, request: Request) -> None:
+        """Alone."""
         started = time.perf_counter_ns()
         with self._span(request):
             try:
                 answer = await self._work(request)
                 await _respond(request, answer.model_dump_json().encode())
             except (TrimtabError, ValidationError) as error:
-                level = logging.WARNING if isinstance(error, Retryable) else logging.INFO
-                fields = {"operation": self.operation, "error": str(error)}
-                log.log(level, "resmgr.refused", extra=fields)
-                await self._refuse(request, problems.of(error))
+                await self._refused(request, error)
             except Exception:  # one bad request must not end the service
                 log.exception("resmgr.failed", extra={"operation": self.operation})
                 await self._refuse(request, problems.UNEXPECTED)
         self._nanoseconds += time.perf_counter_ns() - started
 
     async def _work(self, request: Request) -> Model:
-        cohort = _cohort(request.subject)
+        cohort = self._cohort(request.subject)
+        return await self._answer(self._model.model_validate_json(request.data), cohort)
+
+    def _cohort(self, subject: str) -> str:
+        cohort = _last_name(subject)
         if cohort != tokens.COHORT and cohort not in (known := self._cohorts()):
             raise NotFound("cohort", cohort, ", ".join(sorted(known)))
-        return await self._answer(self._model.model_validate_json(request.data), cohort)
+        return cohort
+
+    async def _refused(self, request: Request, error: TrimtabError | ValidationError) -> None:
+        level = logging.WARNING if isinstance(error, Retryable) else logging.INFO
+        fields = {"operation": self.operation, "error": str(error)}
+        log.log(level, "resmgr.refused", extra=fields)
+        await self._refuse(request, problems.of(error))
 
     async def _refuse(self, request: Request, problem: Problem) -> None:
         self._errors += 1
@@ -103,10 +122,78 @@ class Endpoint(Generic[Ask]):
 
     def _span(self, request: Request) -> AbstractContextManager[object]:
         """Under the caller's, where there is one; a span of each poll would tell nothing."""
-        headers = request.headers
-        if not headers or TRACEPARENT not in headers:
+        if not _traced(request):
             return nullcontext()
-        return telemetry.span(f"resmgr {self.operation}", headers, SpanKind.SERVER)
+        return telemetry.span(f"resmgr {self.operation}", request.headers, SpanKind.SERVER)
+
+
+class Gathering(Endpoint[Ask]):
+    """An operation whose requests come in numbers: those of one tick of the loop are one task.
+
+    Whatever is unusual about a request is left to a task of its own, so that it costs nobody else
+    anything.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        model: type[Ask],
+        answer: Callable[[Ask, str], Awaitable[Model]],
+        answer_all: Callable[[Sequence[Ask], str], Awaitable[Sequence[Model | None]]],
+        cohorts: Callable[[], Collection[str]],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        super().__init__(operation, model, answer, cohorts, tasks)
+        self._answer_all = answer_all
+        self._gathered: dict[str, list[Request]] = {}
+
+    async def on_request(self, request: Request) -> None:
+        if _traced(request):
+            await super().on_request(request)
+            return
+        gathered = self._gathered.get(request.subject)
+        if gathered is None or len(gathered) == MOST_TOGETHER:
+            gathered = self._gathered[request.subject] = []
+            # The task begins in the next tick, when all of this one have come.
+            self._tasks.create_task(self._serve_gathered(request.subject, gathered))
+        gathered.append(request)
+
+    async def _serve_gathered(self, subject: str, requests: list[Request]) -> None:
+        started = time.perf_counter_ns()
+        if self._gathered[subject] is requests:
+            del self._gathered[subject]
+        usual, unusual = self._sorted(requests)
+        try:
+            cohort = self._cohort(subject)
+            answers = await self._answer_all([ask for _, ask in usual], cohort)
+        except Retryable as error:
+            for request, _ in usual:
+                await self._refused(request, error)
+        except Exception:  # noqa: BLE001  # alone, only the one that is to blame fails
+            unusual = requests
+        else:
+            for (request, _), answer in zip(usual, answers, strict=True):
+                if answer is None:
+                    unusual.append(request)
+                else:
+                    await _respond(request, answer.model_dump_json().encode())
+        for request in unusual:
+            self._tasks.create_task(self._serve(request))
+        alone = len(requests) - len(unusual)
+        self._nanoseconds += alone * (time.perf_counter_ns() - started)
+
+    def _sorted(
+        self, requests: Iterable[Request]
+    ) -> tuple[list[tuple[Request, Ask]], list[Request]]:
+        """Those that can be read, and those that cannot."""
+        usual: list[tuple[Request, Ask]] = []
+        unusual: list[Request] = []
+        for request in requests:
+            try:
+                usual.append((request, self._model.model_validate_json(request.data)))
+            except ValidationError:
+                unusual.append(request)
+        return usual, unusual
 
 
 @asynccontextmanager
@@ -133,8 +220,15 @@ async def serving(
         tokens.Audit: granting.audit,
         tokens.Batch: partial(batch, granting),
     }
+    together: dict[type[Model], Callable[[Any, str], Awaitable[Sequence[Model | None]]]] = {
+        tokens.Allocate: granting.allocate_all,
+        tokens.Renew: granting.renew_all,
+        tokens.Release: granting.release_all,
+    }
     endpoints = {
-        name: Endpoint(name, model, answer, cohorts, tasks)
+        name: Gathering(name, model, answer, together[model], cohorts, tasks)
+        if model in together
+        else Endpoint(name, model, answer, cohorts, tasks)
         for model, answer in operations.items()
         for name in [tokens.operation(model)]
     }
@@ -178,8 +272,12 @@ async def _leave(client: Client, service: Service) -> None:
     await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
 
 
+def _traced(request: Request) -> bool:
+    return TRACEPARENT in (request.headers or {})
+
+
 @lru_cache(maxsize=4096)
-def _cohort(subject: str) -> str:
+def _last_name(subject: str) -> str:
     return subjects.name_of(subject)
 
 

@@ -31,6 +31,8 @@ MOST_DECLARED = 500
 
 Limits = tuple[str, str]
 """A pool and its limits, see `trimtab_resmgr.pools.limits`."""
+Ask = tuple[Request, tuple[Limits, ...]]
+"""A request and the limits of the pools that it names, where it may take of them."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +150,18 @@ class Leases:
         self._heard = heard
         self._batches = Batches(tasks, self._send)
 
-    def ask(self, request: Request, limits: tuple[Limits, ...] = ()) -> Future[Answer]:
-        """Have it done together with all others of this tick; ``limits`` of the pools it names."""
-        return self._batches.ask((request, limits))
+    def ask(self, *asks: Ask) -> Future[Sequence[Answer]]:
+        """Have them done together with all others of this tick."""
+        return self._batches.ask(*asks)
 
     async def sweep(self) -> None:
         """Do some of what is due: leases that have ended, places that were given up."""
-        await self.ask(("sweep",))
+        await self.ask((("sweep",), ()))
 
     async def declare(self, limits: Sequence[Limits]) -> None:
         """Make new limits known, so that those who wait are granted what now fits."""
         for first in range(0, len(limits), MOST_DECLARED):
-            await self.ask(("sweep",), tuple(limits[first : first + MOST_DECLARED]))
+            await self.ask((("sweep",), tuple(limits[first : first + MOST_DECLARED])))
 
     async def inspect(self, pool: str) -> Contents:
         """Of very many holders those whose lease ends first, of waiters those who come first."""
@@ -179,7 +181,7 @@ class Leases:
         lines = tuple(line.decode() for line in differences)
         return lines, tuple(asking.forced(entry) for entry in forced)
 
-    async def _send(self, asks: Sequence[tuple[Request, tuple[Limits, ...]]]) -> Sequence[Answer]:
+    async def _send(self, asks: Sequence[Ask]) -> Sequence[Answer]:
         # Of what is said twice in a tick the last word counts.
         declared = {pool: text for _, limits in asks for pool, text in limits}
         requests = to_json([request for request, _ in asks])
