@@ -5,34 +5,29 @@ processes that share the machine's cores. Run as ``python -m bench.resmgr``.
 """
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median, quantiles
-from typing import NamedTuple
 
-import nats
 import uvloop
 from nats.aio.client import Client
 
-from tests.servers import NatsServer, ValkeyServer
-from tests.settings_stream import SettingsStream
-from trimtab import bus, streams, subjects
+from bench import system
+from bench.load import Request, Round, measured
+from bench.system import System
+from trimtab import subjects
 from trimtab.events import PoolChanged
-from trimtab.settings import ServiceSettings
+from trimtab.lease import Lease
+from trimtab.leasing import Pools
+from trimtab.resmgr import Resmgr
 from trimtab.tokens import COHORT, Allocate, Release
 
 IN_FLIGHT = 64
-REQUESTS = 12_800
+REQUESTS = 25_600
 """Of one round."""
-ROUNDS = 3
+ROUNDS = 5
 """Echo and resmgr take turns, so that a busy moment of the machine meets both."""
+HANDED_OVER = 500
 ECHO = "bench.echo"
 
 ECHOING = f"""
@@ -47,86 +42,74 @@ uvloop.run(main())
 """
 
 
-class Round(NamedTuple):
-    per_second: float
-    milliseconds: list[float]
-    """Of each request."""
+def callers(pool: str, requests: int = REQUESTS) -> list[list[Request]]:
+    """Each takes a token and gives it back, again and again."""
+    turns = range(requests // IN_FLIGHT // 2)
+    return [
+        [request for turn in turns for request in taken_and_given(pool, f"e{number}/node/{turn}")]
+        for number in range(IN_FLIGHT)
+    ]
 
 
-@contextmanager
-def process(*arguments: str, **settings: str) -> Iterator[None]:
-    environment = {**os.environ, **{f"TRIMTAB_{key}": value for key, value in settings.items()}}
-    command = [sys.executable, *arguments]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
-        try:
-            yield
-        finally:
-            running.send_signal(signal.SIGTERM)
+def taken_and_given(pool: str, token: str) -> tuple[Request, Request]:
+    ask = Allocate(pool=pool, token=token, project="flytesnacks", domain="development")
+    give = Release(pool=pool, token=token)
+    return (
+        Request(subjects.resmgr("allocate", COHORT), ask.model_dump_json().encode(), b'"granted"'),
+        Request(subjects.resmgr("release", COHORT), give.model_dump_json().encode(), b'ed":true'),
+    )
 
 
-async def answering(client: Client, subject: str, body: bytes) -> None:
-    """Wait until somebody answers."""
-    while True:
-        try:
-            await client.request(subject, body, timeout=1.0)
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            await asyncio.sleep(0.05)
-        else:
-            return
+def echoed(callers: Sequence[Sequence[Request]]) -> list[list[Request]]:
+    """The same bodies, to be sent back."""
+    return [[Request(ECHO, each.body, each.body) for each in requests] for requests in callers]
 
 
-async def measured(pair: Callable[[str, list[float]], Awaitable[None]]) -> Round:
-    taken: list[float] = []
-
-    async def caller(number: int) -> None:
-        for turn in range(REQUESTS // IN_FLIGHT // 2):
-            await pair(f"execution-{number}/node/{turn}", taken)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(caller(number) for number in range(IN_FLIGHT)))
-    return Round(len(taken) / (time.perf_counter() - began), taken)
-
-
-async def timed(client: Client, subject: str, body: bytes, taken: list[float]) -> bytes:
-    began = time.perf_counter()
-    answer = await client.request(subject, body, timeout=10.0)
-    taken.append(1000 * (time.perf_counter() - began))
-    return answer.data
+async def rounds(system: System) -> tuple[list[Round], list[Round], dict[str, float]]:
+    """Of the echo and of resmgr, and the CPU time of a request of resmgr in µs, by process."""
+    url, echoes, granted = system.nats.url, [], []
+    used = dict.fromkeys(system.processes, 0.0)
+    for _ in range(ROUNDS):
+        echoes.append(await measured(url, echoed(callers("gpu"))))
+        asked = callers("gpu")
+        before = system.cpu_seconds()
+        granted.append(await measured(url, asked))
+        for name, seconds in system.cpu_seconds().items():
+            used[name] += 1e6 * (seconds - before[name]) / REQUESTS / ROUNDS
+    return echoes, granted, used
 
 
-async def rounds(client: Client) -> tuple[list[Round], list[Round]]:
-    """Of the echo and of resmgr, with bodies of the same size."""
-
-    def bodies(token: str) -> tuple[bytes, bytes]:
-        ask = Allocate(pool="gpu", token=token, project="flytesnacks", domain="development")
-        give = Release(pool="gpu", token=token)
-        return ask.model_dump_json().encode(), give.model_dump_json().encode()
-
-    async def echo(token: str, taken: list[float]) -> None:
-        for body in bodies(token):
-            await timed(client, ECHO, body, taken)
-
-    async def resmgr(token: str, taken: list[float]) -> None:
-        for operation, body in zip(("allocate", "release"), bodies(token), strict=True):
-            answer = await timed(client, subjects.resmgr(operation, COHORT), body, taken)
-            assert b"granted" in answer or b'released":true' in answer, answer
-
-    await answering(client, ECHO, b"")
-    await answering(client, subjects.resmgr("inspect", COHORT), b'{"pool": "gpu"}')
-    pairs = [(await measured(echo), await measured(resmgr)) for _ in range(ROUNDS)]
-    return [echoes for echoes, _ in pairs], [granted for _, granted in pairs]
+async def handed_over(client: Client) -> list[float]:
+    """Milliseconds from sending a release until who waits next has its grant, by our client."""
+    pools, taken = Pools(Resmgr(client)), []
+    lease = await got(pools, "first", asyncio.Event())
+    for number in range(HANDED_OVER):
+        waiting = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(got(pools, str(number), waiting))
+            await waiting.wait()
+            began = time.perf_counter()
+            tasks.create_task(pools.release(lease))
+            lease = await following
+            taken.append(1000 * (time.perf_counter() - began))
+    return taken
 
 
-async def load(nats_server: NatsServer, valkey_server: ValkeyServer) -> tuple[list[Round], ...]:
-    async with bus.connected(ServiceSettings(nats_url=nats_server.url), "bench") as client:
-        await streams.bootstrap(client)
-        await SettingsStream(client).announce(PoolChanged(name="gpu", quota=1000))
-        block = f'{{"type": "redis", "redis": {{"hostPaths": ["127.0.0.1:{valkey_server.port}"]}}}}'
-        with (
-            process("-c", ECHOING, nats_server.url),
-            process("-m", "trimtab_resmgr", NATS_URL=nats_server.url, RESOURCEMANAGER=block),
-        ):
-            return await rounds(client)
+async def got(pools: Pools, token: str, waiting: asyncio.Event) -> Lease:
+    ask = Allocate(pool="one", token=token, project="flytesnacks", domain="development")
+    async for answer in pools.asking(ask):
+        if isinstance(answer, Lease):
+            return answer
+        waiting.set()
+    raise AssertionError("waits no longer")
+
+
+async def measure() -> tuple[list[Round], list[Round], dict[str, float], list[float]]:
+    pools = PoolChanged(name="gpu", quota=1000), PoolChanged(name="one", quota=1)
+    async with system.running(*pools) as found:
+        with system.process("-c", ECHOING, found.nats.url):
+            await system.answering(found.client, ECHO, b"")
+            return *await rounds(found), await handed_over(found.client)
 
 
 def line(name: str, measured: list[Round]) -> str:
@@ -136,15 +119,16 @@ def line(name: str, measured: list[Round]) -> str:
 
 
 def run() -> None:
-    with (
-        tempfile.TemporaryDirectory() as path,
-        NatsServer(Path(path) / "nats") as nats_server,
-        ValkeyServer(Path(path) / "valkey") as valkey_server,
-    ):
-        echo, resmgr = uvloop.run(load(nats_server, valkey_server))
-    share = median(one.per_second for one in resmgr) / median(one.per_second for one in echo)
+    echo, granted, used, handed = uvloop.run(measure())
+    share = median(one.per_second for one in granted) / median(one.per_second for one in echo)
     print(line("limit: raw NATS echo", echo))
-    print(line("resmgr, allocate and release", resmgr) + f"   goal ≥ 3000/s ({share:.0%} of echo)")
+    print(line("allocate and release", granted) + "   goal ≥ 9000/s, p99 ≤ 15 ms")
+    print(f"{'  share of the limit':31} {share:8.0%}{'':38}goal ≥ 25 %")
+    print(f"{'  CPU time of a request':31} {sum(used.values()):8.0f} µs   of it", end=" ")
+    print(", ".join(f"{name} {micros:.0f}" for name, micros in used.items()))
+    cuts = quantiles(handed, n=100)
+    name = f"release → next granted ({HANDED_OVER})"
+    print(f"{name:43}   p50 {cuts[49]:5.1f} ms   p99 {cuts[98]:5.1f} ms   goal p99 ≤ 20 ms")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+"""Tokens taken and given back a second: one script, beside the four round trips of Flyte.
+
+Both ask Redis directly, each from 64 callers with the caps of project and domain, in a pool that
+has so many held already. Flyte's ResourceManager asks whether the token is a member, how many there
+are, and for all of them to count those of the project, and then adds it: nothing keeps two callers
+from doing so at once, and every answer grows with the pool. This one is written from its
+description, with connections of its own for each caller. Run as ``python -m bench.roundtrips``.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+import redis.asyncio as redis
+import uvloop
+
+from bench import system
+from bench.system import LEASE_SECONDS
+from tests.servers import ValkeyServer
+from trimtab.events import PoolChanged
+from trimtab.tokens import Allocate, Release
+from trimtab_resmgr import asking, connection, pools, settings
+from trimtab_resmgr.leases import Leases, Limits, Rules
+
+HELD = (100, 1_000, 10_000)
+GOAL = 50
+"""Of the last, the ratio."""
+QUOTA = 1_000_000
+CALLERS = 64
+SECONDS = 1.5
+"""Of one round."""
+ROUNDS = 3
+PROJECT, DOMAIN = "flytesnacks", "development"
+PROJECTS = 10
+"""That hold tokens, the one that asks among them."""
+
+Turn = Callable[[str], Awaitable[None]]
+"""Takes a token and gives it back."""
+
+
+def owner(number: int) -> str:
+    return PROJECT if number % PROJECTS == 0 else f"project-{number % PROJECTS}"
+
+
+class RoundTrips:
+    """One set of tokens for each pool, with what they belong to in their names."""
+
+    KEY = "flyte:gpu"
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    async def hold(self, held: int) -> None:
+        members = [f"ex:{owner(number)}:{DOMAIN}:f{number:x}-n0-0" for number in range(held)]
+        await self._redis.sadd(self.KEY, *members)
+
+    async def turn(self, token: str) -> None:
+        member = f"ex:{PROJECT}:{DOMAIN}:{token}"
+        assert await self._allocated(member)
+        await self._redis.srem(self.KEY, member)
+
+    async def _allocated(self, member: str) -> bool:
+        if await self._redis.sismember(self.KEY, member):
+            return True
+        if await self._redis.scard(self.KEY) >= QUOTA:
+            return False
+        # Nobody has asked the client to decode.
+        members = cast(set[bytes], await self._redis.smembers(self.KEY))
+        for scope in (f"ex:{PROJECT}".encode(), f"ex:{PROJECT}:{DOMAIN}".encode()):
+            if sum(each.startswith(scope) for each in members) >= QUOTA:
+                return False
+        await self._redis.sadd(self.KEY, member)
+        return True
+
+
+class OneScript:
+    """The leases of resmgr."""
+
+    LIMITS: Limits = ("gpu", pools.limits(PoolChanged(name="gpu", quota=QUOTA), 0, QUOTA))
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    async def hold(self, held: int) -> None:
+        asks = (ask(f"f{number:x}-n0-0", owner(number)) for number in range(held))
+        await system.hold(self._leases, asks, self.LIMITS)
+
+    async def turn(self, token: str) -> None:
+        request = asking.allocate(ask(token, PROJECT), LEASE_SECONDS)
+        [answer] = await self._leases.ask((request, (self.LIMITS,)))
+        assert answer[0] == asking.Status.GRANTED
+        await self._leases.ask((asking.release(Release(pool="gpu", token=token)), ()))
+
+
+def ask(token: str, project: str) -> Allocate:
+    return Allocate(
+        pool="gpu",
+        token=token,
+        project=project,
+        domain=DOMAIN,
+        lease_seconds=LEASE_SECONDS,
+        project_cap=QUOTA,
+        project_domain_cap=QUOTA,
+    )
+
+
+async def per_second(turn: Turn) -> float:
+    """Turns of all callers together."""
+    began = time.perf_counter()
+
+    async def caller(number: int) -> int:
+        turns = 0
+        while time.perf_counter() - began < SECONDS:
+            await turn(f"{number}/{turns}")
+            turns += 1
+        return turns
+
+    turns = sum(await asyncio.gather(*map(caller, range(CALLERS))))
+    return turns / (time.perf_counter() - began)
+
+
+async def measure(port: int) -> list[tuple[float, float]]:
+    """Of each number of held tokens, turns a second: ours, theirs."""
+    found = []
+    own = connection.connect(settings.Redis(host_paths=(f"127.0.0.1:{port}",)))
+    async with (
+        redis.Redis(port=port, max_connections=CALLERS) as client,
+        own,
+        asyncio.TaskGroup() as tasks,
+    ):
+        ours = OneScript(Leases(own, tasks, "default", Rules(lease=LEASE_SECONDS)))
+        theirs = RoundTrips(client)
+        for held in HELD:
+            await ours.hold(held)
+            await theirs.hold(held)
+            rounds = [
+                (await per_second(ours.turn), await per_second(theirs.turn)) for _ in range(ROUNDS)
+            ]
+            found.append(tuple(median(column) for column in zip(*rounds, strict=True)))
+    return found
+
+
+def run() -> None:
+    with tempfile.TemporaryDirectory() as path, ValkeyServer(Path(path)) as valkey:
+        found = uvloop.run(measure(valkey.port))
+    for held, (ours, theirs) in zip(HELD, found, strict=True):
+        goal = f"   goal ≥ {GOAL}" if held == HELD[-1] else ""
+        print(
+            f"{f'taken and given, {held:,} held':31} {ours:8.0f} /s   "
+            f"four round trips {theirs:6.0f} /s   ratio {ours / theirs:5.1f}{goal}"
+        )
+
+
+if __name__ == "__main__":
+    run()

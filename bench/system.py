@@ -1,0 +1,99 @@
+"""A resmgr of type ``redis`` with its servers, each a process of its own, to be measured."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import nats.errors
+import psutil
+from nats.aio.client import Client
+
+from tests.servers import NatsServer, ValkeyServer
+from tests.settings_stream import SettingsStream
+from trimtab import bus, streams, subjects
+from trimtab.events import PoolChanged
+from trimtab.settings import ServiceSettings
+from trimtab.tokens import COHORT, Allocate
+from trimtab_resmgr import asking, batching
+from trimtab_resmgr.leases import Leases, Limits
+
+CEILING = 2_000_000
+LEASE_SECONDS = 3600
+"""Longer than any measurement: nothing that is held ends meanwhile."""
+
+
+class System(NamedTuple):
+    nats: NatsServer
+    valkey: ValkeyServer
+    client: Client
+    processes: Mapping[str, psutil.Process]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """That each process has used until now."""
+        return {
+            name: (times := process.cpu_times()).user + times.system
+            for name, process in self.processes.items()
+        }
+
+
+@asynccontextmanager
+async def running(*pools: PoolChanged) -> AsyncIterator[System]:
+    """Ready to grant."""
+    with (
+        tempfile.TemporaryDirectory() as path,
+        NatsServer(Path(path) / "nats") as nats_server,
+        ValkeyServer(Path(path) / "valkey") as valkey,
+    ):
+        servers = {process.name(): process for process in psutil.Process().children()}
+        async with bus.connected(ServiceSettings(nats_url=nats_server.url), "bench") as client:
+            await streams.bootstrap(client)
+            await SettingsStream(client).announce(*pools)
+            block = (
+                f'{{"type": "redis", "redis": {{"hostPaths": ["127.0.0.1:{valkey.port}"]}}, '
+                f'"resourceMaxQuota": {CEILING}, "maxLeaseSeconds": {LEASE_SECONDS}}}'
+            )
+            settings = {"NATS_URL": nats_server.url, "RESOURCEMANAGER": block, "PORT": "0"}
+            with process("-m", "trimtab_resmgr", **settings) as resmgr:
+                first = f'{{"pool": "{pools[0].name}"}}'.encode()
+                await answering(client, subjects.resmgr("inspect", COHORT), first)
+                processes = {"resmgr": resmgr, "callers": psutil.Process(), **servers}
+                yield System(nats_server, valkey, client, processes)
+
+
+@contextmanager
+def process(*arguments: str, **settings: str) -> Iterator[psutil.Process]:
+    """Of Python, until the block ends."""
+    environment = {**os.environ, **{f"TRIMTAB_{key}": value for key, value in settings.items()}}
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
+        try:
+            yield psutil.Process(running.pid)
+        finally:
+            running.send_signal(signal.SIGTERM)
+
+
+async def hold(leases: Leases, asks: Iterator[Allocate], limits: Limits) -> None:
+    """As the service would, but directly, because that is quicker."""
+    while some := list(islice(asks, batching.MOST)):
+        requests = [(asking.allocate(ask, LEASE_SECONDS), (limits,)) for ask in some]
+        answers = await leases.ask(*requests)
+        assert {answer[0] for answer in answers} == {asking.Status.GRANTED}
+
+
+async def answering(client: Client, subject: str, body: bytes) -> None:
+    """Wait until somebody answers."""
+    while True:
+        try:
+            await client.request(subject, body, timeout=1.0)
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            await asyncio.sleep(0.05)
+        else:
+            return
