@@ -1,12 +1,12 @@
-"""A pool with 10 held beside one with 1,000,000: time, CPU time of Redis, and its memory.
+"""A pool with 1,000,000 held beside one with 10: time, CPU time of Redis, and its memory.
 
-Both are in one cohort of one server and are asked in turns, over NATS, with 64 in flight. Run as
-``python -m bench.held``.
+Each has servers and a resmgr of its own. They are asked in turns, over NATS, with 64 in flight. Run
+as ``python -m bench.held``.
 """
 
 import asyncio
-from collections.abc import Iterable
 from statistics import median
+from typing import NamedTuple
 
 import redis.asyncio as redis
 import uvloop
@@ -21,13 +21,22 @@ from trimtab_resmgr import connection, pools, settings
 from trimtab_resmgr.leases import Leases, Rules
 
 FEW, MANY = 10, 1_000_000
-POOLS = {"few": FEW, "many": MANY}
 REQUESTS = 12_800
 """Of one round."""
 ROUNDS = 5
+POOL = PoolChanged(name="gpu", quota=CEILING)
 
 
-async def fill(port: int) -> None:
+class Figures(NamedTuple):
+    """Of one request."""
+
+    milliseconds: float
+    """End to end."""
+    redis_micros: float
+    """CPU time."""
+
+
+async def fill(port: int, held: int) -> None:
     """Without the append-only file, which is written anew afterwards and not while we measure."""
     where = settings.Redis(host_paths=(f"127.0.0.1:{port}",), max_retries=10)
     async with (
@@ -37,20 +46,18 @@ async def fill(port: int) -> None:
     ):
         await server.config_set("appendonly", "no")
         leases = Leases(client, tasks, COHORT, Rules(lease=LEASE_SECONDS))
-        for pool, held in POOLS.items():
-            limits = (pool, pools.limits(PoolChanged(name=pool, quota=CEILING), 0, CEILING))
-            asks = (holder(pool, number) for number in range(held))
-            await system.hold(leases, asks, limits)
+        limits = (POOL.name, pools.limits(POOL, 0, CEILING))
+        await system.hold(leases, map(holder, range(held)), limits)
         await server.config_set("appendonly", "yes")
         while (await server.info("persistence"))["aof_rewrite_in_progress"]:
             await asyncio.sleep(0.1)
 
 
-def holder(pool: str, number: int) -> Allocate:
+def holder(number: int) -> Allocate:
     """One of some projects, with a token as Flyte would name it."""
     project = f"project-{number % 100}"
     return Allocate(
-        pool=pool,
+        pool=POOL.name,
         token=f"ex:{project}:development:f{number:x}-n0-0",
         project=project,
         domain="development",
@@ -64,43 +71,36 @@ async def memory(port: int) -> int:
         return int((await client.info("memory"))["used_memory_dataset"])
 
 
-async def rounds(system: System) -> tuple[dict[str, float], dict[str, float]]:
-    """Of each pool milliseconds of a request end to end, and CPU time of Redis in µs for one."""
-    taken: dict[str, list[float]] = {pool: [] for pool in POOLS}
-    used: dict[str, list[float]] = {pool: [] for pool in POOLS}
-    for _ in range(ROUNDS):
-        for pool in POOLS:
-            asked = callers(pool, REQUESTS)
-            before = system.cpu_seconds()["valkey-server"]
-            taken[pool].append(median((await measured(system.nats.url, asked)).milliseconds))
-            seconds = system.cpu_seconds()["valkey-server"] - before
-            used[pool].append(1e6 * seconds / REQUESTS)
-    return medians(taken.items()), medians(used.items())
+async def asked(system: System) -> Figures:
+    requests = callers(POOL.name, REQUESTS)
+    before = system.cpu_seconds()["valkey-server"]
+    found = await measured(system.nats.url, requests)
+    seconds = system.cpu_seconds()["valkey-server"] - before
+    return Figures(median(found.milliseconds), 1e6 * seconds / REQUESTS)
 
 
-def medians(found: Iterable[tuple[str, list[float]]]) -> dict[str, float]:
-    return {pool: median(values) for pool, values in found}
-
-
-async def measure() -> tuple[dict[str, float], dict[str, float], float]:
-    declared = [PoolChanged(name=pool, quota=CEILING) for pool in POOLS]
-    async with system.running(*declared) as found:
-        before = await memory(found.valkey.port)
-        await fill(found.valkey.port)
-        added = await memory(found.valkey.port) - before
-        return *await rounds(found), added / (FEW + MANY)
+async def measure() -> tuple[Figures, Figures, float]:
+    """With few held, with many held, and the bytes of each of the many."""
+    async with system.running(POOL) as one, system.running(POOL) as other:
+        await fill(one.valkey.port, FEW)
+        before = await memory(other.valkey.port)
+        await fill(other.valkey.port, MANY)
+        weight = (await memory(other.valkey.port) - before) / MANY
+        rounds = [(await asked(one), await asked(other)) for _ in range(ROUNDS)]
+    few, many = ([*map(median, zip(*column, strict=True))] for column in zip(*rounds, strict=True))
+    return Figures(*few), Figures(*many), weight
 
 
 def run() -> None:
-    taken, used, weight = uvloop.run(measure())
-    for pool, held in POOLS.items():
+    few, many, weight = uvloop.run(measure())
+    for held, found in ((FEW, few), (MANY, many)):
         print(
-            f"{f'request with {held:,} held':31} {taken[pool]:8.2f} ms   "
-            f"Redis {used[pool]:5.1f} µs of CPU time"
+            f"{f'request with {held:,} held':31} {found.milliseconds:8.2f} ms   "
+            f"Redis {found.redis_micros:5.1f} µs of CPU time"
         )
     print(
-        f"{'  many ÷ few':31} {taken['many'] / taken['few']:8.2f}      "
-        f"Redis {used['many'] / used['few']:5.2f}      goal ≤ 1.2, Redis ≤ 2"
+        f"{'  many ÷ few':31} {many.milliseconds / few.milliseconds:8.2f}      "
+        f"Redis {many.redis_micros / few.redis_micros:5.2f}      goal ≤ 1.2, Redis ≤ 2"
     )
     print(f"{'memory of a held token':31} {weight:8.0f} bytes")
 

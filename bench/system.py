@@ -47,12 +47,13 @@ class System(NamedTuple):
 @asynccontextmanager
 async def running(*pools: PoolChanged) -> AsyncIterator[System]:
     """Ready to grant."""
+    others = set(psutil.Process().children())
     with (
         tempfile.TemporaryDirectory() as path,
         NatsServer(Path(path) / "nats") as nats_server,
         ValkeyServer(Path(path) / "valkey") as valkey,
     ):
-        servers = {process.name(): process for process in psutil.Process().children()}
+        servers = {each.name(): each for each in set(psutil.Process().children()) - others}
         async with bus.connected(ServiceSettings(nats_url=nats_server.url), "bench") as client:
             await streams.bootstrap(client)
             await SettingsStream(client).announce(*pools)
