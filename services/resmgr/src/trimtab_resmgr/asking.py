@@ -6,6 +6,7 @@ Times are microseconds there and seconds here; what is absent is false there and
 import json
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from trimtab.tokens import (
@@ -132,10 +133,14 @@ def force(ask: ForceRelease) -> Request:
 
 def released(answer: Answer) -> Released:
     held, waited, later = answer
+    return _released(held == 1, waited == 1, later != 0)
+
+
+@lru_cache
+def _released(held: bool, waited: bool, later: bool) -> Released:
+    """One of few: of the answers to a release there are millions."""
     why = _WHY_NOT_HELD[3 if later else 1]
-    return Released(
-        released=bool(held), withdrew=bool(waited), reason="" if held or waited else why
-    )
+    return Released(released=held, withdrew=waited, reason="" if held or waited else why)
 
 
 def reprioritize(ask: Reprioritize) -> Request:

@@ -14,7 +14,7 @@ local counted = {}
 local tokens = redis.call('HGETALL', pool.tokens)
 for at = 1, #tokens, 2 do
   local weight, project, domain = cmsgpack.unpack(tokens[at + 1])
-  for _, field in ipairs({fields(project, domain)}) do
+  for _, field in ipairs(fields(project, domain)) do
     counted[field] = (counted[field] or 0) + weight
   end
   if not redis.call('ZSCORE', pool.leases, tokens[at]) then

@@ -124,28 +124,38 @@ local function least(first, second)
   return first or second
 end
 
+-- Whether it can never fit, and its line in `found` where it does not fit now.
+local function exceeds(found, pool, weight, limit, allowed, field)
+  if not allowed then
+    return false
+  end
+  local counted = sum(pool, field)
+  if counted + weight <= allowed then
+    return false
+  end
+  found[#found + 1] = {pool.name, limit, allowed, counted}
+  return weight > allowed
+end
+
 -- What of the pool's own is in the way: {pool, limit, units it allows, units it counts}, …
 -- The second result tells whether nothing but time can help: it can never fit.
 local function limited_by(pool, ask, weight)
-  local found, never = {}, false
-  local function check(limit, allowed, counted)
-    if allowed and counted + weight > allowed then
-      found[#found + 1] = {pool.name, limit, allowed, counted}
-      never = never or weight > allowed
-    end
-  end
-  if not pool.limits or not pool.limits[ACTIVE] then
+  local found, limits = {}, pool.limits
+  if not limits or not limits[ACTIVE] then
     found[1] = {pool.name, INACTIVE, -1, -1}
   end
-  if pool.limits then
-    if pool.limits[MOST] and weight > pool.limits[MOST] then
-      found[#found + 1], never = {pool.name, MAX_WEIGHT, pool.limits[MOST], 0}, true
-    end
-    local all, of_project, of_domain = fields(ask.project, ask.domain)
-    check(QUOTA, pool.limits[QUOTA_OF], sum(pool, all))
-    check(PROJECT, least(pool.limits[CAP], ask.cap), sum(pool, of_project))
-    check(PROJECT_DOMAIN, least(pool.limits[DOMAIN_CAP], ask.domain_cap), sum(pool, of_domain))
+  if not limits then
+    return found, false
   end
+  local never = limits[MOST] and weight > limits[MOST]
+  if never then
+    found[#found + 1] = {pool.name, MAX_WEIGHT, limits[MOST], 0}
+  end
+  local names = fields(ask.project, ask.domain)
+  local cap, domain_cap = least(limits[CAP], ask.cap), least(limits[DOMAIN_CAP], ask.domain_cap)
+  never = exceeds(found, pool, weight, QUOTA, limits[QUOTA_OF], names[1]) or never
+  never = exceeds(found, pool, weight, PROJECT, cap, names[2]) or never
+  never = exceeds(found, pool, weight, PROJECT_DOMAIN, domain_cap, names[3]) or never
   return found, never
 end
 
