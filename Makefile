@@ -5,7 +5,7 @@ PACKAGES := -e ./shared[embedded] -e ./services/admin -e ./services/clusterres \
 	-e ./services/propeller -e ./services/resmgr
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo up setup check lint types unit test bench clean
+.PHONY: demo up setup check lint types unit test soak bench clean
 
 demo: .venv/installed  ## the main job, from set-up to explanation
 	$(BIN)/python examples/demo.py
@@ -43,6 +43,12 @@ unit: .venv/developing
 # Most of a test with servers is waiting, so four share two cores well; one file stays together.
 test: .venv/developing  ## all tests, with real servers
 	$(BIN)/pytest --numprocesses 4 --dist loadfile
+
+# The same histories are in `test`, shorter.
+soak: OPERATIONS ?= 1000000
+soak: .venv/developing  ## random histories of so many OPERATIONS, while servers are killed and slowed
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --operations $(OPERATIONS) \
+		tests/integration/resmgr/test_chaos.py tests/integration/resmgr/test_model.py
 
 bench: .venv/developing  ## figures, each beside its limit
 	$(BIN)/python -m bench

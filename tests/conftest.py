@@ -1,6 +1,7 @@
 """Fixtures that tests of several rooms share."""
 
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -27,6 +28,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="where tests run that run on one database only",
     )
+    parser.addoption("--operations", type=int, default=20_000, help="of each random history")
+    parser.addoption("--seed", type=int, help="of the random histories; absent, another each time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seed is None:  # before xdist tells its workers
+        config.option.seed = random.randrange(1_000_000)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"random histories: --operations {config.option.operations} --seed {config.option.seed}"
+
+
+@pytest.fixture
+def operations(request: pytest.FixtureRequest) -> int:
+    """How long random histories are."""
+    return int(request.config.option.operations)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of random histories; what was drawn is in the head of the run."""
+    return int(request.config.option.seed)
 
 
 @pytest.fixture

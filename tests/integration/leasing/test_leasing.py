@@ -175,3 +175,14 @@ async def test_a_holder_that_stood_still_past_its_lease_refuses_to_act_and_is_re
     refuses, acted, ended = said.splitlines()
     assert refuses.startswith("refuses: token")
     assert (acted, ended) == ("acted 409", "ended with LeaseLost")
+
+
+async def test_what_a_killed_holder_had_is_free_after_its_lease(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    with protected() as target, holder(installation, pool, target) as process:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "acted 200\n"
+        process.kill()
+        async with pools.token(pool, **WHERE, weight=2) as successor:
+            assert await asyncio.to_thread(put, target, successor.fence) == 200

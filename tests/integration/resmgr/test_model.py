@@ -1,9 +1,8 @@
 """Random histories, each step compared with a model and audited.
 
-``TRIMTAB_OPERATIONS`` is the number of operations of this and of `test_chaos` together.
+``--operations`` says how long they are, ``--seed`` which.
 """
 
-import os
 from pathlib import Path
 from random import Random
 
@@ -17,8 +16,8 @@ from trimtab.events import PoolChanged
 from trimtab.tokens import Allocated, Units
 from trimtab_resmgr.leases import Rules
 
-STEPS = int(os.environ.get("TRIMTAB_OPERATIONS", "20000")) // 20
-"""Of each history. An operation here is followed by eight more that look."""
+SHARE = 20
+"""Of the operations one is a step here, in each history: eight more look what it has done."""
 POOLS = ("gp", "gpu", "seats")
 HOUR = 3600.0
 KEY = "trimtab:{default}:"
@@ -27,11 +26,13 @@ KEY = "trimtab:{default}:"
 class History:
     """The product and the model, side by side."""
 
-    def __init__(self, seed: int, asked: Cohort, server: redis.asyncio.Redis) -> None:
+    def __init__(
+        self, seed: int, asked: Cohort, server: redis.asyncio.Redis, *, ripe: bool
+    ) -> None:
         self.chance = Random(seed)
         self.asked = asked
         self.server = server
-        self.model = Model({pool: Limits(4) for pool in POOLS}, ripe=bool(seed % 2))
+        self.model = Model({pool: Limits(4) for pool in POOLS}, ripe=ripe)
         self.fences: dict[tuple[str, tuple[str, ...]], int] = {}
         self.asks: dict[tuple[str, tuple[str, ...]], Ask] = {}
 
@@ -208,18 +209,20 @@ def said(answer: Allocated) -> Reply:
     return Reply(answer.status, answer.position, blockers)
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_every_step_of_a_history_ends_as_the_model_says(tmp_path: Path, seed: int) -> None:
-    rules = Rules(lease=HOUR, place=HOUR, ripe=0.0 if seed % 2 else HOUR, ageing=AGEING)
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize("ripe", [True, False])
+async def test_every_step_of_a_history_ends_as_the_model_says(
+    tmp_path: Path, operations: int, seed: int, ripe: bool
+) -> None:
+    rules = Rules(lease=HOUR, place=HOUR, ripe=0.0 if ripe else HOUR, ageing=AGEING)
     pools = (PoolChanged(name=pool, quota=4) for pool in POOLS)
     with ValkeyServer(tmp_path) as server:
         async with (
             redis.asyncio.Redis.from_url(server.url) as client,
             cohort(server.port, rules, *pools) as asked,
         ):
-            history = History(seed, asked, client)
+            history = History(seed, asked, client, ripe=ripe)
             for pool in POOLS:
                 await asked.announce(pool)
-            for _ in range(STEPS):
+            for _ in range(operations // SHARE):
                 await history.step()
