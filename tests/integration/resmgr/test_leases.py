@@ -250,11 +250,11 @@ async def test_answers_of_one_call_are_each_their_own(cohort: Cohort) -> None:
 
 
 async def test_inspect_says_who_holds_what(cohort: Cohort) -> None:
-    fence = (await cohort.allocate("a", weight=2, project="flyte:x", domain="a/b")).fence
+    fence = (await cohort.allocate("a", weight=2, project="flyte:x", domain="a:b")).fence
     await cohort.allocate("ü", lease_seconds=10, domain="production")
     contents = await cohort.inspect()
     assert contents.by_project == {"flyte:x": 2, "flytesnacks": 1}
-    assert contents.by_project_domain == {"flyte:x/a/b": 2, "flytesnacks/production": 1}
+    assert contents.by_project_domain == {"flyte:x/a:b": 2, "flytesnacks/production": 1}
     assert [each.token for each in contents.holders] == ["ü", "a"]
     assert contents.holders[1].fence == fence
     assert 0 <= contents.holders[1].age_seconds < 60
