@@ -451,7 +451,7 @@ class NewTokenBody(TokenBody):
 
 
 class AuditBody(Model):
-    """A call that was refused, or one that changed a token."""
+    """A call that was refused, that changed an API token, or that took a token of a pool away."""
 
     id: int
     at: AwareDatetime

@@ -66,6 +66,9 @@ async def test_an_admin_takes_a_token_away_and_says_why(
     shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool, "--audit")
     assert "counted anew, all sums are right" in shown.output
     assert f"took token e1/n0/0 of {pool} away: its node burnt down" in shown.output
+    audited = await asyncio.to_thread(installation.trimtab, "audit", "--status", "200")
+    [entry] = [line for line in audited.output.splitlines() if f"/pools/{pool}/" in line]
+    assert entry.endswith("took token e1/n0/0 away: its node burnt down")
     log = (installation.directory / "admin.log").read_text()
     assert any("token.forced" in line and pool in line for line in log.splitlines())
 

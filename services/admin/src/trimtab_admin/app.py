@@ -118,7 +118,7 @@ def build(settings: AdminSettings) -> FastAPI:
 
     template = settings.namespace_template
     changes = Changes(sessions, tree, committed, namespace_template=template)
-    served = _settings_api(changes, reading, tree, feed, exchange, tokens)
+    served = _settings_api(changes, reading, tree, feed, exchange, tokens, audit)
     app.include_router(served, prefix="/api/v2")
     app.include_router(token_routes.router(tokens, audit), prefix="/api/v2")
     app.include_router(_api(sessions, reading, tree, exchange, readiness), prefix="/api/v2")
@@ -133,6 +133,7 @@ def _settings_api(
     feed: Feed,
     exchange: Exchange,
     tokens: Tokens,
+    audit: Audit,
 ) -> APIRouter:
     found, past = Records(reading, tree), feed.past
     writes = RecordWrites(Writing(changes, reading, tree), past)
@@ -148,7 +149,7 @@ def _settings_api(
             pools,
         )
     )
-    api.include_router(usage.router(Usage(pools, exchange.resmgr)))
+    api.include_router(usage.router(Usage(pools, exchange.resmgr, audit)))
     return api
 
 

@@ -1,4 +1,4 @@
-"""The audit trail: calls that were refused and changes of tokens, as far back as it is kept."""
+"""The audit trail: refused calls, changes of tokens, what admins took away; as far back as kept."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from trimtab.api import PoolBody
+from trimtab.errors import Unavailable
 from trimtab.events import PoolChanged
 from trimtab.resmgr import Resmgr
 from trimtab.tokens import (
@@ -16,6 +18,8 @@ from trimtab.tokens import (
     Reprioritize,
     Reprioritized,
 )
+from trimtab_admin.audit import Audit as Trail
+from trimtab_admin.audit import Entry
 from trimtab_admin.changes import Author
 from trimtab_admin.places import Places
 
@@ -26,11 +30,15 @@ class Usage:
     """Every method raises `NotFound` on an unknown pool, and `Unavailable`."""
 
     def __init__(
-        self, pools: Places[PoolBody, PoolChanged], resmgr: Callable[[str], Resmgr]
+        self,
+        pools: Places[PoolBody, PoolChanged],
+        resmgr: Callable[[str], Resmgr],
+        trail: Trail,
     ) -> None:
-        """``resmgr`` gives that of a cohort."""
+        """``resmgr`` gives that of a cohort; ``trail`` keeps what admins do."""
         self._pools = pools
         self._resmgr = resmgr
+        self._trail = trail
 
     async def inspect(self, pool: str) -> Inspected:
         resmgr = await self._of(pool)
@@ -42,18 +50,23 @@ class Usage:
         return await resmgr.ask(Audit(pool=pool), Audited)
 
     async def force_release(
-        self, pool: str, token: str, others: Sequence[str], author: Author
+        self, pool: str, token: str, others: Sequence[str], author: Author, note: Entry
     ) -> Released:
-        """Take a token, or the place of one that waits, away. ``others`` are its other pools."""
+        """Take a token, or the place of one that waits, away. ``others`` are its other pools.
+
+        ``note`` is the call, for the audit trail.
+        """
         resmgr = await self._of(pool)
         ask = ForceRelease(
             token=token, pools=_all(pool, others), actor=author.actor, why=author.reason
         )
         released = await resmgr.ask(ask, Released)
-        # resmgr keeps it too, but Redis may forget, and this log goes where logs are kept.
         fields = {"pools": ask.pools, "token": token, "actor": author.actor, "why": author.reason}
         outcome = {"held": released.released, "waited": released.withdrew}
         log.warning("token.forced", extra={**fields, **outcome, "id": author.request_id})
+        if released.released or released.withdrew:
+            what = "token" if released.released else "the place of token"
+            await self._keep(note, f"took {what} {token} away: {author.reason}")
         return released
 
     async def reprioritize(
@@ -67,6 +80,13 @@ class Usage:
         actor = {"actor": author.actor, "why": author.reason, "id": author.request_id}
         log.info("token.reprioritized", extra={**fields, **actor})
         return reprioritized
+
+    async def _keep(self, note: Entry, what: str) -> None:
+        try:
+            await self._trail.add(replace(note, reason=what))
+        except Unavailable as error:
+            # It is done, and would not be done again: the log has it, and so has resmgr.
+            log.error("audit.unavailable", extra={"error": str(error), "id": note.request_id})
 
     async def _of(self, pool: str) -> Resmgr:
         return self._resmgr((await self._pools.get(pool)).cohort)

@@ -126,7 +126,7 @@ def audit(
     limit: int,
     output: Output,
 ) -> None:
-    """Show calls that were refused and changes of tokens, the newest first."""
+    """Show refused calls, changes of tokens and what admins took away, the newest first."""
     after = None if since is None else times.before("--since", since, datetime.now(UTC))
 
     async def read(client: Client) -> Sequence[AuditBody]:

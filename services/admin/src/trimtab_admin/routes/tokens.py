@@ -80,7 +80,7 @@ def _audit(audit: Audit) -> APIRouter:
     async def list_audit(
         query: Annotated[AuditQuery, Query()], request: Request, response: Response
     ) -> Sequence[AuditBody]:
-        """Calls that were refused and changes of tokens, the newest first."""
+        """Refused calls, changes of tokens, and what admins took away; the newest first."""
         asked = Asked(query.status, query.caller, query.client, query.since)
         page = await audit.list(asked, int(query.token) if query.token else None, query.limit)
         next_page(request, response, page.token)

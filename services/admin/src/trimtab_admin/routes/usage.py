@@ -1,10 +1,11 @@
 """Who holds of a pool and who waits, and what an admin does about one of them."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from trimtab.api import PoolPriorityBody, PoolTokenBody
 from trimtab.errors import Invalid
 from trimtab.tokens import Audited, Inspected, Released, Reprioritized
+from trimtab_admin.audit import Entry, Who
 from trimtab_admin.routes.inputs import By
 from trimtab_admin.routes.rights import VIEWER_OF_ALL
 from trimtab_admin.routes.strict import Routes
@@ -26,11 +27,14 @@ def router(usage: Usage) -> APIRouter:
 
     # Ids of tokens hold slashes.
     @routes.post("/tokens/{token:path}/release")
-    async def release_token(name: str, token: str, body: PoolTokenBody, author: By) -> Released:
+    async def release_token(
+        name: str, token: str, body: PoolTokenBody, author: By, request: Request
+    ) -> Released:
         """Take a token away; ``X-Trimtab-Reason`` says why. Its holder is told that it is lost."""
         if not author.reason:
             raise Invalid("X-Trimtab-Reason", "", "why the token is taken away")
-        return await usage.force_release(name, token, body.pools, author)
+        note = Entry.of(request, 200, who=Who.is_(author.caller))
+        return await usage.force_release(name, token, body.pools, author, note)
 
     @routes.patch("/tokens/{token:path}")
     async def patch_token(
