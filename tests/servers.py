@@ -185,9 +185,13 @@ class PostgresServer(Server):
     question = b"\0\0\0\x17\0\3\0\0user\0postgres\0\0"
     greeting = b"R"
 
-    def __init__(self, directory: Path, binaries: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, binaries: Path | None = None, *, durable: bool = False
+    ) -> None:
+        """``durable`` is as in production; a test's database need not outlive a loss of power."""
         super().__init__(directory)
         self._binaries = binaries or _postgres_binaries()
+        self._durable = durable
         self._home = tempfile.TemporaryDirectory(prefix="trimtab-postgres-")
         home = Path(self._home.name)
         if self.account():
@@ -217,8 +221,8 @@ class PostgresServer(Server):
     def command(self) -> list[str]:
         command = [os.fspath(self._binaries / "postgres"), "-D", os.fspath(self.store)]
         command += ["-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
-        # A test's database need not outlive a loss of power.
-        return [*command, "-c", "fsync=off", "-c", "max_connections=200"]
+        command += ["-c", f"fsync={'on' if self._durable else 'off'}"]
+        return [*command, "-c", "max_connections=200"]
 
     def stop(self) -> None:
         """Fast shutdown: the default would wait until every client has left."""

@@ -22,8 +22,10 @@ READY_SECONDS = 30.0
 class System:
     """Everything in one directory. Services start in any order and wait for each other."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, database_url: str = "") -> None:
+        """Without a database of its own it keeps the settings in a file of the directory."""
         self.directory = directory
+        self._database_url = database_url or f"sqlite+aiosqlite:///{directory}/admin.db"
         self.nats = NatsServer(directory / "nats", user="trimtab", password="secret")
         self.valkey = ValkeyServer(directory / "valkey")
         self.manifests = directory / "clusters" / "embedded"
@@ -34,7 +36,10 @@ class System:
     @property
     def url(self) -> str:
         """Of admin."""
-        return f"http://127.0.0.1:{self._ports['admin']}"
+        return self.address("admin")
+
+    def address(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._ports[name]}"
 
     def start(self, *names: str) -> None:
         for name in names:
@@ -59,9 +64,8 @@ class System:
 
     def ready(self, name: str) -> dict[str, Any]:
         """What ``/readyz`` says; empty where nobody answers."""
-        address = f"http://127.0.0.1:{self._ports[name]}/readyz"
         try:
-            with urllib.request.urlopen(address, timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.address(name)}/readyz", timeout=2) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as answer:
             return dict(json.load(answer))
@@ -119,7 +123,7 @@ class System:
         redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
         return {
             "admin": {
-                "DATABASE_URL": f"sqlite+aiosqlite:///{self.directory}/admin.db",
+                "DATABASE_URL": self._database_url,
                 "TOKEN_FILE": token,
                 "RECORDS": json.dumps({"cluster_resource": {"attributes": values}}),
                 "CLUSTERS": json.dumps([cluster]),

@@ -1,0 +1,75 @@
+"""What a database gives a program that does nothing else: the limit of writes."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import asyncpg
+import sqlalchemy as sa
+
+from bench.http import Taken
+
+_TABLES = (
+    "CREATE TABLE bench_counter (value BIGINT)",
+    "INSERT INTO bench_counter VALUES (0)",
+    "CREATE TABLE bench_rows (number BIGINT PRIMARY KEY, body TEXT)",
+)
+_COUNT = "UPDATE bench_counter SET value = value + 1 RETURNING value"
+_BODY = "x" * 400
+
+
+async def appended(url: str, writers: int, writes: int) -> Taken:
+    """Each write counts one up and stores a row: as little as a numbered change can be."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        assert parsed.database is not None
+        # One after the other, because SQLite has one writer anyway.
+        return _timed(_in_file(parsed.database, writes))
+    return await _on_server(url.replace("+asyncpg", ""), writers, writes)
+
+
+def _in_file(path: str, writes: int) -> Iterator[None]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous=NORMAL")
+        for statement in _TABLES:
+            database.execute(statement)
+        for _ in range(writes):
+            database.execute("BEGIN IMMEDIATE")
+            [number] = database.execute(_COUNT).fetchone()
+            database.execute("INSERT INTO bench_rows VALUES (?, ?)", (number, _BODY))
+            database.execute("COMMIT")
+            yield
+
+
+def _timed(writes: Iterator[None]) -> Taken:
+    first = began = time.perf_counter()
+    taken = []
+    for _ in writes:
+        ended = time.perf_counter()
+        taken.append(1000 * (ended - began))
+        began = ended
+    return Taken(began - first, taken)
+
+
+async def _on_server(url: str, writers: int, writes: int) -> Taken:
+    taken: list[float] = []
+
+    async def writer() -> None:
+        connection = await asyncpg.connect(url)
+        for _ in range(writes // writers):
+            began = time.perf_counter()
+            async with connection.transaction():
+                number = await connection.fetchval(_COUNT)
+                await connection.execute("INSERT INTO bench_rows VALUES ($1, $2)", number, _BODY)
+            taken.append(1000 * (time.perf_counter() - began))
+        await connection.close()
+
+    connection = await asyncpg.connect(url)
+    for statement in _TABLES:
+        await connection.execute(statement)
+    await connection.close()
+    began = time.perf_counter()
+    await asyncio.gather(*(writer() for _ in range(writers)))
+    return Taken(time.perf_counter() - began, taken)

@@ -1,0 +1,274 @@
+"""Settings over HTTP on SQLite and on PostgreSQL, ten thousand records stored.
+
+The four services, NATS, Valkey, the database and the callers share the machine's cores. Both
+databases keep what they answered over a crash of any process. Every limit is measured beside its
+figure, in the same minute. Run as ``python -m bench.settings``.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import nats
+import uvloop
+
+from bench import fold
+from bench.databases import appended
+from bench.http import Call, Connection, Taken, callers
+from tests import databases
+from tests.servers import PostgresServer
+from tests.system import System
+
+PROJECTS, WORKFLOWS = 100, 100
+"""A record for each workflow of each project."""
+RECORDS = PROJECTS * WORKFLOWS
+APPLIED = 250
+"""Documents of one ``apply``."""
+WRITERS, WRITES = 4, 2000
+READERS, READS = 16, 4000
+ROUNDS = 3
+"""What is compared takes turns, so that a busy moment of the machine meets both."""
+SEEN = 300
+DRY_RUNS = 20
+DOMAIN = "development"
+KIND = "task_resource"
+
+
+class Figure(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    measured: str
+    goal: str = ""
+    limit: str = ""
+    limit_is: str = ""
+
+
+def record(workflow: str, project: str) -> str:
+    """Its path and query."""
+    place = {"domain": DOMAIN, "project": project, "workflow": workflow}
+    return f"/api/v2/records/{KIND}?{urlencode({**place, 'force': 'true'})}"
+
+
+def effective(number: int) -> str:
+    """Of one of the targets that are busy."""
+    project, workflow = f"p{number % 10}", f"w{number % 7}"
+    place = {"domain": DOMAIN, "project": project, "workflow": workflow}
+    return f"/api/v2/effective/{KIND}?{urlencode(place)}"
+
+
+def documents() -> Iterator[dict[str, object]]:
+    """The records of `bench.fold` and their projects, to be applied."""
+    for name in (f"p{number}" for number in range(PROJECTS)):
+        yield {"kind": "project", "name": name, "document": {}}
+        yield {"kind": KIND, "domain": DOMAIN, "project": name, "document": fold.PROJECT}
+        for number in range(WORKFLOWS):
+            place = {"domain": DOMAIN, "project": name, "workflow": f"w{number}"}
+            yield {"kind": KIND, **place, "document": fold.WORKFLOW}
+    yield {"kind": KIND, "domain": DOMAIN, "document": fold.DOMAIN}
+
+
+async def seed(admin: Connection) -> None:
+    everything = list(documents())
+    for start in range(0, len(everything), APPLIED):
+        part = everything[start : start + APPLIED]
+        await admin.call("POST", "/api/v2/apply", {"documents": part})
+
+
+class Bench:
+    """What is measured on one running system."""
+
+    def __init__(self, system: System, database_url: str) -> None:
+        self._system = system
+        self._database_url = database_url
+
+    async def run(self) -> AsyncIterator[Figure]:
+        system = self._system
+        await system.until_ready()
+        async with Connection(system.url, system.token) as admin:
+            await seed(admin)
+            await self._until_seen(admin)
+            # What the others do with a change is not to be measured as admin's.
+            system.kill("clusterres", "resmgr")
+            yield await self._writes()
+            yield await self._reads()
+            yield await self._dry_run(admin)
+            yield await self._seen(admin)
+            yield await self._resync(admin)
+
+    async def _writes(self) -> Figure:
+        async def put(connection: Connection, number: int) -> None:
+            document = {"limits": {"cpu": "2", "memory": f"{1 + number}Mi"}}
+            path = record(f"w{number % WORKFLOWS}", f"p{number % 7}")
+            await connection.call("PUT", path, document)
+
+        taken = await self._called(WRITERS, WRITES, put)
+        limit = await appended(self._database_url, WRITERS, WRITES)
+        return Figure(
+            f"writes, {WRITERS} at a time",
+            figures(taken),
+            "≥ 200/s, p99 < 25 ms",
+            figures(limit),
+            "a counter, a row and a commit by the driver",
+        )
+
+    async def _reads(self) -> Figure:
+        async def read(connection: Connection, number: int) -> None:
+            await connection.call("GET", effective(number))
+
+        async def nothing(connection: Connection, _number: int) -> None:
+            await connection.call("GET", "/healthz")
+
+        await self._called(READERS, READS, read)
+        pairs = [
+            (await self._called(READERS, READS, nothing), await self._called(READERS, READS, read))
+            for _ in range(ROUNDS)
+        ]
+        empty, taken = (together(column) for column in zip(*pairs, strict=True))
+        share = f"{taken.rate / empty.rate:.0%} of an empty route"
+        return Figure(
+            f"effective reads, {READERS} at a time",
+            f"{figures(taken)}  {share}",
+            "≥ 45 % of the limit",
+            figures(empty),
+            "an empty route, /healthz",
+        )
+
+    async def _dry_run(self, admin: Connection) -> Figure:
+        path = f"/api/v2/records/{KIND}?dry_run=true&force=true"
+        taken = []
+        for number in range(DRY_RUNS):
+            document = {"limits": {"ephemeral_storage": f"{1 + number}Gi"}}
+            began = time.perf_counter()
+            answer = await admin.json("PUT", path, document)
+            taken.append(1000 * (time.perf_counter() - began))
+            assert answer["dry_run"] is True
+        settings = fold.stored()
+        limit = 1000 * RECORDS / max(fold.per_second(fold.merge, settings) for _ in range(ROUNDS))
+        return Figure(
+            f"dry run over {RECORDS:,} records",
+            f"p50 {sorted(taken)[len(taken) // 2]:.0f} ms  most {max(taken):.0f} ms",
+            "< 300 ms",
+            f"{limit:.0f} ms",
+            "a plain merge of the documents",
+        )
+
+    async def _seen(self, admin: Connection) -> Figure:
+        taken: list[float] = []
+        async with Connection(self._system.address("propeller")) as propeller:
+            for number in range(SEEN):
+                began = time.perf_counter()
+                document = {"limits": {"cpu": "2", "memory": f"{1 + number}Gi"}}
+                version = (await admin.json("PUT", record("w0", "p0"), document))["version"]
+                while (await propeller.json("GET", "/readyz"))["view"]["revision"] < version:
+                    pass
+                taken.append(1000 * (time.perf_counter() - began))
+        return Figure(
+            "PUT → propeller's view",
+            spread(Taken(1.0, taken)),
+            "p99 < 100 ms",
+            spread(await self._published(SEEN)),
+            "one append to JetStream",
+        )
+
+    async def _resync(self, admin: Connection) -> Figure:
+        self._system.start("clusterres", "resmgr")
+        await self._system.until_ready()
+        await self._until_seen(admin)
+        began = time.perf_counter()
+        answer = await admin.json("POST", "/api/v2/resync", {})
+        await self._until_seen(admin)
+        seconds = time.perf_counter() - began
+        limit = await self._published(answer["settings"])
+        return Figure(
+            f"resync of {answer['settings']:,} until all views are equal",
+            f"{seconds:.1f} s",
+            "< 30 s",
+            f"{limit.seconds:.1f} s",
+            "as many appends to JetStream",
+        )
+
+    async def _until_seen(self, admin: Connection) -> None:
+        """By every reader: the same content at the revision of the database."""
+        while True:
+            current = (await admin.json("GET", "/api/v2/status"))["revision"]
+            views = self._system.views()
+            if all(view == views[0] and view.get("revision") == current for view in views):
+                return
+            await asyncio.sleep(0.02)
+
+    async def _called(self, how_many: int, calls: int, call: Call) -> Taken:
+        return await callers(self._system.url, self._system.token, how_many, calls, call)
+
+    async def _published(self, how_many: int) -> Taken:
+        """One after the other, each acknowledged, to a stream of its own."""
+        server = self._system.nats
+        client = await nats.connect(server.url, user=server.user, password=server.password)
+        jetstream = client.jetstream()
+        await jetstream.add_stream(name="BENCH", subjects=["bench"])
+        taken = []
+        first = time.perf_counter()
+        for _ in range(how_many):
+            began = time.perf_counter()
+            await jetstream.publish("bench", b"x" * 200)
+            taken.append(1000 * (time.perf_counter() - began))
+        seconds = time.perf_counter() - first
+        await jetstream.delete_stream("BENCH")
+        await client.close()
+        return Taken(seconds, taken)
+
+
+def together(rounds: Sequence[Taken]) -> Taken:
+    each = [one for taken in rounds for one in taken.milliseconds]
+    return Taken(sum(taken.seconds for taken in rounds), each)
+
+
+def figures(taken: Taken) -> str:
+    return f"{taken.rate:,.0f}/s  {spread(taken)}"
+
+
+def spread(taken: Taken) -> str:
+    return f"p50 {taken.percentile(50):.1f} ms  p99 {taken.percentile(99):.1f} ms"
+
+
+async def printed(figures: AsyncIterator[Figure]) -> None:
+    async for figure in figures:
+        goal = f"  goal {figure.goal}" if figure.goal else ""
+        print(f"  {figure.name:<52}{figure.measured}{goal}")
+        print(f"    {'limit: ' + figure.limit_is:<50}{figure.limit}", flush=True)
+
+
+@contextmanager
+def database(sort: str, directory: Path) -> Iterator[str]:
+    """The URL of an empty one."""
+    if sort == "SQLite":
+        yield f"sqlite+aiosqlite:///{directory / 'admin.db'}"
+        return
+    with (
+        PostgresServer(directory / "postgres", durable=True) as server,
+        databases.fresh(server.url) as url,
+    ):
+        yield url
+
+
+def run() -> None:
+    for sort in ("SQLite", "PostgreSQL"):
+        with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as path:
+            directory = Path(path)
+            (directory / "postgres").mkdir()
+            with (
+                database(sort, directory) as url,
+                System(directory / "system", url) as system,
+            ):
+                print(f"{sort}, on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f}")
+                uvloop.run(printed(Bench(system, url).run()))
+
+
+if __name__ == "__main__":
+    run()
