@@ -1,9 +1,11 @@
 """Engines whose transactions are what the outbox needs, on SQLite and on PostgreSQL."""
 
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -40,7 +42,7 @@ def sessions_of(url: str) -> Sessions:
     if _is_sqlite(url):
         # Waiters for a connection are served in their order. Those for the lock of SQLite's file
         # look now and then, and may be unlucky for seconds.
-        return _on_sqlite(url, "BEGIN IMMEDIATE", pool_size=1)
+        return _on_sqlite(url, "BEGIN IMMEDIATE", pool_size=1, connection=_Writing)
     return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS)
 
 
@@ -54,7 +56,7 @@ def migrating_sessions_of(url: str) -> Sessions:
 def reading_sessions_of(url: str) -> Sessions:
     """Sessions for reading, which no writer holds up; each sees one moment."""
     if _is_sqlite(url):
-        return _on_sqlite(url, "BEGIN", pool_size=5)
+        return _on_sqlite(url, "BEGIN", pool_size=5, connection=_Reading)
     return _on_postgresql(url, "REPEATABLE READ", _STATEMENT_SECONDS)
 
 
@@ -119,8 +121,64 @@ def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessio
     return _sessions(engine)
 
 
-def _on_sqlite(url: str, begin: str, pool_size: int) -> Sessions:
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0)
+class _Reading(aiosqlite.Connection):
+    """Asks SQLite in the event loop, because a reader waits for nobody.
+
+    The driver sends each call to a thread, four for a statement, and a thread that has its answer
+    waits for the interpreter: that takes ten times as long as the answer.
+    """
+
+    # How many calls the thread was given and how many it has done: each counted on one side only.
+    _given = 0
+    _done = 0
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        # Behind a call whose caller was cancelled, which goes on, everything has to queue.
+        if self._given == self._done and not self._waits(fn, args):
+            return fn(*args, **options)
+
+        def counted() -> Any:
+            try:
+                return fn(*args, **options)
+            finally:
+                self._done += 1
+
+        self._given += 1
+        # The driver has no types here.
+        return await super()._execute(counted)  # type: ignore[no-untyped-call]
+
+    def _waits(self, fn: Callable[..., Any], _args: tuple[Any, ...]) -> bool:
+        # The last connection that closes puts the log of writes away.
+        return fn == self._conn.close
+
+
+class _Writing(_Reading):
+    """Leaves to the driver's thread what may wait: for other processes, and for the disk."""
+
+    def _waits(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+        match fn.__name__:
+            case "commit" | "rollback":
+                return self.in_transaction
+            case "execute":
+                return not args[0].startswith(("SELECT", "INSERT", "UPDATE"))
+            case _:
+                return super()._waits(fn, args)
+
+
+def _on_sqlite(
+    url: str, begin: str, pool_size: int, connection: type[aiosqlite.Connection]
+) -> Sessions:
+    def connected(path: str, **options: Any) -> aiosqlite.Connection:
+        made = connection(lambda: sqlite3.connect(path, **options), 64)
+        made._thread.daemon = True
+        return made
+
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "async_creator_fn": connected},
+    )
     # The driver's own transactions begin at the first write, so that two sessions can read the
     # same value and both replace it, without an error.
     sa.event.listen(engine.sync_engine, "connect", _prepare)

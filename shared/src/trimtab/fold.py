@@ -93,7 +93,7 @@ class Record:
         return document | ({"unset": unset} if unset else {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Effective:
     """What applies to a target. It has no version, so it cannot be written back by mistake."""
 

@@ -3,8 +3,8 @@
 One transaction writes the live rows and the outbox rows.
 """
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -48,9 +48,27 @@ outbox = sa.Table(
     sa.Index("outbox_unsent", "sent_at", "revision"),
 )
 
-
 _PART = 500
 """How many rows are taken at a time."""
+
+
+def _put(insert: Callable[[sa.Table], Any]) -> Any:
+    """Of a dialect, in which what lives is replaced."""
+    put = insert(settings)
+    said = {"revision": put.excluded.revision, "body": put.excluded.body}
+    return put.on_conflict_do_update(index_elements=["subject"], set_=said)
+
+
+# To make a statement takes longer than SQLite takes to answer it, so those of every write are kept.
+_LOCK = sa.select(revision.c.value).with_for_update()
+_ADVANCE = (
+    revision.update()
+    .values(value=revision.c.value + sa.bindparam("changes"))
+    .returning(revision.c.value)
+)
+_APPEND = outbox.insert()
+_PUT = {"sqlite": _put(sqlite.insert), "postgresql": _put(postgresql.insert)}
+_REMOVE = settings.delete().where(settings.c.subject == sa.bindparam("gone"))
 
 
 class Write(NamedTuple):
@@ -66,8 +84,7 @@ async def lock(session: AsyncSession) -> int:
 
     SQLite has no row locks: its sessions must be those of `trimtab.database.sessions_of`.
     """
-    query = sa.select(revision.c.value).with_for_update()
-    return int((await session.execute(query)).scalar_one())
+    return int((await session.execute(_LOCK)).scalar_one())
 
 
 async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
@@ -75,8 +92,7 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
     if not writes:
         return []
     # This takes the lock, where the caller has not got it already.
-    advance = revision.update().values(value=revision.c.value + len(writes))
-    commit = int((await session.execute(advance.returning(revision.c.value))).scalar_one())
+    commit = int((await session.execute(_ADVANCE, {"changes": len(writes)})).scalar_one())
     revisions = list(range(commit - len(writes) + 1, commit + 1))
     traceparent = telemetry.traceparent()
     rows = [
@@ -91,7 +107,7 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
         }
         for number, write in zip(revisions, writes, strict=True)
     ]
-    await session.execute(outbox.insert(), rows)
+    await session.execute(_APPEND, rows)
     await _replace_live(session, rows, {write.subject for write in writes if write.deleted})
     return revisions
 
@@ -107,15 +123,9 @@ async def _replace_live(
         if subject not in deleted
     ]
     if deleted:
-        gone = settings.delete().where(settings.c.subject == sa.bindparam("gone"))
-        await session.execute(gone, [{"gone": subject} for subject in deleted])
+        await session.execute(_REMOVE, [{"gone": subject} for subject in deleted])
     if live:
-        family = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-        put = family.insert(settings)
-        said = {"revision": put.excluded.revision, "body": put.excluded.body}
-        await session.execute(
-            put.on_conflict_do_update(index_elements=["subject"], set_=said), live
-        )
+        await session.execute(_PUT[session.get_bind().dialect.name], live)
 
 
 async def load(session: AsyncSession) -> Settings:

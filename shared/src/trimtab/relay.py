@@ -44,6 +44,13 @@ _KEEP_SENT = timedelta(days=7)
 """Rows that were sent serve only a person who looks; the last one is kept to be compared."""
 _BATCH = 256
 
+_NEWER = (
+    sa.select(*(column for column in outbox.c if column.name != "sent_at"))
+    .where(outbox.c.revision > sa.bindparam("end"))
+    .order_by(outbox.c.revision)
+    .limit(_BATCH)
+)
+
 
 @dataclass(frozen=True)
 class _End:
@@ -251,17 +258,19 @@ class Relay:
 
     async def _drain(self) -> None:
         """Publish everything that the stream does not hold yet."""
-        while rows := await self._newer():
+        full = True
+        while full:
+            rows = await self._newer()
             for row in rows:
                 await self._publish(row)
+            # Of what is written from now on we are told.
+            full = len(rows) == _BATCH
 
     async def _newer(self) -> list[_Row]:
         # Not those that are not marked: what another relay has published and marked meanwhile must
         # be tried too, or we would never learn that there is another one.
-        columns = [column for column in outbox.c if column.name != "sent_at"]
-        newer = sa.select(*columns).where(outbox.c.revision > self._end.revision)
         async with transaction(self._reading) as session:
-            rows = await session.execute(newer.order_by(outbox.c.revision).limit(_BATCH))
+            rows = await session.execute(_NEWER, {"end": self._end.revision})
             return [_Row(*row) for row in rows]
 
     async def _mark(self) -> None:

@@ -23,6 +23,9 @@ ANY_POOL = "*"
 WARM = 4096
 """Effective values of a kind that are kept: a few MiB, for more targets than are busy at a time."""
 
+Place = tuple[str, str]
+"""The domain and the project of a scope; empty where it is in no particular one."""
+
 E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged)
 
 
@@ -99,6 +102,8 @@ class Settings:
     """The last change taken in."""
     records: dict[str, dict[Scope, Record]] = field(default_factory=dict)
     """By kind and scope."""
+    places: dict[str, dict[Place, dict[Scope, Record]]] = field(default_factory=dict)
+    """The same records by kind, then by domain and project: most belong to few of many."""
     unreadable: dict[str, dict[Scope, str]] = field(default_factory=dict)
     """Why a record of a known kind could not be parsed, by kind and scope."""
     unknown: dict[str, dict[Scope, RecordChanged]] = field(default_factory=dict)
@@ -162,6 +167,8 @@ class Settings:
         self._warm.pop(event.kind, None)
         for by_kind in (self.records, self.unreadable, self.unknown):
             by_kind.get(event.kind, {}).pop(scope, None)
+        place = self.places.setdefault(event.kind, {}).setdefault((scope.domain, scope.project), {})
+        place.pop(scope, None)
         subject = subjects.attributes(event.kind, scope)
         if event.document is None:
             self.digest.drop(subject)
@@ -176,7 +183,7 @@ class Settings:
         except Invalid as error:
             self.unreadable.setdefault(event.kind, {})[scope] = str(error)
         else:
-            self.records.setdefault(event.kind, {})[scope] = record
+            self.records.setdefault(event.kind, {})[scope] = place[scope] = record
 
     def _put(self, place: dict[str, E], event: E, subject: str, revision: int) -> None:
         if event.deleted:

@@ -1,11 +1,15 @@
-"""Transactions, and what is left of those that are cancelled."""
+"""Transactions: who waits for whom, and what is left of those that are cancelled."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from tests.databases import BOTH
-from trimtab.database import Sessions, sessions_of, transaction
+from trimtab import outbox
+from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
 
 SLOW = {
     "sqlite": """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
@@ -38,3 +42,37 @@ async def test_a_writer_that_is_cancelled_within_a_statement_holds_up_nobody(
     async with asyncio.timeout(8), transaction(sessions) as session:
         assert await session.scalar(sa.text("SELECT count(*) FROM numbers")) == 0
     await sessions.kw["bind"].dispose()
+
+
+async def made(url: str) -> Sessions:
+    sessions = sessions_of(url)
+    async with transaction(sessions) as session:
+        connection = await session.connection()
+        await connection.run_sync(outbox.metadata.create_all)
+        await session.execute(outbox.revision.insert(), {"id": 1, "value": 7})
+    return sessions
+
+
+async def count_up(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        counted = outbox.revision.update().values(value=outbox.revision.c.value + 1)
+        await session.execute(counted)
+
+
+async def test_the_program_goes_on_while_a_writer_waits_for_another_process(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'admin.db'}"
+    writing, reading = await made(url), reading_sessions_of(url)
+    with closing(sqlite3.connect(tmp_path / "admin.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writer = asyncio.create_task(count_up(writing))
+        for _ in range(20):
+            async with transaction(reading) as session:
+                assert await session.scalar(sa.select(outbox.revision.c.value)) == 7
+            await asyncio.sleep(0.001)
+        assert not writer.done()
+        other.execute("ROLLBACK")
+        await writer
+    async with transaction(reading) as session:
+        assert await session.scalar(sa.select(outbox.revision.c.value)) == 8
+    for sessions in (writing, reading):
+        await sessions.kw["bind"].dispose()

@@ -49,6 +49,13 @@ def records(documents: dict[Scope, dict[str, Any]]) -> dict[Scope, Record]:
     return {scope: Record.of(KIND, scope, 1, value) for scope, value in documents.items()}
 
 
+def places(stored: dict[Scope, Record]) -> dict[tuple[str, str], dict[Scope, Record]]:
+    found: dict[tuple[str, str], dict[Scope, Record]] = {}
+    for scope, record in stored.items():
+        found.setdefault((scope.domain, scope.project), {})[scope] = record
+    return found
+
+
 def effective(target: Scope, stored: dict[Scope, Record]) -> dict[str, Any]:
     return fold(KIND, target, [stored[at] for at in target.chain if at in stored]).flat
 
@@ -71,7 +78,7 @@ def test_both_sides_are_what_the_fold_gives_at_every_target(
 def test_every_target_that_feels_a_change_has_the_value_of_a_meeting(
     before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any]]
 ) -> None:
-    comparison = Comparison(KIND, records(before), records(changed))
+    comparison = Comparison(KIND, records(before), records(changed), places(records(before)))
     meetings = [comparison.at(target) for target in comparison.meetings()]
     for target in TARGETS:
         pair = comparison.at(target)

@@ -129,6 +129,19 @@ def test_values_that_are_kept_are_those_that_would_be_made_anew(events: list[Eve
         assert [values(settings) for _ in range(3)] == 3 * anew
 
 
+@given(st.lists(st.one_of(records, st.builds(deleted, scope=scopes)), max_size=20))
+def test_a_place_has_the_records_of_its_domain_and_project(events: list[Event]) -> None:
+    settings = settings_of(*events)
+    for kind, stored in settings.records.items():
+        for (domain, project), found in settings.places[kind].items():
+            assert found == {
+                scope: record
+                for scope, record in stored.items()
+                if (scope.domain, scope.project) == (domain, project)
+            }
+        assert sum(map(len, settings.places[kind].values())) == len(stored)
+
+
 def test_of_targets_without_end_few_values_are_kept() -> None:
     settings = settings_of(record())
     targets = [Scope("development", f"p{number}") for number in range(2 * WARM)]
@@ -144,7 +157,7 @@ def values(settings: Settings) -> list[object]:
     for kind in ("task_resource", "execution_queue", "workflow_priority", "paint"):
         for target in TARGETS:
             try:
-                found.append(settings.effective(kind, target))
+                found.append(settings.effective(kind, target).leaves)
             except (NotFound, Unreadable) as error:
                 found.append(str(error))
     return found

@@ -1,7 +1,7 @@
 """Where admin is put together; nowhere else are engines, connections and routes made."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -34,7 +34,15 @@ from trimtab_admin.records import Records, RecordWrites
 from trimtab_admin.refusals import Refusals
 from trimtab_admin.resyncing import Resyncing
 from trimtab_admin.retention import Retention
-from trimtab_admin.routes import executions, operations, records, status, usage, workflows
+from trimtab_admin.routes import (
+    effective,
+    executions,
+    operations,
+    records,
+    status,
+    usage,
+    workflows,
+)
 from trimtab_admin.routes import places as place_routes
 from trimtab_admin.routes import settings as settings_routes
 from trimtab_admin.routes import tokens as token_routes
@@ -118,10 +126,12 @@ def build(settings: AdminSettings) -> FastAPI:
 
     template = settings.namespace_template
     changes = Changes(sessions, tree, committed, namespace_template=template)
-    served = _settings_api(changes, reading, tree, feed, exchange, tokens, audit)
-    app.include_router(served, prefix="/api/v2")
-    app.include_router(token_routes.router(tokens, audit), prefix="/api/v2")
-    app.include_router(_api(sessions, reading, tree, exchange, readiness), prefix="/api/v2")
+    for routes in (
+        *_settings_api(changes, reading, tree, feed, exchange, tokens, audit),
+        token_routes.router(tokens, audit),
+        *_api(sessions, reading, tree, exchange, readiness),
+    ):
+        app.include_router(routes, prefix="/api/v2")
     app.state.stopping = feed.stop
     return app
 
@@ -134,36 +144,32 @@ def _settings_api(
     exchange: Exchange,
     tokens: Tokens,
     audit: Audit,
-) -> APIRouter:
+) -> Iterator[APIRouter]:
+    """Those first that are called most."""
     found, past = Records(reading, tree), feed.past
     writes = RecordWrites(Writing(changes, reading, tree), past)
     pools = Places(nouns.POOLS, reading, tree, changes)
-    api = APIRouter()
-    api.include_router(records.router(found, writes, Explaining(reading, tree), past))
-    api.include_router(settings_routes.router(found, writes, past, feed, tokens))
-    api.include_router(
-        place_routes.router(
-            Places(nouns.PROJECTS, reading, tree, changes),
-            Places(nouns.DOMAINS, reading, tree, changes),
-            Places(nouns.CLUSTERS, reading, tree, changes),
-            pools,
-        )
+    yield effective.router(found)
+    yield records.router(found, writes, Explaining(reading, tree), past)
+    yield settings_routes.router(found, writes, past, feed, tokens)
+    yield place_routes.router(
+        Places(nouns.PROJECTS, reading, tree, changes),
+        Places(nouns.DOMAINS, reading, tree, changes),
+        Places(nouns.CLUSTERS, reading, tree, changes),
+        pools,
     )
-    api.include_router(usage.router(Usage(pools, exchange.resmgr, audit)))
-    return api
+    yield usage.router(Usage(pools, exchange.resmgr, audit))
 
 
 def _api(
     sessions: Sessions, reading: Sessions, tree: Tree, exchange: Exchange, readiness: Readiness
-) -> APIRouter:
+) -> Iterator[APIRouter]:
     created = exchange.execution_created
-    api = APIRouter()
-    api.include_router(workflows.router(Workflows(reading, sessions, tree)))
-    api.include_router(executions.router(Executions(reading, sessions, tree, created)))
-    api.include_router(status.router(exchange.namespaces, readiness))
+    yield workflows.router(Workflows(reading, sessions, tree))
+    yield executions.router(Executions(reading, sessions, tree, created))
+    yield status.router(exchange.namespaces, readiness)
     dead = DeadLetters(lambda: exchange.client)
-    api.include_router(operations.router(dead, Resyncing(sessions, exchange)))
-    return api
+    yield operations.router(dead, Resyncing(sessions, exchange))
 
 
 def _root(settings: AdminSettings) -> str:

@@ -1,5 +1,7 @@
 """Records and effective values as the API answers them. Pure."""
 
+from weakref import WeakKeyDictionary
+
 from trimtab.api import EffectiveBody, LeafBody, RecordBody, ScopeBody, SourceBody
 from trimtab.fold import Effective, Leaf, Record
 from trimtab.levels import Scope
@@ -34,6 +36,17 @@ def of_scope(scope: Scope) -> ScopeBody:
 
 
 def of_effective(effective: Effective, revision: int) -> EffectiveBody:
+    body = _OF_EFFECTIVE.get(effective)
+    if body is None:
+        body = _OF_EFFECTIVE[effective] = _of_effective(effective, revision)
+    return body if body.revision == revision else body.model_copy(update={"revision": revision})
+
+
+_OF_EFFECTIVE: WeakKeyDictionary[Effective, EffectiveBody] = WeakKeyDictionary()
+"""For as long as somebody keeps the value: a body takes longer to make than all of the rest."""
+
+
+def _of_effective(effective: Effective, revision: int) -> EffectiveBody:
     return EffectiveBody(
         kind=effective.kind.name,
         target=of_scope(effective.target),

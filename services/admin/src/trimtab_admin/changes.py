@@ -24,6 +24,13 @@ from trimtab_admin.tree import Tree
 MAX_EVENT_BYTES = 900 * 1024
 """NATS refuses a message over 1 MiB, headers included, and the relay could never get past it."""
 
+# Kept, as those of the outbox are.
+_LIVE = outbox.settings.c
+_STORED = sa.select(_LIVE.subject, _LIVE.body).where(
+    _LIVE.subject.in_(sa.bindparam("subjects", expanding=True))
+)
+_RECORD = history.insert()
+
 
 @dataclass(frozen=True)
 class Author:
@@ -103,17 +110,16 @@ class Changes:
             await names.store(change.session, owners)
         if not change.writes:
             return
-        live = outbox.settings.c
         subjects = [write.subject for write in change.writes]
-        query = sa.select(live.subject, live.body).where(live.subject.in_(subjects))
-        before = {row.subject: row.body for row in await change.session.execute(query)}
+        stored = await change.session.execute(_STORED, {"subjects": subjects})
+        before = {row.subject: row.body for row in stored}
         revisions = await outbox.append(change.session, change.writes)
         rows = [
             _history(number, write, before.get(write.subject), author)
             | {"commit_revision": revisions[-1], **place_of(write.subject)}
             for number, write in zip(revisions, change.writes, strict=True)
         ]
-        await change.session.execute(history.insert(), rows)
+        await change.session.execute(_RECORD, rows)
 
 
 def _history(revision: int, write: Write, before: str | None, author: Author) -> dict[str, object]:

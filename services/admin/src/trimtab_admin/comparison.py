@@ -13,9 +13,13 @@ from pydantic import JsonValue
 from trimtab.fold import Effective, Record, fold
 from trimtab.kinds import Kind
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
+from trimtab.state import Place
 
 Flat = Mapping[str, JsonValue]
 """Leaves and map keys that have a value, by dotted path."""
+
+
+Places = Mapping[Place, Mapping[Scope, Record]]
 
 
 class Pair(NamedTuple):
@@ -31,12 +35,20 @@ class Comparison:
     """Of what is stored with what would be."""
 
     def __init__(
-        self, kind: Kind, stored: Mapping[Scope, Record], edits: Mapping[Scope, Record | None]
+        self,
+        kind: Kind,
+        stored: Mapping[Scope, Record],
+        edits: Mapping[Scope, Record | None],
+        places: Places | None = None,
     ) -> None:
-        """``edits`` are the records that are new at their scopes; ``None`` where none is left."""
+        """``edits`` are the records that are new at their scopes; ``None`` where none is left.
+
+        ``places`` are what is stored, by domain and project, where that is known.
+        """
         self.kind = kind
         self.edits = edits
         self._stored = stored
+        self._places = places
         self._pairs: dict[Scope, Pair] = {}
 
     def at(self, target: Scope) -> Pair:
@@ -65,15 +77,27 @@ class Comparison:
 
     def _near(self) -> list[Scope]:
         """Scopes of records, new ones too, without most of those that the change cannot reach."""
-        every = chain(self._stored, (scope for scope in self.edits if scope not in self._stored))
         domain, project = _common(self.edits)
         if domain and project:
-            return [scope for scope in every if (scope.domain, scope.project) == (domain, project)]
+            return self._inside(domain, project)
+        every = chain(self._stored, (scope for scope in self.edits if scope not in self._stored))
         return [
             scope
             for scope in every
             if (not domain or scope.domain in ("", domain))
             and (not project or scope.project in ("", project))
+        ]
+
+    def _inside(self, domain: str, project: str) -> list[Scope]:
+        """Of one project in one domain, where all edits are."""
+        place = self._places.get((domain, project), {}) if self._places else self._stored
+        every = chain(place, (scope for scope in self.edits if scope not in place))
+        workflows = {scope.workflow for scope in self.edits}
+        return [
+            scope
+            for scope in every
+            if (scope.domain, scope.project) == (domain, project)
+            and ("" in workflows or scope.workflow in workflows)
         ]
 
     def _around(self, target: Scope) -> Pair:

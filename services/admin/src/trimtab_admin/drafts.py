@@ -216,7 +216,9 @@ class Draft:
                 if edit.kind.name == name and edit.action != "none"
             }
             if edits:
-                yield Comparison(kinds.by_name(name), self.settings.records.get(name, {}), edits)
+                stored = self.settings.records.get(name, {})
+                places = self.settings.places.get(name, {})
+                yield Comparison(kinds.by_name(name), stored, edits, places)
 
     def names(self, noun: Noun[Any, Any]) -> Mapping[str, Place]:
         """Those of a sort that there will be."""

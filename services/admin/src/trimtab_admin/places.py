@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic
 
-from trimtab.database import Sessions, transaction
+from trimtab.database import Sessions
 from trimtab.errors import Conflict
 from trimtab.state import Settings
 from trimtab_admin import patches, preconditions
@@ -24,14 +24,12 @@ class Places(Generic[B, E]):
         self._changes = changes
 
     async def list(self) -> Sequence[B]:
-        async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            return [self._body(settings, name) for name in sorted(self._noun.kept(settings))]
+        settings = await self._tree.latest(self._reading)
+        return [self._body(settings, name) for name in sorted(self._noun.kept(settings))]
 
     async def get(self, name: str) -> B:
         """Raises `NotFound`."""
-        async with transaction(self._reading) as session:
-            return self._body(await self._tree.current(session), name)
+        return self._body(await self._tree.latest(self._reading), name)
 
     async def create(self, body: B, author: Author) -> B:
         """Raises `Conflict` where the name is taken."""

@@ -13,7 +13,7 @@ from trimtab.api import (
     EffectiveBody,
     RecordBody,
 )
-from trimtab.database import Sessions, transaction
+from trimtab.database import Sessions
 from trimtab.errors import NotFound, Unreadable
 from trimtab.fold import Record
 from trimtab.kinds import Kind
@@ -82,16 +82,14 @@ class Records:
 
     async def list(self, which: Filter, token: str, limit: int) -> Page[RecordBody]:
         """In the order of kinds, then from broad to narrow. Raises `Invalid` on the token."""
-        async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            found = [record for record in _all(settings) if which.takes(record)]
-            page = paging.cut(sorted(found, key=_key), _key, token, limit)
-            return Page([record.body(settings) for record in page.items], page.token)
+        settings = await self._tree.latest(self._reading)
+        found = [record for record in _all(settings) if which.takes(record)]
+        page = paging.cut(sorted(found, key=_key), _key, token, limit)
+        return Page([record.body(settings) for record in page.items], page.token)
 
     async def get(self, kind: Kind, scope: Scope) -> RecordBody:
         """Raises `NotFound` and `Unreadable`."""
-        async with transaction(self._reading) as session:
-            record = stored(await self._tree.current(session), kind, scope)
+        record = stored(await self._tree.latest(self._reading), kind, scope)
         if record is None:
             raise NotFound("record", f"{kind.name} of {scope}")
         return bodies.of_record(record)
@@ -101,38 +99,35 @@ class Records:
     ) -> EffectiveBody:
         """Raises `NotFound` on a project or domain that there is not, and `Unreadable`."""
         rule = flyte.effective if as_flyte else Settings.effective
-        async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            check_scope(settings, target)
-            return bodies.of_effective(rule(settings, kind.name, target), settings.revision)
+        settings = await self._tree.latest(self._reading)
+        check_scope(settings, target)
+        return bodies.of_effective(rule(settings, kind.name, target), settings.revision)
 
     async def effective_of_all(self, target: Scope, names: Sequence[str]) -> EffectiveAllBody:
         """Of these kinds. Raises `NotFound`; what is unreadable is told beside the others."""
-        async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            check_scope(settings, target)
-            found: dict[str, EffectiveBody] = {}
-            unreadable: dict[str, str] = {}
-            for name in names:
-                try:
-                    effective = settings.effective(name, target)
-                except Unreadable as error:
-                    unreadable[name] = str(error)
-                else:
-                    found[name] = bodies.of_effective(effective, settings.revision)
-            return EffectiveAllBody(
-                target=bodies.of_scope(target),
-                kinds=found,
-                unreadable=unreadable,
-                revision=settings.revision,
-            )
+        settings = await self._tree.latest(self._reading)
+        check_scope(settings, target)
+        found: dict[str, EffectiveBody] = {}
+        unreadable: dict[str, str] = {}
+        for name in names:
+            try:
+                effective = settings.effective(name, target)
+            except Unreadable as error:
+                unreadable[name] = str(error)
+            else:
+                found[name] = bodies.of_effective(effective, settings.revision)
+        return EffectiveAllBody(
+            target=bodies.of_scope(target),
+            kinds=found,
+            unreadable=unreadable,
+            revision=settings.revision,
+        )
 
     async def export(self, caller: Caller, *, readable_only: bool) -> ApplyBody:
         """Everything that the caller sees, as documents. Raises `Unreadable`."""
-        async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            documents = applying.exported(settings, caller, readable_only=readable_only)
-            return ApplyBody(documents=tuple(documents))
+        settings = await self._tree.latest(self._reading)
+        documents = applying.exported(settings, caller, readable_only=readable_only)
+        return ApplyBody(documents=tuple(documents))
 
 
 @dataclass(frozen=True)

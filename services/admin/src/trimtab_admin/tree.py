@@ -1,10 +1,31 @@
 """The settings in memory, from which every read is answered."""
 
+import asyncio
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import events, outbox
+from trimtab.database import Sessions, transaction
+from trimtab.errors import TrimtabError
 from trimtab.state import Settings
+
+_CURRENT = sa.select(outbox.revision.c.value)
+_ROW = outbox.outbox.c
+_NEWER = (
+    sa.select(_ROW.revision, _ROW.subject, _ROW.body)
+    .where(_ROW.revision > sa.bindparam("held"), _ROW.revision <= sa.bindparam("stored"))
+    .order_by(_ROW.revision)
+)
+
+
+class _Look:
+    """At the database, for everybody who came before it began."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self.succeeded = False
+        self.error: TrimtabError | None = None
 
 
 class Tree:
@@ -12,6 +33,44 @@ class Tree:
 
     def __init__(self) -> None:
         self._settings = Settings()
+        self._looking = asyncio.Lock()
+        self._next: _Look | None = None
+        """The look that has not begun yet."""
+
+    async def latest(self, reading: Sessions) -> Settings:
+        """Holds all that was committed before the call; use it up before the next ``await``.
+
+        Calls that come while the database is looked at share the next look, never the one that is
+        under way: it may have seen less than they have to. Raises as `transaction`.
+        """
+        while True:
+            look = self._next
+            if look is None:
+                look = self._next = _Look()
+                await self._take(look, reading)
+            else:
+                await look.over.wait()
+            if look.succeeded:
+                return self._settings
+            if look.error is not None:
+                raise look.error
+            # Who looked for us was cancelled.
+
+    async def _take(self, look: _Look, reading: Sessions) -> None:
+        try:
+            async with self._looking:
+                # Calls of the same turn of the loop come along.
+                await asyncio.sleep(0)
+                self._next = None
+                async with transaction(reading) as session:
+                    await self.current(session)
+                look.succeeded = True
+        except TrimtabError as error:
+            look.error = error
+        finally:
+            if self._next is look:
+                self._next = None
+            look.over.set()
 
     async def current(self, session: AsyncSession) -> Settings:
         """Holds all that the transaction sees; what is not committed never gets in.
@@ -21,7 +80,7 @@ class Tree:
         """
         # Read before the question, because others may move the tree on while it is answered.
         held = self._settings.revision
-        stored = (await session.execute(sa.select(outbox.revision.c.value))).scalar_one()
+        stored = (await session.execute(_CURRENT)).scalar_one()
         return await self._at(session, held, stored)
 
     async def locked(self, session: AsyncSession) -> Settings:
@@ -38,10 +97,7 @@ class Tree:
         return self._settings
 
     async def _catch_up(self, session: AsyncSession, held: int, stored: int) -> None:
-        changes = outbox.outbox.c
-        query = sa.select(changes.revision, changes.subject, changes.body)
-        newer = changes.revision.between(held + 1, stored)
-        rows = (await session.execute(query.where(newer).order_by(changes.revision))).all()
+        rows = (await session.execute(_NEWER, {"held": held, "stored": stored})).all()
         if len(rows) < stored - held:
             # Rows that were sent long ago are gone.
             loaded = await outbox.load(session)

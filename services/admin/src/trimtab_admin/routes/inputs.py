@@ -89,7 +89,7 @@ class Conditions:
         return self.demand(force=force or not said)
 
 
-def conditions(
+async def conditions(
     if_match: Annotated[str | None, Header(description="The version that is replaced")] = None,
     if_none_match: Annotated[str | None, Header(description="``*``: nothing is stored")] = None,
 ) -> Conditions:
@@ -99,7 +99,7 @@ def conditions(
 Given = Annotated[Conditions, Depends(conditions)]
 
 
-def author(
+async def author(
     request: Request,
     caller: As,
     x_trimtab_reason: Annotated[str, Header(max_length=_MAX_REASON)] = "",

@@ -10,7 +10,6 @@ from trimtab import kinds
 from trimtab.api import (
     ChangesBody,
     EffectiveAllBody,
-    EffectiveBody,
     ExplainBody,
     HistoryBody,
     KindBody,
@@ -47,13 +46,6 @@ class RecordsQuery(ScopeQuery, Paged):
     level: Part = ""
 
 
-class EffectiveQuery(ScopeQuery):
-    """What an effective value is of, and by which rule."""
-
-    as_flyte: bool = False
-    """By the rule of Flyte 1: the narrowest record, whole."""
-
-
 class HistoryQuery(ScopeQuery, Paged):
     """Which changes are listed."""
 
@@ -63,15 +55,14 @@ class HistoryQuery(ScopeQuery, Paged):
 
 
 def router(records: Records, writes: RecordWrites, explaining: Explaining, past: Past) -> APIRouter:
-    routes = APIRouter(tags=["records"])
-    routes.include_router(_reads(records, explaining, past))
-    routes.include_router(_writes(writes))
+    # One router, because every level of them costs each call a search.
+    routes = Routes(tags=["records"])
+    _add_reads(routes, records, explaining, past)
+    _add_writes(routes, writes)
     return routes
 
 
-def _reads(records: Records, explaining: Explaining, past: Past) -> APIRouter:
-    routes = Routes(tags=[])
-
+def _add_reads(routes: Routes, records: Records, explaining: Explaining, past: Past) -> None:
     @routes.get("/kinds", dependencies=[ANYONE])
     async def list_kinds() -> Sequence[KindBody]:
         return [_kind_body(kind) for kind in kinds.registered().values()]
@@ -110,20 +101,12 @@ def _reads(records: Records, explaining: Explaining, past: Past) -> APIRouter:
             caller.check(Role.VIEWER, scope)
         return await records.effective_of_all(scope, seen)
 
-    @routes.get("/effective/{kind}", dependencies=[VIEWER_OF_RECORD])
-    async def get_effective(kind: str, query: Annotated[EffectiveQuery, Query()]) -> EffectiveBody:
-        return await records.effective(kinds.by_name(kind), query.scope, as_flyte=query.as_flyte)
-
     @routes.get("/explain/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def explain(kind: str, query: Where) -> ExplainBody:
         return await explaining.explain(kinds.by_name(kind), query.scope)
 
-    return routes
 
-
-def _writes(writes: RecordWrites) -> APIRouter:
-    routes = Routes(tags=[])
-
+def _add_writes(routes: Routes, writes: RecordWrites) -> None:
     @routes.put("/records/{kind}", dependencies=[EDITOR_OF_RECORD])
     async def put_record(
         kind: str, document: Document, query: How, author: By, given: Given, response: Response
@@ -167,8 +150,6 @@ def _writes(writes: RecordWrites) -> APIRouter:
         if query.dry_run:
             return await writes.dry_rollback(at, body.revision, author.caller)
         return await writes.rollback(at, body.revision, author)
-
-    return routes
 
 
 def _located(kind: str, query: ScopeWrite, given: Conditions) -> Located:

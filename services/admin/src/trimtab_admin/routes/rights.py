@@ -4,7 +4,7 @@ A right is checked before the body is looked at, so that a refusal tells nothing
 stored. Routes whose body names the scope, and lists, take the caller (`As`) and check themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,11 +19,16 @@ def caller(request: Request) -> Caller:
     return known
 
 
-As = Annotated[Caller, Depends(caller)]
+# Dependencies that are no coroutines run in a thread, each for itself.
+async def _known(request: Request) -> Caller:
+    return caller(request)
 
 
-def _of_record(role: Role) -> Callable[[Request], None]:
-    def right(request: Request) -> None:
+As = Annotated[Caller, Depends(_known)]
+
+
+def _of_record(role: Role) -> Callable[[Request], Awaitable[None]]:
+    async def right(request: Request) -> None:
         asked = request.query_params.get
         domain, project = asked("domain", ""), asked("project", "")
         scope = Scope(domain, project, asked("workflow", ""), asked("launch_plan", ""))
@@ -32,13 +37,13 @@ def _of_record(role: Role) -> Callable[[Request], None]:
     return right
 
 
-def _of_workflow(request: Request) -> None:
+async def _of_workflow(request: Request) -> None:
     steps = request.path_params
     caller(request).check(Role.VIEWER, Scope(steps["domain"], steps["project"], steps["name"]))
 
 
-def _of_project(role: Role) -> Callable[[Request], None]:
-    def right(request: Request) -> None:
+def _of_project(role: Role) -> Callable[[Request], Awaitable[None]]:
+    async def right(request: Request) -> None:
         project = request.path_params["name"]
         if role is Role.VIEWER:
             caller(request).check_knows(project)
@@ -48,14 +53,14 @@ def _of_project(role: Role) -> Callable[[Request], None]:
     return right
 
 
-def _of_platform(role: Role) -> Callable[[Request], None]:
-    def right(request: Request) -> None:
+def _of_platform(role: Role) -> Callable[[Request], Awaitable[None]]:
+    async def right(request: Request) -> None:
         caller(request).check(role)
 
     return right
 
 
-ANYONE = Depends(caller)
+ANYONE = Depends(_known)
 """Whoever has a token: what everybody's settings refer to."""
 ADMIN = Depends(_of_platform(Role.ADMIN))
 VIEWER_OF_ALL = Depends(_of_platform(Role.VIEWER))

@@ -39,7 +39,9 @@ class _Request(Request):
         return self._json
 
 
-class _Route(APIRoute):
+class Route(APIRoute):
+    """A route that is held to them."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         own = [dependency.call for dependency in self.dependant.dependencies]
@@ -50,8 +52,12 @@ class _Route(APIRoute):
             if getattr(field.field_info, "in_", ParamTypes.query) is ParamTypes.query
         }
 
+    def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers, once the call is found to be in order."""
+        return super().get_route_handler()
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle = self.handler()
 
         async def strict(request: Request) -> Response:
             if self._is_for_admins:
@@ -83,7 +89,7 @@ class Routes(APIRouter):
     """A router of such routes."""
 
     def __init__(self, prefix: str = "", *, tags: list[str]) -> None:
-        super().__init__(prefix=prefix, tags=[*tags], route_class=_Route)
+        super().__init__(prefix=prefix, tags=[*tags], route_class=Route)
 
 
 def _check_content_type(request: Request) -> None:

@@ -1,0 +1,91 @@
+"""The tree in memory: every read sees what was committed before it, and shares its question."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.databases import BOTH
+from trimtab import outbox, subjects
+from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab.errors import Unavailable
+from trimtab.events import ProjectChanged
+from trimtab.outbox import Write
+from trimtab_admin import migrations
+from trimtab_admin.tree import Tree
+
+
+class Database(NamedTuple):
+    writing: Sessions
+    reading: Sessions
+
+    async def write(self) -> int:
+        """The revision of a change that somebody else has made."""
+        event = ProjectChanged(name="shop")
+        async with transaction(self.writing) as session:
+            [revision] = await outbox.append(session, [Write(subjects.project("shop"), event)])
+        return revision
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    found = Database(sessions_of(database_url), reading_sessions_of(database_url))
+    async with transaction(found.writing) as session:
+        connection = await session.connection()
+        await connection.run_sync(migrations.upgrade)
+    yield found
+    for sessions in found:
+        await sessions.kw["bind"].dispose()
+
+
+@BOTH
+async def test_a_read_sees_what_was_committed_before_it_whoever_else_reads(
+    database: Database,
+) -> None:
+    tree = Tree()
+
+    async def read_on() -> None:
+        while True:
+            await tree.latest(database.reading)
+
+    readers = [asyncio.create_task(read_on()) for _ in range(8)]
+    for _ in range(100):
+        revision = await database.write()
+        assert (await tree.latest(database.reading)).revision >= revision
+    for reader in readers:
+        reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await reader
+
+
+@BOTH
+async def test_one_look_at_the_database_is_enough_for_all_who_wait_for_it(
+    database: Database,
+) -> None:
+    tree = Tree()
+    await database.write()
+    seen = await asyncio.gather(*(tree.latest(database.reading) for _ in range(50)))
+    # PostgreSQL's five connections would not do for fifty that each take their own.
+    assert {settings.revision for settings in seen} == {1}
+    assert database.reading.kw["bind"].pool.checkedin() <= 2
+
+
+async def test_a_reader_that_leaves_does_not_take_the_others_along(database: Database) -> None:
+    tree = Tree()
+    revision = await database.write()
+    first, second = (asyncio.create_task(tree.latest(database.reading)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).revision == revision
+    assert first.cancelled()
+
+
+async def test_all_who_wait_hear_that_the_database_is_away(tmp_path: Path) -> None:
+    tree = Tree()
+    reading = reading_sessions_of(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'admin.db'}")
+    waiting = (tree.latest(reading) for _ in range(5))
+    errors = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(error) for error in errors] == [Unavailable] * 5
