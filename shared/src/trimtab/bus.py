@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 """Of one request to the server."""
+_CONNECT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
 """How often the server proves that a followed stream is quiet and not cut off."""
 
@@ -106,8 +107,9 @@ async def connected(
         logger=None,
     )
     subscribe(broker)
-    client = await broker.connect()
+    client: Client | None = None
     try:
+        client = await _connection(broker)
         await prepare(client)
         await broker.start()
         heed_cancellation()
@@ -120,7 +122,19 @@ async def connected(
             # Stopping fails while the server is away; there is nothing to be saved then.
             log.info("nats.left")
             # A client that was not drained would look for its server for ever.
-            await client.close()
+            if client is not None:
+                await client.close()
+
+
+async def _connection(broker: NatsBroker) -> Client:
+    """Who is cancelled meanwhile waits a moment for it, because nobody else could close it."""
+    connecting = asyncio.create_task(broker.connect())
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        await asyncio.wait([connecting], timeout=_CONNECT_SECONDS)
+        connecting.cancel()
+        raise
 
 
 class _Outcome(BaseMiddleware[PublishCommand, Msg]):
