@@ -121,9 +121,11 @@ async def connected(
         except* (nats.errors.Error, TimeoutError):
             # Stopping fails while the server is away; there is nothing to be saved then.
             log.info("nats.left")
-            # A client that was not drained would look for its server for ever.
+            # A client that was not drained would look for its server for ever; what it has not said
+            # yet is lost with its connection.
             if client is not None:
-                await client.close()
+                with suppress(OSError):
+                    await client.close()
 
 
 async def _connection(broker: NatsBroker) -> Client:
