@@ -19,7 +19,8 @@ from trimtab.graph import Model
 
 LEASE_SECONDS = 1.0
 LONG = 0.04
-"""Of those who hold: longer than a lease, so that some hold over whatever happens."""
+"""Of those who hold: for some leases, so that most units are held over whatever happens."""
+RENEW_SECONDS = 0.4
 DYING = 0.005
 """Of those who wait or hold: they are not heard of again."""
 ANSWER_SECONDS = 2.0
@@ -137,9 +138,10 @@ class Crowd:
     async def _hold(self, life: Life) -> None:
         """For a moment, or longer than its lease; a few never give it back."""
         long = self.chance.random() < LONG
-        until = now() + self.chance.uniform(0, 2 * LEASE_SECONDS if long else 0.02)
+        shortest, longest = (LEASE_SECONDS, 4 * LEASE_SECONDS) if long else (0, 0.02)
+        until = now() + self.chance.uniform(shortest, longest)
         while now() < until and now() < life.ends:
-            await asyncio.sleep(min(until - now(), LEASE_SECONDS / 4))
+            await asyncio.sleep(min(until - now(), RENEW_SECONDS))
             if now() < until and not await self._renewed(life):
                 break
         if self.chance.random() < DYING:

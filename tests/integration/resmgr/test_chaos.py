@@ -78,12 +78,12 @@ def restart(valkey_server: ValkeyServer) -> None:
 
 
 FORGETTING = {"flush": ValkeyServer.flush, "restart": restart, "replace": ValkeyServer.wipe}
-FAULTS = ("replica", "flush", "restart", "replica", "replace")
+FAULTS = ("flush", "replica", "replace", "restart")
 
 
 async def disturb(crowd: Crowd, found: Replicas, valkey_server: ValkeyServer) -> None:
-    """Each fault in its turn, six times or after each 5 000 operations."""
-    pace = min(crowd.operations // 6, 5_000)
+    """One fault after the other, seven in all or one for each 5 000 operations."""
+    pace = min(crowd.operations // 8, 5_000)
     for number in range(1, crowd.operations // pace):
         while crowd.asked < number * pace:
             await asyncio.sleep(0.02)
