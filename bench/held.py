@@ -23,6 +23,9 @@ from trimtab_resmgr.leases import Leases, Rules
 FEW, MANY = 10, 1_000_000
 REQUESTS = 12_800
 """Of one round."""
+WARMING = 3
+"""Rounds that do not count: where the file was just written anew, the first write to each page of
+memory copies it."""
 ROUNDS = 5
 POOL = PoolChanged(name="gpu", quota=CEILING)
 
@@ -86,7 +89,8 @@ async def measure() -> tuple[Figures, Figures, float]:
         before = await memory(other.valkey.port)
         await fill(other.valkey.port, MANY)
         weight = (await memory(other.valkey.port) - before) / MANY
-        rounds = [(await asked(one), await asked(other)) for _ in range(ROUNDS)]
+        rounds = [(await asked(one), await asked(other)) for _ in range(WARMING + ROUNDS)]
+        del rounds[:WARMING]
     few, many = ([*map(median, zip(*column, strict=True))] for column in zip(*rounds, strict=True))
     return Figures(*few), Figures(*many), weight
 
