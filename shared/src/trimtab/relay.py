@@ -152,6 +152,7 @@ class Relay:
         moved = waiting = loop.time()
         self._awake.set()  # What was written for us to publish is still to be published.
         while True:
+            bus.heed_cancellation()
             await self._pass_calls_on()
             end = await self._look()
             if end.sequence != self._end.sequence:

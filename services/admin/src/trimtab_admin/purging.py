@@ -38,6 +38,7 @@ class Purging:
                 await self.purge(datetime.now(UTC) - timedelta(days=self._days))
             except Unavailable as error:
                 log.warning("logs.not_purged", extra={"error": str(error)})
+            bus.heed_cancellation()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def purge(self, before: datetime) -> None:

@@ -143,6 +143,7 @@ class Propeller:
             self._queue_trouble = ""
         except (nats.errors.Error, TimeoutError) as error:
             self._queue_trouble = f"the streams are not there: {error or type(error).__name__}"
+        bus.heed_cancellation()
 
 
 def build(settings: PropellerSettings) -> Starlette:

@@ -62,6 +62,7 @@ class Journal:
         """The sequence it got. The same id again and again, so that it is stored once."""
         event_id, pause, doubtful = str(uuid4()), 0.1, False
         while True:
+            bus.heed_cancellation()
             try:
                 return await self._publish(event, event_id)
             except Unavailable as error:

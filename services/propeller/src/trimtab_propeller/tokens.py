@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
-from trimtab import telemetry
+from trimtab import bus, telemetry
 from trimtab.errors import Rejected, Retryable, TrimtabError
 from trimtab.lease import Lease, now
 from trimtab.leasing import Pools
@@ -111,6 +111,7 @@ class Cohorts:
     async def settle(self) -> None:
         """Give back what is owed, until cancelled."""
         while True:
+            bus.heed_cancellation()
             await asyncio.sleep(_OWED_SECONDS)
             for lease, tokens in list(self._owed.items()):
                 del self._owed[lease]
