@@ -259,13 +259,11 @@ class Relay:
 
     async def _drain(self) -> None:
         """Publish everything that the stream does not hold yet."""
-        full = True
-        while full:
-            rows = await self._newer()
+        # Until there is nothing at that moment, or writers without a pause would leave no moment
+        # in which a watermark is true.
+        while rows := await self._newer():
             for row in rows:
                 await self._publish(row)
-            # Of what is written from now on we are told.
-            full = len(rows) == _BATCH
 
     async def _newer(self) -> list[_Row]:
         # Not those that are not marked: what another relay has published and marked meanwhile must
