@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from tests.integration.admin.callers import bearing, grant, made, token
 from tests.integration.admin.running import FORCE, SCOPE, rows, running
 from trimtab.database import sessions_of, transaction
-from trimtab_admin import tables
 from trimtab_admin.settings import AdminSettings
+from trimtab_admin.store import tables
 
 WRONG = bearing("trimtab_abcdefghij_" + "x" * 43)
 

@@ -28,9 +28,9 @@ from trimtab.executions import (
     ExecutionRequested,
     Request,
 )
-from trimtab_admin import tables
-from trimtab_admin.purging import Purging
+from trimtab_admin.execution.purging import Purging
 from trimtab_admin.settings import AdminSettings
+from trimtab_admin.store import tables
 
 SECONDS = 30
 """Far more than anything here takes, because test machines may be busy."""

@@ -9,7 +9,7 @@ from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, rows
 from trimtab import outbox
 from trimtab_admin.settings import AdminSettings
-from trimtab_admin.tables import history
+from trimtab_admin.store.tables import history
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}

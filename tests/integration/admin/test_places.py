@@ -10,7 +10,7 @@ from tests.servers import NatsServer
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab_admin.app import prepare
 from trimtab_admin.settings import AdminSettings
-from trimtab_admin.tables import namespaces as names
+from trimtab_admin.store.tables import namespaces as names
 
 
 async def test_a_project_is_made_once(admin: httpx.AsyncClient) -> None:

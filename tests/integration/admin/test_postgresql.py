@@ -19,7 +19,7 @@ from trimtab.database import migrating_sessions_of, sessions_of, transaction
 from trimtab_admin import migrations
 from trimtab_admin.app import prepare
 from trimtab_admin.settings import AdminSettings
-from trimtab_admin.tables import metadata
+from trimtab_admin.store.tables import metadata
 
 PRIORITY = "/records/workflow_priority"
 

@@ -20,7 +20,7 @@ from tests.integration.admin.running import FORCE, TOKEN
 from tests.servers import NatsServer, free_port
 from trimtab.database import sessions_of, transaction
 from trimtab_admin import migrations
-from trimtab_admin.tables import metadata
+from trimtab_admin.store.tables import metadata
 
 SECONDS = 60
 

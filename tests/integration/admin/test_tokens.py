@@ -10,9 +10,9 @@ import pytest
 
 from tests.integration.admin.callers import bearing, grant, made, status, token
 from tests.integration.admin.running import TOKEN, rows, running
-from trimtab_admin import tables
-from trimtab_admin.credentials import Credential, hash_of
+from trimtab_admin.access.credentials import Credential, hash_of
 from trimtab_admin.settings import AdminSettings
+from trimtab_admin.store import tables
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,7 +15,7 @@ from trimtab.errors import Unavailable
 from trimtab.events import ProjectChanged
 from trimtab.outbox import Write
 from trimtab_admin import migrations
-from trimtab_admin.tree import Tree
+from trimtab_admin.store.tree import Tree
 
 
 class Database(NamedTuple):

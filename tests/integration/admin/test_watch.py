@@ -19,11 +19,11 @@ from tests.servers import NatsServer
 from trimtab.api import DocumentBody, HistoryBody
 from trimtab.client import Client
 from trimtab.database import reading_sessions_of, sessions_of
-from trimtab_admin.access import ROOT
 from trimtab_admin.feed import Feed
-from trimtab_admin.past import Past, Which
-from trimtab_admin.retention import Retention
+from trimtab_admin.operations.retention import Retention
+from trimtab_admin.rights import ROOT
 from trimtab_admin.settings import AdminSettings
+from trimtab_admin.store.past import Past, Which
 
 RECORD = "/records/task_resource"
 

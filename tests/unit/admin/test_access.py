@@ -6,7 +6,7 @@ from trimtab.errors import Forbidden
 from trimtab.events import DomainChanged, Event, ProjectChanged, RecordChanged
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.state import Settings
-from trimtab_admin.access import ROOT, Caller, Grant, Role
+from trimtab_admin.rights import ROOT, Caller, Grant, Role
 
 SHOP = Scope(project="shop")
 SHOP_DEV = Scope("development", "shop")

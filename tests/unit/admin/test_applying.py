@@ -8,10 +8,10 @@ from trimtab.events import ProjectChanged
 from trimtab.fold import Record
 from trimtab.levels import Scope
 from trimtab.state import Settings
-from trimtab_admin import applying
-from trimtab_admin.access import ROOT, Caller, Grant, Role
-from trimtab_admin.applying import Label
-from trimtab_admin.drafts import Draft
+from trimtab_admin.drafting import applying
+from trimtab_admin.drafting.applying import Label
+from trimtab_admin.drafting.drafts import Draft
+from trimtab_admin.rights import ROOT, Caller, Grant, Role
 
 SHOP, LAB = Scope(project="shop"), Scope(project="lab")
 KIND = kinds.by_name("workflow_priority")

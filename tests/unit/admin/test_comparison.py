@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trimtab import kinds
 from trimtab.fold import Record, fold
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab_admin.comparison import Comparison
+from trimtab_admin.drafting.comparison import Comparison
 
 KIND = kinds.by_name("workflow_execution_config")
 SCOPES = [

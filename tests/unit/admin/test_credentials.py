@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from trimtab_admin.credentials import Credential, hash_of, same
+from trimtab_admin.access.credentials import Credential, hash_of, same
 
 
 def test_a_new_token_has_256_random_bits_and_is_read_back() -> None:

@@ -1,6 +1,6 @@
 """How often failures are let through."""
 
-from trimtab_admin.tries import Tries, network
+from trimtab_admin.access.tries import Tries, network
 
 
 def test_failures_over_the_rate_are_put_off_until_there_is_room_again() -> None:

@@ -16,24 +16,28 @@ from trimtab.database import (
     transaction,
 )
 from trimtab.errors import Forbidden, Invalid
-from trimtab_admin import declared, metrics, migrations, nouns, problems
-from trimtab_admin.audit import Audit, Kept
-from trimtab_admin.calls import Calls
-from trimtab_admin.changes import Changes
-from trimtab_admin.dead import DeadLetters
-from trimtab_admin.exchange import Exchange
-from trimtab_admin.executions import Executions
+from trimtab_admin import declared, metrics, migrations
+from trimtab_admin.access.audit import Audit, Kept
+from trimtab_admin.access.tokens import Tokens
+from trimtab_admin.access.tries import Tries
+from trimtab_admin.drafting import nouns
+from trimtab_admin.execution.executions import Executions
+from trimtab_admin.execution.workflows import Workflows
 from trimtab_admin.explaining import Explaining
 from trimtab_admin.feed import Feed
-from trimtab_admin.guard import Guard, Rules, is_loopback
-from trimtab_admin.openapi import Api
-from trimtab_admin.past import Past
+from trimtab_admin.http import problems
+from trimtab_admin.http.calls import Calls
+from trimtab_admin.http.guard import Guard, Rules, is_loopback
+from trimtab_admin.http.openapi import Api
+from trimtab_admin.http.refusals import Refusals
+from trimtab_admin.operations.dead import DeadLetters
+from trimtab_admin.operations.exchange import Exchange
+from trimtab_admin.operations.readiness import Readiness
+from trimtab_admin.operations.resyncing import Resyncing
+from trimtab_admin.operations.retention import Retention
+from trimtab_admin.operations.usage import Usage
 from trimtab_admin.places import Places
-from trimtab_admin.readiness import Readiness
 from trimtab_admin.records import Records, RecordWrites
-from trimtab_admin.refusals import Refusals
-from trimtab_admin.resyncing import Resyncing
-from trimtab_admin.retention import Retention
 from trimtab_admin.routes import (
     effective,
     executions,
@@ -47,11 +51,9 @@ from trimtab_admin.routes import places as place_routes
 from trimtab_admin.routes import settings as settings_routes
 from trimtab_admin.routes import tokens as token_routes
 from trimtab_admin.settings import AdminSettings
-from trimtab_admin.tokens import Tokens
-from trimtab_admin.tree import Tree
-from trimtab_admin.tries import Tries
-from trimtab_admin.usage import Usage
-from trimtab_admin.workflows import Workflows
+from trimtab_admin.store.changes import Changes
+from trimtab_admin.store.past import Past
+from trimtab_admin.store.tree import Tree
 from trimtab_admin.writing import Writing
 
 

@@ -15,12 +15,12 @@ from trimtab.errors import Invalid
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, RecordChanged
 from trimtab.levels import SETTINGS_FILE
 from trimtab.state import Settings
-from trimtab_admin import validity
-from trimtab_admin.access import EVERYTHING, Caller
-from trimtab_admin.changes import Author, Change, Changes
-from trimtab_admin.nouns import CLUSTERS, POOLS
+from trimtab_admin.drafting import validity
+from trimtab_admin.drafting.nouns import CLUSTERS, POOLS
+from trimtab_admin.rights import EVERYTHING, Caller
 from trimtab_admin.settings import AdminSettings
-from trimtab_admin.tables import history
+from trimtab_admin.store.changes import Author, Change, Changes
+from trimtab_admin.store.tables import history
 
 log = logging.getLogger(__name__)
 

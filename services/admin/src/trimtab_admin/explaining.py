@@ -17,9 +17,10 @@ from trimtab.fold import Effective, Leaf, Record, Source
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.state import Settings
-from trimtab_admin import bodies, past
-from trimtab_admin.nouns import check_scope
-from trimtab_admin.tree import Tree
+from trimtab_admin.drafting import bodies
+from trimtab_admin.drafting.nouns import check_scope
+from trimtab_admin.store import past
+from trimtab_admin.store.tree import Tree
 
 Setters = Mapping[Scope, SetterBody]
 

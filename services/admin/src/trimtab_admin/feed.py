@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from trimtab.api import HistoryBody
-from trimtab_admin.past import Past, Which
+from trimtab_admin.store.past import Past, Which
 
 _HEARTBEAT_SECONDS = 15.0
 _LOOK_SECONDS = 1.0

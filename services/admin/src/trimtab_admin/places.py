@@ -6,12 +6,12 @@ from typing import Any, Generic
 from trimtab.database import Sessions
 from trimtab.errors import Conflict
 from trimtab.state import Settings
-from trimtab_admin import patches, preconditions
-from trimtab_admin.changes import Author, Change, Changes
-from trimtab_admin.drafts import Draft
-from trimtab_admin.nouns import B, E, Noun
-from trimtab_admin.preconditions import Absent, Precondition
-from trimtab_admin.tree import Tree
+from trimtab_admin.drafting import patches, preconditions
+from trimtab_admin.drafting.drafts import Draft
+from trimtab_admin.drafting.nouns import B, E, Noun
+from trimtab_admin.drafting.preconditions import Absent, Precondition
+from trimtab_admin.store.changes import Author, Change, Changes
+from trimtab_admin.store.tree import Tree
 
 
 class Places(Generic[B, E]):

@@ -19,15 +19,16 @@ from trimtab.fold import Record
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.state import Settings
-from trimtab_admin import applying, bodies, paging
-from trimtab_admin.access import Caller, Role
-from trimtab_admin.changes import Author
-from trimtab_admin.drafts import stored
-from trimtab_admin.nouns import check_scope
+from trimtab_admin import paging
+from trimtab_admin.drafting import applying, bodies
+from trimtab_admin.drafting.drafts import stored
+from trimtab_admin.drafting.nouns import check_scope
+from trimtab_admin.drafting.preconditions import Precondition
 from trimtab_admin.paging import Key, Page
-from trimtab_admin.past import Past
-from trimtab_admin.preconditions import Precondition
-from trimtab_admin.tree import Tree
+from trimtab_admin.rights import Caller, Role
+from trimtab_admin.store.changes import Author
+from trimtab_admin.store.past import Past
+from trimtab_admin.store.tree import Tree
 from trimtab_admin.writing import Fill, Writing
 
 
@@ -179,7 +180,7 @@ class RecordWrites:
     async def apply(
         self, documents: tuple[DocumentBody, ...], prune: str, author: Author
     ) -> ChangesBody:
-        """All or nothing. Raises as `trimtab_admin.applying.fill`, and `Forbidden`."""
+        """All or nothing. Raises as `trimtab_admin.drafting.applying.fill`, and `Forbidden`."""
         applying.check(author.caller, documents)
         return (
             await self._writing.commit(_applying(documents, prune, author.caller), author)

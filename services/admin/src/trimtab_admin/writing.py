@@ -6,12 +6,13 @@ from typing import Any
 
 from trimtab.api import ChangesBody
 from trimtab.database import Sessions, transaction
-from trimtab_admin import names, radius
-from trimtab_admin.access import Caller
-from trimtab_admin.changes import Author, Change, Changes
-from trimtab_admin.drafts import Draft, Edit, PlaceEdit
-from trimtab_admin.tree import Tree
-from trimtab_admin.workflows import Registered
+from trimtab_admin.drafting import radius
+from trimtab_admin.drafting.drafts import Draft, Edit, PlaceEdit
+from trimtab_admin.execution.workflows import Registered
+from trimtab_admin.rights import Caller
+from trimtab_admin.store import names
+from trimtab_admin.store.changes import Author, Change, Changes
+from trimtab_admin.store.tree import Tree
 
 Fill = Callable[[Draft], Any]
 """Makes the edits. Called again for every try, and never twice on one draft."""

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from trimtab.api import ExecutionBody, ExecutionCreate
 from trimtab.levels import Scope
-from trimtab_admin.access import Role
-from trimtab_admin.executions import Executions
+from trimtab_admin.execution.executions import Executions
+from trimtab_admin.rights import Role
 from trimtab_admin.routes.inputs import PlaceQuery
 from trimtab_admin.routes.rights import As
 from trimtab_admin.routes.strict import Routes

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trimtab.api import Part
 from trimtab.levels import Scope
-from trimtab_admin import preconditions
-from trimtab_admin.changes import Author
-from trimtab_admin.preconditions import Precondition
+from trimtab_admin.drafting import preconditions
+from trimtab_admin.drafting.preconditions import Precondition
 from trimtab_admin.routes.rights import As
+from trimtab_admin.store.changes import Author
 
 _MAX_REASON = 1000
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from trimtab.api import DeadLetterBody, Part, ReplayedBody, ResyncBody
-from trimtab_admin.dead import DeadLetters
-from trimtab_admin.resyncing import Resyncing
+from trimtab_admin.operations.dead import DeadLetters
+from trimtab_admin.operations.resyncing import Resyncing
 from trimtab_admin.routes.inputs import By, Paged, next_page
 from trimtab_admin.routes.strict import Routes
 

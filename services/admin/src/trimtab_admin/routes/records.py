@@ -18,10 +18,9 @@ from trimtab.api import (
     RollbackBody,
 )
 from trimtab.kinds import Kind, forms
-from trimtab_admin.access import Role
 from trimtab_admin.explaining import Explaining
-from trimtab_admin.past import Past, Which
 from trimtab_admin.records import Filter, Located, Records, RecordWrites
+from trimtab_admin.rights import Role
 from trimtab_admin.routes.inputs import (
     By,
     Conditions,
@@ -33,6 +32,7 @@ from trimtab_admin.routes.inputs import (
 )
 from trimtab_admin.routes.rights import ANYONE, EDITOR_OF_RECORD, VIEWER_OF_RECORD, As
 from trimtab_admin.routes.strict import Routes
+from trimtab_admin.store.past import Past, Which
 
 Document = Annotated[dict[str, Any], Body(description="Fields of the kind, and ``unset``")]
 Where = Annotated[ScopeQuery, Query()]

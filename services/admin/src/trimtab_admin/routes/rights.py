@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from trimtab.levels import Scope
-from trimtab_admin.access import Caller, Role
+from trimtab_admin.rights import Caller, Role
 
 
 def caller(request: Request) -> Caller:

@@ -8,15 +8,15 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from trimtab.api import ApplyBody, ChangesBody, HistoryBody, Part
-from trimtab_admin.access import Caller
+from trimtab_admin.access.tokens import Tokens
 from trimtab_admin.feed import Feed
-from trimtab_admin.past import Past, Which
 from trimtab_admin.records import Records, RecordWrites
+from trimtab_admin.rights import Caller
 from trimtab_admin.routes.inputs import By, Paged, ScopeQuery, next_page
 from trimtab_admin.routes.inputs import Query as Parameters
 from trimtab_admin.routes.rights import ANYONE, As
 from trimtab_admin.routes.strict import Routes
-from trimtab_admin.tokens import Tokens
+from trimtab_admin.store.past import Past, Which
 
 
 class ApplyQuery(Parameters):

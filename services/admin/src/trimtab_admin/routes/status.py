@@ -7,9 +7,9 @@ from pydantic import BaseModel
 
 from trimtab.events import NamespaceStatus
 from trimtab.levels import Scope
-from trimtab_admin.access import Role
-from trimtab_admin.namespaces import Namespaces
-from trimtab_admin.readiness import Readiness, StatusBody
+from trimtab_admin.operations.namespaces import Namespaces
+from trimtab_admin.operations.readiness import Readiness, StatusBody
+from trimtab_admin.rights import Role
 from trimtab_admin.routes.rights import ANYONE, As
 from trimtab_admin.routes.strict import Routes
 

@@ -18,8 +18,8 @@ from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 
 from trimtab.errors import Invalid
-from trimtab_admin.access import Role
-from trimtab_admin.problems import Refused, of_field
+from trimtab_admin.http.problems import Refused, of_field
+from trimtab_admin.rights import Role
 from trimtab_admin.routes import rights
 
 _CONTENT_TYPES = {
@@ -93,7 +93,7 @@ class Routes(APIRouter):
 
 
 def _check_content_type(request: Request) -> None:
-    """Raises `trimtab_admin.problems.Refused`."""
+    """Raises `trimtab_admin.http.problems.Refused`."""
     allowed = _CONTENT_TYPES.get(request.method, ())
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if allowed and given not in allowed:

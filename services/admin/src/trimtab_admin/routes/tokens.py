@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from trimtab.api import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
-from trimtab_admin.audit import Asked, Audit, Entry, Who
+from trimtab_admin.access.audit import Asked, Audit, Entry, Who
+from trimtab_admin.access.tokens import Tokens
 from trimtab_admin.routes.inputs import Query as Parameters
 from trimtab_admin.routes.inputs import next_page
 from trimtab_admin.routes.rights import ADMIN, As
 from trimtab_admin.routes.strict import Routes
-from trimtab_admin.tokens import Tokens
 
 
 def _in_utc(at: datetime) -> datetime:

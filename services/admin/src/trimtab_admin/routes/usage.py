@@ -5,11 +5,11 @@ from fastapi import APIRouter, Request
 from trimtab.api import PoolPriorityBody, PoolTokenBody
 from trimtab.errors import Invalid
 from trimtab.tokens import Audited, Inspected, Released, Reprioritized
-from trimtab_admin.audit import Entry, Who
+from trimtab_admin.access.audit import Entry, Who
+from trimtab_admin.operations.usage import Usage
 from trimtab_admin.routes.inputs import By
 from trimtab_admin.routes.rights import VIEWER_OF_ALL
 from trimtab_admin.routes.strict import Routes
-from trimtab_admin.usage import Usage
 
 
 def router(usage: Usage) -> APIRouter:

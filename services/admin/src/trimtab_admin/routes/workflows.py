@@ -8,12 +8,12 @@ from pydantic import BaseModel
 
 from trimtab.api import LaunchPlanBody, WorkflowBody
 from trimtab.levels import Scope
-from trimtab_admin.access import Role
+from trimtab_admin.execution.workflows import Workflows, scope_of
+from trimtab_admin.rights import Role
 from trimtab_admin.routes.inputs import PlaceQuery
 from trimtab_admin.routes.inputs import Query as Parameters
 from trimtab_admin.routes.rights import VIEWER_OF_WORKFLOW, As
 from trimtab_admin.routes.strict import Routes
-from trimtab_admin.workflows import Workflows, scope_of
 
 Where = Annotated[PlaceQuery, Query()]
 

@@ -14,7 +14,7 @@ from trimtab.events import DomainChanged, ProjectChanged
 from trimtab.namespaces import Owner
 from trimtab.outbox import Write
 from trimtab.state import Settings
-from trimtab_admin.tables import namespaces as table
+from trimtab_admin.store.tables import namespaces as table
 
 
 def after(settings: Settings, writes: Sequence[Write], template: str) -> Mapping[str, Owner]:

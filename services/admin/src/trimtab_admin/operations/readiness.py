@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from trimtab import outbox
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
-from trimtab_admin.exchange import Exchange
 from trimtab_admin.metrics import Outbox
-from trimtab_admin.tables import history
+from trimtab_admin.operations.exchange import Exchange
+from trimtab_admin.store.tables import history
 
 _TIMEOUT_SECONDS = 2.0
 _STUCK = timedelta(seconds=10)

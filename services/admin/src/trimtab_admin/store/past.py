@@ -15,12 +15,13 @@ from trimtab.errors import Gone, Invalid, NotFound
 from trimtab.events import RecordChanged
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
-from trimtab_admin import bodies, paging
-from trimtab_admin.access import Caller
-from trimtab_admin.nouns import place_of
+from trimtab_admin import paging
+from trimtab_admin.drafting import bodies
+from trimtab_admin.drafting.nouns import place_of
 from trimtab_admin.paging import Page
-from trimtab_admin.tables import history, history_floor
-from trimtab_admin.visibility import seen_by
+from trimtab_admin.rights import Caller
+from trimtab_admin.store.tables import history, history_floor
+from trimtab_admin.store.visibility import seen_by
 
 _ROW = history.c
 _PLACE = ("kind", "domain", "project", "workflow", "launch_plan")

@@ -27,8 +27,8 @@ from trimtab.errors import (
     Unauthorized,
     Unreadable,
 )
-from trimtab_admin.echo import cut, shown
-from trimtab_admin.preconditions import NoPrecondition
+from trimtab_admin.drafting.preconditions import NoPrecondition
+from trimtab_admin.http.echo import cut, shown
 
 DESCRIPTION = "/api/v2/openapi.json"
 

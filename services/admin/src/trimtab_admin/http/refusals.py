@@ -8,12 +8,12 @@ from starlette.requests import HTTPConnection, Request
 
 from trimtab.api import Problem
 from trimtab.errors import Forbidden, Unauthorized, Unavailable
-from trimtab_admin import problems
-from trimtab_admin.access import Caller
-from trimtab_admin.audit import Audit, Entry, Who
-from trimtab_admin.credentials import Credential
-from trimtab_admin.problems import Answer
-from trimtab_admin.tries import Tries, network
+from trimtab_admin.access.audit import Audit, Entry, Who
+from trimtab_admin.access.credentials import Credential
+from trimtab_admin.access.tries import Tries, network
+from trimtab_admin.http import problems
+from trimtab_admin.http.problems import Answer
+from trimtab_admin.rights import Caller
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ from trimtab.errors import Invalid
 from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
 from trimtab.state import Settings
-from trimtab_admin import metrics, names
-from trimtab_admin.access import Caller
-from trimtab_admin.nouns import place_of
-from trimtab_admin.tables import history
-from trimtab_admin.tree import Tree
+from trimtab_admin import metrics
+from trimtab_admin.drafting.nouns import place_of
+from trimtab_admin.rights import Caller
+from trimtab_admin.store import names
+from trimtab_admin.store.tables import history
+from trimtab_admin.store.tree import Tree
 
 MAX_EVENT_BYTES = 900 * 1024
 """NATS refuses a message over 1 MiB, headers included, and the relay could never get past it."""

@@ -21,12 +21,12 @@ from trimtab.api import GrantBody, NewTokenBody, TokenBody, TokenCreate, TokenRo
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
 from trimtab.levels import Scope
-from trimtab_admin import tables
-from trimtab_admin.access import ANONYMOUS, EVERYTHING, ROOT, Caller, Grant, Role
-from trimtab_admin.audit import Audit, Entry
-from trimtab_admin.credentials import Credential, hash_of, same
-from trimtab_admin.nouns import check_scope
-from trimtab_admin.tree import Tree
+from trimtab_admin.access.audit import Audit, Entry
+from trimtab_admin.access.credentials import Credential, hash_of, same
+from trimtab_admin.drafting.nouns import check_scope
+from trimtab_admin.rights import ANONYMOUS, EVERYTHING, ROOT, Caller, Grant, Role
+from trimtab_admin.store import tables
+from trimtab_admin.store.tree import Tree
 
 log = logging.getLogger(__name__)
 

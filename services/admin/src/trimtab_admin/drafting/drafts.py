@@ -12,10 +12,10 @@ from trimtab.fold import Record
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.state import Settings
-from trimtab_admin import bodies, patches, preconditions, validity
-from trimtab_admin.comparison import Comparison
-from trimtab_admin.nouns import DOMAINS, PROJECTS, Body, Noun, Place, check_active
-from trimtab_admin.preconditions import Precondition
+from trimtab_admin.drafting import bodies, patches, preconditions, validity
+from trimtab_admin.drafting.comparison import Comparison
+from trimtab_admin.drafting.nouns import DOMAINS, PROJECTS, Body, Noun, Place, check_active
+from trimtab_admin.drafting.preconditions import Precondition
 
 Action = Literal["create", "update", "delete", "none"]
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from trimtab import subjects, telemetry
 from trimtab.database import Sessions, transaction
 from trimtab.executions import AnyEvent, Request, State, parse_event, replay
-from trimtab_admin import tables
+from trimtab_admin.store import tables
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trimtab_admin.access import Caller, Grant
+from trimtab_admin.rights import Caller, Grant
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
 """By part of a scope, and ``kind`` where the rows have one. Where a part is missing, a grant of one

@@ -2,7 +2,7 @@
 
 A loopback address alone protects nothing: any web page that a browser shows can send requests to
 it, under a name of its own that it lets point there. What a caller who is known may do is decided
-by the routes (`trimtab_admin.access`).
+by the routes (`trimtab_admin.rights`).
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trimtab.api import Problem
 from trimtab.errors import Unauthorized, Unavailable
-from trimtab_admin import problems
-from trimtab_admin.problems import Answer
-from trimtab_admin.refusals import Refusals
-from trimtab_admin.tokens import Tokens
+from trimtab_admin.access.tokens import Tokens
+from trimtab_admin.http import problems
+from trimtab_admin.http.problems import Answer
+from trimtab_admin.http.refusals import Refusals
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})

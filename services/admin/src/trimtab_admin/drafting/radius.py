@@ -8,10 +8,10 @@ from trimtab.api import EffectBody, RadiusBody
 from trimtab.events import ProjectChanged
 from trimtab.kinds import cluster_resource
 from trimtab.levels import PLATFORM, Level, Scope
-from trimtab_admin import bodies
-from trimtab_admin.comparison import Comparison
-from trimtab_admin.drafts import Draft, leaf_changes
-from trimtab_admin.nouns import DOMAINS, PROJECTS
+from trimtab_admin.drafting import bodies
+from trimtab_admin.drafting.comparison import Comparison
+from trimtab_admin.drafting.drafts import Draft, leaf_changes
+from trimtab_admin.drafting.nouns import DOMAINS, PROJECTS
 
 MAX_LISTED = 100
 """More than anybody reads; the numbers tell the rest."""

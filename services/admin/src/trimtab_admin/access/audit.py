@@ -9,9 +9,9 @@ from starlette.requests import HTTPConnection
 
 from trimtab.api import AuditBody
 from trimtab.database import Sessions, transaction
-from trimtab_admin import tables
-from trimtab_admin.access import Caller
 from trimtab_admin.paging import Page
+from trimtab_admin.rights import Caller
+from trimtab_admin.store import tables
 
 _ROW = tables.audit.c
 _MAX_TEXT = 500

@@ -8,7 +8,7 @@ from trimtab.errors import Invalid
 from trimtab.fold import Effective, Record
 from trimtab.kinds import Kind, Problem
 from trimtab.levels import Scope
-from trimtab_admin.comparison import Comparison
+from trimtab_admin.drafting.comparison import Comparison
 
 
 @dataclass(frozen=True)

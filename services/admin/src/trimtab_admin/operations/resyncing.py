@@ -6,9 +6,9 @@ from trimtab import outbox, relay
 from trimtab.api import ResyncBody
 from trimtab.database import Sessions, transaction
 from trimtab.executions import ENDED
-from trimtab_admin import tables
-from trimtab_admin.changes import Author
-from trimtab_admin.exchange import Exchange
+from trimtab_admin.operations.exchange import Exchange
+from trimtab_admin.store import tables
+from trimtab_admin.store.changes import Author
 
 log = logging.getLogger(__name__)
 

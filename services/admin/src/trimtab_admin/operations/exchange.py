@@ -10,10 +10,10 @@ from trimtab.database import Sessions
 from trimtab.errors import Unavailable
 from trimtab.relay import Relay
 from trimtab.resmgr import Resmgr
-from trimtab_admin.journal import Journal
-from trimtab_admin.namespaces import Namespaces
-from trimtab_admin.purging import Purging
-from trimtab_admin.requesting import Requester
+from trimtab_admin.execution.journal import Journal
+from trimtab_admin.execution.purging import Purging
+from trimtab_admin.execution.requesting import Requester
+from trimtab_admin.operations.namespaces import Namespaces
 from trimtab_admin.settings import AdminSettings
 
 log = logging.getLogger(__name__)

@@ -17,13 +17,14 @@ from trimtab.executions import NodeState, Request, State
 from trimtab.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab.levels import Scope
 from trimtab.state import Settings
-from trimtab_admin import journal, tables
-from trimtab_admin.access import Caller
-from trimtab_admin.changes import MAX_EVENT_BYTES
-from trimtab_admin.nouns import check_active, check_scope
-from trimtab_admin.tree import Tree
-from trimtab_admin.visibility import seen_by
-from trimtab_admin.workflows import find_launch_plan, find_workflow
+from trimtab_admin.drafting.nouns import check_active, check_scope
+from trimtab_admin.execution import journal
+from trimtab_admin.execution.workflows import find_launch_plan, find_workflow
+from trimtab_admin.rights import Caller
+from trimtab_admin.store import tables
+from trimtab_admin.store.changes import MAX_EVENT_BYTES
+from trimtab_admin.store.tree import Tree
+from trimtab_admin.store.visibility import seen_by
 
 Row = Mapping[Any, Any]
 """Of the table; `sqlalchemy.RowMapping` says no more."""

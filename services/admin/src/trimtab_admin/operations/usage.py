@@ -18,10 +18,10 @@ from trimtab.tokens import (
     Reprioritize,
     Reprioritized,
 )
-from trimtab_admin.audit import Audit as Trail
-from trimtab_admin.audit import Entry
-from trimtab_admin.changes import Author
+from trimtab_admin.access.audit import Audit as Trail
+from trimtab_admin.access.audit import Entry
 from trimtab_admin.places import Places
+from trimtab_admin.store.changes import Author
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unread
 from trimtab.fold import Record
 from trimtab.levels import Level, Scope
 from trimtab.state import Settings
-from trimtab_admin.access import Caller, Role
-from trimtab_admin.drafts import Draft, in_document
-from trimtab_admin.nouns import BY_NAME, PROJECTS, parts_of
-from trimtab_admin.preconditions import Absent, Anything, Precondition, Version
+from trimtab_admin.drafting.drafts import Draft, in_document
+from trimtab_admin.drafting.nouns import BY_NAME, PROJECTS, parts_of
+from trimtab_admin.drafting.preconditions import Absent, Anything, Precondition, Version
+from trimtab_admin.rights import Caller, Role
 
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
 

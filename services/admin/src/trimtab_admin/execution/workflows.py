@@ -13,11 +13,11 @@ from trimtab.database import Sessions, transaction
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.graph import LaunchPlan, Workflow
 from trimtab.levels import Scope
-from trimtab_admin import tables
-from trimtab_admin.access import Caller, Role
-from trimtab_admin.nouns import check_active, check_scope
-from trimtab_admin.tree import Tree
-from trimtab_admin.visibility import Columns, seen_by
+from trimtab_admin.drafting.nouns import check_active, check_scope
+from trimtab_admin.rights import Caller, Role
+from trimtab_admin.store import tables
+from trimtab_admin.store.tree import Tree
+from trimtab_admin.store.visibility import Columns, seen_by
 
 _MAX_LISTED = 1000
 

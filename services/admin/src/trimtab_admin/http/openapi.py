@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from trimtab import kinds
 from trimtab.kinds import Kind
-from trimtab_admin import answers
+from trimtab_admin.http import answers
 
 _PUT = "/api/v2/records/{kind}"
 

@@ -14,7 +14,7 @@ from trimtab import bus, subjects
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
 from trimtab.executions import ENDED
-from trimtab_admin import tables
+from trimtab_admin.store import tables
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
 from trimtab_admin.declared import AUTHOR
-from trimtab_admin.tables import history, history_floor
+from trimtab_admin.store.tables import history, history_floor
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
 from trimtab.events import TRACEPARENT
 from trimtab.executions import ENDED, AnyEvent, ExecutionRequested, Request, parse_event
-from trimtab_admin import journal, tables
+from trimtab_admin.execution import journal
+from trimtab_admin.store import tables
 
 log = logging.getLogger(__name__)
 

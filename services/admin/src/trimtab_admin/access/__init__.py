@@ -1,0 +1,1 @@
+"""API tokens, tries that failed, and the audit trail."""

@@ -1,0 +1,1 @@
+"""Settings that are to be written, judged before anything is. Pure."""

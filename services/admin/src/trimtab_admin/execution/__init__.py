@@ -1,0 +1,1 @@
+"""Workflows, executions, and the copies of their logs."""

@@ -1,0 +1,1 @@
+"""What surrounds every call of the API: who may come in, what went wrong, what is documented."""

@@ -1,0 +1,1 @@
+"""What the database holds of settings, and the tree in memory that reads are answered from."""
