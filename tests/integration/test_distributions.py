@@ -32,7 +32,7 @@ SERVICES = [name for name in OURS if name != "trimtab"]
 # Migrations run inside Alembic, which gives them what they import from it.
 RUN_BY_ALEMBIC = re.compile(r"\.migrations\.(env|versions\.)")
 CLIENT = ("trimtab.calls", "trimtab.client", "trimtab.cli")
-SERVICE = ("bus", "service", "settings", "streams", "telemetry", "view")
+SERVICE = ("bus", "exporting", "metrics", "service", "settings", "streams", "telemetry", "view")
 SQL = ("database", "outbox", "relay")
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,

@@ -18,6 +18,16 @@ REQUESTED = subjects.requested("development", "shop")
 ADMIN, PROPELLER = "admin", subjects.PROPELLER
 
 
+@pytest.fixture(autouse=True)
+async def connected(admin: httpx.AsyncClient) -> None:
+    """admin serves before it has found NATS, which it needs here."""
+
+    async def is_connected() -> bool:
+        return bool((await admin.get("/status")).json()["nats_connected"])
+
+    await until(is_connected)
+
+
 async def bury(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
     """As `trimtab.bus` does with what a handler rejects."""
     headers = {EVENT_ID: f"id of {reason}", "ce-type": "trimtab.execution_requested.v1"}
