@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiosqlite
@@ -20,6 +21,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from trimtab.errors import Rejected, Retryable, TrimtabError, Unavailable
 
+_BEGIN_WRITING = "BEGIN IMMEDIATE"
 _BUSY_MILLIS = 10_000
 """How long a writer waits for the others."""
 _POOL_SECONDS = 10.0
@@ -42,7 +44,7 @@ def sessions_of(url: str) -> Sessions:
     if _is_sqlite(url):
         # Waiters for a connection are served in their order. Those for the lock of SQLite's file
         # look now and then, and may be unlucky for seconds.
-        return _on_sqlite(url, "BEGIN IMMEDIATE", pool_size=1, connection=_Writing)
+        return _on_sqlite(url, _BEGIN_WRITING, pool_size=1, connection=_Writing)
     return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS)
 
 
@@ -136,10 +138,12 @@ class _Reading(aiosqlite.Connection):
         # Behind a call whose caller was cancelled, which goes on, everything has to queue.
         if self._given == self._done and not self._waits(fn, args):
             return fn(*args, **options)
+        return await self._in_thread(partial(fn, *args, **options))
 
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
         def counted() -> Any:
             try:
-                return fn(*args, **options)
+                return call()
             finally:
                 self._done += 1
 
@@ -153,16 +157,31 @@ class _Reading(aiosqlite.Connection):
 
 
 class _Writing(_Reading):
-    """Leaves to the driver's thread what may wait: for other processes, and for the disk."""
+    """Leaves to the driver's thread what may wait for other processes.
+
+    A commit waits for nobody, and at this ``synchronous`` for the disk only when it puts the log of
+    writes away, once in some hundred.
+    """
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        try:
+            return await super()._execute(fn, *args, **options)
+        except sqlite3.OperationalError as error:
+            if args != (_BEGIN_WRITING, ()) or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        return await self._in_thread(partial(self._wait_and_begin, fn))
+
+    def _wait_and_begin(self, execute: Callable[..., Any]) -> Any:
+        self._conn.execute(f"PRAGMA busy_timeout={_BUSY_MILLIS}")
+        try:
+            return execute(_BEGIN_WRITING)
+        finally:
+            self._conn.execute("PRAGMA busy_timeout=0")
 
     def _waits(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-        match fn.__name__:
-            case "commit" | "rollback":
-                return self.in_transaction
-            case "execute":
-                return not args[0].startswith(("SELECT", "INSERT", "UPDATE"))
-            case _:
-                return super()._waits(fn, args)
+        if fn.__name__ == "execute":
+            return not args[0].startswith(("BEGIN", "SELECT", "INSERT", "UPDATE"))
+        return super()._waits(fn, args)
 
 
 def _on_sqlite(
@@ -181,7 +200,8 @@ def _on_sqlite(
     )
     # The driver's own transactions begin at the first write, so that two sessions can read the
     # same value and both replace it, without an error.
-    sa.event.listen(engine.sync_engine, "connect", _prepare)
+    busy_millis = 0 if begin == _BEGIN_WRITING else _BUSY_MILLIS
+    sa.event.listen(engine.sync_engine, "connect", lambda c, _record: _prepare(c, busy_millis))
     sa.event.listen(engine.sync_engine, "begin", lambda c: _begin(c, begin))
     sa.event.listen(engine.sync_engine, "close", _let_go)
     return _sessions(engine)
@@ -191,13 +211,13 @@ def _sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
-def _prepare(connection: Any, _record: object) -> None:  # the DBAPI's connection has no type
+def _prepare(connection: Any, busy_millis: int) -> None:  # the DBAPI's connection has no type
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
-        f"busy_timeout={_BUSY_MILLIS}",
+        f"busy_timeout={busy_millis}",
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")

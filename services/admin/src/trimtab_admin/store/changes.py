@@ -99,9 +99,11 @@ class Changes:
         """What was added is committed at the end, and nothing where an error leaves the block."""
         async with transaction(self._sessions) as session:
             change = Change(await self._tree.locked(session), session, author.caller)
+            before = change.settings.revision
             yield change
             await self._store(change, author)
         if change.writes:
+            self._tree.take(change.writes, before)
             metrics.written(write.subject for write in change.writes)
             self._committed()
 

@@ -1,6 +1,7 @@
 """The settings in memory, from which every read is answered."""
 
 import asyncio
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -87,6 +88,13 @@ class Tree:
         """As `current`, for a transaction that will write settings; it has the lock from now on."""
         stored = await outbox.lock(session)
         return await self._at(session, self._settings.revision, stored)
+
+    def take(self, writes: Sequence[outbox.Write], after: int) -> None:
+        """What was committed upon that revision, so that nobody has to read it again."""
+        for number, write in enumerate(writes, after + 1):
+            # Others may have read it meanwhile.
+            if number == self._settings.revision + 1:
+                self._settings.apply(write.event, number)
 
     async def _at(self, session: AsyncSession, held: int, stored: int) -> Settings:
         if stored > held:
