@@ -102,8 +102,10 @@ class Changes:
             before = change.settings.revision
             yield change
             await self._store(change, author)
-        if change.writes:
+            # Not left to the end of the block: the next writer begins there, and would read it.
+            await session.commit()
             self._tree.take(change.writes, before)
+        if change.writes:
             metrics.written(write.subject for write in change.writes)
             self._committed()
 
