@@ -41,6 +41,8 @@ class Ask:
     domain_cap: int | None = None
     place: bool = True
     """Whether it wants one."""
+    grant: int = 0
+    """Which one it got, as later fences are higher; 0 where it has none."""
 
     @property
     def id(self) -> tuple[str, tuple[str, ...]]:
@@ -85,6 +87,7 @@ class Model:
     woken: list[str] = field(default_factory=list)
     """Tokens granted in passing by the last step."""
     quarantined: bool = False
+    _grants: int = 0
     _arrivals: int = 0
     _virtual: dict[str, int] = field(default_factory=dict)
     _finish: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -104,7 +107,7 @@ class Model:
             return Reply("never_fits", None, tuple(blockers))
         if not any(self._queue(pool) for pool in ask.pools):
             if not blockers:
-                self.held.append(ask)
+                self._grant(ask)
                 return Reply("granted")
             if not ask.place:
                 return Reply("exhausted", None, tuple(blockers))
@@ -153,12 +156,14 @@ class Model:
         self.quarantined = True
 
     def flush(self) -> None:
-        """Nothing is known any more."""
-        self.__init__(self.limits, self.ripe, quarantined=True)  # type: ignore[misc]
+        """Nothing is known any more; fences grow all the same."""
+        self.__init__(self.limits, self.ripe, quarantined=True, _grants=self._grants)  # type: ignore[misc]
 
     def reassert(self, ask: Ask) -> str:
-        if self.holds(ask.id):
-            return "held"
+        """With the fence of the grant that it knows, which may have been followed by another."""
+        for each in self.held:
+            if each.id == ask.id:
+                return "held" if each.grant == ask.grant else "lost"
         if not self.quarantined:
             return "lost"
         if known := self._place(ask.id):
@@ -198,6 +203,10 @@ class Model:
 
     # How it is decided.
 
+    def _grant(self, ask: Ask) -> None:
+        self._grants += 1
+        self.held.append(replace(ask, grant=self._grants))
+
     def _wait(self, ask: Ask, known: Waiter | None) -> Reply:
         if known and not (self._same(known.ask, ask) and ask.place):
             self._leave(known)
@@ -206,7 +215,7 @@ class Model:
         mine = self._renewed(known, ask) if known else self._lined_up(ask)
         blockers = self._hindrances(mine)
         if not blockers:
-            self.held.append(mine.ask)
+            self._grant(mine.ask)
             self._leave(mine, served=True)
             reply = Reply("granted")
         elif not ask.place:
@@ -268,7 +277,7 @@ class Model:
             if self._hindrances(first):
                 rank += 1
             else:
-                self.held.append(first.ask)
+                self._grant(first.ask)
                 self.woken.append(first.ask.token)
                 self._leave(first, served=True)
 

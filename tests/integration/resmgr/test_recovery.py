@@ -170,6 +170,22 @@ async def test_of_two_that_claim_the_same_token_the_later_grant_counts(
         assert (await cohort.inspect()).held == 2
 
 
+async def test_who_knows_an_earlier_grant_does_not_take_over_one_made_in_passing(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    early = (await cohort.allocate("a", weight=10)).fence
+    await cohort.release("a")
+    await cohort.allocate("b", weight=10)
+    await cohort.allocate("a", weight=10, **WAIT)
+    await cohort.release("b")
+    valkey_server.ask(b"HSET trimtab:{default}:state run another\r\n")
+    answer = await cohort.reassert("a", early, weight=10)
+    [holder] = (await cohort.inspect()).holders
+    assert (answer.status, answer.fence) == ("lost", holder.fence)
+    assert not holder.claimed
+    assert (await cohort.allocate("a", weight=10, **WAIT)).fence == holder.fence
+
+
 async def test_a_fence_that_nobody_was_given_is_not_believed(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
