@@ -40,14 +40,15 @@ types: .venv/developing
 unit: .venv/developing
 	$(BIN)/pytest --numprocesses 2 tests/unit
 
-# Most of a test with servers is waiting, so four share two cores well; one file stays together.
+# Most of a test with servers is waiting, so four share two cores well; one file stays together. The
+# same histories each time: what is random belongs to `soak`.
 test: .venv/developing  ## all tests, with real servers
-	$(BIN)/pytest --numprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --seed 1
 
 # The same histories are in `test`, shorter.
 soak: OPERATIONS ?= 1000000
 soak: .venv/developing  ## random histories of so many OPERATIONS, while servers are killed and slowed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --operations $(OPERATIONS) \
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --operations $(OPERATIONS) $(SEED:%=--seed %) \
 		tests/integration/resmgr/test_chaos.py tests/integration/resmgr/test_model.py
 
 bench: .venv/developing  ## figures, each beside its limit
