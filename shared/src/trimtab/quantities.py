@@ -5,6 +5,7 @@ Grammar: apimachinery ``resource/quantity.go``. Parts finer than a nano are roun
 
 import re
 from decimal import ROUND_CEILING, Context, Decimal
+from functools import lru_cache
 from typing import Literal
 
 from trimtab.errors import Rejected
@@ -34,8 +35,12 @@ class InvalidQuantity(Rejected):
         self.text = text
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Decimal:
-    """The exact amount. Raises `InvalidQuantity`."""
+    """The exact amount. Raises `InvalidQuantity`.
+
+    Kept, because few texts are in use, and a change of a broad record compares them at every scope.
+    """
     return _split(text)[0]
 
 

@@ -78,8 +78,10 @@ _BOUNDS = tuple(
 
 def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
     for path, limit in _BOUNDS:
-        value, bound = flat.get(path), flat.get(limit)
-        if not isinstance(value, str) or not isinstance(bound, str):
+        # Most of them are not given.
+        if not isinstance(value := flat.get(path), str):
+            continue
+        if not isinstance(bound := flat.get(limit), str):
             continue
         if quantities.parse(value) > quantities.parse(bound):
             yield Problem(path, value, f"at most {limit}, which is {bound}", limit)
