@@ -1,10 +1,10 @@
 """Engines whose transactions are what the outbox needs, on SQLite and on PostgreSQL."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.util.concurrency import greenlet_spawn, in_greenlet
 
 from trimtab.errors import Rejected, Retryable, TrimtabError, Unavailable
 
@@ -32,7 +32,15 @@ _IDLE_MILLIS = 3_000
 """How long a transaction may be left alone. A process that is stopped within one holds up every
 writer for so long; what takes longer than that between two statements loses its transaction."""
 
+_ALONE: Mapping[str, Mapping[str, Any]] = {
+    "postgresql": {"isolation_level": "AUTOCOMMIT"},
+    # Its driver is told to open no transactions anyway; ours is opened by `_begin`.
+    "sqlite": {"begin": False},
+}
+"""Options of a connection whose statements stand alone."""
+
 Sessions = async_sessionmaker[AsyncSession]
+T = TypeVar("T")
 
 
 def sessions_of(url: str) -> Sessions:
@@ -69,7 +77,7 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     Raises `Unavailable` where it gets no answer, `Retryable` where somebody else wrote the same,
     and `Rejected` where the database cannot hold a value.
     """
-    try:
+    with _translating():
         async with sessions() as session:
             try:
                 yield session
@@ -78,6 +86,34 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                 # The answer may still come, and would be taken for that of the next statement.
                 await session.invalidate()
                 raise
+
+
+async def ask(sessions: Sessions, question: sa.Select[T]) -> T:
+    """The one value that is asked for, outside any transaction: on PostgreSQL one round trip.
+
+    It sees all that was committed before. Raises as `transaction`.
+    """
+    engine: AsyncEngine = sessions.kw["bind"]
+    with _translating():
+        # In one go, because each step of a connection has a greenlet made for it.
+        return await greenlet_spawn(_answer, engine.sync_engine, question)
+
+
+def _answer(engine: sa.Engine, question: sa.Select[T]) -> T:
+    with engine.connect() as connection:
+        connection.execution_options(**_ALONE[engine.dialect.name])
+        try:
+            return connection.execute(question).scalar_one()
+        except TimeoutError:
+            # As in a transaction.
+            connection.invalidate()
+            raise
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
     except DBAPIError as error:
         raise _translated(error) from error
     except PoolTimeout as error:
@@ -225,7 +261,8 @@ def _prepare(connection: Any, busy_millis: int) -> None:  # the DBAPI's connecti
 
 
 def _begin(connection: Connection, statement: str) -> None:
-    connection.exec_driver_sql(statement)
+    if connection.get_execution_options().get("begin", True):
+        connection.exec_driver_sql(statement)
 
 
 def _let_go(connection: Any, _record: object) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import sqlalchemy as sa
 
 from tests.databases import BOTH
 from trimtab import outbox, subjects
@@ -16,6 +17,12 @@ from trimtab.events import ProjectChanged
 from trimtab.outbox import Write
 from trimtab_admin import migrations
 from trimtab_admin.store.tree import Tree
+
+REVISION = sa.select(outbox.revision.c.value)
+END_OTHERS = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 class Database(NamedTuple):
@@ -71,6 +78,29 @@ async def test_one_look_at_the_database_is_enough_for_all_who_wait_for_it(
     # PostgreSQL's five connections would not do for fifty that each take their own.
     assert {settings.revision for settings in seen} == {1}
     assert database.reading.kw["bind"].pool.checkedin() <= 2
+
+
+@BOTH
+async def test_a_transaction_that_follows_a_look_sees_one_moment(database: Database) -> None:
+    await Tree().latest(database.reading)
+    async with transaction(database.reading) as session:
+        assert await session.scalar(REVISION) == 0
+        await database.write()
+        assert await session.scalar(REVISION) == 0
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_a_look_whose_connection_was_lost_says_so_and_the_next_one_has_another(
+    database: Database,
+) -> None:
+    tree = Tree()
+    await tree.latest(database.reading)
+    revision = await database.write()
+    async with transaction(database.writing) as session:
+        await session.execute(END_OTHERS)
+    with pytest.raises(Unavailable):
+        await tree.latest(database.reading)
+    assert (await tree.latest(database.reading)).revision == revision
 
 
 async def test_a_reader_that_leaves_does_not_take_the_others_along(database: Database) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import events, outbox
-from trimtab.database import Sessions, transaction
+from trimtab.database import Sessions, ask, transaction
 from trimtab.errors import TrimtabError
 from trimtab.state import Settings
 
@@ -63,8 +63,7 @@ class Tree:
                 # Calls of the same turn of the loop come along.
                 await asyncio.sleep(0)
                 self._next = None
-                async with transaction(reading) as session:
-                    await self.current(session)
+                await self._look(reading)
                 look.succeeded = True
         except TrimtabError as error:
             look.error = error
@@ -72,6 +71,13 @@ class Tree:
             if self._next is look:
                 self._next = None
             look.over.set()
+
+    async def _look(self, reading: Sessions) -> None:
+        held = self._settings.revision
+        if await ask(reading, _CURRENT) != held:
+            # What is newer has to be of one moment.
+            async with transaction(reading) as session:
+                await self.current(session)
 
     async def current(self, session: AsyncSession) -> Settings:
         """Holds all that the transaction sees; what is not committed never gets in.
