@@ -1,7 +1,6 @@
 """``python -m trimtab_admin``."""
 
 import asyncio
-import gc
 import sys
 
 from trimtab import service
@@ -19,15 +18,7 @@ def main() -> None:
         app = build(settings)
     except (TrimtabError, OSError) as error:
         sys.exit(f"admin cannot start: {error}")
-    _spare_the_collector()
     service.run("admin", settings, app, stopping=app.state.stopping)
-
-
-def _spare_the_collector() -> None:
-    """What is there before the first call stays; to walk it again and again stops every call."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000)
 
 
 if __name__ == "__main__":

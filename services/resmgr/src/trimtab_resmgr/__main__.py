@@ -1,6 +1,5 @@
 """``python -m trimtab_resmgr``: resmgr as one process."""
 
-import gc
 import sys
 
 from trimtab import service
@@ -16,19 +15,7 @@ def main() -> None:
         app = build(settings)
     except Invalid as error:
         sys.exit(f"setting {error}")
-    _spare_the_collector()
     service.run("resmgr", settings, app)
-
-
-def _spare_the_collector() -> None:
-    """Whatever is there before the first request stays, and what a request leaves has no cycles.
-
-    Walking it all again and again costs a tenth of the time of each request, and at times stops
-    everybody for a tenth of a second.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000)
 
 
 if __name__ == "__main__":
