@@ -170,6 +170,15 @@ class _Reading(aiosqlite.Connection):
     _given = 0
     _done = 0
 
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except sqlite3.Error:
+            # The driver's thread is about to end, with a word to the loop. A process that ends
+            # because of this error may have closed it by then, and would end with a traceback.
+            self._thread.join()
+            raise
+
     async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
         # Behind a call whose caller was cancelled, which goes on, everything has to queue.
         if self._given == self._done and not self._waits(fn, args):

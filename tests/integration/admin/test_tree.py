@@ -1,7 +1,6 @@
 """The tree in memory: every read sees what was committed before it, and shares its question."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -120,7 +119,3 @@ async def test_all_who_wait_hear_that_the_database_is_away(tmp_path: Path) -> No
     waiting = (tree.latest(reading) for _ in range(5))
     errors = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in errors] == [Unavailable] * 5
-    # The driver's threads end by themselves, but with a word to a loop that has to be there.
-    for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:
-            await asyncio.to_thread(thread.join)

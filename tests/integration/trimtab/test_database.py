@@ -2,14 +2,17 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from tests.databases import BOTH
 from trimtab import outbox
 from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab.errors import Unavailable
 
 SLOW = {
     "sqlite": """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)
@@ -42,6 +45,17 @@ async def test_a_writer_that_is_cancelled_within_a_statement_holds_up_nobody(
     async with asyncio.timeout(8), transaction(sessions) as session:
         assert await session.scalar(sa.text("SELECT count(*) FROM numbers")) == 0
     await sessions.kw["bind"].dispose()
+
+
+async def test_a_file_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+    sessions = reading_sessions_of(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'admin.db'}")
+    before = threading.active_count()
+    for _ in range(20):
+        with pytest.raises(Unavailable, match="unable to open"):
+            async with transaction(sessions) as session:
+                await session.connection()
+        # One would have a word to a loop that has ended, and end a process with a traceback.
+        assert threading.active_count() == before
 
 
 async def made(url: str) -> Sessions:
