@@ -30,13 +30,13 @@ from trimtab.state import Digest
 log = logging.getLogger(__name__)
 
 WATERMARK_SECONDS = 5.0
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.75
 """How long rows may wait for another relay. An outage of its process is not told from a pause."""
 _LOOK_SECONDS = 1.0
 """How soon rows are found that nobody has told us of."""
 _AGAIN_SECONDS = 0.02
 """How soon a watermark is tried again that a write has come before."""
-_STANDBY_LOOK_SECONDS = 0.5
+_STANDBY_LOOK_SECONDS = 0.25
 _MARK_SECONDS = 0.5
 """How often rows are marked as sent: that is for people who look, and to notice a lost stream."""
 _TIDY_SECONDS = 3600.0

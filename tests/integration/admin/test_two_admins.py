@@ -5,6 +5,7 @@ import itertools
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ from tests.integration.admin.running import (
 )
 from tests.servers import NatsServer
 from trimtab import bus, outbox, subjects
-from trimtab.database import reading_sessions_of, transaction
+from trimtab.database import reading_sessions_of, sessions_of, transaction
 from trimtab.events import REVISION
 
 TAKEOVER_SECONDS = 5.0
@@ -79,7 +80,7 @@ class Published:
         self.revisions: list[int] = []
 
     async def _read(self) -> None:
-        messages = bus.follow(self._client, subjects.SETTINGS, "trimtab.>")
+        messages = bus.follow(self._client, subjects.SETTINGS, "trimtab.>", every_message=True)
         async with aclosing(messages):
             async for message in messages:
                 if message is None:
@@ -91,10 +92,14 @@ class Published:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Published"]:
-        reading = asyncio.create_task(self._read())
-        await self._caught_up.wait()
-        yield self
-        reading.cancel()
+        # Of one that is replaced at once the server may have nothing left to deliver.
+        async with every_message_kept(self._client):
+            reading = asyncio.create_task(self._read())
+            try:
+                await self._caught_up.wait()
+                yield self
+            finally:
+                reading.cancel()
 
     async def has(self, count: int) -> bool:
         return len(self.revisions) > count
@@ -103,6 +108,18 @@ class Published:
         """Each once, in order."""
         newer = [number for number in await committed(database_url) if number > self.start]
         return self.revisions == newer
+
+
+@asynccontextmanager
+async def every_message_kept(client: Client) -> AsyncIterator[None]:
+    """By SETTINGS, not only the last of each subject. Nobody may start meanwhile: it is refused."""
+    jetstream = client.jetstream()
+    config = (await jetstream.stream_info(subjects.SETTINGS)).config
+    await jetstream.update_stream(replace(config, max_msgs_per_subject=-1))
+    try:
+        yield
+    finally:
+        await jetstream.update_stream(config)
 
 
 async def committed(database_url: str) -> list[int]:
@@ -144,8 +161,10 @@ class Load:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
         self._writers = [asyncio.create_task(self.write(writer)) for writer in range(4)]
-        yield self
-        self.stop()
+        try:
+            yield self
+        finally:
+            self.stop()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -169,6 +188,26 @@ async def test_another_relay_takes_over_in_seconds_and_loses_doubles_and_swaps_n
         # Calls that were given up may still be at work in one that was paused.
         load.stop()
         await until(lambda: published.has_all(database_url))
+
+
+async def test_one_that_is_paused_within_a_transaction_is_not_waited_for_longer(
+    pair: list[Admin], client: Client, database_url: str
+) -> None:
+    relaying, other = await leader(pair)
+    sessions, loop = sessions_of(database_url), asyncio.get_running_loop()
+    async with Published(client).running() as published, sessions() as session:
+        await until(lambda: quiet(other))
+        known = len(published.revisions)
+        # Ours stands for one of the admin that is paused.
+        await outbox.lock(session)
+        relaying.send(signal.SIGSTOP)
+        paused = loop.time()
+        path = "/records/workflow_priority"
+        await other.client.put(path, params=FORCE, json={"priority": 7})
+        await until(lambda: published.has(known))
+        assert loop.time() - paused < TAKEOVER_SECONDS
+        await session.invalidate()
+    await sessions.kw["bind"].dispose()
 
 
 async def test_one_that_was_paused_stands_by_and_serves_again(
