@@ -1,7 +1,7 @@
 """Engines whose transactions are what the outbox needs, on SQLite and on PostgreSQL."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -88,26 +88,45 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                 raise
 
 
-async def ask(sessions: Sessions, question: sa.Select[T]) -> T:
-    """The one value that is asked for, outside any transaction: on PostgreSQL one round trip.
+async def ask(
+    sessions: Sessions, question: sa.Executable, values: Mapping[str, object] | None = None
+) -> Any:
+    """The one value that a statement answers, which is a transaction of its own.
 
-    It sees all that was committed before. Raises as `transaction`.
+    It sees all that was committed before; on PostgreSQL it takes one round trip. Raises as
+    `transaction`.
     """
+    return await _alone(sessions, question, values, sa.CursorResult.scalar_one)
+
+
+async def rows(
+    sessions: Sessions, question: sa.Executable, values: Mapping[str, object] | None = None
+) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    """As `ask`, of all that a statement answers."""
+    return await _alone(sessions, question, values, sa.CursorResult.all)
+
+
+async def _alone(
+    sessions: Sessions,
+    question: sa.Executable,
+    values: Mapping[str, object] | None,
+    take: Callable[[sa.CursorResult[Any]], T],
+) -> T:
     engine: AsyncEngine = sessions.kw["bind"]
+
+    def answer() -> T:
+        with engine.sync_engine.connect() as connection:
+            connection.execution_options(**_ALONE[engine.dialect.name])
+            try:
+                return take(connection.execute(question, values))
+            except TimeoutError:
+                # As in a transaction.
+                connection.invalidate()
+                raise
+
     with _translating():
         # In one go, because each step of a connection has a greenlet made for it.
-        return await greenlet_spawn(_answer, engine.sync_engine, question)
-
-
-def _answer(engine: sa.Engine, question: sa.Select[T]) -> T:
-    with engine.connect() as connection:
-        connection.execution_options(**_ALONE[engine.dialect.name])
-        try:
-            return connection.execute(question).scalar_one()
-        except TimeoutError:
-            # As in a transaction.
-            connection.invalidate()
-            raise
+        return await greenlet_spawn(answer)
 
 
 @contextmanager
@@ -131,6 +150,12 @@ def _translated(error: DBAPIError) -> TrimtabError:
     if str(getattr(error.orig, "sqlstate", "")).startswith("22"):
         return Rejected(f"the database cannot hold a value: {reason}")
     return Unavailable(f"the database does not answer: {reason}")
+
+
+def is_postgresql(sessions: Sessions) -> bool:
+    """Or else SQLite."""
+    engine: AsyncEngine = sessions.kw["bind"]
+    return engine.dialect.name == "postgresql"
 
 
 def _is_sqlite(url: str) -> bool:

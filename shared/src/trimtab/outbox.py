@@ -93,30 +93,35 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
         return []
     # This takes the lock, where the caller has not got it already.
     commit = int((await session.execute(_ADVANCE, {"changes": len(writes)})).scalar_one())
-    revisions = list(range(commit - len(writes) + 1, commit + 1))
+    said = rows(commit - len(writes), writes)
+    await session.execute(_APPEND, said)
+    # Of several changes of one subject in one transaction, the last one is what lives.
+    deleted = {write.subject: write.deleted for write in writes}
+    await _replace_live(session, said, {subject for subject in deleted if deleted[subject]})
+    return list(range(commit - len(writes) + 1, commit + 1))
+
+
+def rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
+    """Of the outbox, for changes that are made upon that revision."""
     traceparent = telemetry.traceparent()
-    rows = [
+    return [
         {
             "revision": number,
-            "commit_revision": commit,
+            "commit_revision": before + len(writes),
             "subject": write.subject,
             "event_id": str(uuid4()),
             "event_type": write.event.event_type,
             "body": write.event.body().decode(),
             "traceparent": traceparent,
         }
-        for number, write in zip(revisions, writes, strict=True)
+        for number, write in enumerate(writes, before + 1)
     ]
-    await session.execute(_APPEND, rows)
-    await _replace_live(session, rows, {write.subject for write in writes if write.deleted})
-    return revisions
 
 
 async def _replace_live(
-    session: AsyncSession, rows: Sequence[dict[str, object]], deleted: Collection[str]
+    session: AsyncSession, said: Sequence[dict[str, object]], deleted: Collection[str]
 ) -> None:
-    # Of several changes of one subject in one transaction, the last one is what lives.
-    newest = {str(row["subject"]): row for row in rows}
+    newest = {str(row["subject"]): row for row in said}
     live = [
         {name: row[name] for name in ("subject", "revision", "body")}
         for subject, row in newest.items()
@@ -154,11 +159,12 @@ async def resync(session: AsyncSession, also_gone: Sequence[str] = ()) -> list[i
     may show it part by part, because no value changes.
     """
     await lock(session)
-    rows = (await session.execute(sa.select(settings).order_by("revision"))).all()
-    known = {subject for subject, _number, _body in rows}
+    stored = (await session.execute(sa.select(settings).order_by("revision"))).all()
+    known = {subject for subject, _number, _body in stored}
     revisions: list[int] = []
-    for start in range(0, len(rows), _PART):
-        live = [Write(name, setting(name, body)) for name, _, body in rows[start : start + _PART]]
+    for start in range(0, len(stored), _PART):
+        part = stored[start : start + _PART]
+        live = [Write(name, setting(name, body)) for name, _, body in part]
         revisions += await append(session, live)
     gone = [Write(name, tombstone(name), deleted=True) for name in also_gone if name not in known]
     return revisions + await append(session, gone)

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import bus, streams, subjects, telemetry
-from trimtab.database import Sessions, transaction
+from trimtab.database import Sessions, ask, rows, transaction
 from trimtab.errors import Unavailable
 from trimtab.events import COMMIT, REVISION, TRACEPARENT, Watermark
 from trimtab.outbox import lock, outbox, resync, revision, settings
@@ -178,8 +178,7 @@ class Relay:
             raise Unavailable(f"cannot call the relay at work: {error}") from error
 
     async def _current(self) -> int:
-        async with transaction(self._reading) as session:
-            return int((await session.execute(sa.select(revision.c.value))).scalar_one())
+        return int(await ask(self._reading, sa.select(revision.c.value)))
 
     async def _lead(self) -> None:
         await self._reconcile()
@@ -189,7 +188,9 @@ class Relay:
         while True:
             bus.heed_cancellation()
             self._awake.clear()
-            await self._drain()
+            # A watermark is true only when there is nothing more to be sent, and writers without a
+            # pause leave few such moments.
+            await self._drain(wholly=loop.time() >= watermark)
             now = loop.time()
             if now >= watermark and await self._publish_watermark():
                 watermark = loop.time() + self._watermark_seconds
@@ -257,20 +258,19 @@ class Relay:
             self._digest = (-1, Digest())
         await self._lost()
 
-    async def _drain(self) -> None:
-        """Publish everything that the stream does not hold yet."""
-        # Until there is nothing at that moment, or writers without a pause would leave no moment
-        # in which a watermark is true.
-        while rows := await self._newer():
-            for row in rows:
+    async def _drain(self, *, wholly: bool) -> None:
+        """Publish what the stream does not hold yet; also what comes meanwhile, where asked to."""
+        while found := await self._newer():
+            for row in found:
                 await self._publish(row)
+            if not wholly and len(found) < _BATCH:
+                return
 
     async def _newer(self) -> list[_Row]:
         # Not those that are not marked: what another relay has published and marked meanwhile must
         # be tried too, or we would never learn that there is another one.
-        async with transaction(self._reading) as session:
-            rows = await session.execute(_NEWER, {"end": self._end.revision})
-            return [_Row(*row) for row in rows]
+        found = await rows(self._reading, _NEWER, {"end": self._end.revision})
+        return [_Row(*row) for row in found]
 
     async def _mark(self) -> None:
         """What the stream holds is sent."""
@@ -324,12 +324,12 @@ class Relay:
     async def _live_digest(self) -> tuple[int, Digest]:
         """Of the database, at a revision. Only what has changed is read, where that is known."""
         held, digest = self._digest
-        rows = await self._changed_since(held) if held >= 0 else []
-        current = rows[0][0] if rows else held
-        if held < 0 or current - held != len(rows) - (rows[0][1] is None):
+        found = await self._changed_since(held) if held >= 0 else []
+        current = found[0][0] if found else held
+        if held < 0 or current - held != len(found) - (found[0][1] is None):
             current, digest = await self._whole_digest()
         else:
-            for _, subject, number in rows:
+            for _, subject, number in found:
                 if number is not None:
                     digest.put(str(subject), number)
                 elif subject is not None:
@@ -340,22 +340,20 @@ class Relay:
     async def _changed_since(self, held: int) -> list[tuple[int, str | None, int | None]]:
         """The current revision, and the live revision of each subject that a row names."""
         # One statement, so that all is of one moment.
-        rows = revision.outerjoin(outbox, outbox.c.revision > held)
-        live = rows.outerjoin(settings, settings.c.subject == outbox.c.subject)
+        newer = revision.outerjoin(outbox, outbox.c.revision > held)
+        live = newer.outerjoin(settings, settings.c.subject == outbox.c.subject)
         query = sa.select(revision.c.value, outbox.c.subject, settings.c.revision)
-        async with transaction(self._reading) as session:
-            return [tuple(row) for row in await session.execute(query.select_from(live))]
+        return [tuple(row) for row in await rows(self._reading, query.select_from(live))]
 
     async def _whole_digest(self) -> tuple[int, Digest]:
         everything = revision.outerjoin(settings, sa.true())
         query = sa.select(revision.c.value, settings.c.subject, settings.c.revision)
-        async with transaction(self._reading) as session:
-            rows = (await session.execute(query.select_from(everything))).all()
+        found = await rows(self._reading, query.select_from(everything))
         digest = Digest()
-        for _, subject, number in rows:
+        for _, subject, number in found:
             if subject is not None:
                 digest.put(subject, number)
-        return rows[0][0], digest
+        return found[0][0], digest
 
 
 async def _sent_and_current(session: AsyncSession) -> tuple[int, int]:

@@ -63,15 +63,17 @@ async def prepare(settings: AdminSettings) -> None:
     Raises `trimtab.errors.TrimtabError` and then has changed nothing but the schema.
     """
     sessions = migrating_sessions_of(settings.database_url)
+    reading = reading_sessions_of(settings.database_url)
     try:
         async with transaction(sessions) as session:
             connection = await session.connection()
             await connection.run_sync(migrations.upgrade)
         template = settings.namespace_template
-        changes = Changes(sessions, Tree(), lambda: None, namespace_template=template)
-        await declared.publish(settings, changes)
+        changes = Changes(sessions, reading, Tree(), lambda: None, namespace_template=template)
+        await declared.publish(settings, changes, reading)
     finally:
         await _close(sessions)
+        await _close(reading)
 
 
 def build(settings: AdminSettings) -> FastAPI:
@@ -127,7 +129,7 @@ def build(settings: AdminSettings) -> FastAPI:
         feed.changed()
 
     template = settings.namespace_template
-    changes = Changes(sessions, tree, committed, namespace_template=template)
+    changes = Changes(sessions, reading, tree, committed, namespace_template=template)
     for routes in (
         *_settings_api(changes, reading, tree, feed, exchange, tokens, audit),
         token_routes.router(tokens, audit),

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 from pydantic import JsonValue
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import kinds, subjects
+from trimtab.database import Sessions, transaction
 from trimtab.errors import Invalid
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, RecordChanged
 from trimtab.levels import SETTINGS_FILE
@@ -19,7 +21,8 @@ from trimtab_admin.drafting import validity
 from trimtab_admin.drafting.nouns import CLUSTERS, POOLS
 from trimtab_admin.rights import EVERYTHING, Caller
 from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store.changes import Author, Change, Changes
+from trimtab_admin.store.changes import Change, Changes
+from trimtab_admin.store.commits import Author
 from trimtab_admin.store.tables import history
 
 log = logging.getLogger(__name__)
@@ -27,7 +30,7 @@ log = logging.getLogger(__name__)
 AUTHOR = Author(Caller("settings file", EVERYTHING), "declared there")
 
 
-async def publish(settings: AdminSettings, changes: Changes) -> None:
+async def publish(settings: AdminSettings, changes: Changes, reading: Sessions) -> None:
     """In one transaction, with the names of all namespaces.
 
     Raises `NotFound`, `Invalid` and `Conflict`, and then nothing has changed.
@@ -38,9 +41,10 @@ async def publish(settings: AdminSettings, changes: Changes) -> None:
         for name in settings.domains:
             if name not in change.settings.domains:
                 change.add(subjects.domain(name), DomainChanged(name=name))
-        for subject, event in _declared(settings):
-            if await _last_said(change, subject) != event.body().decode():
-                change.add(subject, event)
+        async with transaction(reading) as session:
+            for subject, event in _declared(settings):
+                if await _last_said(session, subject) != event.body().decode():
+                    change.add(subject, event)
         for kind, document in settings.records.items():
             _put_record(change, kind, document)
         for kind in _layered(change.settings) - settings.records.keys():
@@ -54,12 +58,12 @@ def _declared(settings: AdminSettings) -> Iterator[tuple[str, ClusterChanged | P
         yield subjects.pool(pool.name), POOLS.to_event(pool)
 
 
-async def _last_said(change: Change, subject: str) -> str | None:
+async def _last_said(session: AsyncSession, subject: str) -> str | None:
     """What the file said of a subject when it last said something new."""
     rows = history.c
     query = sa.select(rows.after).where(rows.subject == subject, rows.actor == AUTHOR.actor)
     newest = query.order_by(rows.revision.desc()).limit(1)
-    return (await change.session.execute(newest)).scalar_one_or_none()
+    return (await session.execute(newest)).scalar_one_or_none()
 
 
 def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) -> None:

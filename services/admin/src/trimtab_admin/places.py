@@ -10,7 +10,8 @@ from trimtab_admin.drafting import patches, preconditions
 from trimtab_admin.drafting.drafts import Draft
 from trimtab_admin.drafting.nouns import B, E, Noun
 from trimtab_admin.drafting.preconditions import Absent, Precondition
-from trimtab_admin.store.changes import Author, Change, Changes
+from trimtab_admin.store.changes import Change, Changes
+from trimtab_admin.store.commits import Author
 from trimtab_admin.store.tree import Tree
 
 
@@ -33,30 +34,38 @@ class Places(Generic[B, E]):
 
     async def create(self, body: B, author: Author) -> B:
         """Raises `Conflict` where the name is taken."""
-        async with self._changes.by(author) as change:
+
+        def made(change: Change) -> B:
             if body.name in self._noun.kept(change.settings):
                 raise Conflict(f"{self._noun.name} {body.name!r} exists already")
             return self._stored(change, body, Absent())
 
+        return await self._changes.commit(made, author)
+
     async def put(self, body: B, precondition: Precondition, author: Author) -> B:
         """Replace it or make it. Raises `Stale`."""
-        async with self._changes.by(author) as change:
-            return self._stored(change, body, precondition)
+        return await self._changes.commit(
+            lambda change: self._stored(change, body, precondition), author
+        )
 
     async def patch(
         self, name: str, patch: Mapping[str, Any], precondition: Precondition, author: Author
     ) -> B:
         """Change some fields by JSON merge patch. Raises `NotFound`, `Stale` and `Invalid`."""
-        async with self._changes.by(author) as change:
-            noun = self._noun
+        noun = self._noun
+
+        def patched(change: Change) -> B:
             document = noun.to_document(noun.find(change.settings, name))
             body = noun.parse(name, patches.merged(document, patch))
             return self._stored(change, body, precondition)
 
+        return await self._changes.commit(patched, author)
+
     async def delete(self, name: str, precondition: Precondition, author: Author) -> None:
         """There being none is fine. Raises `Stale`."""
         noun = self._noun
-        async with self._changes.by(author) as change:
+
+        def without(change: Change) -> None:
             stored = noun.kept(change.settings).get(name)
             if stored is None:
                 return
@@ -64,6 +73,8 @@ class Places(Generic[B, E]):
             preconditions.check(precondition, f"{noun.name} {name}", version)
             gone = stored.model_copy(update={"deleted": True})
             change.add(noun.subject(name), gone, deleted=True)
+
+        await self._changes.commit(without, author)
 
     def _body(self, settings: Settings, name: str) -> B:
         version = settings.digest.revision_of(self._noun.subject(name))

@@ -26,7 +26,7 @@ from trimtab_admin.drafting.nouns import check_scope
 from trimtab_admin.drafting.preconditions import Precondition
 from trimtab_admin.paging import Key, Page
 from trimtab_admin.rights import Caller, Role
-from trimtab_admin.store.changes import Author
+from trimtab_admin.store.commits import Author
 from trimtab_admin.store.past import Past
 from trimtab_admin.store.tree import Tree
 from trimtab_admin.writing import Fill, Writing

@@ -11,7 +11,8 @@ from trimtab_admin.drafting.drafts import Draft, Edit, PlaceEdit
 from trimtab_admin.execution.workflows import Registered
 from trimtab_admin.rights import Caller
 from trimtab_admin.store import names
-from trimtab_admin.store.changes import Author, Change, Changes
+from trimtab_admin.store.changes import Change, Changes
+from trimtab_admin.store.commits import Author
 from trimtab_admin.store.tree import Tree
 
 Fill = Callable[[Draft], Any]
@@ -53,9 +54,12 @@ class Writing:
 
         Raises what `fill`, `Change.add` and `Draft.check` raise.
         """
-        async with self._changes.by(author) as change:
+
+        def written(change: Change) -> Written:
             draft, revisions = _drafted(change, fill)
             return Written(draft, revisions, change.revision)
+
+        return await self._changes.commit(written, author)
 
     async def dry(self, fill: Fill, caller: Caller) -> ChangesBody:
         """What `commit` would do, and to whom. Raises what it would raise."""
@@ -63,7 +67,7 @@ class Writing:
         async with transaction(self._reading) as session:
             registered = await self._registered.current(session)
             # From here on nothing is awaited, so that the tree stays as it is.
-            change = Change(await self._tree.current(session), session, caller)
+            change = Change(await self._tree.current(session), caller)
             draft, _ = _drafted(change, fill)
             if change.renames:
                 names.after(change.settings, change.writes, template)

@@ -8,7 +8,7 @@ from trimtab.database import Sessions, transaction
 from trimtab.executions import ENDED
 from trimtab_admin.operations.exchange import Exchange
 from trimtab_admin.store import tables
-from trimtab_admin.store.changes import Author
+from trimtab_admin.store.commits import Author
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from trimtab.tokens import (
 from trimtab_admin.access.audit import Audit as Trail
 from trimtab_admin.access.audit import Entry
 from trimtab_admin.places import Places
-from trimtab_admin.store.changes import Author
+from trimtab_admin.store.commits import Author
 
 log = logging.getLogger(__name__)
 

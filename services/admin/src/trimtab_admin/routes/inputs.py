@@ -11,7 +11,7 @@ from trimtab.levels import Scope
 from trimtab_admin.drafting import preconditions
 from trimtab_admin.drafting.preconditions import Precondition
 from trimtab_admin.routes.rights import As
-from trimtab_admin.store.changes import Author
+from trimtab_admin.store.commits import Author
 
 _MAX_REASON = 1000
 

@@ -1,49 +1,34 @@
 """Writes of settings: one transaction is the change, its history and its outbox rows."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from typing import TypeVar
 
-import sqlalchemy as sa
-from opentelemetry import trace
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab import namespaces, outbox
-from trimtab.database import Sessions, transaction
-from trimtab.errors import Invalid
+from trimtab import namespaces
+from trimtab.database import Sessions, is_postgresql, transaction
+from trimtab.errors import Invalid, Unavailable
 from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
 from trimtab.state import Settings
 from trimtab_admin import metrics
-from trimtab_admin.drafting.nouns import place_of
 from trimtab_admin.rights import Caller
-from trimtab_admin.store import names
-from trimtab_admin.store.tables import history
+from trimtab_admin.store import commits, names
+from trimtab_admin.store.commits import Author
 from trimtab_admin.store.tree import Tree
 
 MAX_EVENT_BYTES = 900 * 1024
 """NATS refuses a message over 1 MiB, headers included, and the relay could never get past it."""
 
-# Kept, as those of the outbox are.
-_LIVE = outbox.settings.c
-_STORED = sa.select(_LIVE.subject, _LIVE.body).where(
-    _LIVE.subject.in_(sa.bindparam("subjects", expanding=True))
-)
-_RECORD = history.insert()
+_TRIES = 3
+"""How often a change is made without the lock before it takes it, so that others cannot come
+between its reading and its writing for ever."""
+_TURN_SECONDS = 10.0
 
-
-@dataclass(frozen=True)
-class Author:
-    """Who makes a change, and what is known about why."""
-
-    caller: Caller
-    reason: str = ""
-    request_id: str = ""
-
-    @property
-    def actor(self) -> str:
-        return self.caller.name
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,16 +37,20 @@ class Change:
 
     settings: Settings
     """All that was committed before."""
-    session: AsyncSession
     caller: Caller
     writes: list[Write] = field(default_factory=list)
     renames: bool = False
     """Whether namespaces may come, or be named otherwise."""
+    before: int = field(init=False)
+    """The revision that it is made upon. The settings may move on, when others have written."""
+
+    def __post_init__(self) -> None:
+        self.before = self.settings.revision
 
     @property
     def revision(self) -> int:
         """Of the write that was added last."""
-        return self.settings.revision + len(self.writes)
+        return self.before + len(self.writes)
 
     def add(self, subject: str, event: Event, *, deleted: bool = False) -> int:
         """The revision that the write gets when the transaction commits.
@@ -84,59 +73,81 @@ class Changes:
     def __init__(
         self,
         sessions: Sessions,
+        reading: Sessions,
         tree: Tree,
         committed: Callable[[], None],
         namespace_template: str = namespaces.DEFAULT,
     ) -> None:
         """``committed`` hears that there are new rows in the outbox."""
         self._sessions = sessions
+        self._reading = reading
         self._tree = tree
         self._committed = committed
+        self._turns = asyncio.Lock()
         self.namespace_template = namespace_template
+
+    async def commit(self, fill: Callable[[Change], T], author: Author) -> T:
+        """Store what is added, or nothing where ``fill`` raises; it is called for every try.
+
+        On PostgreSQL a change is one statement that goes through only upon the revision that was
+        read. A process that is paused holds up nobody, because it never keeps the lock.
+        """
+        async with self._turn():
+            for _ in range(_TRIES if is_postgresql(self._sessions) else 0):
+                change = Change(await self._tree.latest(self._reading), author.caller)
+                result = fill(change)
+                if change.renames:
+                    break
+                if await self._stored_at_once(change, author):
+                    return result
+            async with self.by(author) as change:
+                return fill(change)
 
     @asynccontextmanager
     async def by(self, author: Author) -> AsyncIterator[Change]:
-        """What was added is committed at the end, and nothing where an error leaves the block."""
+        """What was added is committed at the end, and nothing where an error leaves the block.
+
+        Until then no other transaction writes settings.
+        """
         async with transaction(self._sessions) as session:
-            change = Change(await self._tree.locked(session), session, author.caller)
-            before = change.settings.revision
+            change = Change(await self._tree.locked(session), author.caller)
             yield change
-            await self._store(change, author)
+            await self._store(session, change, author)
             # Not left to the end of the block: the next writer begins there, and would read it.
             await session.commit()
-            self._tree.take(change.writes, before)
+            self._take(change)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Of the writers of this process, who would only come between each other."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Unavailable("the writes that came before have not ended") from error
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _stored_at_once(self, change: Change, author: Author) -> bool:
+        """Whether nobody else has written since it was begun."""
+        if not change.writes:
+            return True
+        if not await commits.at_once(self._sessions, change.before, change.writes, author):
+            return False
+        self._take(change)
+        return True
+
+    async def _store(self, session: AsyncSession, change: Change, author: Author) -> None:
+        if change.renames:
+            owners = names.after(change.settings, change.writes, self.namespace_template)
+            await names.store(session, owners)
+        if change.writes:
+            await commits.in_parts(session, change.before, change.writes, author)
+
+    def _take(self, change: Change) -> None:
+        self._tree.take(change.writes, change.before)
         if change.writes:
             metrics.written(write.subject for write in change.writes)
             self._committed()
-
-    async def _store(self, change: Change, author: Author) -> None:
-        if change.renames:
-            owners = names.after(change.settings, change.writes, self.namespace_template)
-            await names.store(change.session, owners)
-        if not change.writes:
-            return
-        subjects = [write.subject for write in change.writes]
-        stored = await change.session.execute(_STORED, {"subjects": subjects})
-        before = {row.subject: row.body for row in stored}
-        revisions = await outbox.append(change.session, change.writes)
-        rows = [
-            _history(number, write, before.get(write.subject), author)
-            | {"commit_revision": revisions[-1], **place_of(write.subject)}
-            for number, write in zip(revisions, change.writes, strict=True)
-        ]
-        await change.session.execute(_RECORD, rows)
-
-
-def _history(revision: int, write: Write, before: str | None, author: Author) -> dict[str, object]:
-    span = trace.get_current_span().get_span_context()
-    return {
-        "revision": revision,
-        "subject": write.subject,
-        "actor": author.actor,
-        "at": datetime.now(UTC),
-        "reason": author.reason,
-        "before": before,
-        "after": None if write.deleted else write.event.body().decode(),
-        "request_id": author.request_id,
-        "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
-    }

@@ -1,0 +1,141 @@
+"""A change in one statement: the same as one in parts, and only upon what was read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from trimtab import outbox, subjects
+from trimtab.database import Sessions, reading_sessions_of, rows, sessions_of, transaction
+from trimtab.errors import Rejected
+from trimtab.events import DomainChanged, PoolChanged
+from trimtab.outbox import Write
+from trimtab_admin import migrations
+from trimtab_admin.rights import EVERYTHING, Caller
+from trimtab_admin.store import commits
+from trimtab_admin.store.changes import Change, Changes
+from trimtab_admin.store.commits import Author
+from trimtab_admin.store.tables import history
+from trimtab_admin.store.tree import Tree
+
+AUTHOR = Author(Caller("me", EVERYTHING), "because", "request")
+
+
+pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
+
+
+@pytest.fixture
+async def sessions(database_url: str) -> AsyncIterator[Sessions]:
+    made = sessions_of(database_url)
+    async with transaction(made) as session:
+        connection = await session.connection()
+        await connection.run_sync(migrations.upgrade)
+    yield made
+    await made.kw["bind"].dispose()
+
+
+def put(name: str, quota: int) -> Write:
+    return Write(subjects.pool(name), PoolChanged(name=name, quota=quota))
+
+
+def delete(name: str) -> Write:
+    return Write(subjects.pool(name), PoolChanged(name=name, quota=1, deleted=True), deleted=True)
+
+
+HISTORY: Sequence[Sequence[Write]] = (
+    [put("a", 1), put("b", 2)],
+    [put("a", 3), delete("b"), put("c", 4)],
+    [delete("a"), put("a", 5)],
+    [put("c", 6), delete("c")],
+    [Write(subjects.domain("it's"), DomainChanged(name="it's"))],
+)
+
+
+async def in_parts(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
+    async with transaction(sessions) as session:
+        assert await outbox.lock(session) == before
+        await commits.in_parts(session, before, writes, AUTHOR)
+
+
+async def at_once(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
+    assert await commits.at_once(sessions, before, writes, AUTHOR)
+
+
+TABLES = (outbox.revision, outbox.outbox, outbox.settings, history)
+
+
+async def taken(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
+    """Out of the tables: all that was written, but for what is another each time."""
+    found = {}
+    for table in TABLES:
+        columns = [column for column in table.c if column.name not in ("event_id", "at")]
+        listed = await rows(sessions, sa.select(*columns).order_by(columns[0]))
+        found[table.name] = [row._asdict() for row in listed]
+    async with transaction(sessions) as session:
+        await session.execute(sa.text("TRUNCATE outbox, settings, history"))
+        await session.execute(outbox.revision.update().values(value=0))
+    return found
+
+
+async def test_a_change_at_once_leaves_what_one_in_parts_leaves(sessions: Sessions) -> None:
+    left = []
+    for store in (in_parts, at_once):
+        before = 0
+        for writes in HISTORY:
+            await store(sessions, before, writes)
+            before += len(writes)
+        left.append(await taken(sessions))
+    assert left[0] == left[1]
+    assert [len(left[1][table.name]) for table in TABLES] == [1, 10, 2, 10]
+
+
+async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions) -> None:
+    await at_once(sessions, 0, [put("a", 1)])
+    for before in (0, 2):
+        assert not await commits.at_once(sessions, before, [put("a", 2), delete("a")], AUTHOR)
+    left = await taken(sessions)
+    assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
+    assert left["revision"] == [{"id": 1, "value": 1}]
+
+
+async def test_of_changes_at_once_upon_one_revision_one_goes_through(sessions: Sessions) -> None:
+    tries = (commits.at_once(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
+    assert sorted(await asyncio.gather(*tries)) == [False] * 19 + [True]
+
+
+async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None:
+    author = Author(AUTHOR.caller, "a\0b")
+    with pytest.raises(Rejected, match="cannot hold"):
+        await commits.at_once(sessions, 0, [put("a", 1)], author)
+    await at_once(sessions, 0, [put("a", 1)])
+
+
+async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
+    sessions: Sessions, database_url: str
+) -> None:
+    """The others write between what it reads and what it writes."""
+    forestalled = 0
+
+    def fill(change: Change) -> int:
+        nonlocal forestalled
+        if forestalled < 3:
+            forestalled += 1
+            with ThreadPoolExecutor(1) as others:
+                others.submit(asyncio.run, written_by_others(database_url)).result()
+        return change.add(*put("mine", 1)[:2])
+
+    reading = reading_sessions_of(database_url)
+    changes = Changes(sessions, reading, Tree(), lambda: None)
+    assert await changes.commit(fill, AUTHOR) == 4
+    assert forestalled == 3
+    await reading.kw["bind"].dispose()
+
+
+async def written_by_others(url: str) -> None:
+    sessions = sessions_of(url)
+    async with transaction(sessions) as session:
+        await outbox.append(session, [put("others", 1)])
+    await sessions.kw["bind"].dispose()
