@@ -26,7 +26,7 @@ MAX_EVENT_BYTES = 900 * 1024
 _TRIES = 3
 """How often a change is made without the lock before it takes it, so that others cannot come
 between its reading and its writing for ever."""
-_TURN_SECONDS = 10.0
+_TURN_SECONDS = 20.0
 
 T = TypeVar("T")
 
