@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 """Of one request to the server."""
+_AGAIN_SECONDS = 0.2
 _CONNECT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
 """How often the server proves that a followed stream is quiet and not cut off."""
@@ -69,7 +70,7 @@ async def connected(
     settings: ServiceSettings,
     name: str,
     subscribe: Callable[[NatsBroker], None] = lambda _broker: None,
-    prepare: Callable[[Client], Awaitable[None]] = _nothing,
+    prepare: Callable[[Client], Awaitable[object]] = _nothing,
 ) -> AsyncIterator[Client]:
     """A connection that is never given up, and the broker's subscribers while it lasts.
 
@@ -110,8 +111,7 @@ async def connected(
     client: Client | None = None
     try:
         client = await _connection(broker)
-        await prepare(client)
-        await broker.start()
+        await _start(broker, client, prepare)
         heed_cancellation()
         yield client
     finally:
@@ -126,6 +126,24 @@ async def connected(
             if client is not None:
                 with suppress(OSError):
                     await client.close()
+
+
+async def _start(
+    broker: NatsBroker, client: Client, prepare: Callable[[Client], Awaitable[object]]
+) -> None:
+    """Again where a stream went, or the server, between the two."""
+    while True:
+        heed_cancellation()
+        await prepare(client)
+        try:
+            await broker.start()
+        except (nats.errors.Error, TimeoutError) as error:
+            log.warning("nats.not_subscribed", extra={"error": f"{type(error).__name__}: {error}"})
+            for subscriber in broker.subscribers:
+                await subscriber.stop()
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 async def _connection(broker: NatsBroker) -> Client:

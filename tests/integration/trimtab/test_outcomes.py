@@ -26,7 +26,11 @@ DEAD = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
 
 
 @asynccontextmanager
-async def handling(server: NatsServer, handler: Handler) -> AsyncIterator[None]:
+async def handling(
+    server: NatsServer,
+    handler: Handler,
+    prepare: Callable[[Client], Awaitable[object]] = streams.bootstrap,
+) -> AsyncIterator[None]:
     """Subscribe as propeller does."""
 
     def subscribe(broker: NatsBroker) -> None:
@@ -41,7 +45,7 @@ async def handling(server: NatsServer, handler: Handler) -> AsyncIterator[None]:
         )(handler)
 
     settings = ServiceSettings(nats_url=server.url)
-    async with bus.connected(settings, "propeller", subscribe):
+    async with bus.connected(settings, "propeller", subscribe, prepare):
         yield
 
 
@@ -87,6 +91,26 @@ async def test_what_a_handler_finished_is_gone(nats_server: NatsServer, client: 
         await until_done(client)
     assert [execution for execution, _ in handler.calls] == ["e1"]
     assert await bus.stored(client, subjects.DEAD_LETTERS, DEAD) == []
+
+
+async def test_a_stream_that_is_deleted_before_we_listen_is_made_again(
+    nats_server: NatsServer, client: Client
+) -> None:
+    made = 0
+
+    async def prepare(client: Client) -> None:
+        nonlocal made
+        await streams.bootstrap(client)
+        made += 1
+        if made == 1:
+            await client.jetstream().delete_stream(subjects.EXECUTIONS)
+
+    handled = Recorder()
+    async with handling(nats_server, handled, prepare):
+        await ask(client)
+        await until_done(client)
+    assert made == 2
+    assert len(handled.calls) == 1
 
 
 async def test_what_a_handler_rejects_is_kept_as_a_dead_letter_with_the_reason(
