@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -21,6 +21,9 @@ LEASE_SECONDS = 1.0
 LONG = 0.04
 """Of those who hold: for some leases, so that most units are held over whatever happens."""
 RENEW_SECONDS = 0.4
+PROJECT_CAPS = (*[None] * 17, 0, 4, 6)
+"""Of requests. Few have any, as whoever waits for its own cap holds up its line."""
+DOMAIN_CAPS = (*[None] * 17, 0, 3, 4)
 DYING = 0.005
 """Of those who wait or hold: they are not heard of again."""
 ANSWER_SECONDS = 2.0
@@ -71,47 +74,63 @@ class Crowd:
         return self.asked >= self.operations
 
     async def _look(self) -> None:
-        """Nothing that was given back may be held, and the sums must be right at any time."""
+        """Sums are right, nothing is held that was given back, nor of a part of its pools."""
         while not self._over:
             await asyncio.sleep(LOOK_SECONDS)
-            pool = self.chance.choice(list(self.limits))
-            before = self._given_back.copy()
-            inspected = await self._ask(tokens.Inspect(pool=pool), tokens.Inspected)
+            pool, other = self.chance.sample(list(self.limits), 2)
             audited = await self._ask(tokens.Audit(pool=pool), tokens.Audited)
-            for holder in () if inspected is None else inspected.holders:
-                if (holder.token, holder.fence) in before & self._given_back:
-                    self.wrong.append(f"{holder.token} was given back to {pool} and is held there")
-            if audited is not None:
-                self.wrong += audited.differences
+            self.wrong += () if audited is None else audited.differences
+            given_back, disturbances = self._given_back.copy(), self._disturbances
+            first, between, last = [await self._held(each) for each in (pool, other, pool)]
+            if first is None or between is None or last is None:
+                continue
+            if disturbances == self._disturbances:
+                wrong = given_back & last.keys()
+                self.wrong += [f"{each} was given back to {pool} and is held" for each in wrong]
+                both = {each for each in first.keys() & last.keys() if other in last[each]}
+                wrong = both - between.keys()
+                self.wrong += [f"{each} is held of {pool}, not of {other}" for each in wrong]
+
+    async def _held(self, pool: str) -> dict[tuple[str, int | None], tuple[str, ...]] | None:
+        """Tokens and fences, with their pools where they are of several and their lease lasts."""
+        found = await self._ask(tokens.Inspect(pool=pool), tokens.Inspected)
+        if found is None:
+            return None
+        return {
+            (each.token, each.fence): each.pools if each.expires_in_seconds > 0 else ()
+            for each in found.holders
+        }
 
     async def _holder(self, number: int) -> None:
         for turn in itertools.count():
             if self._over:
                 return
-            pool = self.chance.choice(list(self.limits))
-            life = Life(
-                token=f"{number}-{turn}",
-                pool=pool,
-                weight=self.chance.randint(1, 3),
-                project=self.chance.choice("ab"),
-                domain=self.chance.choice("cd"),
-                priority=self.chance.choice((0, 0, 1)),
-                first_sent=now(),
-            )
+            life = self._born(f"{number}-{turn}")
             if await self._granted(life):
                 await self._hold(life)
                 self.lives.append(life)
 
+    def _born(self, token: str) -> Life:
+        """It wants one pool or two, for a project and domain, and a few allow themselves little."""
+        pools = self.chance.sample(list(self.limits), self.chance.choice((1, 1, 1, 1, 2)))
+        return Life(
+            token=token,
+            units=tuple((pool, self.chance.randint(1, 3)) for pool in pools),
+            project=self.chance.choice("ab"),
+            domain=self.chance.choice("cd"),
+            priority=self.chance.choice((0, 0, 1)),
+            first_sent=now(),
+            project_cap=self.chance.choice(PROJECT_CAPS),
+            domain_cap=self.chance.choice(DOMAIN_CAPS),
+        )
+
     async def _granted(self, life: Life) -> bool:
-        """False for one that died while it waited, or was not served in time."""
+        """False for one that can never be, died while it waited, or was not served in time."""
         ask = tokens.Allocate(
-            pool=life.pool,
-            token=life.token,
-            project=life.project,
-            domain=life.domain,
-            weight=life.weight,
+            **_share(life),
             priority=life.priority,
-            lease_seconds=LEASE_SECONDS,
+            project_cap=life.project_cap,
+            project_domain_cap=life.domain_cap,
             wait_seconds=600,
         )
         hint = self._hints.setdefault(life.token, asyncio.Event())
@@ -125,6 +144,10 @@ class Crowd:
                     life.undisturbed = disturbances == self._disturbances
                     _begin(life, answer)
                     return True
+                if answer is not None and (answer.status == "never_fits") is life.can_fit:
+                    self.wrong.append(f"{life.token} is told {answer.status}: {life}")
+                if answer is not None and answer.status == "never_fits":
+                    return False
                 if answer is not None and answer.status == "waiting" and life.placed is None:
                     life.placed, disturbances = now(), self._disturbances
                 if self.chance.random() < DYING:
@@ -148,28 +171,18 @@ class Crowd:
             life.stopped = life.ends
             return
         life.stopped = min(now(), life.ends)
-        release = tokens.Release(pool=life.pool, token=life.token, fence=life.fence)
+        release = tokens.Release(**_name(life), fence=life.fence)
         answer = await self._ask(release, tokens.Released)
         if answer is not None and answer.released:
             self._given_back.add((life.token, life.fence))
 
     async def _renewed(self, life: Life) -> bool:
         sent = now()
-        renew = tokens.Renew(
-            pool=life.pool, token=life.token, fence=life.fence, lease_seconds=LEASE_SECONDS
-        )
+        renew = tokens.Renew(**_name(life), fence=life.fence, lease_seconds=LEASE_SECONDS)
         answer = await self._ask(renew, tokens.Renewed)
         if answer is not None and answer.status == "reassert" and now() < life.ends:
             sent = now()
-            reassert = tokens.Reassert(
-                pool=life.pool,
-                weight=life.weight,
-                token=life.token,
-                project=life.project,
-                domain=life.domain,
-                fence=life.fence,
-                lease_seconds=LEASE_SECONDS,
-            )
+            reassert = tokens.Reassert(**_share(life), fence=life.fence)
             answer = await self._ask(reassert, tokens.Renewed)
         if answer is None:
             return True  # until its lease is over
@@ -194,6 +207,22 @@ class Crowd:
             await asyncio.sleep(0.05)
             return None
         return answer.model_validate_json(message.data)
+
+
+def _name(life: Life) -> dict[str, Any]:
+    """Of one pool by ``pool``, as nearly everybody says it."""
+    if len(life.units) == 1:
+        return {"token": life.token, "pool": life.units[0][0]}
+    return {"token": life.token, "pools": life.pools}
+
+
+def _share(life: Life) -> dict[str, Any]:
+    """Two pools in the order in which they were drawn."""
+    place = {"project": life.project, "domain": life.domain, "lease_seconds": LEASE_SECONDS}
+    if len(life.units) == 1:
+        return _name(life) | place | {"weight": life.units[0][1]}
+    units = tuple(tokens.Units(pool=pool, weight=weight) for pool, weight in life.units)
+    return {"token": life.token, "pools": units} | place
 
 
 def _begin(life: Life, answer: tokens.Allocated) -> None:

@@ -1,8 +1,9 @@
 """Nothing is over-granted, lost or overtaken, whatever is killed, slowed or forgotten.
 
-64 holders ask replicas that are killed, of a Redis that is slow in bursts, killed, flushed and
-replaced, and are believed about what they hold; `tests.integration.resmgr.lives` says what must
-hold of it. ``--operations`` says for how long, ``--seed`` with which chances.
+64 holders ask for one pool or two, some with caps of their own. Their replicas are killed, Redis is
+slow in bursts, killed, flushed and replaced, and they are believed about what they hold;
+`tests.integration.resmgr.lives` says what must hold of it. ``--operations`` says for how long,
+``--seed`` with which chances.
 """
 
 import asyncio
@@ -61,7 +62,10 @@ async def test_nothing_is_over_granted_lost_or_overtaken(
     assert over_granted(crowd.lives, POOLS) == []
     assert not_grown(crowd.lives) == []
     assert overtaken(crowd.lives) == []
-    assert sum(life.kept_its_place for life in crowd.lives) > len(crowd.lives) // 20
+    enough = len(crowd.lives) // 20
+    assert sum(life.kept_its_place for life in crowd.lives) > enough
+    assert sum(len(life.units) == 2 for life in crowd.lives) > enough
+    assert sum(life.is_capped for life in crowd.lives) > enough
 
 
 def declared(name: str) -> PoolChanged:

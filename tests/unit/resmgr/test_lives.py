@@ -6,12 +6,12 @@ import pytest
 
 from tests.integration.resmgr.lives import Life, Limits, not_grown, over_granted, overtaken
 
-LIMITS = {"gpu": Limits(quota=4, project_cap=3, domain_cap=2)}
+LIMITS = {"gpu": Limits(quota=4, project_cap=3, domain_cap=2), "seats": Limits(quota=2)}
 
 
-def life(token: str, began: float, stopped: float, **more: object) -> Life:
+def life(token: str, began: float, stopped: float, *, weight: int = 1, **more: object) -> Life:
     """Asked for and granted in the same moment."""
-    known = Life(token, "gpu", 1, "shop", "staging", 0, first_sent=began)
+    known = Life(token, (("gpu", weight),), "shop", "staging", 0, first_sent=began)
     times = {"sent": began, "began": began, "stopped": stopped, "fence": round(began)}
     return replace(known, **times | more)
 
@@ -41,6 +41,35 @@ def test_more_than_a_limit_is_over_granted(more: dict[str, object], limit: str) 
     assert f"of {limit} are held" in found
 
 
+def test_who_heard_of_its_grant_too_late_holds_nothing() -> None:
+    assert over_granted([life("late", 5, 3, weight=9), life("b", 6, 7)], LIMITS) == []
+
+
+def test_one_of_two_pools_counts_in_each() -> None:
+    both = life("both", 2, 5, units=(("seats", 2), ("gpu", 1)))
+    [found] = over_granted([life("a", 1, 5, units=(("seats", 1),)), both], LIMITS)
+    assert "3 of seats are held" in found
+    [found] = over_granted([both, life("b", 3, 5, weight=2)], LIMITS)
+    assert "3 of gpu/shop/staging are held" in found
+
+
+@pytest.mark.parametrize(
+    ("caps", "limit"),
+    [({"project_cap": 1}, "gpu/shop"), ({"domain_cap": 0}, "gpu/shop/production")],
+)
+def test_no_more_is_granted_than_a_cap_of_the_request_allows(
+    caps: dict[str, object], limit: str
+) -> None:
+    capped = life("capped", 3, 5, domain="production", **caps)
+    [found] = over_granted([life("a", 1, 5), capped], LIMITS)
+    assert f"of {limit} are held" in found
+
+
+def test_a_cap_of_a_request_says_nothing_of_what_is_granted_later() -> None:
+    heard_late = life("capped", 3, 5, project_cap=1, fence=1)
+    assert over_granted([life("a", 2, 5, fence=2), heard_late], LIMITS) == []
+
+
 def test_a_fence_is_greater_than_those_that_were_known() -> None:
     assert not_grown([life("a", 1, 2, fence=5), life("b", 3, 4, fence=6)]) == []
     assert len(not_grown([life("a", 1, 2, fence=5), life("b", 3, 4, fence=4)])) == 1
@@ -53,6 +82,20 @@ def test_who_comes_later_and_wants_no_more_does_not_go_first() -> None:
     assert overtaken([early, life("larger", 3, 4, weight=3)]) == []
     assert overtaken([early, life("urgent", 3, 4, priority=1)]) == []
     assert overtaken([early, life("before", 0.5, 4)]) == []
+
+
+@pytest.mark.parametrize("more", [{"units": (("gpu", 1), ("seats", 1))}, {"domain_cap": 2}])
+def test_only_who_asks_for_the_same_is_compared(more: dict[str, object]) -> None:
+    early = waited("early", 1, 9, weight=2)
+    assert overtaken([early, life("late", 3, 4, **more)]) == []
+    assert overtaken([replace(early, **more), life("late", 3, 4)]) == []
+    assert len(overtaken([replace(early, **more), life("late", 3, 4, **more)])) == 1
+
+
+def test_of_two_pools_either_may_be_larger() -> None:
+    early = waited("early", 1, 9, units=(("gpu", 2), ("seats", 1)))
+    assert len(overtaken([early, life("late", 3, 4, units=(("seats", 1), ("gpu", 1)))])) == 1
+    assert overtaken([early, life("larger", 3, 4, units=(("seats", 2), ("gpu", 1)))]) == []
 
 
 def test_who_lost_its_place_was_not_overtaken() -> None:
