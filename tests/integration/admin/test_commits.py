@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from trimtab import outbox, subjects
 from trimtab.database import Sessions, reading_sessions_of, rows, sessions_of, transaction
-from trimtab.errors import Rejected
+from trimtab.errors import Conflict, Rejected
 from trimtab.events import DomainChanged, PoolChanged
 from trimtab.outbox import Write
 from trimtab_admin import migrations
@@ -121,7 +121,7 @@ async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
 
     def fill(change: Change) -> int:
         nonlocal forestalled
-        if forestalled < 3:
+        if forestalled < 4:
             forestalled += 1
             with ThreadPoolExecutor(1) as others:
                 others.submit(asyncio.run, written_by_others(database_url)).result()
@@ -129,8 +129,25 @@ async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
 
     reading = reading_sessions_of(database_url)
     changes = Changes(sessions, reading, Tree(), lambda: None)
-    assert await changes.commit(fill, AUTHOR) == 4
-    assert forestalled == 3
+    assert await changes.commit(fill, AUTHOR) == 5
+    assert forestalled == 4
+    await reading.kw["bind"].dispose()
+
+
+async def test_nothing_is_refused_for_what_is_no_longer_so(
+    sessions: Sessions, database_url: str
+) -> None:
+    def fill(change: Change) -> int:
+        if "others" not in change.settings.pools:
+            raise Conflict("not yet")
+        return change.revision
+
+    reading = reading_sessions_of(database_url)
+    changes = Changes(sessions, reading, Tree(), lambda: None)
+    with pytest.raises(Conflict):
+        await changes.commit(fill, AUTHOR)
+    await written_by_others(database_url)
+    assert await changes.commit(fill, AUTHOR) == 1
     await reading.kw["bind"].dispose()
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import namespaces
 from trimtab.database import Sessions, is_postgresql, transaction
-from trimtab.errors import Invalid, Unavailable
+from trimtab.errors import Invalid, TrimtabError, Unavailable
 from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
 from trimtab.state import Settings
@@ -23,9 +23,10 @@ from trimtab_admin.store.tree import Tree
 MAX_EVENT_BYTES = 900 * 1024
 """NATS refuses a message over 1 MiB, headers included, and the relay could never get past it."""
 
-_TRIES = 3
-"""How often a change is made without the lock before it takes it, so that others cannot come
-between its reading and its writing for ever."""
+_TRIES = (False, True, True, True)
+"""Without the lock, each upon settings that are proved current or not: what is held most often is,
+and a change that goes through proves it. Then the lock is taken, or others could come between the
+reading and the writing for ever."""
 _TURN_SECONDS = 20.0
 
 T = TypeVar("T")
@@ -93,12 +94,18 @@ class Changes:
         read. A process that is paused holds up nobody, because it never keeps the lock.
         """
         async with self._turn():
-            for _ in range(_TRIES if is_postgresql(self._sessions) else 0):
-                change = Change(await self._tree.latest(self._reading), author.caller)
-                result = fill(change)
+            for proved in _TRIES if is_postgresql(self._sessions) else ():
+                settings = await self._tree.latest(self._reading) if proved else self._tree.held
+                change = Change(settings, author.caller)
+                try:
+                    result = fill(change)
+                except TrimtabError:
+                    if proved:
+                        raise
+                    continue
                 if change.renames:
                     break
-                if await self._stored_at_once(change, author):
+                if await self._stored_at_once(change, author) if change.writes else proved:
                     return result
             async with self.by(author) as change:
                 return fill(change)
@@ -132,12 +139,10 @@ class Changes:
 
     async def _stored_at_once(self, change: Change, author: Author) -> bool:
         """Whether nobody else has written since it was begun."""
-        if not change.writes:
-            return True
-        if not await commits.at_once(self._sessions, change.before, change.writes, author):
-            return False
-        self._take(change)
-        return True
+        stored = await commits.at_once(self._sessions, change.before, change.writes, author)
+        if stored:
+            self._take(change)
+        return stored
 
     async def _store(self, session: AsyncSession, change: Change, author: Author) -> None:
         if change.renames:

@@ -38,6 +38,11 @@ class Tree:
         self._next: _Look | None = None
         """The look that has not begun yet."""
 
+    @property
+    def held(self) -> Settings:
+        """Proved by nobody, and perhaps of a moment ago."""
+        return self._settings
+
     async def latest(self, reading: Sessions) -> Settings:
         """Holds all that was committed before the call; use it up before the next ``await``.
 
