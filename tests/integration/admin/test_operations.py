@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from nats.aio.client import Client
@@ -180,6 +181,28 @@ async def test_a_resync_requests_unfinished_executions_again(
     bodies = [message.data for message in await requests(client)]
     ids = {ExecutionRequested.model_validate_json(body).request.execution for body in bodies}
     assert ids == {execution}
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_who_asks_while_an_execution_is_requested_gets_another_request(
+    admin: httpx.AsyncClient, client: Client, database_url: str
+) -> None:
+    await register(admin, workflow())
+    await execute(admin)
+
+    async def requested(times: int) -> bool:
+        return len(await requests(client)) == times
+
+    await until(lambda: requested(1))
+    mark = "UPDATE executions SET requested_in = 'before {}'"
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await connection.execute(mark.format(1))
+    async with connection.transaction():
+        await connection.execute(mark.format(2))
+        # What admin writes about the second one has to wait for ours.
+        await until(lambda: requested(2))
+    await connection.close()
+    await until(lambda: requested(3))
 
 
 async def test_without_nats_there_is_no_resync_and_the_settings_stay(

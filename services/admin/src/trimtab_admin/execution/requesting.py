@@ -112,7 +112,9 @@ class Requester:
                 # The same on the same occasion, so that a crash before the mark doubles nothing.
                 event_id=f"{request.execution}-{occasion}",
             )
-        mark = tables.executions.update().where(_ROW.id == request.execution)
+        # Unless a resync has asked for another request meanwhile.
+        as_it_was = _ROW.requested_in.is_not_distinct_from(before or None)
+        mark = tables.executions.update().where(_ROW.id == request.execution, as_it_was)
         async with transaction(self._sessions) as session:
             await session.execute(mark.values(requested_in=made))
 
