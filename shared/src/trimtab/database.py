@@ -175,6 +175,8 @@ def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessio
             "command_timeout": statement_seconds + 2,
             "server_settings": {
                 "application_name": "trimtab",
+                # Of the statements that stand alone too, whatever the database prefers.
+                "default_transaction_isolation": isolation.lower(),
                 "lock_timeout": f"{min(_BUSY_MILLIS, 1000 * statement_seconds):.0f}",
                 "statement_timeout": f"{1000 * statement_seconds:.0f}",
                 "idle_in_transaction_session_timeout": f"{_IDLE_MILLIS}",

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests import databases
+from tests.integration.admin.running import until
 from trimtab import outbox, subjects
-from trimtab.database import Sessions, reading_sessions_of, rows, sessions_of, transaction
+from trimtab.database import Sessions, ask, reading_sessions_of, rows, sessions_of, transaction
 from trimtab.errors import Conflict, Rejected
 from trimtab.events import DomainChanged, PoolChanged
 from trimtab.outbox import Write
@@ -104,6 +106,28 @@ async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions)
 async def test_of_changes_at_once_upon_one_revision_one_goes_through(sessions: Sessions) -> None:
     tries = (commits.at_once(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
     assert sorted(await asyncio.gather(*tries)) == [False] * 19 + [True]
+
+
+@pytest.mark.parametrize("preferred", ["repeatable read", "serializable"])
+async def test_one_who_waited_for_others_is_no_error_whatever_the_database_prefers(
+    sessions: Sessions, database_url: str, preferred: str
+) -> None:
+    name = database_url.rpartition("/")[2]
+    option = f"default_transaction_isolation = '{preferred}'"
+    await databases.execute(database_url, f"ALTER DATABASE {name} SET {option}")
+    late = sessions_of(database_url)
+    async with transaction(sessions) as session:
+        await outbox.append(session, [put("others", 1)])
+        trying = asyncio.create_task(commits.at_once(late, 0, [put("a", 1)], AUTHOR))
+        await until(lambda: somebody_waits(sessions))
+    assert not await trying
+    await late.kw["bind"].dispose()
+
+
+async def somebody_waits(sessions: Sessions) -> bool:
+    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+    query = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")
+    return bool(await ask(sessions, query))
 
 
 async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None:
