@@ -75,7 +75,12 @@ async def in_parts(
     session: AsyncSession, before: int, writes: Sequence[Write], author: Author
 ) -> None:
     """Within a transaction that has the lock since it read that revision."""
-    await session.execute(_RECORD, _history(before, writes, author))
+    records = [
+        record
+        | {"about": write.subject, "after": None if write.deleted else write.event.body().decode()}
+        for write, record in zip(writes, _history(before, writes, author), strict=True)
+    ]
+    await session.execute(_RECORD, records)
     await outbox.append(session, writes)
 
 
@@ -95,17 +100,16 @@ async def at_once(sessions: Sessions, before: int, writes: Sequence[Write], auth
 
 
 def _history(before: int, writes: Sequence[Write], author: Author) -> list[dict[str, object]]:
+    """But for what was said before and after."""
     span = trace.get_current_span().get_span_context()
     return [
         {
             "revision": revision,
             "commit_revision": before + len(writes),
             "subject": write.subject,
-            "about": write.subject,
             "actor": author.actor,
             "at": datetime.now(UTC),
             "reason": author.reason,
-            "after": None if write.deleted else write.event.body().decode(),
             "request_id": author.request_id,
             "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
             **place_of(write.subject),
