@@ -30,7 +30,10 @@ _STATEMENT_SECONDS = 10
 _MIGRATION_SECONDS = 3600
 _IDLE_MILLIS = 2_000
 """How long a transaction may be left alone. A process that is stopped within one holds up every
-writer for so long; what takes longer than that between two statements loses its transaction."""
+writer for so long; what takes longer than that between two statements loses its transaction, unless
+it said so."""
+
+_ALLOW_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', :millis, true)")
 
 _ALONE: Mapping[str, Mapping[str, Any]] = {
     "postgresql": {"isolation_level": "AUTOCOMMIT"},
@@ -86,6 +89,13 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
                 # The answer may still come, and would be taken for that of the next statement.
                 await session.invalidate()
                 raise
+
+
+async def allow_idle(session: AsyncSession, seconds: float) -> None:
+    """Where PostgreSQL would sooner end a transaction that is left alone, it waits so long."""
+    on_postgresql = session.get_bind().dialect.name == "postgresql"
+    if on_postgresql and 1000 * seconds > _IDLE_MILLIS:
+        await session.execute(_ALLOW_IDLE, {"millis": f"{1000 * seconds:.0f}"})
 
 
 async def ask(

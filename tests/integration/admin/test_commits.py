@@ -1,6 +1,7 @@
 """A change in one statement: the same as one in parts, and only upon what was read."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from tests import databases
 from tests.integration.admin.running import until
-from trimtab import outbox, subjects
+from trimtab import database, outbox, subjects
 from trimtab.database import Sessions, ask, reading_sessions_of, rows, sessions_of, transaction
 from trimtab.errors import Conflict, Rejected
 from trimtab.events import DomainChanged, PoolChanged
@@ -156,6 +157,28 @@ async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
     assert await changes.commit(fill, AUTHOR) == 5
     assert forestalled == 4
     await reading.kw["bind"].dispose()
+
+
+async def test_one_who_thinks_for_long_is_given_the_time_under_the_lock(
+    sessions: Sessions, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_IDLE_MILLIS", 200)
+    impatient = sessions_of(database_url)
+
+    def fill(change: Change) -> int:
+        time.sleep(0.5)
+        return change.add(subjects.domain("a"), DomainChanged(name="a"))
+
+    reading = reading_sessions_of(database_url)
+    changes = Changes(impatient, reading, Tree(), lambda: None)
+    assert await changes.commit(fill, AUTHOR) == 1
+    assert await committed(sessions) == 1
+    await reading.kw["bind"].dispose()
+    await impatient.kw["bind"].dispose()
+
+
+async def committed(sessions: Sessions) -> object:
+    return await ask(sessions, sa.select(outbox.revision.c.value))
 
 
 async def test_nothing_is_refused_for_what_is_no_longer_so(

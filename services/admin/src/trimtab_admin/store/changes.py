@@ -1,6 +1,7 @@
 """Writes of settings: one transaction is the change, its history and its outbox rows."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import namespaces
-from trimtab.database import Sessions, is_postgresql, transaction
+from trimtab.database import Sessions, allow_idle, is_postgresql, transaction
 from trimtab.errors import Invalid, TrimtabError, Unavailable
 from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
@@ -28,6 +29,8 @@ _TRIES = (False, True, True, True)
 and a change that goes through proves it. Then the lock is taken, or others could come between the
 reading and the writing for ever."""
 _TURN_SECONDS = 20.0
+_MARGIN = 3.0
+"""How much longer than the last time a change may take to be made under the lock."""
 
 T = TypeVar("T")
 
@@ -93,30 +96,34 @@ class Changes:
         On PostgreSQL a change is one statement that goes through only upon the revision that was
         read. A process that is paused holds up nobody, because it never keeps the lock.
         """
+        took = 0.0
         async with self._turn():
             for proved in _TRIES if is_postgresql(self._sessions) else ():
                 settings = await self._tree.latest(self._reading) if proved else self._tree.held
                 change = Change(settings, author.caller)
+                began = time.monotonic()
                 try:
                     result = fill(change)
                 except TrimtabError:
                     if proved:
                         raise
                     continue
+                took = time.monotonic() - began
                 if change.renames:
                     break
                 if await self._stored_at_once(change, author) if change.writes else proved:
                     return result
-            async with self.by(author) as change:
+            async with self.by(author, min(_MARGIN * took, _TURN_SECONDS)) as change:
                 return fill(change)
 
     @asynccontextmanager
-    async def by(self, author: Author) -> AsyncIterator[Change]:
+    async def by(self, author: Author, seconds: float = 0.0) -> AsyncIterator[Change]:
         """What was added is committed at the end, and nothing where an error leaves the block.
 
-        Until then no other transaction writes settings.
+        Until then no other transaction writes settings. ``seconds`` are what the block may take.
         """
         async with transaction(self._sessions) as session:
+            await allow_idle(session, seconds)
             change = Change(await self._tree.locked(session), author.caller)
             yield change
             await self._store(session, change, author)
