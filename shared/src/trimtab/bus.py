@@ -32,6 +32,14 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 5.0
 """Of one request to the server."""
 _AGAIN_SECONDS = 0.2
+_PASSING = (
+    nats.js.errors.NotFoundError,
+    nats.js.errors.ServiceUnavailableError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionReconnectingError,
+    TimeoutError,
+)
+"""What subscribing may raise that says nothing of the subscription."""
 _CONNECT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
 """How often the server proves that a followed stream is quiet and not cut off."""
@@ -137,7 +145,7 @@ async def _start(
         await prepare(client)
         try:
             await broker.start()
-        except (nats.errors.Error, TimeoutError) as error:
+        except _PASSING as error:
             log.warning("nats.not_subscribed", extra={"error": f"{type(error).__name__}: {error}"})
             for subscriber in broker.subscribers:
                 await subscriber.stop()

@@ -28,7 +28,7 @@ _POOL_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _STATEMENT_SECONDS = 10
 _MIGRATION_SECONDS = 3600
-_IDLE_MILLIS = 2_000
+_IDLE_MILLIS = 2_500
 """How long a transaction may be left alone. A process that is stopped within one holds up every
 writer for so long; what takes longer than that between two statements loses its transaction, unless
 it said so."""

@@ -28,6 +28,8 @@ _TRIES = (False, True, True, True)
 """Without the lock, each upon settings that are proved current or not: what is held most often is,
 and a change that goes through proves it. Then the lock is taken, or others could come between the
 reading and the writing for ever."""
+_LONG_SECONDS = 0.5
+"""A change that takes so long to be made is made only once more, with the lock."""
 _TURN_SECONDS = 20.0
 _MARGIN = 3.0
 """How much longer than the last time a change may take to be made under the lock."""
@@ -99,8 +101,7 @@ class Changes:
         took = 0.0
         async with self._turn():
             for proved in _TRIES if is_postgresql(self._sessions) else ():
-                settings = await self._tree.latest(self._reading) if proved else self._tree.held
-                change = Change(settings, author.caller)
+                change = Change(await self._read(proved), author.caller)
                 began = time.monotonic()
                 try:
                     result = fill(change)
@@ -109,12 +110,24 @@ class Changes:
                         raise
                     continue
                 took = time.monotonic() - began
-                if change.renames:
-                    break
-                if await self._stored_at_once(change, author) if change.writes else proved:
+                if not change.renames and await self._stands(change, author, proved):
                     return result
+                if change.renames or took > _LONG_SECONDS:
+                    break
             async with self.by(author, min(_MARGIN * took, _TURN_SECONDS)) as change:
                 return fill(change)
+
+    async def _read(self, proved: bool) -> Settings:
+        return await self._tree.latest(self._reading) if proved else self._tree.held
+
+    async def _stands(self, change: Change, author: Author, proved: bool) -> bool:
+        """Whether nobody else has written since it was begun; it is stored then."""
+        if not change.writes:
+            return proved
+        stored = await commits.at_once(self._sessions, change.before, change.writes, author)
+        if stored:
+            self._take(change)
+        return stored
 
     @asynccontextmanager
     async def by(self, author: Author, seconds: float = 0.0) -> AsyncIterator[Change]:
@@ -143,13 +156,6 @@ class Changes:
             yield
         finally:
             self._turns.release()
-
-    async def _stored_at_once(self, change: Change, author: Author) -> bool:
-        """Whether nobody else has written since it was begun."""
-        stored = await commits.at_once(self._sessions, change.before, change.writes, author)
-        if stored:
-            self._take(change)
-        return stored
 
     async def _store(self, session: AsyncSession, change: Change, author: Author) -> None:
         if change.renames:
