@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.system import System
-from trimtab.api import ProjectBody, WorkflowBody
+from trimtab.api.executions import WorkflowBody
+from trimtab.api.places import ProjectBody
 from trimtab.client import Client
 from trimtab.graph import Node as GraphNode
 from trimtab.graph import NodeOverrides, ResourceOverrides, Task, Workflow

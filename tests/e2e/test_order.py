@@ -4,7 +4,8 @@ import asyncio
 import random
 
 from tests.e2e.conftest import DOMAIN, PROJECT
-from trimtab.api import DocumentBody, ExecutionBody, ExecutionCreate
+from trimtab.api.executions import ExecutionBody, ExecutionCreate
+from trimtab.api.settings import DocumentBody
 from trimtab.client import Client
 from trimtab.executions import ENDED
 from trimtab.levels import Scope

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.e2e.conftest import DOMAIN, PROJECT
 from tests.e2e.test_order import ended
 from tests.system import System
-from trimtab.api import ExecutionCreate
+from trimtab.api.executions import ExecutionCreate
 from trimtab.client import Client
 from trimtab.levels import Scope
 

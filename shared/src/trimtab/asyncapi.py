@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from trimtab import events, executions, subjects, tokens
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 
 _SCHEMAS = "#/components/schemas/{model}"
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.errors import (
     Conflict,
     Forbidden,

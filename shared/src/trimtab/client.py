@@ -16,36 +16,20 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from trimtab.api import (
-    ApplyBody,
-    AuditBody,
-    ChangesBody,
+from trimtab.api.access import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
+from trimtab.api.effective import EffectiveAllBody, EffectiveBody, ExplainBody
+from trimtab.api.executions import ExecutionBody, ExecutionCreate, LaunchPlanBody, WorkflowBody
+from trimtab.api.operations import DeadLetterBody, ReplayedBody, ResyncBody
+from trimtab.api.places import (
     ClusterBody,
-    DeadLetterBody,
-    DocumentBody,
     DomainBody,
-    EffectiveAllBody,
-    EffectiveBody,
-    ExecutionBody,
-    ExecutionCreate,
-    ExplainBody,
-    HistoryBody,
-    KindBody,
-    LaunchPlanBody,
-    NewTokenBody,
     PoolBody,
     PoolPriorityBody,
     PoolTokenBody,
     ProjectBody,
-    RecordBody,
-    ReplayedBody,
-    ResyncBody,
-    RollbackBody,
-    TokenBody,
-    TokenCreate,
-    TokenRotate,
-    WorkflowBody,
 )
+from trimtab.api.records import KindBody, RecordBody, RollbackBody
+from trimtab.api.settings import ApplyBody, ChangesBody, DocumentBody, HistoryBody
 from trimtab.calls import Calls
 from trimtab.errors import NotFound, Unavailable
 from trimtab.events import NamespaceStatus

@@ -7,7 +7,7 @@ is held to them wherever it stands.
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from trimtab.placeholders import NAMES, filled
 
@@ -78,6 +78,8 @@ def _is_subdomain(text: str) -> bool:
 LabelKey = Annotated[str, AfterValidator(_key)]
 """Of labels and annotations."""
 LabelValue = Annotated[str, AfterValidator(label_value)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
+"""As many as Flyte takes."""
 LabelTemplate = Annotated[str, AfterValidator(_template)]
 """A label's value, but for its placeholders."""
 VariableName = Annotated[str, AfterValidator(_variable)]

@@ -16,7 +16,7 @@ from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, TOKEN, running, settings_for
 from tests.integration.admin.test_process import environment, process
 from tests.servers import NatsServer
-from trimtab.api import DocumentBody, HistoryBody
+from trimtab.api.settings import DocumentBody, HistoryBody
 from trimtab.client import Client
 from trimtab.database import reading_sessions_of, sessions_of
 from trimtab_admin.feed import Feed

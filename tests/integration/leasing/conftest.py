@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.leasing.running import Installation
 from trimtab import leasing
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.leasing import Pools
 
 _NUMBERS = itertools.count(1)

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 
 from tests.integration.leasing.running import Installation
 from trimtab import bus
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.flyte_resource_manager import (
     AllocationStatus,

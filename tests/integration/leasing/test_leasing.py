@@ -16,7 +16,7 @@ import pytest
 from tests.integration.leasing.holder import put
 from tests.integration.leasing.running import Installation, protected
 from trimtab import bus
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.leasing import LeaseLost, NeverFits, NotGranted, Pools
 from trimtab.resmgr import Resmgr

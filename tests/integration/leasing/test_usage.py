@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.leasing.running import Installation
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.leasing import LeaseLost, NeverFits, NotGranted, Pools
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from tests.servers import NatsServer, ValkeyServer
 from trimtab import subjects, tokens
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.graph import Model
 from trimtab_resmgr.app import build
 from trimtab_resmgr.settings import ResmgrSettings, ResourceManager

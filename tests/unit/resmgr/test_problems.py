@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from trimtab import tokens
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab_resmgr import problems
 
 TOKEN: dict[str, Any] = {"pool": "gpu", "token": "a"}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from trimtab import flyte, subjects
-from trimtab.api import (
+from trimtab.api.effective import (
     EffectiveBody,
     ExplainBody,
     ExplainedLeafBody,

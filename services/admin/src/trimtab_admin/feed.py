@@ -7,7 +7,7 @@ them; a commit of our own only makes us look at once.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from trimtab.api import HistoryBody
+from trimtab.api.settings import HistoryBody
 from trimtab_admin.store.past import Past, Which
 
 _HEARTBEAT_SECONDS = 15.0

@@ -5,14 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trimtab import flyte, subjects
-from trimtab.api import (
-    ApplyBody,
-    ChangesBody,
-    DocumentBody,
-    EffectiveAllBody,
-    EffectiveBody,
-    RecordBody,
-)
+from trimtab.api.effective import EffectiveAllBody, EffectiveBody
+from trimtab.api.records import RecordBody
+from trimtab.api.settings import ApplyBody, ChangesBody, DocumentBody
 from trimtab.database import Sessions
 from trimtab.errors import NotFound, Unreadable
 from trimtab.fold import Record

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, JsonValue
 
 from trimtab import namespaces
-from trimtab.api import ClusterBody, PoolBody
+from trimtab.api.places import ClusterBody, PoolBody
 from trimtab.graph import DnsLabel
 from trimtab.settings import ServiceSettings
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trimtab.api import ChangesBody
+from trimtab.api.settings import ChangesBody
 from trimtab.database import Sessions, transaction
 from trimtab_admin.drafting import radius
 from trimtab_admin.drafting.drafts import Draft, Edit, PlaceEdit

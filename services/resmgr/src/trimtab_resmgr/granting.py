@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.client import Pools
 from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Stale, TrimtabError, Unavailable
 from trimtab.tokens import (

@@ -29,7 +29,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from trimtab import subjects, telemetry, tokens
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.errors import NotFound, Retryable, TrimtabError
 from trimtab.events import TRACEPARENT
 from trimtab.graph import Model

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from trimtab import tokens
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.errors import Conflict, Invalid, NotFound, Retryable, TrimtabError, Unauthorized
 from trimtab.graph import Model
 

@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 
 import click
 
-from trimtab.api import AuditBody, GrantBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
+from trimtab.api.access import (
+    AuditBody,
+    GrantBody,
+    NewTokenBody,
+    TokenBody,
+    TokenCreate,
+    TokenRotate,
+)
 from trimtab.cli import known, times
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Commands, example

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from trimtab.api import ChangesBody
+from trimtab.api.settings import ChangesBody
 from trimtab.cli import changes, known, manifests
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Failure, example

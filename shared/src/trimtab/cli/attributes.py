@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trimtab.api import RecordBody
+from trimtab.api.records import RecordBody
 from trimtab.cli import documents, rendering
 from trimtab.cli.configuration import Output
 from trimtab.cli.differences import unified

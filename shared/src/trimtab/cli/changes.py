@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trimtab.api import ChangeBody, ChangedLeafBody, ChangesBody, ScopeBody
+from trimtab.api.scopes import ScopeBody
+from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody
 from trimtab.levels import Level, Scope
 
 _MOST_EFFECTS = 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trimtab.api import ChangesBody
+from trimtab.api.settings import ChangesBody
 from trimtab.cli import buffer, changes, known
 from trimtab.cli.buffer import Page
 from trimtab.cli.differences import unified

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from trimtab.api import EffectiveBody, ExplainBody, SetterBody
+from trimtab.api.effective import EffectiveBody, ExplainBody, SetterBody
 from trimtab.cli import changes, known
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Failure, example

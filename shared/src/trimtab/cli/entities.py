@@ -5,16 +5,9 @@ from typing import Any
 
 import click
 
-from trimtab.api import (
-    ClusterBody,
-    DomainBody,
-    ExecutionBody,
-    KindBody,
-    PoolBody,
-    ProjectBody,
-    RecordBody,
-    WorkflowBody,
-)
+from trimtab.api.executions import ExecutionBody, WorkflowBody
+from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.records import KindBody, RecordBody
 from trimtab.cli import changes, known
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import example

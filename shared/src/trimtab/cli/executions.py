@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import JsonValue
 
-from trimtab.api import ExecutionBody, ExecutionCreate, NodeBody
+from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Failure, example
 from trimtab.cli.places import domain_option, project_option

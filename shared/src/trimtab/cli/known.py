@@ -12,7 +12,7 @@ from pydantic import Field as field_of
 from pydantic import create_model
 
 from trimtab import kinds
-from trimtab.api import KindBody
+from trimtab.api.records import KindBody
 from trimtab.cli.completion import nouns
 from trimtab.cli.target import Target
 from trimtab.errors import NotFound

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.api import DocumentBody
+from trimtab.api.settings import DocumentBody
 from trimtab.cli import documents
 from trimtab.cli.documents import PLACES, AttributeFile, places_in
 from trimtab.errors import Invalid, Rejected

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from trimtab.api import DeadLetterBody
+from trimtab.api.operations import DeadLetterBody
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Commands, example
 from trimtab.cli.rendering import Columns, output_option, show_data, show_list

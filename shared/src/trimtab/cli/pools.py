@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import USAGE, Commands, Failure, example
 from trimtab.cli.rendering import Columns, cell, output_option, show_data, table

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from trimtab.api import LaunchPlanBody, PoolBody, ProjectBody, WorkflowBody
+from trimtab.api.executions import LaunchPlanBody, WorkflowBody
+from trimtab.api.places import PoolBody, ProjectBody
 from trimtab.cli.failures import example
 from trimtab.cli.groups import Defaulting
 from trimtab.cli.places import domain_option, project_option

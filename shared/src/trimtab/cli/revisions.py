@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trimtab.api import HistoryBody
+from trimtab.api.settings import HistoryBody
 from trimtab.cli import changes, known
 from trimtab.cli.configuration import Output
 from trimtab.cli.failures import Failure, example

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
-from trimtab.api import AuditBody
+from trimtab.api.access import AuditBody
 from trimtab.database import Sessions, transaction
 from trimtab_admin.paging import Page
 from trimtab_admin.rights import Caller

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import kinds
-from trimtab.api import GrantBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
+from trimtab.api.access import GrantBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
 from trimtab.levels import Scope

@@ -6,9 +6,10 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from trimtab import kinds
-from trimtab.api import DocumentBody, Labels
+from trimtab.api.settings import DocumentBody
 from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unreadable
 from trimtab.fold import Record
+from trimtab.labels import Labels
 from trimtab.levels import Level, Scope
 from trimtab.state import Settings
 from trimtab_admin.drafting.drafts import Draft, in_document

@@ -2,7 +2,9 @@
 
 from weakref import WeakKeyDictionary
 
-from trimtab.api import EffectiveBody, LeafBody, RecordBody, ScopeBody, SourceBody
+from trimtab.api.effective import EffectiveBody, LeafBody, SourceBody
+from trimtab.api.records import RecordBody
+from trimtab.api.scopes import ScopeBody
 from trimtab.fold import Effective, Leaf, Record
 from trimtab.levels import Scope
 

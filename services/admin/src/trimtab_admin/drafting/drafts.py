@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trimtab import kinds, subjects
-from trimtab.api import ChangeBody, ChangedLeafBody, RecordBody
+from trimtab.api.records import RecordBody
+from trimtab.api.settings import ChangeBody, ChangedLeafBody
 from trimtab.errors import Conflict, Invalid, NotFound, Unreadable
 from trimtab.events import Event, ProjectChanged, RecordChanged
 from trimtab.fold import Record

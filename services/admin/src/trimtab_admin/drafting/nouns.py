@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from trimtab import subjects
-from trimtab.api import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
 from trimtab.levels import Scope

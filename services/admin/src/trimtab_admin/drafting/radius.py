@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from trimtab import namespaces
-from trimtab.api import EffectBody, RadiusBody
+from trimtab.api.settings import EffectBody, RadiusBody
 from trimtab.events import ProjectChanged
 from trimtab.kinds import cluster_resource
 from trimtab.levels import PLATFORM, Level, Scope

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.api import ExecutionBody, ExecutionCreate, NodeBody
+from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Invalid, NotFound
 from trimtab.executions import NodeState, Request, State

@@ -8,7 +8,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.api import LaunchPlanBody, WorkflowBody
+from trimtab.api.executions import LaunchPlanBody, WorkflowBody
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.graph import LaunchPlan, Workflow

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 
 _PREFIX = "#/components/schemas/"
 _CONTENT = {"application/problem+json": {"schema": {"$ref": f"{_PREFIX}Problem"}}}

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.errors import Unauthorized, Unavailable
 from trimtab_admin.access.tokens import Tokens
 from trimtab_admin.http import problems

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.errors import (
     Conflict,
     Forbidden,

@@ -6,7 +6,7 @@ import time
 
 from starlette.requests import HTTPConnection, Request
 
-from trimtab.api import Problem
+from trimtab.api.problems import Problem
 from trimtab.errors import Forbidden, Unauthorized, Unavailable
 from trimtab_admin.access.audit import Audit, Entry, Who
 from trimtab_admin.access.credentials import Credential

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 
 from trimtab import bus, subjects
-from trimtab.api import DeadLetterBody, ReplayedBody
+from trimtab.api.operations import DeadLetterBody, ReplayedBody
 from trimtab.errors import Conflict, NotFound, Unavailable
 from trimtab.events import EVENT_ID, EVENT_TYPE
 from trimtab_admin import paging

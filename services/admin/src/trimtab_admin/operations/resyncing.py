@@ -3,7 +3,7 @@
 import logging
 
 from trimtab import outbox, relay
-from trimtab.api import ResyncBody
+from trimtab.api.operations import ResyncBody
 from trimtab.database import Sessions, transaction
 from trimtab.executions import ENDED
 from trimtab_admin.operations.exchange import Exchange

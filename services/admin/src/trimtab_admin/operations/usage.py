@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from trimtab.api import PoolBody
+from trimtab.api.places import PoolBody
 from trimtab.errors import Unavailable
 from trimtab.events import PoolChanged
 from trimtab.resmgr import Resmgr

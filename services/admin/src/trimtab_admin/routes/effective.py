@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from trimtab import kinds
-from trimtab.api import EffectiveBody
+from trimtab.api.effective import EffectiveBody
 from trimtab_admin.records import Records
 from trimtab_admin.routes.inputs import ScopeQuery
 from trimtab_admin.routes.rights import VIEWER_OF_RECORD

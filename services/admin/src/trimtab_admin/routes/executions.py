@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from trimtab.api import ExecutionBody, ExecutionCreate
+from trimtab.api.executions import ExecutionBody, ExecutionCreate
 from trimtab.levels import Scope
 from trimtab_admin.execution.executions import Executions
 from trimtab_admin.rights import Role

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from trimtab.api import Part
+from trimtab.api.scopes import Part
 from trimtab.levels import Scope
 from trimtab_admin.drafting import preconditions
 from trimtab_admin.drafting.preconditions import Precondition

@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
-from trimtab.api import DeadLetterBody, Part, ReplayedBody, ResyncBody
+from trimtab.api.operations import DeadLetterBody, ReplayedBody, ResyncBody
+from trimtab.api.scopes import Part
 from trimtab_admin.operations.dead import DeadLetters
 from trimtab_admin.operations.resyncing import Resyncing
 from trimtab_admin.routes.inputs import By, Paged, next_page

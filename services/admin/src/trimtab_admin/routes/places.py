@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from trimtab.api import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.errors import Invalid
 from trimtab.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
 from trimtab_admin.places import Places

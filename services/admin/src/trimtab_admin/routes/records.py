@@ -7,16 +7,10 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import Field
 
 from trimtab import kinds
-from trimtab.api import (
-    ChangesBody,
-    EffectiveAllBody,
-    ExplainBody,
-    HistoryBody,
-    KindBody,
-    Part,
-    RecordBody,
-    RollbackBody,
-)
+from trimtab.api.effective import EffectiveAllBody, ExplainBody
+from trimtab.api.records import KindBody, RecordBody, RollbackBody
+from trimtab.api.scopes import Part
+from trimtab.api.settings import ChangesBody, HistoryBody
 from trimtab.kinds import Kind, forms
 from trimtab_admin.explaining import Explaining
 from trimtab_admin.records import Filter, Located, Records, RecordWrites

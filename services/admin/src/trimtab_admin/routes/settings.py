@@ -7,7 +7,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from trimtab.api import ApplyBody, ChangesBody, HistoryBody, Part
+from trimtab.api.scopes import Part
+from trimtab.api.settings import ApplyBody, ChangesBody, HistoryBody
 from trimtab_admin.access.tokens import Tokens
 from trimtab_admin.feed import Feed
 from trimtab_admin.records import Records, RecordWrites

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from trimtab.api import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
+from trimtab.api.access import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
 from trimtab_admin.access.audit import Asked, Audit, Entry, Who
 from trimtab_admin.access.tokens import Tokens
 from trimtab_admin.routes.inputs import Query as Parameters

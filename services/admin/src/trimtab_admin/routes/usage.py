@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from trimtab.api import PoolPriorityBody, PoolTokenBody
+from trimtab.api.places import PoolPriorityBody, PoolTokenBody
 from trimtab.errors import Invalid
 from trimtab.tokens import Audited, Inspected, Released, Reprioritized
 from trimtab_admin.access.audit import Entry, Who

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from trimtab.api import LaunchPlanBody, WorkflowBody
+from trimtab.api.executions import LaunchPlanBody, WorkflowBody
 from trimtab.levels import Scope
 from trimtab_admin.execution.workflows import Workflows, scope_of
 from trimtab_admin.rights import Role

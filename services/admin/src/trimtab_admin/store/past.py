@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import outbox, subjects
-from trimtab.api import HistoryBody, SetterBody
+from trimtab.api.effective import SetterBody
+from trimtab.api.settings import HistoryBody
 from trimtab.database import Sessions, transaction
 from trimtab.errors import Gone, Invalid, NotFound
 from trimtab.events import RecordChanged

@@ -1,0 +1,64 @@
+"""Workflows, launch plans, and executions of them. Pure."""
+
+from pydantic import AwareDatetime, JsonValue
+
+from trimtab.executions import NodePhase, Phase, Resolution
+from trimtab.graph import (
+    DnsLabel,
+    ExecutionConfig,
+    LaunchPlan,
+    Model,
+    Name,
+    NodeOverrides,
+    Workflow,
+)
+
+
+class WorkflowBody(Model):
+    project: DnsLabel
+    domain: DnsLabel
+    workflow: Workflow
+
+
+class LaunchPlanBody(Model):
+    project: DnsLabel
+    domain: DnsLabel
+    launch_plan: LaunchPlan
+
+
+class ExecutionCreate(ExecutionConfig):
+    project: DnsLabel
+    domain: DnsLabel
+    workflow: Name
+    version: str | None = None
+    """Of the workflow; the newest where absent."""
+    launch_plan: Name | None = None
+    inputs: dict[str, JsonValue] = {}
+    overrides: dict[str, NodeOverrides] = {}
+    """By hook."""
+
+
+class NodeBody(Model):
+    task: str
+    phase: NodePhase
+    attempt: int
+    reason: str = ""
+    output: JsonValue = None
+
+
+class ExecutionBody(Model):
+    id: str
+    project: str
+    domain: str
+    workflow: str
+    version: str
+    launch_plan: str
+    phase: Phase
+    inputs: dict[str, JsonValue] = {}
+    output: JsonValue = None
+    error: str = ""
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    nodes: dict[str, NodeBody] = {}
+    resolution: Resolution | None = None
+    """Answered for one execution, left out of lists."""

@@ -1,0 +1,20 @@
+"""Which settings are meant: the parts of a scope. Pure."""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from trimtab.graph import Model
+
+Part = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")
+]
+"""Of a scope; empty is unset."""
+
+
+class ScopeBody(Model):
+    level: str
+    domain: str = ""
+    project: str = ""
+    workflow: str = ""
+    launch_plan: str = ""
