@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from trimtab.api.places import PoolBody
-from trimtab.client import Pools
+from trimtab.client.places import Pools
 from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Stale, TrimtabError, Unavailable
 from trimtab.tokens import (
     Allocate,
