@@ -22,7 +22,8 @@ _STORED = sa.select(_LIVE.body).where(_LIVE.subject == sa.bindparam("about"))
 _RECORD = history.insert().values(before=_STORED.scalar_subquery())
 
 # All parts see the database as it was before the statement, and none has a row to write unless the
-# first one found the revision as it was read.
+# first one found the revision as it was read. What lives is looked up row by row: of a join
+# PostgreSQL thinks that it is best made by reading the whole table.
 _AT_ONCE = sa.text("""
 WITH said AS (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS said (
@@ -39,8 +40,8 @@ WITH said AS (
     SELECT revision, commit_revision, subject, event_id, event_type, body, traceparent
     FROM said, advanced
 ), removed AS (
-    DELETE FROM settings USING said, advanced
-    WHERE settings.subject = said.subject AND newest AND deleted
+    DELETE FROM settings
+    WHERE subject = ANY (ARRAY(SELECT subject FROM said, advanced WHERE newest AND deleted))
 ), replaced AS (
     INSERT INTO settings (subject, revision, body)
     SELECT subject, revision, body FROM said, advanced WHERE newest AND NOT deleted
@@ -49,10 +50,11 @@ WITH said AS (
     INSERT INTO history
         (revision, commit_revision, subject, actor, "at", reason, before, after,
          request_id, trace_id, kind, domain, project, workflow, launch_plan)
-    SELECT said.revision, commit_revision, said.subject, actor, "at", reason, settings.body,
-        CASE WHEN deleted THEN NULL ELSE said.body END,
+    SELECT revision, commit_revision, subject, actor, "at", reason,
+        (SELECT body FROM settings WHERE settings.subject = said.subject),
+        CASE WHEN deleted THEN NULL ELSE body END,
         request_id, trace_id, kind, domain, project, workflow, launch_plan
-    FROM advanced, said LEFT JOIN settings ON settings.subject = said.subject
+    FROM said, advanced
 )
 SELECT count(*) FROM advanced
 """).columns(sa.column("count", sa.Integer))
