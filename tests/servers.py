@@ -4,6 +4,7 @@ A binary that is missing is a failure and never a skip, or green would mean noth
 """
 
 import importlib.util
+import itertools
 import os
 import pwd
 import random
@@ -15,6 +16,7 @@ import sysconfig
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,20 +28,32 @@ START_SECONDS = 20.0
 """Far more than a start takes, because test machines may be busy."""
 
 
-def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to outgoing connections.
+def _lane() -> Iterator[int]:
+    """Ports of this worker alone, below those of `trimtab up` and of outgoing connections.
 
-    A client that retries a port of that range can be given the same port as its own and so connect
-    to itself, which keeps the server from coming back.
+    Round and round, so that one which is between two servers is not given to a third.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(6_000 + worker, 10_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    start = random.randrange(len(ports))
+    return itertools.cycle([*ports[start:], *ports[:start]])
+
+
+_ports = _lane()
+
+
+def free_port() -> int:
+    """One that nobody listens on, and that is not given again soon.
+
+    Not of those that the kernel gives to outgoing connections: a client that retries a port of that
+    range can be given it as its own and so connect to itself, which keeps the server from coming
+    back.
     """
     while True:
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+        port = next(_ports)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server(ABC):

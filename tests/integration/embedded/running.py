@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -19,9 +19,10 @@ SECONDS = 60.0
 class Up:
     """One process of `trimtab up`."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, program: Sequence[str] = (TRIMTAB,)) -> None:
         self.data = data
         self.lines: list[str] = []
+        self._program = program
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read)
@@ -34,7 +35,7 @@ class Up:
     def begin(self) -> None:
         """Without waiting for anything."""
         self._process = subprocess.Popen(
-            [TRIMTAB, "up", "--data", str(self.data), *self._options],
+            [*self._program, "up", "--data", str(self.data), *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,15 +4,18 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.embedded.running import SECONDS, TRIMTAB, Up, eventually, left_over
-from tests.servers import free_port
+from tests.servers import NatsServer, free_port
 from trimtab import pools as trimtab_pools
+from trimtab.embedded import programs
 
+CROWDED = Path(__file__).with_name("crowded.py")
 PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", "resmgr"}
 
 
@@ -123,9 +126,28 @@ def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", [1, 2, 5], ids=["nats-server", "valkey-server", "resmgr"])
+def test_a_port_that_is_taken_during_the_start_is_replaced(
+    tmp_path: Path, nats_server: NatsServer, place: int
+) -> None:
+    crowded = (sys.executable, str(CROWDED), str(nats_server.port), str(place))
+    with Up(tmp_path / "data", program=crowded).ready() as up:
+        up.until_said(f"port {nats_server.port} was taken meanwhile; starting again")
+        assert up.running().keys() == PROGRAMS
+        assert trimtab(up.data, "get", "projects").returncode == 0
+    assert left_over(up.data) == []
+
+
 def test_a_stop_during_the_start_ends_what_has_started(tmp_path: Path) -> None:
     up = Up(tmp_path / "data")
     with up.begun():
         up.until_said("nats-server is ready")
         assert up.stop() == 0
     assert left_over(up.data) == []
+
+
+def test_ports_are_drawn_once_and_not_of_those_of_outgoing_connections() -> None:
+    drawn = list(programs.free_ports())
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert len(set(drawn)) == len(drawn) > 1_000
+    assert max(drawn) < max(first_outgoing, 20_000)

