@@ -125,18 +125,38 @@ async def _alone(
     engine: AsyncEngine = sessions.kw["bind"]
 
     def answer() -> T:
-        with engine.sync_engine.connect() as connection:
+        with engine.sync_engine.connect() as connection, _never_asked_again_in_vain(connection):
             connection.execution_options(**_ALONE[engine.dialect.name])
-            try:
-                return take(connection.execute(question, values))
-            except TimeoutError:
-                # As in a transaction.
-                connection.invalidate()
-                raise
+            return take(connection.execute(question, values))
 
     with _translating():
         # In one go, because each step of a connection has a greenlet made for it.
         return await greenlet_spawn(answer)
+
+
+async def in_one_go(sessions: Sessions, do: Callable[[Connection], T]) -> T:
+    """What ``do`` does is a transaction, and nothing of this process comes between its statements.
+
+    Raises as `transaction`.
+    """
+    engine: AsyncEngine = sessions.kw["bind"]
+
+    def done() -> T:
+        with engine.sync_engine.begin() as connection, _never_asked_again_in_vain(connection):
+            return do(connection)
+
+    with _translating():
+        return await greenlet_spawn(done)
+
+
+@contextmanager
+def _never_asked_again_in_vain(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        # As in a transaction.
+        connection.invalidate()
+        raise
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 One transaction writes the live rows and the outbox rows.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import subjects, telemetry
@@ -63,8 +64,8 @@ def _put(insert: Callable[[sa.Table], Any]) -> Any:
 _LOCK = sa.select(revision.c.value).with_for_update()
 _ADVANCE = (
     revision.update()
-    .values(value=revision.c.value + sa.bindparam("changes"))
-    .returning(revision.c.value)
+    .where(revision.c.value == sa.bindparam("before"))
+    .values(value=sa.bindparam("after"))
 )
 _APPEND = outbox.insert()
 _PUT = {"sqlite": _put(sqlite.insert), "postgresql": _put(postgresql.insert)}
@@ -91,14 +92,31 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
     """Make changes in the order given and return their revisions; the last one is the commit."""
     if not writes:
         return []
-    # This takes the lock, where the caller has not got it already.
-    commit = int((await session.execute(_ADVANCE, {"changes": len(writes)})).scalar_one())
-    said = rows(commit - len(writes), writes)
-    await session.execute(_APPEND, said)
+    before = await lock(session)
+    connection = await session.connection()
+    await connection.run_sync(advance, before, len(writes))
+    await connection.run_sync(put, before, writes)
+    return list(range(before + 1, before + len(writes) + 1))
+
+
+def advance(connection: Connection, before: int, changes: int) -> bool:
+    """Take the lock and the next revisions, unless the revision is another one by now."""
+    values = {"before": before, "after": before + changes}
+    return connection.execute(_ADVANCE, values).rowcount == 1
+
+
+def put(connection: Connection, before: int, writes: Sequence[Write]) -> None:
+    """Make changes that have the revisions after that one."""
+    said = rows(before, writes)
+    connection.execute(_APPEND, said)
     # Of several changes of one subject in one transaction, the last one is what lives.
-    deleted = {write.subject: write.deleted for write in writes}
-    await _replace_live(session, said, {subject for subject in deleted if deleted[subject]})
-    return list(range(commit - len(writes) + 1, commit + 1))
+    newest = {write.subject: (write.deleted, row) for write, row in zip(writes, said, strict=True)}
+    gone = [{"gone": subject} for subject, (deleted, _row) in newest.items() if deleted]
+    live = [row for deleted, row in newest.values() if not deleted]
+    if gone:
+        connection.execute(_REMOVE, gone)
+    if live:
+        connection.execute(_PUT[connection.dialect.name], live)
 
 
 def rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
@@ -116,21 +134,6 @@ def rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
         }
         for number, write in enumerate(writes, before + 1)
     ]
-
-
-async def _replace_live(
-    session: AsyncSession, said: Sequence[dict[str, object]], deleted: Collection[str]
-) -> None:
-    newest = {str(row["subject"]): row for row in said}
-    live = [
-        {name: row[name] for name in ("subject", "revision", "body")}
-        for subject, row in newest.items()
-        if subject not in deleted
-    ]
-    if deleted:
-        await session.execute(_REMOVE, [{"gone": subject} for subject in deleted])
-    if live:
-        await session.execute(_PUT[session.get_bind().dialect.name], live)
 
 
 async def load(session: AsyncSession) -> Settings:

@@ -1,4 +1,4 @@
-"""A change in one statement: the same as one in parts, and only upon what was read."""
+"""A change at once: the same as one under the lock, and only upon what was read."""
 
 import asyncio
 import time
@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests import databases
+from tests.databases import BOTH
 from tests.integration.admin.running import until
 from trimtab import database, outbox, subjects
 from trimtab.database import Sessions, ask, reading_sessions_of, rows, sessions_of, transaction
-from trimtab.errors import Conflict, Rejected
+from trimtab.errors import Conflict, Rejected, Retryable
 from trimtab.events import DomainChanged, PoolChanged
 from trimtab.outbox import Write
 from trimtab_admin import migrations
@@ -25,9 +26,7 @@ from trimtab_admin.store.tables import history
 from trimtab_admin.store.tree import Tree
 
 AUTHOR = Author(Caller("me", EVERYTHING), "because", "request")
-
-
-pytestmark = pytest.mark.parametrize("backend", ["postgresql"])
+ON_POSTGRESQL = pytest.mark.parametrize("backend", ["postgresql"])
 
 
 @pytest.fixture
@@ -57,10 +56,10 @@ HISTORY: Sequence[Sequence[Write]] = (
 )
 
 
-async def in_parts(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
+async def under_lock(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
     async with transaction(sessions) as session:
         assert await outbox.lock(session) == before
-        await commits.in_parts(session, before, writes, AUTHOR)
+        await commits.under_lock(session, before, writes, AUTHOR)
 
 
 async def at_once(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
@@ -78,14 +77,16 @@ async def taken(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
         listed = await rows(sessions, sa.select(*columns).order_by(columns[0]))
         found[table.name] = [row._asdict() for row in listed]
     async with transaction(sessions) as session:
-        await session.execute(sa.text("TRUNCATE outbox, settings, history"))
+        for table in (outbox.outbox, outbox.settings, history):
+            await session.execute(table.delete())
         await session.execute(outbox.revision.update().values(value=0))
     return found
 
 
-async def test_a_change_at_once_leaves_what_one_in_parts_leaves(sessions: Sessions) -> None:
+@BOTH
+async def test_a_change_at_once_leaves_what_one_under_the_lock_leaves(sessions: Sessions) -> None:
     left = []
-    for store in (in_parts, at_once):
+    for store in (under_lock, at_once):
         before = 0
         for writes in HISTORY:
             await store(sessions, before, writes)
@@ -95,6 +96,7 @@ async def test_a_change_at_once_leaves_what_one_in_parts_leaves(sessions: Sessio
     assert [len(left[1][table.name]) for table in TABLES] == [1, 10, 2, 10]
 
 
+@BOTH
 async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions) -> None:
     await at_once(sessions, 0, [put("a", 1)])
     for before in (0, 2):
@@ -104,11 +106,13 @@ async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions)
     assert left["revision"] == [{"id": 1, "value": 1}]
 
 
+@BOTH
 async def test_of_changes_at_once_upon_one_revision_one_goes_through(sessions: Sessions) -> None:
     tries = (commits.at_once(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
     assert sorted(await asyncio.gather(*tries)) == [False] * 19 + [True]
 
 
+@ON_POSTGRESQL
 @pytest.mark.parametrize("preferred", ["repeatable read", "serializable"])
 async def test_one_who_waited_for_others_is_no_error_whatever_the_database_prefers(
     sessions: Sessions, database_url: str, preferred: str
@@ -125,12 +129,38 @@ async def test_one_who_waited_for_others_is_no_error_whatever_the_database_prefe
     await late.kw["bind"].dispose()
 
 
+async def test_on_sqlite_too_one_who_waited_for_others_is_no_error(
+    sessions: Sessions, database_url: str
+) -> None:
+    others = sessions_of(database_url)
+    async with transaction(others) as session:
+        await outbox.append(session, [put("others", 1)])
+        trying = asyncio.create_task(commits.at_once(sessions, 0, [put("a", 1)], AUTHOR))
+        await asyncio.sleep(0.2)
+        assert not trying.done()
+    assert not await trying
+    await others.kw["bind"].dispose()
+
+
+@BOTH
+async def test_a_change_that_cannot_be_stored_whole_leaves_nothing(sessions: Sessions) -> None:
+    await at_once(sessions, 0, [put("a", 1)])
+    async with transaction(sessions) as session:
+        await session.execute(outbox.settings.update().values(revision=3))
+    with pytest.raises(Retryable):
+        await commits.at_once(sessions, 1, [put("b", 2), put("c", 3)], AUTHOR)
+    left = await taken(sessions)
+    assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
+    assert left["revision"] == [{"id": 1, "value": 1}]
+
+
 async def somebody_waits(sessions: Sessions) -> bool:
     waiting = "datname = current_database() AND wait_event_type = 'Lock'"
     query = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")
     return bool(await ask(sessions, query))
 
 
+@ON_POSTGRESQL
 async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None:
     author = Author(AUTHOR.caller, "a\0b")
     with pytest.raises(Rejected, match="cannot hold"):
@@ -138,6 +168,7 @@ async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None
     await at_once(sessions, 0, [put("a", 1)])
 
 
+@BOTH
 async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
     sessions: Sessions, database_url: str
 ) -> None:
@@ -159,6 +190,7 @@ async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
     await reading.kw["bind"].dispose()
 
 
+@ON_POSTGRESQL
 async def test_one_who_thinks_for_long_is_given_the_time_under_the_lock(
     sessions: Sessions, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +213,7 @@ async def committed(sessions: Sessions) -> object:
     return await ask(sessions, sa.select(outbox.revision.c.value))
 
 
+@BOTH
 async def test_nothing_is_refused_for_what_is_no_longer_so(
     sessions: Sessions, database_url: str
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import namespaces
-from trimtab.database import Sessions, allow_idle, is_postgresql, transaction
+from trimtab.database import Sessions, allow_idle, transaction
 from trimtab.errors import Invalid, TrimtabError, Unavailable
 from trimtab.events import DomainChanged, Event, ProjectChanged
 from trimtab.outbox import Write
@@ -95,12 +95,12 @@ class Changes:
     async def commit(self, fill: Callable[[Change], T], author: Author) -> T:
         """Store what is added, or nothing where ``fill`` raises; it is called for every try.
 
-        On PostgreSQL a change is one statement that goes through only upon the revision that was
-        read. A process that is paused holds up nobody, because it never keeps the lock.
+        A change is stored in one go, and only upon the revision that was read. A process that is
+        paused holds up nobody, because it does not keep the lock while it thinks.
         """
         took = 0.0
         async with self._turn():
-            for proved in _TRIES if is_postgresql(self._sessions) else ():
+            for proved in _TRIES:
                 change = Change(await self._read(proved), author.caller)
                 began = time.monotonic()
                 try:
@@ -162,7 +162,7 @@ class Changes:
             owners = names.after(change.settings, change.writes, self.namespace_template)
             await names.store(session, owners)
         if change.writes:
-            await commits.in_parts(session, change.before, change.writes, author)
+            await commits.under_lock(session, change.before, change.writes, author)
 
     def _take(self, change: Change) -> None:
         self._tree.take(change.writes, change.before)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from opentelemetry import trace
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import outbox
-from trimtab.database import Sessions, ask
+from trimtab.database import Sessions, ask, in_one_go, is_postgresql
 from trimtab.outbox import Write
 from trimtab_admin.drafting.nouns import place_of
 from trimtab_admin.rights import Caller
@@ -73,21 +74,36 @@ class Author:
         return self.caller.name
 
 
-async def in_parts(
+async def under_lock(
     session: AsyncSession, before: int, writes: Sequence[Write], author: Author
 ) -> None:
     """Within a transaction that has the lock since it read that revision."""
+    connection = await session.connection()
+    await connection.run_sync(_in_parts, before, writes, author)
+
+
+async def at_once(sessions: Sessions, before: int, writes: Sequence[Write], author: Author) -> bool:
+    """Unless the revision is another one by now. On PostgreSQL it is one statement."""
+    if is_postgresql(sessions):
+        return await _in_one(sessions, before, writes, author)
+    return await in_one_go(sessions, lambda c: _in_parts(c, before, writes, author))
+
+
+def _in_parts(connection: Connection, before: int, writes: Sequence[Write], author: Author) -> bool:
+    if not outbox.advance(connection, before, len(writes)):
+        return False
     records = [
         record
         | {"about": write.subject, "after": None if write.deleted else write.event.body().decode()}
         for write, record in zip(writes, _history(before, writes, author), strict=True)
     ]
-    await session.execute(_RECORD, records)
-    await outbox.append(session, writes)
+    # What lives is still what was before.
+    connection.execute(_RECORD, records)
+    outbox.put(connection, before, writes)
+    return True
 
 
-async def at_once(sessions: Sessions, before: int, writes: Sequence[Write], author: Author) -> bool:
-    """In one statement of PostgreSQL, unless the revision is another one by now."""
+async def _in_one(sessions: Sessions, before: int, writes: Sequence[Write], author: Author) -> bool:
     newest = {write.subject: number for number, write in enumerate(writes)}
     announced = outbox.rows(before, writes)
     rows = [
