@@ -40,10 +40,10 @@ types: .venv/developing
 unit: .venv/developing
 	$(BIN)/pytest --numprocesses 2 tests/unit
 
-# Most of a test with servers is waiting, so four share two cores well; one file stays together. The
-# same histories each time: what is random belongs to `soak`.
+# Most of a test with servers is waiting, so four share two cores well; one file stays together, and
+# what takes long comes first. The same histories each time: what is random belongs to `soak`.
 test: .venv/developing  ## all tests, with real servers
-	$(BIN)/pytest --numprocesses 4 --dist loadfile --seed 1
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --seed 1
 
 # The same histories are in `test`, shorter.
 soak: OPERATIONS ?= 1000000

@@ -45,6 +45,11 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["seed"] = node.config.option.seed
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, or all workers but one are done before it."""
+    items.sort(key=lambda item: item.path.name != "test_chaos.py")
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return f"random histories: --operations {config.option.operations} --seed {config.option.seed}"
 
