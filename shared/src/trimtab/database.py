@@ -125,7 +125,7 @@ async def _alone(
     engine: AsyncEngine = sessions.kw["bind"]
 
     def answer() -> T:
-        with engine.sync_engine.connect() as connection, _never_asked_again_in_vain(connection):
+        with engine.sync_engine.connect() as connection, _invalidated_on_timeout(connection):
             connection.execution_options(**_ALONE[engine.dialect.name])
             return take(connection.execute(question, values))
 
@@ -135,14 +135,14 @@ async def _alone(
 
 
 async def in_one_go(sessions: Sessions, do: Callable[[Connection], T]) -> T:
-    """What ``do`` does is a transaction, and nothing of this process comes between its statements.
+    """A transaction of what ``do`` does; on SQLite the loop takes no turn between its statements.
 
     Raises as `transaction`.
     """
     engine: AsyncEngine = sessions.kw["bind"]
 
     def done() -> T:
-        with engine.sync_engine.begin() as connection, _never_asked_again_in_vain(connection):
+        with engine.sync_engine.begin() as connection, _invalidated_on_timeout(connection):
             return do(connection)
 
     with _translating():
@@ -150,7 +150,7 @@ async def in_one_go(sessions: Sessions, do: Callable[[Connection], T]) -> T:
 
 
 @contextmanager
-def _never_asked_again_in_vain(connection: Connection) -> Iterator[None]:
+def _invalidated_on_timeout(connection: Connection) -> Iterator[None]:
     try:
         yield
     except TimeoutError:

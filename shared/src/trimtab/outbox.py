@@ -94,7 +94,8 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
         return []
     before = await lock(session)
     connection = await session.connection()
-    await connection.run_sync(advance, before, len(writes))
+    advanced = await connection.run_sync(advance, before, len(writes))
+    assert advanced, "the lock was not held"
     await connection.run_sync(put, before, writes)
     return list(range(before + 1, before + len(writes) + 1))
 

@@ -224,7 +224,7 @@ def free_ports() -> Iterator[int]:
     except OSError:
         outgoing = 32_768
     # Where the kernel was given nearly all ports, some must be shared with it.
-    candidates = range(10_000, max(outgoing, 20_000))
+    candidates = range(11_000, max(outgoing, 20_000))
     return filter(_is_free, random.sample(candidates, len(candidates)))
 
 

@@ -79,7 +79,8 @@ async def under_lock(
 ) -> None:
     """Within a transaction that has the lock since it read that revision."""
     connection = await session.connection()
-    await connection.run_sync(_in_parts, before, writes, author)
+    stored = await connection.run_sync(_in_parts, before, writes, author)
+    assert stored, "the lock was not held"
 
 
 async def at_once(sessions: Sessions, before: int, writes: Sequence[Write], author: Author) -> bool:
