@@ -33,6 +33,11 @@ _IDLE_MILLIS = 2_500
 writer for so long; what takes longer than that between two statements loses its transaction, unless
 it said so."""
 
+_LOGGED_PAGES = 10_000
+"""Of four KiB: where so much of SQLite's log was not put away beside the loop, a commit does it."""
+_PUT_AWAY = "PRAGMA wal_checkpoint(PASSIVE)"
+_CHECKPOINT = sa.text(_PUT_AWAY)
+
 _ALLOW_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', :millis, true)")
 
 _ALONE: Mapping[str, Mapping[str, Any]] = {
@@ -132,6 +137,15 @@ async def _alone(
     with _translating():
         # In one go, because each step of a connection has a greenlet made for it.
         return await greenlet_spawn(answer)
+
+
+async def checkpoint(reading: Sessions) -> None:
+    """Bring what SQLite has logged into its file; a thread waits for the disk, and no writer.
+
+    PostgreSQL does that by itself. Raises as `transaction`.
+    """
+    if not is_postgresql(reading):
+        await ask(reading, _CHECKPOINT)
 
 
 async def in_one_go(sessions: Sessions, do: Callable[[Connection], T]) -> T:
@@ -253,16 +267,16 @@ class _Reading(aiosqlite.Connection):
         # The driver has no types here.
         return await super()._execute(counted)  # type: ignore[no-untyped-call]
 
-    def _waits(self, fn: Callable[..., Any], _args: tuple[Any, ...]) -> bool:
+    def _waits(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
         # The last connection that closes puts the log of writes away.
-        return fn == self._conn.close
+        return fn == self._conn.close or args[:1] == (_PUT_AWAY,)
 
 
 class _Writing(_Reading):
     """Leaves to the driver's thread what may wait for other processes.
 
-    A commit waits for nobody, and at this ``synchronous`` for the disk only when it puts the log of
-    writes away, once in some hundred.
+    A commit waits for nobody, and at this ``synchronous`` for the disk only when it has to put the
+    log of writes away.
     """
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -319,6 +333,7 @@ def _prepare(connection: Any, busy_millis: int) -> None:  # the DBAPI's connecti
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
+        f"wal_autocheckpoint={_LOGGED_PAGES}",
         f"busy_timeout={busy_millis}",
         "foreign_keys=ON",
     ):

@@ -1,6 +1,7 @@
 """Transactions: who waits for whom, and what is left of those that are cancelled."""
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.databases import BOTH
 from trimtab import outbox
-from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab.database import Sessions, checkpoint, reading_sessions_of, sessions_of, transaction
 from trimtab.errors import Unavailable
 
 SLOW = {
@@ -56,6 +57,22 @@ async def test_a_file_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> 
                 await session.connection()
         # One would have a word to a loop that has ended, and end a process with a traceback.
         assert threading.active_count() == before
+
+
+async def test_the_program_goes_on_while_the_log_is_put_into_the_file(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'admin.db'}"
+    writing, reading = await made(url), reading_sessions_of(url)
+    await checkpoint(reading)
+    await count_up(writing)
+    putting_away = asyncio.create_task(checkpoint(reading))
+    await asyncio.sleep(0)
+    assert not putting_away.done()
+    await putting_away
+    shutil.copy(tmp_path / "admin.db", tmp_path / "without-log.db")
+    with closing(sqlite3.connect(tmp_path / "without-log.db")) as copy:
+        assert copy.execute("SELECT value FROM revision").fetchall() == [(8,)]
+    for sessions in (writing, reading):
+        await sessions.kw["bind"].dispose()
 
 
 async def made(url: str) -> Sessions:

@@ -30,6 +30,7 @@ from trimtab_admin.http.calls import Calls
 from trimtab_admin.http.guard import Guard, Rules, is_loopback
 from trimtab_admin.http.openapi import Api
 from trimtab_admin.http.refusals import Refusals
+from trimtab_admin.operations.checkpoints import Checkpoints
 from trimtab_admin.operations.dead import DeadLetters
 from trimtab_admin.operations.exchange import Exchange
 from trimtab_admin.operations.readiness import Readiness
@@ -87,14 +88,19 @@ def build(settings: AdminSettings) -> FastAPI:
     tokens = Tokens(sessions, reading, tree, audit, _root(settings))
     refusals = Refusals(audit, Tries(settings.failed_tries_per_minute))
     readiness = Readiness(reading, exchange)
-    retention = Retention(sessions, settings.history_days)
+    background = (
+        exchange,
+        Retention(sessions, settings.history_days),
+        tokens,
+        Checkpoints(reading),
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         metrics.observe(readiness.outbox)
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(task.run()) for task in (exchange, retention, tokens)]
+                running = [tasks.create_task(task.run()) for task in background]
                 yield
                 for task in running:
                     task.cancel()

@@ -1,0 +1,25 @@
+"""What is written is brought into the file by admin, and not by whoever commits next."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+
+from tests.integration.admin.running import FORCE, until
+
+
+async def test_what_was_written_is_soon_in_the_file(
+    admin: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    path = "/records/workflow_priority"
+    revision = (await admin.put(path, params=FORCE, json={"priority": 7})).json()["version"]
+
+    async def is_in_the_file() -> bool:
+        shutil.copy(tmp_path / "admin.db", tmp_path / "without-log.db")
+        with closing(sqlite3.connect(tmp_path / "without-log.db")) as copy:
+            [(stored,)] = copy.execute("SELECT value FROM revision").fetchall()
+        return bool(stored == revision)
+
+    await until(is_in_the_file)
