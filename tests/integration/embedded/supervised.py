@@ -17,9 +17,13 @@ import http.server, os, subprocess, sys
 directory, port = sys.argv[1:]
 if os.path.exists(f"{directory}/broken"):
     sys.exit("the server cannot work today")
-open(f"{directory}/pid", "w").write(str(os.getpid()))
+def tell(name, pid):
+    with open(f"{directory}/{name}.new", "w") as file:
+        file.write(str(pid))
+    os.replace(file.name, f"{directory}/{name}")  # whole, for who reads it at this moment
+tell("pid", os.getpid())
 task = subprocess.Popen(["sleep", "600"], start_new_session=True)
-open(f"{directory}/task-pid", "w").write(str(task.pid))
+tell("task-pid", task.pid)
 handler = http.server.SimpleHTTPRequestHandler
 http.server.HTTPServer(("127.0.0.1", int(port)), handler).serve_forever()
 """

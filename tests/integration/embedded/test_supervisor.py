@@ -45,7 +45,7 @@ def runs(process: int) -> bool:
     """Whether it does anything; one that waits to be buried does not."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
 
