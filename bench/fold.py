@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trimtab.events import RecordChanged
 from trimtab.levels import SETTINGS_FILE, Scope
-from trimtab.state import WARM, Settings
+from trimtab.messages.events import RecordChanged
+from trimtab.settings.state import WARM, Settings
 
 Document = dict[str, Any]
 

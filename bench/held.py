@@ -15,9 +15,9 @@ from bench import system
 from bench.load import measured
 from bench.resmgr import callers
 from bench.system import CEILING, LEASE_SECONDS, System
-from trimtab.events import PoolChanged
-from trimtab.tokens import COHORT, Allocate
-from trimtab_resmgr import connection, pools, settings
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import COHORT, Allocate
+from trimtab_resmgr import config, connection, pools
 from trimtab_resmgr.leases import Leases, Rules
 
 FEW, MANY = 10, 1_000_000
@@ -41,7 +41,7 @@ class Figures(NamedTuple):
 
 async def fill(port: int, held: int) -> None:
     """Without the append-only file, which is written anew afterwards and not while we measure."""
-    where = settings.Redis(host_paths=(f"127.0.0.1:{port}",), max_retries=10)
+    where = config.Redis(host_paths=(f"127.0.0.1:{port}",), max_retries=10)
     async with (
         redis.Redis(port=port) as server,
         connection.connect(where) as client,

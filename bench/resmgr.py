@@ -15,12 +15,12 @@ from nats.aio.client import Client
 from bench import system
 from bench.load import Request, Round, measured
 from bench.system import System
-from trimtab import subjects
-from trimtab.events import PoolChanged
-from trimtab.lease import Lease
-from trimtab.leasing import Pools
-from trimtab.resmgr import Resmgr
-from trimtab.tokens import COHORT, Allocate, Release
+from trimtab.messages import subjects
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.lease import Lease
+from trimtab.tokens.pools import Pools
+from trimtab.tokens.protocol import COHORT, Allocate, Release
+from trimtab.tokens.resmgr import Resmgr
 
 IN_FLIGHT = 64
 REQUESTS = 25_600

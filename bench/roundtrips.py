@@ -21,9 +21,9 @@ import uvloop
 from bench import system
 from bench.system import LEASE_SECONDS
 from tests.servers import ValkeyServer
-from trimtab.events import PoolChanged
-from trimtab.tokens import Allocate, Release
-from trimtab_resmgr import asking, connection, pools, settings
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocate, Release
+from trimtab_resmgr import asking, config, connection, pools
 from trimtab_resmgr.leases import Leases, Limits, Rules
 
 HELD = (100, 1_000, 10_000)
@@ -126,7 +126,7 @@ async def per_second(turn: Turn) -> float:
 async def measure(port: int) -> list[tuple[float, float]]:
     """Of each number of held tokens, turns a second: ours, theirs."""
     found = []
-    own = connection.connect(settings.Redis(host_paths=(f"127.0.0.1:{port}",)))
+    own = connection.connect(config.Redis(host_paths=(f"127.0.0.1:{port}",)))
     async with (
         redis.Redis(port=port, max_connections=CALLERS) as client,
         own,

@@ -23,11 +23,12 @@ import click
 import nats
 import nats.errors
 
-from trimtab import subjects, tokens
 from trimtab.client import Client
 from trimtab.embedded.directory import Directory
 from trimtab.errors import TrimtabError
 from trimtab.levels import Scope
+from trimtab.messages import subjects
+from trimtab.tokens import protocol
 
 ROOT = Path(__file__).parent
 PLACE = ["-p", "flyteexamples", "-d", "development"]
@@ -196,10 +197,10 @@ def _held(pool: str) -> int:
     async def ask() -> int:
         client = await nats.connect(DATA.nats_file.read_text().strip())
         try:
-            subject = subjects.resmgr("inspect", tokens.COHORT)
-            body = tokens.Inspect(pool=pool).model_dump_json().encode()
+            subject = subjects.resmgr("inspect", protocol.COHORT)
+            body = protocol.Inspect(pool=pool).model_dump_json().encode()
             answer = await client.request(subject, body, timeout=5)
-            return tokens.Inspected.model_validate_json(answer.data).held
+            return protocol.Inspected.model_validate_json(answer.data).held
         finally:
             await client.close()
 

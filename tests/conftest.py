@@ -13,8 +13,9 @@ from nats.aio.client import Client
 from tests import databases
 from tests.servers import NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab import bus, streams
-from trimtab.settings import ServiceSettings
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
+from trimtab_admin.storage import streams
 
 # A busy machine is no reason to fail.
 settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -112,7 +113,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
 @pytest.fixture
 async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
     """Connected as a service is, with every stream declared."""
-    settings = ServiceSettings(nats_url=nats_server.url)
+    settings = ServiceConfig(nats_url=nats_server.url)
     async with bus.connected(settings, "test") as client:
         await streams.bootstrap(client)
         yield client

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import nats.errors
 from nats.aio.client import Client
 
-from trimtab import bus, subjects
 from trimtab.errors import Unavailable
-from trimtab.events import (
+from trimtab.messages import subjects
+from trimtab.messages.events import (
     COMMIT,
     REVISION,
     ClusterChanged,
@@ -19,7 +19,8 @@ from trimtab.events import (
     RecordChanged,
     Watermark,
 )
-from trimtab.state import Settings
+from trimtab.runtime import bus
+from trimtab.settings.state import Settings
 
 
 def subject_of(event: Event) -> str:

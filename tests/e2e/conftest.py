@@ -9,9 +9,9 @@ from tests.system import System
 from trimtab.api.executions import WorkflowBody
 from trimtab.api.places import ProjectBody
 from trimtab.client import Client
-from trimtab.graph import Node as GraphNode
-from trimtab.graph import NodeOverrides, ResourceOverrides, Task, Workflow
 from trimtab.kinds.task_resource import ResourceSpec
+from trimtab.workflows.graph import Node as GraphNode
+from trimtab.workflows.graph import NodeOverrides, ResourceOverrides, Task, Workflow
 
 PROJECT, DOMAIN = "flyteexamples", "development"
 

@@ -7,8 +7,8 @@ from tests.e2e.conftest import DOMAIN, PROJECT
 from trimtab.api.executions import ExecutionBody, ExecutionCreate
 from trimtab.api.settings import DocumentBody
 from trimtab.client import Client
-from trimtab.executions import ENDED
 from trimtab.levels import Scope
+from trimtab.messages.executions import ENDED
 
 INTERLEAVINGS = 100
 BACKLOG = 250

@@ -12,8 +12,8 @@ from tests.system import System
 from trimtab.api.executions import ExecutionCreate, WorkflowBody
 from trimtab.api.places import PoolBody, ProjectBody
 from trimtab.client import Client
-from trimtab.graph import Node, Task, Workflow
 from trimtab.levels import Scope
+from trimtab.workflows.graph import Node, Task, Workflow
 
 MODULE = """
 import time
@@ -84,7 +84,9 @@ async def test_a_change_is_measured_from_the_call_to_the_manifest(
     await eventually(lambda: seen("clusterres", "trimtab.clusterres.delay"))
     await eventually(
         lambda: all(
-            seen(service, "trimtab.view.revision") == seen("admin", "trimtab.settings.revision") > 0
+            seen(service, "trimtab.settings.view.revision")
+            == seen("admin", "trimtab.settings.revision")
+            > 0
             for service in ("clusterres", "propeller", "resmgr")
         )
     )

@@ -31,14 +31,13 @@ SERVICES = [name for name in OURS if name != "trimtab"]
 
 # Migrations run inside Alembic, which gives them what they import from it.
 RUN_BY_ALEMBIC = re.compile(r"\.migrations\.(env|versions\.)")
-CLIENT = ("trimtab.calls", "trimtab.client", "trimtab.cli")
-SERVICE = ("bus", "exporting", "metrics", "service", "settings", "streams", "telemetry", "view")
-SQL = ("database", "outbox", "relay")
+CLIENT = ("trimtab.client", "trimtab.cli")
+TOKENS = ("trimtab.flyte_resource_manager", "trimtab.tokens.pools", "trimtab.tokens.resmgr")
+SERVICE = ("trimtab.runtime", "trimtab.settings.view")
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
-    "leasing": tuple(f"trimtab.{name}" for name in ("flyte_resource_manager", "leasing", "resmgr")),
-    "service": tuple(f"trimtab.{name}" for name in SERVICE),
-    "service,sql": tuple(f"trimtab.{name}" for name in SQL),
+    "leasing": TOKENS,
+    "service": SERVICE,
     "embedded": ("trimtab.embedded",),
 }
 """What of the library needs an extra; everything else imports with its base alone."""
@@ -143,6 +142,6 @@ def test_what_needs_an_extra_imports_with_that_extra(extras: str, wheels: dict[s
 
 
 def test_an_import_that_is_not_declared_is_found(wheels: dict[str, Path]) -> None:
-    said = import_alone("trimtab", ["trimtab.bus"], wheels)
+    said = import_alone("trimtab", ["trimtab.runtime.bus"], wheels)
     assert "ModuleNotFoundError: nats" in said
     assert "installed here, but not declared" in said

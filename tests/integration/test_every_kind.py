@@ -13,12 +13,14 @@ from click.testing import CliRunner, Result
 from tests.admin_process import TOKEN, admin_process
 from tests.servers import NatsServer
 from tests.unit.trimtab.test_wire import RECORDS
-from trimtab import bus, kinds, subjects
+from trimtab import kinds
 from trimtab.cli.main import cli
-from trimtab.events import RecordChanged
 from trimtab.kinds import Kind
 from trimtab.levels import PLATFORM, Level, Scope
-from trimtab.settings import ServiceSettings
+from trimtab.messages import subjects
+from trimtab.messages.events import RecordChanged
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
 
 EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
 FORCE = {"force": "true"}
@@ -145,8 +147,8 @@ async def _event(server: NatsServer, subject: str) -> RecordChanged:
             await asyncio.sleep(0.05)
 
 
-def _settings(server: NatsServer) -> ServiceSettings:
-    return ServiceSettings(nats_url=server.url)
+def _settings(server: NatsServer) -> ServiceConfig:
+    return ServiceConfig(nats_url=server.url)
 
 
 @EVERY_KIND

@@ -16,10 +16,11 @@ from nats.aio.client import Client
 
 from tests.admin_process import TOKEN, admin_process
 from tests.servers import NatsServer
-from trimtab import bus, subjects
-from trimtab.events import REVISION, RecordChanged
 from trimtab.levels import Scope
-from trimtab.settings import ServiceSettings
+from trimtab.messages import subjects
+from trimtab.messages.events import REVISION, RecordChanged
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
 
 PACKAGE = Path(__file__).parents[1] / "third_party_kind"
 SHOP = Scope("development", "shop")
@@ -132,7 +133,7 @@ async def test_a_change_of_it_is_an_event(
 ) -> None:
     version = (await put(admin, DOCUMENT, **SCOPE)).json()["version"]
     subject = subjects.attributes("cost_center", SHOP)
-    settings = ServiceSettings(nats_url=nats_server.url)
+    settings = ServiceConfig(nats_url=nats_server.url)
     async with bus.connected(settings, "test") as client:
         event = await event_of(client, subject, version)
     assert (event.kind, event.scope, event.document) == ("cost_center", SHOP, DOCUMENT)

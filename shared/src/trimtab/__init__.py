@@ -1,19 +1,18 @@
 """Trimtab's library. What is named here is the SDK: to write workflows, and to use pools.
 
-It imports neither NATS nor an HTTP client; those are in `trimtab.leasing`, `trimtab.bus` and
-`trimtab.client`. `pools` and `LeaseLost` are imported when they are first used.
+It imports neither NATS nor an HTTP client: `pools` and `LeaseLost` are imported at their first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trimtab.modules import BadModule, Module, load_module
-from trimtab.overrides import Pool, Resources, runtime_override_config
-from trimtab.sdk import LaunchPlan, task, workflow
+from trimtab.workflows.loader import BadModule, Module, load_module
+from trimtab.workflows.overrides import Pool, Resources, runtime_override_config
+from trimtab.workflows.sdk import LaunchPlan, task, workflow
 
 if TYPE_CHECKING:
-    from trimtab.lease import LeaseLost
-    from trimtab.leasing import connected as pools
+    from trimtab.tokens.lease import LeaseLost
+    from trimtab.tokens.pools import connected as pools
 
 __all__ = [
     "BadModule",
@@ -29,7 +28,10 @@ __all__ = [
     "workflow",
 ]
 
-_LATER = {"LeaseLost": ("trimtab.lease", "LeaseLost"), "pools": ("trimtab.leasing", "connected")}
+_LATER = {
+    "LeaseLost": ("trimtab.tokens.lease", "LeaseLost"),
+    "pools": ("trimtab.tokens.pools", "connected"),
+}
 
 
 def __getattr__(name: str) -> object:

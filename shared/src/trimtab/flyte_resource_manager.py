@@ -27,11 +27,11 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Self
 
-from trimtab import overrides
-from trimtab.lease import Lease, now
-from trimtab.leasing import Pools
-from trimtab.resmgr import Resmgr
-from trimtab.tokens import Allocate, Allocated, Register, Registered, Release, Released
+from trimtab.models import parse_model
+from trimtab.tokens.lease import Lease, now
+from trimtab.tokens.pools import Pools
+from trimtab.tokens.protocol import Allocate, Allocated, Register, Registered, Release, Released
+from trimtab.tokens.resmgr import Resmgr
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class ResourceRegistrar:
         Raises `trimtab.errors.Rejected` on another one and on one above ``resourceMaxQuota``.
         """
         pool = composed_pool(self._plugin, namespace)
-        ask = overrides.parsed(Register, {"pool": pool, "quota": quota})
+        ask = parse_model(Register, {"pool": pool, "quota": quota})
         await self._resmgr.ask(ask, Registered, timeout=10)
 
 
@@ -172,13 +172,13 @@ class ResourceManager:
             "project_domain_cap": constraints.namespace_scope_resource_constraint,
             "lease_seconds": self._plugins.lease_seconds,
         }
-        return await self._plugins.allocate(overrides.parsed(Allocate, asked))
+        return await self._plugins.allocate(parse_model(Allocate, asked))
 
     async def release_resource(self, namespace: str, allocation_token: str) -> None:
         """Give it back. Raises `trimtab.errors.Unavailable`."""
         pool = composed_pool(self._plugin, namespace)
         token = self._token(allocation_token)
-        await self._plugins.release(overrides.parsed(Release, {"pool": pool, "token": token}))
+        await self._plugins.release(parse_model(Release, {"pool": pool, "token": token}))
 
     def _token(self, token: str) -> str:
         return composed_token(self._project, self._domain, self._execution, token)

@@ -5,15 +5,18 @@ is held to them wherever it stands.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from trimtab.placeholders import NAMES, filled
-
 _NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+
+PLACEHOLDERS = ("project", "domain", "workflow", "launch_plan", "execution")
+"""Names that settings may use as ``{{ name }}``; filled once, when an execution is admitted."""
+_PLACEHOLDER = re.compile(r"\{\{ (" + "|".join(PLACEHOLDERS) + r") \}\}")
 
 MAX_NAME = 63
 MAX_SUBDOMAIN = 253
@@ -28,6 +31,11 @@ _VALUE = (
     "at most 63 letters, digits and - _ . that begin and end with a letter or digit, or nothing"
 )
 _OBJECT = "at most 253 small letters, digits and - . that begin and end with a letter or digit"
+
+
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
+    """Replace each ``{{ name }}`` once; ``values`` has each of `PLACEHOLDERS`."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
 
 def _key(text: str) -> str:
@@ -45,7 +53,7 @@ def label_value(text: str) -> str:
 
 
 def _template(text: str) -> str:
-    label_value(filled(text, dict.fromkeys(NAMES, "x")))
+    label_value(fill_placeholders(text, dict.fromkeys(PLACEHOLDERS, "x")))
     return text
 
 

@@ -6,10 +6,19 @@ from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
-from trimtab.events import RecordChanged
-from trimtab.executions import LogEvent, Request
-from trimtab.graph import Constant, FromNode, Hook, LaunchPlan, Node, NodeOverrides, Task, Workflow
 from trimtab.levels import Scope
+from trimtab.messages.events import RecordChanged
+from trimtab.messages.executions import LogEvent, Request
+from trimtab.workflows.graph import (
+    Constant,
+    FromNode,
+    Hook,
+    LaunchPlan,
+    Node,
+    NodeOverrides,
+    Task,
+    Workflow,
+)
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 """When everything built here happened."""

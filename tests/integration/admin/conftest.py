@@ -9,23 +9,23 @@ import pytest_asyncio
 
 from tests.integration.admin.running import running, settings_for
 from tests.servers import NatsServer
-from trimtab_admin.settings import AdminSettings
+from trimtab_admin.config import AdminConfig
 
 
 @pytest.fixture
-def settings(tmp_path: Path, nats_server: NatsServer, database_url: str) -> AdminSettings:
+def settings(tmp_path: Path, nats_server: NatsServer, database_url: str) -> AdminConfig:
     return settings_for(tmp_path, nats_server.url, database_url=database_url)
 
 
 @pytest.fixture
-async def admin(settings: AdminSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def admin(settings: AdminConfig) -> AsyncIterator[httpx.AsyncClient]:
     async with running(settings) as client:
         await client.post("/projects", json={"name": "shop"})
         yield client
 
 
 @pytest.fixture(scope="module")
-def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminSettings]:
+def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminConfig]:
     """Of `shared`; nobody has to wait after refusals."""
     directory = tmp_path_factory.mktemp("admin")
     with NatsServer(directory / "nats") as server:
@@ -33,7 +33,7 @@ def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(shared_settings: AdminSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def shared(shared_settings: AdminConfig) -> AsyncIterator[httpx.AsyncClient]:
     """admin for a whole module, with two projects; its tests run in the module's loop."""
     async with running(shared_settings) as client:
         for project in ("shop", "lab"):

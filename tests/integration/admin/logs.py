@@ -5,8 +5,8 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from trimtab import bus, subjects
-from trimtab.executions import (
+from trimtab.messages import subjects
+from trimtab.messages.executions import (
     Admitted,
     AnyEvent,
     NodeRunning,
@@ -17,6 +17,7 @@ from trimtab.executions import (
     Resolution,
     Succeeded,
 )
+from trimtab.runtime import bus
 
 
 def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:

@@ -10,9 +10,9 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from trimtab.graph import Constant, FromInput, Hook, Node, NodeOverrides, Task, Workflow
+from trimtab.workflows.graph import Constant, FromInput, Hook, Node, NodeOverrides, Task, Workflow
 from trimtab_admin.app import build, prepare
-from trimtab_admin.settings import AdminSettings
+from trimtab_admin.config import AdminConfig
 
 TOKEN = "t0ken"
 SCOPE = {"project": "shop", "domain": "development"}
@@ -21,16 +21,16 @@ PATIENCE_SECONDS = 60
 """Far more than anything takes, because test machines may be busy."""
 
 
-def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminSettings:
+def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminConfig:
     """A database and a token of its own."""
     token = directory / "token"
     token.write_text(TOKEN + "\n")
     more.setdefault("database_url", f"sqlite+aiosqlite:///{directory / 'admin.db'}")
-    return AdminSettings(nats_url=nats_url, token_file=token, **more)
+    return AdminConfig(nats_url=nats_url, token_file=token, **more)
 
 
 @asynccontextmanager
-async def running(settings: AdminSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def running(settings: AdminConfig) -> AsyncIterator[httpx.AsyncClient]:
     """A client of admin for as long as admin runs."""
     await prepare(settings)
     app = build(settings)
@@ -46,7 +46,7 @@ def client_of(app: Any) -> httpx.AsyncClient:
     )
 
 
-async def rows(settings: AdminSettings, table: sa.Table) -> list[dict[str, Any]]:
+async def rows(settings: AdminConfig, table: sa.Table) -> list[dict[str, Any]]:
     """What the database holds, read past admin."""
     engine = create_async_engine(settings.database_url)
     async with engine.connect() as connection:

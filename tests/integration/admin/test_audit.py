@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from tests.integration.admin.callers import bearing, grant, made, token
 from tests.integration.admin.running import FORCE, SCOPE, rows, running
-from trimtab.database import sessions_of, transaction
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store import tables
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.database import sessions_of, transaction
 
 WRONG = bearing("trimtab_abcdefghij_" + "x" * 43)
 
@@ -22,7 +22,7 @@ async def trail(admin: httpx.AsyncClient, **params: str) -> list[dict[str, Any]]
 
 
 async def test_a_call_of_nobody_known_is_kept_without_its_secret(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     headers = {**WRONG, "X-Request-Id": "r-1"}
     await admin.delete("/records/task_resource", params=SCOPE, headers=headers)
@@ -110,7 +110,7 @@ async def test_a_time_that_is_none_is_refused(admin: httpx.AsyncClient, since: s
 
 
 async def test_the_trail_is_kept_no_longer_and_no_further_than_asked(
-    settings: AdminSettings,
+    settings: AdminConfig,
 ) -> None:
     kept = settings.model_copy(update={"audit_rows": 3, "audit_days": 1})
     async with running(kept) as admin:
@@ -122,7 +122,7 @@ async def test_the_trail_is_kept_no_longer_and_no_further_than_asked(
         assert [entry["request_id"] for entry in await trail(admin)] == ["now"]
 
 
-async def age(settings: AdminSettings, by: timedelta) -> None:
+async def age(settings: AdminConfig, by: timedelta) -> None:
     sessions = sessions_of(settings.database_url)
     async with transaction(sessions) as session:
         await session.execute(sa.update(tables.audit).values(at=datetime.now(UTC) - by))
@@ -130,7 +130,7 @@ async def age(settings: AdminSettings, by: timedelta) -> None:
 
 
 async def test_too_many_failures_have_to_wait_but_the_right_token_never(
-    settings: AdminSettings,
+    settings: AdminConfig,
 ) -> None:
     async with running(settings.model_copy(update={"failed_tries_per_minute": 3})) as admin:
         answers = [await admin.get("/kinds", headers=WRONG) for _ in range(6)]
@@ -146,7 +146,7 @@ async def test_too_many_failures_have_to_wait_but_the_right_token_never(
         assert (entry["status"], entry["reason"].endswith(counted)) == (403, True)
 
 
-async def test_failures_are_counted_by_token_too(settings: AdminSettings) -> None:
+async def test_failures_are_counted_by_token_too(settings: AdminConfig) -> None:
     async with running(settings.model_copy(update={"failed_tries_per_minute": 3})) as admin:
         headers = await token(admin, "ci", grant("viewer"))
         answers = [await admin.get("/tokens", headers=headers) for _ in range(4)]

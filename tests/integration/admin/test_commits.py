@@ -12,18 +12,25 @@ import sqlalchemy as sa
 from tests import databases
 from tests.databases import BOTH
 from tests.integration.admin.running import until
-from trimtab import database, outbox, subjects
-from trimtab.database import Sessions, ask, reading_sessions_of, rows, sessions_of, transaction
 from trimtab.errors import Conflict, Rejected, Retryable
-from trimtab.events import DomainChanged, PoolChanged
-from trimtab.outbox import Write
+from trimtab.messages import subjects
+from trimtab.messages.events import DomainChanged, PoolChanged
 from trimtab_admin import migrations
-from trimtab_admin.rights import EVERYTHING, Caller
-from trimtab_admin.store import commits
-from trimtab_admin.store.changes import Change, Changes
-from trimtab_admin.store.commits import Author
-from trimtab_admin.store.tables import history
-from trimtab_admin.store.tree import Tree
+from trimtab_admin.access.rights import EVERYTHING, Caller
+from trimtab_admin.storage import commits, database, outbox
+from trimtab_admin.storage.changes import Change, Changes
+from trimtab_admin.storage.commits import Author
+from trimtab_admin.storage.database import (
+    Sessions,
+    ask,
+    reading_sessions_of,
+    rows,
+    sessions_of,
+    transaction,
+)
+from trimtab_admin.storage.outbox import Write
+from trimtab_admin.storage.tables import history
+from trimtab_admin.storage.tree import Tree
 
 AUTHOR = Author(Caller("me", EVERYTHING), "because", "request")
 ON_POSTGRESQL = pytest.mark.parametrize("backend", ["postgresql"])

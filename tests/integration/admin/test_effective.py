@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 
 from tests.integration.admin.running import FORCE, SCOPE
-from trimtab import outbox
-from trimtab.database import sessions_of, transaction
-from trimtab_admin.settings import AdminSettings
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import sessions_of, transaction
 
 
 async def put(admin: httpx.AsyncClient, document: object, **params: str) -> int:
@@ -133,7 +133,7 @@ async def test_an_explanation_has_every_scope_and_who_wrote_there_when_and_why(
 
 
 async def test_who_wrote_is_known_after_everything_was_announced_again(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, {"limits": {"cpu": "8"}})
     before = await explain(admin)

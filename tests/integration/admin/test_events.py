@@ -10,11 +10,12 @@ import httpx
 
 from tests.integration.admin.running import FORCE, SCOPE, running, settings_for
 from tests.servers import NatsServer, free_port
-from trimtab import bus, subjects
-from trimtab.events import NamespaceStatus
 from trimtab.levels import Scope
-from trimtab.view import View
-from trimtab_admin.settings import AdminSettings
+from trimtab.messages import subjects
+from trimtab.messages.events import NamespaceStatus
+from trimtab.runtime import bus
+from trimtab.settings.view import View
+from trimtab_admin.config import AdminConfig
 
 SECONDS = 30
 TARGET = Scope("development", "shop")
@@ -38,7 +39,7 @@ async def ready(admin: httpx.AsyncClient) -> bool:
     return (await admin.get("http://127.0.0.1/readyz")).status_code == 200
 
 
-async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminSettings) -> None:
+async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminConfig) -> None:
     version = await write(admin, 2)
     async with bus.connected(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
@@ -50,7 +51,7 @@ async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminS
 
 
 async def test_writes_go_on_through_an_outage_and_a_wipe_and_reach_every_reader(
-    admin: httpx.AsyncClient, settings: AdminSettings, nats_server: NatsServer
+    admin: httpx.AsyncClient, settings: AdminConfig, nats_server: NatsServer
 ) -> None:
     async with bus.connected(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
@@ -100,7 +101,7 @@ async def test_status_says_how_far_the_stream_is(admin: httpx.AsyncClient) -> No
 
 
 async def test_namespaces_are_shown_as_clusterres_reports_them(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await until(lambda: ready(admin))
     status = NamespaceStatus(

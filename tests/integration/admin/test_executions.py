@@ -22,22 +22,20 @@ from tests.integration.admin.running import (
     workflow,
 )
 from tests.servers import NatsServer
-from trimtab import bus, subjects
-from trimtab.database import reading_sessions_of
-from trimtab.executions import (
-    ExecutionRequested,
-    Request,
-)
-from trimtab_admin.execution.purging import Purging
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store import tables
+from trimtab.messages import subjects
+from trimtab.messages.executions import ExecutionRequested, Request
+from trimtab.runtime import bus
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.purging import Purging
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.database import reading_sessions_of
 
 SECONDS = 30
 """Far more than anything here takes, because test machines may be busy."""
 
 
 @pytest.fixture
-async def client(admin: httpx.AsyncClient, settings: AdminSettings) -> AsyncIterator[Client]:
+async def client(admin: httpx.AsyncClient, settings: AdminConfig) -> AsyncIterator[Client]:
     """A bystander on NATS, once the streams are there."""
     await register(admin, workflow())
     async with bus.connected(settings, "test") as client:
@@ -188,7 +186,7 @@ async def test_the_log_is_stored_and_adds_up(admin: httpx.AsyncClient, client: C
 
 @BOTH
 async def test_events_three_times_in_any_order_end_in_the_same_state(
-    admin: httpx.AsyncClient, client: Client, settings: AdminSettings
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
     orderly, shuffled = await created(admin), await created(admin)
     await append(client, *events_of(orderly))
@@ -212,7 +210,7 @@ async def test_events_three_times_in_any_order_end_in_the_same_state(
 
 
 async def test_an_event_behind_a_gap_counts_only_when_the_gap_is_filled(
-    admin: httpx.AsyncClient, client: Client, settings: AdminSettings
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
     execution = await created(admin)
     events = events_of(execution)
@@ -271,7 +269,7 @@ async def test_a_consumer_or_stream_that_was_deleted_is_made_again_and_heard(
 
 
 async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_requested_again(
-    admin: httpx.AsyncClient, client: Client, settings: AdminSettings, nats_server: NatsServer
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig, nats_server: NatsServer
 ) -> None:
     done, begun, fresh = [await created(admin) for _ in range(3)]
     await append(client, *events_of(done), *events_of(begun)[:4])
@@ -300,7 +298,7 @@ async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_re
 
 
 async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
-    admin: httpx.AsyncClient, client: Client, settings: AdminSettings
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
     done, begun = [await created(admin) for _ in range(2)]
     await append(client, *events_of(done), *events_of(begun)[:4])
@@ -322,7 +320,7 @@ async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
 
 
 async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(
-    settings: AdminSettings, nats_server: NatsServer
+    settings: AdminConfig, nats_server: NatsServer
 ) -> None:
     async with running(settings) as admin, bus.connected(settings, "test") as client:
         await admin.post("/projects", json={"name": "shop"})

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.integration.admin.running import FORCE, TOKEN, running
-from trimtab_admin.settings import AdminSettings
+from trimtab_admin.config import AdminConfig
 
 RECORD = "/records/task_resource"
 
@@ -107,6 +107,6 @@ async def test_the_api_describes_itself(admin: httpx.AsyncClient) -> None:
     assert {"kind", "domain", "project", "force", "if-match"} <= names
 
 
-async def test_without_a_token_file_the_api_is_open(settings: AdminSettings) -> None:
+async def test_without_a_token_file_the_api_is_open(settings: AdminConfig) -> None:
     async with running(settings.model_copy(update={"token_file": None})) as admin:
         assert (await admin.get("/projects", headers={"Authorization": ""})).status_code == 200

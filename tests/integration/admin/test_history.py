@@ -7,9 +7,9 @@ import httpx
 
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, rows
-from trimtab import outbox
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store.tables import history
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.tables import history
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
@@ -25,7 +25,7 @@ async def put(admin: httpx.AsyncClient, cpu: str, **headers: str) -> int:
 
 
 async def test_a_change_is_kept_with_its_author_reason_request_and_trace(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, "1")
     headers = {"X-Trimtab-Reason": "quarter end", "X-Request-Id": "r-1", **TRACEPARENT}
@@ -39,7 +39,7 @@ async def test_a_change_is_kept_with_its_author_reason_request_and_trace(
 
 
 async def test_a_deletion_is_kept_with_what_was_deleted(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, "1")
     await admin.delete("/records/task_resource", params=SCOPE | FORCE)
@@ -49,7 +49,7 @@ async def test_a_deletion_is_kept_with_what_was_deleted(
 
 
 async def test_what_is_refused_or_changes_nothing_leaves_no_row(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, "1")
     before = await rows(settings, history)
@@ -60,7 +60,7 @@ async def test_what_is_refused_or_changes_nothing_leaves_no_row(
 
 
 async def test_the_trace_goes_on_in_the_outbox(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     version = await put(admin, "1", **TRACEPARENT)
     [row] = [row for row in await rows(settings, outbox.outbox) if row["revision"] == version]
@@ -68,9 +68,7 @@ async def test_the_trace_goes_on_in_the_outbox(
 
 
 @BOTH
-async def test_every_revision_has_its_row(
-    admin: httpx.AsyncClient, settings: AdminSettings
-) -> None:
+async def test_every_revision_has_its_row(admin: httpx.AsyncClient, settings: AdminConfig) -> None:
     for cpu in ("1", "2", "3"):
         await put(admin, cpu)
     [revision] = await rows(settings, outbox.revision)

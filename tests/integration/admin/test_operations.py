@@ -11,9 +11,10 @@ from nats.aio.client import Client
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, execute, register, until, workflow
 from tests.servers import NatsServer
-from trimtab import bus, subjects
-from trimtab.events import EVENT_ID, REVISION
-from trimtab.executions import ExecutionRequested
+from trimtab.messages import subjects
+from trimtab.messages.events import EVENT_ID, REVISION
+from trimtab.messages.executions import ExecutionRequested
+from trimtab.runtime import bus
 
 REQUESTED = subjects.requested("development", "shop")
 ADMIN, PROPELLER = "admin", subjects.PROPELLER
@@ -30,7 +31,7 @@ async def connected(admin: httpx.AsyncClient) -> None:
 
 
 async def bury(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
-    """As `trimtab.bus` does with what a handler rejects."""
+    """As `trimtab.runtime.bus` does with what a handler rejects."""
     headers = {EVENT_ID: f"id of {reason}", "ce-type": "trimtab.execution_requested.v1"}
     headers |= {"trimtab-reason": reason, "trimtab-subject": REQUESTED, **more}
     subject = subjects.dead(subjects.EXECUTIONS, consumer)

@@ -9,8 +9,8 @@ from tests.integration.admin.running import FORCE, SCOPE, rows, running, setting
 from tests.servers import NatsServer
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab_admin.app import prepare
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store.tables import namespaces as names
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage.tables import namespaces as names
 
 
 async def test_a_project_is_made_once(admin: httpx.AsyncClient) -> None:
@@ -106,7 +106,7 @@ async def test_sixteen_labels_are_taken(admin: httpx.AsyncClient) -> None:
 
 
 async def test_each_project_and_domain_has_its_namespace_stored(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await admin.post("/domains", json={"name": "canary"})
     await admin.patch("/projects/shop", json={"state": "archived"})
@@ -222,7 +222,7 @@ async def test_an_unknown_pool_is_named_with_those_there_are(admin: httpx.AsyncC
     assert (answer.status_code, answer.json()["allowed"]) == (404, "gpu")
 
 
-def declaring(tmp_path: Path, nats: NatsServer, quota: int, cpu: str = "2") -> AdminSettings:
+def declaring(tmp_path: Path, nats: NatsServer, quota: int, cpu: str = "2") -> AdminConfig:
     return settings_for(
         tmp_path,
         nats.url,

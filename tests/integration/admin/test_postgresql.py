@@ -14,12 +14,12 @@ from sqlalchemy.engine import Connection
 from tests import databases
 from tests.integration.admin.running import FORCE, running, settings_for, until
 from tests.servers import NatsServer, PostgresServer
-from trimtab import database, outbox
-from trimtab.database import migrating_sessions_of, sessions_of, transaction
 from trimtab_admin import migrations
 from trimtab_admin.app import prepare
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store.tables import metadata
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import database, outbox
+from trimtab_admin.storage.database import migrating_sessions_of, sessions_of, transaction
+from trimtab_admin.storage.tables import metadata
 
 PRIORITY = "/records/workflow_priority"
 
@@ -39,7 +39,7 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 async def admin(
-    settings: AdminSettings, monkeypatch: pytest.MonkeyPatch
+    settings: AdminConfig, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     """With the patience of a test."""
     for name in ("_STATEMENT_SECONDS", "_CONNECT_SECONDS", "_POOL_SECONDS"):

@@ -18,9 +18,9 @@ from sqlalchemy.engine import Connection
 
 from tests.integration.admin.running import FORCE, TOKEN
 from tests.servers import NatsServer, free_port
-from trimtab.database import sessions_of, transaction
 from trimtab_admin import migrations
-from trimtab_admin.store.tables import metadata
+from trimtab_admin.storage.database import sessions_of, transaction
+from trimtab_admin.storage.tables import metadata
 
 SECONDS = 60
 

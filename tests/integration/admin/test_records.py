@@ -8,12 +8,13 @@ import pytest
 
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE
-from trimtab import outbox, subjects
-from trimtab.database import sessions_of, transaction
-from trimtab.events import RecordChanged
 from trimtab.levels import PLATFORM
-from trimtab.outbox import Write
-from trimtab_admin.settings import AdminSettings
+from trimtab.messages import subjects
+from trimtab.messages.events import RecordChanged
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import sessions_of, transaction
+from trimtab_admin.storage.outbox import Write
 
 RECORD = "/records/task_resource"
 
@@ -343,7 +344,7 @@ async def test_a_deprecated_name_is_taken_and_its_writer_told(admin: httpx.Async
 
 
 @pytest.fixture
-async def strange(admin: httpx.AsyncClient, settings: AdminSettings) -> httpx.AsyncClient:
+async def strange(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.AsyncClient:
     """With two records of the platform that only another release can read."""
     sessions = sessions_of(settings.database_url)
     async with transaction(sessions) as session:

@@ -11,8 +11,8 @@ import pytest
 from tests.integration.admin.callers import bearing, grant, made, status, token
 from tests.integration.admin.running import TOKEN, rows, running
 from trimtab_admin.access.credentials import Credential, hash_of
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store import tables
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import tables
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,7 +29,7 @@ async def test_a_token_is_known_by_its_secret_which_is_told_once(shared: httpx.A
 
 
 async def test_the_secret_is_stored_nowhere(
-    shared: httpx.AsyncClient, shared_settings: AdminSettings
+    shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:
     created = await made(shared, "ci-2", VIEWER)
     await shared.post(f"/tokens/{created['id']}/rotate", json={})
@@ -50,7 +50,7 @@ async def test_a_changed_letter_makes_an_unknown_token(shared: httpx.AsyncClient
 
 
 async def test_hashes_are_compared_in_a_time_that_tells_nothing(
-    shared: httpx.AsyncClient, shared_settings: AdminSettings, monkeypatch: pytest.MonkeyPatch
+    shared: httpx.AsyncClient, shared_settings: AdminConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[str] = []
 
@@ -92,7 +92,7 @@ async def test_a_revoked_token_is_refused_at_once_and_for_ever(shared: httpx.Asy
 
 
 async def test_another_admin_hears_of_a_revocation(
-    shared: httpx.AsyncClient, shared_settings: AdminSettings
+    shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:
     created = await made(shared, "ci-6", VIEWER)
     async with running(shared_settings) as other:
@@ -116,7 +116,7 @@ async def test_an_expired_token_ends_its_watch_and_is_refused(shared: httpx.Asyn
 
 
 async def test_a_revocation_ends_the_watches_of_other_admins_too(
-    shared: httpx.AsyncClient, shared_settings: AdminSettings
+    shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:
     created = await made(shared, "ci-7", VIEWER)
     headers = bearing(created["secret"])
@@ -177,7 +177,7 @@ async def test_a_token_that_could_not_be_meant_is_refused(
     assert "never" not in [token["name"] for token in (await shared.get("/tokens")).json()]
 
 
-async def test_the_first_token_closes_an_open_api(settings: AdminSettings) -> None:
+async def test_the_first_token_closes_an_open_api(settings: AdminConfig) -> None:
     async with running(settings.model_copy(update={"token_file": None})) as admin:
         assert await status(admin, {"Authorization": ""}) == 200
         refused = await admin.post("/tokens", json={"name": "ci", "grants": [VIEWER]})

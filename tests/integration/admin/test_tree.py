@@ -10,13 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from tests.databases import BOTH
-from trimtab import outbox, subjects
-from trimtab.database import Sessions, reading_sessions_of, sessions_of, transaction
 from trimtab.errors import Unavailable
-from trimtab.events import ProjectChanged
-from trimtab.outbox import Write
+from trimtab.messages import subjects
+from trimtab.messages.events import ProjectChanged
 from trimtab_admin import migrations
-from trimtab_admin.store.tree import Tree
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of, transaction
+from trimtab_admin.storage.outbox import Write
+from trimtab_admin.storage.tree import Tree
 
 REVISION = sa.select(outbox.revision.c.value)
 END_OTHERS = sa.text(

@@ -25,9 +25,11 @@ from tests.integration.admin.running import (
     workflow,
 )
 from tests.servers import NatsServer
-from trimtab import bus, outbox, subjects
-from trimtab.database import reading_sessions_of, sessions_of, transaction
-from trimtab.events import REVISION
+from trimtab.messages import subjects
+from trimtab.messages.events import REVISION
+from trimtab.runtime import bus
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import reading_sessions_of, sessions_of, transaction
 
 TAKEOVER_SECONDS = 5.0
 

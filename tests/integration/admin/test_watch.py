@@ -18,18 +18,18 @@ from tests.integration.admin.test_process import environment, process
 from tests.servers import NatsServer
 from trimtab.api.settings import DocumentBody, HistoryBody
 from trimtab.client import Client
-from trimtab.database import reading_sessions_of, sessions_of
-from trimtab_admin.feed import Feed
-from trimtab_admin.operations.retention import Retention
-from trimtab_admin.rights import ROOT
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store.past import Past, Which
+from trimtab_admin.access.rights import ROOT
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.settings.feed import Feed
+from trimtab_admin.storage.database import reading_sessions_of, sessions_of
+from trimtab_admin.storage.past import Past, Which
+from trimtab_admin.storage.retention import Retention
 
 RECORD = "/records/task_resource"
 
 
 @pytest.fixture
-async def feed(settings: AdminSettings) -> AsyncIterator[Feed]:
+async def feed(settings: AdminConfig) -> AsyncIterator[Feed]:
     """As that of another admin on the same database, which nobody wakes."""
     sessions = reading_sessions_of(settings.database_url)
     yield Feed(Past(sessions), heartbeat_seconds=0.1)
@@ -115,7 +115,7 @@ async def test_a_revision_that_is_none_of_this_database_is_gone(
 
 @BOTH
 async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
-    admin: httpx.AsyncClient, settings: AdminSettings
+    admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     old = [await put(admin, "1"), await put(admin, "2")]
     sessions = sessions_of(settings.database_url)

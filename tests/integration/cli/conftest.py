@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.integration.embedded.running import Up
-from trimtab import bus, subjects
 from trimtab.cli.main import cli
+from trimtab.messages import subjects
+from trimtab.runtime import bus
 
 Trimtab = Callable[..., Result]
 _NUMBERS = itertools.count(1)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
-from trimtab import subjects
+from trimtab.messages import subjects
 
 
 def test_an_archived_project_runs_nothing_until_it_is_taken_up_again(

@@ -11,10 +11,16 @@ from nats.aio.msg import Msg
 from starlette.applications import Starlette
 
 from tests.servers import NatsServer
-from trimtab import subjects
-from trimtab.events import ClusterChanged, DomainChanged, Event, NamespaceStatus, ProjectChanged
+from trimtab.messages import subjects
+from trimtab.messages.events import (
+    ClusterChanged,
+    DomainChanged,
+    Event,
+    NamespaceStatus,
+    ProjectChanged,
+)
 from trimtab_clusterres.app import build
-from trimtab_clusterres.settings import ClusterresSettings, ClusterTarget
+from trimtab_clusterres.config import ClusterresConfig, ClusterTarget
 
 QUOTA = """\
 apiVersion: v1
@@ -49,15 +55,13 @@ def clusters(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def service_settings(
-    nats_server: NatsServer, templates: Path, clusters: Path
-) -> ClusterresSettings:
+def service_settings(nats_server: NatsServer, templates: Path, clusters: Path) -> ClusterresConfig:
     reached = {name: ClusterTarget(directory=clusters / name) for name in ("east", "west")}
-    return ClusterresSettings(nats_url=nats_server.url, templates=templates, clusters=reached)
+    return ClusterresConfig(nats_url=nats_server.url, templates=templates, clusters=reached)
 
 
 @pytest.fixture
-def serving(service_settings: ClusterresSettings) -> Serving:
+def serving(service_settings: ClusterresConfig) -> Serving:
     """Starts the service; the block's end stops it."""
 
     @asynccontextmanager

@@ -16,8 +16,8 @@ import pytest
 from tests.integration.clusterres.conftest import PATIENCE_SECONDS, WORLD, Statuses
 from tests.servers import NatsServer, free_port
 from tests.settings_stream import SettingsStream
-from trimtab.events import RecordChanged
 from trimtab.levels import PLATFORM
+from trimtab.messages.events import RecordChanged
 
 COMMAND = [sys.executable, "-m", "trimtab_clusterres"]
 

@@ -14,15 +14,12 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.integration.clusterres.conftest import QUOTA, WORLD, Serving, Statuses
 from tests.servers import NatsServer
 from tests.settings_stream import SettingsStream
-from trimtab import bus, streams, subjects
 from trimtab.errors import Unavailable
-from trimtab.events import (
-    ClusterChanged,
-    NamespaceStatus,
-    ProjectChanged,
-    RecordChanged,
-)
 from trimtab.levels import PLATFORM, Scope
+from trimtab.messages import subjects
+from trimtab.messages.events import ClusterChanged, NamespaceStatus, ProjectChanged, RecordChanged
+from trimtab.runtime import bus
+from trimtab_admin.storage import streams
 
 ALPHA = Scope("development", "alpha")
 

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.integration.leasing.running import Installation
-from trimtab import leasing
 from trimtab.api.places import PoolBody
-from trimtab.leasing import Pools
+from trimtab.tokens.pools import Pools, connected
 
 _NUMBERS = itertools.count(1)
 
@@ -21,8 +20,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 @pytest.fixture
 async def pools(installation: Installation) -> AsyncIterator[Pools]:
-    async with leasing.connected(installation.nats.url) as pools:
-        yield pools
+    async with connected(installation.nats.url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 from nats.aio.client import Client
 
 from tests.integration.leasing.running import Installation
-from trimtab import bus
 from trimtab.api.places import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.flyte_resource_manager import (
@@ -16,9 +15,10 @@ from trimtab.flyte_resource_manager import (
     ResourceConstraintsSpec,
     ResourceManager,
 )
-from trimtab.resmgr import Resmgr
-from trimtab.settings import ServiceSettings
-from trimtab.tokens import Inspected
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
+from trimtab.tokens.protocol import Inspected
+from trimtab.tokens.resmgr import Resmgr
 
 GRANTED, EXHAUSTED = AllocationStatus.GRANTED, AllocationStatus.EXHAUSTED
 NO_CAPS = ResourceConstraintsSpec()
@@ -26,7 +26,7 @@ NO_CAPS = ResourceConstraintsSpec()
 
 @pytest.fixture
 async def nats(installation: Installation) -> AsyncIterator[Client]:
-    async with bus.connected(ServiceSettings(nats_url=installation.nats.url), "test") as nats:
+    async with bus.connected(ServiceConfig(nats_url=installation.nats.url), "test") as nats:
         yield nats
 
 

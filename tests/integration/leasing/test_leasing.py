@@ -15,13 +15,13 @@ import pytest
 
 from tests.integration.leasing.holder import put
 from tests.integration.leasing.running import Installation, protected
-from trimtab import bus
 from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
-from trimtab.leasing import LeaseLost, NeverFits, NotGranted, Pools
-from trimtab.resmgr import Resmgr
-from trimtab.settings import ServiceSettings
-from trimtab.tokens import Inspected
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
+from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
+from trimtab.tokens.protocol import Inspected
+from trimtab.tokens.resmgr import Resmgr
 
 WHERE: dict[str, Any] = {"project": "shop", "domain": "staging"}
 SOON_SECONDS = 10.0
@@ -137,7 +137,7 @@ async def test_a_holder_is_told_that_its_token_was_taken_away(
 async def test_giving_back_what_was_lost_is_no_error_and_says_so(
     installation: Installation, pool: str
 ) -> None:
-    settings = ServiceSettings(nats_url=installation.nats.url)
+    settings = ServiceConfig(nats_url=installation.nats.url)
     async with bus.connected(settings, "test") as nats, installation.client() as client:
         pools = Pools(Resmgr(nats))
         with suppress(LeaseLost):

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from tests.integration.resmgr.running import limiting, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
 
 PAGE = Path(__file__).parents[3] / "docs" / "resmgr-protocol.md"
 SHOWN_HEADERS = ("Nats-Service-Error-Code", "Nats-Service-Error")

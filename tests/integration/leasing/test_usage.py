@@ -9,7 +9,7 @@ import pytest
 from tests.integration.leasing.running import Installation
 from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
-from trimtab.leasing import LeaseLost, NeverFits, NotGranted, Pools
+from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
 
 SHOP: dict[str, Any] = {"project": "shop", "domain": "staging"}
 

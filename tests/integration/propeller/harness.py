@@ -21,9 +21,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from tests.servers import free_port
-from trimtab import bus, load_module, subjects
+from trimtab import load_module
 from trimtab.errors import Retryable
-from trimtab.executions import (
+from trimtab.messages import subjects
+from trimtab.messages.executions import (
     AnyEvent,
     ExecutionRequested,
     NodeState,
@@ -32,8 +33,9 @@ from trimtab.executions import (
     parse_event,
     replay,
 )
-from trimtab.graph import LaunchPlan, Model, NodeOverrides
-from trimtab.tokens import (
+from trimtab.models import Model
+from trimtab.runtime import bus
+from trimtab.tokens.protocol import (
     COHORT,
     Allocate,
     Allocated,
@@ -43,6 +45,7 @@ from trimtab.tokens import (
     Renew,
     Renewed,
 )
+from trimtab.workflows.graph import LaunchPlan, NodeOverrides
 
 BEAT_SECONDS = 0.5
 
@@ -212,7 +215,7 @@ class Executions:
 
 
 class Resmgr:
-    """The protocol of `trimtab.tokens` with one pool, no order, and leases that never end."""
+    """resmgr's protocol with one pool, no order, and leases that never end."""
 
     def __init__(self, quota: int) -> None:
         self.quota = quota

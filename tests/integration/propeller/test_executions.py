@@ -7,9 +7,9 @@ from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, Story, request, until
 from tests.settings_stream import SettingsStream
 from trimtab import runtime_override_config
-from trimtab.events import ProjectChanged, RecordChanged
-from trimtab.executions import NodeFailed, Refused
 from trimtab.levels import Scope
+from trimtab.messages.events import ProjectChanged, RecordChanged
+from trimtab.messages.executions import NodeFailed, Refused
 
 PROJECT = ProjectChanged(name="flyteexamples")
 LIMITS = RecordChanged.at(

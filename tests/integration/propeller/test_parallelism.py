@@ -9,9 +9,9 @@ from nats.aio.client import Client
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, Resmgr, request
 from tests.settings_stream import SettingsStream
-from trimtab.events import PoolChanged, ProjectChanged, RecordChanged
-from trimtab.executions import AnyEvent, NodeFailed, NodeStarting, NodeSucceeded
 from trimtab.levels import Scope
+from trimtab.messages.events import PoolChanged, ProjectChanged, RecordChanged
+from trimtab.messages.executions import AnyEvent, NodeFailed, NodeStarting, NodeSucceeded
 
 Module = Callable[[str], Path]
 

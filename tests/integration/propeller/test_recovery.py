@@ -15,10 +15,10 @@ from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, Propeller, Story, request, until
 from tests.servers import NatsServer
 from tests.settings_stream import SettingsStream
-from trimtab import streams
 from trimtab.errors import Unavailable
-from trimtab.events import ProjectChanged
-from trimtab.executions import NodeFailed, NodeRunning, Owned
+from trimtab.messages.events import ProjectChanged
+from trimtab.messages.executions import NodeFailed, NodeRunning, Owned
+from trimtab_admin.storage import streams
 
 GATED = """
 @task

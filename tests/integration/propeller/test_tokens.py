@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, Resmgr, request, until
 from tests.settings_stream import SettingsStream
-from trimtab import subjects
-from trimtab.events import PoolChanged, ProjectChanged
-from trimtab.executions import NodeFailed, NodeWaiting, Refused
 from trimtab.levels import Scope
+from trimtab.messages import subjects
+from trimtab.messages.events import PoolChanged, ProjectChanged
+from trimtab.messages.executions import NodeFailed, NodeWaiting, Refused
 from trimtab.testing import record
-from trimtab.tokens import COHORT
+from trimtab.tokens.protocol import COHORT
 
 POOLED = """
 @task(pool="warehouse", weight=2)

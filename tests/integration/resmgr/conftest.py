@@ -10,7 +10,7 @@ from tests.integration.resmgr.direct import cohort as asked
 from tests.integration.resmgr.running import Caller, limiting, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
 from trimtab_resmgr.leases import Rules
 
 

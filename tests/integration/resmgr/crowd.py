@@ -14,8 +14,9 @@ from nats.aio.msg import Msg
 from nats.micro.request import ERROR_HEADER
 
 from tests.integration.resmgr.lives import Life, Limits
-from trimtab import subjects, tokens
-from trimtab.graph import Model
+from trimtab.messages import subjects
+from trimtab.models import Model
+from trimtab.tokens import protocol
 
 LEASE_SECONDS = 1.0
 LONG = 0.04
@@ -78,7 +79,7 @@ class Crowd:
         while not self._over:
             await asyncio.sleep(LOOK_SECONDS)
             pool, other = self.chance.sample(list(self.limits), 2)
-            audited = await self._ask(tokens.Audit(pool=pool), tokens.Audited)
+            audited = await self._ask(protocol.Audit(pool=pool), protocol.Audited)
             self.wrong += () if audited is None else audited.differences
             given_back, disturbances = self._given_back.copy(), self._disturbances
             first, between, last = [await self._held(each) for each in (pool, other, pool)]
@@ -93,7 +94,7 @@ class Crowd:
 
     async def _held(self, pool: str) -> dict[tuple[str, int | None], tuple[str, ...]] | None:
         """Tokens and fences, with their pools where they are of several and their lease lasts."""
-        found = await self._ask(tokens.Inspect(pool=pool), tokens.Inspected)
+        found = await self._ask(protocol.Inspect(pool=pool), protocol.Inspected)
         if found is None:
             return None
         return {
@@ -126,7 +127,7 @@ class Crowd:
 
     async def _granted(self, life: Life) -> bool:
         """False for one that can never be, died while it waited, or was not served in time."""
-        ask = tokens.Allocate(
+        ask = protocol.Allocate(
             **_share(life),
             priority=life.priority,
             project_cap=life.project_cap,
@@ -139,7 +140,7 @@ class Crowd:
             while not self._over:
                 hint.clear()
                 life.sent = now()
-                answer = await self._ask(ask, tokens.Allocated)
+                answer = await self._ask(ask, protocol.Allocated)
                 if answer is not None and answer.status == "granted":
                     life.undisturbed = disturbances == self._disturbances
                     _begin(life, answer)
@@ -171,19 +172,19 @@ class Crowd:
             life.stopped = life.ends
             return
         life.stopped = min(now(), life.ends)
-        release = tokens.Release(**_name(life), fence=life.fence)
-        answer = await self._ask(release, tokens.Released)
+        release = protocol.Release(**_name(life), fence=life.fence)
+        answer = await self._ask(release, protocol.Released)
         if answer is not None and answer.released:
             self._given_back.add((life.token, life.fence))
 
     async def _renewed(self, life: Life) -> bool:
         sent = now()
-        renew = tokens.Renew(**_name(life), fence=life.fence, lease_seconds=LEASE_SECONDS)
-        answer = await self._ask(renew, tokens.Renewed)
+        renew = protocol.Renew(**_name(life), fence=life.fence, lease_seconds=LEASE_SECONDS)
+        answer = await self._ask(renew, protocol.Renewed)
         if answer is not None and answer.status == "reassert" and now() < life.ends:
             sent = now()
-            reassert = tokens.Reassert(**_share(life), fence=life.fence)
-            answer = await self._ask(reassert, tokens.Renewed)
+            reassert = protocol.Reassert(**_share(life), fence=life.fence)
+            answer = await self._ask(reassert, protocol.Renewed)
         if answer is None:
             return True  # until its lease is over
         if answer.status == "held" and now() < life.ends:
@@ -193,7 +194,7 @@ class Crowd:
     async def _ask(self, ask: Model, answer: type[Answer]) -> Answer | None:
         """Nothing where nobody answered, or Redis is away."""
         self.asked += 1
-        subject = subjects.resmgr(tokens.operation(type(ask)), tokens.COHORT)
+        subject = subjects.resmgr(protocol.operation(type(ask)), protocol.COHORT)
         body = ask.model_dump_json().encode()
         try:
             message = await self.client.request(subject, body, timeout=ANSWER_SECONDS)
@@ -221,11 +222,11 @@ def _share(life: Life) -> dict[str, Any]:
     place = {"project": life.project, "domain": life.domain, "lease_seconds": LEASE_SECONDS}
     if len(life.units) == 1:
         return _name(life) | place | {"weight": life.units[0][1]}
-    units = tuple(tokens.Units(pool=pool, weight=weight) for pool, weight in life.units)
+    units = tuple(protocol.Units(pool=pool, weight=weight) for pool, weight in life.units)
     return {"token": life.token, "pools": units} | place
 
 
-def _begin(life: Life, answer: tokens.Allocated) -> None:
+def _begin(life: Life, answer: protocol.Allocated) -> None:
     life.began, life.ends = now(), life.sent + (answer.lease_seconds or 0)
     life.stopped = life.ends
     life.fence, life.waited = answer.fence or 0, answer.waited_seconds

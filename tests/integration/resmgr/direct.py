@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from trimtab.events import PoolChanged
-from trimtab.tokens import (
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import (
     Allocate,
     Allocated,
     ForceRelease,
@@ -20,9 +20,9 @@ from trimtab.tokens import (
 )
 from trimtab_resmgr import asking, pools
 from trimtab_resmgr.asking import Answer, Request
+from trimtab_resmgr.config import Redis
 from trimtab_resmgr.connection import connect
 from trimtab_resmgr.leases import Contents, Leases, Limits, News, Rules
-from trimtab_resmgr.settings import Redis
 
 CEILING = 1_000_000
 

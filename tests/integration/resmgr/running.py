@@ -12,11 +12,12 @@ from nats.micro.request import ERROR_CODE_HEADER
 from starlette.applications import Starlette
 
 from tests.servers import NatsServer, ValkeyServer
-from trimtab import subjects, tokens
 from trimtab.api.problems import Problem
-from trimtab.graph import Model
+from trimtab.messages import subjects
+from trimtab.models import Model
+from trimtab.tokens import protocol
 from trimtab_resmgr.app import build
-from trimtab_resmgr.settings import ResmgrSettings, ResourceManager
+from trimtab_resmgr.config import ResmgrConfig, ResourceManager
 
 PATIENCE_SECONDS = 30.0
 """Far more than anything takes, because test machines may be busy."""
@@ -40,41 +41,41 @@ class Caller:
         self._client = client
 
     async def allocate(
-        self, token: str, pool: str | None = "gpu", *, cohort: str = tokens.COHORT, **more: Any
-    ) -> tokens.Allocated:
+        self, token: str, pool: str | None = "gpu", *, cohort: str = protocol.COHORT, **more: Any
+    ) -> protocol.Allocated:
         ask = {"project": "flytesnacks", "domain": "development", **more}
-        allocate = tokens.Allocate(pool=pool, token=token, **ask)
-        return await self.ask(tokens.Allocated, allocate, cohort)
+        allocate = protocol.Allocate(pool=pool, token=token, **ask)
+        return await self.ask(protocol.Allocated, allocate, cohort)
 
     async def release(self, token: str, pool: str = "gpu", **more: Any) -> bool:
-        release = tokens.Release(pool=pool, token=token, **more)
-        return (await self.ask(tokens.Released, release)).released
+        release = protocol.Release(pool=pool, token=token, **more)
+        return (await self.ask(protocol.Released, release)).released
 
-    async def renew(self, token: str, pool: str = "gpu", **more: Any) -> tokens.Renewed:
-        return await self.ask(tokens.Renewed, tokens.Renew(pool=pool, token=token, **more))
+    async def renew(self, token: str, pool: str = "gpu", **more: Any) -> protocol.Renewed:
+        return await self.ask(protocol.Renewed, protocol.Renew(pool=pool, token=token, **more))
 
-    async def inspect(self, pool: str = "gpu") -> tokens.Inspected:
-        return await self.ask(tokens.Inspected, tokens.Inspect(pool=pool))
+    async def inspect(self, pool: str = "gpu") -> protocol.Inspected:
+        return await self.ask(protocol.Inspected, protocol.Inspect(pool=pool))
 
-    async def register(self, pool: str, quota: int) -> tokens.Registered:
-        return await self.ask(tokens.Registered, tokens.Register(pool=pool, quota=quota))
+    async def register(self, pool: str, quota: int) -> protocol.Registered:
+        return await self.ask(protocol.Registered, protocol.Register(pool=pool, quota=quota))
 
-    async def send(self, operation: str, body: bytes, cohort: str = tokens.COHORT) -> bytes:
+    async def send(self, operation: str, body: bytes, cohort: str = protocol.COHORT) -> bytes:
         subject = subjects.resmgr(operation, cohort)
         message = await self._client.request(subject, body, timeout=PATIENCE_SECONDS)
         if message.headers and ERROR_CODE_HEADER in message.headers:
             raise Refused(Problem.model_validate_json(message.data), message)
         return message.data
 
-    async def ask(self, answer: type[Answer], ask: Model, cohort: str = tokens.COHORT) -> Answer:
-        operation = tokens.operation(type(ask))
+    async def ask(self, answer: type[Answer], ask: Model, cohort: str = protocol.COHORT) -> Answer:
+        operation = protocol.operation(type(ask))
         body = await self.send(operation, ask.model_dump_json().encode(), cohort)
         return answer.model_validate_json(body)
 
 
-def settings(nats_server: NatsServer, block: dict[str, Any], **more: Any) -> ResmgrSettings:
+def settings(nats_server: NatsServer, block: dict[str, Any], **more: Any) -> ResmgrConfig:
     manager = ResourceManager.model_validate(block)
-    return ResmgrSettings(nats_url=nats_server.url, resourcemanager=manager, **more)
+    return ResmgrConfig(nats_url=nats_server.url, resourcemanager=manager, **more)
 
 
 def limiting(
@@ -83,7 +84,7 @@ def limiting(
     *,
     times: dict[str, float] | None = None,
     **more: Any,
-) -> ResmgrSettings:
+) -> ResmgrConfig:
     """Of type ``redis``, with a grace that a test can wait for."""
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
     block = {"type": "redis", "redis": redis, "graceSeconds": 0.1, **(times or {})}
@@ -91,7 +92,7 @@ def limiting(
 
 
 @asynccontextmanager
-async def started(settings: ResmgrSettings) -> AsyncIterator[Starlette]:
+async def started(settings: ResmgrConfig) -> AsyncIterator[Starlette]:
     """One replica, ready."""
     app = build(settings)
     async with app.router.lifespan_context(app):

@@ -22,8 +22,8 @@ from tests.integration.resmgr.running import Caller, Refused, eventually
 from tests.integration.resmgr.slow import slowed
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab import tokens
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens import protocol
 
 HOLDERS = 64
 POOLS = {"gpu": Limits(16, project_cap=10), "gp": Limits(8, domain_cap=5), "seats": Limits(4)}
@@ -105,7 +105,7 @@ async def is_free(caller: Caller) -> bool:
     """Whether nothing is held or waits any more, of all that the dead have left."""
     try:
         for pool in POOLS:
-            audited = await caller.ask(tokens.Audited, tokens.Audit(pool=pool))
+            audited = await caller.ask(protocol.Audited, protocol.Audit(pool=pool))
             assert audited.differences == ()
             inspected = await caller.inspect(pool)
             if inspected.held or inspected.waiting:

@@ -12,11 +12,11 @@ from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer, free_port
 from trimtab.errors import Unavailable
-from trimtab.events import PoolChanged
-from trimtab.tokens import Units
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Units
+from trimtab_resmgr.config import Redis
 from trimtab_resmgr.connection import connect
 from trimtab_resmgr.leases import Leases, Rules
-from trimtab_resmgr.settings import Redis
 
 RULES = Rules(lease=0.05, grace=0.0)
 """Nobody has said that these servers are new, so each is in quarantine for as long as a lease."""

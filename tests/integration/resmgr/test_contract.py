@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from tests.integration.resmgr.running import Caller, Refused, settings, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
 
 
 @pytest.fixture(params=["redis", "noop"])

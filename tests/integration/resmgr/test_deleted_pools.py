@@ -6,9 +6,9 @@ from nats.aio.client import Client
 from tests.integration.resmgr.running import Caller, Refused, eventually
 from tests.servers import ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab import subjects
-from trimtab.events import PoolChanged
-from trimtab.tokens import COHORT
+from trimtab.messages import subjects
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import COHORT
 
 GPU = PoolChanged(name="gpu", quota=10)
 

@@ -10,8 +10,8 @@ from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
-from trimtab.events import PoolChanged
-from trimtab.tokens import Allocated, Units
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocated, Units
 from trimtab_resmgr.leases import Ended
 
 SHORT = 0.05

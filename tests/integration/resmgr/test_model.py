@@ -12,8 +12,8 @@ import redis.asyncio
 from tests.integration.resmgr.direct import Cohort, cohort
 from tests.integration.resmgr.model import AGEING, Ask, Blocker, Limits, Model, Reply
 from tests.servers import ValkeyServer
-from trimtab.events import PoolChanged
-from trimtab.tokens import Allocated, Units
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocated, Units
 from trimtab_resmgr.leases import Rules
 
 SHARE = 20

@@ -10,7 +10,7 @@ import urllib.request
 from tests.integration.resmgr.running import PATIENCE_SECONDS, eventually
 from tests.servers import NatsServer, ValkeyServer, free_port
 from tests.settings_stream import SettingsStream
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
 
 
 def process(**settings: str) -> subprocess.Popen[str]:

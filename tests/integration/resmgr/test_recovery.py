@@ -12,7 +12,7 @@ from tests.integration.resmgr.direct import cohort as asked
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
 from trimtab_resmgr.leases import Rules
 
 LEASE = 0.5

@@ -14,8 +14,8 @@ import pytest
 
 from tests.integration.resmgr.running import Caller, Refused, eventually, limiting, started
 from tests.servers import NatsServer, ValkeyServer, free_port
-from trimtab import bus
 from trimtab import client as api
+from trimtab.runtime import bus
 
 
 class Admin:

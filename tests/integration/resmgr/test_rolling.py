@@ -12,7 +12,7 @@ from tests.integration.resmgr.replicas import replicas
 from tests.integration.resmgr.running import Caller, settings, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab.events import PoolChanged
+from trimtab.messages.events import PoolChanged
 
 IN_FLIGHT = 64
 QUOTA = 48

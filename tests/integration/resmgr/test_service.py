@@ -25,17 +25,18 @@ from tests.integration.resmgr.running import (
 )
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab import subjects, tokens
-from trimtab.events import PoolChanged
+from trimtab.messages import subjects
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens import protocol
 
 
 async def test_of_forty_that_ask_at_once_exactly_ten_are_granted(caller: Caller) -> None:
     for round_ in range(20):
-        tokens = [f"{round_}/{number}" for number in range(40)]
-        answers = await asyncio.gather(*map(caller.allocate, tokens))
+        protocol = [f"{round_}/{number}" for number in range(40)]
+        answers = await asyncio.gather(*map(caller.allocate, protocol))
         assert Counter(a.status for a in answers) == {"granted": 10, "exhausted": 30}
         assert (await caller.inspect()).held == 10
-        released = await asyncio.gather(*map(caller.release, tokens))
+        released = await asyncio.gather(*map(caller.release, protocol))
         assert sum(released) == 10
 
 
@@ -134,10 +135,10 @@ async def test_a_flushed_redis_is_used_again_once_holders_had_time_to_speak(
         fence = (await caller.allocate("a", weight=8)).fence
         valkey_server.flush()
         assert (await caller.renew("a", fence=fence)).status == "reassert"
-        held = tokens.Reassert(
+        held = protocol.Reassert(
             pool="gpu", weight=8, token="a", project="p", domain="d", fence=fence or 0
         )
-        assert (await caller.ask(tokens.Renewed, held)).status == "held"
+        assert (await caller.ask(protocol.Renewed, held)).status == "held"
         assert (await caller.allocate("b", wait_seconds=60)).blockers[0].limit == "quarantine"
         assert (await caller.inspect()).quarantine_seconds > 0
 
@@ -216,12 +217,12 @@ async def test_a_request_may_carry_a_trace(caller: Caller, client: Client) -> No
 
 
 async def test_whoever_can_go_next_is_told_on_its_subject(caller: Caller, client: Client) -> None:
-    hints = await client.subscribe(subjects.granted(tokens.COHORT, "b/0"))
+    hints = await client.subscribe(subjects.granted(protocol.COHORT, "b/0"))
     await caller.allocate("a", weight=10)
     assert (await caller.allocate("b/0", wait_seconds=60)).status == "waiting"
     await caller.release("a")
     message = await hints.next_msg(timeout=PATIENCE_SECONDS)
-    hint = tokens.Granted.model_validate_json(message.data)
+    hint = protocol.Granted.model_validate_json(message.data)
     assert (hint.token, hint.pools, hint.claim_seconds) == ("b/0", ("gpu",), 10)
     assert (await caller.allocate("b/0", wait_seconds=60)).status == "granted"
 
@@ -229,19 +230,19 @@ async def test_whoever_can_go_next_is_told_on_its_subject(caller: Caller, client
 async def test_a_waiter_is_woken_by_the_end_of_a_lease_without_anybody_asking(
     caller: Caller, client: Client
 ) -> None:
-    granted = await client.subscribe(subjects.granted(tokens.COHORT, "b"))
-    lost = await client.subscribe(subjects.lost(tokens.COHORT, "a"))
+    granted = await client.subscribe(subjects.granted(protocol.COHORT, "b"))
+    lost = await client.subscribe(subjects.lost(protocol.COHORT, "a"))
     fence = (await caller.allocate("a", weight=10, lease_seconds=0.2)).fence
     await caller.allocate("b", wait_seconds=60)
     await granted.next_msg(timeout=PATIENCE_SECONDS)
     message = await lost.next_msg(timeout=PATIENCE_SECONDS)
-    assert tokens.Lost.model_validate_json(message.data).fence == fence
+    assert protocol.Lost.model_validate_json(message.data).fence == fence
 
 
 async def test_a_larger_quota_wakes_those_who_wait(
     caller: Caller, client: Client, settings_stream: SettingsStream
 ) -> None:
-    hints = await client.subscribe(subjects.granted(tokens.COHORT, "b"))
+    hints = await client.subscribe(subjects.granted(protocol.COHORT, "b"))
     await caller.allocate("a", weight=10)
     await caller.allocate("b", wait_seconds=60)
     await settings_stream.announce(PoolChanged(name="gpu", quota=11))
@@ -251,12 +252,12 @@ async def test_a_larger_quota_wakes_those_who_wait(
 async def test_an_admin_can_take_a_token_away_which_its_holder_hears(
     caller: Caller, client: Client
 ) -> None:
-    lost = await client.subscribe(subjects.lost(tokens.COHORT, "a"))
+    lost = await client.subscribe(subjects.lost(protocol.COHORT, "a"))
     await caller.allocate("a")
-    force = tokens.ForceRelease(pool="gpu", token="a", actor="ann", why="it hangs")
-    assert (await caller.ask(tokens.Released, force)).released
+    force = protocol.ForceRelease(pool="gpu", token="a", actor="ann", why="it hangs")
+    assert (await caller.ask(protocol.Released, force)).released
     await lost.next_msg(timeout=PATIENCE_SECONDS)
-    audited = await caller.ask(tokens.Audited, tokens.Audit(pool="gpu"))
+    audited = await caller.ask(protocol.Audited, protocol.Audit(pool="gpu"))
     assert audited.differences == ()
     assert [(each.actor, each.why) for each in audited.forced] == [("ann", "it hangs")]
 
@@ -264,14 +265,14 @@ async def test_an_admin_can_take_a_token_away_which_its_holder_hears(
 async def test_a_batch_answers_each_as_if_it_had_come_alone(caller: Caller) -> None:
     await caller.allocate("held")
     where = {"project": "flyte", "domain": "development"}
-    asks = [tokens.Allocate(pool=each, token="a", **where) for each in ("gpu", "none")]
+    asks = [protocol.Allocate(pool=each, token="a", **where) for each in ("gpu", "none")]
     names = ("held", "unheld")
-    batch = tokens.Batch(
+    batch = protocol.Batch(
         allocate=tuple(asks),
-        renew=tuple(tokens.Renew(pool="gpu", token=name) for name in names),
-        release=tuple(tokens.Release(pool="gpu", token=name) for name in names),
+        renew=tuple(protocol.Renew(pool="gpu", token=name) for name in names),
+        release=tuple(protocol.Release(pool="gpu", token=name) for name in names),
     )
-    answers = await caller.ask(tokens.Batched, batch)
+    answers = await caller.ask(protocol.Batched, batch)
     assert [each.status for each in answers.allocate] == ["granted", "error"]
     assert answers.allocate[1].reason.startswith("pool 'none' does not exist")
     assert [each.status for each in answers.renew] == ["held", "lost"]
@@ -283,7 +284,7 @@ async def test_the_priority_of_one_that_waits_can_be_changed(caller: Caller) -> 
     for token in "bc":
         await caller.allocate(token, wait_seconds=60)
     moved = await caller.ask(
-        tokens.Reprioritized, tokens.Reprioritize(pool="gpu", token="c", priority=1)
+        protocol.Reprioritized, protocol.Reprioritize(pool="gpu", token="c", priority=1)
     )
     assert (moved.waiting, moved.position) == (True, 1)
     found = await caller.inspect()

@@ -7,8 +7,8 @@ from nats.aio.client import Client
 
 from tests.integration.resmgr.running import PATIENCE_SECONDS, Caller, Refused
 from tests.integration.resmgr.test_service import code_of, discovered, endpoint_of
-from trimtab.tokens import Allocate, Allocated
-from trimtab.view import View
+from trimtab.settings.view import View
+from trimtab.tokens.protocol import Allocate, Allocated
 from trimtab_resmgr import handlers
 from trimtab_resmgr.granting import Always
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
-from trimtab.events import PoolChanged
-from trimtab.tokens import Units
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Units
 from trimtab_resmgr.leases import Rules, Woken
 
 WAIT = {"wait_seconds": 600.0}

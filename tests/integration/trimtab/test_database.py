@@ -11,9 +11,15 @@ import pytest
 import sqlalchemy as sa
 
 from tests.databases import BOTH
-from trimtab import outbox
-from trimtab.database import Sessions, checkpoint, reading_sessions_of, sessions_of, transaction
 from trimtab.errors import Unavailable
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import (
+    Sessions,
+    checkpoint,
+    reading_sessions_of,
+    sessions_of,
+    transaction,
+)
 
 SLOW = {
     "sqlite": """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)

@@ -8,12 +8,14 @@ import pytest
 from nats.aio.client import Client
 
 from tests.servers import NatsServer
-from trimtab import bus, streams, subjects
-from trimtab.bus import Delivered
 from trimtab.errors import Unavailable
-from trimtab.events import DomainChanged
-from trimtab.executions import NodeFailed, NodeStarting
+from trimtab.messages import subjects
+from trimtab.messages.events import DomainChanged
+from trimtab.messages.executions import NodeFailed, NodeStarting
+from trimtab.runtime import bus
+from trimtab.runtime.bus import Delivered
 from trimtab.testing import entry
+from trimtab_admin.storage import streams
 
 Following = AsyncGenerator[Delivered | None, None]
 

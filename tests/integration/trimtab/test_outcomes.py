@@ -13,11 +13,13 @@ from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 
 from tests.servers import NatsServer
-from trimtab import bus, streams, subjects
 from trimtab.errors import Invalid, Retryable
-from trimtab.executions import ExecutionRequested
-from trimtab.settings import ServiceSettings
+from trimtab.messages import subjects
+from trimtab.messages.executions import ExecutionRequested
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
 from trimtab.testing import request
+from trimtab_admin.storage import streams
 
 Handler = Callable[[ExecutionRequested], Awaitable[None]]
 
@@ -44,7 +46,7 @@ async def handling(
             no_reply=True,
         )(handler)
 
-    settings = ServiceSettings(nats_url=server.url)
+    settings = ServiceConfig(nats_url=server.url)
     async with bus.connected(settings, "propeller", subscribe, prepare):
         yield
 

@@ -8,10 +8,11 @@ from nats.aio.client import Client
 from nats.js.api import Header
 
 from tests.servers import NatsServer
-from trimtab import bus, subjects, telemetry
 from trimtab.errors import Conflict, Retryable, Unavailable
-from trimtab.events import EVENT_ID, EVENT_TYPE
-from trimtab.executions import NodeStarting, Owned
+from trimtab.messages import subjects
+from trimtab.messages.events import EVENT_ID, EVENT_TYPE
+from trimtab.messages.executions import NodeStarting, Owned
+from trimtab.runtime import bus, telemetry
 from trimtab.testing import entry
 
 EVENTS = subjects.EXECUTION_EVENTS

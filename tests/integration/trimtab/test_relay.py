@@ -13,10 +13,12 @@ from nats.aio.client import Client
 from tests.databases import BOTH
 from tests.integration.trimtab import relay_process
 from tests.servers import NatsServer
-from trimtab import bus, outbox, subjects
-from trimtab.database import Sessions, reading_sessions_of, sessions_of
-from trimtab.events import COMMIT, REVISION, Watermark
-from trimtab.relay import Relay
+from trimtab.messages import subjects
+from trimtab.messages.events import COMMIT, REVISION, Watermark
+from trimtab.runtime import bus
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
+from trimtab_admin.storage.relay import Relay
 
 ROUNDS = 20
 

@@ -7,8 +7,9 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from tests.servers import NatsServer
-from trimtab import streams, subjects
 from trimtab.errors import Conflict, Unavailable
+from trimtab.messages import subjects
+from trimtab_admin.storage import streams
 
 
 async def config(client: Client, stream: str) -> StreamConfig:

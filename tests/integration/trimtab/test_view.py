@@ -11,13 +11,15 @@ from nats.aio.client import Client
 
 from tests.servers import NatsServer
 from tests.settings_stream import SettingsStream, contents
-from trimtab import bus, streams, subjects
 from trimtab.errors import Retryable, Unavailable
-from trimtab.events import ProjectChanged, Watermark
 from trimtab.levels import Scope
-from trimtab.settings import ServiceSettings
+from trimtab.messages import subjects
+from trimtab.messages.events import ProjectChanged, Watermark
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
+from trimtab.settings.view import Change, View
 from trimtab.testing import DOMAIN, deleted, record
-from trimtab.view import Change, View
+from trimtab_admin.storage import streams
 
 A, B, C = (ProjectChanged(name=name) for name in "abc")
 
@@ -136,7 +138,7 @@ async def test_waiting_for_a_revision_ends_when_it_arrives(
 
 
 async def test_a_view_waits_for_streams_that_are_declared_later(nats_server: NatsServer) -> None:
-    settings = ServiceSettings(nats_url=nats_server.url)
+    settings = ServiceConfig(nats_url=nats_server.url)
     async with bus.connected(settings, "test") as client, following(client) as view:
         await asyncio.sleep(0.3)
         await streams.bootstrap(client)

@@ -3,10 +3,10 @@
 import pytest
 
 from trimtab.errors import Forbidden
-from trimtab.events import DomainChanged, Event, ProjectChanged, RecordChanged
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab.state import Settings
-from trimtab_admin.rights import ROOT, Caller, Grant, Role
+from trimtab.messages.events import DomainChanged, Event, ProjectChanged, RecordChanged
+from trimtab.settings.state import Settings
+from trimtab_admin.access.rights import ROOT, Caller, Grant, Role
 
 SHOP = Scope(project="shop")
 SHOP_DEV = Scope("development", "shop")

@@ -4,14 +4,14 @@ import pytest
 
 from trimtab import kinds
 from trimtab.errors import Forbidden, Unreadable
-from trimtab.events import ProjectChanged
-from trimtab.fold import Record
 from trimtab.levels import Scope
-from trimtab.state import Settings
-from trimtab_admin.drafting import applying
-from trimtab_admin.drafting.applying import Label
-from trimtab_admin.drafting.drafts import Draft
-from trimtab_admin.rights import ROOT, Caller, Grant, Role
+from trimtab.messages.events import ProjectChanged
+from trimtab.settings.fold import Record
+from trimtab.settings.state import Settings
+from trimtab_admin.access.rights import ROOT, Caller, Grant, Role
+from trimtab_admin.settings import applying
+from trimtab_admin.settings.applying import Label
+from trimtab_admin.settings.drafts import Draft
 
 SHOP, LAB = Scope(project="shop"), Scope(project="lab")
 KIND = kinds.by_name("workflow_priority")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
-from trimtab.fold import Record, fold
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab_admin.drafting.comparison import Comparison
+from trimtab.settings.fold import Record, fold
+from trimtab_admin.settings.comparison import Comparison
 
 KIND = kinds.by_name("workflow_execution_config")
 SCOPES = [

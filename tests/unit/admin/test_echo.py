@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab_admin.http.echo import HIDDEN, shown
+from trimtab_admin.api.echo import HIDDEN, shown
 
 
 def test_a_value_is_shown_as_it_is() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
-from trimtab_admin.drafting.patches import merged
+from trimtab_admin.settings.patches import merged
 
 _SCALARS = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
 _NAMES = st.sampled_from(["cpu", "gpu", "labels", "limits", "tags"])

@@ -3,7 +3,7 @@
 import pytest
 
 from trimtab.errors import Invalid, Stale
-from trimtab_admin.drafting.preconditions import (
+from trimtab_admin.settings.preconditions import (
     Absent,
     Anything,
     NoPrecondition,

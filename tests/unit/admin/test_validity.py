@@ -7,9 +7,9 @@ import pytest
 
 from trimtab import kinds
 from trimtab.errors import Invalid
-from trimtab.fold import Record
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab_admin.drafting.validity import check, check_deletion
+from trimtab.settings.fold import Record
+from trimtab_admin.settings.validity import check, check_deletion
 
 KIND = kinds.by_name("task_resource")
 SCOPES = [

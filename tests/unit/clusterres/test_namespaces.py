@@ -3,7 +3,8 @@
 import pytest
 
 from trimtab.errors import Unreadable
-from trimtab.events import (
+from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
+from trimtab.messages.events import (
     ClusterChanged,
     DomainChanged,
     Event,
@@ -11,8 +12,7 @@ from trimtab.events import (
     ProjectChanged,
     RecordChanged,
 )
-from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab.state import Settings
+from trimtab.settings.state import Settings
 from trimtab_clusterres.namespaces import Layout, Place
 
 KIND = "cluster_resource"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from trimtab import namespaces, settings
-from trimtab_clusterres.settings import ClusterresSettings, ClusterTarget
+from trimtab.runtime import config
+from trimtab.settings import namespaces
+from trimtab_clusterres.config import ClusterresConfig, ClusterTarget
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(
 ) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("clusters: [{name: embedded, labels: [mycluster]}]")
-    environment.setenv(settings.FILE_VARIABLE, str(file))
+    environment.setenv(config.FILE_VARIABLE, str(file))
     environment.setenv("TRIMTAB_CLUSTERS", json.dumps({"embedded": {"directory": "/manifests"}}))
-    found = settings.load(ClusterresSettings)
+    found = config.load(ClusterresConfig)
     assert {name: str(target.directory) for name, target in found.clusters.items()} == {
         "embedded": "/manifests"
     }
@@ -31,15 +32,15 @@ def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(
 def test_clusters_may_stand_in_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("clusters: {a: {directory: /manifests, labels: [x]}, b: {weight: 2}}")
-    environment.setenv(settings.FILE_VARIABLE, str(file))
-    found = settings.load(ClusterresSettings).clusters
+    environment.setenv(config.FILE_VARIABLE, str(file))
+    found = config.load(ClusterresConfig).clusters
     assert str(found["a"].directory) == "/manifests"
     assert found["b"] == ClusterTarget()
 
 
 def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRIMTAB_NAMESPACE_TEMPLATE", "")
-    assert settings.load(ClusterresSettings).namespace_template == namespaces.DEFAULT
+    assert config.load(ClusterresConfig).namespace_template == namespaces.DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -55,5 +56,5 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence(
 ) -> None:
     environment.setenv(name, value)
     with pytest.raises(SystemExit) as caught:
-        settings.load(ClusterresSettings)
+        config.load(ClusterresConfig)
     assert reason in str(caught.value)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trimtab.events import Event, RecordChanged
-from trimtab.executions import Request
-from trimtab.graph import (
+from trimtab.levels import Scope
+from trimtab.messages.events import Event, RecordChanged
+from trimtab.messages.executions import Request
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import (
     Binding,
     FromNode,
     Hook,
@@ -15,8 +17,6 @@ from trimtab.graph import (
     Task,
     Workflow,
 )
-from trimtab.levels import Scope
-from trimtab.state import Settings
 
 PROJECT_DOMAIN = Scope("development", "shop")
 

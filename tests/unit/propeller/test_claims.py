@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from trimtab.executions import AnyEvent, Failed, NodeStarting
+from trimtab.messages.executions import AnyEvent, Failed, NodeStarting
 from trimtab_propeller.claims import Claims
 
 BEAT = 1.0

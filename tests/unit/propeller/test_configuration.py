@@ -12,11 +12,11 @@ from tests.unit.propeller.building import (
     request,
     settings,
 )
-from trimtab.events import ProjectChanged
-from trimtab.executions import Resolution, Resolved
+from trimtab.labels import PLACEHOLDERS, fill_placeholders
 from trimtab.levels import PLATFORM
-from trimtab.placeholders import NAMES, filled
-from trimtab.state import Settings
+from trimtab.messages.events import ProjectChanged
+from trimtab.messages.executions import Resolution, Resolved
+from trimtab.settings.state import Settings
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.process import CAPABILITIES
 from trimtab_propeller.resolve import Capabilities, resolve
@@ -157,9 +157,9 @@ def test_names_of_the_execution_are_filled_into_the_text_of_records() -> None:
 
 
 def test_other_braces_stay_and_what_is_filled_in_is_not_looked_at_again() -> None:
-    names = dict.fromkeys(NAMES, "{{ project }}")
+    names = dict.fromkeys(PLACEHOLDERS, "{{ project }}")
     assert (
-        filled("{{ domain }} {{ team }} {{project}}", names)
+        fill_placeholders("{{ domain }} {{ team }} {{project}}", names)
         == "{{ project }} {{ team }} {{project}}"
     )
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.unit.propeller.building import record, request, resources, settings
 from trimtab import quantities
-from trimtab.executions import Resolution
 from trimtab.levels import PLATFORM
+from trimtab.messages.executions import Resolution
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolve import Capabilities, resolve
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.propeller.building import node, request
-from trimtab.executions import NodeState, State
-from trimtab.graph import FromNode
+from trimtab.messages.executions import NodeState, State
+from trimtab.workflows.graph import FromNode
 from trimtab_propeller.plan import MAX_LOST, Attempt, Fail, Step, Succeed, is_final, steps
 
 #   n0 ─┬─ n1 ─┬─ n3

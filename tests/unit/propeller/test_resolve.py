@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.unit.propeller.building import node, overrides, record, request, resources, settings
-from trimtab.events import ClusterChanged, PoolChanged, RecordChanged
-from trimtab.executions import Request, Resolved
 from trimtab.levels import PLATFORM, Scope
-from trimtab.state import Settings
+from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
+from trimtab.messages.executions import Request, Resolved
+from trimtab.settings.state import Settings
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.process import CAPABILITIES
 from trimtab_propeller.resolve import Capabilities, resolve

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.events import PoolChanged
-from trimtab.tokens import Allocate, Blocker, Units
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocate, Blocker, Units
 from trimtab_resmgr import pools
 from trimtab_resmgr.pools import Limit
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trimtab import tokens
 from trimtab.api.problems import Problem
+from trimtab.tokens import protocol
 from trimtab_resmgr import problems
 
 TOKEN: dict[str, Any] = {"pool": "gpu", "token": "a"}
@@ -16,7 +16,7 @@ SHARE: dict[str, Any] = {**TOKEN, "project": "p", "domain": "d"}
 
 def problem(request: str, body: bytes) -> Problem:
     with pytest.raises(ValidationError) as error:
-        vars(tokens)[request].model_validate_json(body)
+        vars(protocol)[request].model_validate_json(body)
     return problems.of(error.value)
 
 

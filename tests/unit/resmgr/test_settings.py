@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.settings import load
+from trimtab.runtime.config import load
 from trimtab_resmgr.__main__ import main
-from trimtab_resmgr.settings import ResmgrSettings, address
+from trimtab_resmgr.config import ResmgrConfig, address
 
 
 def sentence(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
@@ -21,7 +21,7 @@ def sentence(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
 
 
 def test_the_default_is_noop_with_a_ceiling_of_a_thousand() -> None:
-    block = ResmgrSettings().resourcemanager
+    block = ResmgrConfig().resourcemanager
     assert (block.type, block.resource_max_quota, block.redis.max_retries) == ("noop", 1000, 0)
 
 
@@ -34,7 +34,7 @@ def test_a_block_in_the_words_of_flyte_is_read(
         "    hostPaths: ['valkey:6379']\n    hostKey: mypassword\n    maxRetries: 3\n"
     )
     monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
-    block = load(ResmgrSettings).resourcemanager
+    block = load(ResmgrConfig).resourcemanager
     assert (block.type, block.resource_max_quota) == ("redis", 100)
     assert (block.redis.host_paths, block.redis.max_retries) == (("valkey:6379",), 3)
     assert block.redis.host_key.get_secret_value() == "mypassword"
@@ -58,7 +58,7 @@ def test_the_block_of_flytes_documentation_is_read_as_it_stands(
 """
     )
     monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
-    block = load(ResmgrSettings).resourcemanager
+    block = load(ResmgrConfig).resourcemanager
     assert (block.type, block.resource_max_quota) == ("redis", 100)
     assert [address(path) for path in block.redis.host_paths] == [("foo", 6379)]
     assert (block.redis.host_key.get_secret_value(), block.redis.max_retries) == ("bar", 0)
@@ -70,7 +70,7 @@ def test_the_block_that_turns_it_off_is_read_too(
     file = tmp_path / "settings.yaml"
     file.write_text("    resourcemanager:\n      type: noop\n")
     monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
-    assert load(ResmgrSettings).resourcemanager.type == "noop"
+    assert load(ResmgrConfig).resourcemanager.type == "noop"
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from tests.settings_stream import subject_of
-from trimtab import subjects
-from trimtab.bus import Delivered
 from trimtab.errors import Unreadable
-from trimtab.events import COMMIT, REVISION, TRACEPARENT, Event, ProjectChanged, Watermark
 from trimtab.levels import Scope
-from trimtab.state import Settings
+from trimtab.messages import subjects
+from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Event, ProjectChanged, Watermark
+from trimtab.runtime.bus import Delivered
+from trimtab.settings.state import Settings
+from trimtab.settings.view import Candidate, Change
 from trimtab.testing import DOMAIN, deleted, record
-from trimtab.view import Candidate, Change
 
 
 def delivered(event: Event, revision: int, commit: int = 0, *, traceparent: str = "") -> Delivered:

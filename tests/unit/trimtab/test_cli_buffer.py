@@ -12,8 +12,8 @@ from trimtab import kinds
 from trimtab.cli import buffer
 from trimtab.cli.buffer import Inherited, Page
 from trimtab.errors import Invalid, Rejected
-from trimtab.fold import Record
 from trimtab.levels import Scope
+from trimtab.settings.fold import Record
 
 TASK = kinds.by_name("task_resource")
 CONFIG = kinds.by_name("workflow_execution_config")

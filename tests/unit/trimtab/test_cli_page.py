@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from trimtab.cli import reference
-from trimtab.cli.failures import _EXIT_CODES
 from trimtab.cli.main import cli
 from trimtab.cli.reference import Entry
+from trimtab.errors import Code
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 MARK = "<!-- From here on"
@@ -36,4 +36,4 @@ def test_every_command_has_an_example_of_itself(entry: Entry) -> None:
 
 def test_the_page_tells_every_exit_code() -> None:
     rows = [line.split("|")[1].strip() for line in PAGE.read_text().splitlines() if "|" in line]
-    assert {str(code) for _error, code in _EXIT_CODES} <= set(rows)
+    assert {str(code.exit_code) for code in Code} <= set(rows)

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trimtab import executions
-from trimtab.executions import (
+from trimtab.levels import Scope
+from trimtab.messages import executions
+from trimtab.messages.executions import (
     Admitted,
     AnyEvent,
     Failed,
@@ -23,9 +24,8 @@ from trimtab.executions import (
     Succeeded,
     replay,
 )
-from trimtab.graph import LaunchPlan
-from trimtab.levels import Scope
 from trimtab.testing import entry, request, workflow
+from trimtab.workflows.graph import LaunchPlan
 
 RESOLUTION = Resolution(
     revision=3,

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from trimtab import flyte, kinds
+from trimtab import kinds
 from trimtab.errors import Invalid
-from trimtab.events import RecordChanged
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
-from trimtab.state import Settings
+from trimtab.messages.events import RecordChanged
+from trimtab.settings.state import Settings
+from trimtab_admin.settings import flyte
 
 TARGET = Scope("development", "alpha", "train", "nightly")
 DOMAIN, PROJECT, PROJECT_DOMAIN, WORKFLOW = TARGET.chain[2:6]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
-from trimtab.fold import Effective, Record, Source, fold
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
+from trimtab.settings.fold import Effective, Record, Source, fold
 
 TARGET = Scope("development", "alpha", "train", "nightly")
 DOMAIN, PROJECT, PROJECT_DOMAIN, WORKFLOW = TARGET.chain[2:6]

@@ -6,8 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from trimtab.errors import Invalid
-from trimtab.graph import FromInput, FromNode, Hook, LaunchPlan, Node, NodeOverrides, Workflow
 from trimtab.testing import workflow
+from trimtab.workflows.graph import (
+    FromInput,
+    FromNode,
+    Hook,
+    LaunchPlan,
+    Node,
+    NodeOverrides,
+    Workflow,
+)
 
 COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})
 DOUBLE = Node(id="n1", task="double", inputs={"number": FromNode(node="n0")})

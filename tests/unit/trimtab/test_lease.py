@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from trimtab.lease import MARGIN, Lease, LeaseLost, now
-from trimtab.tokens import Allocate
+from trimtab.tokens.lease import MARGIN, Lease, LeaseLost, now
+from trimtab.tokens.protocol import Allocate
 
 ASK = Allocate(pool="gpus", token="a", project="shop", domain="development")
 

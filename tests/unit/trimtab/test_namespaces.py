@@ -2,9 +2,9 @@
 
 import pytest
 
-from trimtab import namespaces
 from trimtab.errors import Conflict, Invalid
-from trimtab.namespaces import DEFAULT, Owner
+from trimtab.settings import namespaces
+from trimtab.settings.namespaces import DEFAULT, Owner
 
 
 def test_each_project_and_domain_has_a_namespace_of_its_own() -> None:

@@ -20,7 +20,7 @@ from trimtab import (
     workflow,
 )
 from trimtab.errors import Invalid, Rejected
-from trimtab.graph import Constant, FromInput, FromNode, NodeOverrides
+from trimtab.workflows.graph import Constant, FromInput, FromNode, NodeOverrides
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nightly.py"
 
@@ -253,7 +253,7 @@ def leaves(): raise SystemExit(0)
 def run_task(directory: Path, name: str, **inputs: Any) -> "subprocess.CompletedProcess[str]":
     written(directory, MODULE)
     (directory / "task.json").write_text(json.dumps({"task": name, "inputs": inputs}))
-    command = [sys.executable, "-m", "trimtab.runner", str(directory)]
+    command = [sys.executable, "-m", "trimtab.workflows.entrypoint", str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

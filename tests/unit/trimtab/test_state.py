@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.settings_stream import subject_of
 from tests.unit.trimtab.strategies import scopes
 from trimtab.errors import NotFound, Unreadable
-from trimtab.events import (
+from trimtab.levels import PLATFORM, Scope
+from trimtab.messages.events import (
     ClusterChanged,
     DomainChanged,
     Event,
@@ -19,9 +20,8 @@ from trimtab.events import (
     ProjectChanged,
     RecordChanged,
 )
-from trimtab.fold import Source
-from trimtab.levels import PLATFORM, Scope
-from trimtab.state import WARM, Digest, Settings
+from trimtab.settings.fold import Source
+from trimtab.settings.state import WARM, Digest, Settings
 from trimtab.testing import DOMAIN, deleted, record
 
 TARGET = Scope("development", "alpha", "train")

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trimtab.strategies import scopes
-from trimtab import subjects
 from trimtab.errors import Invalid
 from trimtab.levels import SETTINGS_FILE, Scope
+from trimtab.messages import subjects
 
 # No surrogates: they are no text that UTF-8 can say.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

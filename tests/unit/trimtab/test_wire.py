@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from trimtab import events, executions, testing, tokens
-from trimtab.events import Event
-from trimtab.executions import LogEvent
-from trimtab.graph import NodeOverrides
+from trimtab import testing
 from trimtab.levels import PLATFORM, Scope
+from trimtab.messages import events, executions
+from trimtab.messages.events import Event
+from trimtab.messages.executions import LogEvent
 from trimtab.testing import AT, entry
+from trimtab.tokens import protocol
+from trimtab.workflows.graph import NodeOverrides
 
 WIRE = Path(__file__).parent / "wire"
 
@@ -176,9 +178,9 @@ MESSAGES: dict[str, BaseModel] = {
     ),
     "execution.succeeded": entry(executions.Succeeded, 6, output=4),
     "execution.failed": entry(executions.Failed, 6, node="n0", error="exit code 1"),
-    "tokens.register": tokens.Register(pool="gpus", quota=10),
-    "tokens.registered": tokens.Registered(pool="gpus", quota=10),
-    "tokens.allocate": tokens.Allocate(
+    "tokens.register": protocol.Register(pool="gpus", quota=10),
+    "tokens.registered": protocol.Registered(pool="gpus", quota=10),
+    "tokens.allocate": protocol.Allocate(
         pool="gpus",
         token="e1/n0/0",
         project="flyteexamples",
@@ -186,8 +188,8 @@ MESSAGES: dict[str, BaseModel] = {
         weight=2,
         project_cap=5,
     ),
-    "tokens.allocate.several": tokens.Allocate(
-        pools=(tokens.Units(pool="gpus", weight=2), tokens.Units(pool="licences")),
+    "tokens.allocate.several": protocol.Allocate(
+        pools=(protocol.Units(pool="gpus", weight=2), protocol.Units(pool="licences")),
         token="e1/n0/0",
         project="flyteexamples",
         domain="development",
@@ -196,20 +198,20 @@ MESSAGES: dict[str, BaseModel] = {
         lease_seconds=30,
         wait_seconds=600,
     ),
-    "tokens.allocated": tokens.Allocated(
+    "tokens.allocated": protocol.Allocated(
         status="granted", held=2, lease_seconds=60, fence=1760000000000001, waited_seconds=1.5
     ),
-    "tokens.allocated.waiting": tokens.Allocated(
+    "tokens.allocated.waiting": protocol.Allocated(
         status="waiting",
         reason="pool 'gpus' has a quota of 10: 10 held, 2 asked for",
         held=10,
         position=3,
-        blockers=(tokens.Blocker(limit="quota", pool="gpus", number=10, held=10),),
+        blockers=(protocol.Blocker(limit="quota", pool="gpus", number=10, held=10),),
         ask_again_seconds=10,
         waited_seconds=0,
     ),
-    "tokens.renew": tokens.Renew(pool="gpus", token="e1/n0/0", fence=1760000000000001),
-    "tokens.reassert": tokens.Reassert(
+    "tokens.renew": protocol.Renew(pool="gpus", token="e1/n0/0", fence=1760000000000001),
+    "tokens.reassert": protocol.Reassert(
         pool="gpus",
         weight=2,
         token="e1/n0/0",
@@ -217,20 +219,20 @@ MESSAGES: dict[str, BaseModel] = {
         domain="development",
         fence=1760000000000001,
     ),
-    "tokens.renewed": tokens.Renewed(status="held", lease_seconds=60, fence=1760000000000001),
-    "tokens.release": tokens.Release(pool="gpus", token="e1/n0/0"),
-    "tokens.released": tokens.Released(released=True),
-    "tokens.force_release": tokens.ForceRelease(
+    "tokens.renewed": protocol.Renewed(status="held", lease_seconds=60, fence=1760000000000001),
+    "tokens.release": protocol.Release(pool="gpus", token="e1/n0/0"),
+    "tokens.released": protocol.Released(released=True),
+    "tokens.force_release": protocol.ForceRelease(
         pools=("gpus", "licences"), token="e1/n0/0", actor="ann", why="its node burnt down"
     ),
-    "tokens.reprioritize": tokens.Reprioritize(pool="gpus", token="e1/n0/0", priority=5),
-    "tokens.reprioritized": tokens.Reprioritized(waiting=True, position=1),
-    "tokens.audit": tokens.Audit(pool="gpus"),
-    "tokens.audited": tokens.Audited(
+    "tokens.reprioritize": protocol.Reprioritize(pool="gpus", token="e1/n0/0", priority=5),
+    "tokens.reprioritized": protocol.Reprioritized(waiting=True, position=1),
+    "tokens.audit": protocol.Audit(pool="gpus"),
+    "tokens.audited": protocol.Audited(
         pool="gpus",
         differences=("sum t is 6, counted are 1",),
         forced=(
-            tokens.Forced(
+            protocol.Forced(
                 token="e1/n0/0",
                 pools=("gpus",),
                 actor="ann",
@@ -240,26 +242,26 @@ MESSAGES: dict[str, BaseModel] = {
             ),
         ),
     ),
-    "tokens.batch": tokens.Batch(
+    "tokens.batch": protocol.Batch(
         allocate=(
-            tokens.Allocate(
+            protocol.Allocate(
                 pool="gpus", token="e1/n1/0", project="flyteexamples", domain="development"
             ),
         ),
-        renew=(tokens.Renew(pool="gpus", token="e1/n0/0"),),
-        release=(tokens.Release(pool="gpus", token="e0/n0/0", fence=1760000000000000),),
+        renew=(protocol.Renew(pool="gpus", token="e1/n0/0"),),
+        release=(protocol.Release(pool="gpus", token="e0/n0/0", fence=1760000000000000),),
     ),
-    "tokens.batched": tokens.Batched(
-        allocate=(tokens.Allocated(status="error", reason="pool 'gpus' does not exist"),),
-        renew=(tokens.Renewed(status="lost", reason="the lease has ended"),),
-        release=(tokens.Released(released=False, reason="it is not held"),),
+    "tokens.batched": protocol.Batched(
+        allocate=(protocol.Allocated(status="error", reason="pool 'gpus' does not exist"),),
+        renew=(protocol.Renewed(status="lost", reason="the lease has ended"),),
+        release=(protocol.Released(released=False, reason="it is not held"),),
     ),
-    "tokens.granted": tokens.Granted(token="e1/n0/0", pools=("gpus",), claim_seconds=10),
-    "tokens.lost": tokens.Lost(
+    "tokens.granted": protocol.Granted(token="e1/n0/0", pools=("gpus",), claim_seconds=10),
+    "tokens.lost": protocol.Lost(
         token="e1/n0/0", pools=("gpus",), fence=1760000000000001, reason="the lease has ended"
     ),
-    "tokens.inspect": tokens.Inspect(pool="gpus"),
-    "tokens.inspected": tokens.Inspected(
+    "tokens.inspect": protocol.Inspect(pool="gpus"),
+    "tokens.inspected": protocol.Inspected(
         pool="gpus",
         type="redis",
         quota=10,
@@ -267,7 +269,7 @@ MESSAGES: dict[str, BaseModel] = {
         by_project={"flyteexamples": 2},
         by_project_domain={"flyteexamples/development": 2},
         holders=(
-            tokens.Holder(
+            protocol.Holder(
                 token="e1/n0/0",
                 project="flyteexamples",
                 domain="development",
@@ -278,7 +280,7 @@ MESSAGES: dict[str, BaseModel] = {
             ),
         ),
         waiters=(
-            tokens.Waiter(
+            protocol.Waiter(
                 token="e2/n0/0",
                 project="flyteexamples",
                 domain="development",
@@ -286,7 +288,7 @@ MESSAGES: dict[str, BaseModel] = {
                 priority=3,
                 position=1,
                 reason="pool 'gpus' has a quota of 10: 2 held, 9 asked for",
-                blockers=(tokens.Blocker(limit="quota", pool="gpus", number=10, held=2),),
+                blockers=(protocol.Blocker(limit="quota", pool="gpus", number=10, held=2),),
                 age_seconds=3.5,
             ),
         ),
@@ -328,10 +330,10 @@ def test_every_message_has_a_golden_file_and_every_file_a_message() -> None:
     ours = [*Event.__subclasses__(), *LogEvent.__subclasses__()]
     ours += [
         model
-        for name, model in vars(tokens).items()
-        if getattr(model, "__module__", "") == tokens.__name__ and name[0].isupper()
+        for name, model in vars(protocol).items()
+        if getattr(model, "__module__", "") == protocol.__name__ and name[0].isupper()
     ]
-    parts = {tokens.Blocker, tokens.Forced, tokens.Holder, tokens.Units, tokens.Waiter}
+    parts = {protocol.Blocker, protocol.Forced, protocol.Holder, protocol.Units, protocol.Waiter}
     golden = {type(message) for message in MESSAGES.values()} | parts
     assert {model for model in ours if model.__module__.startswith("trimtab.")} == golden
     assert {file.stem for file in WIRE.glob("*.json")} == set(MESSAGES)

@@ -3,16 +3,16 @@
 import asyncio
 import sys
 
-from trimtab import service
 from trimtab.errors import TrimtabError
-from trimtab.settings import load
+from trimtab.runtime import service
+from trimtab.runtime.config import load
 from trimtab_admin.app import build, prepare
-from trimtab_admin.settings import AdminSettings
+from trimtab_admin.config import AdminConfig
 
 
 def main() -> None:
     """Ends with one sentence where the settings, the token or the database cannot be used."""
-    settings = load(AdminSettings)
+    settings = load(AdminConfig)
     try:
         asyncio.run(prepare(settings))
         app = build(settings)

@@ -8,57 +8,57 @@ from datetime import timedelta
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware import Middleware
 
-from trimtab.database import (
+from trimtab.errors import Forbidden, Invalid
+from trimtab_admin import metrics, migrations
+from trimtab_admin.access.audit import Audit, Kept
+from trimtab_admin.access.tokens import Tokens
+from trimtab_admin.access.tries import Tries
+from trimtab_admin.api import (
+    effective,
+    executions,
+    operations,
+    problems,
+    records,
+    status,
+    usage,
+    workflows,
+)
+from trimtab_admin.api import places as place_routes
+from trimtab_admin.api import settings as settings_routes
+from trimtab_admin.api import tokens as token_routes
+from trimtab_admin.api.calls import Calls
+from trimtab_admin.api.guard import Guard, Rules, is_loopback
+from trimtab_admin.api.openapi import Api
+from trimtab_admin.api.refusals import Refusals
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.executions import Executions
+from trimtab_admin.executions.workflows import Workflows
+from trimtab_admin.operations.dead import DeadLetters
+from trimtab_admin.operations.exchange import Exchange
+from trimtab_admin.operations.readiness import Readiness
+from trimtab_admin.operations.resyncing import Resyncing
+from trimtab_admin.operations.usage import Usage
+from trimtab_admin.settings import declared, nouns
+from trimtab_admin.settings.explaining import Explaining
+from trimtab_admin.settings.feed import Feed
+from trimtab_admin.settings.places import Places
+from trimtab_admin.settings.records import Records, RecordWrites
+from trimtab_admin.settings.writing import Writing
+from trimtab_admin.storage.changes import Changes
+from trimtab_admin.storage.checkpoints import Checkpoints
+from trimtab_admin.storage.database import (
     Sessions,
     migrating_sessions_of,
     reading_sessions_of,
     sessions_of,
     transaction,
 )
-from trimtab.errors import Forbidden, Invalid
-from trimtab_admin import declared, metrics, migrations
-from trimtab_admin.access.audit import Audit, Kept
-from trimtab_admin.access.tokens import Tokens
-from trimtab_admin.access.tries import Tries
-from trimtab_admin.drafting import nouns
-from trimtab_admin.execution.executions import Executions
-from trimtab_admin.execution.workflows import Workflows
-from trimtab_admin.explaining import Explaining
-from trimtab_admin.feed import Feed
-from trimtab_admin.http import problems
-from trimtab_admin.http.calls import Calls
-from trimtab_admin.http.guard import Guard, Rules, is_loopback
-from trimtab_admin.http.openapi import Api
-from trimtab_admin.http.refusals import Refusals
-from trimtab_admin.operations.checkpoints import Checkpoints
-from trimtab_admin.operations.dead import DeadLetters
-from trimtab_admin.operations.exchange import Exchange
-from trimtab_admin.operations.readiness import Readiness
-from trimtab_admin.operations.resyncing import Resyncing
-from trimtab_admin.operations.retention import Retention
-from trimtab_admin.operations.usage import Usage
-from trimtab_admin.places import Places
-from trimtab_admin.records import Records, RecordWrites
-from trimtab_admin.routes import (
-    effective,
-    executions,
-    operations,
-    records,
-    status,
-    usage,
-    workflows,
-)
-from trimtab_admin.routes import places as place_routes
-from trimtab_admin.routes import settings as settings_routes
-from trimtab_admin.routes import tokens as token_routes
-from trimtab_admin.settings import AdminSettings
-from trimtab_admin.store.changes import Changes
-from trimtab_admin.store.past import Past
-from trimtab_admin.store.tree import Tree
-from trimtab_admin.writing import Writing
+from trimtab_admin.storage.past import Past
+from trimtab_admin.storage.retention import Retention
+from trimtab_admin.storage.tree import Tree
 
 
-async def prepare(settings: AdminSettings) -> None:
+async def prepare(settings: AdminConfig) -> None:
     """Bring the database's schema up to date and publish what the settings file declares.
 
     Raises `trimtab.errors.TrimtabError` and then has changed nothing but the schema.
@@ -77,7 +77,7 @@ async def prepare(settings: AdminSettings) -> None:
         await _close(reading)
 
 
-def build(settings: AdminSettings) -> FastAPI:
+def build(settings: AdminConfig) -> FastAPI:
     """The application on a database that is prepared. Raises `OSError` and `Invalid`."""
     sessions = sessions_of(settings.database_url)
     reading = reading_sessions_of(settings.database_url)
@@ -182,7 +182,7 @@ def _api(
     yield operations.router(dead, Resyncing(sessions, exchange))
 
 
-def _root(settings: AdminSettings) -> str:
+def _root(settings: AdminConfig) -> str:
     """The token of the token file; empty where there is none."""
     if settings.token_file is None:
         return ""
@@ -192,7 +192,7 @@ def _root(settings: AdminSettings) -> str:
     return token
 
 
-def _rules(settings: AdminSettings) -> Rules:
+def _rules(settings: AdminConfig) -> Rules:
     loopback_only = is_loopback(settings.host)
     return Rules(loopback_only, settings.max_body_bytes, settings.max_apply_bytes)
 

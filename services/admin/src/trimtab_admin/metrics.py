@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.metrics import Observation
 
-from trimtab import metrics
+from trimtab.runtime import metrics
 
 
 class Outbox(NamedTuple):
@@ -50,8 +50,18 @@ def observe(outbox: Callable[[], Coroutine[Any, Any, Outbox]]) -> None:
 
     for name, unit, description, value in (
         ("trimtab.settings.revision", "{revision}", "Of the database", lambda o: o.revision),
-        ("trimtab.outbox.unsent", "{change}", "Not in the stream yet", lambda o: o.unsent),
-        ("trimtab.outbox.age", "s", "Of the oldest change not in it", lambda o: o.age_seconds),
+        (
+            "trimtab_admin.storage.outbox.unsent",
+            "{change}",
+            "Not in the stream yet",
+            lambda o: o.unsent,
+        ),
+        (
+            "trimtab_admin.storage.outbox.age",
+            "s",
+            "Of the oldest change not in it",
+            lambda o: o.age_seconds,
+        ),
     ):
         metrics.gauge(name, unit, description, observed(value))
 

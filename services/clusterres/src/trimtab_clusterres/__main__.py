@@ -1,13 +1,13 @@
 """``python -m trimtab_clusterres``."""
 
-from trimtab import service
-from trimtab import settings as service_settings
+from trimtab.runtime import config as service_settings
+from trimtab.runtime import service
 from trimtab_clusterres.app import build
-from trimtab_clusterres.settings import ClusterresSettings
+from trimtab_clusterres.config import ClusterresConfig
 
 
 def main() -> None:
-    settings = service_settings.load(ClusterresSettings)
+    settings = service_settings.load(ClusterresConfig)
     service.run("clusterres", settings, build(settings))
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from trimtab import bus, service
-from trimtab.view import View
+from trimtab.runtime import bus, service
+from trimtab.settings.view import View
 from trimtab_clusterres import metrics
 from trimtab_clusterres.cluster import DirectoryCluster
+from trimtab_clusterres.config import ClusterresConfig
 from trimtab_clusterres.dirty import Dirty
 from trimtab_clusterres.handlers import Handlers
-from trimtab_clusterres.settings import ClusterresSettings
 from trimtab_clusterres.worker import Worker
 
 
-def build(settings: ClusterresSettings) -> Starlette:
+def build(settings: ClusterresConfig) -> Starlette:
     """The service as an application that works for as long as it is served."""
     clusters = {
         name: DirectoryCluster(target.directory)

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 
 from nats.aio.client import Client
 
-from trimtab.events import ClusterChanged, DomainChanged, ProjectChanged
-from trimtab.view import Change, View
+from trimtab.messages.events import ClusterChanged, DomainChanged, ProjectChanged
+from trimtab.settings.view import Change, View
 from trimtab_clusterres.dirty import Dirty
 from trimtab_clusterres.namespaces import Layout
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from opentelemetry.metrics import Observation
 
-from trimtab import metrics
+from trimtab.runtime import metrics
 from trimtab_clusterres.dirty import Dirty
 
 _renders = metrics.seconds(

@@ -4,11 +4,17 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from trimtab import namespaces
-from trimtab.events import ClusterChanged, DomainChanged, Event, ProjectChanged, RecordChanged
 from trimtab.kinds import cluster_resource
 from trimtab.levels import Scope
-from trimtab.state import Settings
+from trimtab.messages.events import (
+    ClusterChanged,
+    DomainChanged,
+    Event,
+    ProjectChanged,
+    RecordChanged,
+)
+from trimtab.settings import namespaces
+from trimtab.settings.state import Settings
 
 
 class Place(NamedTuple):

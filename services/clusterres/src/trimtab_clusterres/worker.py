@@ -8,10 +8,11 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from trimtab import bus, subjects, telemetry
 from trimtab.errors import TrimtabError
-from trimtab.events import TRACEPARENT, NamespaceStatus
 from trimtab.levels import Scope
+from trimtab.messages import subjects
+from trimtab.messages.events import TRACEPARENT, NamespaceStatus
+from trimtab.runtime import bus, telemetry
 from trimtab_clusterres import metrics, template_files
 from trimtab_clusterres.cluster import DirectoryCluster
 from trimtab_clusterres.dirty import Dirty, Work

@@ -2,14 +2,14 @@
 
 import sys
 
-from trimtab import service
-from trimtab.settings import load
+from trimtab.runtime import service
+from trimtab.runtime.config import load
 from trimtab_propeller.app import build
-from trimtab_propeller.settings import PropellerSettings
+from trimtab_propeller.config import PropellerConfig
 
 
 def main() -> None:
-    settings = load(PropellerSettings)
+    settings = load(PropellerConfig)
     try:
         settings.data_dir.joinpath("executions").mkdir(parents=True, exist_ok=True)
     except OSError as error:

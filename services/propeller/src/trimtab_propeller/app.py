@@ -13,15 +13,16 @@ from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
-from trimtab import bus, service, subjects
-from trimtab.executions import ExecutionRequested
-from trimtab.view import View
+from trimtab.messages import subjects
+from trimtab.messages.executions import ExecutionRequested
+from trimtab.runtime import bus, service
+from trimtab.settings.view import View
 from trimtab_propeller import metrics
+from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.handlers import Handlers
 from trimtab_propeller.process import ProcessExecutor
 from trimtab_propeller.run import Means, Run
 from trimtab_propeller.runs import Runs
-from trimtab_propeller.settings import PropellerSettings
 from trimtab_propeller.tokens import Cohorts
 from trimtab_propeller.watcher import Watcher
 
@@ -48,7 +49,7 @@ class Parts:
 class Propeller:
     """The service, to be served once."""
 
-    def __init__(self, settings: PropellerSettings) -> None:
+    def __init__(self, settings: PropellerConfig) -> None:
         self._settings = settings
         self._owner = f"propeller-{uuid4().hex[:8]}"
         self._executor = ProcessExecutor(settings.data_dir)
@@ -146,7 +147,7 @@ class Propeller:
         bus.heed_cancellation()
 
 
-def build(settings: PropellerSettings) -> Starlette:
+def build(settings: PropellerConfig) -> Starlette:
     """The application: health, while the service runs beside it."""
     propeller = Propeller(settings)
 

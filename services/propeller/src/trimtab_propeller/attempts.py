@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from trimtab.executions import Request, Resolution
+from trimtab.messages.executions import Request, Resolution
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from trimtab.executions import AnyEvent, Failed, Refused, Succeeded
+from trimtab.messages.executions import AnyEvent, Failed, Refused, Succeeded
 
 MISSED_BEATS = 3
 """An owner that has missed so many heartbeats is taken to be dead."""

@@ -5,13 +5,12 @@ What the request says comes first, then what the launch plan says, then the sett
 
 from collections.abc import Iterator
 
-from trimtab import subjects
-from trimtab.executions import Request, Resolved
-from trimtab.fold import Effective
-from trimtab.graph import ExecutionConfig, NodeOverrides
-from trimtab.labels import label_value
-from trimtab.placeholders import filled
-from trimtab.state import Settings
+from trimtab.labels import fill_placeholders, label_value
+from trimtab.messages import subjects
+from trimtab.messages.executions import Request, Resolved
+from trimtab.settings.fold import Effective
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import ExecutionConfig, NodeOverrides
 from trimtab_propeller.limits import Refusal
 
 _CONFIG = "workflow_execution_config"
@@ -97,7 +96,7 @@ def _filled(value: Resolved, template: str, request: Request) -> Resolved:
         "launch_plan": request.launch_plan.name,
         "execution": request.execution,
     }
-    text = filled(template, names)
+    text = fill_placeholders(template, names)
     if text == template:
         return value
     if value.path.startswith("labels."):

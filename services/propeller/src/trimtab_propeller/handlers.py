@@ -4,9 +4,9 @@ import logging
 
 from nats.aio.client import Client
 
-from trimtab.bus import WrongSequence
-from trimtab.executions import ExecutionRequested
-from trimtab.view import View
+from trimtab.messages.executions import ExecutionRequested
+from trimtab.runtime.bus import WrongSequence
+from trimtab.settings.view import View
 from trimtab_propeller import metrics
 from trimtab_propeller.journal import claim
 from trimtab_propeller.run import BARRIER_SECONDS

@@ -10,10 +10,11 @@ from uuid import uuid4
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from trimtab import bus, subjects
-from trimtab.bus import WrongSequence
 from trimtab.errors import Rejected, Unavailable, Unreadable
-from trimtab.executions import AnyEvent, Owned, Request, State, parse_event, replay
+from trimtab.messages import subjects
+from trimtab.messages.executions import AnyEvent, Owned, Request, State, parse_event, replay
+from trimtab.runtime import bus
+from trimtab.runtime.bus import WrongSequence
 from trimtab_propeller import metrics
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from trimtab import quantities
 from trimtab.errors import Rejected
-from trimtab.executions import Resolved
-from trimtab.fold import Effective
 from trimtab.kinds.task_resource import RESOURCES
+from trimtab.messages.executions import Resolved
+from trimtab.settings.fold import Effective
 
 
 class Refusal(Rejected):

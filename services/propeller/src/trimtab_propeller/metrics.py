@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 
 from opentelemetry.metrics import Observation
 
-from trimtab import metrics
-from trimtab.executions import AnyEvent
+from trimtab.messages.executions import AnyEvent
+from trimtab.runtime import metrics
 
 _executions = metrics.meter.create_counter(
     "trimtab.propeller.executions", "{event}", "Executions that were owned, admitted, …, by event"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from trimtab.executions import NodeState, Request, State
-from trimtab.graph import Binding, Constant, FromInput, FromNode, Node
+from trimtab.messages.executions import NodeState, Request, State
+from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Node
 
 MAX_LOST = 3
 """How many attempts of a node may be lost, as the task itself may be what takes its host down."""

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from trimtab.runner import Call, Output, write
+from trimtab.workflows.entrypoint import Call, Output, write
 from trimtab_propeller import shim
 from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned
 from trimtab_propeller.resolve import Capabilities
@@ -135,7 +135,7 @@ class ProcessExecutor:
         call = Call(task=job.task, inputs=dict(job.inputs))
         write(directory / "task.json", call.model_dump_json())
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        runner = [sys.executable, "-P", "-m", "trimtab.runner", str(directory)]
+        runner = [sys.executable, "-P", "-m", "trimtab.workflows.entrypoint", str(directory)]
         with open(directory / "stdout", "ab") as output, open(directory / "stderr", "ab") as errors:
             self._shims[directory] = subprocess.Popen(
                 [sys.executable, "-I", "-S", shim.__file__, *runner],

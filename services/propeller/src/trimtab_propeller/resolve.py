@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from trimtab.errors import Invalid, NotFound, Unreadable
-from trimtab.executions import Request, Resolution, Resolved
-from trimtab.fold import Leaf
-from trimtab.graph import Node, NodeOverrides
-from trimtab.state import Settings
+from trimtab.messages.executions import Request, Resolution, Resolved
+from trimtab.settings.fold import Leaf
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import Node, NodeOverrides
 from trimtab_propeller import configuration
 from trimtab_propeller.limits import Refusal, settle
 

@@ -6,9 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from trimtab.bus import WrongSequence
 from trimtab.errors import Rejected, Retryable
-from trimtab.executions import (
+from trimtab.messages.executions import (
     Admitted,
     Failed,
     NodeFailed,
@@ -24,10 +23,11 @@ from trimtab.executions import (
     State,
     Succeeded,
 )
-from trimtab.lease import Lease
-from trimtab.state import Settings
-from trimtab.tokens import COHORT, Allocate, Allocated
-from trimtab.view import View
+from trimtab.runtime.bus import WrongSequence
+from trimtab.settings.state import Settings
+from trimtab.settings.view import View
+from trimtab.tokens.lease import Lease
+from trimtab.tokens.protocol import COHORT, Allocate, Allocated
 from trimtab_propeller import metrics, plan
 from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned, environment
 from trimtab_propeller.journal import Journal

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
-from trimtab import bus, telemetry
 from trimtab.errors import Rejected, Retryable, TrimtabError
-from trimtab.lease import Lease, now
-from trimtab.leasing import Pools
-from trimtab.resmgr import Resmgr
-from trimtab.tokens import Allocate, Allocated
+from trimtab.runtime import bus, telemetry
+from trimtab.tokens.lease import Lease, now
+from trimtab.tokens.pools import Pools
+from trimtab.tokens.protocol import Allocate, Allocated
+from trimtab.tokens.resmgr import Resmgr
 
 log = logging.getLogger(__name__)
 

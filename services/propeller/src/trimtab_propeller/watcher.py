@@ -10,11 +10,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from trimtab import bus, subjects
-from trimtab.bus import WrongSequence
 from trimtab.errors import Retryable, Unreadable
-from trimtab.events import Heartbeat
-from trimtab.executions import parse_event
+from trimtab.messages import subjects
+from trimtab.messages.events import Heartbeat
+from trimtab.messages.executions import parse_event
+from trimtab.runtime import bus
+from trimtab.runtime.bus import WrongSequence
 from trimtab_propeller.claims import Claim, Claims
 from trimtab_propeller.journal import take_over
 from trimtab_propeller.runs import Runs

@@ -2,15 +2,15 @@
 
 import sys
 
-from trimtab import service
 from trimtab.errors import Invalid
-from trimtab.settings import load
+from trimtab.runtime import service
+from trimtab.runtime.config import load
 from trimtab_resmgr.app import build
-from trimtab_resmgr.settings import ResmgrSettings
+from trimtab_resmgr.config import ResmgrConfig
 
 
 def main() -> None:
-    settings = load(ResmgrSettings)
+    settings = load(ResmgrConfig)
     try:
         app = build(settings)
     except Invalid as error:

@@ -10,21 +10,23 @@ from pathlib import Path
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
-from trimtab import bus, client, service, tokens
+from trimtab import client
 from trimtab.errors import Invalid
-from trimtab.events import PoolChanged
-from trimtab.view import Change, View
+from trimtab.messages.events import PoolChanged
+from trimtab.runtime import bus, service
+from trimtab.settings.view import Change, View
+from trimtab.tokens import protocol
 from trimtab_resmgr import connection, handlers, pools
 from trimtab_resmgr.cohorts import Cohorts
+from trimtab_resmgr.config import ResmgrConfig
 from trimtab_resmgr.granting import Always, Granting, Limited
 from trimtab_resmgr.leases import Rules
 from trimtab_resmgr.metrics import Metrics
-from trimtab_resmgr.settings import ResmgrSettings
 
 log = logging.getLogger(__name__)
 
 
-def build(settings: ResmgrSettings) -> Starlette:
+def build(settings: ResmgrConfig) -> Starlette:
     """Raises `Invalid` on settings that do not fit together."""
     resmgr = _Resmgr(settings)
 
@@ -39,7 +41,7 @@ def build(settings: ResmgrSettings) -> Starlette:
 class _Resmgr:
     """The service between its start and its end."""
 
-    def __init__(self, settings: ResmgrSettings) -> None:
+    def __init__(self, settings: ResmgrConfig) -> None:
         block = settings.resourcemanager
         self._settings = settings
         self._ceiling = block.resource_max_quota
@@ -154,7 +156,7 @@ class _Resmgr:
         """The cohorts that there are, and those that something may still be held in."""
         used = () if self._cohorts is None else self._cohorts.used
         return lambda: {
-            tokens.COHORT,
+            protocol.COHORT,
             *used,
             *(pool.cohort for pool in view.settings.pools.values()),
         }

@@ -9,7 +9,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 
-from trimtab.tokens import (
+from trimtab.tokens.protocol import (
     Allocate,
     Allocated,
     Forced,

@@ -11,11 +11,12 @@ from collections.abc import Callable, Collection, Iterable
 import nats.errors
 from nats.aio.client import Client as Nats
 
-from trimtab import subjects, tokens
 from trimtab.errors import Invalid, Unavailable
-from trimtab.events import PoolChanged
-from trimtab.graph import Model
-from trimtab.view import View
+from trimtab.messages import subjects
+from trimtab.messages.events import PoolChanged
+from trimtab.models import Model
+from trimtab.settings.view import View
+from trimtab.tokens import protocol
 from trimtab_resmgr import pools
 from trimtab_resmgr.connection import FAILURES, Client
 from trimtab_resmgr.leases import Leases, Limits, News, Rules
@@ -141,7 +142,7 @@ class Cohorts:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _sweep(self, changed: Iterable[str]) -> None:
-        declared: dict[str, list[Limits]] = {tokens.COHORT: []}
+        declared: dict[str, list[Limits]] = {protocol.COHORT: []}
         for pool in self._view.settings.pools.values():
             declared.setdefault(pool.cohort, [])
         for name in changed:
@@ -167,10 +168,10 @@ class Cohorts:
         """Hints may get lost: whoever waits asks again, whoever holds renews."""
         hints: list[tuple[str, Model]] = []
         for woken in news.woken:
-            granted = tokens.Granted(**woken._asdict())
+            granted = protocol.Granted(**woken._asdict())
             hints.append((subjects.granted(cohort, woken.token), granted))
         for ended in news.ended:
-            lost = tokens.Lost(
+            lost = protocol.Lost(
                 **ended._asdict(), reason="its lease has ended, or it was taken away"
             )
             hints.append((subjects.lost(cohort, ended.token), lost))

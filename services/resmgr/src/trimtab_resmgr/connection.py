@@ -7,7 +7,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
 from trimtab.errors import Invalid
-from trimtab_resmgr import settings
+from trimtab_resmgr import config
 
 Client = Redis | RedisCluster
 
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 1.0
 """Of one try of one call. Callers wait some seconds; they are better told early."""
 
 
-def connect(where: settings.Redis) -> Client:
+def connect(where: config.Redis) -> Client:
     """Connects when it is first used, and again when it was cut.
 
     Raises `Invalid` where no server is named.
@@ -26,7 +26,7 @@ def connect(where: settings.Redis) -> Client:
     if not where.host_paths:
         allowed = "host:port or the path of a unix socket, at least one"
         raise Invalid("resourcemanager.redis.hostPaths", [], allowed)
-    places = [settings.address(path) for path in where.host_paths]
+    places = [config.address(path) for path in where.host_paths]
     password = where.host_key.get_secret_value() or None
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), where.max_retries)
     if len(places) > 1:

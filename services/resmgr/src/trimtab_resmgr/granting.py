@@ -9,7 +9,8 @@ from typing import Protocol
 from trimtab.api.places import PoolBody
 from trimtab.client.places import Pools
 from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Stale, TrimtabError, Unavailable
-from trimtab.tokens import (
+from trimtab.settings.view import View
+from trimtab.tokens.protocol import (
     Allocate,
     Allocated,
     Audit,
@@ -29,7 +30,6 @@ from trimtab.tokens import (
     Reprioritize,
     Reprioritized,
 )
-from trimtab.view import View
 from trimtab_resmgr import asking
 from trimtab_resmgr.asking import Answer, Request
 from trimtab_resmgr.cohorts import Cohorts

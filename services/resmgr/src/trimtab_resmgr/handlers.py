@@ -28,11 +28,13 @@ from nats.micro.service import EndpointStats, Service
 from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
-from trimtab import subjects, telemetry, tokens
 from trimtab.api.problems import Problem
 from trimtab.errors import NotFound, Retryable, TrimtabError
-from trimtab.events import TRACEPARENT
-from trimtab.graph import Model
+from trimtab.messages import subjects
+from trimtab.messages.events import TRACEPARENT
+from trimtab.models import Model
+from trimtab.runtime import telemetry
+from trimtab.tokens import protocol
 from trimtab_resmgr import problems
 from trimtab_resmgr.granting import Granting, batch
 
@@ -99,7 +101,7 @@ class Endpoint(Generic[Ask]):
 
     def _cohort(self, subject: str) -> str:
         cohort = _last_name(subject)
-        if cohort != tokens.COHORT and cohort not in (known := self._cohorts()):
+        if cohort != protocol.COHORT and cohort not in (known := self._cohorts()):
             raise NotFound("cohort", cohort, ", ".join(sorted(known)))
         return cohort
 
@@ -209,33 +211,33 @@ async def serving(
     ``cohorts`` are those that pools are declared in, ``counted`` are allocations by status.
     """
     operations: dict[type[Model], Callable[[Any, str], Awaitable[Model]]] = {
-        tokens.Register: granting.register,
-        tokens.Allocate: granting.allocate,
-        tokens.Renew: granting.renew,
-        tokens.Reassert: granting.reassert,
-        tokens.Release: granting.release,
-        tokens.Reprioritize: granting.reprioritize,
-        tokens.ForceRelease: granting.force_release,
-        tokens.Inspect: granting.inspect,
-        tokens.Audit: granting.audit,
-        tokens.Batch: partial(batch, granting),
+        protocol.Register: granting.register,
+        protocol.Allocate: granting.allocate,
+        protocol.Renew: granting.renew,
+        protocol.Reassert: granting.reassert,
+        protocol.Release: granting.release,
+        protocol.Reprioritize: granting.reprioritize,
+        protocol.ForceRelease: granting.force_release,
+        protocol.Inspect: granting.inspect,
+        protocol.Audit: granting.audit,
+        protocol.Batch: partial(batch, granting),
     }
     together: dict[type[Model], Callable[[Any, str], Awaitable[Sequence[Model | None]]]] = {
-        tokens.Allocate: granting.allocate_all,
-        tokens.Renew: granting.renew_all,
-        tokens.Release: granting.release_all,
+        protocol.Allocate: granting.allocate_all,
+        protocol.Renew: granting.renew_all,
+        protocol.Release: granting.release_all,
     }
     endpoints = {
         name: Gathering(name, model, answer, together[model], cohorts, tasks)
         if model in together
         else Endpoint(name, model, answer, cohorts, tasks)
         for model, answer in operations.items()
-        for name in [tokens.operation(model)]
+        for name in [protocol.operation(model)]
     }
 
     def stats(found: EndpointStats) -> Mapping[str, int]:
         endpoints[found.name].correct(found)
-        return counted() if found.name == tokens.operation(tokens.Allocate) else {}
+        return counted() if found.name == protocol.operation(protocol.Allocate) else {}
 
     service = await micro.add_service(
         client,

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from redis.exceptions import NoScriptError
 
 from trimtab.errors import Unavailable
-from trimtab.tokens import Forced, Holder, Waiter
+from trimtab.tokens.protocol import Forced, Holder, Waiter
 from trimtab_resmgr import asking
 from trimtab_resmgr.asking import Answer, Request
 from trimtab_resmgr.batching import Batches

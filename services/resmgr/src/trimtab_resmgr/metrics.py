@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from trimtab import metrics
-from trimtab.events import PoolChanged
-from trimtab.state import ANY_POOL
-from trimtab.tokens import Allocated
+from trimtab.messages.events import PoolChanged
+from trimtab.runtime import metrics
+from trimtab.settings.state import ANY_POOL
+from trimtab.tokens.protocol import Allocated
 from trimtab_resmgr.leases import Level, News
 
 Declared = Callable[[], Mapping[str, PoolChanged]]

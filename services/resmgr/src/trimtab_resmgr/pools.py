@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 from trimtab.errors import Invalid
-from trimtab.events import PoolChanged
-from trimtab.tokens import Allocate, Blocker
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocate, Blocker
 
 NONE = -1
 """What a script says where there is no number."""

@@ -6,18 +6,11 @@ from http import HTTPStatus
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from trimtab import tokens
 from trimtab.api.problems import Problem
-from trimtab.errors import Conflict, Invalid, NotFound, Retryable, TrimtabError, Unauthorized
-from trimtab.graph import Model
+from trimtab.errors import Invalid, TrimtabError
+from trimtab.models import Model
+from trimtab.tokens import protocol
 
-_STATUS: tuple[tuple[type[TrimtabError], HTTPStatus], ...] = (
-    (NotFound, HTTPStatus.NOT_FOUND),
-    (Conflict, HTTPStatus.CONFLICT),
-    (Unauthorized, HTTPStatus.UNAUTHORIZED),
-    (Retryable, HTTPStatus.SERVICE_UNAVAILABLE),
-    (TrimtabError, HTTPStatus.BAD_REQUEST),
-)
 UNEXPECTED = Problem(
     title=HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
     status=HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -29,10 +22,10 @@ _BODY = "body"
 _MOST_SHOWN = 80
 """Characters of a wrong value."""
 _INNER: Mapping[str, type[Model]] = {
-    "allocate": tokens.Allocate,
-    "renew": tokens.Renew,
-    "release": tokens.Release,
-    "pools": tokens.Units,
+    "allocate": protocol.Allocate,
+    "renew": protocol.Renew,
+    "release": protocol.Release,
+    "pools": protocol.Units,
 }
 """What lists in requests are of."""
 
@@ -41,7 +34,7 @@ def of(error: TrimtabError | ValidationError) -> Problem:
     """As HTTP would say it."""
     if isinstance(error, ValidationError):
         return _of_request(error.title, error.errors(include_url=False)[0])
-    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    status = HTTPStatus(error.code.http_status)
     if isinstance(error, Invalid):
         return _problem(status, str(error), path=error.path, allowed=error.allowed)
     return _problem(status, str(error))
@@ -81,7 +74,7 @@ def _allowed(request: str, wrong: ErrorDetails) -> str:
 
 def _innermost(request: str, path: Sequence[int | str]) -> type[Model]:
     """What the last step of a path is a field of."""
-    model: type[Model] = vars(tokens)[request]
+    model: type[Model] = vars(protocol)[request]
     for step in path[:-1]:
         model = _INNER.get(str(step), model)
     return model

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, JsonValue
 
 from trimtab.api.records import RecordBody
 from trimtab.api.scopes import ScopeBody
-from trimtab.graph import Model
+from trimtab.models import Model
 
 
 class SourceBody(Model):

@@ -2,16 +2,9 @@
 
 from pydantic import AwareDatetime, JsonValue
 
-from trimtab.executions import NodePhase, Phase, Resolution
-from trimtab.graph import (
-    DnsLabel,
-    ExecutionConfig,
-    LaunchPlan,
-    Model,
-    Name,
-    NodeOverrides,
-    Workflow,
-)
+from trimtab.messages.executions import NodePhase, Phase, Resolution
+from trimtab.models import DnsLabel, Model, Name
+from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, NodeOverrides, Workflow
 
 
 class WorkflowBody(Model):

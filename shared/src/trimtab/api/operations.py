@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime
 
-from trimtab.graph import Model
+from trimtab.models import Model
 
 
 class DeadLetterBody(Model):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from trimtab.graph import DnsLabel, Model
 from trimtab.labels import Labels
+from trimtab.models import DnsLabel, Model
 
 PoolName = Annotated[
     str,

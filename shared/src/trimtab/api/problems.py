@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from trimtab.graph import Model
+from trimtab.models import Model
 
 
 class Problem(Model):

@@ -3,8 +3,8 @@
 from typing import Any
 
 from trimtab.api.scopes import ScopeBody
-from trimtab.graph import Model
 from trimtab.kinds import forms
+from trimtab.models import Model
 
 
 class KindBody(Model):

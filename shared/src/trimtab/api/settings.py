@@ -5,8 +5,8 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field, JsonValue
 
 from trimtab.api.scopes import Part, ScopeBody
-from trimtab.graph import Model
 from trimtab.labels import Labels
+from trimtab.models import Model
 
 
 class DocumentBody(Model):

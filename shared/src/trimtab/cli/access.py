@@ -21,7 +21,7 @@ from trimtab.cli.rendering import Columns, output_option, progress, show_data, s
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Invalid, NotFound
-from trimtab.overrides import parsed
+from trimtab.models import parse_model
 
 _PLACES = ("domain", "project", "workflow", "launch_plan")
 
@@ -72,7 +72,7 @@ def create_token(
     find = known.Finder(target)
     given = tuple(_grant(text, find) for text in grants)
     content = {"name": name, "grants": given, "expires_at": _expiry(expires)}
-    body = parsed(TokenCreate, content)
+    body = parse_model(TokenCreate, content)
     _tell(target.call(lambda client: client.tokens.create(body)), "Created", output)
 
 
@@ -96,7 +96,7 @@ def rotate_token(
     """Give the token of that NAME or id a new secret, and print it."""
     seconds = times.duration("--grace", grace).total_seconds()
     content = {"grace_seconds": int(seconds), "expires_at": _expiry(expires)}
-    body = parsed(TokenRotate, content)
+    body = parse_model(TokenRotate, content)
 
     async def rotate(client: Client) -> NewTokenBody:
         return await client.tokens.rotate(await _id_of(client, name), body)
@@ -174,7 +174,7 @@ def _grant(text: str, find: Finder) -> GrantBody:
             content[name] = value
         else:
             raise Invalid("--grant", text, "ROLE, then once each domain=, project=, …; and kind=")
-    return parsed(GrantBody, {**content, "kinds": named})
+    return parse_model(GrantBody, {**content, "kinds": named})
 
 
 def _grant_text(grant: GrantBody) -> str:

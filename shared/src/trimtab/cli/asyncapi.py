@@ -2,7 +2,7 @@
 
 import click
 
-from trimtab.asyncapi import document
+from trimtab.cli.asyncapi_document import document
 from trimtab.cli.failures import example
 from trimtab.cli.rendering import show_data
 

@@ -14,8 +14,8 @@ from trimtab.cli.failures import example
 from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.rendering import Columns, output_option, show_list
 from trimtab.cli.target import Target, connected
-from trimtab.events import NamespaceStatus
 from trimtab.levels import Level
+from trimtab.messages.events import NamespaceStatus
 
 _KINDS: Columns[KindBody] = {
     "NOUN": lambda kind: kind.noun,

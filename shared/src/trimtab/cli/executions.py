@@ -17,9 +17,9 @@ from trimtab.cli.rendering import output_option, progress, show_data, table
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Invalid, Unavailable
-from trimtab.executions import ENDED, Resolved
-from trimtab.graph import NodeOverrides
-from trimtab.overrides import parsed
+from trimtab.messages.executions import ENDED, Resolved
+from trimtab.models import parse_model
+from trimtab.workflows.graph import NodeOverrides
 
 POLL_SECONDS = 0.15
 PATIENCE_SECONDS = 30.0
@@ -71,7 +71,7 @@ def execute(
         "labels": dict(_pairs("label", labels)),
         "annotations": dict(_pairs("annotation", annotations)),
     }
-    request = parsed(ExecutionCreate, content)
+    request = parse_model(ExecutionCreate, content)
     execution = target.call(lambda client: client.executions.create(request))
     if output is None:
         click.echo(execution.id)
@@ -119,7 +119,7 @@ def _overrides(hook: str, text: str) -> NodeOverrides:
     if not isinstance(content, dict):
         raise Invalid(path, content, "an object: " + ", ".join(NodeOverrides.model_fields))
     try:
-        return parsed(NodeOverrides, content)
+        return parse_model(NodeOverrides, content)
     except Invalid as error:
         raise Invalid(f"{path}: {error.path}", error.value, error.allowed) from error
 

@@ -6,30 +6,10 @@ from typing import Any
 
 import click
 
-from trimtab.errors import (
-    Conflict,
-    Gone,
-    Invalid,
-    NotFound,
-    Retryable,
-    Stale,
-    TrimtabError,
-    Unauthorized,
-)
+from trimtab.errors import Code, TrimtabError
 
-USAGE = 2
-"""click's own, for flags; a value that is wrong is no other thing."""
-NOT_FOUND = 3
-
-_EXIT_CODES: tuple[tuple[type[TrimtabError], int], ...] = (
-    (Invalid, USAGE),
-    (NotFound, NOT_FOUND),
-    (Gone, NOT_FOUND),
-    (Conflict, 4),
-    (Stale, 5),
-    (Unauthorized, 6),
-    (Retryable, 7),
-)
+USAGE = Code.INVALID.exit_code
+NOT_FOUND = Code.NOT_FOUND.exit_code
 
 
 class Failure(click.ClickException):
@@ -41,8 +21,7 @@ class Failure(click.ClickException):
 
     @classmethod
     def of(cls, error: TrimtabError, prefix: str = "") -> "Failure":
-        code = next((code for family, code in _EXIT_CODES if isinstance(error, family)), 1)
-        return cls(prefix + str(error), code)
+        return cls(prefix + str(error), error.code.exit_code)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from trimtab.cli.documents import PLACES, AttributeFile, places_in
 from trimtab.errors import Invalid, Rejected
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
-from trimtab.overrides import parsed
+from trimtab.models import parse_model
 
 STDIN = Path("-")
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -117,7 +117,7 @@ def _body(where: str, content: object, find: Find, kind: str) -> DocumentBody:
     name = said if said in _NOUNS else find(said).name
     try:
         if "document" in rest:
-            return parsed(DocumentBody, {**rest, "kind": name, **places_in(where, rest)})
+            return parse_model(DocumentBody, {**rest, "kind": name, **places_in(where, rest)})
         if said in _NOUNS:
             return _noun(said, rest)
     except Invalid as error:
@@ -127,7 +127,9 @@ def _body(where: str, content: object, find: Find, kind: str) -> DocumentBody:
 
 def _noun(noun: str, fields: Mapping[str, Any]) -> DocumentBody:
     content = {name: value for name, value in fields.items() if name != "name"}
-    return parsed(DocumentBody, {"kind": noun, "name": fields.get("name", ""), "document": content})
+    return parse_model(
+        DocumentBody, {"kind": noun, "name": fields.get("name", ""), "document": content}
+    )
 
 
 def _flat(where: str, kind: Kind, content: Mapping[str, Any]) -> DocumentBody:
@@ -140,7 +142,7 @@ def _flat(where: str, kind: Kind, content: Mapping[str, Any]) -> DocumentBody:
         )
     fields = {name: value for name, value in content.items() if name not in PLACES}
     file = AttributeFile(Path(where), places, fields)
-    body = parsed(DocumentBody, {"kind": kind.name, **places, "document": {}})
+    body = parse_model(DocumentBody, {"kind": kind.name, **places, "document": {}})
     return body.model_copy(update={"document": file.document(kind, _scope(body))})
 
 

@@ -12,8 +12,8 @@ from trimtab.cli.rendering import Columns, cell, output_option, show_data, table
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Conflict, NotFound
-from trimtab.overrides import parsed
-from trimtab.tokens import Audited, Holder, Inspected, Waiter
+from trimtab.models import parse_model
+from trimtab.tokens.protocol import Audited, Holder, Inspected, Waiter
 
 _NO_CAP = "none"
 
@@ -114,8 +114,8 @@ def update_pool(target: Target, name: str, **options: Any) -> None:
         try:
             stored = await client.pools.get(name)
         except NotFound:
-            return await client.pools.put(parsed(PoolBody, {"name": name, **given}))
-        body = parsed(PoolBody, {**stored.model_dump(), **given})
+            return await client.pools.put(parse_model(PoolBody, {"name": name, **given}))
+        body = parse_model(PoolBody, {**stored.model_dump(), **given})
         return await client.pools.put(body, version=stored.version)
 
     pool = target.call(change)

@@ -12,8 +12,9 @@ from trimtab.cli.places import domain_option, project_option
 from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Conflict
-from trimtab.modules import load_module
-from trimtab.overrides import Pool, parsed
+from trimtab.models import parse_model
+from trimtab.workflows.loader import load_module
+from trimtab.workflows.overrides import Pool
 
 
 @click.command("project", epilog=example("trimtab register project store"))
@@ -22,7 +23,7 @@ from trimtab.overrides import Pool, parsed
 @connected
 def project(target: Target, name: str, description: str) -> None:
     """Register a project, so that it may have settings and executions."""
-    body = parsed(ProjectBody, {"name": name, "description": description})
+    body = parse_model(ProjectBody, {"name": name, "description": description})
     registered = target.call(lambda client: client.projects.create(body))
     click.echo(f"Registered project {registered.name}")
 
@@ -37,8 +38,10 @@ def files(target: Target, file: Path, project: str, domain: str, version: str | 
     """Register the pools, workflows and launch plans of a Python FILE."""
     module = load_module(file, version)
     place = {"project": project, "domain": domain}
-    workflows = [parsed(WorkflowBody, {**place, "workflow": one}) for one in module.workflows]
-    plans = [parsed(LaunchPlanBody, {**place, "launch_plan": one}) for one in module.launch_plans]
+    workflows = [parse_model(WorkflowBody, {**place, "workflow": one}) for one in module.workflows]
+    plans = [
+        parse_model(LaunchPlanBody, {**place, "launch_plan": one}) for one in module.launch_plans
+    ]
 
     async def register_all(client: Client) -> None:
         for pool in module.pools:
@@ -59,7 +62,7 @@ async def _ensure_pool(client: Client, pool: Pool) -> None:
     assert pool.quota is not None  # a module lists only the pools that it gives one
     stored = {body.name: body for body in await client.pools.list()}.get(pool.name)
     if stored is None:
-        await client.pools.put(parsed(PoolBody, {"name": pool.name, "quota": pool.quota}))
+        await client.pools.put(parse_model(PoolBody, {"name": pool.name, "quota": pool.quota}))
         click.echo(f"Registered pool {pool.name} with a quota of {pool.quota}")
     elif stored.quota != pool.quota:
         raise Conflict(

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from trimtab.api.operations import ResyncBody
-from trimtab.calls import Calls
 from trimtab.client.access import Audit, Tokens
+from trimtab.client.calls import Calls
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
 from trimtab.client.operations import DeadLetters, Namespaces
 from trimtab.client.places import Clusters, Domains, Pools, Projects

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from trimtab.api.operations import DeadLetterBody, ReplayedBody
 from trimtab.client.requests import Noun, given
-from trimtab.events import NamespaceStatus
+from trimtab.messages.events import NamespaceStatus
 
 
 class Namespaces(Noun):

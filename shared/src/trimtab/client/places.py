@@ -13,7 +13,7 @@ from trimtab.api.places import (
 )
 from trimtab.client.requests import Noun, at, because, precondition, write
 from trimtab.levels import Scope
-from trimtab.tokens import Audited, Inspected, Released, Reprioritized
+from trimtab.tokens.protocol import Audited, Inspected, Released, Reprioritized
 
 
 class Projects(Noun):

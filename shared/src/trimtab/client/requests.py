@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from trimtab.calls import Calls
+from trimtab.client.calls import Calls
 from trimtab.levels import Scope
 
 

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from trimtab.api.access import AuditBody
-from trimtab.database import Sessions, transaction
+from trimtab_admin.access.rights import Caller
 from trimtab_admin.paging import Page
-from trimtab_admin.rights import Caller
-from trimtab_admin.store import tables
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.database import Sessions, transaction
 
 _ROW = tables.audit.c
 _MAX_TEXT = 500

@@ -18,15 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import kinds
 from trimtab.api.access import GrantBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
-from trimtab.database import Sessions, transaction
 from trimtab.errors import Conflict, Invalid, NotFound, Unauthorized, Unavailable
 from trimtab.levels import Scope
 from trimtab_admin.access.audit import Audit, Entry
 from trimtab_admin.access.credentials import Credential, hash_of, same
-from trimtab_admin.drafting.nouns import check_scope
-from trimtab_admin.rights import ANONYMOUS, EVERYTHING, ROOT, Caller, Grant, Role
-from trimtab_admin.store import tables
-from trimtab_admin.store.tree import Tree
+from trimtab_admin.access.rights import ANONYMOUS, EVERYTHING, ROOT, Caller, Grant, Role
+from trimtab_admin.settings.nouns import check_scope
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.tree import Tree
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ def upgrade(connection: Connection) -> None:
     """Bring the schema to the newest step, within the caller's transaction.
 
     Of several admins that start at once, one does it and the others wait. Sessions are those of
-    `trimtab.database.migrating_sessions_of`.
+    `trimtab_admin.storage.database.migrating_sessions_of`.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from trimtab_admin.store.tables import metadata
+from trimtab_admin.storage.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

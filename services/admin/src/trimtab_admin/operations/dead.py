@@ -1,4 +1,4 @@
-"""Messages that a work queue's consumer gave up: `trimtab.bus` copies them to DEAD_LETTERS."""
+"""Dead letters: messages that `trimtab.runtime.bus` copied to DEAD_LETTERS, listed and replayed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 
-from trimtab import bus, subjects
 from trimtab.api.operations import DeadLetterBody, ReplayedBody
 from trimtab.errors import Conflict, NotFound, Unavailable
-from trimtab.events import EVENT_ID, EVENT_TYPE
+from trimtab.messages import subjects
+from trimtab.messages.events import EVENT_ID, EVENT_TYPE
+from trimtab.runtime import bus
 from trimtab_admin import paging
 from trimtab_admin.paging import Page
 

@@ -5,16 +5,17 @@ import logging
 
 from nats.aio.client import Client
 
-from trimtab import bus, streams, telemetry
-from trimtab.database import Sessions
 from trimtab.errors import Unavailable
-from trimtab.relay import Relay
-from trimtab.resmgr import Resmgr
-from trimtab_admin.execution.journal import Journal
-from trimtab_admin.execution.purging import Purging
-from trimtab_admin.execution.requesting import Requester
+from trimtab.runtime import bus, telemetry
+from trimtab.tokens.resmgr import Resmgr
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.journal import Journal
+from trimtab_admin.executions.purging import Purging
+from trimtab_admin.executions.requesting import Requester
 from trimtab_admin.operations.namespaces import Namespaces
-from trimtab_admin.settings import AdminSettings
+from trimtab_admin.storage import streams
+from trimtab_admin.storage.database import Sessions
+from trimtab_admin.storage.relay import Relay
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 class Exchange:
     """The connection and the tasks on it, for as long as it runs."""
 
-    def __init__(self, settings: AdminSettings, sessions: Sessions, reading: Sessions) -> None:
+    def __init__(self, settings: AdminConfig, sessions: Sessions, reading: Sessions) -> None:
         self._settings = settings
         self._sessions = sessions
         self._reading = reading

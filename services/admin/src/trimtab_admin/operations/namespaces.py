@@ -7,8 +7,9 @@ from contextlib import aclosing
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from trimtab import bus, subjects
-from trimtab.events import NamespaceStatus
+from trimtab.messages import subjects
+from trimtab.messages.events import NamespaceStatus
+from trimtab.runtime import bus
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from trimtab import outbox
-from trimtab.database import Sessions, transaction
 from trimtab.errors import Unavailable
 from trimtab_admin.metrics import Outbox
 from trimtab_admin.operations.exchange import Exchange
-from trimtab_admin.store.tables import history
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.tables import history
 
 _TIMEOUT_SECONDS = 2.0
 _STUCK = timedelta(seconds=10)

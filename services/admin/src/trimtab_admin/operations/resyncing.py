@@ -2,13 +2,12 @@
 
 import logging
 
-from trimtab import outbox, relay
 from trimtab.api.operations import ResyncBody
-from trimtab.database import Sessions, transaction
-from trimtab.executions import ENDED
+from trimtab.messages.executions import ENDED
 from trimtab_admin.operations.exchange import Exchange
-from trimtab_admin.store import tables
-from trimtab_admin.store.commits import Author
+from trimtab_admin.storage import outbox, relay, tables
+from trimtab_admin.storage.commits import Author
+from trimtab_admin.storage.database import Sessions, transaction
 
 log = logging.getLogger(__name__)
 

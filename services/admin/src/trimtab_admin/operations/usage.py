@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from trimtab.api.places import PoolBody
 from trimtab.errors import Unavailable
-from trimtab.events import PoolChanged
-from trimtab.resmgr import Resmgr
-from trimtab.tokens import (
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import (
     Audit,
     Audited,
     ForceRelease,
@@ -18,10 +17,11 @@ from trimtab.tokens import (
     Reprioritize,
     Reprioritized,
 )
+from trimtab.tokens.resmgr import Resmgr
 from trimtab_admin.access.audit import Audit as Trail
 from trimtab_admin.access.audit import Entry
-from trimtab_admin.places import Places
-from trimtab_admin.store.commits import Author
+from trimtab_admin.settings.places import Places
+from trimtab_admin.storage.commits import Author
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from trimtab_admin.drafting.nouns import place_of
+from trimtab_admin.settings.nouns import place_of
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,1 @@
+"""The HTTP API: routes, and the checks that surround every call."""

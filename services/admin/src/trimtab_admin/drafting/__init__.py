@@ -1,1 +1,0 @@
-"""Settings that are to be written, judged before anything is. Pure."""

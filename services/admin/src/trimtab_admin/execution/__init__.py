@@ -1,1 +1,0 @@
-"""Workflows, executions, and the copies of their logs."""

@@ -1,0 +1,1 @@
+"""Workflows, launch plans and executions, and the projection of execution logs."""

@@ -1,0 +1,159 @@
+"""Executions: created with all that propeller needs, read with what their logs add up to."""
+
+import base64
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
+from trimtab.errors import Invalid, NotFound
+from trimtab.levels import Scope
+from trimtab.messages.executions import NodeState, Request, State
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab_admin.access.rights import Caller
+from trimtab_admin.executions import journal
+from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
+from trimtab_admin.settings.nouns import check_active, check_scope
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.changes import MAX_EVENT_BYTES
+from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.tree import Tree
+from trimtab_admin.storage.visibility import seen_by
+
+Row = Mapping[Any, Any]
+"""Of the table; `sqlalchemy.RowMapping` says no more."""
+
+_ROW = tables.executions.c
+_PARTS = {
+    "project": _ROW.project,
+    "domain": _ROW.domain,
+    "workflow": _ROW.workflow,
+    "launch_plan": _ROW.launch_plan,
+}
+
+
+class Executions:
+    """What was asked to run, and what became of it."""
+
+    def __init__(
+        self, reading: Sessions, sessions: Sessions, tree: Tree, created: Callable[[], None]
+    ) -> None:
+        """``created`` hears that there is an execution to be requested."""
+        self._reading = reading
+        self._sessions = sessions
+        self._tree = tree
+        self._created = created
+
+    async def create(self, body: ExecutionCreate) -> ExecutionBody:
+        """Raises `NotFound`, `Invalid` and `Conflict`, and then there is no execution."""
+        async with transaction(self._sessions) as session:
+            settings = await self._tree.current(session)
+            workflow, plan = await _chosen(session, settings, body)
+            row = journal.new_row(_request(settings, workflow, plan, body), datetime.now(UTC))
+            await session.execute(tables.executions.insert(), row)
+        self._created()
+        return _body(row)
+
+    async def list(
+        self, caller: Caller, project: str, domain: str, limit: int
+    ) -> Sequence[ExecutionBody]:
+        """Those that the caller sees, the newest first, without nodes and resolution."""
+        query = sa.select(tables.executions).where(seen_by(caller, _PARTS))
+        query = query.order_by(_ROW.created_at.desc(), _ROW.id)
+        if project:
+            query = query.where(_ROW.project == project)
+        if domain:
+            query = query.where(_ROW.domain == domain)
+        async with transaction(self._reading) as session:
+            rows = (await session.execute(query.limit(limit))).mappings().all()
+        return [_body(row) for row in rows]
+
+    async def get(self, execution: str) -> ExecutionBody:
+        """With its nodes and its resolution. Raises `NotFound`."""
+        query = sa.select(tables.executions).where(_ROW.id == execution)
+        async with transaction(self._reading) as session:
+            row = (await session.execute(query)).mappings().one_or_none()
+            if row is None:
+                raise NotFound("execution", execution)
+            state = await journal.state_of(session, execution)
+        nodes = _nodes(Request.model_validate_json(row["request"]).workflow, state)
+        return _body(row).model_copy(update={"nodes": nodes, "resolution": state.resolution})
+
+
+async def _chosen(
+    session: AsyncSession, settings: Settings, body: ExecutionCreate
+) -> tuple[Workflow, LaunchPlan]:
+    """The workflow and the launch plan that are meant."""
+    scope = Scope(body.domain, body.project)
+    check_scope(settings, scope)
+    check_active(settings.projects[body.project])
+    workflow = await find_workflow(session, scope, body.workflow, body.version)
+    if body.launch_plan in (None, workflow.name):
+        default = LaunchPlan(name=workflow.name, workflow=workflow.name, version=workflow.version)
+        return workflow, default
+    plan = await find_launch_plan(session, scope, body.launch_plan, workflow.name, body.version)
+    if plan.version != workflow.version:
+        # No version was asked for, and the newest one has no such launch plan.
+        workflow = await find_workflow(session, scope, plan.workflow, plan.version)
+    return workflow, plan
+
+
+def _request(
+    settings: Settings, workflow: Workflow, plan: LaunchPlan, body: ExecutionCreate
+) -> Request:
+    """All that propeller needs. Raises `Invalid`."""
+    workflow.check_hooks("overrides", body.overrides)
+    request = Request(
+        execution=_new_id(),
+        project=body.project,
+        domain=body.domain,
+        workflow=workflow,
+        launch_plan=plan,
+        inputs=workflow.bound({**plan.inputs, **body.inputs}),
+        overrides=body.overrides,
+        **{name: getattr(body, name) for name in ExecutionConfig.model_fields},
+        revision=settings.revision,
+    )
+    size = len(request.model_dump_json())
+    if size > MAX_EVENT_BYTES:
+        allowed = f"workflow and inputs of at most {MAX_EVENT_BYTES} bytes together"
+        raise Invalid("inputs", f"{size} bytes", allowed)
+    return request
+
+
+def _new_id() -> str:
+    """Unique, and fit to be part of a DNS name: a letter, then 75 random bits."""
+    return "x" + base64.b32encode(secrets.token_bytes(10)).decode()[:15].lower()
+
+
+def _nodes(workflow: Workflow, state: State) -> dict[str, NodeBody]:
+    bodies = {}
+    for node in workflow.nodes:
+        at = state.nodes.get(node.id, NodeState())
+        bodies[node.id] = NodeBody(
+            task=node.task, phase=at.phase, attempt=at.attempt, reason=at.reason, output=at.output
+        )
+    return bodies
+
+
+def _body(row: Row) -> ExecutionBody:
+    return ExecutionBody(
+        id=row["id"],
+        project=row["project"],
+        domain=row["domain"],
+        workflow=row["workflow"],
+        version=row["version"],
+        launch_plan=row["launch_plan"],
+        phase=row["phase"],
+        inputs=Request.model_validate_json(row["request"]).inputs,
+        output=json.loads(row["output"]),
+        error=row["error"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,1 @@
+"""Settings: drafted, judged, written, read, explained and compared."""

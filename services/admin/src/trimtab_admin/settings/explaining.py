@@ -1,0 +1,111 @@
+"""Where an effective value comes from: every scope of its chain, and who wrote what there."""
+
+from collections.abc import Mapping
+
+from trimtab.api.effective import (
+    EffectiveBody,
+    ExplainBody,
+    ExplainedLeafBody,
+    ExplainedRecordBody,
+    ExplainedSourceBody,
+    SetterBody,
+)
+from trimtab.errors import Invalid
+from trimtab.kinds import Kind
+from trimtab.levels import Scope
+from trimtab.messages import subjects
+from trimtab.settings.fold import Effective, Leaf, Record, Source
+from trimtab.settings.state import Settings
+from trimtab_admin.settings import bodies, flyte
+from trimtab_admin.settings.nouns import check_scope
+from trimtab_admin.storage import past
+from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.tree import Tree
+
+Setters = Mapping[Scope, SetterBody]
+
+_NOBODY = SetterBody()
+
+
+class Explaining:
+    """Answers for one kind and one target."""
+
+    def __init__(self, reading: Sessions, tree: Tree) -> None:
+        self._reading = reading
+        self._tree = tree
+
+    async def explain(self, kind: Kind, target: Scope) -> ExplainBody:
+        """Raises `NotFound` on a project or domain that there is not, and `Unreadable`."""
+        async with transaction(self._reading) as session:
+            settings = await self._tree.current(session)
+            check_scope(settings, target)
+            revision = settings.revision
+            records = {record.scope: record for record in settings.chain(kind.name, target)}
+            effective = settings.effective(kind.name, target)
+            about = {subjects.attributes(kind.name, scope): scope for scope in records}
+            as_flyte = _as_flyte(settings, kind, target)
+            found = await past.setters(session, about, revision)
+        setters = {scope: found.get(subject, _NOBODY) for subject, scope in about.items()}
+        return ExplainBody(
+            kind=kind.name,
+            target=bodies.of_scope(target),
+            document=effective.document,
+            chain=tuple(_step(scope, records.get(scope), setters) for scope in target.chain),
+            leaves=_leaves(effective, setters),
+            as_flyte=as_flyte,
+            revision=revision,
+        )
+
+
+def _step(scope: Scope, record: Record | None, setters: Setters) -> ExplainedRecordBody:
+    return ExplainedRecordBody(
+        scope=bodies.of_scope(scope),
+        record=None if record is None else bodies.of_record(record),
+        setter=setters.get(scope),
+    )
+
+
+def _leaves(effective: Effective, setters: Setters) -> tuple[ExplainedLeafBody, ...]:
+    return tuple(_leaf(path, leaf, setters) for path, leaf in sorted(effective.leaves.items()))
+
+
+def _leaf(path: str, leaf: Leaf, setters: Setters) -> ExplainedLeafBody:
+    sources = (leaf.source, *leaf.overrode)
+    return ExplainedLeafBody(
+        path=path,
+        value=leaf.value,
+        sources=tuple(_source(source, setters) for source in sources),
+        says=_sentence(sources, setters),
+    )
+
+
+def _source(source: Source, setters: Setters) -> ExplainedSourceBody:
+    return ExplainedSourceBody(
+        scope=str(source.scope),
+        revision=source.revision,
+        value=source.value,
+        setter=setters.get(source.scope, _NOBODY),
+    )
+
+
+def _sentence(sources: tuple[Source, ...], setters: Setters) -> str:
+    """``4, by project shop (ann, "more cores"), over 2 by platform``."""
+    first, *others = sources
+    setter = setters.get(first.scope, _NOBODY)
+    why = f', "{setter.reason}"' if setter.reason else ""
+    who = f" ({setter.actor}{why})" if setter.actor else ""
+    over = [f"{_value(source)} by {source.scope}" for source in others]
+    return f"{_value(first)}, by {first.scope}{who}" + (", over " * bool(over)) + ", ".join(over)
+
+
+def _value(source: Source) -> str:
+    return "no value" if source.value is None else str(source.value)
+
+
+def _as_flyte(settings: Settings, kind: Kind, target: Scope) -> EffectiveBody | None:
+    """What Flyte 1's rule gives; ``None`` where Flyte 1 has no such kind."""
+    try:
+        effective = flyte.effective(settings, kind.name, target)
+    except Invalid:
+        return None
+    return bodies.of_effective(effective, settings.revision)

@@ -1,0 +1,1 @@
+"""The database: tables, outbox and relay, and the settings held in memory."""

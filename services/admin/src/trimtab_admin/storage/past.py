@@ -1,0 +1,185 @@
+"""What was changed, by whom, when and why: the table of history, read."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from trimtab.api.effective import SetterBody
+from trimtab.api.settings import HistoryBody
+from trimtab.errors import Gone, Invalid, NotFound
+from trimtab.kinds import Kind
+from trimtab.levels import Scope
+from trimtab.messages import subjects
+from trimtab.messages.events import RecordChanged
+from trimtab_admin import paging
+from trimtab_admin.access.rights import Caller
+from trimtab_admin.paging import Page
+from trimtab_admin.settings import bodies
+from trimtab_admin.settings.nouns import place_of
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.tables import history, history_floor
+from trimtab_admin.storage.visibility import seen_by
+
+_ROW = history.c
+_PLACE = ("kind", "domain", "project", "workflow", "launch_plan")
+_NAMED = 10
+"""Revisions that an error offers."""
+
+Row = Mapping[Any, Any]
+"""Of the table; `sqlalchemy.RowMapping` says no more."""
+
+
+@dataclass(frozen=True)
+class Which:
+    """Changes of what, of those that the caller sees; what is empty does not matter."""
+
+    caller: Caller
+    kind: str = ""
+    domain: str = ""
+    project: str = ""
+    workflow: str = ""
+    launch_plan: str = ""
+    subject: str = ""
+
+    @classmethod
+    def of_record(cls, caller: Caller, kind: Kind, scope: Scope) -> "Which":
+        """Of exactly this record."""
+        return cls(caller, subject=subjects.attributes(kind.name, scope))
+
+    def where(self) -> list[sa.ColumnElement[bool]]:
+        asked = [
+            _ROW[name] == value for name in (*_PLACE, "subject") if (value := getattr(self, name))
+        ]
+        return [*asked, seen_by(self.caller, {name: _ROW[name] for name in _PLACE})]
+
+
+class Past:
+    """All changes that are kept."""
+
+    def __init__(self, reading: Sessions) -> None:
+        self._reading = reading
+
+    async def list(self, which: Which, since: int, token: str, limit: int) -> Page[HistoryBody]:
+        """The newest first, down to a revision that is not among them."""
+        query = sa.select(history).where(_ROW.revision > since, *which.where())
+        if token:
+            query = query.where(_ROW.revision < _revision(token))
+        query = query.order_by(_ROW.revision.desc()).limit(limit + 1)
+        async with transaction(self._reading) as session:
+            rows = (await session.execute(query)).mappings().all()
+        last = paging.encoded((rows[limit - 1]["revision"],)) if len(rows) > limit else None
+        return Page([_body(row) for row in rows[:limit]], last)
+
+    async def version(self, kind: Kind, scope: Scope, revision: int) -> RecordChanged:
+        """What a version of a record was. Raises `NotFound`, naming the newest ones."""
+        own = _ROW.subject == subjects.attributes(kind.name, scope)
+        after = sa.select(_ROW.after).where(own, _ROW.revision == revision)
+        known = sa.select(_ROW.revision).where(own).order_by(_ROW.revision.desc()).limit(_NAMED)
+        async with transaction(self._reading) as session:
+            found = (await session.execute(after)).one_or_none()
+            if found is None:
+                others = ", ".join(map(str, await session.scalars(known))) or "none"
+                raise NotFound(
+                    f"revision of the {kind.name} record of {scope}", f"{revision}", others
+                )
+        if found.after is None:
+            return RecordChanged.at(scope, kind.name, None)
+        return RecordChanged.model_validate_json(found.after)
+
+    async def start(self, since: int | None) -> int:
+        """Where a watch begins: now, or at a revision. Raises `Gone` where changes are missing."""
+        async with transaction(self._reading) as session:
+            current = (await session.execute(sa.select(outbox.revision.c.value))).scalar_one()
+            floor = (await session.execute(sa.select(history_floor.c.revision))).scalar_one()
+        if since is None:
+            return int(current)
+        if not floor <= since <= current:
+            raise Gone(
+                f"not all changes since revision {since} are kept; those since {floor} are, and "
+                f"the newest is {current}: read everything again and watch from there"
+            )
+        return since
+
+    async def newer(
+        self, which: Which, after: int, limit: int
+    ) -> tuple[Sequence[HistoryBody], int]:
+        """Changes after a revision in their order, and the revision that was looked at last."""
+        async with transaction(self._reading) as session:
+            current = (await session.execute(sa.select(outbox.revision.c.value))).scalar_one()
+            between = _ROW.revision.between(after + 1, current)
+            query = sa.select(history).where(between, *which.where())
+            query = query.order_by(_ROW.revision).limit(limit)
+            rows = (await session.execute(query)).mappings().all()
+        return [_body(row) for row in rows], rows[-1]["revision"] if len(rows) == limit else current
+
+
+async def setters(
+    session: AsyncSession, about: Iterable[str], revision: int
+) -> dict[str, SetterBody]:
+    """Who wrote what lives at each subject as of a revision.
+
+    A resync gives new revisions to what nobody changed, so the newest change before it counts.
+    """
+    own = _ROW.subject.in_(list(about))
+    newest = sa.select(sa.func.max(_ROW.revision)).where(own, _ROW.revision <= revision)
+    query = sa.select(_ROW.subject, _ROW.actor, _ROW.at, _ROW.reason)
+    query = query.where(_ROW.revision.in_(newest.group_by(_ROW.subject)))
+    return {
+        subject: SetterBody(actor=actor, at=at, reason=reason)
+        for subject, actor, at, reason in await session.execute(query)
+    }
+
+
+def _revision(token: str) -> int:
+    match paging.decoded(token):
+        case (int(revision),):
+            return revision
+        case _:
+            raise Invalid("token", token, "the token of the page before")
+
+
+def _body(row: Row) -> HistoryBody:
+    subject, before, after = row["subject"], _event(row["before"]), _event(row["after"])
+    place = place_of(subject)
+    is_record = subject.startswith(subjects.ALL_ATTRIBUTES.removesuffix(">"))
+    scope = subjects.parse_attributes(subject)[1] if is_record else None
+    return HistoryBody(
+        revision=row["revision"],
+        commit=row["commit_revision"],
+        at=row["at"],
+        actor=row["actor"],
+        reason=row["reason"],
+        kind=place["kind"],
+        scope=None if scope is None else bodies.of_scope(scope),
+        name="" if is_record else subjects.name_of(subject),
+        action=_action(before, after),
+        before=_document(before, is_record),
+        after=_document(after, is_record),
+        labels=(after or {}).get("labels") or {} if is_record else {},
+        request_id=row["request_id"],
+        trace_id=row["trace_id"],
+    )
+
+
+def _event(text: str | None) -> dict[str, Any] | None:
+    return None if text is None else json.loads(text)
+
+
+def _document(event: dict[str, Any] | None, is_record: bool) -> dict[str, Any] | None:
+    if event is None:
+        return None
+    if is_record:
+        document: dict[str, Any] | None = event["document"]
+        return document
+    return {name: value for name, value in event.items() if name not in ("name", "deleted")}
+
+
+def _action(before: object, after: object) -> Literal["create", "update", "delete"]:
+    if after is None:
+        return "delete"
+    return "create" if before is None else "update"

@@ -1,0 +1,164 @@
+"""Declares streams and durable consumers, and says where a server has others.
+
+A state stream with other limits would lose state silently, so that is refused; anything else that
+differs is reported as drift and left as the operator set it.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from trimtab.errors import Conflict, Unavailable
+from trimtab.messages import subjects
+
+log = logging.getLogger(__name__)
+
+ACK_WAIT_SECONDS = 5.0
+"""Redeliver a message that no consumer has acknowledged or marked in progress for so long.
+
+`trimtab.runtime.bus` marks messages in progress every second. When a process is killed, its
+messages wait for this time; the consumer that gets one again finds it claimed or stored.
+"""
+_DUPLICATE_WINDOW_SECONDS = 600.0
+# All are said, though most are the server's own defaults, so that each can be compared.
+_DEFAULT_LIMITS: dict[str, object] = {
+    "max_msgs_per_subject": -1,
+    "max_age": 0,
+    "discard": DiscardPolicy.OLD,
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "retention": RetentionPolicy.LIMITS,
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A stream and the durable consumers on it."""
+
+    config: StreamConfig
+    is_state: bool
+    consumers: tuple[ConsumerConfig, ...] = ()
+
+
+def declared(replicas: int = 1) -> tuple[Declared, ...]:
+    """Everything that Trimtab needs on the server."""
+
+    def stream(name: str, names: list[str], **limits: object) -> StreamConfig:
+        return StreamConfig(
+            name=name,
+            subjects=names,
+            storage=StorageType.FILE,
+            num_replicas=replicas,
+            duplicate_window=_DUPLICATE_WINDOW_SECONDS,
+            **{**_DEFAULT_LIMITS, **limits},  # type: ignore[arg-type]  # fields of the dataclass
+        )
+
+    def durable(name: str, subject: str) -> ConsumerConfig:
+        return ConsumerConfig(
+            durable_name=name,
+            filter_subject=subject,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_SECONDS,
+            # Failures are sorted by the handler's outcome, not by counting deliveries.
+            max_deliver=-1,
+            max_ack_pending=256,
+        )
+
+    state = {"max_msgs_per_subject": 1, "max_age": 0, "discard": DiscardPolicy.NEW}
+    settings = [
+        "trimtab.attributes.>",
+        "trimtab.projects.*",
+        "trimtab.domains.*",
+        "trimtab.clusters.*",
+        "trimtab.pools.*",
+        subjects.WATERMARK,
+    ]
+    events = [subjects.ALL_EVENTS, subjects.ALL_COMMANDS]
+    requests = stream(
+        subjects.EXECUTIONS, [subjects.ALL_REQUESTED], retention=RetentionPolicy.WORK_QUEUE
+    )
+    return (
+        Declared(stream(subjects.SETTINGS, settings, **state), is_state=True),
+        Declared(stream(subjects.NAMESPACES, [subjects.ALL_NAMESPACES], **state), is_state=True),
+        Declared(requests, False, (durable(subjects.PROPELLER, subjects.ALL_REQUESTED),)),
+        Declared(
+            stream(subjects.EXECUTION_EVENTS, events, discard=DiscardPolicy.NEW),
+            is_state=False,
+            consumers=(durable(subjects.ADMIN, subjects.ALL_EVENTS),),
+        ),
+        Declared(stream(subjects.DEAD_LETTERS, ["trimtab.dead.>"]), is_state=False),
+    )
+
+
+async def bootstrap(client: Client, replicas: int = 1) -> list[str]:
+    """Make what is missing and return a line for each thing that differs.
+
+    Raises `Conflict` on a state stream with other limits, and `Unavailable`.
+    """
+    drift: list[str] = []
+    jetstream = client.jetstream(timeout=5.0)
+    try:
+        for wanted in declared(replicas):
+            drift += await _ensure_stream(jetstream, wanted)
+            for consumer in wanted.consumers:
+                drift += await _ensure_consumer(jetstream, str(wanted.config.name), consumer)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise Unavailable(f"NATS did not declare the streams: {error}") from error
+    for line in drift:
+        log.warning("streams.drift", extra={"difference": line})
+    return drift
+
+
+async def _ensure_stream(jetstream: JetStreamContext, wanted: Declared) -> list[str]:
+    name = str(wanted.config.name)
+    try:
+        found = (await jetstream.stream_info(name)).config
+    except nats.js.errors.NotFoundError:
+        await jetstream.add_stream(wanted.config)
+        return []
+    drift = []
+    for field in ("subjects", *_DEFAULT_LIMITS):
+        want, have = _plain(getattr(wanted.config, field)), _plain(getattr(found, field))
+        if want == have:
+            continue
+        line = f"stream {name}: {field} is {have}, declared is {want}"
+        if wanted.is_state and field in _DEFAULT_LIMITS:
+            raise Conflict(f"{line}; a state stream with other limits would lose settings")
+        drift.append(line)
+    return drift
+
+
+async def _ensure_consumer(
+    jetstream: JetStreamContext, stream: str, wanted: ConsumerConfig
+) -> list[str]:
+    name = str(wanted.durable_name)
+    try:
+        found = (await jetstream.consumer_info(stream, name)).config
+    except nats.js.errors.NotFoundError:
+        await jetstream.add_consumer(stream, wanted)
+        return []
+    return [
+        f"consumer {stream}/{name}: {field} is {have}, declared is {want}"
+        for field in ("filter_subject", "ack_wait", "max_deliver", "max_ack_pending")
+        if (want := getattr(wanted, field)) != (have := getattr(found, field))
+    ]
+
+
+def _plain(value: object) -> object:
+    """Comparable across what we send and what the server answers."""
+    if isinstance(value, list):
+        return sorted(value)
+    value = getattr(value, "value", value)
+    return 0 if value is None else value

@@ -1,0 +1,1 @@
+"""Every message on NATS outside resmgr: its body, its subject, its stream."""

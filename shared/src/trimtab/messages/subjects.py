@@ -1,0 +1,137 @@
+"""Subjects, streams and durable names: written nowhere else. Pure."""
+
+from urllib.parse import quote, unquote
+
+from trimtab.errors import Invalid
+from trimtab.levels import SETTINGS_FILE, Scope
+
+SETTINGS = "SETTINGS"
+EXECUTIONS = "EXECUTIONS"
+EXECUTION_EVENTS = "EXECUTION_EVENTS"
+NAMESPACES = "NAMESPACES"
+DEAD_LETTERS = "DEAD_LETTERS"
+
+ADMIN = "admin"
+"""admin's durable consumer of EXECUTION_EVENTS."""
+PROPELLER = "propeller"
+"""The durable consumer of EXECUTIONS that all propellers share."""
+
+WATERMARK = "trimtab.settings.watermark"
+ALL_ATTRIBUTES = "trimtab.attributes.>"
+ALL_REQUESTED = "trimtab.executions.requested.>"
+ALL_EVENTS = "trimtab.executions.events.>"
+ALL_COMMANDS = "trimtab.executions.commands.>"
+ALL_NAMESPACES = "trimtab.namespaces.>"
+HEARTBEATS = "trimtab.propeller.heartbeats"
+"""Core NATS: each propeller says that it lives."""
+RELAY = "trimtab_admin.storage.relay"
+"""Core NATS: an admin whose relay stands by has written something for the one at work."""
+
+MAX_LENGTH = 2048
+
+_UNSET = "-"
+# No escaped part begins so, because ``s`` is no hexadecimal digit.
+_SETTINGS_FILE = "=settings"
+
+
+def attributes(kind: str, scope: Scope) -> str:
+    """The subject of one record. Raises `Invalid` where names are too long together."""
+    domain = _SETTINGS_FILE if scope.settings_file else _escape(scope.domain)
+    parts = [kind, domain, *map(_escape, (scope.project, scope.workflow, scope.launch_plan))]
+    return _checked("trimtab.attributes." + ".".join(parts))
+
+
+def parse_attributes(subject: str) -> tuple[str, Scope]:
+    """The inverse of `attributes`: kind and scope. Raises `ValueError` on another subject."""
+    match subject.split("."):
+        case ["trimtab", "attributes", kind, domain, *_] if domain == _SETTINGS_FILE:
+            return kind, SETTINGS_FILE
+        case ["trimtab", "attributes", kind, domain, project, workflow, launch_plan]:
+            return kind, Scope(
+                _unescape(domain), _unescape(project), _unescape(workflow), _unescape(launch_plan)
+            )
+        case _:
+            raise ValueError(f"{subject!r} is not the subject of a record")
+
+
+def family(subject: str) -> str:
+    """All subjects like this one, with none of the names in it: for spans and metrics."""
+    match subject.split("."):
+        case ["trimtab", "attributes" | "executions" as first, second, *_]:
+            return f"trimtab.{first}.{second}.>"
+        case ["trimtab", first, *_]:
+            return f"trimtab.{first}.>"
+        case _:
+            return ">"
+
+
+def name_of(subject: str) -> str:
+    """The name at the end of a subject of one project, domain, cluster, pool or log."""
+    return _unescape(subject.rpartition(".")[2])
+
+
+def project(name: str) -> str:
+    return _checked(f"trimtab.projects.{_escape(name)}")
+
+
+def domain(name: str) -> str:
+    return _checked(f"trimtab.domains.{_escape(name)}")
+
+
+def cluster(name: str) -> str:
+    return _checked(f"trimtab.clusters.{_escape(name)}")
+
+
+def pool(name: str) -> str:
+    return _checked(f"trimtab.pools.{_escape(name)}")
+
+
+def requested(domain: str, project: str) -> str:
+    return _checked(f"trimtab.executions.requested.{_escape(domain)}.{_escape(project)}")
+
+
+def events(execution: str) -> str:
+    return _checked(f"trimtab.executions.events.{_escape(execution)}")
+
+
+def namespace(cluster: str, name: str) -> str:
+    return _checked(f"trimtab.namespaces.{_escape(cluster)}.{_escape(name)}")
+
+
+def dead(stream: str, consumer: str) -> str:
+    return f"trimtab.dead.{stream}.{consumer}"
+
+
+def resmgr(operation: str, cohort: str) -> str:
+    """Request and reply: ``trimtab.resmgr.allocate.default``."""
+    return _checked(f"trimtab.resmgr.{operation}.{_escape(cohort)}")
+
+
+def granted(cohort: str, token: str) -> str:
+    """Core NATS: a hint that a token that was waited for is granted."""
+    return _checked(f"trimtab.resmgr.granted.{_escape(cohort)}.{_escape(token)}")
+
+
+def lost(cohort: str, token: str) -> str:
+    """Core NATS: a hint that a token is held no longer."""
+    return _checked(f"trimtab.resmgr.lost.{_escape(cohort)}.{_escape(token)}")
+
+
+def _escape(part: str) -> str:
+    """One token, reversible; ``-`` only where empty, without ``.``, ``*``, ``>``, blanks."""
+    if not part:
+        return _UNSET
+    if part == _UNSET:
+        return "=2D"
+    # quote() leaves letters, digits and ``_.-~``; everything else becomes ``%XX`` of its UTF-8.
+    return quote(part, safe="").replace(".", "%2E").replace("~", "%7E").replace("%", "=")
+
+
+def _unescape(token: str) -> str:
+    return "" if token == _UNSET else unquote(token.replace("=", "%"))
+
+
+def _checked(subject: str) -> str:
+    if len(subject) > MAX_LENGTH:
+        raise Invalid("scope", f"{subject[:80]}…", f"names of at most {MAX_LENGTH} bytes together")
+    return subject

@@ -1,0 +1,48 @@
+"""The base of every model, the names that models share, and values parsed into models. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
+
+from trimtab.errors import Invalid
+
+M = TypeVar("M", bound=BaseModel)
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$"),
+]
+"""The name of a workflow, launch plan, task or hook."""
+
+DnsLabel = Annotated[
+    str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+]
+"""The name of a project or domain, which becomes part of a namespace's name."""
+
+
+class Model(BaseModel):
+    """Base of every message and body: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def parse_model(model: type[M], content: Mapping[str, object]) -> M:
+    """Parse content into a model. Raises `Invalid`, which names the first wrong field."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(step) for step in first["loc"])
+        allowed = first.get("ctx", {}).get("error") or first["msg"]
+        raise Invalid(path, first["input"], str(allowed)) from error
+
+
+def json_value(path: str, value: Any) -> JsonValue:
+    """Return the value as JSON represents it. Raises `Invalid`, which names the path."""
+    try:
+        converted: JsonValue = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise Invalid(path, value, f"a JSON value ({error})") from error
+    return converted

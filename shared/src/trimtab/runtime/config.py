@@ -1,0 +1,78 @@
+"""Settings that every service has, read once at start from the environment and a YAML file.
+
+``TRIMTAB_SETTINGS_FILE`` names the file; the environment (``TRIMTAB_NATS_URL``, …) wins over it.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
+
+
+class ServiceConfig(BaseSettings):
+    """Base of each service's settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRIMTAB_",
+        env_nested_delimiter="__",
+        frozen=True,
+        # One file may hold the settings of all four services.
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_user: str = ""
+    nats_password: SecretStr = SecretStr("")
+    host: str = "127.0.0.1"
+    """Of the HTTP server: health, and admin's API."""
+    port: int = 0
+    """Of the HTTP server; 0 takes a free one, which the log names."""
+    log_level: str = "INFO"
+    stale_after_seconds: float = 30.0
+    """A view of the settings that was not proved for so long is not ready. Six watermarks."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get(FILE_VARIABLE)
+        file = [YamlConfigSettingsSource(settings_cls, yaml_file=path)] if path else []
+        return (init_settings, env_settings, *file)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def load(settings: type[S]) -> S:
+    """Read the settings, or end the process with one sentence that names what is wrong."""
+    try:
+        path = os.environ.get(FILE_VARIABLE)
+        if path and not Path(path).is_file():
+            sys.exit(f"{FILE_VARIABLE} names {path}, which is not a file")
+        return settings()
+    except yaml.YAMLError as error:
+        sys.exit(f"{os.environ[FILE_VARIABLE]} is not YAML: {' '.join(str(error).split())}")
+    except SettingsError as error:
+        sys.exit(f"{error}; lists and maps are given as JSON")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(step) for step in first["loc"])
+        sys.exit(f"setting {name}: {first['input']!r} is not valid: {first['msg']}")

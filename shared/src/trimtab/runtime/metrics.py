@@ -1,0 +1,105 @@
+"""What is measured in more than one service, and how services make instruments of their own.
+
+Names are those of OpenTelemetry's semantic conventions where it has one, else ``trimtab.…``. The
+values of an attribute are few and known: never a token, an execution or a namespace. Nothing is
+kept where `trimtab.runtime.telemetry` exports nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Histogram, Observation
+
+from trimtab.errors import TrimtabError
+from trimtab.messages import subjects
+
+T = TypeVar("T")
+
+meter = metrics.get_meter("trimtab")
+
+_OBSERVE_SECONDS = 2.0
+"""How long the exporter waits for a number that has to be looked up."""
+_BOUNDARIES = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    *(30.0, 60.0, 300.0, 1800.0),
+)
+"""Of durations: from a call of Redis to the wait for a token. The SDK's own are milliseconds."""
+
+
+def seconds(name: str, description: str) -> Histogram:
+    """A histogram of durations."""
+    return meter.create_histogram(
+        name, "s", description, explicit_bucket_boundaries_advisory=_BOUNDARIES
+    )
+
+
+def gauge(
+    name: str, unit: str, description: str, observe: Callable[[], Iterable[Observation]]
+) -> None:
+    """Ask for the value whenever it is exported, in a thread of the exporter."""
+
+    def observed(_options: CallbackOptions) -> Iterable[Observation]:
+        return observe()
+
+    meter.create_observable_gauge(name, [observed], unit, description)
+
+
+def answer_of(
+    loop: asyncio.AbstractEventLoop, ask: Callable[[], Coroutine[Any, Any, T]]
+) -> T | None:
+    """What a coroutine of the service's loop returns, for the thread of the exporter.
+
+    ``None`` where it cannot be told now: a number that is missing beats an exporter that hangs.
+    """
+    if not loop.is_running():
+        return None
+    future = asyncio.run_coroutine_threadsafe(ask(), loop)
+    try:
+        return future.result(_OBSERVE_SECONDS)
+    except (TrimtabError, TimeoutError):
+        future.cancel()
+        return None
+
+
+@contextmanager
+def timed(histogram: Histogram, attributes: Mapping[str, str | int]) -> Iterator[None]:
+    """How long the block takes, and with which error it ends."""
+    began = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        failed = {**attributes, "error.type": type(error).__name__}
+        histogram.record(time.perf_counter() - began, failed)
+        raise
+    histogram.record(time.perf_counter() - began, attributes)
+
+
+_operations = seconds(
+    "messaging.client.operation.duration", "Publishing to a stream, until it has confirmed"
+)
+_processed = seconds("messaging.process.duration", "Handling one message of a work queue")
+
+
+@contextmanager
+def publishing(subject: str) -> Iterator[None]:
+    """One message, until the stream has confirmed it."""
+    named = {"messaging.operation.name": "publish", "messaging.operation.type": "send"}
+    with timed(_operations, {**named, **_destination(subject)}):
+        yield
+
+
+@contextmanager
+def processing(subject: str) -> Iterator[None]:
+    """One delivery."""
+    named = {"messaging.operation.name": "process", "messaging.operation.type": "process"}
+    with timed(_processed, {**named, **_destination(subject)}):
+        yield
+
+
+def _destination(subject: str) -> Mapping[str, str]:
+    template = subjects.family(subject)
+    return {"messaging.system": "nats", "messaging.destination.template": template}

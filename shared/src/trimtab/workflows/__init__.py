@@ -1,0 +1,1 @@
+"""Workflows: how tasks, nodes, hooks and launch plans are defined, registered and loaded."""
