@@ -12,7 +12,7 @@ from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged
 from trimtab.messages.executions import NodeFailed, NodeStarting
-from trimtab.runtime import bus
+from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import Delivered
 from trimtab.testing import entry
 from trimtab_admin.storage import streams
@@ -185,5 +185,5 @@ async def test_work_that_fails_in_a_way_that_may_pass_is_begun_again() -> None:
         raise Unavailable("not yet")
 
     with pytest.raises(RuntimeError):
-        await bus.forever(work, "test.failed")
+        await retrying.retry_forever(work, "test.failed")
     assert runs == 3

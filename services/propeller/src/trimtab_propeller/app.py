@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested
-from trimtab.runtime import bus, service
+from trimtab.runtime import bus, retrying, service
 from trimtab.settings.view import View
 from trimtab_propeller import metrics
 from trimtab_propeller.config import PropellerConfig
@@ -144,7 +144,7 @@ class Propeller:
             self._queue_trouble = ""
         except (nats.errors.Error, TimeoutError) as error:
             self._queue_trouble = f"the streams are not there: {error or type(error).__name__}"
-        bus.heed_cancellation()
+        retrying.raise_if_cancelled()
 
 
 def build(settings: PropellerConfig) -> Starlette:

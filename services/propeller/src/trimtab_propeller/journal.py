@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from trimtab.errors import Rejected, Unavailable, Unreadable
 from trimtab.messages import subjects
 from trimtab.messages.executions import AnyEvent, Owned, Request, State, parse_event, replay
-from trimtab.runtime import bus
+from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
 from trimtab_propeller import metrics
 
@@ -63,7 +63,7 @@ class Journal:
         """The sequence it got. The same id again and again, so that it is stored once."""
         event_id, pause, doubtful = str(uuid4()), 0.1, False
         while True:
-            bus.heed_cancellation()
+            retrying.raise_if_cancelled()
             try:
                 return await self._publish(event, event_id)
             except Unavailable as error:

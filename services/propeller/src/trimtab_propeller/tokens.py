@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from nats.aio.client import Client
 
 from trimtab.errors import Rejected, Retryable, TrimtabError
-from trimtab.runtime import bus, telemetry
+from trimtab.runtime import retrying, telemetry
 from trimtab.tokens.lease import Lease, now
 from trimtab.tokens.pools import Pools
 from trimtab.tokens.protocol import Allocate, Allocated
@@ -111,7 +111,7 @@ class Cohorts:
     async def settle(self) -> None:
         """Give back what is owed, until cancelled."""
         while True:
-            bus.heed_cancellation()
+            retrying.raise_if_cancelled()
             await asyncio.sleep(_OWED_SECONDS)
             for lease, tokens in list(self._owed.items()):
                 del self._owed[lease]

@@ -14,7 +14,7 @@ from trimtab.errors import Retryable, Unreadable
 from trimtab.messages import subjects
 from trimtab.messages.events import Heartbeat
 from trimtab.messages.executions import parse_event
-from trimtab.runtime import bus
+from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
 from trimtab_propeller.claims import Claim, Claims
 from trimtab_propeller.journal import take_over
@@ -41,7 +41,7 @@ class Watcher:
 
     async def follow(self) -> None:
         """Keep the claims up to date until cancelled."""
-        await bus.forever(self._read, "watcher.lost")
+        await retrying.retry_forever(self._read, "watcher.lost")
 
     async def beat(self) -> None:
         """Say that we live, until cancelled."""

@@ -27,6 +27,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import EVENT_ID, EVENT_TYPE
 from trimtab.runtime import metrics, telemetry
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.retrying import raise_if_cancelled
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ async def connected(
     try:
         client = await _connection(broker)
         await _start(broker, client, prepare)
-        heed_cancellation()
+        raise_if_cancelled()
         yield client
     finally:
         stopping = True
@@ -142,7 +143,7 @@ async def _start(
 ) -> None:
     """Again where a stream went, or the server, between the two."""
     while True:
-        heed_cancellation()
+        raise_if_cancelled()
         await prepare(client)
         try:
             await broker.start()
@@ -287,7 +288,7 @@ async def publish(
         raise Unavailable(f"NATS did not store {subject}: {error}") from error
     except (nats.errors.Error, TimeoutError) as error:
         raise Unavailable(f"NATS did not answer for {subject}: {error}") from error
-    heed_cancellation()
+    raise_if_cancelled()
     return ack.seq
 
 
@@ -388,7 +389,7 @@ async def _next(client: Client, subscription: Subscription, connection: int, str
     """The next message of any sort, on the connection that the subscription was made on."""
     silent = 0.0
     while silent < 3 * HEARTBEAT_SECONDS:
-        heed_cancellation()
+        raise_if_cancelled()
         try:
             message = await subscription.next_msg(timeout=_LOOK_SECONDS)
         except TimeoutError:
@@ -396,7 +397,7 @@ async def _next(client: Client, subscription: Subscription, connection: int, str
         except nats.errors.Error as error:
             raise Lost(f"the subscription to {stream} ended") from error
         else:
-            heed_cancellation()
+            raise_if_cancelled()
             if client.stats["reconnects"] == connection:
                 return message
         if client.stats["reconnects"] != connection:
@@ -411,30 +412,3 @@ async def _answer_control(message: Msg, expected: int, stream: str) -> None:
     last = headers.get(Header.LAST_CONSUMER.value)
     if last is not None and int(last) != expected - 1:
         raise Lost(f"{stream} is at {last}, we are at {expected - 1}")
-
-
-def heed_cancellation() -> None:
-    """Raise the cancellation of the current task that a call may have lost.
-
-    Where a result and a cancellation come together, ``asyncio.wait_for`` of Python 3.11, which
-    nats-py uses everywhere, returns the result; a loop would then go on for ever.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-async def forever(work: Callable[[], Awaitable[None]], event: str) -> None:
-    """Run work again whenever it ends or fails in a way that may pass; the pause grows to 2 s."""
-    pause = 0.05
-    while True:
-        started = asyncio.get_running_loop().time()
-        try:
-            await work()
-        except Retryable as error:
-            log.warning(event, extra={"error": str(error)})
-        heed_cancellation()
-        if asyncio.get_running_loop().time() - started > 5.0:
-            pause = 0.05
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, 2.0)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from trimtab.errors import Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Event, Watermark, setting
-from trimtab.runtime import bus, metrics
+from trimtab.runtime import bus, metrics, retrying
 from trimtab.runtime.bus import Delivered
 from trimtab.settings.state import Settings
 
@@ -155,7 +155,7 @@ class View:
 
     async def follow(self) -> None:
         """Keep the view up to date until cancelled."""
-        await bus.forever(self._read, "view.lost")
+        await retrying.retry_forever(self._read, "view.lost")
 
     async def _read(self) -> None:
         candidate = Candidate()

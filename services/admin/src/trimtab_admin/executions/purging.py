@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.executions import ENDED
-from trimtab.runtime import bus
+from trimtab.runtime import bus, retrying
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 
@@ -39,7 +39,7 @@ class Purging:
                 await self.purge(datetime.now(UTC) - timedelta(days=self._days))
             except Unavailable as error:
                 log.warning("logs.not_purged", extra={"error": str(error)})
-            bus.heed_cancellation()
+            retrying.raise_if_cancelled()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def purge(self, before: datetime) -> None:

@@ -20,7 +20,7 @@ from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT
 from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, parse_event
-from trimtab.runtime import bus, telemetry
+from trimtab.runtime import bus, retrying, telemetry
 from trimtab_admin.executions import journal
 from trimtab_admin.storage import streams, tables
 from trimtab_admin.storage.database import Sessions, transaction
@@ -58,11 +58,11 @@ class Requester:
 
     async def run(self) -> None:
         """Request until cancelled; an outage only makes executions wait."""
-        await bus.forever(self._request, "requester.lost")
+        await retrying.retry_forever(self._request, "requester.lost")
 
     async def _request(self) -> None:
         while True:
-            bus.heed_cancellation()
+            retrying.raise_if_cancelled()
             self._awake.clear()
             made = await self._made()
             while requests := await self._unrequested(made):

@@ -6,7 +6,7 @@ import logging
 from nats.aio.client import Client
 
 from trimtab.errors import Unavailable
-from trimtab.runtime import bus, telemetry
+from trimtab.runtime import bus, retrying, telemetry
 from trimtab.tokens.resmgr import Resmgr
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.journal import Journal
@@ -92,7 +92,7 @@ class Exchange:
 async def _declare(client: Client) -> None:
     """Make the streams, however long the server takes to answer."""
     while True:
-        bus.heed_cancellation()
+        retrying.raise_if_cancelled()
         try:
             await streams.bootstrap(client)
         except Unavailable as error:

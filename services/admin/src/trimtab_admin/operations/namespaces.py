@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from trimtab.messages import subjects
 from trimtab.messages.events import NamespaceStatus
-from trimtab.runtime import bus
+from trimtab.runtime import bus, retrying
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Namespaces:
 
     async def follow(self, client: Client) -> None:
         """Keep the statuses up to date until cancelled."""
-        await bus.forever(lambda: self._read(client), "namespaces.lost")
+        await retrying.retry_forever(lambda: self._read(client), "namespaces.lost")
 
     async def _read(self, client: Client) -> None:
         # Read aside, so that a reconnect never shows half of them.

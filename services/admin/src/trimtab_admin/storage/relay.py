@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Watermark
-from trimtab.runtime import bus, telemetry
+from trimtab.runtime import bus, retrying, telemetry
 from trimtab.settings.state import Digest
 from trimtab_admin.storage import streams
 from trimtab_admin.storage.database import Sessions, ask, rows, transaction
@@ -124,7 +124,7 @@ class Relay:
         """Relay until cancelled; an outage only makes the outbox grow."""
         subscription = await self._client.subscribe(subjects.RELAY, cb=self._called)
         try:
-            await bus.forever(self._attempt, "relay.lost")
+            await retrying.retry_forever(self._attempt, "relay.lost")
         finally:
             if self._client.is_connected:
                 await subscription.unsubscribe()
@@ -154,7 +154,7 @@ class Relay:
         moved = waiting = loop.time()
         self._awake.set()  # What was written for us to publish is still to be published.
         while True:
-            bus.heed_cancellation()
+            retrying.raise_if_cancelled()
             await self._pass_calls_on()
             end = await self._look()
             if end.sequence != self._end.sequence:
@@ -188,7 +188,7 @@ class Relay:
         watermark = mark = 0.0
         tidy = loop.time() + _TIDY_SECONDS
         while True:
-            bus.heed_cancellation()
+            retrying.raise_if_cancelled()
             self._awake.clear()
             # A watermark is true only when there is nothing more to be sent, and writers without a
             # pause leave few such moments.
