@@ -84,9 +84,7 @@ async def test_a_change_is_measured_from_the_call_to_the_manifest(
     await eventually(lambda: seen("clusterres", "trimtab.clusterres.delay"))
     await eventually(
         lambda: all(
-            seen(service, "trimtab.settings.view.revision")
-            == seen("admin", "trimtab.settings.revision")
-            > 0
+            seen(service, "trimtab.view.revision") == seen("admin", "trimtab.settings.revision") > 0
             for service in ("clusterres", "propeller", "resmgr")
         )
     )

@@ -51,13 +51,13 @@ def observe(outbox: Callable[[], Coroutine[Any, Any, Outbox]]) -> None:
     for name, unit, description, value in (
         ("trimtab.settings.revision", "{revision}", "Of the database", lambda o: o.revision),
         (
-            "trimtab_admin.storage.outbox.unsent",
+            "trimtab.outbox.unsent",
             "{change}",
             "Not in the stream yet",
             lambda o: o.unsent,
         ),
         (
-            "trimtab_admin.storage.outbox.age",
+            "trimtab.outbox.age",
             "s",
             "Of the oldest change not in it",
             lambda o: o.age_seconds,

@@ -24,7 +24,7 @@ ALL_COMMANDS = "trimtab.executions.commands.>"
 ALL_NAMESPACES = "trimtab.namespaces.>"
 HEARTBEATS = "trimtab.propeller.heartbeats"
 """Core NATS: each propeller says that it lives."""
-RELAY = "trimtab_admin.storage.relay"
+RELAY = "trimtab.relay"
 """Core NATS: an admin whose relay stands by has written something for the one at work."""
 
 MAX_LENGTH = 2048

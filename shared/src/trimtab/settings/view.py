@@ -27,7 +27,7 @@ from trimtab.settings.state import Settings
 log = logging.getLogger(__name__)
 
 _delay = metrics.seconds(
-    "trimtab.settings.view.delay",
+    "trimtab.view.delay",
     "From when the stream stored a change until this service shows it",
 )
 
@@ -194,19 +194,19 @@ class View:
 
     def _measure(self) -> None:
         metrics.gauge(
-            "trimtab.settings.view.revision",
+            "trimtab.view.revision",
             "{revision}",
             "Of the settings that this service acts by",
             lambda: [Observation(self._settings.revision)],
         )
         metrics.gauge(
-            "trimtab.settings.view.lag",
+            "trimtab.view.lag",
             "{revision}",
             "Changes that have arrived from the stream and are not shown yet",
             lambda: [Observation(max(self._heard - self._settings.revision, 0))],
         )
         metrics.gauge(
-            "trimtab.settings.view.age",
+            "trimtab.view.age",
             "s",
             "Since the view was last proved to be what the database has",
             lambda: [Observation(self.age_seconds)] if isfinite(self._proved_at) else [],
