@@ -34,7 +34,7 @@ def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
     add(Admitted, resolution=Resolution(revision=1, executor="process", nodes={}))
     for node in ("n0", "n1"):
         add(NodeStarting, node=node, attempt=1)
-        add(NodeRunning, node=node, attempt=1, place=f"/tmp/{node}")
+        add(NodeRunning, node=node, attempt=1, location=f"/tmp/{node}")
         add(NodeSucceeded, node=node, attempt=1, output=node)
     add(Succeeded, output={"score": 0.9})
     return events

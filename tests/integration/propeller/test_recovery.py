@@ -69,7 +69,7 @@ class Gated:
     @property
     async def directory(self) -> Path:
         story = await self._executions.whole(self.id)
-        return next(Path(e.place) for e in story.events if isinstance(e, NodeRunning))
+        return next(Path(e.location) for e in story.events if isinstance(e, NodeRunning))
 
     async def owned_again(self) -> Owned:
         while True:
@@ -148,7 +148,7 @@ async def test_an_attempt_that_was_killed_is_lost_and_made_again(
     gated.let_go()
     story = await gated.ended()
     [failure] = [event for event in story.events if isinstance(event, NodeFailed)]
-    assert (failure.lost, failure.final) == (True, False)
+    assert (failure.interrupted, failure.final) == (True, False)
     assert (story.state.output, gated.attempts) == ("went", ["0", "1"])
 
 

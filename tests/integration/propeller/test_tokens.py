@@ -126,7 +126,7 @@ async def test_an_attempt_that_loses_its_token_is_stopped_and_made_again_with_an
         assert (await executions.ended(execution)).state.output == "done"
     failed = story.events[-2]
     assert isinstance(failed, NodeFailed)
-    assert (failed.lost, failed.final) == (True, False)
+    assert (failed.interrupted, failed.final) == (True, False)
     assert failed.error.startswith("the token of warehouse was lost: ")
     assert {asked.token for asked in resmgr.asked} == {f"{execution}/n0/{n}" for n in (0, 1)}
 

@@ -83,5 +83,5 @@ def test_an_execution_succeeds_with_the_output_of_its_workflow() -> None:
 def test_an_attempt_is_the_last_one(
     attempt: int, lost_before: int, retries: int, lost: bool, final: bool
 ) -> None:
-    state = NodeState("running", attempt, lost=lost_before)
+    state = NodeState("running", attempt, interrupted=lost_before)
     assert is_final(state, retries=retries, lost=lost) == final

@@ -43,7 +43,7 @@ LOG: list[AnyEvent] = [
     entry(Admitted, 1, resolution=RESOLUTION),
     entry(NodeWaiting, 2, node="n0", attempt=0, pool="gpus", reason="10 of 10 are held"),
     entry(NodeStarting, 3, node="n0", attempt=0),
-    entry(NodeRunning, 4, node="n0", attempt=0, place="e1/n0/0"),
+    entry(NodeRunning, 4, node="n0", attempt=0, location="e1/n0/0"),
     entry(NodeFailed, 5, node="n0", attempt=0, error="exit code 1", final=False),
     entry(Owned, 6, owner="propeller-00000002", epoch=2),
     entry(NodeStarting, 7, node="n0", attempt=1),

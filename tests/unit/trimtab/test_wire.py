@@ -168,7 +168,7 @@ MESSAGES: dict[str, BaseModel] = {
     ),
     "execution.node_starting": entry(executions.NodeStarting, 3, node="n0", attempt=0),
     "execution.node_running": entry(
-        executions.NodeRunning, 4, node="n0", attempt=0, place="e1/n0/0"
+        executions.NodeRunning, 4, node="n0", attempt=0, location="e1/n0/0"
     ),
     "execution.node_succeeded": entry(
         executions.NodeSucceeded, 5, node="n0", attempt=0, output={"loss": 0.5}

@@ -74,5 +74,5 @@ def value(binding: Binding, request: Request, nodes: Mapping[str, NodeState]) ->
 def is_final(node: NodeState, *, retries: int, lost: bool) -> bool:
     """Whether no attempt is left after the current one has failed, or was lost."""
     if lost:
-        return node.lost >= MAX_LOST
-    return node.attempt - node.lost >= retries
+        return node.interrupted >= MAX_LOST
+    return node.attempt - node.interrupted >= retries

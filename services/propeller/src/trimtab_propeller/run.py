@@ -236,7 +236,7 @@ class Run:
         except OSError as error:
             return Lost(f"the attempt could not be started: {error}")
         if self._phase(step) != "running":
-            await self._journal.append(partial(NodeRunning, **place, place=where))
+            await self._journal.append(partial(NodeRunning, **place, location=where))
         if lease is None:
             return await self._executor.wait(job)
         return await self._watched(job, lease)
@@ -265,7 +265,9 @@ class Run:
                 lost = isinstance(outcome, Lost)
                 node = self._state.nodes[step.node.id]
                 final = plan.is_final(node, retries=self._retries(step), lost=lost)
-                failed = partial(NodeFailed, **place, error=outcome.error, final=final, lost=lost)
+                failed = partial(
+                    NodeFailed, **place, error=outcome.error, final=final, interrupted=lost
+                )
                 await self._journal.append(failed)
 
     async def _granted(self, step: plan.Attempt, ask: Allocate) -> Lease | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, JsonValue, TypeAdapter
+from pydantic import AliasChoices, AwareDatetime, Field, JsonValue, TypeAdapter
 
 from trimtab.levels import Scope
 from trimtab.messages.events import Event
@@ -180,8 +180,8 @@ class NodeRunning(LogEvent):
     type: Literal["node_running"] = "node_running"
     node: str
     attempt: int
-    place: str
-    """What the executor calls it: a directory, a pod."""
+    location: str = Field(validation_alias=AliasChoices("location", "place"))
+    """The executor's name of where the attempt runs: a directory. Old logs call it ``place``."""
 
 
 class NodeSucceeded(LogEvent):
@@ -202,8 +202,9 @@ class NodeFailed(LogEvent):
     error: str
     final: bool
     """Whether no attempt is left."""
-    lost: bool = False
-    """Whether it ended without the task's doing; such attempts are not counted as retries."""
+    interrupted: bool = Field(False, validation_alias=AliasChoices("interrupted", "lost"))
+    """Whether the attempt ended without its task's doing, so that it does not count as a retry. Old
+    logs call it ``lost``."""
 
 
 class Succeeded(LogEvent):
@@ -252,8 +253,8 @@ class NodeState:
     output: JsonValue = None
     reason: str = ""
     """Why it waits or failed."""
-    lost: int = 0
-    """How many of its attempts were lost."""
+    interrupted: int = 0
+    """The number of its attempts that were interrupted."""
     position: int | None = None
     """In the line of its pool, while it waits."""
     fence: int | None = None
@@ -304,7 +305,7 @@ class State:
                 phase: NodePhase = "failed" if event.final else "waiting"
                 attempt = event.attempt + (not event.final)
                 self._node(event.node, phase, attempt, reason=event.error)
-                self.nodes[event.node].lost += event.lost
+                self.nodes[event.node].interrupted += event.interrupted
             case Succeeded():
                 self.phase, self.output = "succeeded", event.output
             case Failed():
@@ -322,8 +323,8 @@ class State:
         output: JsonValue = None,
         reason: str = "",
     ) -> None:
-        lost = self.nodes[node].lost if node in self.nodes else 0
-        self.nodes[node] = NodeState(phase, attempt, output, reason, lost)
+        interrupted = self.nodes[node].interrupted if node in self.nodes else 0
+        self.nodes[node] = NodeState(phase, attempt, output, reason, interrupted)
 
 
 def replay(events: Iterable[AnyEvent]) -> State:
