@@ -20,7 +20,7 @@ from trimtab.messages.events import PoolChanged
 from trimtab.tokens.lease import Lease
 from trimtab.tokens.pools import Pools
 from trimtab.tokens.protocol import COHORT, Allocate, Release
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 
 IN_FLIGHT = 64
 REQUESTS = 25_600
@@ -81,7 +81,7 @@ async def rounds(system: System) -> tuple[list[Round], list[Round], dict[str, fl
 
 async def handed_over(client: Client) -> list[float]:
     """Milliseconds from sending a release until who waits next has its grant, by our client."""
-    pools, taken = Pools(Resmgr(client)), []
+    pools, taken = Pools(ResmgrClient(client)), []
     lease = await got(pools, "first", asyncio.Event())
     for number in range(HANDED_OVER):
         waiting = asyncio.Event()
@@ -97,7 +97,7 @@ async def handed_over(client: Client) -> list[float]:
 
 async def got(pools: Pools, token: str, waiting: asyncio.Event) -> Lease:
     ask = Allocate(pool="one", token=token, project="flytesnacks", domain="development")
-    async for answer in pools.asking(ask):
+    async for answer in pools.allocate(ask):
         if isinstance(answer, Lease):
             return answer
         waiting.set()

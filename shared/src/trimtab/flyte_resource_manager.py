@@ -31,7 +31,7 @@ from trimtab.models import parse_model
 from trimtab.tokens.lease import Lease, now
 from trimtab.tokens.pools import Pools
 from trimtab.tokens.protocol import Allocate, Allocated, Register, Registered, Release, Released
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class ResourceConstraintsSpec:
 class Plugins:
     """The plugins of one process; used as ``async with``, which renews what they hold."""
 
-    def __init__(self, resmgr: Resmgr, lease_seconds: float = 60.0) -> None:
+    def __init__(self, resmgr: ResmgrClient, lease_seconds: float = 60.0) -> None:
         self.lease_seconds = lease_seconds
         self._resmgr = resmgr
         self._pools = Pools(resmgr)
@@ -103,20 +103,20 @@ class Plugins:
     async def allocate(self, ask: Allocate) -> AllocationStatus:
         """Raises `trimtab.errors.TrimtabError`."""
         sent = now()
-        answer = await self._resmgr.ask(ask, Allocated)
+        answer = await self._resmgr.request(ask, Allocated)
         if answer.status != "granted":
             log.info("token.refused", extra={"token": ask.token, "reason": answer.reason})
             return AllocationStatus.EXHAUSTED
         lease = Lease(ask, fence=answer.fence, seconds=answer.lease_seconds, sent=sent)
         self._forget(lease.pools[0], lease.token)
-        keeping = self._tasks.create_task(self._pools.keep(lease))
+        keeping = self._tasks.create_task(self._pools.keep_renewed(lease))
         self._kept[lease.pools[0], lease.token] = keeping
         return AllocationStatus.GRANTED
 
     async def release(self, ask: Release) -> None:
         """Raises `trimtab.errors.TrimtabError`."""
         self._forget(ask.all_pools[0], ask.token)
-        await self._resmgr.ask(ask, Released)
+        await self._resmgr.request(ask, Released)
 
     def _forget(self, pool: str, token: str) -> None:
         if (keeping := self._kept.pop((pool, token), None)) is not None:
@@ -126,7 +126,7 @@ class Plugins:
 class ResourceRegistrar:
     """Of one plugin, while it is loaded."""
 
-    def __init__(self, resmgr: Resmgr, plugin: str) -> None:
+    def __init__(self, resmgr: ResmgrClient, plugin: str) -> None:
         self._resmgr = resmgr
         self._plugin = plugin
 
@@ -137,7 +137,7 @@ class ResourceRegistrar:
         """
         pool = composed_pool(self._plugin, namespace)
         ask = parse_model(Register, {"pool": pool, "quota": quota})
-        await self._resmgr.ask(ask, Registered, timeout=10)
+        await self._resmgr.request(ask, Registered, timeout=10)
 
 
 class ResourceManager:

@@ -227,7 +227,7 @@ class Resmgr:
         self.released: list[str] = []
         self.lease_seconds: list[float] = []
         """Of the next grants, where they are not what was asked for."""
-        self.ask_again_seconds = 0.5
+        self.retry_after_seconds = 0.5
 
     @asynccontextmanager
     async def answering(self, client: Client) -> AsyncIterator[Self]:
@@ -261,7 +261,7 @@ class Resmgr:
                 status="waiting",
                 reason=f"quota {self.quota}",
                 position=2,
-                ask_again_seconds=self.ask_again_seconds,
+                retry_after_seconds=self.retry_after_seconds,
             )
         if wanted.token not in self.held:
             self.fences[wanted.token] = len(self.asked)

@@ -188,7 +188,7 @@ async def test_a_node_that_waits_is_woken_by_a_hint(
     start: Start, executions: Executions, client: Client, job: Path
 ) -> None:
     async with Resmgr(quota=2).answering(client) as resmgr:
-        resmgr.ask_again_seconds = 3600
+        resmgr.retry_after_seconds = 3600
         resmgr.held["somebody else"] = 1
         start()
         execution = await executions.ask(request(job))

@@ -79,7 +79,7 @@ class Crowd:
         while not self._over:
             await asyncio.sleep(LOOK_SECONDS)
             pool, other = self.chance.sample(list(self.limits), 2)
-            audited = await self._ask(protocol.Audit(pool=pool), protocol.Audited)
+            audited = await self._ask(protocol.Recount(pool=pool), protocol.Recounted)
             self.wrong += () if audited is None else audited.differences
             given_back, disturbances = self._given_back.copy(), self._disturbances
             first, between, last = [await self._held(each) for each in (pool, other, pool)]

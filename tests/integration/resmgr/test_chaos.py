@@ -105,7 +105,7 @@ async def is_free(caller: Caller) -> bool:
     """Whether nothing is held or waits any more, of all that the dead have left."""
     try:
         for pool in POOLS:
-            audited = await caller.ask(protocol.Audited, protocol.Audit(pool=pool))
+            audited = await caller.ask(protocol.Recounted, protocol.Recount(pool=pool))
             assert audited.differences == ()
             inspected = await caller.inspect(pool)
             if inspected.held or inspected.waiting:

@@ -222,7 +222,7 @@ async def test_whoever_can_go_next_is_told_on_its_subject(caller: Caller, client
     assert (await caller.allocate("b/0", wait_seconds=60)).status == "waiting"
     await caller.release("a")
     message = await hints.next_msg(timeout=PATIENCE_SECONDS)
-    hint = protocol.Granted.model_validate_json(message.data)
+    hint = protocol.TokenGranted.model_validate_json(message.data)
     assert (hint.token, hint.pools, hint.claim_seconds) == ("b/0", ("gpu",), 10)
     assert (await caller.allocate("b/0", wait_seconds=60)).status == "granted"
 
@@ -236,7 +236,7 @@ async def test_a_waiter_is_woken_by_the_end_of_a_lease_without_anybody_asking(
     await caller.allocate("b", wait_seconds=60)
     await granted.next_msg(timeout=PATIENCE_SECONDS)
     message = await lost.next_msg(timeout=PATIENCE_SECONDS)
-    assert protocol.Lost.model_validate_json(message.data).fence == fence
+    assert protocol.TokenLost.model_validate_json(message.data).fence == fence
 
 
 async def test_a_larger_quota_wakes_those_who_wait(
@@ -257,7 +257,7 @@ async def test_an_admin_can_take_a_token_away_which_its_holder_hears(
     force = protocol.ForceRelease(pool="gpu", token="a", actor="ann", why="it hangs")
     assert (await caller.ask(protocol.Released, force)).released
     await lost.next_msg(timeout=PATIENCE_SECONDS)
-    audited = await caller.ask(protocol.Audited, protocol.Audit(pool="gpu"))
+    audited = await caller.ask(protocol.Recounted, protocol.Recount(pool="gpu"))
     assert audited.differences == ()
     assert [(each.actor, each.why) for each in audited.forced] == [("ann", "it hangs")]
 

@@ -40,7 +40,7 @@ async def test_a_waiter_is_told_its_position_and_what_is_in_its_way(full: Cohort
     assert answers[0].reason == "pool 'gpu' has a quota of 1: 1 held, 1 asked for"
     assert [(b.limit, b.number, b.held) for b in answers[0].blockers] == [("quota", 1, 1)]
     assert {b.limit for b in answers[1].blockers} == {"quota", "order"}
-    assert answers[0].ask_again_seconds == 10
+    assert answers[0].retry_after_seconds == 10
 
 
 async def test_a_release_wakes_exactly_the_next_and_it_has_to_claim(full: Cohort) -> None:

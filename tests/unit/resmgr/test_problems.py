@@ -43,7 +43,7 @@ def test_a_body_that_is_no_object_is_told_so(request_: str) -> None:
         ("Reprioritize", {**TOKEN, "priority": 2000}, "priority", "less than or equal to 1000"),
         ("ForceRelease", {**TOKEN, "actor": "ann"}, "why", "why is missing"),
         ("Inspect", {"pool": ""}, "pool", "String should have at least 1 character"),
-        ("Audit", {}, "pool", "pool is missing"),
+        ("Recount", {}, "pool", "pool is missing"),
         ("Register", {"pool": "*", "quota": 1}, "pool", "String should match"),
         ("Register", {"pool": "gpu", "quota": 0}, "quota", "greater than or equal to 1"),
         ("Batch", {"renew": [{**TOKEN, "fence": 1.5}]}, "renew.0.fence", "1.5 is not valid"),

@@ -24,13 +24,13 @@ def test_a_lease_that_is_over_is_refused_and_stays_so() -> None:
     late = lease(ago=59)
     with pytest.raises(LeaseLost, match="token 'a' of gpus is lost: its lease of 60 s was not"):
         late.check()
-    late.renewed(now(), 60)
+    late.extend(now(), 60)
     assert not late.held
 
 
 def test_a_renewed_lease_goes_on() -> None:
     renewed = lease(ago=30)
-    renewed.renewed(now(), 60)
+    renewed.extend(now(), 60)
     renewed.check()
     assert renewed.seconds_left > 50
 
@@ -41,8 +41,8 @@ def test_what_resmgr_does_not_keep_never_ends() -> None:
 
 def test_the_first_reason_for_a_loss_stays() -> None:
     lost = lease()
-    lost.lose("an admin took it")
-    lost.lose("something else")
+    lost.mark_lost("an admin took it")
+    lost.mark_lost("something else")
     with pytest.raises(LeaseLost, match="an admin took it"):
         lost.check()
 
@@ -53,5 +53,5 @@ async def test_everybody_who_waits_hears_of_a_loss_though_one_stops_waiting() ->
     await asyncio.sleep(0)
     impatient.cancel()
     await asyncio.wait([impatient])
-    watched.lose("over")
+    watched.mark_lost("over")
     assert await patient == "over"

@@ -207,7 +207,7 @@ MESSAGES: dict[str, BaseModel] = {
         held=10,
         position=3,
         blockers=(protocol.Blocker(limit="quota", pool="gpus", number=10, held=10),),
-        ask_again_seconds=10,
+        retry_after_seconds=10,
         waited_seconds=0,
     ),
     "tokens.renew": protocol.Renew(pool="gpus", token="e1/n0/0", fence=1760000000000001),
@@ -227,8 +227,8 @@ MESSAGES: dict[str, BaseModel] = {
     ),
     "tokens.reprioritize": protocol.Reprioritize(pool="gpus", token="e1/n0/0", priority=5),
     "tokens.reprioritized": protocol.Reprioritized(waiting=True, position=1),
-    "tokens.audit": protocol.Audit(pool="gpus"),
-    "tokens.audited": protocol.Audited(
+    "tokens.recount": protocol.Recount(pool="gpus"),
+    "tokens.recounted": protocol.Recounted(
         pool="gpus",
         differences=("sum t is 6, counted are 1",),
         forced=(
@@ -256,8 +256,8 @@ MESSAGES: dict[str, BaseModel] = {
         renew=(protocol.Renewed(status="lost", reason="the lease has ended"),),
         release=(protocol.Released(released=False, reason="it is not held"),),
     ),
-    "tokens.granted": protocol.Granted(token="e1/n0/0", pools=("gpus",), claim_seconds=10),
-    "tokens.lost": protocol.Lost(
+    "tokens.granted": protocol.TokenGranted(token="e1/n0/0", pools=("gpus",), claim_seconds=10),
+    "tokens.lost": protocol.TokenLost(
         token="e1/n0/0", pools=("gpus",), fence=1760000000000001, reason="the lease has ended"
     ),
     "tokens.inspect": protocol.Inspect(pool="gpus"),

@@ -355,7 +355,7 @@ class Run:
 
 async def _without(lease: Lease) -> Lost:
     """An attempt whose lease was lost; somebody else may have its units."""
-    return Lost(f"the token of {lease.ask.units[0].pool} was lost: {await lease.lost()}")
+    return Lost(f"the token of {lease.request.units[0].pool} was lost: {await lease.lost()}")
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> str:

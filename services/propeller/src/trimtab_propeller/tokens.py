@@ -12,7 +12,7 @@ from trimtab.runtime import retrying, telemetry
 from trimtab.tokens.lease import Lease, now
 from trimtab.tokens.pools import Pools
 from trimtab.tokens.protocol import Allocate, Allocated
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Tokens:
 
     def asking(self, ask: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
         """As `Pools.asking`: leaving early keeps the place, so that a successor finds it."""
-        return self._pools.asking(ask)
+        return self._pools.allocate(ask)
 
     async def withdraw(self, ask: Allocate) -> None:
         """Give the place back."""
@@ -80,7 +80,7 @@ class Tokens:
     async def _keep(self, lease: Lease, doubtful: bool) -> None:
         if doubtful:
             await self._confirm(lease)
-        await self._pools.keep(lease)
+        await self._pools.keep_renewed(lease)
 
     async def _confirm(self, lease: Lease) -> None:
         """Ask about one of which nobody here knows how long its lease still lasts."""
@@ -104,7 +104,7 @@ class Cohorts:
 
     def of(self, cohort: str) -> Tokens:
         if cohort not in self._tokens:
-            resmgr = Resmgr(self._client, cohort, telemetry.headers)
+            resmgr = ResmgrClient(self._client, cohort, telemetry.headers)
             self._tokens[cohort] = Tokens(Pools(resmgr), self._owed)
         return self._tokens[cohort]
 

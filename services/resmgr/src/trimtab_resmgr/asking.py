@@ -96,7 +96,7 @@ def allocated(ask: Allocate, longest: float, answer: Answer) -> Allocated:
         held=held,
         position=position or None,
         blockers=blockers,
-        ask_again_seconds=place / 1_000_000 if waiting else None,
+        retry_after_seconds=place / 1_000_000 if waiting else None,
         waited_seconds=_seconds(waited),
     )
 

@@ -168,10 +168,10 @@ class Cohorts:
         """Hints may get lost: whoever waits asks again, whoever holds renews."""
         hints: list[tuple[str, Model]] = []
         for woken in news.woken:
-            granted = protocol.Granted(**woken._asdict())
+            granted = protocol.TokenGranted(**woken._asdict())
             hints.append((subjects.granted(cohort, woken.token), granted))
         for ended in news.ended:
-            lost = protocol.Lost(
+            lost = protocol.TokenLost(
                 **ended._asdict(), reason="its lease has ended, or it was taken away"
             )
             hints.append((subjects.lost(cohort, ended.token), lost))

@@ -13,14 +13,14 @@ from trimtab.settings.view import View
 from trimtab.tokens.protocol import (
     Allocate,
     Allocated,
-    Audit,
-    Audited,
     Batch,
     Batched,
     ForceRelease,
     Inspect,
     Inspected,
     Reassert,
+    Recount,
+    Recounted,
     Register,
     Registered,
     Release,
@@ -67,7 +67,7 @@ class Granting(Protocol):
 
     async def inspect(self, ask: Inspect, cohort: str) -> Inspected: ...
 
-    async def audit(self, ask: Audit, cohort: str) -> Audited: ...
+    async def recount(self, ask: Recount, cohort: str) -> Recounted: ...
 
     async def allocate_all(
         self, asks: Sequence[Allocate], cohort: str
@@ -142,8 +142,8 @@ class Always:
             cohort=pool.cohort,
         )
 
-    async def audit(self, ask: Audit, cohort: str) -> Audited:
-        return Audited(pool=ask.pool, differences=())
+    async def recount(self, ask: Recount, cohort: str) -> Recounted:
+        return Recounted(pool=ask.pool, differences=())
 
     async def allocate_all(self, asks: Sequence[Allocate], cohort: str) -> list[Allocated]:
         return [await self.allocate(ask, cohort) for ask in asks]
@@ -261,10 +261,10 @@ class Limited:
             quarantine_seconds=contents.quarantine_seconds,
         )
 
-    async def audit(self, ask: Audit, cohort: str) -> Audited:
+    async def recount(self, ask: Recount, cohort: str) -> Recounted:
         """Also of a pool that is no longer declared."""
         differences, forced = await self._cohorts.leases(cohort).audit(ask.pool)
-        return Audited(pool=ask.pool, differences=differences, forced=forced)
+        return Recounted(pool=ask.pool, differences=differences, forced=forced)
 
     async def _allocated(
         self, asks: Sequence[tuple[Allocate, tuple[Limits, ...]]], cohort: str

@@ -219,7 +219,7 @@ async def serving(
         protocol.Reprioritize: granting.reprioritize,
         protocol.ForceRelease: granting.force_release,
         protocol.Inspect: granting.inspect,
-        protocol.Audit: granting.audit,
+        protocol.Recount: granting.recount,
         protocol.Batch: partial(batch, granting),
     }
     together: dict[type[Model], Callable[[Any, str], Awaitable[Sequence[Model | None]]]] = {

@@ -126,13 +126,13 @@ _CHANNELS = (
         "granted",
         "trimtab.resmgr.granted.{cohort}.{token}",
         "A hint that a token that was waited for is granted: ask again. It may get lost.",
-        [protocol.Granted],
+        [protocol.TokenGranted],
     ),
     _Channel(
         "lost",
         "trimtab.resmgr.lost.{cohort}.{token}",
         "A hint that a token is held no longer. It may get lost.",
-        [protocol.Lost],
+        [protocol.TokenLost],
     ),
 )
 
@@ -146,7 +146,7 @@ _REQUESTS = (
     _Request(protocol.Reprioritize, protocol.Reprioritized),
     _Request(protocol.ForceRelease, protocol.Released),
     _Request(protocol.Inspect, protocol.Inspected),
-    _Request(protocol.Audit, protocol.Audited),
+    _Request(protocol.Recount, protocol.Recounted),
 )
 
 

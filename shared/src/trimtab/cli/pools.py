@@ -13,7 +13,7 @@ from trimtab.cli.target import Target, connected
 from trimtab.client import Client
 from trimtab.errors import Conflict, NotFound
 from trimtab.models import parse_model
-from trimtab.tokens.protocol import Audited, Holder, Inspected, Waiter
+from trimtab.tokens.protocol import Holder, Inspected, Recounted, Waiter
 
 _NO_CAP = "none"
 
@@ -68,7 +68,7 @@ def describe() -> None:
 def describe_pool(target: Target, name: str, audit: bool, output: Output) -> None:
     """Who holds of the pool NAME and who waits, where in the line, for how long and why."""
 
-    async def ask(client: Client) -> tuple[PoolBody, Inspected, Audited | None]:
+    async def ask(client: Client) -> tuple[PoolBody, Inspected, Recounted | None]:
         pool = await client.pools.get(name)
         usage = await client.pools.usage(name)
         return pool, usage, await client.pools.audit(name) if audit else None
@@ -238,7 +238,7 @@ def _limits(pool: PoolBody) -> Sequence[str]:
     return [f"quota {pool.quota}", *capped, f"cohort {pool.cohort}", *active]
 
 
-def _audit(audited: Audited) -> Sequence[str]:
+def _audit(audited: Recounted) -> Sequence[str]:
     counted = list(audited.differences) or ["counted anew, all sums are right"]
     taken = [
         f"{forced.actor} took {'token' if forced.held else 'the place of'} {forced.token} of "

@@ -13,7 +13,7 @@ from trimtab.api.places import (
 )
 from trimtab.client.requests import Noun, at, because, precondition, write
 from trimtab.levels import Scope
-from trimtab.tokens.protocol import Audited, Inspected, Released, Reprioritized
+from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
 
 
 class Projects(Noun):
@@ -89,9 +89,9 @@ class Pools(Noun):
         """Who holds and who waits, as resmgr says it now."""
         return await self._calls.one(Inspected, "GET", at("pools", name, "usage"))
 
-    async def audit(self, name: str) -> Audited:
+    async def audit(self, name: str) -> Recounted:
         """Count the pool anew, and tell what admins took away."""
-        return await self._calls.one(Audited, "GET", at("pools", name, "audit"))
+        return await self._calls.one(Recounted, "GET", at("pools", name, "audit"))
 
     async def release(
         self, name: str, token: str, *, reason: str, pools: Sequence[str] = ()

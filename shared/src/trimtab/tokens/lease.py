@@ -29,27 +29,27 @@ class Lease:
     """What `trimtab.tokens.pools.Pools.token` gives. It may be looked at from any thread."""
 
     def __init__(
-        self, ask: Allocate, *, fence: int | None, seconds: float | None, sent: float
+        self, request: Allocate, *, fence: int | None, seconds: float | None, sent: float
     ) -> None:
         """``sent`` is when the request was sent that was granted for so many seconds."""
-        self.ask = ask
+        self.request = request
         """What was asked for."""
         self.fence = fence
         """Grows with each grant: a target that keeps the highest one it has seen, and refuses a
         lower one, is safe from a holder that does not know yet that it lost its token. ``None``
         where resmgr keeps nothing (noop)."""
         self._lost: Future[str] = Future()
-        self.renewed(sent, seconds)
+        self.extend(sent, seconds)
 
     @property
     def token(self) -> str:
         """Its id."""
-        return self.ask.token
+        return self.request.token
 
     @property
     def pools(self) -> tuple[str, ...]:
         """Sorted."""
-        return tuple(units.pool for units in self.ask.units)
+        return tuple(units.pool for units in self.request.units)
 
     @property
     def seconds_left(self) -> float:
@@ -57,7 +57,7 @@ class Lease:
         return self._ends - now()
 
     @property
-    def ends(self) -> bool:
+    def expires(self) -> bool:
         """Whether it has to be renewed; not where resmgr keeps nothing."""
         return self.seconds != float("inf")
 
@@ -65,7 +65,7 @@ class Lease:
     def held(self) -> bool:
         """Whether its holder may act. Once lost, it stays lost."""
         if not self._lost.done() and self.seconds_left <= 0:
-            self.lose(f"its lease of {self.seconds:g} s was not renewed in time")
+            self.mark_lost(f"its lease of {self.seconds:g} s was not renewed in time")
         return not self._lost.done()
 
     def check(self) -> None:
@@ -79,12 +79,12 @@ class Lease:
         # Whoever no longer waits must not cancel what others wait for.
         return await asyncio.shield(asyncio.wrap_future(self._lost))
 
-    def renewed(self, sent: float, seconds: float | None) -> None:
+    def extend(self, sent: float, seconds: float | None) -> None:
         """Count on it for so many seconds since ``sent``; ``None`` is for ever."""
         self.seconds = float("inf") if seconds is None else seconds
         self._ends = sent + self.seconds * (1 - MARGIN)
 
-    def lose(self, reason: str) -> None:
+    def mark_lost(self, reason: str) -> None:
         """Never count on it again. The first reason stays."""
         try:
             self._lost.set_result(reason)

@@ -47,7 +47,7 @@ from trimtab.tokens.protocol import (
     Renew,
     Renewed,
 )
-from trimtab.tokens.resmgr import TIMEOUT_SECONDS, Resmgr
+from trimtab.tokens.resmgr import TIMEOUT_SECONDS, ResmgrClient
 
 __all__ = ["Lease", "LeaseLost", "NeverFits", "NotGranted", "Pools", "connected"]
 
@@ -77,11 +77,11 @@ class NeverFits(Rejected):
 class Pools:
     """The pools of one cohort, over one connection to NATS.
 
-    `token` and `held` can be used on any event loop, and what they ask runs on that of the
+    `token` and `hold` can be used on any event loop, and what they ask runs on that of the
     connection; the other methods are for those who are on it already.
     """
 
-    def __init__(self, resmgr: Resmgr, home: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(self, resmgr: ResmgrClient, home: asyncio.AbstractEventLoop | None = None) -> None:
         """``home`` is the loop of its connection; absent, the running one."""
         self._resmgr = resmgr
         self._home = home or asyncio.get_running_loop()
@@ -122,11 +122,11 @@ class Pools:
             "lease_seconds": lease_seconds,
             "wait_seconds": wait_seconds,
         }
-        async with self.held(parse_model(Allocate, asked)) as lease:
+        async with self.hold(parse_model(Allocate, asked)) as lease:
             yield lease
 
     @asynccontextmanager
-    async def held(self, ask: Allocate) -> AsyncIterator[Lease]:
+    async def hold(self, ask: Allocate) -> AsyncIterator[Lease]:
         """As `token`, for a request that is made already."""
         taking = self._at_home(self._taken(ask))
         try:
@@ -134,7 +134,7 @@ class Pools:
         except asyncio.CancelledError:
             self._at_home(self.withdraw(ask))  # it may be granted at this very moment
             raise
-        keeping = self._at_home(self.keep(lease))
+        keeping = self._at_home(self.keep_renewed(lease))
         try:
             yield lease
             lease.check()
@@ -146,7 +146,7 @@ class Pools:
                 # The block is over all the same, and the lease ends by itself.
                 log.warning("token.not_released", extra=_fields(lease, error))
 
-    async def asking(self, ask: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
+    async def allocate(self, ask: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
         """What resmgr answers until it gives a `Lease`, or says what waiting cannot help against.
 
         Asks when resmgr hints that it is granted, and else at the pace that resmgr names. A resmgr
@@ -167,9 +167,9 @@ class Pools:
                 if not last:
                     await _hint_or(hinted, _pace(answer))
 
-    async def keep(self, lease: Lease) -> None:
+    async def keep_renewed(self, lease: Lease) -> None:
         """Renew it until it is lost or this is cancelled."""
-        if not lease.ends:
+        if not lease.expires:
             return
         pause = lease.seconds / 3
         subject = subjects.lost(self._resmgr.cohort, lease.token)
@@ -189,24 +189,26 @@ class Pools:
             token=lease.token,
             pools=lease.pools,
             fence=lease.fence,
-            lease_seconds=lease.ask.lease_seconds,
+            lease_seconds=lease.request.lease_seconds,
         )
         sent = now()
-        answer = await self._resmgr.ask(ask, Renewed, timeout)
+        answer = await self._resmgr.request(ask, Renewed, timeout)
         if answer.status == "reassert" and lease.fence is not None:
-            share = lease.ask.model_dump(include=_SHARE)
+            share = lease.request.model_dump(include=_SHARE)
             sent = now()
-            answer = await self._resmgr.ask(Reassert(**share, fence=lease.fence), Renewed, timeout)
+            answer = await self._resmgr.request(
+                Reassert(**share, fence=lease.fence), Renewed, timeout
+            )
         if answer.status == "held":
             lease.fence = lease.fence if answer.fence is None else answer.fence
-            lease.renewed(sent, answer.lease_seconds)
+            lease.extend(sent, answer.lease_seconds)
         else:
-            lease.lose(answer.reason or "resmgr knows nothing of it")
+            lease.mark_lost(answer.reason or "resmgr knows nothing of it")
 
     async def release(self, lease: Lease) -> Released:
         """Give it back. Where it was lost the answer says so. Raises `Retryable`."""
         ask = Release(token=lease.token, pools=lease.pools, fence=lease.fence)
-        answer = await self._resmgr.ask(ask, Released)
+        answer = await self._resmgr.request(ask, Released)
         if not answer.released and lease.fence is not None:
             log.info("token.was_not_held", extra=_fields(lease) | {"reason": answer.reason})
         return answer
@@ -214,11 +216,11 @@ class Pools:
     async def withdraw(self, ask: Allocate) -> None:
         """Give back a place, or what it has become meanwhile; nobody waits for the answer."""
         pools = tuple(units.pool for units in ask.units)
-        await self._resmgr.tell(Release(token=ask.token, pools=pools))
+        await self._resmgr.send(Release(token=ask.token, pools=pools))
 
     async def _taken(self, ask: Allocate) -> Lease:
         try:
-            async with aclosing(self.asking(ask)) as answers:
+            async with aclosing(self.allocate(ask)) as answers:
                 async for answer in answers:
                     if isinstance(answer, Lease):
                         return answer
@@ -233,7 +235,7 @@ class Pools:
     async def _asked(self, ask: Allocate, ends: float) -> Lease | Allocated:
         sent = now()
         try:
-            answer = await self._resmgr.ask(ask, Allocated)
+            answer = await self._resmgr.request(ask, Allocated)
         except Retryable as error:
             if now() >= ends:
                 raise
@@ -265,7 +267,7 @@ async def connected(
         opening = _open(client, url, user, password)
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opening, home))
         try:
-            yield Pools(Resmgr(client, cohort), home)
+            yield Pools(ResmgrClient(client, cohort), home)
         finally:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.close(), home))
 
@@ -329,7 +331,7 @@ def _is_last(answer: Lease | Allocated, *, forever: bool) -> bool:
 
 def _pace(answer: Lease | Allocated) -> float:
     """Seconds until it is asked again; not the same for all that began to wait together."""
-    named = answer.ask_again_seconds if isinstance(answer, Allocated) else None
+    named = answer.retry_after_seconds if isinstance(answer, Allocated) else None
     return (PACE_SECONDS if named is None else named / 3) * random.uniform(0.7, 1.0)
 
 

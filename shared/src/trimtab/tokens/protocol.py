@@ -1,10 +1,11 @@
 """The protocol of resmgr: requests and answers on ``trimtab.resmgr.<operation>.<cohort>``. Pure.
 
 Operations are named after their requests: ``register``, ``allocate``, ``renew``, ``reassert``,
-``release``, ``reprioritize``, ``force_release``, ``inspect``, ``audit``, ``batch``. Bodies are
+``release``, ``reprioritize``, ``force_release``, ``inspect``, ``recount``, ``batch``. Bodies are
 JSON; a refusal that is an error has the headers ``Nats-Service-Error`` and
-``Nats-Service-Error-Code`` of NATS micro. `Granted` and `Lost` are hints that resmgr publishes on
-``trimtab.resmgr.granted.>`` and ``trimtab.resmgr.lost.>``; a hint may be lost, an answer decides.
+``Nats-Service-Error-Code`` of NATS micro. `TokenGranted` and `TokenLost` are hints that resmgr
+publishes on ``trimtab.resmgr.granted.>`` and ``trimtab.resmgr.lost.>``. A hint may not arrive; a
+reply decides.
 
 A token is named by its id and by the pools that it is of: the same id in another pool is another
 token, and one of several pools is named by all of them, in any order.
@@ -27,7 +28,7 @@ TokenId = Annotated[
     str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
 """Opaque; unique to one attempt of one node."""
-PlaceName = Annotated[
+ScopePart = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 ]
 """Of a project or domain: sums are told by ``project/domain``."""
@@ -79,8 +80,8 @@ class _Share(_Request):
     """Of ``pool``; those of ``pools`` have their own."""
     pools: tuple[Units, ...] = Field(default=(), max_length=16, strict=False)
     """Several pools of the cohort, all or none of them."""
-    project: PlaceName
-    domain: PlaceName
+    project: ScopePart
+    domain: ScopePart
     lease_seconds: Seconds = 60.0
     """How long the token is held unless it is renewed. resmgr may cut it; its answer says to what.
 
@@ -177,7 +178,7 @@ class Allocated(Model):
     position: int | None = None
     """Of a request that has a place: 1 is the first of its pool. Of several pools the worst."""
     blockers: tuple[Blocker, ...] = ()
-    ask_again_seconds: float | None = None
+    retry_after_seconds: float | None = None
     """A place or a grant in passing is lost unless it is asked for again within this time, which
     may be any time before; about a third of it is a good pace."""
     waited_seconds: float | None = None
@@ -301,7 +302,7 @@ class Inspected(Model):
     """How long nothing will be granted, because Redis lost its memory."""
 
 
-class Audit(_Request):
+class Recount(_Request):
     """Count a pool anew. Reads all of it, in one step."""
 
     pool: PoolName
@@ -320,7 +321,7 @@ class Forced(Model):
     """False where it was a place only."""
 
 
-class Audited(Model):
+class Recounted(Model):
     pool: str
     differences: tuple[str, ...]
     """A sentence for each; none is how it must be."""
@@ -344,7 +345,7 @@ class Batched(Model):
     release: tuple[Released, ...] = ()
 
 
-class Granted(Model):
+class TokenGranted(Model):
     """Hint: a request that waited was granted. Ask again to keep it."""
 
     token: str
@@ -353,7 +354,7 @@ class Granted(Model):
     """How long the grant is kept for whoever does not ask again."""
 
 
-class Lost(Model):
+class TokenLost(Model):
     """Hint: a token is no longer held."""
 
     token: str

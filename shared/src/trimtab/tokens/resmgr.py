@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 2.0
 A = TypeVar("A", bound=Model)
 
 
-class Resmgr:
+class ResmgrClient:
     """One cohort of it. Everything runs on the event loop of the connection."""
 
     def __init__(
@@ -35,10 +35,10 @@ class Resmgr:
         self._client = client
         self._headers = headers
 
-    async def ask(self, ask: Model, answer: type[A], timeout: float = TIMEOUT_SECONDS) -> A:
+    async def request(self, request: Model, answer: type[A], timeout: float = TIMEOUT_SECONDS) -> A:
         """Raises `Unavailable`, and `Rejected` with the words of resmgr."""
-        body = ask.model_dump_json(exclude_none=True).encode()
-        subject, headers = self._subject(ask), self._headers() or None
+        body = request.model_dump_json(exclude_none=True).encode()
+        subject, headers = self._subject(request), self._headers() or None
         try:
             reply = await self._client.request(subject, body, timeout=timeout, headers=headers)
         except (nats.errors.Error, TimeoutError) as error:
@@ -51,11 +51,13 @@ class Resmgr:
         _raise_for(reply)
         return answer.model_validate_json(reply.data)
 
-    async def tell(self, ask: Model) -> None:
+    async def send(self, request: Model) -> None:
         """Send a request whose answer nobody waits for. It may get lost."""
-        body = ask.model_dump_json(exclude_none=True).encode()
+        body = request.model_dump_json(exclude_none=True).encode()
         with suppress(nats.errors.Error):
-            await self._client.publish(self._subject(ask), body, headers=self._headers() or None)
+            await self._client.publish(
+                self._subject(request), body, headers=self._headers() or None
+            )
 
     @asynccontextmanager
     async def hints(self, subject: str) -> AsyncIterator[asyncio.Event]:
@@ -72,9 +74,9 @@ class Resmgr:
             with suppress(nats.errors.Error):  # without the connection it is gone already
                 await subscription.unsubscribe()
 
-    def _subject(self, ask: Model) -> str:
+    def _subject(self, request: Model) -> str:
         """Operations are named after their requests: ``force_release`` after `ForceRelease`."""
-        operation = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(ask).__name__).lower()
+        operation = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(request).__name__).lower()
         return subjects.resmgr(operation, self.cohort)
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from trimtab.api.places import PoolPriorityBody, PoolTokenBody
 from trimtab.errors import Invalid
-from trimtab.tokens.protocol import Audited, Inspected, Released, Reprioritized
+from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
 from trimtab_admin.access.audit import Entry, Who
 from trimtab_admin.api.inputs import By
 from trimtab_admin.api.rights import VIEWER_OF_ALL
@@ -21,7 +21,7 @@ def router(usage: Usage) -> APIRouter:
         return await usage.inspect(name)
 
     @routes.get("/audit")
-    async def audit_pool(name: str) -> Audited:
+    async def audit_pool(name: str) -> Recounted:
         """Count the pool anew: what differs, and what admins took away."""
         return await usage.audit(name)
 

@@ -7,7 +7,7 @@ from nats.aio.client import Client
 
 from trimtab.errors import Unavailable
 from trimtab.runtime import bus, retrying, telemetry
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.journal import Journal
 from trimtab_admin.executions.purging import Purging
@@ -49,11 +49,11 @@ class Exchange:
         """The last revision that is known to be in the stream."""
         return self._relay.sent if self._relay else 0
 
-    def resmgr(self, cohort: str) -> Resmgr:
+    def resmgr(self, cohort: str) -> ResmgrClient:
         """To ask it about pools. Raises `Unavailable` before NATS was there."""
         if self._client is None:
             raise Unavailable("admin is not connected to NATS, and so cannot ask resmgr")
-        return Resmgr(self._client, cohort, telemetry.headers)
+        return ResmgrClient(self._client, cohort, telemetry.headers)
 
     @property
     def relays(self) -> bool:

@@ -8,16 +8,16 @@ from trimtab.api.places import PoolBody
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import (
-    Audit,
-    Audited,
     ForceRelease,
     Inspect,
     Inspected,
+    Recount,
+    Recounted,
     Released,
     Reprioritize,
     Reprioritized,
 )
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.access.audit import Audit as Trail
 from trimtab_admin.access.audit import Entry
 from trimtab_admin.settings.places import Places
@@ -32,7 +32,7 @@ class Usage:
     def __init__(
         self,
         pools: Places[PoolBody, PoolChanged],
-        resmgr: Callable[[str], Resmgr],
+        resmgr: Callable[[str], ResmgrClient],
         trail: Trail,
     ) -> None:
         """``resmgr`` gives that of a cohort; ``trail`` keeps what admins do."""
@@ -42,12 +42,12 @@ class Usage:
 
     async def inspect(self, pool: str) -> Inspected:
         resmgr = await self._of(pool)
-        return await resmgr.ask(Inspect(pool=pool), Inspected)
+        return await resmgr.request(Inspect(pool=pool), Inspected)
 
-    async def audit(self, pool: str) -> Audited:
+    async def audit(self, pool: str) -> Recounted:
         """Count the pool anew, and tell what admins took away in its cohort."""
         resmgr = await self._of(pool)
-        return await resmgr.ask(Audit(pool=pool), Audited)
+        return await resmgr.request(Recount(pool=pool), Recounted)
 
     async def force_release(
         self, pool: str, token: str, others: Sequence[str], author: Author, note: Entry
@@ -60,7 +60,7 @@ class Usage:
         ask = ForceRelease(
             token=token, pools=_all(pool, others), actor=author.actor, why=author.reason
         )
-        released = await resmgr.ask(ask, Released)
+        released = await resmgr.request(ask, Released)
         fields = {"pools": ask.pools, "token": token, "actor": author.actor, "why": author.reason}
         outcome = {"held": released.released, "waited": released.withdrew}
         log.warning("token.forced", extra={**fields, **outcome, "id": author.request_id})
@@ -75,7 +75,7 @@ class Usage:
         """Let one that waits come earlier or later."""
         resmgr = await self._of(pool)
         ask = Reprioritize(token=token, pools=_all(pool, others), priority=priority)
-        reprioritized = await resmgr.ask(ask, Reprioritized)
+        reprioritized = await resmgr.request(ask, Reprioritized)
         fields = {"pools": ask.pools, "token": token, "priority": priority}
         actor = {"actor": author.actor, "why": author.reason, "id": author.request_id}
         log.info("token.reprioritized", extra={**fields, **actor})
@@ -88,7 +88,7 @@ class Usage:
             # It is done, and would not be done again: the log has it, and so has resmgr.
             log.error("audit.unavailable", extra={"error": str(error), "id": note.request_id})
 
-    async def _of(self, pool: str) -> Resmgr:
+    async def _of(self, pool: str) -> ResmgrClient:
         return self._resmgr((await self._pools.get(pool)).cohort)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.client import Client
 
-from tests.integration.leasing.running import Installation
+from tests.integration.tokens.running import Installation
 from trimtab.api.places import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.flyte_resource_manager import (
@@ -18,7 +18,7 @@ from trimtab.flyte_resource_manager import (
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.tokens.protocol import Inspected
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 
 GRANTED, EXHAUSTED = AllocationStatus.GRANTED, AllocationStatus.EXHAUSTED
 NO_CAPS = ResourceConstraintsSpec()
@@ -32,7 +32,7 @@ async def nats(installation: Installation) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def plugins(nats: Client) -> AsyncIterator[Plugins]:
-    async with Plugins(Resmgr(nats)) as plugins:
+    async with Plugins(ResmgrClient(nats)) as plugins:
         yield plugins
 
 
@@ -148,7 +148,7 @@ async def test_another_quota_for_a_registered_pool_is_an_error(
 async def test_what_a_plugin_holds_is_renewed(
     installation: Installation, nats: Client, plugin: str
 ) -> None:
-    async with Plugins(Resmgr(nats), lease_seconds=1.5) as plugins:
+    async with Plugins(ResmgrClient(nats), lease_seconds=1.5) as plugins:
         manager = plugins.manager(plugin, "flytesnacks", "development", "f1")
         await ask(manager, "a")
         [first] = (await usage(installation, plugin)).holders

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.leasing.running import Installation
+from tests.integration.tokens.running import Installation
 from trimtab.api.places import PoolBody
 from trimtab.tokens.pools import Pools, connected
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.leasing.holder import put
-from tests.integration.leasing.running import Installation, protected
+from tests.integration.tokens.holder import put
+from tests.integration.tokens.running import Installation, protected
 from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
 from trimtab.tokens.protocol import Inspected
-from trimtab.tokens.resmgr import Resmgr
+from trimtab.tokens.resmgr import ResmgrClient
 
 WHERE: dict[str, Any] = {"project": "shop", "domain": "staging"}
 SOON_SECONDS = 10.0
@@ -139,7 +139,7 @@ async def test_giving_back_what_was_lost_is_no_error_and_says_so(
 ) -> None:
     settings = ServiceConfig(nats_url=installation.nats.url)
     async with bus.connected(settings, "test") as nats, installation.client() as client:
-        pools = Pools(Resmgr(nats))
+        pools = Pools(ResmgrClient(nats))
         with suppress(LeaseLost):
             async with pools.token(pool, **WHERE, token="mine") as lease:
                 await client.pools.release(pool, "mine", reason="the node burnt down")

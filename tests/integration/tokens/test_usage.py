@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.leasing.running import Installation
+from tests.integration.tokens.running import Installation
 from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
