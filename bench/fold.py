@@ -12,7 +12,7 @@ from typing import Any
 
 from trimtab.levels import SETTINGS_FILE, Scope
 from trimtab.messages.events import RecordChanged
-from trimtab.settings.state import WARM, Settings
+from trimtab.settings.state import CACHE_SIZE, Settings
 
 Document = dict[str, Any]
 
@@ -23,7 +23,7 @@ PROJECTS = 100
 WORKFLOWS = 100
 """Of each project, every one with a record of its own."""
 TARGETS = PROJECTS * WORKFLOWS
-assert WARM < TARGETS
+assert CACHE_SIZE < TARGETS
 WARM_PROJECTS = 10
 ROUNDS = 10
 

@@ -58,7 +58,7 @@ def test_null_and_values_end_being_unset(patch: Any, unset: list[str]) -> None:
 
 
 def test_a_part_of_what_is_folded_as_one_ends_its_being_unset() -> None:
-    is_one = kinds.by_name("plugin_override").schema.is_one
+    is_one = kinds.by_name("plugin_override").schema.is_atomic
     document = {"unset": ["overrides.spark", "overrides.ray"]}
     patch = {"overrides": {"spark": {"plugin_id": ["a"]}}}
     assert merged(document, patch, is_one) == {**patch, "unset": ["overrides.ray"]}

@@ -139,7 +139,7 @@ def test_edits_of_one_field_are_a_conflict_and_mine_stays() -> None:
 
 def _same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     def leaves(document: Mapping[str, Any]) -> Mapping[str, Any]:
-        return Record.of(CONFIG, SCOPE, 1, document).leaves
+        return Record.of(CONFIG, SCOPE, 1, document).flat
 
     return leaves(left) == leaves(right)
 

@@ -225,7 +225,7 @@ def test_a_document_survives_the_way_into_a_record_and_out(name: str, data: st.D
     for scope, revision, document in data.draw(stored(name, DOCUMENTS[name])):
         record = Record.of(kind, scope, revision, document)
         assert Record.of(kind, scope, revision, record.document) == record
-        assert record.document == kind.stored(kind.parse(document, scope))
+        assert record.document == kind.to_document(kind.parse(document, scope))
 
 
 def test_nothing_stored_has_no_effective_value() -> None:

@@ -63,7 +63,7 @@ OURS: dict[str, Any] = {
 @pytest.mark.parametrize("name", FLYTE)
 def test_a_file_of_flyte_is_taken_and_written_as_it_was(name: str) -> None:
     kind, fields = kinds.by_name(name), yaml.safe_load(FLYTE[name])
-    document = kind.stored(kind.parse(kind.from_file(fields), PLATFORM))
+    document = kind.to_document(kind.parse(kind.from_file(fields), PLATFORM))
     assert document == OURS[name]
     assert kind.to_file(document) == fields
 
@@ -91,7 +91,7 @@ def test_our_own_shape_is_taken_from_a_file_too(name: str) -> None:
 )
 def test_a_file_says(name: str, fields: dict[str, Any], document: dict[str, Any]) -> None:
     kind = kinds.by_name(name)
-    assert kind.stored(kind.parse(kind.from_file(fields), PLATFORM)) == document
+    assert kind.to_document(kind.parse(kind.from_file(fields), PLATFORM)) == document
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def test_every_field_of_a_kind_is_optional_and_described(kind: Kind) -> None:
 def test_the_golden_document_of_a_kind_uses_every_field_and_is_stored_as_given(kind: Kind) -> None:
     document = golden(kind)
     flat = kind.schema.flatten(document)
-    used = {kind.schema.map_of(path) or path for path in flat} | kind.implied(document)
+    used = {kind.schema.map_of(path) or path for path in flat} | kind.implied_unset(document)
     assert used == kind.schema.leaves | kind.schema.maps.keys()
-    assert kind.stored(kind.parse(document, PLATFORM)) == document
+    assert kind.to_document(kind.parse(document, PLATFORM)) == document
     assert kind.schema.nest(flat) == document
 
 
@@ -198,7 +198,7 @@ def test_a_ceiling_can_be_neither_set_nor_unset_below_the_platform(
 def test_a_map_key_may_be_unset_beside_one_that_begins_with_it() -> None:
     document = {"attributes": {"quota.cpu": "5"}, "unset": ["attributes.quota"]}
     kind = kinds.by_name("cluster_resource")
-    assert kind.stored(kind.parse(document, PLATFORM)) == document
+    assert kind.to_document(kind.parse(document, PLATFORM)) == document
 
 
 @pytest.mark.parametrize(
@@ -216,15 +216,17 @@ def test_what_is_empty_is_no_value_and_is_not_stored(
     name: str, document: dict[str, Any], stored: dict[str, Any]
 ) -> None:
     kind = kinds.by_name(name)
-    assert kind.stored(kind.parse(document, PLATFORM)) == stored
+    assert kind.to_document(kind.parse(document, PLATFORM)) == stored
 
 
 def test_a_deprecated_name_is_taken_and_warned_of() -> None:
     kind = kinds.by_name("task_resource")
     document = {"limits": {"storage": "1Gi"}, "unset": ["defaults.storage"]}
     today = {"limits": {"ephemeral_storage": "1Gi"}, "unset": ["defaults.ephemeral_storage"]}
-    assert kind.stored(kind.parse(document, PLATFORM)) == today
-    assert kind.renamed({"limits": {"storage": None}}) == {"limits": {"ephemeral_storage": None}}
+    assert kind.to_document(kind.parse(document, PLATFORM)) == today
+    assert kind.rename_deprecated({"limits": {"storage": None}}) == {
+        "limits": {"ephemeral_storage": None}
+    }
     assert len(kind.warnings(document)) == 2
     assert kind.warnings(document)[1] == (
         "limits.storage is deprecated; it was taken as limits.ephemeral_storage"

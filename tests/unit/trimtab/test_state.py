@@ -21,7 +21,7 @@ from trimtab.messages.events import (
     RecordChanged,
 )
 from trimtab.settings.fold import Source
-from trimtab.settings.state import WARM, Digest, Settings
+from trimtab.settings.state import CACHE_SIZE, Digest, Settings
 from trimtab.testing import DOMAIN, deleted, record
 
 TARGET = Scope("development", "alpha", "train")
@@ -133,22 +133,22 @@ def test_values_that_are_kept_are_those_that_would_be_made_anew(events: list[Eve
 def test_a_place_has_the_records_of_its_domain_and_project(events: list[Event]) -> None:
     settings = settings_of(*events)
     for kind, stored in settings.records.items():
-        for (domain, project), found in settings.places[kind].items():
+        for (domain, project), found in settings.by_project_domain[kind].items():
             assert found == {
                 scope: record
                 for scope, record in stored.items()
                 if (scope.domain, scope.project) == (domain, project)
             }
-        assert sum(map(len, settings.places[kind].values())) == len(stored)
+        assert sum(map(len, settings.by_project_domain[kind].values())) == len(stored)
 
 
 def test_of_targets_without_end_few_values_are_kept() -> None:
     settings = settings_of(record())
-    targets = [Scope("development", f"p{number}") for number in range(2 * WARM)]
+    targets = [Scope("development", f"p{number}") for number in range(2 * CACHE_SIZE)]
     asked = [settings.effective("task_resource", target) for target in targets for _ in range(2)]
     references = [weakref.ref(effective) for effective in asked]
     del asked
-    assert 0 < sum(reference() is not None for reference in references) <= WARM
+    assert 0 < sum(reference() is not None for reference in references) <= CACHE_SIZE
 
 
 def values(settings: Settings) -> list[object]:

@@ -96,7 +96,7 @@ def parse(kind: Kind, scope: Scope, text: str) -> dict[str, Any]:
     content = contents[0] if contents else {}
     if len(contents) > 1 or not isinstance(content, dict):
         raise Invalid("this", content, "one mapping with the fields of the kind")
-    return kind.stored(kind.parse(_without_bare(kind, content), scope))
+    return kind.to_document(kind.parse(_without_bare(kind, content), scope))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _without_bare(kind: Kind, content: Mapping[str, Any], prefix: str = "") -> d
         path = f"{prefix}{name}"
         if isinstance(value, dict) and path in kind.schema.groups:
             kept[name] = _without_bare(kind, value, path + ".")
-        elif value is not None or not (path == "unset" or kind.schema.is_whole(path)):
+        elif value is not None or not (path == "unset" or kind.schema.is_container(path)):
             kept[name] = value
     return kept
 

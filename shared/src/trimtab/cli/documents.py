@@ -51,7 +51,7 @@ class AttributeFile:
             fields = kind.from_file(self.fields)
             for warning in kind.warnings(fields):
                 progress(f"warning: {self.path}: {warning}")
-            return kind.stored(kind.parse(fields, scope))
+            return kind.to_document(kind.parse(fields, scope))
         except Invalid as error:
             allowed = error.allowed
             if isinstance(error.value, bool | int | float) and "string" in allowed:

@@ -84,7 +84,7 @@ class Kind:
             raise Invalid(self.name, document, "an object with the fields of the kind")
         self._check_level(scope)
         self._check_no_null(document, "")
-        document = self.renamed(document)
+        document = self.rename_deprecated(document)
         try:
             value = self.value.model_validate(document)
         except ValidationError as error:
@@ -94,12 +94,12 @@ class Kind:
         self._check_field_levels((*document, *value.unset), scope)
         return value
 
-    def stored(self, value: Value) -> dict[str, Any]:
+    def to_document(self, value: Value) -> dict[str, Any]:
         """The document as stored: only what was given, empty groups and maps left out."""
         document = value.model_dump(mode="json", exclude_unset=True)
         return _without_empty(document)
 
-    def renamed(self, document: Mapping[str, Any]) -> dict[str, Any]:
+    def rename_deprecated(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """The document, or a patch of one, with today's names.
 
         Raises `Invalid` where a value is given under both of its names.
@@ -127,7 +127,7 @@ class Kind:
             if _has(document, old.split(".")) or old in (document.get("unset") or ())
         )
 
-    def implied(self, document: Mapping[str, Any]) -> frozenset[str]:
+    def implied_unset(self, document: Mapping[str, Any]) -> frozenset[str]:
         """Paths that the document unsets by giving another of the `alternatives`."""
         given = self.alternatives & document.keys()
         return self.alternatives - given if given else frozenset()
@@ -147,7 +147,7 @@ class Kind:
 
     def _check_unset(self, unset: tuple[str, ...], flat: Mapping[str, JsonValue]) -> None:
         for index, path in enumerate(unset):
-            if not self.schema.knows(path):
+            if not self.schema.has_path(path):
                 raise Invalid("unset", path, "a path of " + ", ".join(sorted(self.schema.paths)))
             self._check_key(path)
             others = (*unset[:index], *unset[index + 1 :])

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
-WHOLE: Final = "whole"
-"""Marks a field that holds a model and is folded as one: ``Annotated[Client | None, WHOLE]``."""
+ATOMIC: Final = "atomic"
+"""Marks a field that holds a model and is folded as one: ``Annotated[Client | None, ATOMIC]``."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Schema:
     """The shape of a kind's document, as the fold needs it."""
 
     leaves: frozenset[str]
-    """Dotted paths of what is folded as one: scalars, lists, models marked `WHOLE`."""
+    """Dotted paths of what is folded as one: scalars, lists, models marked `ATOMIC`."""
     maps: Mapping[str, TypeAdapter[Any]]
     """Dotted paths of maps and of lists that are kept by key, merged by key; what a key may be."""
     groups: frozenset[str]
@@ -69,22 +69,22 @@ class Schema:
         """The map that the path is a key of."""
         return next((name for name in self.maps if path.startswith(name + ".")), None)
 
-    def knows(self, path: str) -> bool:
+    def has_path(self, path: str) -> bool:
         """Whether `unset` may name this path."""
         holder = self.map_of(path)
         return path in self.paths or (holder is not None and path != holder + ".")
 
-    def is_whole(self, path: str) -> bool:
+    def is_container(self, path: str) -> bool:
         """Whether the path stands for everything below it."""
         return path in self.maps or path in self.groups
 
-    def is_one(self, path: str) -> bool:
+    def is_atomic(self, path: str) -> bool:
         """Whether it is folded as one, though it may be an object."""
         return path in self.leaves or self.map_of(path) is not None
 
     def covers(self, path: str, other: str) -> bool:
         """Whether unsetting the path takes the other's value away."""
-        return path == other or (self.is_whole(path) and other.startswith(path + "."))
+        return path == other or (self.is_container(path) and other.startswith(path + "."))
 
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any, bool]]:
@@ -92,20 +92,20 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any, bool]
     for name, info in model.model_fields.items():
         if not prefix and name == "unset":
             continue
-        shape = held(info.annotation)
+        shape = inner_type(info.annotation)
         is_model = isinstance(shape, type) and issubclass(shape, BaseModel)
-        whole = not is_model or WHOLE in info.metadata
+        whole = not is_model or ATOMIC in info.metadata
         yield prefix + name, shape, whole
         if not whole:
             yield from _walk(shape, f"{prefix}{name}.")
 
 
-def held(annotation: Any) -> Any:  # a type, or one of typing's forms
+def inner_type(annotation: Any) -> Any:  # a type, or one of typing's forms
     """What a field holds, apart from ``None`` and constraints."""
     if get_origin(annotation) is Annotated:
-        return held(get_args(annotation)[0])
+        return inner_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return held(next(a for a in get_args(annotation) if a is not NoneType))
+        return inner_type(next(a for a in get_args(annotation) if a is not NoneType))
     return annotation
 
 
@@ -114,8 +114,8 @@ def fields_at(model: type[BaseModel], steps: Sequence[object]) -> list[str]:
     shape: Any = model
     for step in steps:
         if isinstance(shape, type) and issubclass(shape, BaseModel):
-            shape = held(shape.model_fields[str(step)].annotation)
+            shape = inner_type(shape.model_fields[str(step)].annotation)
         else:
             # dict[key, entry], or tuple[item, ...].
-            shape = held(get_args(shape)[get_origin(shape) is dict])
+            shape = inner_type(get_args(shape)[get_origin(shape) is dict])
     return [name for name in shape.model_fields if name != "unset"]

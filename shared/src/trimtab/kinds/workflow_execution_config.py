@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, model_validator
 from trimtab.errors import Invalid
 from trimtab.kinds.files import keyed, listed, wrapped
 from trimtab.kinds.kind import Kind, Part, Problem, Value
-from trimtab.kinds.schema import WHOLE
+from trimtab.kinds.schema import ATOMIC
 from trimtab.labels import (
     MAX_ANNOTATIONS,
     LabelKey,
@@ -73,7 +73,7 @@ class Identity(Part):
     """Of the cloud."""
     k8s_service_account: ObjectName | None = None
     """Of the namespace."""
-    oauth2_client: Annotated[OAuth2Client | None, WHOLE] = None
+    oauth2_client: Annotated[OAuth2Client | None, ATOMIC] = None
     """Of an outside service."""
     execution_identity: Text | None = None
     """The subject who makes the execution."""

@@ -1,4 +1,4 @@
-"""The chain's records of one kind folded into one value, each field with its provenance. Pure."""
+"""Fold the records of a chain into one effective value, each leaf with its provenance. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,32 +11,33 @@ from trimtab.kinds import Kind, Value
 from trimtab.levels import Scope
 
 
-class Unset(NamedTuple):
-    """A path of a record's ``unset``."""
+class UnsetPath(NamedTuple):
+    """A path that a record lists in ``unset``."""
 
     path: str
-    whole: bool
-    """Whether it stands for everything below the path."""
+    is_container: bool
+    """Whether the path is a group or a map, so that everything below it is unset too."""
 
 
 class Source(NamedTuple):
-    """Where a value was said, and which value that was."""
+    """The record that set a leaf, and the value that it set."""
 
     scope: Scope
     revision: int
     value: JsonValue
-    """``None`` where it was unset."""
+    """``None`` where the record unset the path."""
 
 
 class Leaf(NamedTuple):
-    """One field of an effective value."""
+    """One leaf of an effective value, with its provenance."""
 
     value: JsonValue
-    """``None`` where the record it came from unset it."""
+    """``None`` where the record unset the path."""
     scope: Scope
+    """The scope of the record that set or unset the path."""
     revision: int
-    before: "Leaf | None" = None
-    """What it was when only broader scopes were folded."""
+    broader: "Leaf | None" = None
+    """The leaf of the broader scopes, which this one overrode."""
 
     @property
     def source(self) -> Source:
@@ -44,24 +45,24 @@ class Leaf(NamedTuple):
 
     @property
     def overrode(self) -> tuple[Source, ...]:
-        """What broader scopes said, nearest first."""
-        return () if self.before is None else (self.before.source, *self.before.overrode)
+        """The sources of broader scopes that this leaf overrode, narrowest first."""
+        return () if self.broader is None else (self.broader.source, *self.broader.overrode)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is stored for one kind at one scope, made ready for the fold."""
+    """The document of one kind stored at one scope, prepared for the fold."""
 
     kind: Kind
     scope: Scope
     revision: int
-    leaves: Mapping[str, JsonValue]
-    """Value by dotted path of a leaf or map key."""
-    unset: tuple[Unset, ...]
+    flat: Mapping[str, JsonValue]
+    """The values of the document by dotted path of a leaf or map key."""
+    unset: tuple[UnsetPath, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Of the record itself; they take no part in the fold."""
+    """Labels of the record itself; they take no part in the fold."""
     implied: frozenset[str] = frozenset()
-    """Paths of `unset` that the document does not list: `Kind.alternatives` of what it gives."""
+    """Paths of `unset` that the document does not list: `Kind.alternatives` that it excludes."""
 
     @classmethod
     def of(
@@ -72,39 +73,39 @@ class Record:
         document: Mapping[str, Any],
         labels: Mapping[str, str] | None = None,
     ) -> "Record":
-        """From a stored document. Raises `trimtab.errors.Invalid`."""
+        """Make a record from a stored document. Raises `trimtab.errors.Invalid`."""
         value = kind.parse(dict(document), scope)
-        schema, stored = kind.schema, kind.stored(value)
-        implied = kind.implied(stored) - set(value.unset)
-        gone = (*value.unset, *sorted(implied))
-        unset = tuple(Unset(path, schema.is_whole(path)) for path in gone)
+        schema, stored = kind.schema, kind.to_document(value)
+        implied = kind.implied_unset(stored) - set(value.unset)
+        paths = (*value.unset, *sorted(implied))
+        unset = tuple(UnsetPath(path, schema.is_container(path)) for path in paths)
         return cls(kind, scope, revision, schema.flatten(stored), unset, labels or {}, implied)
 
     @cached_property
-    def said(self) -> Mapping[str, Leaf]:
-        """What the record comes to where nothing broader is stored: made once, for every fold."""
-        return {path: Leaf(value, self.scope, self.revision) for path, value in self.leaves.items()}
+    def leaves(self) -> Mapping[str, Leaf]:
+        """The leaves that the record alone folds into; every fold of the record shares them."""
+        return {path: Leaf(value, self.scope, self.revision) for path, value in self.flat.items()}
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """As stored."""
-        document = self.kind.schema.nest(self.leaves)
+        """The document as it is stored."""
+        document = self.kind.schema.nest(self.flat)
         unset = [path for path, _ in self.unset if path not in self.implied]
         return document | ({"unset": unset} if unset else {})
 
 
 @dataclass(frozen=True, eq=False)
 class Effective:
-    """What applies to a target. It has no version, so it cannot be written back by mistake."""
+    """The value that applies to a target. It has no version, so nothing can write it back."""
 
     kind: Kind
     target: Scope
     leaves: Mapping[str, Leaf]
-    """By dotted path; a path that was unset and not set again is kept, with the value ``None``."""
+    """By dotted path; a path that was unset and not set again is included with value ``None``."""
 
     @cached_property
     def flat(self) -> dict[str, JsonValue]:
-        """Only what has a value."""
+        """The leaves that have a value, by dotted path."""
         return {path: leaf.value for path, leaf in self.leaves.items() if leaf.value is not None}
 
     @cached_property
@@ -119,32 +120,37 @@ class Effective:
 def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
     """Fold records of the target's chain, which must come broadest first.
 
-    Leaves: the narrowest value wins. Maps: merged by key. Unset: what broader scopes said is gone,
-    and narrower ones may say it again.
+    For a leaf, the narrowest value wins. Maps are merged by key. A path in ``unset`` removes what
+    broader scopes set, and narrower scopes may set it again.
     """
     leaves: dict[str, Leaf] = {}
-    wholes: set[str] = set()
+    unset_containers: set[str] = set()
     for record in records:
         scope, revision = record.scope, record.revision
-        for path, whole in record.unset:
-            gone = [path]
-            if whole:
-                gone += [known for known in leaves if known.startswith(path + ".")]
-                wholes.add(path)
-            for known in gone:
-                before = leaves.get(known) or _around(leaves, known, wholes)
-                leaves[known] = Leaf(None, scope, revision, before)
-        for path, leaf in record.said.items():
-            before = leaves.get(path)
-            if before is None and wholes:
-                before = _around(leaves, path, wholes)
-            if before is not None:
-                leaf = Leaf(leaf.value, scope, revision, before)
+        for path, is_container in record.unset:
+            removed = [path]
+            if is_container:
+                removed += [known for known in leaves if known.startswith(path + ".")]
+                unset_containers.add(path)
+            for known in removed:
+                broader = leaves.get(known) or _unset_container(leaves, known, unset_containers)
+                leaves[known] = Leaf(None, scope, revision, broader)
+        for path, leaf in record.leaves.items():
+            broader = leaves.get(path)
+            if broader is None and unset_containers:
+                broader = _unset_container(leaves, path, unset_containers)
+            if broader is not None:
+                leaf = Leaf(leaf.value, scope, revision, broader)
             leaves[path] = leaf
     return Effective(kind, target, leaves)
 
 
-def _around(leaves: Mapping[str, Leaf], path: str, wholes: set[str]) -> Leaf | None:
-    """The narrowest whole around a path that was unset, for a path of which nothing was said."""
-    around = [whole for whole in wholes if path.startswith(whole + ".")]
-    return leaves[max(around, key=len)] if around else None
+def _unset_container(
+    leaves: Mapping[str, Leaf], path: str, unset_containers: set[str]
+) -> Leaf | None:
+    """Return the leaf of the innermost unset group or map that contains the path.
+
+    A leaf that no broader scope set overrides the unsetting of its container, where there is one.
+    """
+    containing = [known for known in unset_containers if path.startswith(known + ".")]
+    return leaves[max(containing, key=len)] if containing else None

@@ -1,4 +1,4 @@
-"""The settings as a tree in memory: what admin serves from and what every reader holds. Pure."""
+"""The settings in memory: admin answers from them, and every view holds them. Pure."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -19,21 +19,21 @@ from trimtab.messages.events import (
 from trimtab.settings.fold import Effective, Record, fold
 
 ANY_POOL = "*"
-"""The name of the pool that says what holds of each one that nobody has declared."""
+"""The name of the pool whose declaration applies to each pool that is not declared itself."""
 
-WARM = 4096
-"""Effective values of a kind that are kept: a few MiB, for more targets than are busy at a time."""
+CACHE_SIZE = 4096
+"""Effective values of a kind that are cached: a few MiB, more than are in use at once."""
 
-Place = tuple[str, str]
-"""The domain and the project of a scope; empty where it is in no particular one."""
+ProjectDomain = tuple[str, str]
+"""The domain and the project of a scope, in this order; either is empty where it is not set."""
 
 E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged)
 
 
 class Digest:
-    """Proof that two views are equal: the sum of a hash for each live subject and its revision.
+    """The sum of a hash for each live subject and its revision; equal digests prove equal views.
 
-    A sum does not depend on order, and what was added can be taken out again.
+    A sum does not depend on the order of changes, and a subject's hash can be subtracted again.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Digest:
             self._sum = (self._sum - _hash(subject, revision)) % 2**64
 
     def revision_of(self, subject: str) -> int | None:
-        """The version of what lives at a subject; ``None`` where nothing does."""
+        """Return the revision that wrote the subject; ``None`` where the subject is not live."""
         return self._revisions.get(subject)
 
     @property
@@ -67,58 +67,66 @@ def _hash(subject: str, revision: int) -> int:
     return int.from_bytes(digest)
 
 
-class Warm:
-    """Effective values of one kind, for as long as no record of it changes.
+class EffectiveCache:
+    """Effective values of one kind, valid until a record of the kind changes.
 
-    Only what is asked for twice is kept. A pass over everything, which asks once, would give the
-    garbage collector more to do than it spares, and push out what is in use.
+    A value is cached at the second request for its target. A pass over all targets requests each
+    once: caching its values would cost the garbage collector more than it saves, and would evict
+    the values that are in use.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Scope, Effective] = {}
-        self._asked: set[int] = set()
-        """Hashes of targets. Of two that share one, a value is only kept too early."""
+        self._values: dict[Scope, Effective] = {}
+        self._requested: set[int] = set()
+        """Hashes of requested targets. A collision only caches a value at its first request."""
 
     def get(self, target: Scope) -> Effective | None:
-        return self._kept.get(target)
+        return self._values.get(target)
 
     def put(self, effective: Effective) -> None:
-        """Full, each starts over: that needs no bookkeeping in the reads, which are many."""
-        mark = hash(effective.target)
-        if mark not in self._asked:
-            if len(self._asked) >= WARM:
-                self._asked.clear()
-            self._asked.add(mark)
+        """Cache the value, or at the first request for its target, note the target.
+
+        A full table is emptied: that needs no bookkeeping in `get`, which is called far more often.
+        """
+        target_hash = hash(effective.target)
+        if target_hash not in self._requested:
+            if len(self._requested) >= CACHE_SIZE:
+                self._requested.clear()
+            self._requested.add(target_hash)
             return
-        if len(self._kept) >= WARM:
-            self._kept.clear()
-        self._kept[effective.target] = effective
+        if len(self._values) >= CACHE_SIZE:
+            self._values.clear()
+        self._values[effective.target] = effective
 
 
 @dataclass
 class Settings:
-    """Everything that SETTINGS says, after some revision."""
+    """The live state of the SETTINGS stream after some revision."""
 
     revision: int = 0
-    """The last change taken in."""
+    """The revision of the last change that was applied."""
     records: dict[str, dict[Scope, Record]] = field(default_factory=dict)
     """By kind and scope."""
-    places: dict[str, dict[Place, dict[Scope, Record]]] = field(default_factory=dict)
-    """The same records by kind, then by domain and project: most belong to few of many."""
+    by_project_domain: dict[str, dict[ProjectDomain, dict[Scope, Record]]] = field(
+        default_factory=dict
+    )
+    """The same records by kind, project-domain and scope, to find those of one project-domain."""
     unreadable: dict[str, dict[Scope, str]] = field(default_factory=dict)
-    """Why a record of a known kind could not be parsed, by kind and scope."""
+    """The reason why a record of an installed kind could not be parsed, by kind and scope."""
     unknown: dict[str, dict[Scope, RecordChanged]] = field(default_factory=dict)
-    """Records of kinds that are not installed here, as they came."""
+    """Events of records of kinds that are not installed here, unparsed, by kind and scope."""
     projects: dict[str, ProjectChanged] = field(default_factory=dict)
     domains: dict[str, DomainChanged] = field(default_factory=dict)
     clusters: dict[str, ClusterChanged] = field(default_factory=dict)
     pools: dict[str, PoolChanged] = field(default_factory=dict)
     digest: Digest = field(default_factory=Digest)
-    _warm: dict[str, Warm] = field(default_factory=dict, repr=False, compare=False, init=False)
-    """By kind. What is no record takes no part in the fold, and so may change."""
+    _caches: dict[str, EffectiveCache] = field(
+        default_factory=dict, repr=False, compare=False, init=False
+    )
+    """By kind. Only records take part in the fold, so other changes invalidate no cache."""
 
     def apply(self, event: Event, revision: int) -> None:
-        """Take one change in. Changes come in the order of their revisions."""
+        """Apply one change. Changes must come in the order of their revisions."""
         match event:
             case RecordChanged():
                 self._apply_record(event, revision)
@@ -135,7 +143,10 @@ class Settings:
         self.revision = max(self.revision, revision)
 
     def chain(self, kind: str, target: Scope) -> list[Record]:
-        """Records that apply, broadest first. Raises `Unreadable`, naming the record."""
+        """Return the records that apply to a target, broadest first.
+
+        Raises `Unreadable`, which names the record, where one of them could not be parsed.
+        """
         if unreadable := self.unreadable.get(kind):
             for scope in target.chain:
                 if scope in unreadable:
@@ -145,16 +156,19 @@ class Settings:
         return [record for scope in target.chain if (record := stored.get(scope)) is not None]
 
     def effective(self, kind: str, target: Scope) -> Effective:
-        """Raises `NotFound` on an unknown kind and `Unreadable`."""
-        warm = self._warm.get(kind)
-        found = None if warm is None else warm.get(target)
-        if found is None:
-            found = fold(kinds.by_name(kind), target, self.chain(kind, target))
-            self._warm.setdefault(kind, Warm()).put(found)
-        return found
+        """Return the effective value of a kind at a target.
+
+        Raises `NotFound` on an unknown kind, and `Unreadable` as `chain` does.
+        """
+        cache = self._caches.get(kind)
+        value = None if cache is None else cache.get(target)
+        if value is None:
+            value = fold(kinds.by_name(kind), target, self.chain(kind, target))
+            self._caches.setdefault(kind, EffectiveCache()).put(value)
+        return value
 
     def pool(self, name: str) -> PoolChanged:
-        """As declared, or as pools are that nobody has declared. Raises `NotFound`."""
+        """Return the declared pool, or `ANY_POOL` under the name. Raises `NotFound`."""
         pool = self.pools.get(name)
         if pool is not None:
             return pool
@@ -164,12 +178,14 @@ class Settings:
 
     def _apply_record(self, event: RecordChanged, revision: int) -> None:
         scope = event.scope
-        # All of the kind: to find those below the scope takes longer than to fold them again.
-        self._warm.pop(event.kind, None)
+        # The whole cache of the kind: finding the values below the scope would take longer than
+        # folding them again.
+        self._caches.pop(event.kind, None)
         for by_kind in (self.records, self.unreadable, self.unknown):
             by_kind.get(event.kind, {}).pop(scope, None)
-        place = self.places.setdefault(event.kind, {}).setdefault((scope.domain, scope.project), {})
-        place.pop(scope, None)
+        records_of_kind = self.by_project_domain.setdefault(event.kind, {})
+        neighbours = records_of_kind.setdefault((scope.domain, scope.project), {})
+        neighbours.pop(scope, None)
         subject = subjects.attributes(event.kind, scope)
         if event.document is None:
             self.digest.drop(subject)
@@ -184,12 +200,12 @@ class Settings:
         except Invalid as error:
             self.unreadable.setdefault(event.kind, {})[scope] = str(error)
         else:
-            self.records.setdefault(event.kind, {})[scope] = place[scope] = record
+            self.records.setdefault(event.kind, {})[scope] = neighbours[scope] = record
 
-    def _put(self, place: dict[str, E], event: E, subject: str, revision: int) -> None:
+    def _put(self, entities: dict[str, E], event: E, subject: str, revision: int) -> None:
         if event.deleted:
-            place.pop(event.name, None)
+            entities.pop(event.name, None)
             self.digest.drop(subject)
         else:
-            place[event.name] = event
+            entities[event.name] = event
             self.digest.put(subject, revision)

@@ -13,13 +13,13 @@ from pydantic import JsonValue
 from trimtab.kinds import Kind
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
 from trimtab.settings.fold import Effective, Record, fold
-from trimtab.settings.state import Place
+from trimtab.settings.state import ProjectDomain
 
 Flat = Mapping[str, JsonValue]
 """Leaves and map keys that have a value, by dotted path."""
 
 
-Places = Mapping[Place, Mapping[Scope, Record]]
+Places = Mapping[ProjectDomain, Mapping[Scope, Record]]
 
 
 class Pair(NamedTuple):
@@ -139,12 +139,12 @@ def _extended(flat: Flat, record: Record | None) -> Flat:
     if record is None:
         return flat
     extended = dict(flat)
-    for path, whole in record.unset:
+    for path, is_container in record.unset:
         extended.pop(path, None)
-        if whole:
+        if is_container:
             for known in [known for known in extended if known.startswith(path + ".")]:
                 del extended[known]
-    extended.update(record.leaves)
+    extended.update(record.flat)
     return extended
 
 

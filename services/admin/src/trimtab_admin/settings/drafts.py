@@ -153,7 +153,7 @@ class Draft:
         version = self._located(kind, scope, precondition)
         before = self.settings.records.get(kind.name, {}).get(scope)
         kept = labels if labels is not None else before.labels if before else {}
-        normal = kind.stored(kind.parse(dict(document), scope))
+        normal = kind.to_document(kind.parse(dict(document), scope))
         after = Record.of(kind, scope, 0, normal, dict(kept))
         warnings = kind.warnings(document)
         return self._add(Edit(kind, scope, version, before, after, index, warnings))
@@ -164,7 +164,9 @@ class Draft:
         """Change some fields of a record. Raises as `put`, and `Unreadable`."""
         before = stored(self.settings, kind, scope)
         stored_document = before.document if before else {}
-        document = patches.merged(stored_document, kind.renamed(patch), kind.schema.is_one)
+        document = patches.merged(
+            stored_document, kind.rename_deprecated(patch), kind.schema.is_atomic
+        )
         edit = self.put(kind, scope, document, precondition)
         return self._replaced(edit, kind.warnings(patch))
 
@@ -219,7 +221,7 @@ class Draft:
             }
             if edits:
                 stored = self.settings.records.get(name, {})
-                places = self.settings.places.get(name, {})
+                places = self.settings.by_project_domain.get(name, {})
                 yield Comparison(kinds.by_name(name), stored, edits, places)
 
     def names(self, noun: Noun[Any, Any]) -> Mapping[str, Place]:
@@ -303,7 +305,7 @@ def _said(record: Record | None) -> dict[str, Any]:
     if record is None:
         return {}
     unset = record.document.get("unset")
-    return {**record.leaves, **({"unset": unset} if unset else {})}
+    return {**record.flat, **({"unset": unset} if unset else {})}
 
 
 def _prefix(index: int | None) -> str:

@@ -54,7 +54,7 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
 
 
 def _said(record: Record, rule: Rule) -> Leaves:
-    return {path: leaf for path, leaf in record.said.items() if _field(path) not in rule.native}
+    return {path: leaf for path, leaf in record.leaves.items() if _field(path) not in rule.native}
 
 
 def _field(path: str) -> str:

@@ -60,7 +60,7 @@ def check(
     ``stored`` holds the kind's records as they are now. Raises `Invalid` where the document is
     wrong by itself, or where it would make the effective value of any scope wrong.
     """
-    normal = kind.stored(kind.parse(dict(document), scope))
+    normal = kind.to_document(kind.parse(dict(document), scope))
     _check(Comparison(kind, stored, {scope: Record.of(kind, scope, 0, normal)}))
     return normal
 
