@@ -20,8 +20,8 @@ from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
-from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab.tokens.protocol import COHORT, Allocate
 from trimtab_admin.storage import streams
 from trimtab_resmgr import asking, batching
@@ -56,7 +56,7 @@ async def running(*pools: PoolChanged) -> AsyncIterator[System]:
         ValkeyServer(Path(path) / "valkey") as valkey,
     ):
         servers = {each.name(): each for each in set(psutil.Process().children()) - others}
-        async with bus.connected(ServiceConfig(nats_url=nats_server.url), "bench") as client:
+        async with connect(ServiceConfig(nats_url=nats_server.url), "bench") as client:
             await streams.bootstrap(client)
             await SettingsStream(client).announce(*pools)
             block = (

@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from tests import databases
 from tests.servers import NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
-from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab_admin.storage import streams
 
 # A busy machine is no reason to fail.
@@ -114,7 +114,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
 async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
     """Connected as a service is, with every stream declared."""
     settings = ServiceConfig(nats_url=nats_server.url)
-    async with bus.connected(settings, "test") as client:
+    async with connect(settings, "test") as client:
         await streams.bootstrap(client)
         yield client
 

@@ -21,6 +21,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import RecordChanged
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 
 EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
 FORCE = {"force": "true"}
@@ -138,9 +139,9 @@ def test_a_change_is_an_event_with_the_full_record(
 
 async def _event(server: NatsServer, subject: str) -> RecordChanged:
     """The newest one that is no tombstone; it comes behind the answer."""
-    async with asyncio.timeout(30), bus.connected(_settings(server), "test") as client:
+    async with asyncio.timeout(30), connect(_settings(server), "test") as client:
         while True:
-            for message in await bus.stored(client, subjects.SETTINGS, subject):
+            for message in await bus.read_all(client, subjects.SETTINGS, subject):
                 event = RecordChanged.model_validate_json(message.body)
                 if event.document is not None:
                     return event

@@ -21,6 +21,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import REVISION, RecordChanged
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 
 PACKAGE = Path(__file__).parents[1] / "third_party_kind"
 SHOP = Scope("development", "shop")
@@ -134,7 +135,7 @@ async def test_a_change_of_it_is_an_event(
     version = (await put(admin, DOCUMENT, **SCOPE)).json()["version"]
     subject = subjects.attributes("cost_center", SHOP)
     settings = ServiceConfig(nats_url=nats_server.url)
-    async with bus.connected(settings, "test") as client:
+    async with connect(settings, "test") as client:
         event = await event_of(client, subject, version)
     assert (event.kind, event.scope, event.document) == ("cost_center", SHOP, DOCUMENT)
 
@@ -142,7 +143,7 @@ async def test_a_change_of_it_is_an_event(
 async def event_of(client: Client, subject: str, version: int) -> RecordChanged:
     """The event of a version, which comes behind the answer of its write."""
     while True:
-        for stored in await bus.stored(client, subjects.SETTINGS, subject):
+        for stored in await bus.read_all(client, subjects.SETTINGS, subject):
             if stored.headers[REVISION] == str(version):
                 return RecordChanged.model_validate_json(stored.body)
         await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import NamespaceStatus
 from trimtab.runtime import bus
+from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_admin.config import AdminConfig
 
@@ -41,7 +42,7 @@ async def ready(admin: httpx.AsyncClient) -> bool:
 
 async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminConfig) -> None:
     version = await write(admin, 2)
-    async with bus.connected(settings, "test") as client, asyncio.TaskGroup() as tasks:
+    async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
         following = tasks.create_task(view.follow())
         shown = await view.reached(version, SECONDS)
@@ -53,7 +54,7 @@ async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminC
 async def test_writes_go_on_through_an_outage_and_a_wipe_and_reach_every_reader(
     admin: httpx.AsyncClient, settings: AdminConfig, nats_server: NatsServer
 ) -> None:
-    async with bus.connected(settings, "test") as client, asyncio.TaskGroup() as tasks:
+    async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
         following = tasks.create_task(view.follow())
         await view.reached(await write(admin, 1), SECONDS)
@@ -114,7 +115,7 @@ async def test_namespaces_are_shown_as_clusterres_reports_them(
         error="quota",
         at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    async with bus.connected(settings, "test") as client:
+    async with connect(settings, "test") as client:
         for state in (status, status.model_copy(update={"state": "ready", "error": ""})):
             subject = subjects.namespace(state.cluster, state.namespace)
             await bus.publish(client, subjects.NAMESPACES, subject, state)

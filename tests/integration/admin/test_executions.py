@@ -25,6 +25,7 @@ from tests.servers import NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested, Request
 from trimtab.runtime import bus
+from trimtab.runtime.connection import connect
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.purging import Purging
 from trimtab_admin.storage import tables
@@ -38,7 +39,7 @@ SECONDS = 30
 async def client(admin: httpx.AsyncClient, settings: AdminConfig) -> AsyncIterator[Client]:
     """A bystander on NATS, once the streams are there."""
     await register(admin, workflow())
-    async with bus.connected(settings, "test") as client:
+    async with connect(settings, "test") as client:
         await until(lambda: reachable(client))
         yield client
 
@@ -72,7 +73,7 @@ async def requests(client: Client) -> list[Request]:
 
 async def log_of(client: Client, execution: str) -> list[bytes]:
     subject = subjects.events(execution)
-    return [m.body for m in await bus.stored(client, subjects.EXECUTION_EVENTS, subject)]
+    return [m.body for m in await bus.read_all(client, subjects.EXECUTION_EVENTS, subject)]
 
 
 async def created(admin: httpx.AsyncClient, **more: Any) -> str:
@@ -322,7 +323,7 @@ async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
 async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(
     settings: AdminConfig, nats_server: NatsServer
 ) -> None:
-    async with running(settings) as admin, bus.connected(settings, "test") as client:
+    async with running(settings) as admin, connect(settings, "test") as client:
         await admin.post("/projects", json={"name": "shop"})
         await register(admin, workflow())
         execution = await created(admin)
@@ -334,7 +335,7 @@ async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(
 
         await until(stored)
     nats_server.wipe()
-    async with running(settings), bus.connected(settings, "test") as client:
+    async with running(settings), connect(settings, "test") as client:
         await until(lambda: reachable(client))
         [request] = await until(lambda: requests(client))
         assert request.execution == execution

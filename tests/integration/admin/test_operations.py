@@ -31,7 +31,7 @@ async def connected(admin: httpx.AsyncClient) -> None:
 
 
 async def bury(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
-    """As `trimtab.runtime.bus` does with what a handler rejects."""
+    """As `trimtab.runtime.deliveries` does with what a handler rejects."""
     headers = {EVENT_ID: f"id of {reason}", "ce-type": "trimtab.execution_requested.v1"}
     headers |= {"trimtab-reason": reason, "trimtab-subject": REQUESTED, **more}
     subject = subjects.dead(subjects.EXECUTIONS, consumer)
@@ -147,7 +147,7 @@ async def test_a_resync_says_all_that_lives_again_and_takes_out_what_does_not(
     await client.jetstream().publish(stray, b"{}", headers={REVISION: str(revision)})
     answer = (await admin.post("/resync", json={})).json()
     await until(lambda: caught_up(admin))
-    messages = await bus.stored(client, subjects.SETTINGS, "trimtab.>")
+    messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.>")
     said = {m.subject: m for m in messages if m.subject != subjects.WATERMARK}
     assert answer["settings"] == len(said)
     newest = sorted(int(message.headers[REVISION]) for message in said.values())

@@ -225,7 +225,7 @@ async def test_one_that_was_paused_stands_by_and_serves_again(
     assert answer.status_code == 201
     await until(lambda: quiet(relaying))
     assert await leader(pair) == (other, relaying)
-    assert len(await bus.stored(client, subjects.SETTINGS, subjects.project("cart"))) == 1
+    assert len(await bus.read_all(client, subjects.SETTINGS, subjects.project("cart"))) == 1
 
 
 async def test_either_answers_with_what_the_other_has_committed(pair: list[Admin]) -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from tests.integration.embedded.running import Up
 from trimtab.cli.main import cli
 from trimtab.messages import subjects
-from trimtab.runtime import bus
+from trimtab.messages.events import DEAD_REASON, DEAD_SUBJECT
 
 Trimtab = Callable[..., Result]
 _NUMBERS = itertools.count(1)
@@ -111,7 +111,7 @@ async def _buried(data: Path) -> int:
     own = json.loads((data / "nats" / "nats.conf").read_text())
     client = await nats.connect(f"nats://{own['listen']}", **own["authorization"])
     where = subjects.requested("development", "shop")
-    headers = {bus.DEAD_REASON: "no such pool", bus.DEAD_SUBJECT: where}
+    headers = {DEAD_REASON: "no such pool", DEAD_SUBJECT: where}
     subject = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
     published = await client.jetstream().publish(subject, b'{"why": "a test"}', headers=headers)
     await client.close()

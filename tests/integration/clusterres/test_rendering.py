@@ -78,7 +78,7 @@ async def test_the_namespace_says_what_became_of_it(
     await settings_stream.announce(*WORLD, values(cpu="4"))
     async with serving():
         await statuses.until(settings_stream.revision)
-    [stored] = await bus.stored(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES)
+    [stored] = await bus.read_all(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES)
     assert stored.subject == subjects.namespace("east", "alpha-development")
     status = NamespaceStatus.model_validate_json(stored.body)
     assert status == NamespaceStatus(
@@ -253,7 +253,7 @@ async def test_a_store_that_was_wiped_and_filled_again_is_followed(
         await statuses.until(settings_stream.revision)
         assert quota(clusters) == 4
         async with asyncio.timeout(30):
-            while not await bus.stored(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES):
+            while not await bus.read_all(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES):
                 await asyncio.sleep(0.05)
         await statuses.until(await settings_stream.put(values(cpu="5")))
         assert quota(clusters) == 5

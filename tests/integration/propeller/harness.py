@@ -208,7 +208,7 @@ class Executions:
 
     async def whole(self, execution: str) -> Story:
         """Its log as it is now."""
-        messages = await bus.stored(
+        messages = await bus.read_all(
             self._client, subjects.EXECUTION_EVENTS, subjects.events(execution)
         )
         return Story([parse_event(message.body) for message in messages])

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.resmgr.running import Caller, Refused, eventually, limiting, started
 from tests.servers import NatsServer, ValkeyServer, free_port
 from trimtab import client as api
-from trimtab.runtime import bus
+from trimtab.runtime.connection import connect
 
 
 class Admin:
@@ -66,7 +66,7 @@ async def caller(admin: Admin) -> AsyncIterator[Caller]:
 @asynccontextmanager
 async def asking(admin: Admin, **more: Any) -> AsyncIterator[Caller]:
     configured = limiting(admin.nats, admin.valkey, **more)
-    async with bus.connected(configured, "test") as client, started(configured):
+    async with connect(configured, "test") as client, started(configured):
         yield Caller(client)
 
 

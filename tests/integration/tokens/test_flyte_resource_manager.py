@@ -15,8 +15,8 @@ from trimtab.flyte_resource_manager import (
     ResourceConstraintsSpec,
     ResourceManager,
 )
-from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab.tokens.protocol import Inspected
 from trimtab.tokens.resmgr import ResmgrClient
 
@@ -26,7 +26,7 @@ NO_CAPS = ResourceConstraintsSpec()
 
 @pytest.fixture
 async def nats(installation: Installation) -> AsyncIterator[Client]:
-    async with bus.connected(ServiceConfig(nats_url=installation.nats.url), "test") as nats:
+    async with connect(ServiceConfig(nats_url=installation.nats.url), "test") as nats:
         yield nats
 
 

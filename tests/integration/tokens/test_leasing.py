@@ -17,8 +17,8 @@ from tests.integration.tokens.holder import put
 from tests.integration.tokens.running import Installation, protected
 from trimtab.api.places import PoolBody
 from trimtab.errors import Invalid, NotFound
-from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
 from trimtab.tokens.protocol import Inspected
 from trimtab.tokens.resmgr import ResmgrClient
@@ -138,7 +138,7 @@ async def test_giving_back_what_was_lost_is_no_error_and_says_so(
     installation: Installation, pool: str
 ) -> None:
     settings = ServiceConfig(nats_url=installation.nats.url)
-    async with bus.connected(settings, "test") as nats, installation.client() as client:
+    async with connect(settings, "test") as nats, installation.client() as client:
         pools = Pools(ResmgrClient(nats))
         with suppress(LeaseLost):
             async with pools.token(pool, **WHERE, token="mine") as lease:

@@ -6,8 +6,8 @@ import signal
 
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged
-from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab_admin.storage import outbox, relay
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
 from trimtab_admin.storage.outbox import Write
@@ -54,7 +54,7 @@ async def write_and_die(sessions: Sessions, prefix: str, point: str) -> None:
 async def _main(database: str, nats_url: str, prefix: str, point: str) -> None:
     sessions = sessions_of(database)
     await write_and_die(sessions, prefix, point)
-    async with bus.connected(ServiceConfig(nats_url=nats_url), "admin") as client:
+    async with connect(ServiceConfig(nats_url=nats_url), "admin") as client:
         dying = Dying(client, sessions, reading_sessions_of(database))
         dying.point = point
         await dying.run()

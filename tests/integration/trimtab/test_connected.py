@@ -4,8 +4,8 @@ import asyncio
 import gc
 
 from tests.servers import NatsServer
-from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 
 SECONDS = 30
 
@@ -14,7 +14,7 @@ async def test_leaving_while_the_server_is_away_leaves_nothing_running(
     nats_server: NatsServer,
 ) -> None:
     before = asyncio.all_tasks()
-    async with bus.connected(ServiceConfig(nats_url=nats_server.url), "test") as client:
+    async with connect(ServiceConfig(nats_url=nats_server.url), "test") as client:
         nats_server.kill()
         async with asyncio.timeout(SECONDS):
             while not client.is_reconnecting:
@@ -43,5 +43,5 @@ async def test_leaving_at_any_moment_of_connecting_leaves_nothing_open(
 
 
 async def connect_and_wait(server: NatsServer) -> None:
-    async with bus.connected(ServiceConfig(nats_url=server.url), "test"):
+    async with connect(ServiceConfig(nats_url=server.url), "test"):
         await asyncio.Event().wait()

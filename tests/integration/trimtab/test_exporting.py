@@ -11,7 +11,7 @@ from tests.collector import Collector, collecting
 
 SERVICE = """
 import sys
-from trimtab import metrics, telemetry
+from trimtab.runtime import metrics, telemetry
 flush = telemetry.set_up("test")
 metrics.meter.create_counter("answers").add(42)
 with telemetry.span("work"):

@@ -13,11 +13,11 @@ from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged
 from trimtab.messages.executions import NodeFailed, NodeStarting
 from trimtab.runtime import bus, retrying
-from trimtab.runtime.bus import Delivered
+from trimtab.runtime.bus import StoredMessage
 from trimtab.testing import entry
 from trimtab_admin.storage import streams
 
-Following = AsyncGenerator[Delivered | None, None]
+Following = AsyncGenerator[StoredMessage | None, None]
 
 
 async def put(client: Client, name: str) -> int:
@@ -29,12 +29,12 @@ def follow(client: Client) -> Following:
     return bus.follow(client, subjects.SETTINGS, "trimtab.>")
 
 
-async def take(following: Following, count: int) -> list[Delivered | None]:
+async def take(following: Following, count: int) -> list[StoredMessage | None]:
     async with asyncio.timeout(30):
         return [await anext(following) for _ in range(count)]
 
 
-def names(messages: list[Delivered | None]) -> list[str | None]:
+def names(messages: list[StoredMessage | None]) -> list[str | None]:
     return [message and subjects.name_of(message.subject) for message in messages]
 
 
@@ -84,7 +84,7 @@ async def test_a_history_of_many_megabytes_is_read_to_its_end(client: Client) ->
         puts = [bus.publish(client, subjects.EXECUTION_EVENTS, log, big) for _ in range(25)]
         await asyncio.gather(*puts)
     async with asyncio.timeout(60):
-        assert len(await bus.stored(client, subjects.EXECUTION_EVENTS, log)) == 1000
+        assert len(await bus.read_all(client, subjects.EXECUTION_EVENTS, log)) == 1000
 
 
 async def test_a_follower_that_a_message_was_dropped_for_is_told(client: Client) -> None:
@@ -94,7 +94,7 @@ async def test_a_follower_that_a_message_was_dropped_for_is_told(client: Client)
         subscription = client._subs[max(client._subs)]  # the newest
         await asyncio.wait_for(subscription._pending_queue.get(), 30)
         await put(client, "b")
-        with pytest.raises(bus.Lost, match="skipped from 1 to 2"):
+        with pytest.raises(bus.BrokenSubscription, match="skipped from 1 to 2"):
             await take(following, 1)
 
 
@@ -104,9 +104,9 @@ async def test_stored_is_everything_of_a_subject_now(client: Client) -> None:
     for event in events:
         await bus.publish(client, subjects.EXECUTION_EVENTS, log, event)
         await bus.publish(client, subjects.EXECUTION_EVENTS, subjects.events("e2"), event)
-    stored = await bus.stored(client, subjects.EXECUTION_EVENTS, log)
+    stored = await bus.read_all(client, subjects.EXECUTION_EVENTS, log)
     assert [message.body for message in stored] == [event.body() for event in events]
-    assert await bus.stored(client, subjects.EXECUTION_EVENTS, subjects.events("e3")) == []
+    assert await bus.read_all(client, subjects.EXECUTION_EVENTS, subjects.events("e3")) == []
 
 
 @pytest.mark.parametrize("end", [NatsServer.stop, NatsServer.kill])
@@ -118,7 +118,7 @@ async def test_a_follower_is_told_that_the_connection_was_cut(
         await take(following, 2)
         end(nats_server)  # type: ignore[operator]  # one of the server's methods
         nats_server.start()
-        with pytest.raises(bus.Lost, match="the connection was cut"):
+        with pytest.raises(bus.BrokenSubscription, match="the connection was cut"):
             await take(following, 1)
     async with aclosing(follow(client)) as following:
         assert names(await take(following, 2)) == ["a", None]
@@ -131,7 +131,7 @@ async def test_a_follower_of_a_wiped_stream_is_told_and_waits_for_a_new_one(
     async with aclosing(follow(client)) as following:
         await take(following, 2)
         nats_server.wipe()
-        with pytest.raises(bus.Lost):
+        with pytest.raises(bus.BrokenSubscription):
             await take(following, 1)
     with pytest.raises(Unavailable, match="cannot follow SETTINGS"):
         await take(follow(client), 1)
@@ -146,7 +146,7 @@ async def test_a_follower_is_told_when_the_stream_is_deleted_under_it(
     async with aclosing(follow(client)) as following:
         await take(following, 1)
         await client.jetstream().delete_stream(subjects.SETTINGS)
-        with pytest.raises(bus.Lost):
+        with pytest.raises(bus.BrokenSubscription):
             await take(following, 1)
 
 

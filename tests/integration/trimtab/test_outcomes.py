@@ -18,6 +18,7 @@ from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab.testing import request
 from trimtab_admin.storage import streams
 
@@ -47,7 +48,7 @@ async def handling(
         )(handler)
 
     settings = ServiceConfig(nats_url=server.url)
-    async with bus.connected(settings, "propeller", subscribe, prepare):
+    async with connect(settings, "propeller", subscribe, prepare):
         yield
 
 
@@ -92,7 +93,7 @@ async def test_what_a_handler_finished_is_gone(nats_server: NatsServer, client: 
         await ask(client)
         await until_done(client)
     assert [execution for execution, _ in handler.calls] == ["e1"]
-    assert await bus.stored(client, subjects.DEAD_LETTERS, DEAD) == []
+    assert await bus.read_all(client, subjects.DEAD_LETTERS, DEAD) == []
 
 
 async def test_a_stream_that_is_deleted_before_we_listen_is_made_again(
@@ -123,7 +124,7 @@ async def test_what_a_handler_rejects_is_kept_as_a_dead_letter_with_the_reason(
         await ask(client)
         await until_done(client)
     assert len(handler.calls) == 1
-    [letter] = await bus.stored(client, subjects.DEAD_LETTERS, DEAD)
+    [letter] = await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)
     assert letter.body == ExecutionRequested(request=request()).body()
     assert letter.headers["trimtab-reason"].startswith("inputs.start: 'x' is not valid")
     assert letter.headers["trimtab-subject"] == SUBJECT
@@ -141,7 +142,7 @@ async def test_a_rejected_message_is_kept_while_there_is_no_place_for_dead_lette
             await asyncio.sleep(0.02)
         await streams.bootstrap(client)
         await until_done(client)
-    assert len(await bus.stored(client, subjects.DEAD_LETTERS, DEAD)) == 1
+    assert len(await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)) == 1
 
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b"0", b""])
@@ -152,7 +153,7 @@ async def test_what_is_no_event_is_a_dead_letter_and_never_reaches_the_handler(
     async with handling(nats_server, handler):
         await client.jetstream().publish(SUBJECT, body)
         await until_done(client)
-    [letter] = await bus.stored(client, subjects.DEAD_LETTERS, DEAD)
+    [letter] = await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)
     assert letter.body == body
     assert handler.calls == []
 

@@ -24,7 +24,7 @@ SECOND = entry(NodeStarting, 1, node="n0", attempt=0)
 async def test_every_append_gets_the_next_sequence(client: Client) -> None:
     assert await bus.publish(client, EVENTS, LOG, FIRST) == 1
     assert await bus.publish(client, EVENTS, LOG, SECOND, last_subject_sequence=1) == 2
-    bodies = [message.body for message in await bus.stored(client, EVENTS, LOG)]
+    bodies = [message.body for message in await bus.read_all(client, EVENTS, LOG)]
     assert bodies == [FIRST.body(), SECOND.body()]
 
 
@@ -34,7 +34,7 @@ async def test_a_message_is_a_cloud_event_with_the_trace_it_was_published_in(
     trace = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
     with telemetry.span("publish", trace):
         await bus.publish(client, EVENTS, LOG, SECOND, event_id="id-1", headers={"more": "1"})
-    [message] = await bus.stored(client, EVENTS, LOG)
+    [message] = await bus.read_all(client, EVENTS, LOG)
     assert message.headers[EVENT_ID] == message.headers[Header.MSG_ID.value] == "id-1"
     assert message.headers[EVENT_TYPE] == "trimtab.execution.node_starting.v1"
     assert message.headers["more"] == "1"
@@ -44,7 +44,7 @@ async def test_a_message_is_a_cloud_event_with_the_trace_it_was_published_in(
 async def test_the_same_event_again_is_not_stored_again(client: Client) -> None:
     for _ in range(3):
         assert await bus.publish(client, EVENTS, LOG, FIRST, event_id="id-1") == 1
-    assert len(await bus.stored(client, EVENTS, LOG)) == 1
+    assert len(await bus.read_all(client, EVENTS, LOG)) == 1
 
 
 async def test_an_append_behind_what_somebody_else_appended_is_refused(client: Client) -> None:
@@ -53,7 +53,7 @@ async def test_an_append_behind_what_somebody_else_appended_is_refused(client: C
         await bus.publish(client, EVENTS, LOG, SECOND, last_subject_sequence=0)
     with pytest.raises(Conflict):
         await bus.publish(client, EVENTS, LOG, SECOND, last_sequence=0)
-    assert len(await bus.stored(client, EVENTS, LOG)) == 1
+    assert len(await bus.read_all(client, EVENTS, LOG)) == 1
 
 
 async def test_another_subject_does_not_disturb_a_log(client: Client) -> None:
@@ -77,7 +77,7 @@ async def test_a_stream_that_is_missing_is_unavailable(client: Client) -> None:
 async def test_a_subject_of_another_stream_is_not_stored_there(client: Client) -> None:
     with pytest.raises(Unavailable):
         await bus.publish(client, subjects.SETTINGS, LOG, FIRST)
-    assert await bus.stored(client, EVENTS, LOG) == []
+    assert await bus.read_all(client, EVENTS, LOG) == []
 
 
 async def test_a_server_that_is_away_is_unavailable_and_works_again_when_it_is_back(
@@ -92,7 +92,7 @@ async def test_a_server_that_is_away_is_unavailable_and_works_again_when_it_is_b
     monkeypatch.undo()
     # What was not answered may be stored when the connection is back, so the id decides.
     await bus.publish(client, EVENTS, LOG, FIRST, event_id="id-1")
-    assert len(await bus.stored(client, EVENTS, LOG)) == 1
+    assert len(await bus.read_all(client, EVENTS, LOG)) == 1
 
 
 async def test_a_task_that_publishes_without_end_can_be_cancelled(client: Client) -> None:

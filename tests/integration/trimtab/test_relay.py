@@ -53,12 +53,12 @@ async def committed(sessions: Sessions) -> list[int]:
 
 async def published(client: Client) -> list[int]:
     """Revisions in the order of the stream, watermarks left out."""
-    messages = await bus.stored(client, subjects.SETTINGS, "trimtab.domains.*")
+    messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*")
     return [int(message.headers[REVISION]) for message in messages]
 
 
 async def watermark(client: Client) -> Watermark | None:
-    messages = await bus.stored(client, subjects.SETTINGS, subjects.WATERMARK)
+    messages = await bus.read_all(client, subjects.SETTINGS, subjects.WATERMARK)
     return Watermark.model_validate_json(messages[-1].body) if messages else None
 
 
@@ -122,7 +122,7 @@ async def test_changes_of_one_transaction_carry_one_commit(
 ) -> None:
     revisions = await write(sessions, "together")
     await relay_until_quiet(client, sessions, reading)
-    messages = await bus.stored(client, subjects.SETTINGS, "trimtab.domains.*")
+    messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*")
     assert [int(m.headers[REVISION]) for m in messages] == revisions
     assert {int(m.headers[COMMIT]) for m in messages} == {revisions[-1]}
 
@@ -174,7 +174,7 @@ async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_la
         await session.execute(outbox.settings.delete().where(outbox.settings.c.revision == 2))
         await session.execute(outbox.revision.update().values(value=1))
     await relay_until_quiet(client, sessions, reading, revision=4)
-    last = {m.subject: m.body for m in await bus.stored(client, subjects.SETTINGS, "trimtab.>")}
+    last = {m.subject: m.body for m in await bus.read_all(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[subjects.domain("kept-1")]
     assert b'"deleted":false' in last[subjects.domain("kept-0")]
 
@@ -221,7 +221,7 @@ async def test_a_message_of_somebody_else_makes_everything_be_said_again(
     stray = subjects.domain("stray")
     await client.jetstream().publish(stray, b"{}")
     await relay_until_quiet(client, sessions, reading)
-    last = {m.subject: m.body for m in await bus.stored(client, subjects.SETTINGS, "trimtab.>")}
+    last = {m.subject: m.body for m in await bus.read_all(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[stray]
     assert b'"deleted":false' in last[subjects.domain("ours-2")]
 

@@ -17,6 +17,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged, Watermark
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
 from trimtab.settings.view import Change, View
 from trimtab.testing import DOMAIN, deleted, record
 from trimtab_admin.storage import streams
@@ -139,7 +140,7 @@ async def test_waiting_for_a_revision_ends_when_it_arrives(
 
 async def test_a_view_waits_for_streams_that_are_declared_later(nats_server: NatsServer) -> None:
     settings = ServiceConfig(nats_url=nats_server.url)
-    async with bus.connected(settings, "test") as client, following(client) as view:
+    async with connect(settings, "test") as client, following(client) as view:
         await asyncio.sleep(0.3)
         await streams.bootstrap(client)
         await SettingsStream(client).announce(A)

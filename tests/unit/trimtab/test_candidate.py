@@ -8,25 +8,27 @@ from trimtab.errors import Unreadable
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Event, ProjectChanged, Watermark
-from trimtab.runtime.bus import Delivered
+from trimtab.runtime.bus import StoredMessage
 from trimtab.settings.state import Settings
 from trimtab.settings.view import Candidate, Change
 from trimtab.testing import DOMAIN, deleted, record
 
 
-def delivered(event: Event, revision: int, commit: int = 0, *, traceparent: str = "") -> Delivered:
+def delivered(
+    event: Event, revision: int, commit: int = 0, *, traceparent: str = ""
+) -> StoredMessage:
     """A change as the relay publishes it; without a commit, a transaction of its own."""
     headers = {REVISION: str(revision), COMMIT: str(commit or revision)}
     if traceparent:
         headers[TRACEPARENT] = traceparent
-    return Delivered(subject_of(event), revision, headers, event.body(), caught_up=False)
+    return StoredMessage(subject_of(event), revision, headers, event.body(), is_last=False)
 
 
-def watermark(settings: Settings, *, caught_up: bool = False) -> Delivered:
+def watermark(settings: Settings, *, caught_up: bool = False) -> StoredMessage:
     """The watermark of what the database holds."""
     digest = settings.digest
     mark = Watermark(revision=settings.revision, count=digest.count, digest=str(digest))
-    return Delivered(subjects.WATERMARK, 0, {}, mark.body(), caught_up)
+    return StoredMessage(subjects.WATERMARK, 0, {}, mark.body(), caught_up)
 
 
 def settings_of(*changes: tuple[Event, int]) -> Settings:

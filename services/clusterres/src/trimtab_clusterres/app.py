@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from trimtab.runtime import bus, service
+from trimtab.runtime import service
+from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_clusterres import metrics
 from trimtab_clusterres.cluster import DirectoryCluster
@@ -29,7 +30,7 @@ def build(settings: ClusterresConfig) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         dirty = Dirty()
         metrics.observe(dirty)
-        async with bus.connected(settings, "clusterres") as client, asyncio.TaskGroup() as tasks:
+        async with connect(settings, "clusterres") as client, asyncio.TaskGroup() as tasks:
             handlers = Handlers(
                 client,
                 dirty,

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested
 from trimtab.runtime import bus, retrying, service
+from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_propeller import metrics
 from trimtab_propeller.config import PropellerConfig
@@ -77,9 +78,7 @@ class Propeller:
                 await self._found(client)
                 self._parts = self._joined(client, group)
 
-            async with bus.connected(
-                self._settings, "propeller", self._subscribe, prepare
-            ) as client:
+            async with connect(self._settings, "propeller", self._subscribe, prepare) as client:
                 log.info("propeller.started", extra={"owner": self._owner})
                 assert self._parts is not None  # prepared
                 await self._work(client, self._parts)

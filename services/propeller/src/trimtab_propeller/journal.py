@@ -139,10 +139,10 @@ async def take_over(client: Client, owner: str, execution: str, *, epoch: int) -
     return journal
 
 
-async def _messages(client: Client, execution: str) -> list[bus.Delivered]:
+async def _messages(client: Client, execution: str) -> list[bus.StoredMessage]:
     """Raises `Unavailable`."""
     subject = subjects.events(execution)
     try:
-        return await bus.stored(client, subjects.EXECUTION_EVENTS, subject)
-    except bus.Lost as error:
+        return await bus.read_all(client, subjects.EXECUTION_EVENTS, subject)
+    except bus.BrokenSubscription as error:
         raise Unavailable(str(error)) from error

@@ -92,7 +92,7 @@ class Watcher:
         finally:
             self._watching = False
 
-    def _see(self, message: bus.Delivered) -> None:
+    def _see(self, message: bus.StoredMessage) -> None:
         try:
             event = parse_event(message.body)
         except ValidationError as error:

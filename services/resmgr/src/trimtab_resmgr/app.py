@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from trimtab import client
 from trimtab.errors import Invalid
 from trimtab.messages.events import PoolChanged
-from trimtab.runtime import bus, service
+from trimtab.runtime import service
+from trimtab.runtime.connection import connect
 from trimtab.settings.view import Change, View
 from trimtab.tokens import protocol
 from trimtab_resmgr import connection, handlers, pools
@@ -32,7 +33,7 @@ def build(settings: ResmgrConfig) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with bus.connected(settings, "resmgr") as nats, resmgr.running(nats):
+        async with connect(settings, "resmgr") as nats, resmgr.running(nats):
             yield
 
     return service.bare(resmgr.wrong, lifespan, resmgr.facts)

@@ -19,6 +19,10 @@ COMMIT = "trimtab-commit"
 EVENT_ID = "ce-id"
 EVENT_TYPE = "ce-type"
 TRACEPARENT = "traceparent"
+DEAD_REASON = "trimtab-reason"
+"""Header of a dead letter: the error that made the message one."""
+DEAD_SUBJECT = "trimtab-subject"
+"""Header of a dead letter: the subject that the message had."""
 
 
 class Event(BaseModel):

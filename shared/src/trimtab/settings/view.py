@@ -21,7 +21,7 @@ from trimtab.errors import Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Event, Watermark, setting
 from trimtab.runtime import bus, metrics, retrying
-from trimtab.runtime.bus import Delivered
+from trimtab.runtime.bus import StoredMessage
 from trimtab.settings.state import Settings
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,11 @@ class Candidate:
     """How a watermark differed; the reader must start over."""
     _held_back: list[tuple[Change, int]] = field(default_factory=list)
 
-    def take(self, message: Delivered) -> list[Change]:
+    def take(self, message: StoredMessage) -> list[Change]:
         """The changes that this message lets through, in order."""
         if message.subject == subjects.WATERMARK:
             # In a snapshot, what stands behind the watermark replaced some of what stood before.
-            exact = self.caught_up or message.caught_up
+            exact = self.caught_up or message.is_last
             self._compare(Watermark.model_validate_json(message.body), exact)
             return []
         revision = int(message.headers[REVISION])
@@ -70,7 +70,7 @@ class Candidate:
         if revision <= self.settings.revision:
             return []
         event = setting(message.subject, message.body)
-        change = Change(event, revision, message.headers.get(TRACEPARENT, ""), message.at)
+        change = Change(event, revision, message.headers.get(TRACEPARENT, ""), message.stored_at)
         self._held_back.append((change, commit))
         # Rows are published in order, so a transaction is complete once any revision at or past
         # its commit was seen; the row of the commit itself may have been replaced by a newer one.
@@ -167,7 +167,9 @@ class View:
                 else:
                     changes = self._take(candidate, message)
                 if candidate.wrong:
-                    raise bus.Lost(f"the view differs from its watermark: {candidate.wrong}")
+                    raise bus.BrokenSubscription(
+                        f"the view differs from its watermark: {candidate.wrong}"
+                    )
                 self._heard = candidate.heard
                 if self._show(candidate, changes):
                     if message is None or message.subject == subjects.WATERMARK:
@@ -212,7 +214,7 @@ class View:
             lambda: [Observation(self.age_seconds)] if isfinite(self._proved_at) else [],
         )
 
-    def _take(self, candidate: Candidate, message: Delivered) -> list[Change]:
+    def _take(self, candidate: Candidate, message: StoredMessage) -> list[Change]:
         try:
             return candidate.take(message)
         except (KeyError, ValueError, ValidationError) as error:

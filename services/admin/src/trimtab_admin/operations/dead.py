@@ -1,4 +1,4 @@
-"""Dead letters: messages that `trimtab.runtime.bus` copied to DEAD_LETTERS, listed and replayed."""
+"""List and replay dead letters, which `trimtab.runtime.deliveries` copies to DEAD_LETTERS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from nats.js.api import RawStreamMsg
 from trimtab.api.operations import DeadLetterBody, ReplayedBody
 from trimtab.errors import Conflict, NotFound, Unavailable
 from trimtab.messages import subjects
-from trimtab.messages.events import EVENT_ID, EVENT_TYPE
+from trimtab.messages.events import DEAD_REASON, DEAD_SUBJECT, EVENT_ID, EVENT_TYPE
 from trimtab.runtime import bus
 from trimtab_admin import paging
 from trimtab_admin.paging import Page
 
-_OURS = frozenset({bus.DEAD_REASON, bus.DEAD_SUBJECT})
+_OURS = frozenset({DEAD_REASON, DEAD_SUBJECT})
 """Headers that only the copy has."""
 
 
@@ -129,8 +129,8 @@ def _body(message: RawStreamMsg) -> DeadLetterBody:
         sequence=message.seq or 0,
         stream=stream,
         consumer=consumer,
-        subject=headers.get(bus.DEAD_SUBJECT, ""),
-        reason=headers.get(bus.DEAD_REASON, ""),
+        subject=headers.get(DEAD_SUBJECT, ""),
+        reason=headers.get(DEAD_REASON, ""),
         event_id=headers.get(EVENT_ID, ""),
         event_type=headers.get(EVENT_TYPE, ""),
         at=message.time or datetime.now(UTC),

@@ -6,7 +6,8 @@ import logging
 from nats.aio.client import Client
 
 from trimtab.errors import Unavailable
-from trimtab.runtime import bus, retrying, telemetry
+from trimtab.runtime import retrying, telemetry
+from trimtab.runtime.connection import connect
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.journal import Journal
@@ -73,7 +74,7 @@ class Exchange:
     async def run(self) -> None:
         """Until cancelled. Raises `Conflict` where a stream of the server would lose settings."""
         async with (
-            bus.connected(self._settings, "admin", self._journal.subscribe, _declare) as client,
+            connect(self._settings, "admin", self._journal.subscribe, _declare) as client,
             asyncio.TaskGroup() as tasks,
         ):
             self._client = client

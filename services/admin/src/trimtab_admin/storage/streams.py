@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ACK_WAIT_SECONDS = 5.0
 """Redeliver a message that no consumer has acknowledged or marked in progress for so long.
 
-`trimtab.runtime.bus` marks messages in progress every second. When a process is killed, its
+`trimtab.runtime.deliveries` marks messages in progress every second. When a process is killed, its
 messages wait for this time; the consumer that gets one again finds it claimed or stored.
 """
 _DUPLICATE_WINDOW_SECONDS = 600.0
