@@ -94,7 +94,7 @@ def test_it_is_folded_listed_patched_and_told_by_the_rule_of_flyte(
         "platform"
     }
     as_flyte = admin.get(f"/effective/{kind.name}", params=SHOP | {"as_flyte": "true"})
-    assert as_flyte.status_code == (200 if kind.flyte_number is not None else 400)
+    assert as_flyte.status_code == (200 if kind.flyte is not None else 400)
     [listed] = admin.get("/records", params={"kind": kind.name}).json()
     assert listed["document"] == document
     first = next(iter(document))

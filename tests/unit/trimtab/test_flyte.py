@@ -136,7 +136,7 @@ def test_a_value_still_says_where_it_is_from() -> None:
 
 def test_every_kind_with_a_number_has_a_rule_and_no_other() -> None:
     for kind in kinds.registered().values():
-        if kind.flyte_number is not None:
+        if kind.flyte is not None:
             assert flyte.effective(Settings(), kind.name, TARGET).document == {}
         else:
             with pytest.raises(Invalid, match="a kind that Flyte 1 has: task_resource"):

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from trimtab import kinds
+from trimtab.cli.differences import unified
 from trimtab.errors import Invalid, NotFound
 from trimtab.kinds import Kind
+from trimtab.kinds.flyte import FlyteMerge
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
+from trimtab_admin.settings.flyte import MERGES
 
 WIRE = Path(__file__).parent / "wire"
 EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
@@ -71,9 +74,21 @@ def test_every_kind_may_be_in_the_settings_file(kind: Kind) -> None:
 
 def test_nouns_and_numbers_of_kinds_are_unique() -> None:
     registered = list(kinds.registered().values())
-    numbers = [kind.flyte_number for kind in registered if kind.flyte_number is not None]
+    numbers = [kind.flyte.number for kind in registered if kind.flyte is not None]
     assert len({kind.noun for kind in registered}) == len(registered)
     assert len(set(numbers)) == len(numbers)
+
+
+def test_every_kind_of_flyte_has_a_number_a_title_and_a_rule() -> None:
+    by_number = {kind.flyte.number: kind for kind in kinds.registered().values() if kind.flyte}
+    assert sorted(by_number) == list(range(8))
+    for kind in by_number.values():
+        assert kind.flyte
+        assert kind.flyte.message.isalpha()
+        assert unified(kind, None, {}).count(f"+{kind.flyte.message}:") == 1
+        assert kind.flyte.merge in MERGES
+        assert kind.flyte.native_fields <= kind.value.model_fields.keys()
+    assert MERGES.keys() == set(FlyteMerge)
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are() -> None:

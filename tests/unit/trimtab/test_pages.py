@@ -31,5 +31,5 @@ def test_the_reference_is_what_is_registered(update_golden: bool) -> None:
 @pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda kind: kind.name)
 def test_the_reference_says_what_a_kind_s_files_look_like(kind: Kind) -> None:
     section = reference.page([kind]).partition(f"## {kind.name}\n")[2]
-    assert kind.flyte_number is None or "Flyte's" in section
+    assert kind.flyte is None or "Flyte's" in section
     assert all(f"| `{path}` | " in section for path in kind.schema.paths)

@@ -1,4 +1,4 @@
-"""What an update changes, as a unified diff of YAML. Pure."""
+"""The changes that an update makes, as a unified diff of YAML. Pure."""
 
 import difflib
 from collections.abc import Mapping
@@ -7,17 +7,12 @@ from typing import Any
 from trimtab.cli.documents import to_yaml
 from trimtab.kinds import Kind
 
-# Flyte's protobuf names; a kind that Flyte does not have goes by its own.
-_TITLES = {
-    "task_resource": "TaskResourceAttributes",
-    "cluster_resource": "ClusterResourceAttributes",
-    "execution_queue": "ExecutionQueueAttributes",
-    "plugin_override": "PluginOverrides",
-}
-
 
 def unified(kind: Kind, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
-    """Empty where nothing changes; the order of keys is no change. ``None`` is no record."""
+    """Return the diff of two documents; ``None`` stands for no record.
+
+    The diff is empty where nothing changes. The order of keys is not a change.
+    """
     lines = difflib.unified_diff(
         _lines(kind, before), _lines(kind, after), "before", "after", lineterm=""
     )
@@ -28,7 +23,7 @@ def _lines(kind: Kind, document: Mapping[str, Any] | None) -> list[str]:
     if document is None:
         text = "null\n"
     else:
-        title = _TITLES.get(kind.name, kind.value.__name__)
+        title = kind.flyte.message if kind.flyte else kind.value.__name__
         text = to_yaml({title: dict(document)}, indent=4)
-    # flytectl shows one empty line behind each side.
+    # flytectl prints an empty line after each side.
     return [*text.splitlines(), ""]

@@ -89,7 +89,6 @@ def told(body: KindBody) -> Kind:
         noun=body.noun,
         summary=body.summary,
         other_nouns=body.aliases,
-        flyte_number=body.flyte_number,
         refused_levels=_by_level(body.refused_levels),
         field_levels={field.path: _levels(field.levels) for field in body.form if field.levels},
         alternatives=frozenset(body.alternatives),

@@ -3,6 +3,7 @@
 Flyte's JSON has our shape.
 """
 
+from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.kind import Kind, Value
 from trimtab.labels import Text
 from trimtab.levels import Level
@@ -21,5 +22,10 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="cluster-assignment",
     summary="The pool of clusters that executions are assigned to",
-    flyte_number=7,
+    flyte=FlyteKind(
+        number=7,
+        message="ClusterAssignment",
+        record_levels=(Level.PROJECT, Level.PROJECT_DOMAIN),
+        configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
+    ),
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from trimtab.kinds.flyte import FlyteKind, FlyteMerge
 from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
 
@@ -38,6 +39,12 @@ KIND = Kind(
     levels=frozenset({Level.PLATFORM, Level.DOMAIN, Level.PROJECT, Level.PROJECT_DOMAIN}),
     noun="cluster-resource-attribute",
     summary="Values for the templates of each namespace",
-    flyte_number=1,
+    flyte=FlyteKind(
+        number=1,
+        message="ClusterResourceAttributes",
+        merge=FlyteMerge.OVER_CONFIGURATION,
+        record_levels=(Level.PROJECT, Level.PROJECT_DOMAIN),
+        configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
+    ),
     refused_levels={Level.WORKFLOW: _TOO_NARROW, Level.LAUNCH_PLAN: _TOO_NARROW},
 )

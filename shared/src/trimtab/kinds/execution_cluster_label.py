@@ -5,6 +5,7 @@ Flyte's files have our shape.
 
 from pydantic import Field
 
+from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
 
@@ -22,5 +23,5 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="execution-cluster-label",
     summary="The label of the clusters that executions are placed on",
-    flyte_number=3,
+    flyte=FlyteKind(number=3, message="ExecutionClusterLabel"),
 )

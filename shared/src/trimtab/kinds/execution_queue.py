@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.kind import Kind, Value
 from trimtab.labels import Text
 from trimtab.levels import Level
@@ -33,5 +34,9 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="execution-queue-attribute",
     summary="Tags of the queue that the tasks of executions go to",
-    flyte_number=2,
+    flyte=FlyteKind(
+        number=2,
+        message="ExecutionQueueAttributes",
+        configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
+    ),
 )

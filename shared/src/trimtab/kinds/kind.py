@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from trimtab.errors import Invalid
+from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.schema import Schema, fields_at
 from trimtab.levels import Level, Scope
 
@@ -55,8 +56,8 @@ class Kind:
     summary: str
     other_nouns: tuple[str, ...] = ()
     """Taken by the command line too."""
-    flyte_number: int | None = None
-    """Of Flyte's enum MatchableResource; ``None`` where Flyte has no such kind."""
+    flyte: FlyteKind | None = None
+    """What is specific to Flyte 1; ``None`` where Flyte does not have the kind."""
     refused_levels: Mapping[Level, str] = field(default_factory=dict)
     """Why a level that users may expect is refused."""
     field_levels: Mapping[str, frozenset[Level]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from trimtab.kinds.files import keyed, listed
+from trimtab.kinds.flyte import FlyteKind, list_of_map, map_of_list
 from trimtab.kinds.kind import Kind, Part, Value
 from trimtab.labels import Text
 from trimtab.levels import Level
@@ -52,7 +52,7 @@ class PluginOverride(Value):
 def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
     document = dict(fields)
     if "overrides" in document:
-        overrides = keyed("overrides", document["overrides"], "task_type")
+        overrides = map_of_list("overrides", document["overrides"], "task_type")
         document["overrides"] = _each(overrides, _named)
     return document
 
@@ -60,7 +60,7 @@ def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
 def to_file(document: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(document)
     if "overrides" in fields:
-        fields["overrides"] = listed(_each(fields["overrides"], _numbered), "task_type")
+        fields["overrides"] = list_of_map(_each(fields["overrides"], _numbered), "task_type")
     return fields
 
 
@@ -92,7 +92,13 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="plugin-override",
     summary="Which plugin runs a type of task",
-    flyte_number=5,
+    flyte=FlyteKind(
+        number=5,
+        message="PluginOverrides",
+        # Flyte's API always refuses a plugin override of a project.
+        record_levels=(Level.PROJECT_DOMAIN, Level.WORKFLOW),
+        configuration_levels=(),
+    ),
     from_file=from_file,
     to_file=to_file,
 )

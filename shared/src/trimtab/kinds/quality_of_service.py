@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator
 
-from trimtab.kinds.files import wrapped
+from trimtab.kinds.flyte import FlyteKind, is_wrapper
 from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
 
@@ -44,7 +44,7 @@ def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
     tier = document.get("tier")
     if isinstance(tier, int) and not isinstance(tier, bool):
         document["tier"] = _TIERS.get(tier, tier)
-    if wrapped(document.get("spec"), "queueing_budget"):
+    if is_wrapper(document.get("spec"), "queueing_budget"):
         document["queueing_budget"] = document.pop("spec")["queueing_budget"]
     return document
 
@@ -62,7 +62,10 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="quality-of-service",
     summary="How long executions may wait in a queue",
-    flyte_number=4,
+    # Flyte's API always refuses to set this kind, and nothing in Flyte reads it.
+    flyte=FlyteKind(
+        number=4, message="QualityOfService", record_levels=(), configuration_levels=()
+    ),
     alternatives=frozenset({"tier", "queueing_budget"}),
     from_file=from_file,
     to_file=to_file,

@@ -25,7 +25,7 @@ def _table(kinds: Iterable[Kind]) -> Iterator[str]:
     yield "| kind | Flyte's number | `trimtab get` | levels | fields |"
     yield "|---|---|---|---|---|"
     for kind in kinds:
-        number = "–" if kind.flyte_number is None else str(kind.flyte_number)
+        number = "–" if kind.flyte is None else str(kind.flyte.number)
         nouns = ", ".join(f"`{noun}`" for noun in (kind.noun, *kind.other_nouns))
         fields = ", ".join(name for name in kind.value.model_fields if name != "unset")
         levels = _levels(kind.levels)

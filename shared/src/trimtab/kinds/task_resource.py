@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
 
 from trimtab import quantities
+from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.kind import Kind, Problem, Value
 from trimtab.levels import Level
 
@@ -95,7 +96,11 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="task-resource-attribute",
     summary="Default requests of tasks, and the limits that none may exceed",
-    flyte_number=0,
+    flyte=FlyteKind(
+        number=0,
+        message="TaskResourceAttributes",
+        native_fields=frozenset({"ceiling", "over_limit", "mirror_limits_request"}),
+    ),
     field_levels={"ceiling": _BROAD | {Level.SETTINGS}},
     # Flyte has two names for the same thing, and reads only the longer one.
     deprecated={

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from trimtab.errors import Invalid
-from trimtab.kinds.files import keyed, listed, wrapped
+from trimtab.kinds.flyte import FlyteKind, FlyteMerge, is_wrapper, list_of_map, map_of_list
 from trimtab.kinds.kind import Kind, Part, Problem, Value
 from trimtab.kinds.schema import ATOMIC
 from trimtab.labels import (
@@ -171,20 +171,21 @@ _MAPS = ("labels", "annotations")
 def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
     document = dict(fields)
     for name in _MAPS:
-        # A label may be called "values", but no label has a map for its value.
-        if wrapped(document.get(name), "values") and not isinstance(document[name]["values"], str):
-            document[name] = document[name]["values"]
-    if wrapped(document.get("interruptible"), "value"):
-        document["interruptible"] = document["interruptible"]["value"]
-    if wrapped(document.get("envs"), "values") and isinstance(document["envs"]["values"], list):
-        document["envs"] = _variables(document["envs"]["values"])
+        entries = document.get(name)
+        # A label may have the key "values", but then its value is text and not a map.
+        if is_wrapper(entries, "values") and not isinstance(entries["values"], str):
+            document[name] = entries["values"]
+    if is_wrapper(interruptible := document.get("interruptible"), "value"):
+        document["interruptible"] = interruptible["value"]
+    if is_wrapper(envs := document.get("envs"), "values") and isinstance(envs["values"], list):
+        document["envs"] = _variables(envs["values"])
     return document
 
 
 def _variables(pairs: list[Any]) -> dict[str, Any]:
-    entries = keyed("envs.values", pairs, "key")
+    entries = map_of_list("envs.values", pairs, "key")
     for name, entry in entries.items():
-        if not wrapped(entry, "value"):
+        if not is_wrapper(entry, "value"):
             raise Invalid(f"envs.values.{name}", entry, "a key and a value")
     return {name: entry["value"] for name, entry in entries.items()}
 
@@ -198,7 +199,7 @@ def to_file(document: Mapping[str, Any]) -> dict[str, Any]:
         fields["interruptible"] = {"value": fields["interruptible"]}
     if "envs" in fields:
         entries = {name: {"value": value} for name, value in fields["envs"].items()}
-        fields["envs"] = {"values": listed(entries, "key")}
+        fields["envs"] = {"values": list_of_map(entries, "key")}
     return fields
 
 
@@ -208,7 +209,12 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="workflow-execution-config",
     summary="What executions run with, beside the resources of their tasks",
-    flyte_number=6,
+    flyte=FlyteKind(
+        number=6,
+        message="WorkflowExecutionConfig",
+        merge=FlyteMerge.FIELD_BY_FIELD,
+        native_fields=frozenset({"execution_env_assignments"}),
+    ),
     validate=_problems,
     from_file=from_file,
     to_file=to_file,

@@ -154,7 +154,7 @@ def _kind_body(kind: Kind) -> KindBody:
         name=kind.name,
         noun=kind.noun,
         summary=kind.summary,
-        flyte_number=kind.flyte_number,
+        flyte_number=kind.flyte.number if kind.flyte else None,
         aliases=kind.other_nouns,
         levels=tuple(level.label for level in sorted(kind.levels)),
         refused_levels={level.label: why for level, why in sorted(kind.refused_levels.items())},

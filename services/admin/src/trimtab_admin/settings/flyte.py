@@ -1,86 +1,79 @@
-"""What Flyte 1 would make of the same records: the narrowest one, whole. Pure.
+"""The effective value that Flyte 1 would make of the same records. Pure.
 
-Flyte 1 keeps records of projects, project-domains and workflows, and for some kinds reads fewer.
-What it keeps in its configuration file stands here in the settings file and at the platform, and
-where that file goes by domain, at the domain. Other records, and a record's ``unset``, it does not
-have; nor what an execution or a launch plan asks for, which comes before all of this.
+Flyte 1 stores records of projects, project-domains and workflows, and for some kinds reads fewer
+levels; the settings file, the platform and for some kinds the domain stand for its configuration
+file. It has no other records and no ``unset``. What an execution or a launch plan requests takes
+precedence over all of this in Flyte too, and is not part of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from trimtab import kinds
 from trimtab.errors import Invalid
+from trimtab.kinds.flyte import FlyteMerge
 from trimtab.levels import Level, Scope
-from trimtab.settings.fold import Effective, Leaf, Record, fold
+from trimtab.settings.fold import Effective, Leaf, fold
 from trimtab.settings.state import Settings
 
 Leaves = Mapping[str, Leaf]
 Merge = Callable[[Sequence[Leaves], Leaves], Leaves]
-"""Of the records, narrowest first, and the configuration."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How Flyte 1 finds the value of one kind."""
-
-    merge: Merge
-    rows: tuple[Level, ...] = (Level.PROJECT, Level.PROJECT_DOMAIN, Level.WORKFLOW)
-    """Levels whose records it reads."""
-    configuration: tuple[Level, ...] = (Level.SETTINGS, Level.PLATFORM)
-    """Levels that stand for its configuration file."""
-    native: frozenset[str] = frozenset()
-    """Fields that it does not have."""
+"""Merges the leaves of the records, narrowest first, and those of the configuration."""
 
 
 def effective(settings: Settings, kind: str, target: Scope) -> Effective:
-    """As `Settings.effective`, by the rule of Flyte 1.
+    """Return the effective value at a target, by the rule of Flyte 1.
 
     Raises `NotFound`, `Unreadable`, and `Invalid` on a kind that Flyte 1 does not have.
     """
-    found, rule = kinds.by_name(kind), _RULES.get(kind)
-    if rule is None:
-        raise Invalid("kind", kind, "a kind that Flyte 1 has: " + ", ".join(_RULES))
-    records = {record.scope.level: record for record in settings.chain(kind, target)}
-    rows = [_said(records[level], rule) for level in reversed(rule.rows) if level in records]
-    file = fold(found, target, [records[at] for at in rule.configuration if at in records])
+    found = kinds.by_name(kind)
+    flyte = found.flyte
+    if flyte is None:
+        known = ", ".join(kind.name for kind in kinds.registered().values() if kind.flyte)
+        raise Invalid("kind", kind, f"a kind that Flyte 1 has: {known}")
+    stored = {record.scope.level: record for record in settings.chain(kind, target)}
+    records = [
+        _without_fields(stored[level].leaves, flyte.native_fields)
+        for level in reversed(flyte.record_levels)
+        if level in stored
+    ]
+    file = fold(found, target, [stored[at] for at in flyte.configuration_levels if at in stored])
     configuration = {
         path: Leaf(leaf.value, leaf.scope, leaf.revision)
-        for path, leaf in file.leaves.items()
-        if leaf.value is not None and _field(path) not in rule.native
+        for path, leaf in _without_fields(file.leaves, flyte.native_fields).items()
+        if leaf.value is not None
     }
-    leaves = rule.merge([row for row in rows if row], configuration)
+    leaves = MERGES[flyte.merge]([record for record in records if record], configuration)
     return Effective(found, target, leaves)
 
 
-def _said(record: Record, rule: Rule) -> Leaves:
-    return {path: leaf for path, leaf in record.leaves.items() if _field(path) not in rule.native}
+def _without_fields(leaves: Leaves, fields: frozenset[str]) -> Leaves:
+    return {path: leaf for path, leaf in leaves.items() if _field(path) not in fields}
 
 
 def _field(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _whole(rows: Sequence[Leaves], configuration: Leaves) -> Leaves:
-    """One record; what it leaves out has no value, whatever the configuration says."""
-    return rows[0] if rows else configuration
+def _narrowest_record(records: Sequence[Leaves], configuration: Leaves) -> Leaves:
+    """Return one record; a field that it lacks has no value, whatever the configuration has."""
+    return records[0] if records else configuration
 
 
-def _over_configuration(rows: Sequence[Leaves], configuration: Leaves) -> Leaves:
-    """The one record's keys, and those of the configuration that it does not have."""
-    return {**configuration, **(rows[0] if rows else {})}
+def _over_configuration(records: Sequence[Leaves], configuration: Leaves) -> Leaves:
+    """Return the keys of one record, and those of the configuration that it lacks."""
+    return {**configuration, **(records[0] if records else {})}
 
 
-def _by_field(rows: Sequence[Leaves], configuration: Leaves) -> Leaves:
-    """The narrowest record, then the project's, then the configuration, each for the fields that
-    are missing still. A map or a list counts as one field, and so does a security context."""
-    merged = dict(rows[0]) if rows else {}
-    projects = [row for row in rows[1:] if _level(row) is Level.PROJECT]
-    # Where the file says that executions are not interruptible, it says nothing.
-    said = {
+def _field_by_field(records: Sequence[Leaves], configuration: Leaves) -> Leaves:
+    """Fill the fields that the narrowest record lacks from the project's record, and those that
+    are still missing from the configuration. A map, a list or a security context is one field."""
+    merged = dict(records[0]) if records else {}
+    of_projects = [leaves for leaves in records[1:] if _level(leaves) is Level.PROJECT]
+    # A false `interruptible` of the configuration file counts as not set.
+    of_file = {
         path: leaf for path, leaf in configuration.items() if leaf.value or path != "interruptible"
     }
-    for layer in (*projects, said):
+    for layer in (*of_projects, of_file):
         for field in dict.fromkeys(map(_field, layer)):
             part = {path: leaf for path, leaf in layer.items() if _field(path) == field}
             if _is_missing(field, merged) and _fills(field, part):
@@ -88,13 +81,13 @@ def _by_field(rows: Sequence[Leaves], configuration: Leaves) -> Leaves:
     return merged
 
 
-def _level(row: Leaves) -> Level:
-    return next(iter(row.values())).scope.level
+def _level(leaves: Leaves) -> Level:
+    return next(iter(leaves.values())).scope.level
 
 
 def _is_missing(field: str, merged: Leaves) -> bool:
     if field == "overwrite_cache":
-        # On the wire false is the same as nothing.
+        # On the wire, false is the same as an absent field.
         return field not in merged or not merged[field].value
     return all(_field(path) != field for path in merged)
 
@@ -106,10 +99,10 @@ _IDENTITIES = frozenset(
 
 
 def _fills(field: str, part: Leaves) -> bool:
-    """Whether a broader layer's field is taken where it is missing."""
+    """Whether Flyte 1 takes a missing field from a broader layer that has it."""
     match field:
         case "security_context":
-            # One without an identity is passed over, secrets and tokens and all.
+            # Flyte skips a security context without an identity, with its secrets and tokens.
             return not _IDENTITIES.isdisjoint(part)
         case "overwrite_cache":
             return bool(part[field].value)
@@ -117,25 +110,8 @@ def _fills(field: str, part: Leaves) -> bool:
             return True
 
 
-_RULES: Mapping[str, Rule] = {
-    "task_resource": Rule(
-        _whole, native=frozenset({"ceiling", "over_limit", "mirror_limits_request"})
-    ),
-    "cluster_resource": Rule(
-        _over_configuration,
-        rows=(Level.PROJECT, Level.PROJECT_DOMAIN),
-        configuration=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
-    ),
-    "execution_queue": Rule(_whole, configuration=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN)),
-    "execution_cluster_label": Rule(_whole),
-    # It can neither be set nor is it ever read.
-    "quality_of_service": Rule(_whole, rows=(), configuration=()),
-    # Setting one for a project always fails.
-    "plugin_override": Rule(_whole, rows=(Level.PROJECT_DOMAIN, Level.WORKFLOW), configuration=()),
-    "workflow_execution_config": Rule(_by_field, native=frozenset({"execution_env_assignments"})),
-    "cluster_assignment": Rule(
-        _whole,
-        rows=(Level.PROJECT, Level.PROJECT_DOMAIN),
-        configuration=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
-    ),
+MERGES: Mapping[FlyteMerge, Merge] = {
+    FlyteMerge.NARROWEST_RECORD: _narrowest_record,
+    FlyteMerge.OVER_CONFIGURATION: _over_configuration,
+    FlyteMerge.FIELD_BY_FIELD: _field_by_field,
 }

@@ -1,0 +1,62 @@
+"""What Flyte 1 has of a kind, and shapes that several of its attribute files share. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeGuard
+
+from trimtab.errors import Invalid
+from trimtab.levels import Level
+
+
+class FlyteMerge(Enum):
+    """How Flyte 1 makes one value of the stored records and its configuration file."""
+
+    NARROWEST_RECORD = "the narrowest record alone, or the configuration where there is none"
+    OVER_CONFIGURATION = "the keys of the narrowest record, then those of the configuration"
+    FIELD_BY_FIELD = "each field from the narrowest record, the project's, or the configuration"
+
+
+@dataclass(frozen=True)
+class FlyteKind:
+    """What is specific to Flyte 1 about a kind that it has."""
+
+    number: int
+    """Value of the kind in the enum MatchableResource."""
+    message: str
+    """Name of the protobuf message that holds the fields; flytectl prints it as the title."""
+    merge: FlyteMerge = FlyteMerge.NARROWEST_RECORD
+    record_levels: tuple[Level, ...] = (Level.PROJECT, Level.PROJECT_DOMAIN, Level.WORKFLOW)
+    """Levels whose records Flyte 1 reads, broadest first."""
+    configuration_levels: tuple[Level, ...] = (Level.SETTINGS, Level.PLATFORM)
+    """Levels that stand for the configuration file of Flyte 1, broadest first."""
+    native_fields: frozenset[str] = frozenset()
+    """Top-level fields that only Trimtab has."""
+
+
+def is_wrapper(value: Any, field: str) -> TypeGuard[Mapping[str, Any]]:
+    """Whether the value is a protobuf message around one field: ``{"values": …}``."""
+    return isinstance(value, dict) and value.keys() == {field}
+
+
+def map_of_list(path: str, entries: Any, key: str) -> Any:
+    """Turn a list of objects into a map by one of their fields, which the entries then lack.
+
+    A value that is not a list is returned unchanged, for `Kind.parse` to accept or reject. Raises
+    `Invalid` where an entry has no key, or the key of an earlier entry.
+    """
+    if not isinstance(entries, list):
+        return entries
+    by_key: dict[str, Any] = {}
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+            raise Invalid(f"{path}.{index}", entry, f"an object with a {key}")
+        if entry[key] in by_key:
+            raise Invalid(f"{path}.{index}.{key}", entry[key], f"each {key} once")
+        by_key[entry[key]] = {name: value for name, value in entry.items() if name != key}
+    return by_key
+
+
+def list_of_map(entries: Mapping[str, Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Turn a map into a list ordered by key: the inverse of `map_of_list`."""
+    return [{key: name, **entry} for name, entry in sorted(entries.items())]
