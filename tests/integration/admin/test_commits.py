@@ -17,18 +17,17 @@ from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, PoolChanged
 from trimtab_admin import migrations
 from trimtab_admin.access.rights import EVERYTHING, Caller
-from trimtab_admin.storage import commits, database, outbox
+from trimtab_admin.storage import database, outbox, tables
 from trimtab_admin.storage.changes import Change, Changes
-from trimtab_admin.storage.commits import Author
 from trimtab_admin.storage.database import (
     Sessions,
-    ask,
+    fetch_rows,
+    fetch_value,
     reading_sessions_of,
-    rows,
     sessions_of,
     transaction,
 )
-from trimtab_admin.storage.outbox import Write
+from trimtab_admin.storage.outbox import Author, Write
 from trimtab_admin.storage.tables import history
 from trimtab_admin.storage.tree import Tree
 
@@ -66,14 +65,14 @@ HISTORY: Sequence[Sequence[Write]] = (
 async def under_lock(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
     async with transaction(sessions) as session:
         assert await outbox.lock(session) == before
-        await commits.under_lock(session, before, writes, AUTHOR)
+        await outbox.store(session, before, writes, AUTHOR)
 
 
 async def at_once(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
-    assert await commits.at_once(sessions, before, writes, AUTHOR)
+    assert await outbox.store_if_current(sessions, before, writes, AUTHOR)
 
 
-TABLES = (outbox.revision, outbox.outbox, outbox.settings, history)
+TABLES = (tables.revision, tables.outbox, tables.settings, history)
 
 
 async def taken(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
@@ -81,12 +80,12 @@ async def taken(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for table in TABLES:
         columns = [column for column in table.c if column.name not in ("event_id", "at")]
-        listed = await rows(sessions, sa.select(*columns).order_by(columns[0]))
+        listed = await fetch_rows(sessions, sa.select(*columns).order_by(columns[0]))
         found[table.name] = [row._asdict() for row in listed]
     async with transaction(sessions) as session:
-        for table in (outbox.outbox, outbox.settings, history):
+        for table in (tables.outbox, tables.settings, history):
             await session.execute(table.delete())
-        await session.execute(outbox.revision.update().values(value=0))
+        await session.execute(tables.revision.update().values(value=0))
     return found
 
 
@@ -107,7 +106,9 @@ async def test_a_change_at_once_leaves_what_one_under_the_lock_leaves(sessions: 
 async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions) -> None:
     await at_once(sessions, 0, [put("a", 1)])
     for before in (0, 2):
-        assert not await commits.at_once(sessions, before, [put("a", 2), delete("a")], AUTHOR)
+        assert not await outbox.store_if_current(
+            sessions, before, [put("a", 2), delete("a")], AUTHOR
+        )
     left = await taken(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
@@ -115,7 +116,7 @@ async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions)
 
 @BOTH
 async def test_of_changes_at_once_upon_one_revision_one_goes_through(sessions: Sessions) -> None:
-    tries = (commits.at_once(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
+    tries = (outbox.store_if_current(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
     assert sorted(await asyncio.gather(*tries)) == [False] * 19 + [True]
 
 
@@ -130,7 +131,7 @@ async def test_one_who_waited_for_others_is_no_error_whatever_the_database_prefe
     late = sessions_of(database_url)
     async with transaction(sessions) as session:
         await outbox.append(session, [put("others", 1)])
-        trying = asyncio.create_task(commits.at_once(late, 0, [put("a", 1)], AUTHOR))
+        trying = asyncio.create_task(outbox.store_if_current(late, 0, [put("a", 1)], AUTHOR))
         await until(lambda: somebody_waits(sessions))
     assert not await trying
     await late.kw["bind"].dispose()
@@ -142,7 +143,7 @@ async def test_on_sqlite_too_one_who_waited_for_others_is_no_error(
     others = sessions_of(database_url)
     async with transaction(others) as session:
         await outbox.append(session, [put("others", 1)])
-        trying = asyncio.create_task(commits.at_once(sessions, 0, [put("a", 1)], AUTHOR))
+        trying = asyncio.create_task(outbox.store_if_current(sessions, 0, [put("a", 1)], AUTHOR))
         await asyncio.sleep(0.2)
         assert not trying.done()
     assert not await trying
@@ -153,9 +154,9 @@ async def test_on_sqlite_too_one_who_waited_for_others_is_no_error(
 async def test_a_change_that_cannot_be_stored_whole_leaves_nothing(sessions: Sessions) -> None:
     await at_once(sessions, 0, [put("a", 1)])
     async with transaction(sessions) as session:
-        await session.execute(outbox.settings.update().values(revision=3))
+        await session.execute(tables.settings.update().values(revision=3))
     with pytest.raises(Retryable):
-        await commits.at_once(sessions, 1, [put("b", 2), put("c", 3)], AUTHOR)
+        await outbox.store_if_current(sessions, 1, [put("b", 2), put("c", 3)], AUTHOR)
     left = await taken(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
@@ -164,14 +165,14 @@ async def test_a_change_that_cannot_be_stored_whole_leaves_nothing(sessions: Ses
 async def somebody_waits(sessions: Sessions) -> bool:
     waiting = "datname = current_database() AND wait_event_type = 'Lock'"
     query = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")
-    return bool(await ask(sessions, query))
+    return bool(await fetch_value(sessions, query))
 
 
 @ON_POSTGRESQL
 async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None:
     author = Author(AUTHOR.caller, "a\0b")
     with pytest.raises(Rejected, match="cannot hold"):
-        await commits.at_once(sessions, 0, [put("a", 1)], author)
+        await outbox.store_if_current(sessions, 0, [put("a", 1)], author)
     await at_once(sessions, 0, [put("a", 1)])
 
 
@@ -217,7 +218,7 @@ async def test_one_who_thinks_for_long_is_given_the_time_under_the_lock(
 
 
 async def committed(sessions: Sessions) -> object:
-    return await ask(sessions, sa.select(outbox.revision.c.value))
+    return await fetch_value(sessions, sa.select(tables.revision.c.value))
 
 
 @BOTH

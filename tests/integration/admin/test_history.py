@@ -8,7 +8,7 @@ import httpx
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, rows
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.storage import outbox
+from trimtab_admin.storage import tables
 from trimtab_admin.storage.tables import history
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -63,7 +63,7 @@ async def test_the_trace_goes_on_in_the_outbox(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     version = await put(admin, "1", **TRACEPARENT)
-    [row] = [row for row in await rows(settings, outbox.outbox) if row["revision"] == version]
+    [row] = [row for row in await rows(settings, tables.outbox) if row["revision"] == version]
     assert TRACE in row["traceparent"]
 
 
@@ -71,6 +71,6 @@ async def test_the_trace_goes_on_in_the_outbox(
 async def test_every_revision_has_its_row(admin: httpx.AsyncClient, settings: AdminConfig) -> None:
     for cpu in ("1", "2", "3"):
         await put(admin, cpu)
-    [revision] = await rows(settings, outbox.revision)
+    [revision] = await rows(settings, tables.revision)
     numbers = [row["revision"] for row in await rows(settings, history)]
     assert numbers == list(range(1, revision["value"] + 1))

@@ -17,7 +17,7 @@ from tests.servers import NatsServer, PostgresServer
 from trimtab_admin import migrations
 from trimtab_admin.app import prepare
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.storage import database, outbox
+from trimtab_admin.storage import database, outbox, tables
 from trimtab_admin.storage.database import migrating_sessions_of, sessions_of, transaction
 from trimtab_admin.storage.tables import metadata
 
@@ -133,7 +133,7 @@ async def test_admins_that_start_at_once_make_the_schema_once(
     await asyncio.gather(*(prepare(settings) for _ in range(4)))
     sessions = sessions_of(database_url)
     async with transaction(sessions) as session:
-        domains = await session.scalars(sa.select(outbox.settings.c.subject))
+        domains = await session.scalars(sa.select(tables.settings.c.subject))
         assert len(list(domains)) == len(settings.domains)
     await sessions.kw["bind"].dispose()
 

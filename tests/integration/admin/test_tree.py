@@ -14,12 +14,12 @@ from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
 from trimtab_admin import migrations
-from trimtab_admin.storage import outbox
+from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of, transaction
 from trimtab_admin.storage.outbox import Write
 from trimtab_admin.storage.tree import Tree
 
-REVISION = sa.select(outbox.revision.c.value)
+REVISION = sa.select(tables.revision.c.value)
 END_OTHERS = sa.text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -28,7 +28,7 @@ from tests.servers import NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import REVISION
 from trimtab.runtime import bus
-from trimtab_admin.storage import outbox
+from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import reading_sessions_of, sessions_of, transaction
 
 TAKEOVER_SECONDS = 5.0
@@ -125,7 +125,7 @@ async def every_message_kept(client: Client) -> AsyncIterator[None]:
 
 
 async def committed(database_url: str) -> list[int]:
-    query = sa.select(outbox.outbox.c.revision).order_by(outbox.outbox.c.revision)
+    query = sa.select(tables.outbox.c.revision).order_by(tables.outbox.c.revision)
     sessions = reading_sessions_of(database_url)
     async with transaction(sessions) as session:
         revisions = list(await session.scalars(query))

@@ -11,7 +11,7 @@ from opentelemetry.metrics import Observation
 from trimtab.runtime import metrics
 
 
-class Outbox(NamedTuple):
+class OutboxBacklog(NamedTuple):
     """How far the stream is behind the database."""
 
     revision: int
@@ -37,11 +37,11 @@ def written(subjects: Iterable[str]) -> None:
         _writes.add(number, {"trimtab.kind": kind})
 
 
-def observe(outbox: Callable[[], Coroutine[Any, Any, Outbox]]) -> None:
+def observe(outbox: Callable[[], Coroutine[Any, Any, OutboxBacklog]]) -> None:
     """Tell of the outbox from now on, as the loop that runs now finds it."""
     loop = asyncio.get_running_loop()
 
-    def observed(value: Callable[[Outbox], float]) -> Callable[[], Iterable[Observation]]:
+    def observed(value: Callable[[OutboxBacklog], float]) -> Callable[[], Iterable[Observation]]:
         def observe() -> Iterable[Observation]:
             found = metrics.answer_of(loop, outbox)
             return [] if found is None else [Observation(value(found))]

@@ -11,7 +11,7 @@ from trimtab.levels import Scope
 from trimtab_admin.api.rights import As
 from trimtab_admin.settings import preconditions
 from trimtab_admin.settings.preconditions import Precondition
-from trimtab_admin.storage.commits import Author
+from trimtab_admin.storage.outbox import Author
 
 _MAX_REASON = 1000
 

@@ -59,7 +59,7 @@ class Exchange:
     @property
     def relays(self) -> bool:
         """Whether it is this admin that publishes the settings."""
-        return self._relay is not None and self._relay.leads
+        return self._relay is not None and self._relay.is_leader
 
     def settings_changed(self) -> None:
         """There are new rows in the outbox; what is not heard yet is found at the start."""
@@ -79,14 +79,14 @@ class Exchange:
         ):
             self._client = client
             self._requester = Requester(client, self._sessions, self._reading)
-            self._relay = Relay(client, self._sessions, self._reading, lost=self._on_lost)
+            self._relay = Relay(client, self._sessions, self._reading, on_resync=self._on_resync)
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
             days = self._settings.execution_log_days
             tasks.create_task(Purging(client, self._reading, days).run())
             tasks.create_task(self.namespaces.follow(client))
 
-    async def _on_lost(self) -> None:
+    async def _on_resync(self) -> None:
         self.execution_created()
 
 

@@ -3,15 +3,13 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import sqlalchemy as sa
 from pydantic import BaseModel
 
 from trimtab.errors import Unavailable
-from trimtab_admin.metrics import Outbox
+from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.operations.exchange import Exchange
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
-from trimtab_admin.storage.tables import history
 
 _TIMEOUT_SECONDS = 2.0
 _STUCK = timedelta(seconds=10)
@@ -55,23 +53,14 @@ class Readiness:
 
     async def status(self) -> StatusBody:
         async with transaction(self._reading) as session:
-            revision = await session.scalar(sa.select(outbox.revision.c.value))
+            revision = await outbox.current_revision(session)
         return StatusBody(
-            revision=revision or 0,
+            revision=revision,
             sent_revision=self._exchange.sent,
             nats_connected=self._exchange.connected,
             relays=self._exchange.relays,
         )
 
-    async def outbox(self) -> Outbox:
-        """What is not in the stream. Raises `Unavailable`."""
-        row, sent = outbox.outbox.c, self._exchange.sent
-        # Before the relay has looked at the stream, the marks say what was sent.
-        unsent = row.revision > sent if sent else row.sent_at.is_(None)
-        rows = outbox.revision.outerjoin(outbox.outbox, unsent)
-        rows = rows.outerjoin(history, history.c.revision == row.revision)
-        oldest = sa.func.min(history.c.at, type_=history.c.at.type)
-        query = sa.select(outbox.revision.c.value, sa.func.count(row.revision), oldest)
-        async with transaction(self._reading) as session:
-            found = await session.execute(query.select_from(rows).group_by(outbox.revision.c.value))
-            return Outbox(*found.one())
+    async def outbox(self) -> OutboxBacklog:
+        """Return how far the stream is behind the database. Raises `Unavailable`."""
+        return await outbox.backlog(self._reading, self._exchange.sent)

@@ -6,8 +6,8 @@ from trimtab.api.operations import ResyncBody
 from trimtab.messages.executions import ENDED
 from trimtab_admin.operations.exchange import Exchange
 from trimtab_admin.storage import outbox, relay, tables
-from trimtab_admin.storage.commits import Author
 from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.outbox import Author
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.access.audit import Audit as Trail
 from trimtab_admin.access.audit import Entry
 from trimtab_admin.settings.places import Places
-from trimtab_admin.storage.commits import Author
+from trimtab_admin.storage.outbox import Author
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings import validity
 from trimtab_admin.settings.nouns import CLUSTERS, POOLS
 from trimtab_admin.storage.changes import Change, Changes
-from trimtab_admin.storage.commits import Author
 from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.outbox import Author
 from trimtab_admin.storage.tables import history
 
 log = logging.getLogger(__name__)

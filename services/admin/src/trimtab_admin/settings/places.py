@@ -10,8 +10,8 @@ from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.nouns import B, E, Noun
 from trimtab_admin.settings.preconditions import Absent, Precondition
 from trimtab_admin.storage.changes import Change, Changes
-from trimtab_admin.storage.commits import Author
 from trimtab_admin.storage.database import Sessions
+from trimtab_admin.storage.outbox import Author
 from trimtab_admin.storage.tree import Tree
 
 

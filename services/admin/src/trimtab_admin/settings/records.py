@@ -21,8 +21,8 @@ from trimtab_admin.settings.drafts import stored
 from trimtab_admin.settings.nouns import check_scope
 from trimtab_admin.settings.preconditions import Precondition
 from trimtab_admin.settings.writing import Fill, Writing
-from trimtab_admin.storage.commits import Author
 from trimtab_admin.storage.database import Sessions
+from trimtab_admin.storage.outbox import Author
 from trimtab_admin.storage.past import Past
 from trimtab_admin.storage.tree import Tree
 

@@ -11,8 +11,8 @@ from trimtab_admin.settings import radius
 from trimtab_admin.settings.drafts import Draft, Edit, PlaceEdit
 from trimtab_admin.storage import names
 from trimtab_admin.storage.changes import Change, Changes
-from trimtab_admin.storage.commits import Author
 from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.outbox import Author
 from trimtab_admin.storage.tree import Tree
 
 Fill = Callable[[Draft], Any]

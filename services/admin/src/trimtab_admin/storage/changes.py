@@ -15,10 +15,9 @@ from trimtab.settings import namespaces
 from trimtab.settings.state import Settings
 from trimtab_admin import metrics
 from trimtab_admin.access.rights import Caller
-from trimtab_admin.storage import commits, names
-from trimtab_admin.storage.commits import Author
+from trimtab_admin.storage import names, outbox
 from trimtab_admin.storage.database import Sessions, allow_idle, transaction
-from trimtab_admin.storage.outbox import Write
+from trimtab_admin.storage.outbox import Author, Write
 from trimtab_admin.storage.tree import Tree
 
 MAX_EVENT_BYTES = 900 * 1024
@@ -124,7 +123,7 @@ class Changes:
         """Whether nobody else has written since it was begun; it is stored then."""
         if not change.writes:
             return proved
-        stored = await commits.at_once(self._sessions, change.before, change.writes, author)
+        stored = await outbox.store_if_current(self._sessions, change.before, change.writes, author)
         if stored:
             self._take(change)
         return stored
@@ -162,7 +161,7 @@ class Changes:
             owners = names.after(change.settings, change.writes, self.namespace_template)
             await names.store(session, owners)
         if change.writes:
-            await commits.under_lock(session, change.before, change.writes, author)
+            await outbox.store(session, change.before, change.writes, author)
 
     def _take(self, change: Change) -> None:
         self._tree.take(change.writes, change.before)

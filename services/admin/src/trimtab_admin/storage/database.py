@@ -103,7 +103,7 @@ async def allow_idle(session: AsyncSession, seconds: float) -> None:
         await session.execute(_ALLOW_IDLE, {"millis": f"{1000 * seconds:.0f}"})
 
 
-async def ask(
+async def fetch_value(
     sessions: Sessions, question: sa.Executable, values: Mapping[str, object] | None = None
 ) -> Any:
     """The one value that a statement answers, which is a transaction of its own.
@@ -114,10 +114,10 @@ async def ask(
     return await _alone(sessions, question, values, sa.CursorResult.scalar_one)
 
 
-async def rows(
+async def fetch_rows(
     sessions: Sessions, question: sa.Executable, values: Mapping[str, object] | None = None
 ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    """As `ask`, of all that a statement answers."""
+    """As `fetch_value`, of all that a statement answers."""
     return await _alone(sessions, question, values, sa.CursorResult.all)
 
 
@@ -145,10 +145,10 @@ async def checkpoint(reading: Sessions) -> None:
     PostgreSQL does that by itself. Raises as `transaction`.
     """
     if not is_postgresql(reading):
-        await ask(reading, _CHECKPOINT)
+        await fetch_value(reading, _CHECKPOINT)
 
 
-async def in_one_go(sessions: Sessions, do: Callable[[Connection], T]) -> T:
+async def run_in_transaction(sessions: Sessions, do: Callable[[Connection], T]) -> T:
     """A transaction of what ``do`` does; on SQLite the loop takes no turn between its statements.
 
     Raises as `transaction`.

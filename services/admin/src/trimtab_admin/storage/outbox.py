@@ -1,128 +1,391 @@
-"""The settings in the database and the outbox of their changes, which the relay publishes.
+"""Committed changes: every statement that reads or writes the outbox, live settings and revision.
 
-One transaction writes the live rows and the outbox rows.
+One transaction advances the revision, appends rows to the outbox, replaces the live settings and
+adds rows to the history. The relay publishes the outbox in the order of its revisions.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import sqlalchemy as sa
+from opentelemetry import trace
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.messages import subjects
 from trimtab.messages.events import Event, setting, tombstone
 from trimtab.runtime import telemetry
 from trimtab.settings.state import Settings
-
-metadata = sa.MetaData()
-
-revision = sa.Table(
-    "revision",
-    metadata,
-    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
-    sa.Column("value", sa.BigInteger, nullable=False),
+from trimtab_admin.access.rights import Caller
+from trimtab_admin.metrics import OutboxBacklog
+from trimtab_admin.settings.nouns import place_of
+from trimtab_admin.storage.database import (
+    Sessions,
+    fetch_rows,
+    fetch_value,
+    is_postgresql,
+    run_in_transaction,
+    transaction,
 )
-"""One row: the last revision given. Locking it is the one order of all writes."""
+from trimtab_admin.storage.tables import history, outbox, revision, settings
 
-settings = sa.Table(
-    "settings",
-    metadata,
-    sa.Column("subject", sa.String(subjects.MAX_LENGTH), primary_key=True),
-    sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
-    sa.Column("body", sa.Text, nullable=False),
-)
-"""What lives, a row for each subject: the truth that every view is compared with."""
-
-outbox = sa.Table(
-    "outbox",
-    metadata,
-    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("commit_revision", sa.BigInteger, nullable=False),
-    sa.Column("subject", sa.String(subjects.MAX_LENGTH), nullable=False),
-    sa.Column("event_id", sa.String(36), nullable=False, unique=True),
-    sa.Column("event_type", sa.String(100), nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("traceparent", sa.String(60), nullable=False),
-    sa.Column("sent_at", sa.DateTime(timezone=True)),
-    sa.Index("outbox_unsent", "sent_at", "revision"),
-)
-
-_PART = 500
-"""How many rows are taken at a time."""
+_CHUNK = 500
+"""How many rows are read or written at a time."""
+RELAY_BATCH = 256
+"""How many rows the relay reads at a time."""
 
 
-def _put(insert: Callable[[sa.Table], Any]) -> Any:
-    """Of a dialect, in which what lives is replaced."""
-    put = insert(settings)
-    said = {"revision": put.excluded.revision, "body": put.excluded.body}
-    return put.on_conflict_do_update(index_elements=["subject"], set_=said)
+@dataclass(frozen=True)
+class Author:
+    """The caller who makes a change, and the reason and request id that history records."""
 
+    caller: Caller
+    reason: str = ""
+    request_id: str = ""
 
-# To make a statement takes longer than SQLite takes to answer it, so those of every write are kept.
-_LOCK = sa.select(revision.c.value).with_for_update()
-_ADVANCE = (
-    revision.update()
-    .where(revision.c.value == sa.bindparam("before"))
-    .values(value=sa.bindparam("after"))
-)
-_APPEND = outbox.insert()
-_PUT = {"sqlite": _put(sqlite.insert), "postgresql": _put(postgresql.insert)}
-_REMOVE = settings.delete().where(settings.c.subject == sa.bindparam("gone"))
+    @property
+    def actor(self) -> str:
+        return self.caller.name
 
 
 class Write(NamedTuple):
-    """A change to be made: the full new state of one subject."""
+    """A change to be committed: the full new state of one subject."""
 
     subject: str
     event: Event
     deleted: bool = False
 
 
-async def lock(session: AsyncSession) -> int:
-    """The current revision; no other transaction writes settings until this one ends.
+@dataclass(frozen=True)
+class OutboxRow:
+    """A committed change, with what the relay needs to publish it."""
 
-    SQLite has no row locks: its sessions must be those of `database.sessions_of`.
+    revision: int
+    commit_revision: int
+    subject: str
+    event_id: str
+    event_type: str
+    text: str
+    traceparent: str
+
+    def body(self) -> bytes:
+        return self.text.encode()
+
+
+def _upsert(insert: Callable[[sa.Table], Any]) -> Any:
+    """Make the statement that inserts or replaces live settings; ``insert`` is a dialect's."""
+    upsert = insert(settings)
+    columns = {"revision": upsert.excluded.revision, "body": upsert.excluded.body}
+    return upsert.on_conflict_do_update(index_elements=["subject"], set_=columns)
+
+
+# Building a statement takes longer than SQLite takes to execute it, so the statements that each
+# write or read needs are built once.
+_CURRENT = sa.select(revision.c.value)
+_LOCK = _CURRENT.with_for_update()
+_ADVANCE = (
+    revision.update()
+    .where(revision.c.value == sa.bindparam("before"))
+    .values(value=sa.bindparam("after"))
+)
+_APPEND = outbox.insert()
+_UPSERT = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
+_REMOVE = settings.delete().where(settings.c.subject == sa.bindparam("removed_subject"))
+_STORED_BODY = sa.select(settings.c.body).where(settings.c.subject == sa.bindparam("about"))
+_RECORD = history.insert().values(before=_STORED_BODY.scalar_subquery())
+_BETWEEN = (
+    sa.select(outbox.c.revision, outbox.c.subject, outbox.c.body)
+    .where(outbox.c.revision > sa.bindparam("after"), outbox.c.revision <= sa.bindparam("up_to"))
+    .order_by(outbox.c.revision)
+)
+_TO_PUBLISH = (
+    sa.select(*(column for column in outbox.c if column.name != "sent_at"))
+    .where(outbox.c.revision > sa.bindparam("after"))
+    .order_by(outbox.c.revision)
+    .limit(RELAY_BATCH)
+)
+
+# All parts see the database as it was before the statement, and none has a row to write unless the
+# first one found the revision that the change was made for. The body before the change is looked up
+# row by row: for a join, PostgreSQL would choose to read the whole table.
+_STORE_IF_CURRENT = sa.text("""
+WITH written AS (
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS written (
+        revision bigint, commit_revision bigint, subject text, event_id text, event_type text,
+        body text, traceparent text, newest boolean, deleted boolean,
+        actor text, "at" timestamptz, reason text, request_id text, trace_id text,
+        kind text, domain text, project text, workflow text, launch_plan text
+    )
+), advanced AS (
+    UPDATE revision SET value = :after WHERE value = :before RETURNING value
+), appended AS (
+    INSERT INTO outbox
+        (revision, commit_revision, subject, event_id, event_type, body, traceparent)
+    SELECT revision, commit_revision, subject, event_id, event_type, body, traceparent
+    FROM written, advanced
+), removed AS (
+    DELETE FROM settings
+    WHERE subject = ANY (ARRAY(SELECT subject FROM written, advanced WHERE newest AND deleted))
+), replaced AS (
+    INSERT INTO settings (subject, revision, body)
+    SELECT subject, revision, body FROM written, advanced WHERE newest AND NOT deleted
+    ON CONFLICT (subject) DO UPDATE SET revision = excluded.revision, body = excluded.body
+), recorded AS (
+    INSERT INTO history
+        (revision, commit_revision, subject, actor, "at", reason, before, after,
+         request_id, trace_id, kind, domain, project, workflow, launch_plan)
+    SELECT revision, commit_revision, subject, actor, "at", reason,
+        (SELECT body FROM settings WHERE settings.subject = written.subject),
+        CASE WHEN deleted THEN NULL ELSE body END,
+        request_id, trace_id, kind, domain, project, workflow, launch_plan
+    FROM written, advanced
+)
+SELECT count(*) FROM advanced
+""").columns(sa.column("count", sa.Integer))
+
+
+async def lock(session: AsyncSession) -> int:
+    """Return the current revision; until this transaction ends, no other one writes settings.
+
+    SQLite has no row locks, so there the session must come from `database.sessions_of`.
     """
     return int((await session.execute(_LOCK)).scalar_one())
 
 
+async def current_revision(session: AsyncSession) -> int:
+    """Return the current revision as the transaction sees it."""
+    return int((await session.execute(_CURRENT)).scalar_one())
+
+
+async def fetch_current_revision(reading: Sessions) -> int:
+    """Return the current revision in a transaction of its own: one round trip on PostgreSQL."""
+    return int(await fetch_value(reading, _CURRENT))
+
+
+async def store_if_current(
+    sessions: Sessions, before: int, writes: Sequence[Write], author: Author
+) -> bool:
+    """Store changes and their history if ``before`` is still the current revision.
+
+    Return whether they were stored. On PostgreSQL this is one statement; on SQLite no other task
+    of the event loop runs between the statements.
+    """
+    if is_postgresql(sessions):
+        return await _store_in_one_statement(sessions, before, writes, author)
+    return await run_in_transaction(sessions, lambda c: _store(c, before, writes, author))
+
+
+async def store(
+    session: AsyncSession, before: int, writes: Sequence[Write], author: Author
+) -> None:
+    """Store changes and their history; `lock` returned ``before`` in the same transaction."""
+    connection = await session.connection()
+    stored = await connection.run_sync(_store, before, writes, author)
+    assert stored, "the lock was not held"
+
+
 async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
-    """Make changes in the order given and return their revisions; the last one is the commit."""
+    """Store changes in the order given, without history, and return their revisions.
+
+    The last revision is the commit.
+    """
     if not writes:
         return []
     before = await lock(session)
     connection = await session.connection()
-    advanced = await connection.run_sync(advance, before, len(writes))
+    advanced = await connection.run_sync(_advance, before, len(writes))
     assert advanced, "the lock was not held"
-    await connection.run_sync(put, before, writes)
+    await connection.run_sync(_put, before, writes)
     return list(range(before + 1, before + len(writes) + 1))
 
 
-def advance(connection: Connection, before: int, changes: int) -> bool:
-    """Take the lock and the next revisions, unless the revision is another one by now."""
+async def resync(session: AsyncSession, also_gone: Sequence[str] = ()) -> list[int]:
+    """Append every live setting again, and a tombstone for each subject that the database lacks.
+
+    ``also_gone`` names the subjects that the stream has. Everything gets a new revision, so that a
+    reader applies it whatever it held before. The rows are several commits, because no value
+    changes and a reader may therefore show them one after the other.
+    """
+    await lock(session)
+    stored = (await session.execute(sa.select(settings).order_by("revision"))).all()
+    known = {subject for subject, _number, _body in stored}
+    revisions: list[int] = []
+    for start in range(0, len(stored), _CHUNK):
+        chunk = stored[start : start + _CHUNK]
+        live = [Write(name, setting(name, body)) for name, _, body in chunk]
+        revisions += await append(session, live)
+    gone = [Write(name, tombstone(name), deleted=True) for name in also_gone if name not in known]
+    return revisions + await append(session, gone)
+
+
+async def load(session: AsyncSession) -> Settings:
+    """Read all live settings and the current revision."""
+    # One statement, so that the rows and the revision are of one moment at any isolation level; in
+    # chunks, so that the transaction is not idle for long while the rows are parsed.
+    joined = revision.outerjoin(settings, sa.true())
+    columns = (revision.c.value, settings.c.subject, settings.c.revision, settings.c.body)
+    query = sa.select(*columns).select_from(joined).order_by(settings.c.revision)
+    state = Settings()
+    current = 0
+    result = await session.stream(query)
+    async for chunk in result.partitions(_CHUNK):
+        current = chunk[0][0]
+        for _, subject, number, body in chunk:
+            if subject is not None:
+                state.apply(setting(subject, body), number)
+    state.revision = current
+    return state
+
+
+async def changes_between(
+    session: AsyncSession, after: int, up_to: int
+) -> Sequence[tuple[int, str, str]]:
+    """Return revision, subject and body of the changes after a revision, up to and including one.
+
+    Changes that were published long ago may be missing: `delete_sent` removes their rows.
+    """
+    found = await session.execute(_BETWEEN, {"after": after, "up_to": up_to})
+    return [(number, subject, body) for number, subject, body in found]
+
+
+async def backlog(reading: Sessions, sent: int) -> OutboxBacklog:
+    """Return how far the stream is behind the database. Raises `Unavailable`.
+
+    ``sent`` is the last revision known to be in the stream, or 0 while the relay has not read the
+    stream yet: then the rows that are marked as sent count.
+    """
+    unsent = outbox.c.revision > sent if sent else outbox.c.sent_at.is_(None)
+    rows = revision.outerjoin(outbox, unsent)
+    rows = rows.outerjoin(history, history.c.revision == outbox.c.revision)
+    oldest = sa.func.min(history.c.at, type_=history.c.at.type)
+    query = sa.select(revision.c.value, sa.func.count(outbox.c.revision), oldest)
+    async with transaction(reading) as session:
+        found = await session.execute(query.select_from(rows).group_by(revision.c.value))
+        return OutboxBacklog(*found.one())
+
+
+async def fetch_to_publish(reading: Sessions, after: int) -> list[OutboxRow]:
+    """Return the first `RELAY_BATCH` changes after a revision, whether they are marked or not."""
+    found = await fetch_rows(reading, _TO_PUBLISH, {"after": after})
+    return [OutboxRow(*row) for row in found]
+
+
+async def sent_and_current(session: AsyncSession) -> tuple[int, int]:
+    """Return the last revision that is marked as sent, 0 for none, and the current revision."""
+    sent = sa.select(sa.func.max(outbox.c.revision)).where(outbox.c.sent_at.is_not(None))
+    row = (await session.execute(sa.select(sent.scalar_subquery(), revision.c.value))).one()
+    return row[0] or 0, row[1]
+
+
+async def mark_sent(sessions: Sessions, up_to: int) -> None:
+    """Mark all changes up to and including a revision as sent."""
+    unmarked = sa.and_(outbox.c.sent_at.is_(None), outbox.c.revision <= up_to)
+    async with transaction(sessions) as session:
+        await session.execute(outbox.update().where(unmarked).values(sent_at=datetime.now(UTC)))
+
+
+async def delete_sent(sessions: Sessions, before: datetime, below: int) -> None:
+    """Delete rows that were sent before a time, and only those of revisions below the given one."""
+    old = sa.and_(outbox.c.sent_at < before, outbox.c.revision < below)
+    async with transaction(sessions) as session:
+        await session.execute(outbox.delete().where(old))
+
+
+async def delete_sent_after(session: AsyncSession, end: int) -> None:
+    """Delete rows that are marked as sent but are later than the end of the stream."""
+    lost = sa.and_(outbox.c.sent_at.is_not(None), outbox.c.revision > end)
+    await session.execute(outbox.delete().where(lost))
+
+
+async def raise_revision(session: AsyncSession, value: int) -> None:
+    """Set the current revision, for a database that is older than its stream."""
+    await session.execute(revision.update().values(value=value))
+
+
+async def fetch_live_revisions(
+    reading: Sessions,
+) -> tuple[int, list[tuple[str, int]]]:
+    """Return the current revision, and each live subject with its revision, of one moment."""
+    joined = revision.outerjoin(settings, sa.true())
+    query = sa.select(revision.c.value, settings.c.subject, settings.c.revision)
+    found = await fetch_rows(reading, query.select_from(joined))
+    live = [(subject, number) for _, subject, number in found if subject is not None]
+    return found[0][0], live
+
+
+async def fetch_live_revisions_after(
+    reading: Sessions, after: int
+) -> tuple[int, list[tuple[str, int | None]]]:
+    """Return the current revision, and the subject of each change after a revision.
+
+    A subject comes once for each of its changes, with the revision that is live now, or ``None``
+    where it was deleted.
+    """
+    # One statement, so that everything is of one moment.
+    newer = revision.outerjoin(outbox, outbox.c.revision > after)
+    live = newer.outerjoin(settings, settings.c.subject == outbox.c.subject)
+    query = sa.select(revision.c.value, outbox.c.subject, settings.c.revision)
+    found = await fetch_rows(reading, query.select_from(live))
+    changed = [(subject, number) for _, subject, number in found if subject is not None]
+    return found[0][0], changed
+
+
+def _store(connection: Connection, before: int, writes: Sequence[Write], author: Author) -> bool:
+    if not _advance(connection, before, len(writes)):
+        return False
+    records = [
+        record
+        | {"about": write.subject, "after": None if write.deleted else write.event.body().decode()}
+        for write, record in zip(writes, _history_rows(before, writes, author), strict=True)
+    ]
+    # First, because it reads the bodies that the changes replace.
+    connection.execute(_RECORD, records)
+    _put(connection, before, writes)
+    return True
+
+
+def _advance(connection: Connection, before: int, changes: int) -> bool:
+    """Take the lock and the next revisions; return false if ``before`` is no longer current."""
     values = {"before": before, "after": before + changes}
     return connection.execute(_ADVANCE, values).rowcount == 1
 
 
-def put(connection: Connection, before: int, writes: Sequence[Write]) -> None:
-    """Make changes that have the revisions after that one."""
-    said = rows(before, writes)
-    connection.execute(_APPEND, said)
-    # Of several changes of one subject in one transaction, the last one is what lives.
-    newest = {write.subject: (write.deleted, row) for write, row in zip(writes, said, strict=True)}
-    gone = [{"gone": subject} for subject, (deleted, _row) in newest.items() if deleted]
+def _put(connection: Connection, before: int, writes: Sequence[Write]) -> None:
+    """Append changes to the outbox and replace the live settings."""
+    rows = _outbox_rows(before, writes)
+    connection.execute(_APPEND, rows)
+    # If one transaction changes a subject several times, the last change is the live one.
+    newest = {write.subject: (write.deleted, row) for write, row in zip(writes, rows, strict=True)}
+    gone = [{"removed_subject": subject} for subject, (deleted, _row) in newest.items() if deleted]
     live = [row for deleted, row in newest.values() if not deleted]
     if gone:
         connection.execute(_REMOVE, gone)
     if live:
-        connection.execute(_PUT[connection.dialect.name], live)
+        connection.execute(_UPSERT[connection.dialect.name], live)
 
 
-def rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
-    """Of the outbox, for changes that are made upon that revision."""
+async def _store_in_one_statement(
+    sessions: Sessions, before: int, writes: Sequence[Write], author: Author
+) -> bool:
+    newest = {write.subject: index for index, write in enumerate(writes)}
+    outbox_rows, history_rows = _outbox_rows(before, writes), _history_rows(before, writes, author)
+    rows = [
+        row | record | {"newest": newest[write.subject] == index, "deleted": write.deleted}
+        for index, (write, row, record) in enumerate(
+            zip(writes, outbox_rows, history_rows, strict=True)
+        )
+    ]
+    text = json.dumps(rows, default=datetime.isoformat)
+    values = {"rows": text, "before": before, "after": before + len(writes)}
+    return bool(await fetch_value(sessions, _STORE_IF_CURRENT, values))
+
+
+def _outbox_rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
+    """Return rows for changes that get the revisions after ``before``."""
     traceparent = telemetry.traceparent()
     return [
         {
@@ -138,38 +401,20 @@ def rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
     ]
 
 
-async def load(session: AsyncSession) -> Settings:
-    """Everything that lives, as a tree."""
-    # One statement, so that the rows and their revision are of one moment at any isolation; and in
-    # parts, so that the transaction is not left alone for long while they are taken in.
-    everything = revision.outerjoin(settings, sa.true())
-    columns = (revision.c.value, settings.c.subject, settings.c.revision, settings.c.body)
-    query = sa.select(*columns).select_from(everything).order_by(settings.c.revision)
-    state = Settings()
-    current = 0
-    result = await session.stream(query)
-    async for part in result.partitions(_PART):
-        current = part[0][0]
-        for _, subject, number, body in part:
-            if subject is not None:
-                state.apply(setting(subject, body), number)
-    state.revision = current
-    return state
-
-
-async def resync(session: AsyncSession, also_gone: Sequence[str] = ()) -> list[int]:
-    """Announce again all that lives, and that nothing is at the subjects that the database lacks.
-
-    Everything gets a new revision, so that a reader takes it whatever it held before. A reader
-    may show it part by part, because no value changes.
-    """
-    await lock(session)
-    stored = (await session.execute(sa.select(settings).order_by("revision"))).all()
-    known = {subject for subject, _number, _body in stored}
-    revisions: list[int] = []
-    for start in range(0, len(stored), _PART):
-        part = stored[start : start + _PART]
-        live = [Write(name, setting(name, body)) for name, _, body in part]
-        revisions += await append(session, live)
-    gone = [Write(name, tombstone(name), deleted=True) for name in also_gone if name not in known]
-    return revisions + await append(session, gone)
+def _history_rows(before: int, writes: Sequence[Write], author: Author) -> list[dict[str, object]]:
+    """Return rows for changes that get the revisions after ``before``, without their bodies."""
+    span = trace.get_current_span().get_span_context()
+    return [
+        {
+            "revision": number,
+            "commit_revision": before + len(writes),
+            "subject": write.subject,
+            "actor": author.actor,
+            "at": datetime.now(UTC),
+            "reason": author.reason,
+            "request_id": author.request_id,
+            "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
+            **place_of(write.subject),
+        }
+        for number, write in enumerate(writes, before + 1)
+    ]

@@ -94,10 +94,10 @@ class Past:
     async def start(self, since: int | None) -> int:
         """Where a watch begins: now, or at a revision. Raises `Gone` where changes are missing."""
         async with transaction(self._reading) as session:
-            current = (await session.execute(sa.select(outbox.revision.c.value))).scalar_one()
+            current = await outbox.current_revision(session)
             floor = (await session.execute(sa.select(history_floor.c.revision))).scalar_one()
         if since is None:
-            return int(current)
+            return current
         if not floor <= since <= current:
             raise Gone(
                 f"not all changes since revision {since} are kept; those since {floor} are, and "
@@ -110,7 +110,7 @@ class Past:
     ) -> tuple[Sequence[HistoryBody], int]:
         """Changes after a revision in their order, and the revision that was looked at last."""
         async with transaction(self._reading) as session:
-            current = (await session.execute(sa.select(outbox.revision.c.value))).scalar_one()
+            current = await outbox.current_revision(session)
             between = _ROW.revision.between(after + 1, current)
             query = sa.select(history).where(between, *which.where())
             query = query.order_by(_ROW.revision).limit(limit)

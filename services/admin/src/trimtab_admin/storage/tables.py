@@ -1,4 +1,4 @@
-"""admin's own tables, beside those of the settings in `trimtab_admin.storage.outbox`."""
+"""Every table of admin's database. `trimtab_admin.migrations` creates them."""
 
 from datetime import UTC, datetime
 
@@ -6,13 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 from trimtab.messages import subjects
-from trimtab_admin.storage import outbox
 
-metadata = outbox.metadata
+metadata = sa.MetaData()
 
 
 class Moment(sa.TypeDecorator[datetime]):
-    """A time in UTC, also where the database keeps no zone."""
+    """A time in UTC, also on a database that stores no time zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -22,6 +21,38 @@ class Moment(sa.TypeDecorator[datetime]):
 
 
 _NAME = sa.String(200)
+
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+"""One row: the current revision. Every write of settings locks it, which orders the writes."""
+
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("subject", sa.String(subjects.MAX_LENGTH), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+"""The live settings, a row for each subject. Watermarks compare every view with them."""
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("commit_revision", sa.BigInteger, nullable=False),
+    sa.Column("subject", sa.String(subjects.MAX_LENGTH), nullable=False),
+    sa.Column("event_id", sa.String(36), nullable=False, unique=True),
+    sa.Column("event_type", sa.String(100), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("traceparent", sa.String(60), nullable=False),
+    sa.Column("sent_at", sa.DateTime(timezone=True)),
+    sa.Index("outbox_unsent", "sent_at", "revision"),
+)
+"""Committed changes, which the relay publishes in the order of their revisions."""
 
 history = sa.Table(
     "history",
@@ -37,7 +68,7 @@ history = sa.Table(
     sa.Column("trace_id", sa.String(32), nullable=False),
     # The last revision of the transaction.
     sa.Column("commit_revision", sa.BigInteger, nullable=False, server_default="0"),
-    # What the subject says, so that it can be asked for.
+    # The parts of the subject, so that a query can filter by them.
     *(
         sa.Column(name, _NAME, nullable=False, server_default="")
         for name in ("kind", "domain", "project", "workflow", "launch_plan")
@@ -45,7 +76,7 @@ history = sa.Table(
     sa.Index("history_subject", "subject", "revision"),
     sa.Index("history_place", "kind", "project", "domain", "revision"),
 )
-"""Who changed what, when and why; a row for each revision that somebody made."""
+"""Each change: who made it, when and why. A row for each revision, except those of a resync."""
 
 history_floor = sa.Table(
     "history_floor",
@@ -53,23 +84,23 @@ history_floor = sa.Table(
     sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_floor"), primary_key=True),
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
-"""One row: history is complete after this revision."""
+"""One row: history is complete for all revisions after this one."""
 
 namespaces = sa.Table(
     "namespaces",
     metadata,
     sa.Column("name", sa.String(63), primary_key=True),
-    # Empty where the template leaves the part out.
+    # Empty if the namespace template does not contain the part.
     sa.Column("project", _NAME, nullable=False),
     sa.Column("domain", _NAME, nullable=False),
     sa.UniqueConstraint("project", "domain", name="namespace_owner"),
 )
-"""Which project and domain each namespace is for."""
+"""The project and domain that each namespace belongs to."""
 
 workflows = sa.Table(
     "workflows",
     metadata,
-    # The order of registration: the newest version is the one with the largest number.
+    # Grows with each registration: the newest version has the largest id.
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("project", _NAME, nullable=False),
     sa.Column("domain", _NAME, nullable=False),
@@ -87,7 +118,7 @@ launch_plans = sa.Table(
     sa.Column("project", _NAME, nullable=False),
     sa.Column("domain", _NAME, nullable=False),
     sa.Column("name", _NAME, nullable=False),
-    # Of the workflow.
+    # The version of its workflow.
     sa.Column("version", _NAME, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
@@ -106,9 +137,9 @@ executions = sa.Table(
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("traceparent", sa.String(60), nullable=False),
-    # The streams, as they were made, in which the execution was requested.
+    # When the streams were created that the execution was requested in; null before any request.
     sa.Column("requested_in", sa.String(100)),
-    # What the stored log adds up to.
+    # The state that results from the events in `execution_events`.
     sa.Column("phase", sa.String(20), nullable=False),
     sa.Column("output", sa.Text, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
@@ -124,7 +155,7 @@ execution_events = sa.Table(
     sa.Column("index", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("body", sa.Text, nullable=False),
 )
-"""A copy of each execution's log: what serves reads, and what brings a lost log back."""
+"""A copy of each execution log. It serves reads, and restores the log after its stream is lost."""
 
 tokens = sa.Table(
     "tokens",
@@ -142,12 +173,12 @@ tokens = sa.Table(
     sa.Column("revoked_at", Moment),
     sa.Column("last_used_at", Moment),
 )
-"""Who may call. No row is ever deleted: history and the audit trail know tokens by their names."""
+"""API tokens. No row is deleted, because history and the audit trail refer to tokens by name."""
 
 audit = sa.Table(
     "audit",
     metadata,
-    # SQLite counts up only what it calls an integer.
+    # SQLite generates values only for a primary key of type INTEGER.
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("at", Moment, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
@@ -161,4 +192,4 @@ audit = sa.Table(
     sa.Column("request_id", _NAME, nullable=False),
     sa.Index("audit_at", "at"),
 )
-"""Calls that were refused, and changes of tokens."""
+"""The audit trail: refused calls, changes of API tokens and forced releases."""

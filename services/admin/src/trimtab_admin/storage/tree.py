@@ -3,22 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.errors import TrimtabError
 from trimtab.messages import events
 from trimtab.settings.state import Settings
 from trimtab_admin.storage import outbox
-from trimtab_admin.storage.database import Sessions, ask, transaction
-
-_CURRENT = sa.select(outbox.revision.c.value)
-_ROW = outbox.outbox.c
-_NEWER = (
-    sa.select(_ROW.revision, _ROW.subject, _ROW.body)
-    .where(_ROW.revision > sa.bindparam("held"), _ROW.revision <= sa.bindparam("stored"))
-    .order_by(_ROW.revision)
-)
+from trimtab_admin.storage.database import Sessions, transaction
 
 
 class _Look:
@@ -80,7 +71,7 @@ class Tree:
 
     async def _look(self, reading: Sessions) -> None:
         held = self._settings.revision
-        if await ask(reading, _CURRENT) != held:
+        if await outbox.fetch_current_revision(reading) != held:
             # What is newer has to be of one moment.
             async with transaction(reading) as session:
                 await self.current(session)
@@ -93,7 +84,7 @@ class Tree:
         """
         # Read before the question, because others may move the tree on while it is answered.
         held = self._settings.revision
-        stored = (await session.execute(_CURRENT)).scalar_one()
+        stored = await outbox.current_revision(session)
         return await self._at(session, held, stored)
 
     async def locked(self, session: AsyncSession) -> Settings:
@@ -117,7 +108,7 @@ class Tree:
         return self._settings
 
     async def _catch_up(self, session: AsyncSession, held: int, stored: int) -> None:
-        rows = (await session.execute(_NEWER, {"held": held, "stored": stored})).all()
+        rows = await outbox.changes_between(session, held, stored)
         if len(rows) < stored - held:
             # Rows that were sent long ago are gone.
             loaded = await outbox.load(session)

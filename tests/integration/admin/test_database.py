@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.databases import BOTH
 from trimtab.errors import Unavailable
-from trimtab_admin.storage import outbox
+from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import (
     Sessions,
     checkpoint,
@@ -85,14 +85,14 @@ async def made(url: str) -> Sessions:
     sessions = sessions_of(url)
     async with transaction(sessions) as session:
         connection = await session.connection()
-        await connection.run_sync(outbox.metadata.create_all)
-        await session.execute(outbox.revision.insert(), {"id": 1, "value": 7})
+        await connection.run_sync(tables.metadata.create_all)
+        await session.execute(tables.revision.insert(), {"id": 1, "value": 7})
     return sessions
 
 
 async def count_up(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
-        counted = outbox.revision.update().values(value=outbox.revision.c.value + 1)
+        counted = tables.revision.update().values(value=tables.revision.c.value + 1)
         await session.execute(counted)
 
 
@@ -104,12 +104,12 @@ async def test_the_program_goes_on_while_a_writer_waits_for_another_process(tmp_
         writer = asyncio.create_task(count_up(writing))
         for _ in range(20):
             async with transaction(reading) as session:
-                assert await session.scalar(sa.select(outbox.revision.c.value)) == 7
+                assert await session.scalar(sa.select(tables.revision.c.value)) == 7
             await asyncio.sleep(0.001)
         assert not writer.done()
         other.execute("ROLLBACK")
         await writer
     async with transaction(reading) as session:
-        assert await session.scalar(sa.select(outbox.revision.c.value)) == 8
+        assert await session.scalar(sa.select(tables.revision.c.value)) == 8
     for sessions in (writing, reading):
         await sessions.kw["bind"].dispose()

@@ -8,9 +8,9 @@ from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
-from trimtab_admin.storage import outbox, relay
+from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
-from trimtab_admin.storage.outbox import Write
+from trimtab_admin.storage.outbox import OutboxRow, Write
 from trimtab_admin.storage.relay import Relay
 
 POINTS = ("before commit", "before publish", "before mark")
@@ -26,7 +26,7 @@ class Dying(Relay):
     point = ""
     seen = 0
 
-    async def _publish(self, row: relay._Row) -> None:
+    async def _publish(self, row: OutboxRow) -> None:
         self.seen += 1
         if self.seen == 3 and self.point == "before publish":
             die()

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from nats.aio.client import Client
 
 from tests.databases import BOTH
-from tests.integration.trimtab import relay_process
+from tests.integration.admin import relay_process
 from tests.servers import NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, Watermark
 from trimtab.runtime import bus
-from trimtab_admin.storage import outbox
+from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
 from trimtab_admin.storage.relay import Relay
 
@@ -27,8 +27,8 @@ ROUNDS = 20
 async def sessions(database_url: str) -> AsyncIterator[Sessions]:
     sessions = sessions_of(database_url)
     async with sessions.kw["bind"].begin() as connection:
-        await connection.run_sync(outbox.metadata.create_all)
-        await connection.execute(outbox.revision.insert().values(id=1, value=0))
+        await connection.run_sync(tables.metadata.create_all)
+        await connection.execute(tables.revision.insert().values(id=1, value=0))
     yield sessions
     await sessions.kw["bind"].dispose()
 
@@ -46,7 +46,7 @@ async def write(sessions: Sessions, prefix: str, count: int = 3) -> list[int]:
 
 
 async def committed(sessions: Sessions) -> list[int]:
-    query = sa.select(outbox.outbox.c.revision).order_by(outbox.outbox.c.revision)
+    query = sa.select(tables.outbox.c.revision).order_by(tables.outbox.c.revision)
     async with sessions() as session:
         return list((await session.execute(query)).scalars())
 
@@ -72,7 +72,7 @@ async def running(relay: Relay) -> AsyncIterator[None]:
 
 
 async def all_marked(sessions: Sessions) -> bool:
-    unsent = sa.select(sa.func.count()).where(outbox.outbox.c.sent_at.is_(None))
+    unsent = sa.select(sa.func.count()).where(tables.outbox.c.sent_at.is_(None))
     async with sessions.begin() as session:
         return not await session.scalar(unsent)
 
@@ -150,7 +150,7 @@ async def test_a_wiped_stream_is_filled_again_with_everything_that_lives(
     async def lost() -> None:
         told.set()
 
-    async with running(Relay(client, sessions, reading, lost=lost, watermark_seconds=0.2)):
+    async with running(Relay(client, sessions, reading, on_resync=lost, watermark_seconds=0.2)):
         await asyncio.to_thread(nats_server.wipe)
         await told.wait()
     await relay_until_quiet(client, sessions, reading)
@@ -170,9 +170,9 @@ async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_la
     await write(sessions, "kept", 2)
     await relay_until_quiet(client, sessions, reading)
     async with sessions.begin() as session:
-        await session.execute(outbox.outbox.delete().where(outbox.outbox.c.revision == 2))
-        await session.execute(outbox.settings.delete().where(outbox.settings.c.revision == 2))
-        await session.execute(outbox.revision.update().values(value=1))
+        await session.execute(tables.outbox.delete().where(tables.outbox.c.revision == 2))
+        await session.execute(tables.settings.delete().where(tables.settings.c.revision == 2))
+        await session.execute(tables.revision.update().values(value=1))
     await relay_until_quiet(client, sessions, reading, revision=4)
     last = {m.subject: m.body for m in await bus.read_all(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[subjects.domain("kept-1")]
@@ -188,7 +188,7 @@ async def test_one_that_looked_before_another_published_everything_stands_by(
         await late.looked.wait()
         await relay_until_quiet(client, sessions, reading)
         late.go_on.set()
-        while late.leads or late.sent < 3:
+        while late.is_leader or late.sent < 3:
             await asyncio.sleep(0.02)
 
 
@@ -199,10 +199,10 @@ class Late(Relay):
         super().__init__(client, sessions, reading)
         self.looked, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def _mark(self) -> None:
+    async def _mark_sent(self) -> None:
         self.looked.set()
         await self.go_on.wait()
-        await super()._mark()
+        await super()._mark_sent()
 
 
 async def test_a_message_of_somebody_else_makes_everything_be_said_again(
@@ -212,10 +212,10 @@ async def test_a_message_of_somebody_else_makes_everything_be_said_again(
     await relay_until_quiet(client, sessions, reading)
     async with sessions.begin() as session:
         # As after a crash before the rows were marked: the stream knows them by their ids.
-        await session.execute(outbox.outbox.update().values(sent_at=None))
+        await session.execute(tables.outbox.update().values(sent_at=None))
         await session.execute(
-            outbox.outbox.update()
-            .where(outbox.outbox.c.revision == 1)
+            tables.outbox.update()
+            .where(tables.outbox.c.revision == 1)
             .values(sent_at=datetime.now(UTC))
         )
     stray = subjects.domain("stray")
