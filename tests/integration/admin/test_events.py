@@ -45,7 +45,7 @@ async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminC
     async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
         following = tasks.create_task(view.follow())
-        shown = await view.reached(version, SECONDS)
+        shown = await view.wait_for(version, SECONDS)
         assert shown.effective("task_resource", TARGET).document == {"limits": {"cpu": "2"}}
         assert shown.projects.keys() == {"shop"}
         following.cancel()
@@ -57,11 +57,11 @@ async def test_writes_go_on_through_an_outage_and_a_wipe_and_reach_every_reader(
     async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
         following = tasks.create_task(view.follow())
-        await view.reached(await write(admin, 1), SECONDS)
+        await view.wait_for(await write(admin, 1), SECONDS)
         nats_server.stop()
         await write(admin, 2)
         nats_server.wipe()
-        shown = await view.reached(await write(admin, 3), SECONDS)
+        shown = await view.wait_for(await write(admin, 3), SECONDS)
         assert shown.effective("task_resource", TARGET).document == {"limits": {"cpu": "3"}}
         assert shown.projects.keys() == {"shop"}
         following.cancel()

@@ -99,5 +99,5 @@ def test_a_missing_setting_ends_the_start_with_a_sentence() -> None:
     environment = {name: value for name, value in os.environ.items() if "TRIMTAB" not in name}
     ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("setting templates: ")
+    assert ended.stderr.startswith("configuration templates: ")
     assert "Traceback" not in ended.stderr

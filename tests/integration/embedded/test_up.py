@@ -113,7 +113,7 @@ def test_wrong_settings_end_the_start_with_the_services_own_words(tmp_path: Path
     settings.write_text("domains: [Not A Name]\n")
     done = trimtab(tmp_path / "data", "up", "--settings", str(settings))
     assert done.returncode == 1
-    assert "Error: admin ended with code 1: setting domains.0: 'Not A Name'" in done.stderr
+    assert "Error: admin ended with code 1: configuration domains.0: 'Not A Name'" in done.stderr
     assert left_over(tmp_path) == []
 
 

@@ -12,8 +12,8 @@ import pytest
     ("variable", "value", "says"),
     [
         ("TRIMTAB_DATA_DIR", "file/data", "propeller cannot write to"),
-        ("TRIMTAB_EXECUTOR", "docker", "setting executor: 'docker' is not valid"),
-        ("TRIMTAB_HEARTBEAT_SECONDS", "0", "setting heartbeat_seconds: '0' is not valid"),
+        ("TRIMTAB_EXECUTOR", "docker", "configuration executor: 'docker' is not valid"),
+        ("TRIMTAB_HEARTBEAT_SECONDS", "0", "configuration heartbeat_seconds: '0' is not valid"),
     ],
 )
 def test_a_start_that_cannot_work_ends_with_a_sentence(

@@ -46,7 +46,7 @@ def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("TRIMTAB_TEMPLATES", "/nowhere", "setting templates: '/nowhere' is not valid"),
+        ("TRIMTAB_TEMPLATES", "/nowhere", "configuration templates: '/nowhere' is not valid"),
         ("TRIMTAB_NAMESPACE_TEMPLATE", "{{project}}", "placeholders are {{ project }} and"),
         ("TRIMTAB_CLUSTERS", "{", "clusters"),
     ],

@@ -1,4 +1,4 @@
-"""Settings being read from the stream: order, transactions, proof. All without a server."""
+"""Settings that are read from the stream: order, transactions, verification."""
 
 import pytest
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from trimtab.testing import DOMAIN, deleted, record
 def delivered(
     event: Event, revision: int, commit: int = 0, *, traceparent: str = ""
 ) -> StoredMessage:
-    """A change as the relay publishes it; without a commit, a transaction of its own."""
+    """Build a change as the relay publishes it; without a commit, a transaction of its own."""
     headers = {REVISION: str(revision), COMMIT: str(commit or revision)}
     if traceparent:
         headers[TRACEPARENT] = traceparent
@@ -25,7 +25,7 @@ def delivered(
 
 
 def watermark(settings: Settings, *, caught_up: bool = False) -> StoredMessage:
-    """The watermark of what the database holds."""
+    """Build the watermark of a database that holds these settings."""
     digest = settings.digest
     mark = Watermark(revision=settings.revision, count=digest.count, digest=str(digest))
     return StoredMessage(subjects.WATERMARK, 0, {}, mark.body(), caught_up)
@@ -47,7 +47,7 @@ A, B, C = project("a"), project("b"), project("c")
 
 def test_a_change_is_shown_with_its_revision_and_trace() -> None:
     candidate = Candidate()
-    changes = candidate.take(delivered(A, 7, traceparent="00-1-2-01"))
+    changes = candidate.apply(delivered(A, 7, traceparent="00-1-2-01"))
     assert changes == [Change(A, 7, "00-1-2-01")]
     assert candidate.settings.projects == {"a": A}
     assert candidate.settings.revision == 7
@@ -55,110 +55,110 @@ def test_a_change_is_shown_with_its_revision_and_trace() -> None:
 
 def test_a_transaction_is_held_back_until_its_commit() -> None:
     candidate = Candidate()
-    assert candidate.take(delivered(A, 1, commit=3)) == []
-    assert candidate.take(delivered(B, 2, commit=3)) == []
+    assert candidate.apply(delivered(A, 1, commit=3)) == []
+    assert candidate.apply(delivered(B, 2, commit=3)) == []
     assert candidate.settings.projects == {}
-    assert [change.event for change in candidate.take(delivered(C, 3))] == [A, B, C]
+    assert [change.event for change in candidate.apply(delivered(C, 3))] == [A, B, C]
     assert candidate.settings.revision == 3
 
 
-def test_a_transaction_whose_commit_was_replaced_is_shown_by_what_replaced_it() -> None:
-    # Of the rows 1 and 2 the stream keeps only the first: row 4 has the subject of the second.
+def test_a_transaction_whose_commit_was_replaced_is_shown_by_its_replacement() -> None:
+    # The stream holds row 1 but not row 2, because row 4 has the same subject as row 2.
     candidate = Candidate()
-    candidate.take(delivered(A, 1, commit=2))
-    changes = candidate.take(delivered(B, 4))
+    candidate.apply(delivered(A, 1, commit=2))
+    changes = candidate.apply(delivered(B, 4))
     assert [change.revision for change in changes] == [1, 4]
 
 
-def test_a_transaction_stays_held_back_while_the_one_before_is_shown() -> None:
+def test_a_transaction_stays_held_back_while_the_previous_one_is_shown() -> None:
     candidate = Candidate()
-    candidate.take(delivered(A, 1, commit=2))
-    changes = candidate.take(delivered(B, 3, commit=4))
+    candidate.apply(delivered(A, 1, commit=2))
+    changes = candidate.apply(delivered(B, 3, commit=4))
     assert [change.event for change in changes] == [A]
     assert list(candidate.settings.projects) == ["a"]
 
 
-def test_what_is_delivered_again_or_late_changes_nothing() -> None:
+def test_a_change_that_is_delivered_again_or_late_changes_nothing() -> None:
     candidate = Candidate()
     newest = record({"limits": {"cpu": "2"}})
-    candidate.take(delivered(newest, 5))
-    assert candidate.take(delivered(newest, 5)) == []
-    assert candidate.take(delivered(record({"limits": {"cpu": "1"}}), 4)) == []
-    assert candidate.take(delivered(deleted(), 3)) == []
+    candidate.apply(delivered(newest, 5))
+    assert candidate.apply(delivered(newest, 5)) == []
+    assert candidate.apply(delivered(record({"limits": {"cpu": "1"}}), 4)) == []
+    assert candidate.apply(delivered(deleted(), 3)) == []
     assert candidate.settings.effective("task_resource", DOMAIN).flat == {"limits.cpu": "2"}
 
 
-def test_a_snapshot_is_proved_by_the_watermark_at_its_end() -> None:
+def test_a_snapshot_is_verified_by_the_watermark_at_its_end() -> None:
     candidate = Candidate()
-    candidate.take(delivered(A, 1))
-    assert not candidate.proved
-    candidate.take(watermark(settings_of((A, 1)), caught_up=True))
-    assert (candidate.proved, candidate.wrong) == (True, "")
+    candidate.apply(delivered(A, 1))
+    assert not candidate.is_verified
+    candidate.apply(watermark(settings_of((A, 1)), caught_up=True))
+    assert (candidate.is_verified, candidate.mismatch) == (True, "")
 
 
-def test_a_watermark_in_the_middle_of_a_snapshot_proves_it_without_being_equal() -> None:
-    # The stream keeps A, the watermark of A and an older B, then the newer B.
+def test_a_watermark_in_the_middle_of_a_snapshot_verifies_it_without_being_equal() -> None:
+    # The stream holds A, the watermark of A and an older B, then the newer B.
     candidate = Candidate()
-    candidate.take(delivered(A, 1))
-    candidate.take(watermark(settings_of((A, 1), (B, 2))))
-    candidate.take(delivered(B, 3))
-    assert (candidate.proved, candidate.wrong) == (True, "")
+    candidate.apply(delivered(A, 1))
+    candidate.apply(watermark(settings_of((A, 1), (B, 2))))
+    candidate.apply(delivered(B, 3))
+    assert (candidate.is_verified, candidate.mismatch) == (True, "")
 
 
-def test_a_watermark_that_differs_after_the_snapshot_means_to_start_over() -> None:
+def test_a_watermark_that_differs_after_the_snapshot_is_a_mismatch() -> None:
     candidate = Candidate(caught_up=True)
-    candidate.take(delivered(A, 2))
-    candidate.take(watermark(settings_of((A, 1), (B, 2))))
-    assert "at revision 2" in candidate.wrong
-    assert not candidate.proved
+    candidate.apply(delivered(A, 2))
+    candidate.apply(watermark(settings_of((A, 1), (B, 2))))
+    assert "at revision 2" in candidate.mismatch
+    assert not candidate.is_verified
 
 
-def test_a_watermark_finds_a_deletion_that_was_missed() -> None:
+def test_a_watermark_reveals_a_deletion_that_did_not_arrive() -> None:
     candidate = Candidate(caught_up=True)
-    candidate.take(delivered(record(), 1))
-    candidate.take(watermark(settings_of((record(), 1), (deleted(), 2))))
-    assert candidate.wrong
+    candidate.apply(delivered(record(), 1))
+    candidate.apply(watermark(settings_of((record(), 1), (deleted(), 2))))
+    assert candidate.mismatch
 
 
-def test_a_watermark_that_is_older_than_what_is_held_is_no_contradiction() -> None:
+def test_a_watermark_that_is_older_than_the_settings_is_no_mismatch() -> None:
     candidate = Candidate(caught_up=True)
-    candidate.take(delivered(A, 1))
-    candidate.take(delivered(B, 2))
-    candidate.take(watermark(settings_of((A, 1))))
-    assert (candidate.proved, candidate.wrong) == (True, "")
+    candidate.apply(delivered(A, 1))
+    candidate.apply(delivered(B, 2))
+    candidate.apply(watermark(settings_of((A, 1))))
+    assert (candidate.is_verified, candidate.mismatch) == (True, "")
 
 
-def test_a_watermark_inside_a_transaction_is_no_contradiction() -> None:
+def test_a_watermark_inside_a_transaction_is_no_mismatch() -> None:
     candidate = Candidate(caught_up=True)
-    candidate.take(delivered(A, 1, commit=2))
-    candidate.take(watermark(settings_of((A, 1), (B, 2))))
-    assert candidate.wrong == ""
-    candidate.take(delivered(B, 2))
+    candidate.apply(delivered(A, 1, commit=2))
+    candidate.apply(watermark(settings_of((A, 1), (B, 2))))
+    assert candidate.mismatch == ""
+    candidate.apply(delivered(B, 2))
     assert list(candidate.settings.projects) == ["a", "b"]
 
 
-def test_a_watermark_moves_the_revision_past_changes_that_left_no_trace() -> None:
+def test_a_watermark_advances_the_revision_past_changes_that_were_replaced() -> None:
     candidate = Candidate(caught_up=True)
-    candidate.take(delivered(A, 1))
+    candidate.apply(delivered(A, 1))
     database = settings_of((A, 1))
     database.revision = 9
-    candidate.take(watermark(database))
+    candidate.apply(watermark(database))
     assert candidate.settings.revision == 9
 
 
-def test_an_empty_database_is_proved_by_its_watermark() -> None:
+def test_an_empty_database_is_verified_by_its_watermark() -> None:
     candidate = Candidate()
-    candidate.take(watermark(Settings(), caught_up=True))
-    assert (candidate.proved, candidate.wrong) == (True, "")
+    candidate.apply(watermark(Settings(), caught_up=True))
+    assert (candidate.is_verified, candidate.mismatch) == (True, "")
 
 
-def test_records_of_unknown_kinds_and_unreadable_ones_count_in_the_proof() -> None:
+def test_unknown_and_unreadable_records_count_in_the_digest() -> None:
     unknown, unreadable = record({"colour": "red"}, kind="paint"), record({"limits": 5})
     candidate = Candidate(caught_up=True)
-    candidate.take(delivered(unknown, 1))
-    candidate.take(delivered(unreadable, 2))
-    candidate.take(watermark(settings_of((unknown, 1), (unreadable, 2))))
-    assert (candidate.proved, candidate.wrong) == (True, "")
+    candidate.apply(delivered(unknown, 1))
+    candidate.apply(delivered(unreadable, 2))
+    candidate.apply(watermark(settings_of((unknown, 1), (unreadable, 2))))
+    assert (candidate.is_verified, candidate.mismatch) == (True, "")
     assert candidate.settings.unknown["paint"] == {DOMAIN: unknown}
     with pytest.raises(Unreadable):
         candidate.settings.effective("task_resource", Scope("development", "alpha"))
@@ -174,11 +174,11 @@ def test_records_of_unknown_kinds_and_unreadable_ones_count_in_the_proof() -> No
         ({"subject": "trimtab.colours.red"}, KeyError),
     ],
 )
-def test_what_is_no_message_of_the_relay_is_an_error_and_changes_nothing(
+def test_a_foreign_message_is_an_error_and_changes_nothing(
     change: dict[str, object], error: type[Exception]
 ) -> None:
     candidate = Candidate()
     with pytest.raises(error):
-        candidate.take(delivered(A, 1)._replace(**change))  # type: ignore[arg-type]
-    assert candidate.take(delivered(B, 2)) == [Change(B, 2, "")]
+        candidate.apply(delivered(A, 1)._replace(**change))  # type: ignore[arg-type]
+    assert candidate.apply(delivered(B, 2)) == [Change(B, 2, "")]
     assert list(candidate.settings.projects) == ["b"]

@@ -43,7 +43,7 @@ def observe(outbox: Callable[[], Coroutine[Any, Any, OutboxBacklog]]) -> None:
 
     def observed(value: Callable[[OutboxBacklog], float]) -> Callable[[], Iterable[Observation]]:
         def observe() -> Iterable[Observation]:
-            found = metrics.answer_of(loop, outbox)
+            found = metrics.result_of(loop, outbox)
             return [] if found is None else [Observation(value(found))]
 
         return observe

@@ -60,7 +60,7 @@ def build(settings: ClusterresConfig) -> Starlette:
 
     def facts() -> dict[str, Any]:
         view: View = app.state.view
-        return view.facts()
+        return view.summary()
 
-    app = service.bare(checks, lifespan, facts)
+    app = service.health_app(checks, lifespan, facts)
     return app

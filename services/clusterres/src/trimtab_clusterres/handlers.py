@@ -39,7 +39,9 @@ class Handlers:
         for change in changes:
             if isinstance(change.event, ClusterChanged):
                 self._report_out_of_reach()
-            self._dirty.mark(self.layout.touched(change.event), change.traceparent, change.at)
+            self._dirty.mark(
+                self.layout.touched(change.event), change.traceparent, change.stored_at
+            )
 
     def on_reload(self) -> None:
         """Everything may differ from what was rendered before."""

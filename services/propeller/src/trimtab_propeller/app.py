@@ -67,7 +67,7 @@ class Propeller:
         return wrong
 
     def facts(self) -> dict[str, object]:
-        view = self._parts.view.facts() if self._parts else {}
+        view = self._parts.view.summary() if self._parts else {}
         return {"owner": self._owner, **view}
 
     async def serve(self) -> None:
@@ -157,4 +157,4 @@ def build(settings: PropellerConfig) -> Starlette:
             yield
             serving.cancel()
 
-    return service.bare(propeller.wrong, lifespan, propeller.facts)
+    return service.health_app(propeller.wrong, lifespan, propeller.facts)

@@ -32,7 +32,7 @@ class Handlers:
         """
         request = event.request
         with metrics.barrier():
-            await self._view.reached(request.revision, BARRIER_SECONDS)
+            await self._view.wait_for(request.revision, BARRIER_SECONDS)
         try:
             journal = await claim(self._client, self._owner, request)
         except WrongSequence:

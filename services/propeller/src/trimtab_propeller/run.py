@@ -163,7 +163,7 @@ class Run:
         while True:
             try:
                 with metrics.barrier():
-                    return await self._view.reached(self._request.revision, BARRIER_SECONDS)
+                    return await self._view.wait_for(self._request.revision, BARRIER_SECONDS)
             except Retryable as error:
                 fields = {"execution": self._state.execution, "error": str(error)}
                 log.warning("execution.behind", extra=fields)

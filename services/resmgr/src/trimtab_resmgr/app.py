@@ -36,7 +36,7 @@ def build(settings: ResmgrConfig) -> Starlette:
         async with connect(settings, "resmgr") as nats, resmgr.running(nats):
             yield
 
-    return service.bare(resmgr.wrong, lifespan, resmgr.facts)
+    return service.health_app(resmgr.wrong, lifespan, resmgr.facts)
 
 
 class _Resmgr:
@@ -79,7 +79,7 @@ class _Resmgr:
                 task.cancel()
 
     def _watch(self, nats: Client, view: View) -> None:
-        self._facts = view.facts
+        self._facts = view.summary
         self._checks["requests"] = lambda: "not answered yet"
         self._checks["nats"] = lambda: "" if nats.is_connected else "not connected"
         unproved = "not proved to be what admin has stored"

@@ -301,7 +301,7 @@ class Limited:
         with suppress(TimeoutError, Retryable):
             async with asyncio.timeout(patience):
                 while any(name not in self._view.settings.pools for name in names):
-                    await self._view.reached(self._view.settings.revision + 1, patience)
+                    await self._view.wait_for(self._view.settings.revision + 1, patience)
 
 
 def _names(ask: Allocate) -> list[str]:

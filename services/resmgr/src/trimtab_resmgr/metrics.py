@@ -83,7 +83,7 @@ class Metrics:
         def of_each(value: Callable[[Level], int]) -> Callable[[], Iterable[Observation]]:
             return lambda: [
                 Observation(value(level), {"trimtab.pool": level.pool})
-                for level in metrics.answer_of(loop, levels) or ()
+                for level in metrics.result_of(loop, levels) or ()
             ]
 
         held, waiting = of_each(lambda level: level.held), of_each(lambda level: level.waiting)

@@ -1,1 +1,1 @@
-"""What every service process needs: configuration, NATS connection, telemetry, HTTP server."""
+"""The parts of every service process: configuration, NATS, telemetry, back-off, HTTP server."""

@@ -1,6 +1,7 @@
-"""Settings that every service has, read once at start from the environment and a YAML file.
+"""The configuration of a service, read once at start from the environment and a YAML file.
 
-``TRIMTAB_SETTINGS_FILE`` names the file; the environment (``TRIMTAB_NATS_URL``, …) wins over it.
+``TRIMTAB_SETTINGS_FILE`` names the file. Variables of the environment, such as
+``TRIMTAB_NATS_URL``, take precedence over it.
 """
 
 import os
@@ -22,13 +23,13 @@ FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
 
 
 class ServiceConfig(BaseSettings):
-    """Base of each service's settings."""
+    """The fields that every service has; each service derives its own class."""
 
     model_config = SettingsConfigDict(
         env_prefix="TRIMTAB_",
         env_nested_delimiter="__",
         frozen=True,
-        # One file may hold the settings of all four services.
+        # One file may hold the configuration of all four services.
         extra="ignore",
         use_attribute_docstrings=True,
     )
@@ -37,12 +38,12 @@ class ServiceConfig(BaseSettings):
     nats_user: str = ""
     nats_password: SecretStr = SecretStr("")
     host: str = "127.0.0.1"
-    """Of the HTTP server: health, and admin's API."""
+    """The address of the HTTP server: health, and admin's API."""
     port: int = 0
-    """Of the HTTP server; 0 takes a free one, which the log names."""
+    """The port of the HTTP server; 0 takes a free one, which the log names."""
     log_level: str = "INFO"
     stale_after_seconds: float = 30.0
-    """A view of the settings that was not proved for so long is not ready. Six watermarks."""
+    """A view that no watermark verified for so long is not ready. The default is six watermarks."""
 
     @classmethod
     def settings_customise_sources(
@@ -58,16 +59,16 @@ class ServiceConfig(BaseSettings):
         return (init_settings, env_settings, *file)
 
 
-S = TypeVar("S", bound=BaseModel)
+C = TypeVar("C", bound=BaseModel)
 
 
-def load(settings: type[S]) -> S:
-    """Read the settings, or end the process with one sentence that names what is wrong."""
+def load(config: type[C]) -> C:
+    """Read the configuration, or exit with a sentence that names the field, value and problem."""
     try:
         path = os.environ.get(FILE_VARIABLE)
         if path and not Path(path).is_file():
             sys.exit(f"{FILE_VARIABLE} names {path}, which is not a file")
-        return settings()
+        return config()
     except yaml.YAMLError as error:
         sys.exit(f"{os.environ[FILE_VARIABLE]} is not YAML: {' '.join(str(error).split())}")
     except SettingsError as error:
@@ -75,4 +76,4 @@ def load(settings: type[S]) -> S:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(step) for step in first["loc"])
-        sys.exit(f"setting {name}: {first['input']!r} is not valid: {first['msg']}")
+        sys.exit(f"configuration {name}: {first['input']!r} is not valid: {first['msg']}")

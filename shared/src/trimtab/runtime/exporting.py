@@ -1,6 +1,6 @@
-"""Sends spans and metrics away over OTLP, as the standard ``OTEL_…`` variables say.
+"""The export of spans and metrics over OTLP, configured by the standard ``OTEL_…`` variables.
 
-It loads OpenTelemetry's SDK, so it is imported only where there is somewhere to send them.
+This module loads OpenTelemetry's SDK, so it is imported only where a collector is configured.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,36 +17,36 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 _LAST_SECONDS = 2.0
-"""How long the last spans and metrics may delay the end; the SDK would take half a minute."""
+"""The longest delay of the exit by a collector that is away; the SDK would wait 30 seconds."""
 
 
 def _resource(service: str) -> Resource:
-    # The sums of replicas must not be taken for those of one process that jumps to and fro.
+    # Without it, a backend takes the counters of two replicas for one that goes up and down.
     instance = {"service.instance.id": str(uuid4())}
     return Resource.create({"service.name": f"trimtab-{service}", **instance})
 
 
 def start(service: str, *, spans: bool, measurements: bool) -> Callable[[], None]:
-    """For the whole process, once. Returns what is to be called before it ends."""
+    """Start the export, once per process. The result is to be called before the process ends."""
     resource = _resource(service)
-    ends: list[Callable[[], None]] = []
+    shutdowns: list[Callable[[], None]] = []
     if spans:
         tracing = TracerProvider(resource=resource, shutdown_on_exit=False)
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(tracing)
-        ends.append(tracing.shutdown)
+        shutdowns.append(tracing.shutdown)
     if measurements:
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
         metering = MeterProvider([reader], resource, shutdown_on_exit=False)
         metrics.set_meter_provider(metering)
-        ends.append(metering.shutdown)
-    return lambda: _end(ends)
+        shutdowns.append(metering.shutdown)
+    return lambda: _flush(shutdowns)
 
 
-def _end(ends: Sequence[Callable[[], None]]) -> None:
-    """Send what is pending, but keep nobody waiting for a collector that is away."""
-    ending = [Thread(target=end, daemon=True) for end in ends]
-    for thread in ending:
+def _flush(shutdowns: Sequence[Callable[[], None]]) -> None:
+    """Send what is pending, within `_LAST_SECONDS`."""
+    threads = [Thread(target=shutdown, daemon=True) for shutdown in shutdowns]
+    for thread in threads:
         thread.start()
-    for thread in ending:
-        thread.join(_LAST_SECONDS / len(ending))
+    for thread in threads:
+        thread.join(_LAST_SECONDS / len(threads))

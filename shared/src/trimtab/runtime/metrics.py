@@ -1,8 +1,8 @@
-"""What is measured in more than one service, and how services make instruments of their own.
+"""Instruments: functions that create them, and those that every service has.
 
-Names are those of OpenTelemetry's semantic conventions where it has one, else ``trimtab.…``. The
-values of an attribute are few and known: never a token, an execution or a namespace. Nothing is
-kept where `trimtab.runtime.telemetry` exports nothing.
+Names follow OpenTelemetry's semantic conventions where there is one, else they are ``trimtab.…``.
+The values of an attribute are few and known: never a token, an execution or a namespace. Nothing
+is recorded where `trimtab.runtime.telemetry` exports nothing.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ T = TypeVar("T")
 meter = metrics.get_meter("trimtab")
 
 _OBSERVE_SECONDS = 2.0
-"""How long the exporter waits for a number that has to be looked up."""
+"""How long the exporter waits for a value that a query returns."""
 _BOUNDARIES = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     *(30.0, 60.0, 300.0, 1800.0),
 )
-"""Of durations: from a call of Redis to the wait for a token. The SDK's own are milliseconds."""
+"""Seconds, from a call of Redis to the wait for a token. The SDK's default is in milliseconds."""
 
 
 def seconds(name: str, description: str) -> Histogram:
-    """A histogram of durations."""
+    """Create a histogram of durations."""
     return meter.create_histogram(
         name, "s", description, explicit_bucket_boundaries_advisory=_BOUNDARIES
     )
@@ -40,7 +40,7 @@ def seconds(name: str, description: str) -> Histogram:
 def gauge(
     name: str, unit: str, description: str, observe: Callable[[], Iterable[Observation]]
 ) -> None:
-    """Ask for the value whenever it is exported, in a thread of the exporter."""
+    """Create a gauge. ``observe`` is called at each export, in a thread of the exporter."""
 
     def observed(_options: CallbackOptions) -> Iterable[Observation]:
         return observe()
@@ -48,16 +48,16 @@ def gauge(
     meter.create_observable_gauge(name, [observed], unit, description)
 
 
-def answer_of(
-    loop: asyncio.AbstractEventLoop, ask: Callable[[], Coroutine[Any, Any, T]]
+def result_of(
+    loop: asyncio.AbstractEventLoop, query: Callable[[], Coroutine[Any, Any, T]]
 ) -> T | None:
-    """What a coroutine of the service's loop returns, for the thread of the exporter.
+    """Run a coroutine in the service's loop and return its result to the exporter's thread.
 
-    ``None`` where it cannot be told now: a number that is missing beats an exporter that hangs.
+    Return ``None`` on a failure or a timeout: a missing value is better than a blocked exporter.
     """
     if not loop.is_running():
         return None
-    future = asyncio.run_coroutine_threadsafe(ask(), loop)
+    future = asyncio.run_coroutine_threadsafe(query(), loop)
     try:
         return future.result(_OBSERVE_SECONDS)
     except (TrimtabError, TimeoutError):
@@ -67,7 +67,7 @@ def answer_of(
 
 @contextmanager
 def timed(histogram: Histogram, attributes: Mapping[str, str | int]) -> Iterator[None]:
-    """How long the block takes, and with which error it ends."""
+    """Record the duration of the block, and the type of the error that it raises."""
     began = time.perf_counter()
     try:
         yield
@@ -79,14 +79,15 @@ def timed(histogram: Histogram, attributes: Mapping[str, str | int]) -> Iterator
 
 
 _operations = seconds(
-    "messaging.client.operation.duration", "Publishing to a stream, until it has confirmed"
+    "messaging.client.operation.duration",
+    "Time to publish to a stream, until it has confirmed",
 )
-_processed = seconds("messaging.process.duration", "Handling one message of a work queue")
+_processed = seconds("messaging.process.duration", "Time to handle one message of a work queue")
 
 
 @contextmanager
 def publishing(subject: str) -> Iterator[None]:
-    """One message, until the stream has confirmed it."""
+    """Record the publishing of one message, until the stream has confirmed it."""
     named = {"messaging.operation.name": "publish", "messaging.operation.type": "send"}
     with timed(_operations, {**named, **_destination(subject)}):
         yield
@@ -94,7 +95,7 @@ def publishing(subject: str) -> Iterator[None]:
 
 @contextmanager
 def processing(subject: str) -> Iterator[None]:
-    """One delivery."""
+    """Record the handling of one delivery."""
     named = {"messaging.operation.name": "process", "messaging.operation.type": "process"}
     with timed(_processed, {**named, **_destination(subject)}):
         yield

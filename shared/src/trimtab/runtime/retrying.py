@@ -1,4 +1,4 @@
-"""Back-off: how long to wait before the next try, and loops that try until they are cancelled."""
+"""Back-off: the delay before the next try, and a loop that tries until it is cancelled."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from trimtab.errors import Retryable
 log = logging.getLogger(__name__)
 
 _STEADY_SECONDS = 5.0
-"""Work that ran so long before it failed starts again at the first delay."""
+"""After work that ran for so long, the delays start again at the first one."""
 
 
 def backoff_seconds(failures: int, *, first: float, longest: float) -> float:

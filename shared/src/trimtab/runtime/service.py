@@ -1,4 +1,4 @@
-"""How every service runs: one HTTP server, whose lifespan is the service's own."""
+"""The process of a service: its HTTP server, health endpoints and exit status."""
 
 import gc
 import logging
@@ -25,49 +25,49 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 10
 
 Checks = Callable[[], dict[str, str]]
-"""Of readiness: what is wrong, by part; empty when ready."""
-Facts = Callable[[], dict[str, Any]]
-"""What ``/readyz`` tells beside that, such as `trimtab.settings.view.View.facts`."""
+"""Returns why the service is not ready, by part; empty when it is ready."""
+Details = Callable[[], dict[str, Any]]
+"""Returns further fields of ``/readyz``, such as `trimtab.settings.view.View.summary`."""
 
 
-def _no_facts() -> dict[str, Any]:
+def _no_details() -> dict[str, Any]:
     return {}
 
 
-def health_routes(checks: Checks, facts: Facts = _no_facts) -> list[Route]:
-    """``/healthz`` says that the process answers, ``/readyz`` that its parts work."""
+def health_routes(checks: Checks, details: Details = _no_details) -> list[Route]:
+    """Return ``/healthz``, which shows that the process runs, and ``/readyz``, whether it works."""
 
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_request: Request) -> JSONResponse:
-        wrong = checks()
-        if wrong:
-            body = {"status": "not ready", "reasons": wrong, **facts()}
+        reasons = checks()
+        if reasons:
+            body = {"status": "not ready", "reasons": reasons, **details()}
             return JSONResponse(body, status_code=503)
-        return JSONResponse({"status": "ready", **facts()})
+        return JSONResponse({"status": "ready", **details()})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
-def bare(
+def health_app(
     checks: Checks,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
-    facts: Facts = _no_facts,
+    details: Details = _no_details,
 ) -> Starlette:
-    """The application of a service that has no API of its own."""
-    return Starlette(routes=health_routes(checks, facts), lifespan=lifespan)
+    """Return the application of a service that has no HTTP API of its own."""
+    return Starlette(routes=health_routes(checks, details), lifespan=lifespan)
 
 
 class _Server(uvicorn.Server):
-    """Stops when the lifespan has failed: uvicorn alone would serve on without its tasks."""
+    """Stops when the lifespan has failed: uvicorn would go on serving without its tasks."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_shutdown: Callable[[], None]) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._on_shutdown = on_shutdown
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping()
+        self._on_shutdown()
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -76,42 +76,36 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if not self.started:
-            # uvicorn looks only after the start, which may wait for NATS for ever.
+            # uvicorn checks only after the start, which may wait for NATS indefinitely.
             os._exit(0)
 
 
 def run(
     name: str,
-    settings: ServiceConfig,
+    config: ServiceConfig,
     app: Any,  # any ASGI application
     stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT and end with 0 then, with 1 where the start or a task fails.
+    """Serve until SIGTERM or SIGINT, then exit with 0; with 1 where the start or a task fails.
 
-    ``stopping`` hears of the end before it waits for answers: those that go on have to end.
+    ``stopping`` is called before the server waits for open responses: streams must end by then.
     """
-    flush = telemetry.set_up(name, settings.log_level)
-    try:
-        listener = socket.create_server((settings.host, settings.port))
-    except OSError as error:
-        sys.exit(
-            f"{name} cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "set TRIMTAB_PORT to a port that is free"
-        )
-    port = listener.getsockname()[1]
-    log.info("service.listening", extra={"service": name, "address": f"{settings.host}:{port}"})
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        loop="uvloop",
-        lifespan="on",
-        timeout_graceful_shutdown=GRACE_SECONDS,
+    flush = telemetry.set_up(name, config.log_level)
+    listener = _listen(name, config)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            loop="uvloop",
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        ),
+        stopping,
     )
-    server = _Server(config, stopping)
-    # uvicorn raises the signal again once it has stopped; the default would end us with -15.
+    # uvicorn raises the signal again once it has stopped; its default would exit with -15.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
-    _spare_the_collector()
+    _tune_garbage_collection()
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     flush()
@@ -119,11 +113,24 @@ def run(
         sys.exit(1)  # uvicorn has logged why
 
 
-def _spare_the_collector() -> None:
-    """Whatever is there before the first request stays, and what a request leaves has few cycles.
+def _listen(name: str, config: ServiceConfig) -> socket.socket:
+    try:
+        listener = socket.create_server((config.host, config.port))
+    except OSError as error:
+        sys.exit(
+            f"{name} cannot listen on {config.host}:{config.port}: {error.strerror}; "
+            "set TRIMTAB_PORT to a port that is free"
+        )
+    port = listener.getsockname()[1]
+    log.info("service.listening", extra={"service": name, "address": f"{config.host}:{port}"})
+    return listener
 
-    Walking it all again and again costs a tenth of the time of each request, and at times stops
-    everybody for a tenth of a second.
+
+def _tune_garbage_collection() -> None:
+    """Exclude the objects that exist now from collection, and collect less often.
+
+    They live as long as the process, and requests leave few cycles. Scanning them again and again
+    costs a tenth of the time of each request, and some scans pause the process for 100 ms.
     """
     gc.collect()
     gc.freeze()

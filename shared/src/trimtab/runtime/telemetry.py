@@ -1,7 +1,7 @@
-"""Logs as JSON lines, spans, and the trace context that messages carry.
+"""Logs as JSON lines, spans, and the trace context in messages and rows.
 
-Spans and metrics are exported where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; OpenTelemetry's SDK is
-not loaded otherwise.
+Spans and metrics are exported where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set. Otherwise
+OpenTelemetry's SDK is not loaded.
 """
 
 import json
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -23,7 +22,7 @@ _tracer = trace.get_tracer("trimtab")
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, event, logger, and the fields given as ``extra``."""
+    """Formats a record as one JSON object: time, level, event, logger, and the ``extra`` fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -42,7 +41,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(service: str, log_level: str = "INFO") -> Callable[[], None]:
-    """For the whole process, once. Returns what is to be called before it ends."""
+    """Set up logging and export, once per process. The result is to be called before the end."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=log_level, handlers=[handler], force=True)
@@ -51,14 +50,14 @@ def set_up(service: str, log_level: str = "INFO") -> Callable[[], None]:
     spans, measurements = _is_exported("TRACES"), _is_exported("METRICS")
     if not (spans or measurements):
         return lambda: None
-    # Loading the SDK takes time and memory that an installation without it need not spend.
+    # Loading the SDK takes time and memory, which a process that exports nothing can save.
     from trimtab.runtime import exporting  # noqa: PLC0415
 
     return exporting.start(service, spans=spans, measurements=measurements)
 
 
 def _is_exported(signal: str) -> bool:
-    """As OpenTelemetry's specification has it, but nowhere by default."""
+    """Follow OpenTelemetry's specification, except that nothing is exported by default."""
     if os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip().lower() == "none":
         return False
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
@@ -66,35 +65,30 @@ def _is_exported(signal: str) -> bool:
 
 
 def headers() -> dict[str, str]:
-    """The current trace context as message headers; empty outside a trace."""
+    """Return the current trace context as message headers; empty outside a trace."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier
 
 
 def traceparent() -> str:
-    """The current trace context as one text, to be stored with an outbox row."""
+    """Return the current trace context as text, to be stored in a row; empty outside a trace."""
     return headers().get("traceparent", "")
-
-
-def context_of(carrier: Mapping[str, str]) -> Context:
-    """The trace context that a message or row carries."""
-    return _propagator.extract(carrier)
 
 
 @contextmanager
 def span(
     name: str, carrier: Mapping[str, str] | None = None, kind: SpanKind = SpanKind.INTERNAL
 ) -> Iterator[trace.Span]:
-    """A span under the current one, or under the one that the carrier names."""
-    context = context_of(carrier) if carrier else None
+    """Open a span under the one that the carrier (headers) names, else under the current one."""
+    context = _propagator.extract(carrier) if carrier else None
     with _tracer.start_as_current_span(name, context=context, kind=kind) as current:
         yield current
 
 
 @contextmanager
 def consuming(subject: str, carrier: Mapping[str, str]) -> Iterator[None]:
-    """The span of handling one message; named without its variable parts."""
+    """Open the span of handling one message. Its name has no names of entities in it."""
     template = ".".join(subject.split(".")[:3])
     with span(f"process {template}", carrier, SpanKind.CONSUMER) as current:
         current.set_attribute("messaging.system", "nats")

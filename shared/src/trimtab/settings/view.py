@@ -1,7 +1,8 @@
-"""A reader's own copy of the settings: proved equal to the database, or not ready.
+"""A service's copy of the settings, which watermarks verify; not ready while it is unverified.
 
-Snapshot, then follow. A transaction is shown when its commit has arrived. A fresh start is read
-aside and taken only when a watermark stands in it, so a wiped stream never empties a good view.
+A view reads the snapshot of SETTINGS and then follows the stream. It shows a transaction when its
+commit has arrived. A new snapshot is read into a `Candidate`, which replaces the view only when it
+holds a watermark: a wiped stream never empties a good view.
 """
 
 import asyncio
@@ -28,74 +29,78 @@ log = logging.getLogger(__name__)
 
 _delay = metrics.seconds(
     "trimtab.view.delay",
-    "From when the stream stored a change until this service shows it",
+    "Time from the storage of a change in the stream until this service shows it",
 )
 
 
 class Change(NamedTuple):
-    """One change of a transaction that is now shown."""
+    """One change of a transaction that the view shows now."""
 
     event: Event
     revision: int
     traceparent: str
-    at: float = 0.0
+    stored_at: float = 0.0
     """When the stream stored it, in seconds of Unix time."""
 
 
 @dataclass
 class Candidate:
-    """Settings being read; pure, so that order, gaps and wipes are tested without a server."""
+    """Settings that are being read. Pure: tests of order, gaps and wipes need no server."""
 
     settings: Settings = field(default_factory=Settings)
-    proved: bool = False
-    """Whether a watermark has been equal to what we hold, or stands in a stream that moved on."""
+    is_verified: bool = False
+    """Whether a watermark equalled the settings, or was followed by newer changes."""
     caught_up: bool = False
     """Whether the snapshot is complete."""
-    heard: int = 0
-    """The newest revision that a message had; some of what was heard may not be shown yet."""
-    wrong: str = ""
-    """How a watermark differed; the reader must start over."""
+    newest: int = 0
+    """The newest revision that has arrived; its change may not be shown yet."""
+    mismatch: str = ""
+    """The difference from a watermark, if there is one; the reader must begin again."""
     _held_back: list[tuple[Change, int]] = field(default_factory=list)
 
-    def take(self, message: StoredMessage) -> list[Change]:
-        """The changes that this message lets through, in order."""
+    def apply(self, message: StoredMessage) -> list[Change]:
+        """Apply a message and return the changes that became complete with it, in order.
+
+        Raises ``KeyError`` and ``ValueError`` on a message that the relay did not publish.
+        """
         if message.subject == subjects.WATERMARK:
-            # In a snapshot, what stands behind the watermark replaced some of what stood before.
-            exact = self.caught_up or message.is_last
-            self._compare(Watermark.model_validate_json(message.body), exact)
+            # A change behind the watermark of a snapshot may have replaced one in front of it.
+            is_exact = self.caught_up or message.is_last
+            self._compare(Watermark.model_validate_json(message.body), is_exact)
             return []
         revision = int(message.headers[REVISION])
         commit = int(message.headers.get(COMMIT, revision))
-        self.heard = max(self.heard, revision)
+        self.newest = max(self.newest, revision)
         if revision <= self.settings.revision:
             return []
         event = setting(message.subject, message.body)
         change = Change(event, revision, message.headers.get(TRACEPARENT, ""), message.stored_at)
         self._held_back.append((change, commit))
         # Rows are published in order, so a transaction is complete once any revision at or past
-        # its commit was seen; the row of the commit itself may have been replaced by a newer one.
+        # its commit has arrived; a newer row may have replaced the row of the commit itself.
         shown = [held for held, last in self._held_back if last <= revision]
         self._held_back = [(held, last) for held, last in self._held_back if last > revision]
         for change in shown:
             self.settings.apply(change.event, change.revision)
         return shown
 
-    def _compare(self, mark: Watermark, exact: bool) -> None:
+    def _compare(self, watermark: Watermark, is_exact: bool) -> None:
         settings = self.settings
-        if not exact or self._held_back or mark.revision < settings.revision:
-            # The stream has moved on since; it is the relay's, and a newer watermark will come.
-            self.proved = True
+        if not is_exact or self._held_back or watermark.revision < settings.revision:
+            # Newer changes have arrived. The watermark shows that the relay filled this stream,
+            # and the next one will be compared.
+            self.is_verified = True
             return
         held = (settings.digest.count, str(settings.digest))
-        if held != (mark.count, mark.digest):
-            self.wrong = f"holds {held} at revision {settings.revision}, not {mark}"
+        if held != (watermark.count, watermark.digest):
+            self.mismatch = f"holds {held} at revision {settings.revision}, not {watermark}"
             return
-        settings.revision = mark.revision
-        self.proved = True
+        settings.revision = watermark.revision
+        self.is_verified = True
 
 
 class View:
-    """The settings as this process sees them. Run `follow` for as long as it is used."""
+    """The settings that this process works with. Run `follow` for as long as the view is used."""
 
     def __init__(
         self,
@@ -104,33 +109,33 @@ class View:
         reloaded: Callable[[], None] = lambda: None,
         stale_after_seconds: float = 30.0,
     ) -> None:
-        """``changed`` hears what is newly shown, ``reloaded`` that everything may differ."""
+        """Call ``changed`` with the newly shown changes, ``reloaded`` when all may have changed."""
         self._client = client
         self._changed = changed
         self._reloaded = reloaded
         self._stale_after = stale_after_seconds
         self._settings = Settings()
-        self._proved_at = float("-inf")
-        self._moved = asyncio.Condition()
-        self._heard = 0
-        self._measure()
+        self._verified_at = float("-inf")
+        self._updated = asyncio.Condition()
+        self._newest = 0
+        self._register_metrics()
 
     @property
     def settings(self) -> Settings:
-        """What is shown now; empty before the first snapshot was proved."""
+        """The settings that are shown now; empty before the first snapshot was verified."""
         return self._settings
 
     @property
     def age_seconds(self) -> float:
-        """Since a watermark last proved the view."""
-        return time.monotonic() - self._proved_at
+        """Seconds since a watermark last verified the view."""
+        return time.monotonic() - self._verified_at
 
     @property
     def ready(self) -> bool:
         return self.age_seconds <= self._stale_after
 
-    def facts(self) -> dict[str, object]:
-        """What the view is, to be compared with the database and with other views."""
+    def summary(self) -> dict[str, object]:
+        """Return revision, count and digest, which are equal in the database and in every view."""
         settings = self._settings
         view = {
             "revision": settings.revision,
@@ -139,23 +144,23 @@ class View:
         }
         return {"view": view}
 
-    async def reached(self, revision: int, timeout: float) -> Settings:
-        """Wait for a proved view that holds a revision. Raises `Retryable` after the timeout."""
+    async def wait_for(self, revision: int, timeout: float) -> Settings:
+        """Wait until the view is ready and holds a revision. Raises `Retryable` on a timeout."""
         try:
-            async with asyncio.timeout(timeout), self._moved:
-                await self._moved.wait_for(
+            async with asyncio.timeout(timeout), self._updated:
+                await self._updated.wait_for(
                     lambda: self.ready and self._settings.revision >= revision
                 )
         except TimeoutError:
             raise Retryable(
                 f"the view of the settings is at revision {self._settings.revision}, not yet at "
-                f"{revision} (proved {self.age_seconds:.0f} s ago)"
+                f"{revision} (verified {self.age_seconds:.0f} s ago)"
             ) from None
         return self._settings
 
     async def follow(self) -> None:
         """Keep the view up to date until cancelled."""
-        await retrying.retry_forever(self._read, "view.lost")
+        await retrying.retry_forever(self._read, "view.interrupted")
 
     async def _read(self) -> None:
         candidate = Candidate()
@@ -165,59 +170,59 @@ class View:
                     candidate.caught_up = True
                     changes = []
                 else:
-                    changes = self._take(candidate, message)
-                if candidate.wrong:
+                    changes = self._apply(candidate, message)
+                if candidate.mismatch:
                     raise bus.BrokenSubscription(
-                        f"the view differs from its watermark: {candidate.wrong}"
+                        f"the view differs from its watermark: {candidate.mismatch}"
                     )
-                self._heard = candidate.heard
+                self._newest = candidate.newest
                 if self._show(candidate, changes):
                     if message is None or message.subject == subjects.WATERMARK:
-                        self._proved_at = time.monotonic()
-                    async with self._moved:
-                        self._moved.notify_all()
+                        self._verified_at = time.monotonic()
+                    async with self._updated:
+                        self._updated.notify_all()
 
     def _show(self, candidate: Candidate, changes: list[Change]) -> bool:
-        """Whether the candidate is, or now becomes, what is shown."""
+        """Return whether the candidate is shown, after showing it where it has become complete."""
         if candidate.settings is self._settings:
             if changes:
                 now = time.time()
                 for change in changes:
-                    _delay.record(now - change.at)
+                    _delay.record(now - change.stored_at)
                 self._changed(changes)
             return True
-        current = candidate.settings.revision >= self._settings.revision
-        if not (candidate.caught_up and candidate.proved and current):
+        is_current = candidate.settings.revision >= self._settings.revision
+        if not (candidate.caught_up and candidate.is_verified and is_current):
             return False
         self._settings = candidate.settings
         log.info("view.loaded", extra={"revision": self._settings.revision})
         self._reloaded()
         return True
 
-    def _measure(self) -> None:
+    def _register_metrics(self) -> None:
         metrics.gauge(
             "trimtab.view.revision",
             "{revision}",
-            "Of the settings that this service acts by",
+            "Revision of the settings that this service works with",
             lambda: [Observation(self._settings.revision)],
         )
         metrics.gauge(
             "trimtab.view.lag",
             "{revision}",
             "Changes that have arrived from the stream and are not shown yet",
-            lambda: [Observation(max(self._heard - self._settings.revision, 0))],
+            lambda: [Observation(max(self._newest - self._settings.revision, 0))],
         )
         metrics.gauge(
             "trimtab.view.age",
             "s",
-            "Since the view was last proved to be what the database has",
-            lambda: [Observation(self.age_seconds)] if isfinite(self._proved_at) else [],
+            "Time since a watermark last verified the view",
+            lambda: [Observation(self.age_seconds)] if isfinite(self._verified_at) else [],
         )
 
-    def _take(self, candidate: Candidate, message: StoredMessage) -> list[Change]:
+    def _apply(self, candidate: Candidate, message: StoredMessage) -> list[Change]:
         try:
-            return candidate.take(message)
+            return candidate.apply(message)
         except (KeyError, ValueError, ValidationError) as error:
-            # Not a message of ours, or one of a release to come: the watermark decides.
+            # The message is foreign, or of a newer release: the next watermark decides.
             log.error("view.unreadable", extra={"subject": message.subject, "error": str(error)})
             return []
