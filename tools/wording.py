@@ -130,7 +130,7 @@ def main(files: list[str]) -> int:
     count = 0
     for file in files or tracked:
         path = Path(file)
-        if not path.is_file() or path.resolve() == Path(__file__).resolve():
+        if path.suffix not in TEXTS or not path.is_file() or path.samefile(__file__):
             continue
         source = path.read_text()
         texts = [*TEXTS[path.suffix](source), *(names(source) if path.suffix == ".py" else ())]

@@ -1,4 +1,4 @@
-"""The service in this process, its templates and its cluster in directories, NATS as it is."""
+"""The service in this process, with templates and clusters in directories and a real NATS."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ from trimtab.messages.events import (
     ProjectChanged,
 )
 from trimtab_clusterres.app import build
-from trimtab_clusterres.config import ClusterresConfig, ClusterTarget
+from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 
 QUOTA = """\
 apiVersion: v1
@@ -50,23 +50,36 @@ def templates(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clusters(tmp_path: Path) -> Path:
-    """The directory that holds those of the clusters east and west."""
+    """The parent of the directories of the clusters east and west."""
     return tmp_path / "clusters"
 
 
 @pytest.fixture
-def service_settings(nats_server: NatsServer, templates: Path, clusters: Path) -> ClusterresConfig:
-    reached = {name: ClusterTarget(directory=clusters / name) for name in ("east", "west")}
-    return ClusterresConfig(nats_url=nats_server.url, templates=templates, clusters=reached)
+def cluster_timeout_seconds() -> float:
+    """How long a cluster may take; a test that waits for the timeout sets a shorter one."""
+    return PATIENCE_SECONDS
 
 
 @pytest.fixture
-def serving(service_settings: ClusterresConfig) -> Serving:
-    """Starts the service; the block's end stops it."""
+def service_config(
+    nats_server: NatsServer, templates: Path, clusters: Path, cluster_timeout_seconds: float
+) -> ClusterresConfig:
+    access = {name: ClusterAccess(directory=clusters / name) for name in ("east", "west")}
+    return ClusterresConfig(
+        nats_url=nats_server.url,
+        templates=templates,
+        clusters=access,
+        cluster_timeout_seconds=cluster_timeout_seconds,
+    )
+
+
+@pytest.fixture
+def serving(service_config: ClusterresConfig) -> Serving:
+    """Return a context manager that runs the service."""
 
     @asynccontextmanager
     async def serve() -> AsyncIterator[Starlette]:
-        app = build(service_settings)
+        app = build(service_config)
         async with app.router.lifespan_context(app):
             yield app
 
@@ -74,18 +87,18 @@ def serving(service_settings: ClusterresConfig) -> Serving:
 
 
 class Statuses:
-    """What the service says of namespaces, as it comes."""
+    """Collects the statuses of namespaces that the service publishes."""
 
     def __init__(self) -> None:
         self.seen: list[NamespaceStatus] = []
         self.traceparents: list[str] = []
-        self._came = asyncio.Condition()
+        self._arrived = asyncio.Condition()
 
     async def take(self, message: Msg) -> None:
-        async with self._came:
+        async with self._arrived:
             self.seen.append(NamespaceStatus.model_validate_json(message.data))
             self.traceparents.append((message.headers or {}).get("traceparent", ""))
-            self._came.notify_all()
+            self._arrived.notify_all()
 
     async def until(self, revision: int, state: str = "ready", cluster: str = "east") -> str:
         """Wait for a status of at least this revision, and return its error."""
@@ -98,8 +111,8 @@ class Statuses:
                 and (status.state, status.cluster) == (state, cluster)
             ]
 
-        async with asyncio.timeout(PATIENCE_SECONDS), self._came:
-            await self._came.wait_for(found)
+        async with asyncio.timeout(PATIENCE_SECONDS), self._arrived:
+            await self._arrived.wait_for(found)
         return found()[-1].error
 
 

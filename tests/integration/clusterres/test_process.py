@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "trimtab_clusterres"]
 
 
 class Process:
-    """The service on a port of its own; started and ended by the test."""
+    """Starts and ends the service, on a port of its own."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.port = free_port()
@@ -40,7 +40,7 @@ class Process:
         return process.wait(PATIENCE_SECONDS)
 
     async def ready(self) -> dict[str, object]:
-        """What it says once it is ready."""
+        """Wait until it is ready, and return the body of ``/readyz``."""
         url = f"http://127.0.0.1:{self.port}/readyz"
         async with asyncio.timeout(PATIENCE_SECONDS), httpx.AsyncClient() as http:
             while True:
@@ -66,7 +66,7 @@ def process(nats_server: NatsServer, templates: Path, clusters: Path) -> Iterato
         process.end(signal.SIGKILL)
 
 
-async def test_it_is_ready_with_the_settings_and_ends_when_told(
+async def test_it_is_ready_when_its_view_is_verified_and_ends_on_sigterm(
     process: Process, settings_stream: SettingsStream, statuses: Statuses
 ) -> None:
     values = RecordChanged.at(PLATFORM, "cluster_resource", {"attributes": {"cpu": "4"}})
@@ -95,7 +95,7 @@ async def test_after_a_crash_it_catches_up(
     assert "limits.cpu: 5" in manifest.read_text()
 
 
-def test_a_missing_setting_ends_the_start_with_a_sentence() -> None:
+def test_a_missing_variable_ends_the_start_with_one_sentence() -> None:
     environment = {name: value for name, value in os.environ.items() if "TRIMTAB" not in name}
     ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1

@@ -1,6 +1,9 @@
-"""From a change of the settings to a manifest, on a real NATS."""
+"""A change of the settings becomes a manifest, on a real NATS."""
 
 import asyncio
+import os
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,13 +32,13 @@ def values(scope: Scope = PLATFORM, /, **attributes: str) -> RecordChanged:
 
 
 def quota(clusters: Path, namespace: str = "alpha-development", cluster: str = "east") -> Any:
-    """The CPU limit in the manifest."""
+    """Return the CPU limit in the manifest."""
     text = (clusters / cluster / namespace / "ResourceQuota-quota.yaml").read_text()
     return yaml.safe_load(text)["spec"]["hard"]["limits.cpu"]
 
 
-async def declared(client: Client) -> None:
-    """Streams, as soon as the connection is back."""
+async def declare(client: Client) -> None:
+    """Declare the streams as soon as the connection is back."""
     while True:
         with suppress(Unavailable):
             await streams.bootstrap(client)
@@ -57,7 +60,7 @@ async def test_a_change_becomes_a_manifest(
         assert quota(clusters) == 4
 
 
-async def test_a_new_project_gets_its_namespace_and_an_archived_one_keeps_its_own(
+async def test_a_new_project_gets_a_namespace_and_an_archived_one_keeps_its_manifests(
     serving: Serving, settings_stream: SettingsStream, statuses: Statuses, clusters: Path
 ) -> None:
     await settings_stream.announce(*WORLD, values(cpu="4"))
@@ -72,7 +75,7 @@ async def test_a_new_project_gets_its_namespace_and_an_archived_one_keeps_its_ow
         assert quota(clusters, "alpha-development") == 4
 
 
-async def test_the_namespace_says_what_became_of_it(
+async def test_the_status_of_a_namespace_is_published(
     client: Client, serving: Serving, settings_stream: SettingsStream, statuses: Statuses
 ) -> None:
     await settings_stream.announce(*WORLD, values(cpu="4"))
@@ -126,7 +129,7 @@ async def test_a_value_with_line_breaks_and_colons_stays_one_value(
     assert found["kind"] == "ResourceQuota"
 
 
-async def test_a_failed_template_leaves_the_old_manifests_and_is_tried_again(
+async def test_a_wrong_template_keeps_the_old_manifests_and_is_retried(
     serving: Serving,
     settings_stream: SettingsStream,
     statuses: Statuses,
@@ -139,14 +142,14 @@ async def test_a_failed_template_leaves_the_old_manifests_and_is_tried_again(
         (templates / "zz.yaml").write_text("apiVersion: v1\nkind: Role\nmetadata: {name: {{ x }}}")
         revision = await settings_stream.put(values(cpu="5"))
         error = await statuses.until(revision, "failed")
-        assert error.startswith("template zz.yaml: nothing gives {{ x }} a value for")
+        assert error.startswith("template zz.yaml: {{ x }} has no value for")
         assert quota(clusters) == 4
         (templates / "zz.yaml").unlink()
-        await statuses.until(revision)  # No event says that a template was edited.
+        await statuses.until(revision)  # No event reports that a template was edited.
         assert quota(clusters) == 5
 
 
-async def test_an_unreadable_record_fails_its_namespace_by_name(
+async def test_an_unreadable_record_fails_its_namespaces_by_name(
     serving: Serving, settings_stream: SettingsStream, statuses: Statuses, clusters: Path
 ) -> None:
     await settings_stream.announce(*WORLD, values(cpu="4"))
@@ -160,7 +163,7 @@ async def test_an_unreadable_record_fails_its_namespace_by_name(
         assert quota(clusters) == 6
 
 
-async def test_a_failed_cluster_is_tried_again_alone(
+async def test_a_failed_cluster_is_retried_alone(
     serving: Serving, settings_stream: SettingsStream, statuses: Statuses, clusters: Path
 ) -> None:
     clusters.mkdir()
@@ -173,6 +176,45 @@ async def test_a_failed_cluster_is_tried_again_alone(
         await statuses.until(settings_stream.revision, "ready", "west")
         assert quota(clusters, cluster="west") == 4
     assert [status.state for status in statuses.seen if status.cluster == "east"] == ["ready"]
+
+
+@pytest.fixture
+def hung_directory(clusters: Path) -> Iterator[Path]:
+    """Make the cluster west hang: its manifest is a pipe, so reading it never returns."""
+    pipe = clusters / "west/alpha-development/ResourceQuota-quota.yaml"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    yield pipe
+    end_hang(pipe)
+
+
+def end_hang(pipe: Path) -> None:
+    """Let the read of the pipe return, after which the manifest replaces the pipe."""
+    while pipe.is_fifo():
+        with suppress(OSError):  # nothing reads at this moment
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("cluster_timeout_seconds", [2.0])
+async def test_a_cluster_that_hangs_delays_no_other(
+    hung_directory: Path,
+    serving: Serving,
+    settings_stream: SettingsStream,
+    statuses: Statuses,
+    clusters: Path,
+) -> None:
+    await settings_stream.announce(*WORLD, ClusterChanged(name="west"), values(cpu="4"))
+    async with serving():
+        for cpu in range(10):
+            await statuses.until(await settings_stream.put(values(cpu=str(cpu))))
+            assert quota(clusters) == cpu
+        error = await statuses.until(1, "failed", "west")
+        assert error == "cluster west did not answer within 2 s"
+        assert not [s for s in statuses.seen if (s.cluster, s.state) == ("west", "ready")]
+        end_hang(hung_directory)
+        await statuses.until(settings_stream.revision, "ready", "west")
+        assert quota(clusters, cluster="west") == 9
 
 
 async def test_a_cluster_that_is_enabled_later_gets_every_namespace(
@@ -189,7 +231,7 @@ async def test_a_cluster_that_is_enabled_later_gets_every_namespace(
     assert {status.cluster for status in statuses.seen} == {"east", "west"}
 
 
-async def test_a_cluster_without_access_is_reported_once(
+async def test_a_cluster_that_is_not_configured_is_reported_once(
     serving: Serving,
     settings_stream: SettingsStream,
     statuses: Statuses,
@@ -199,12 +241,12 @@ async def test_a_cluster_without_access_is_reported_once(
     async with serving():
         await settings_stream.put(ClusterChanged(name="north", weight=2.0))
         await statuses.until(await settings_stream.put(values(cpu="5")))
-    reports = [record for record in caplog.records if record.message == "cluster.out_of_reach"]
+    reports = [record for record in caplog.records if record.message == "cluster.not_configured"]
     assert [vars(record)["cluster"] for record in reports] == ["north"]
     assert {status.cluster for status in statuses.seen} == {"east"}
 
 
-async def test_the_trace_of_the_change_goes_on_in_the_status(
+async def test_the_trace_of_a_change_continues_in_the_status(
     serving: Serving, settings_stream: SettingsStream, statuses: Statuses
 ) -> None:
     await settings_stream.announce(*WORLD, values(cpu="4"))
@@ -236,7 +278,7 @@ async def test_a_start_brings_everything_up_to_date(
     assert quota(clusters) == 7
 
 
-async def test_a_store_that_was_wiped_and_filled_again_is_followed(
+async def test_the_view_follows_a_store_that_was_wiped_and_filled_again(
     client: Client,
     nats_server: NatsServer,
     serving: Serving,
@@ -248,7 +290,7 @@ async def test_a_store_that_was_wiped_and_filled_again_is_followed(
     async with serving():
         await statuses.until(settings_stream.revision)
         nats_server.wipe()
-        await declared(client)
+        await declare(client)
         await settings_stream.refill()
         await statuses.until(settings_stream.revision)
         assert quota(clusters) == 4

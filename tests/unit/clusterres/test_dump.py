@@ -1,4 +1,4 @@
-"""What is written is read back as it was, by the rules that kubectl reads with."""
+"""A manifest that is written is read back unchanged, by the rules of kubectl."""
 
 import pytest
 from hypothesis import example, given
@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from trimtab.errors import Invalid
-from trimtab_clusterres.cluster import dump
-from trimtab_clusterres.render import Manifest
+from trimtab_clusterres.clusters.directory import dump
+from trimtab_clusterres.clusters.port import Manifest
 from trimtab_clusterres.templates import parse
 
-# Braces could make a placeholder of what is read back.
+# Braces could form a placeholder in the text that is read back.
 _text = st.text().filter(lambda text: "{{" not in text) | st.sampled_from(
     ["y", "1e3", "0o10", "08", "1:30", "2024-01-01", "<<", "=", "\x85", "\u2028", " \n a\n\n"]
 )
@@ -28,12 +28,12 @@ def test_a_manifest_survives_being_written(body: dict[str, JsonValue]) -> None:
     assert list(parse("a.yaml", written).objects({})) == [body]
 
 
-def test_text_of_several_lines_is_a_block_that_people_can_read() -> None:
+def test_text_of_several_lines_is_written_as_a_readable_block() -> None:
     written = dump(Manifest("", "ConfigMap", "a", {"data": {"script": "set -e\nrun\n"}}))
     assert written == b"data:\n  script: |\n    set -e\n    run\n"
 
 
-def test_nesting_that_cannot_be_written_is_refused() -> None:
+def test_a_manifest_that_is_nested_too_deeply_is_rejected() -> None:
     body: dict[str, object] = {}
     for _ in range(1000):
         body = {"a": body}

@@ -1,4 +1,4 @@
-"""Which namespaces there are, and which a change touches."""
+"""The namespaces on each cluster, and those that a change affects."""
 
 import pytest
 
@@ -13,14 +13,14 @@ from trimtab.messages.events import (
     RecordChanged,
 )
 from trimtab.settings.state import Settings
-from trimtab_clusterres.namespaces import Layout, Place
+from trimtab_clusterres.namespaces import Layout, Unit
 
 KIND = "cluster_resource"
 DEFAULT = "{{ project }}-{{ domain }}"
 
 
 def settings(*events: Event) -> Settings:
-    """Two projects, two domains, two clusters, and these changes behind them."""
+    """Return two projects, two domains and two clusters, followed by these changes."""
     names = ("alpha", "beta")
     found = Settings()
     projects = [ProjectChanged(name=name) for name in names]
@@ -35,16 +35,16 @@ def layout(*events: Event, template: str = DEFAULT) -> Layout:
     return Layout(settings(*events), template, {"east", "west"})
 
 
-def touched(event: Event) -> set[str]:
-    """Namespaces that the event touches, each on both clusters."""
-    places = layout().touched(event)
-    assert places == {Place(c, n) for c in ("east", "west") for _, n in places}
-    return {place.namespace for place in places}
+def affected(event: Event) -> set[str]:
+    """Return the namespaces that the event affects, each on both clusters."""
+    units = layout().affected(event)
+    assert units == {Unit(c, n) for c in ("east", "west") for _, n in units}
+    return {unit.namespace for unit in units}
 
 
 def test_there_is_a_namespace_for_each_project_in_each_domain_on_each_cluster() -> None:
-    assert layout().places == {
-        Place(cluster, f"{project}-{domain}")
+    assert layout().units == {
+        Unit(cluster, f"{project}-{domain}")
         for cluster in ("east", "west")
         for project in ("alpha", "beta")
         for domain in ("development", "production")
@@ -55,20 +55,20 @@ def test_archived_projects_and_disabled_clusters_have_none() -> None:
     found = layout(
         ProjectChanged(name="alpha", state="archived"), ClusterChanged(name="east", enabled=False)
     )
-    assert found.places == {Place("west", "beta-development"), Place("west", "beta-production")}
-    assert not found.has(Place("west", "alpha-development"))
-    assert not found.has(Place("east", "beta-production"))
+    assert found.units == {Unit("west", "beta-development"), Unit("west", "beta-production")}
+    assert not found.has(Unit("west", "alpha-development"))
+    assert not found.has(Unit("east", "beta-production"))
 
 
-def test_a_cluster_without_access_is_told_apart() -> None:
+def test_an_enabled_cluster_that_is_not_configured_is_unreachable() -> None:
     found = layout(ClusterChanged(name="north"), ClusterChanged(name="south", enabled=False))
     assert found.clusters == ["east", "west"]
-    assert found.out_of_reach == ["north"]
+    assert found.unreachable == ["north"]
 
 
 def test_the_template_gives_the_name() -> None:
     found = layout(template="ns-{{ domain }}-{{ project }}-{{ domain }}")
-    assert found.has(Place("east", "ns-production-alpha-production"))
+    assert found.has(Unit("east", "ns-production-alpha-production"))
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ def test_the_template_gives_the_name() -> None:
         (Scope("production", "gone"), ""),
     ],
 )
-def test_a_record_touches_the_namespaces_that_it_applies_to(scope: Scope, names: str) -> None:
-    assert touched(RecordChanged.at(scope, KIND, None)) == set(names.split())
+def test_a_record_affects_the_namespaces_that_it_applies_to(scope: Scope, names: str) -> None:
+    assert affected(RecordChanged.at(scope, KIND, None)) == set(names.split())
 
 
-def test_projects_and_domains_touch_their_own() -> None:
-    assert touched(ProjectChanged(name="beta")) == {"beta-development", "beta-production"}
-    assert touched(DomainChanged(name="production")) == {"alpha-production", "beta-production"}
+def test_projects_and_domains_affect_their_own_namespaces() -> None:
+    assert affected(ProjectChanged(name="beta")) == {"beta-development", "beta-production"}
+    assert affected(DomainChanged(name="production")) == {"alpha-production", "beta-production"}
 
 
-def test_a_cluster_touches_every_namespace_on_itself_alone() -> None:
-    places = layout().touched(ClusterChanged(name="east", labels=("new",)))
-    assert {place.cluster for place in places} == {"east"}
-    assert len(places) == 4
+def test_a_cluster_affects_every_namespace_on_itself_alone() -> None:
+    units = layout().affected(ClusterChanged(name="east", labels=("new",)))
+    assert {unit.cluster for unit in units} == {"east"}
+    assert len(units) == 4
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_a_cluster_touches_every_namespace_on_itself_alone() -> None:
         ClusterChanged(name="north"),
     ],
 )
-def test_what_templates_cannot_see_touches_nothing(event: Event) -> None:
-    assert touched(event) == set()
+def test_a_change_that_templates_do_not_use_affects_nothing(event: Event) -> None:
+    assert affected(event) == set()
 
 
 def test_values_are_folded_from_broad_to_narrow() -> None:
@@ -121,7 +121,7 @@ def test_values_are_folded_from_broad_to_narrow() -> None:
     }
 
 
-def test_an_unreadable_record_fails_what_needs_it_by_name() -> None:
+def test_an_unreadable_record_fails_the_namespaces_that_need_it_by_name() -> None:
     found = layout(RecordChanged.at(Scope(project="beta"), KIND, {"attributes": {"a": 1}}))
     with pytest.raises(Unreadable, match="cluster_resource record of project beta"):
         found.attributes("beta-production")

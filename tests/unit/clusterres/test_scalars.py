@@ -69,7 +69,7 @@ def test_what_only_looks_like_another_type_stays_text(text: str) -> None:
     assert scalars.resolve(text) == text
 
 
-def test_infinite_numbers_are_told_from_text() -> None:
+def test_infinite_numbers_are_distinguished_from_text() -> None:
     assert scalars.resolve("-.inf") == -math.inf
     assert math.isnan(float(str(scalars.resolve(".NaN"))))
 

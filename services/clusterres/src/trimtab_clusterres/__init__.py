@@ -1,1 +1,1 @@
-"""Renders each namespace from templates and the settings, and applies it to every cluster."""
+"""Renders each namespace from templates and settings, and applies it to its clusters."""

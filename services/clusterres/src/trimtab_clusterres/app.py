@@ -1,4 +1,4 @@
-"""The composition root: makes the parts and joins them."""
+"""The composition root: makes the parts of clusterres and joins them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,42 +11,46 @@ from trimtab.runtime import service
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_clusterres import metrics
-from trimtab_clusterres.cluster import DirectoryCluster
+from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.config import ClusterresConfig
-from trimtab_clusterres.dirty import Dirty
 from trimtab_clusterres.handlers import Handlers
+from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.worker import Worker
 
 
-def build(settings: ClusterresConfig) -> Starlette:
-    """The service as an application that works for as long as it is served."""
+def build(config: ClusterresConfig) -> Starlette:
+    """Return the service as an application that works for as long as it is served."""
     clusters = {
-        name: DirectoryCluster(target.directory)
-        for name, target in settings.clusters.items()
-        if target.directory is not None
+        name: DirectoryCluster(access.directory)
+        for name, access in config.clusters.items()
+        if access.directory is not None
     }
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        dirty = Dirty()
-        metrics.observe(dirty)
-        async with connect(settings, "clusterres") as client, asyncio.TaskGroup() as tasks:
+        queues = {name: WorkQueue() for name in clusters}
+        metrics.observe(queues)
+        async with connect(config, "clusterres") as client, asyncio.TaskGroup() as tasks:
             handlers = Handlers(
                 client,
-                dirty,
-                namespace_template=settings.namespace_template,
-                reached=clusters,
-                stale_after_seconds=settings.stale_after_seconds,
+                queues,
+                namespace_template=config.namespace_template,
+                stale_after_seconds=config.stale_after_seconds,
             )
-            worker = Worker(
-                client,
-                dirty,
-                lambda: handlers.layout,
-                clusters=clusters,
-                templates=settings.templates,
-            )
+            workers = [
+                Worker(
+                    name,
+                    cluster,
+                    queues[name],
+                    client=client,
+                    layout=lambda: handlers.layout,
+                    templates=config.templates,
+                    deadline_seconds=config.cluster_timeout_seconds,
+                )
+                for name, cluster in clusters.items()
+            ]
             app.state.view = handlers.view
-            running = [handlers.view.follow(), worker.run()]
+            running = [handlers.view.follow(), *(worker.run() for worker in workers)]
             started = [tasks.create_task(work) for work in running]
             yield
             for task in started:
@@ -56,7 +60,7 @@ def build(settings: ClusterresConfig) -> Starlette:
         view: View = app.state.view
         if view.ready:
             return {}
-        return {"settings": f"not proved for {view.age_seconds:.0f} s"}
+        return {"settings": f"not verified for {view.age_seconds:.0f} s"}
 
     def facts() -> dict[str, Any]:
         view: View = app.state.view

@@ -1,61 +1,64 @@
-"""What a change of the settings does: it marks namespaces dirty, and nothing else."""
+"""Marks namespaces dirty when the settings change, in the queue of each cluster."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 
 from nats.aio.client import Client
 
 from trimtab.messages.events import ClusterChanged, DomainChanged, ProjectChanged
 from trimtab.settings.view import Change, View
-from trimtab_clusterres.dirty import Dirty
-from trimtab_clusterres.namespaces import Layout
+from trimtab_clusterres.namespaces import Layout, Unit
+from trimtab_clusterres.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 
 class Handlers:
-    """Hears the view and marks. Run ``view.follow()`` for as long as it is used."""
+    """Consumes changes of the view. Run ``view.follow()`` for as long as it is used."""
 
     def __init__(
         self,
         client: Client,
-        dirty: Dirty,
+        queues: Mapping[str, WorkQueue],  # by cluster, of those that this service can reach
         *,
         namespace_template: str,
-        reached: Collection[str],  # clusters that this service has access to
         stale_after_seconds: float,
     ) -> None:
         self.view = View(client, self.on_changes, self.on_reload, stale_after_seconds)
-        self.layout = Layout(self.view.settings, namespace_template, reached)
-        self._dirty = dirty
+        self.layout = Layout(self.view.settings, namespace_template, queues)
+        self._queues = queues
         self._template = namespace_template
-        self._reached = reached
         self._reported: set[str] = set()
 
     def on_changes(self, changes: Iterable[Change]) -> None:
+        """Mark the namespaces whose manifests may differ after these changes."""
         changes = list(changes)
         if any(isinstance(change.event, ProjectChanged | DomainChanged) for change in changes):
-            self._lay_out()
+            self._compute_layout()
         for change in changes:
             if isinstance(change.event, ClusterChanged):
-                self._report_out_of_reach()
-            self._dirty.mark(
-                self.layout.touched(change.event), change.traceparent, change.stored_at
-            )
+                self._report_unreachable()
+            self._mark(self.layout.affected(change.event), change.traceparent, change.stored_at)
 
     def on_reload(self) -> None:
-        """Everything may differ from what was rendered before."""
-        self._lay_out()
-        self._report_out_of_reach()
-        self._dirty.mark(self.layout.places)
+        """Mark every namespace, because the whole view may have changed."""
+        self._compute_layout()
+        self._report_unreachable()
+        self._mark(self.layout.units)
 
-    def _lay_out(self) -> None:
-        self.layout = Layout(self.view.settings, self._template, self._reached)
+    def _mark(self, units: Iterable[Unit], traceparent: str = "", at: float = 0.0) -> None:
+        for cluster, namespace in units:
+            self._queues[cluster].mark([namespace], traceparent, at)
 
-    def _report_out_of_reach(self) -> None:
-        for name in self.layout.out_of_reach:
+    def _compute_layout(self) -> None:
+        self.layout = Layout(self.view.settings, self._template, self._queues)
+
+    def _report_unreachable(self) -> None:
+        """Log each enabled cluster that is not configured here, once."""
+        for name in self.layout.unreachable:
             if name not in self._reported:
                 self._reported.add(name)
                 log.warning(
-                    "cluster.out_of_reach", extra={"cluster": name, "setting": "TRIMTAB_CLUSTERS"}
+                    "cluster.not_configured",
+                    extra={"cluster": name, "variable": "TRIMTAB_CLUSTERS"},
                 )

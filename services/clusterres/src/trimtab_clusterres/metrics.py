@@ -1,13 +1,13 @@
-"""What clusterres measures: renders, what became of them, and how long a change takes."""
+"""Metrics of clusterres: renders, their results, the delay of a change, the queues."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from opentelemetry.metrics import Observation
 
 from trimtab.runtime import metrics
-from trimtab_clusterres.dirty import Dirty
+from trimtab_clusterres.queue import WorkQueue
 
 _renders = metrics.seconds(
     "trimtab.clusterres.render.duration", "Reading and rendering all templates of a namespace"
@@ -16,37 +16,41 @@ _applied = metrics.meter.create_counter(
     "trimtab.clusterres.applied", "{namespace}", "Namespaces brought up to date, by cluster"
 )
 _failed = metrics.meter.create_counter(
-    "trimtab.clusterres.failed", "{namespace}", "Tries that will be made again, by cluster"
+    "trimtab.clusterres.failed", "{namespace}", "Failed tries, which are retried, by cluster"
 )
 _delay = metrics.seconds(
-    "trimtab.clusterres.delay", "From when the stream stored a change until its manifests are there"
+    "trimtab.clusterres.delay", "From when the stream stored a change until it is applied"
 )
 
 
-def rendering() -> AbstractContextManager[None]:
-    """All templates of one namespace."""
+def measure_render() -> AbstractContextManager[None]:
+    """Measure the rendering of all templates of one namespace."""
     return metrics.timed(_renders, {})
 
 
-def applied(cluster: str, changed_at: float) -> None:
-    """A namespace is as the settings are; 0 where no change was the occasion."""
+def count_success(cluster: str, changed_at: float) -> None:
+    """Count a namespace that is up to date; ``changed_at`` is 0 where no change was the cause."""
     _applied.add(1, {"trimtab.cluster": cluster})
     if changed_at:
         _delay.record(time.time() - changed_at, {"trimtab.cluster": cluster})
 
 
-def failed(cluster: str) -> None:
+def count_failure(cluster: str) -> None:
     _failed.add(1, {"trimtab.cluster": cluster})
 
 
-def observe(dirty: Dirty) -> None:
-    """Tell from now on how much there is to be done."""
+def observe(queues: Mapping[str, WorkQueue]) -> None:
+    """Report the state of each cluster's queue from now on."""
 
-    def waiting() -> Iterable[Observation]:
-        return [Observation(dirty.waiting)]
+    def depths() -> Iterable[Observation]:
+        return [
+            Observation(queue.depth, {"trimtab.cluster": name}) for name, queue in queues.items()
+        ]
 
     def failing() -> Iterable[Observation]:
-        return [Observation(dirty.failing)]
+        return [
+            Observation(queue.failing, {"trimtab.cluster": name}) for name, queue in queues.items()
+        ]
 
-    metrics.gauge("trimtab.clusterres.dirty", "{namespace}", "Yet to be rendered", waiting)
-    metrics.gauge("trimtab.clusterres.failing", "{namespace}", "That failed last time", failing)
+    metrics.gauge("trimtab.clusterres.dirty", "{namespace}", "Marked, and not taken yet", depths)
+    metrics.gauge("trimtab.clusterres.failing", "{namespace}", "Whose last try failed", failing)

@@ -1,4 +1,4 @@
-"""Which namespaces there are on which clusters, and which of them a change touches. Pure."""
+"""The namespaces on each cluster, and those that a change of the settings affects. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
@@ -17,8 +17,8 @@ from trimtab.settings import namespaces
 from trimtab.settings.state import Settings
 
 
-class Place(NamedTuple):
-    """A namespace on a cluster: what is rendered, applied and reported on its own."""
+class Unit(NamedTuple):
+    """A namespace on a cluster: rendered, applied and reported on its own."""
 
     cluster: str
     namespace: str
@@ -27,13 +27,14 @@ class Place(NamedTuple):
 class Layout:
     """Every active project in every domain, on every enabled cluster that this service reaches.
 
-    Made anew whenever a project or domain changed; clusters and values are read when asked for.
+    Create a new one when a project or domain has changed. Clusters and values are read from the
+    settings at each access.
     """
 
-    def __init__(self, settings: Settings, template: str, reached: Collection[str]) -> None:
-        """``template`` names namespaces; ``reached`` are the clusters that we have access to."""
+    def __init__(self, settings: Settings, template: str, reachable: Collection[str]) -> None:
+        """``template`` names namespaces; ``reachable`` are the clusters configured here."""
         self.settings = settings
-        self._reached = reached
+        self._reachable = reachable
         self._names: dict[Scope, str] = {
             Scope(domain, project.name): namespaces.name(template, project.name, domain)
             for project in settings.projects.values()
@@ -43,43 +44,43 @@ class Layout:
 
     @property
     def clusters(self) -> list[str]:
-        """Where namespaces are made."""
-        return [name for name in self._enabled if name in self._reached]
+        """Names of the clusters that namespaces are made on."""
+        return [name for name in self._enabled if name in self._reachable]
 
     @property
-    def out_of_reach(self) -> list[str]:
-        """Clusters that are enabled, and that this service has no access to."""
-        return [name for name in self._enabled if name not in self._reached]
+    def unreachable(self) -> list[str]:
+        """Names of the enabled clusters that are not configured here."""
+        return [name for name in self._enabled if name not in self._reachable]
 
     @property
     def _enabled(self) -> list[str]:
         return [cluster.name for cluster in self.settings.clusters.values() if cluster.enabled]
 
     @property
-    def places(self) -> set[Place]:
+    def units(self) -> set[Unit]:
         return self._on(self.clusters, self._names.values())
 
-    def has(self, place: Place) -> bool:
-        return place.namespace in self.targets and place.cluster in self.clusters
+    def has(self, unit: Unit) -> bool:
+        return unit.namespace in self.targets and unit.cluster in self.clusters
 
     @cached_property
     def targets(self) -> Mapping[str, tuple[Scope, ...]]:
-        """By namespace, the projects and domains that it is for: commonly one."""
+        """The projects and domains of each namespace, by its name: usually one."""
         targets: dict[str, tuple[Scope, ...]] = {}
         for target, name in self._names.items():
             targets[name] = (*targets.get(name, ()), target)
         return targets
 
     def attributes(self, namespace: str) -> dict[Scope, dict[str, str]]:
-        """The values for each target of a namespace. Raises `trimtab.errors.Unreadable`."""
+        """Return the values for each target of a namespace. Raises `trimtab.errors.Unreadable`."""
         kind = cluster_resource.KIND.name
         return {
             target: dict(self.settings.effective(kind, target).document.get("attributes", {}))
             for target in self.targets[namespace]
         }
 
-    def touched(self, event: Event) -> set[Place]:
-        """Where a render may come out differently after the event."""
+    def affected(self, event: Event) -> set[Unit]:
+        """Return the units whose manifests may differ after the event."""
         match event:
             case RecordChanged(kind=cluster_resource.KIND.name):
                 return self._on(self.clusters, self._under(event.scope))
@@ -93,9 +94,9 @@ class Layout:
                 return set()
 
     def _under(self, scope: Scope) -> list[str]:
-        if scope in self._names:  # The common case, without a look at every namespace.
+        if scope in self._names:  # The common case, without a search of every namespace.
             return [self._names[scope]]
         return [name for target, name in self._names.items() if scope.covers(target)]
 
-    def _on(self, clusters: Iterable[str], names: Collection[str]) -> set[Place]:
-        return {Place(cluster, name) for cluster in clusters for name in names}
+    def _on(self, clusters: Iterable[str], names: Collection[str]) -> set[Unit]:
+        return {Unit(cluster, name) for cluster in clusters for name in names}

@@ -1,4 +1,4 @@
-"""Which value a plain scalar stands for, as go-yaml and so kubectl reads it. Pure.
+"""The value of a plain YAML scalar as go-yaml, and therefore kubectl, reads it. Pure.
 
 PyYAML reads dates, ``1:30``, ``1e3``, ``0o10``, ``08`` and ``y`` differently.
 """
@@ -23,7 +23,7 @@ _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NUMBER_BEGINS = frozenset("+-.0123456789")
 _LONGEST = 70
-"""Characters of an integer of 64 bits in base two; Python refuses to convert very long ones."""
+"""Characters of a 64-bit integer in base two; Python refuses to convert very long texts."""
 _LARGEST = 2**64 - 1
 _SMALLEST = -(2**63)
 _WRITTEN_WITH_EXPONENT = 1e21
@@ -31,7 +31,7 @@ _WRITTEN_WITH_EXPONENT = 1e21
 
 
 def resolve(text: str) -> Scalar:
-    """The value of a plain scalar. Infinite and NaN come as floats, which JSON cannot carry."""
+    """Return the value of a plain scalar; infinity and NaN, which JSON lacks, as floats."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in _NUMBER_BEGINS:

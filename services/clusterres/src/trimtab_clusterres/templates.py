@@ -1,7 +1,7 @@
-"""A template file as a node tree, and its objects with values put inside scalars. Pure.
+"""Parses a template file, and fills in values inside its scalars. Pure.
 
-Each ``{{ name }}`` is replaced by an inert sentinel before the file is parsed, and the sentinels
-are replaced inside scalar nodes after it. So a value can never change the structure.
+Each ``{{ name }}`` is replaced by an inert sentinel before the file is parsed. Afterwards the
+sentinels are replaced by values inside scalar nodes, so a value can never change the structure.
 """
 
 import math
@@ -17,10 +17,10 @@ from trimtab.errors import Rejected
 from trimtab_clusterres import scalars
 
 PLACEHOLDER = re.compile(r"\{\{ (\w[^\s{}]*) \}\}")
-"""One blank on each side, as in Flyte; any other text in braces is left as it is."""
+"""One blank on each side, as in Flyte; any other text in braces is not a placeholder."""
 
 _PLAIN = "plain"
-"""Tag of a scalar without quotes, whose type follows from its text."""
+"""The tag of a scalar without quotes, whose type follows from its text."""
 _TEXT = "tag:yaml.org,2002:str"
 _STRUCTURES = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MERGE = "<<"
@@ -28,16 +28,16 @@ _PRIVATE_USE = range(0xE000, 0xF900)
 
 
 class BadTemplate(Rejected):
-    """A template cannot be used as it stands: names the file, the line and what is wrong."""
+    """A template is wrong; the message names the file, the line and the reason."""
 
     def __init__(self, file: str, reason: str, line: int | None = None) -> None:
-        place = file if line is None else f"{file} line {line}"
-        super().__init__(f"template {place}: {reason}")
+        where = file if line is None else f"{file} line {line}"
+        super().__init__(f"template {where}: {reason}")
         self.file = file
 
 
 class Unresolved(Rejected):
-    """A template names values that nothing sets."""
+    """A template has placeholders without a value."""
 
     def __init__(self, file: str, names: tuple[str, ...]) -> None:
         super().__init__(f"template {file}: no value for {', '.join(names)}")
@@ -47,21 +47,21 @@ class Unresolved(Rejected):
 
 @dataclass(frozen=True)
 class Template:
-    """A parsed file. Nodes are shared between renders and never changed."""
+    """A parsed file. Renders share its nodes, which never change."""
 
     file: str
     documents: tuple[yaml.Node, ...]
     names: tuple[str, ...]
-    """Of the placeholders; a sentinel holds an index into it."""
+    """Names of the placeholders; a sentinel holds an index into them."""
     sentinel: re.Pattern[str]
 
     def objects(self, values: Mapping[str, str]) -> Iterator[dict[str, JsonValue]]:
-        """One object per document. Raises `Unresolved` and `BadTemplate`."""
+        """Return one object per document. Raises `Unresolved` and `BadTemplate`."""
         filling = _Filling(self, values)
         try:
             documents = [filling.mapping(node) for node in self.documents]
         except RecursionError as error:
-            raise BadTemplate(self.file, "an alias stands for itself") from error
+            raise BadTemplate(self.file, "an alias contains itself") from error
         if filling.missing:
             raise Unresolved(self.file, tuple(filling.missing))
         return iter(documents)
@@ -74,12 +74,11 @@ class _Loader(yaml.SafeLoader):
         return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
 
-@lru_cache(
-    maxsize=256
-)  # A start renders each file once per namespace, and parsing is the most of it.
+# Cached, because a start renders each file once per namespace, and most of the time is parsing.
+@lru_cache(maxsize=256)
 def parse(file: str, text: str) -> Template:
-    """Raises `BadTemplate`."""
-    # A character that the file does not hold, so that nothing in it can be taken for a sentinel.
+    """Parse a template. Raises `BadTemplate`."""
+    # A character that is not in the file, so that nothing in it can be mistaken for a sentinel.
     mark = next(char for char in map(chr, _PRIVATE_USE) if char not in text)
     names: list[str] = []
 
@@ -99,7 +98,7 @@ def parse(file: str, text: str) -> Template:
         raise BadTemplate(file, "is nested too deeply") from error
     documents = tuple(node for node in found if not _is_empty(node))
     if not documents:
-        raise BadTemplate(file, "holds no object")
+        raise BadTemplate(file, "contains no object")
     return Template(file, documents, tuple(names), re.compile(f"{mark}([0-9]+){mark}"))
 
 
@@ -108,7 +107,7 @@ def _is_empty(node: yaml.Node) -> bool:
 
 
 class _Filling:
-    """One template with one set of values."""
+    """Fills one template with one set of values."""
 
     def __init__(self, template: Template, values: Mapping[str, str]) -> None:
         self.missing: dict[str, None] = {}
@@ -123,11 +122,11 @@ class _Filling:
         own: dict[str, JsonValue] = {}
         for key, value in node.value:
             if key.tag == _PLAIN and key.value == _MERGE:
-                merged = self._merged(value)
+                merged = self._merge(value)
                 continue
             name = self._key(key)
             if name in own:
-                raise self._bad(key, f"the key {key.value!r} stands twice with these values")
+                raise self._bad(key, f"the key {key.value!r} occurs twice with these values")
             own[name] = self._value(value)
         return merged | own
 
@@ -137,12 +136,12 @@ class _Filling:
         self._check_tag(node)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item) for item in node.value]
-        text = self._filled(node)
+        text = self._fill(node)
         if node.tag == _TEXT:
             return text
         value = scalars.resolve(text)
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._bad(node, "a manifest cannot hold an infinite number or NaN")
+            raise self._bad(node, "a manifest cannot contain an infinite number or NaN")
         return value
 
     def _key(self, node: yaml.Node) -> str:
@@ -150,16 +149,16 @@ class _Filling:
             raise self._bad(
                 node, "a key is text; a placeholder is written {{ name }}, one blank on each side"
             )
-        return self._filled(node)
+        return self._fill(node)
 
-    def _merged(self, node: yaml.Node) -> dict[str, JsonValue]:
+    def _merge(self, node: yaml.Node) -> dict[str, JsonValue]:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, JsonValue] = {}
-        for source in sources:  # Earlier sources win, as YAML says.
+        for source in sources:  # Earlier sources win, as YAML defines.
             merged = self.mapping(source) | merged
         return merged
 
-    def _filled(self, node: yaml.Node) -> str:
+    def _fill(self, node: yaml.Node) -> str:
         def value(match: re.Match[str]) -> str:
             name = self._template.names[int(match[1])]
             if name not in self._values:
@@ -170,7 +169,7 @@ class _Filling:
 
     def _check_tag(self, node: yaml.Node) -> None:
         if node.tag not in (_PLAIN, _TEXT, *_STRUCTURES):
-            raise self._bad(node, f"the tag {node.tag!r} is not understood; only !!str is")
+            raise self._bad(node, f"the tag {node.tag!r} is not supported; allowed: !!str")
 
     def _bad(self, node: yaml.Node, reason: str) -> BadTemplate:
         return BadTemplate(self._template.file, reason, node.start_mark.line + 1)

@@ -1,136 +1,116 @@
-"""Renders dirty namespaces from the newest settings, applies them, and says what became of them."""
+"""Brings the dirty namespaces of one cluster up to date, and publishes the status of each."""
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nats.aio.client import Client
 
-from trimtab.errors import TrimtabError
+from trimtab.errors import TrimtabError, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT, NamespaceStatus
 from trimtab.runtime import bus, telemetry
-from trimtab_clusterres import metrics, template_files
-from trimtab_clusterres.cluster import DirectoryCluster
-from trimtab_clusterres.dirty import Dirty, Work
-from trimtab_clusterres.namespaces import Layout, Place
-from trimtab_clusterres.render import Manifest, render
+from trimtab_clusterres import metrics
+from trimtab_clusterres.clusters.port import Cluster, Manifest
+from trimtab_clusterres.namespaces import Layout, Unit
+from trimtab_clusterres.queue import Item, WorkQueue
+from trimtab_clusterres.rendering import Source, render
+from trimtab_clusterres.templates import BadTemplate
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 4
-"""Namespaces; most of the time goes to waiting for the disk and for NATS."""
-
-Rendered = list[Manifest] | TrimtabError
-"""What to apply, or why nothing is applied anywhere."""
+_CONCURRENCY = 4
+"""Namespaces of one cluster at once; most of the time is spent waiting for the cluster."""
 
 
 class Worker:
-    """All templates of a namespace are rendered before any is applied.
+    """Works on the queue of one cluster, so that a cluster that hangs delays no other.
 
-    A cluster that fails is tried again alone. So is a namespace whose templates fail, because
-    templates are edited without an event.
+    All templates of a namespace are rendered before any object is applied. What fails is retried
+    with a back-off, also where a template is wrong, because templates are edited without an event.
     """
 
     def __init__(
         self,
-        client: Client,
-        dirty: Dirty,
-        layout: Callable[[], Layout],
+        name: str,
+        cluster: Cluster,
+        queue: WorkQueue,
         *,
-        clusters: Mapping[str, DirectoryCluster],
+        client: Client,
+        layout: Callable[[], Layout],
         templates: Path,
+        deadline_seconds: float,
     ) -> None:
+        self._name = name
+        self._cluster = cluster
+        self._queue = queue
         self._client = client
-        self._dirty = dirty
         self._layout = layout
-        self._clusters = clusters
         self._templates = templates
+        self._deadline_seconds = deadline_seconds
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(_AT_ONCE):
+            for _ in range(_CONCURRENCY):
                 tasks.create_task(self._work())
 
     async def _work(self) -> None:
         while True:
-            work = await self._dirty.take()
-            carrier = {TRACEPARENT: work.traceparent} if work.traceparent else None
+            item = await self._queue.take()
+            carrier = {TRACEPARENT: item.traceparent} if item.traceparent else None
             with telemetry.span("render namespace", carrier) as span:
-                span.set_attribute("trimtab.namespace", work.namespace)
-                await self._bring_up_to_date(work)
-            self._dirty.done(work)
+                span.set_attribute("trimtab.namespace", item.namespace)
+                span.set_attribute("trimtab.cluster", self._name)
+                await self._update(item)
+            self._queue.done(item)
 
-    async def _bring_up_to_date(self, work: Work) -> None:
+    async def _update(self, item: Item) -> None:
         layout = self._layout()
-        places = {Place(cluster, work.namespace) for cluster in work.clusters}
-        gone = {place for place in places if not layout.has(place)}
-        for place in gone:
-            self._dirty.succeeded(place)  # Nothing is left to be tried again.
-        if places == gone:
+        if not layout.has(Unit(self._name, item.namespace)):
+            self._queue.succeeded(item.namespace)  # nothing is left to be retried
             return
-        revision = layout.settings.revision
-        target = layout.targets[work.namespace][0]
-        rendered = await self._render(layout, work.namespace)
-        async with asyncio.TaskGroup() as tasks:
-            for place in places - gone:
-                tasks.create_task(self._settle(place, work, target, revision, rendered))
-
-    async def _render(self, layout: Layout, namespace: str) -> Rendered:
-        try:
-            # Not in the thread, because the settings change whenever this loop is free.
-            attributes = layout.attributes(namespace)
-            with metrics.rendering():
-                return await asyncio.to_thread(self._render_files, namespace, attributes)
-        except TrimtabError as error:
-            return error
-
-    def _render_files(
-        self, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
-    ) -> list[Manifest]:
-        return render(template_files.read(self._templates), namespace, attributes)
-
-    async def _settle(
-        self, place: Place, work: Work, target: Scope, revision: int, rendered: Rendered
-    ) -> None:
-        """Apply to one cluster and say how that went; what failed is done again later."""
-        status = await self._applied(place, target, revision, rendered)
-        fields: dict[str, object] = {"cluster": place.cluster, "namespace": place.namespace}
+        status = await self._applied_status(layout, item.namespace)
         error = status.error
         try:
-            subject = subjects.namespace(place.cluster, place.namespace)
+            subject = subjects.namespace(self._name, item.namespace)
             await bus.publish(self._client, subjects.NAMESPACES, subject, status)
         except TrimtabError as failure:
             error = error or str(failure)
+        self._settle(item, status.revision, error)
+
+    def _settle(self, item: Item, revision: int, error: str) -> None:
+        fields: dict[str, object] = {"cluster": self._name, "namespace": item.namespace}
         if error:
-            seconds = self._dirty.failed(place, work.changed_at)
-            metrics.failed(place.cluster)
-            log.warning("namespace.failed", extra={**fields, "error": error, "delay": seconds})
+            delay = self._queue.failed(item.namespace, item.changed_at)
+            metrics.count_failure(self._name)
+            log.warning("namespace.failed", extra={**fields, "error": error, "delay": delay})
         else:
-            self._dirty.succeeded(place)
-            metrics.applied(place.cluster, work.changed_at)
+            self._queue.succeeded(item.namespace)
+            metrics.count_success(self._name, item.changed_at)
             log.info("namespace.ready", extra={**fields, "revision": revision})
 
-    async def _applied(
-        self, place: Place, target: Scope, revision: int, rendered: Rendered
-    ) -> NamespaceStatus:
+    async def _applied_status(self, layout: Layout, namespace: str) -> NamespaceStatus:
+        """Render and apply the namespace, and return how that went."""
+        revision = layout.settings.revision
+        target = layout.targets[namespace][0]
         objects: tuple[str, ...] = ()
         error = ""
-        if isinstance(rendered, TrimtabError):
-            error = str(rendered)
-        else:
-            try:
-                await self._clusters[place.cluster].apply(place.namespace, rendered)
-                objects = tuple(str(manifest) for manifest in rendered)
-            except TrimtabError as failure:
-                error = str(failure)
+        try:
+            # Not in the thread, because the settings change whenever this loop is free.
+            attributes = layout.attributes(namespace)
+            manifests = await self._render(namespace, attributes)
+            await self._apply(namespace, manifests)
+            objects = tuple(str(manifest) for manifest in manifests)
+        except TrimtabError as failure:
+            error = str(failure)
         return NamespaceStatus(
-            cluster=place.cluster,
-            namespace=place.namespace,
+            cluster=self._name,
+            namespace=namespace,
             project=target.project,
             domain=target.domain,
             revision=revision,
@@ -139,3 +119,43 @@ class Worker:
             error=error,
             at=datetime.now(UTC),
         )
+
+    async def _render(
+        self, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
+    ) -> list[Manifest]:
+        def work() -> list[Manifest]:
+            return render(read_templates(self._templates), namespace, attributes)
+
+        with metrics.measure_render():
+            return await asyncio.to_thread(work)
+
+    async def _apply(self, namespace: str, manifests: list[Manifest]) -> None:
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                await self._cluster.apply(namespace, manifests)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"cluster {self._name} did not answer within {self._deadline_seconds:g} s"
+            ) from error
+
+
+def read_templates(directory: Path) -> list[Source]:
+    """Read every ``*.yaml`` of the directory, in ascending byte order of the names.
+
+    Read again for each render, so that an edit needs no restart. Raises `Unavailable` and
+    `BadTemplate`.
+    """
+    try:
+        names = sorted(os.listdir(directory), key=os.fsencode)
+    except OSError as error:
+        raise Unavailable(f"templates {directory} cannot be read: {error.strerror}") from error
+    return [_read_template(directory / name) for name in names if name.endswith(".yaml")]
+
+
+def _read_template(path: Path) -> Source:
+    try:
+        return Source(path.name, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadTemplate(path.name, "is not UTF-8") from error
+    except OSError as error:
+        raise Unavailable(f"template {path.name} cannot be read: {error.strerror}") from error

@@ -1,15 +1,48 @@
-"""The directory of manifests."""
+"""The cluster that is a directory of manifests."""
 
+import json
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.integration.clusterres.cluster_contract import NAMESPACE, ClusterContract
 from trimtab.errors import Conflict, Invalid, Unavailable
-from trimtab_clusterres.cluster import DirectoryCluster, dump
-from trimtab_clusterres.render import Manifest
+from trimtab_clusterres.clusters.directory import DirectoryCluster, dump
+from trimtab_clusterres.clusters.port import Cluster, Inventory, Manifest, ObjectKey
+
+
+class TestDirectoryCluster(ClusterContract):
+    @pytest.fixture
+    def cluster(self, tmp_path: Path) -> Cluster:
+        self.root = tmp_path / "cluster"
+        self.directory = self.root / NAMESPACE
+        return self.another(self)  # type: ignore[arg-type]  # the directory is all that it needs
+
+    def another(self, cluster: Cluster) -> Cluster:
+        return DirectoryCluster(self.root, poll_seconds=0.01)
+
+    def objects(self, cluster: Cluster) -> dict[str, dict[str, str]]:
+        files = self.directory.glob("ConfigMap-*.yaml")
+        found = [yaml.safe_load(file.read_text()) for file in files]
+        return {each["metadata"]["name"]: each["data"] for each in found}
+
+    def put(self, cluster: Cluster, name: str, **data: str) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        body = {"metadata": {"name": name}, "data": data}
+        (self.directory / f"ConfigMap-{name}.yaml").write_text(yaml.safe_dump(body))
+
+    def delete(self, cluster: Cluster, name: str) -> None:
+        (self.directory / f"ConfigMap-{name}.yaml").unlink()
+
+    def lose_record(self, cluster: Cluster) -> None:
+        (self.directory / ".inventory.json").write_text("{")
+
+    def make_unavailable(self, cluster: Cluster) -> None:
+        self.root.write_text("a file where the directory should be")
 
 
 def manifest(name: str = "a", kind: str = "ConfigMap", group: str = "", **data: str) -> Manifest:
@@ -17,7 +50,9 @@ def manifest(name: str = "a", kind: str = "ConfigMap", group: str = "", **data: 
 
 
 def files(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    """Return the files below the root, except for inventories."""
+    names = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    return sorted(name for name in names if not name.endswith(".inventory.json"))
 
 
 async def test_each_object_has_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
@@ -27,12 +62,16 @@ async def test_each_object_has_a_file_that_only_its_owner_can_read(tmp_path: Pat
     assert (tmp_path / "new/ns/ConfigMap-a.yaml").stat().st_mode & 0o777 == 0o600
 
 
-async def test_only_what_differs_is_written(tmp_path: Path) -> None:
+def inodes(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in directory.iterdir()}
+
+
+async def test_a_file_that_would_not_change_is_not_written(tmp_path: Path) -> None:
     cluster = DirectoryCluster(tmp_path)
     await cluster.apply("ns", [manifest("a", x="1"), manifest("b", x="1")])
-    before = {path.name: path.stat().st_ino for path in (tmp_path / "ns").iterdir()}
+    before = inodes(tmp_path / "ns")
     assert await cluster.apply("ns", [manifest("a", x="1"), manifest("b", x="2")]) == 1
-    after = {path.name: path.stat().st_ino for path in (tmp_path / "ns").iterdir()}
+    after = inodes(tmp_path / "ns")
     assert {name for name in before if before[name] != after[name]} == {"ConfigMap-b.yaml"}
 
 
@@ -57,7 +96,7 @@ async def test_two_objects_cannot_share_a_file(tmp_path: Path) -> None:
         await DirectoryCluster(tmp_path).apply("ns", [manifest(), manifest(group="other.example")])
 
 
-async def test_a_directory_that_cannot_be_written_is_told_and_leaves_nothing(
+async def test_a_directory_that_cannot_be_written_is_reported_and_left_unchanged(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -70,12 +109,31 @@ async def test_a_directory_that_cannot_be_written_is_told_and_leaves_nothing(
     assert files(tmp_path) == ["file"]
 
 
+async def test_an_object_whose_api_group_changes_keeps_its_file(tmp_path: Path) -> None:
+    cluster = DirectoryCluster(tmp_path)
+    await cluster.apply("ns", [manifest(group="a.example")])
+    await cluster.apply("ns", [manifest(group="b.example")])
+    key = ObjectKey("b.example", "ConfigMap", "a")
+    assert await cluster.read("ns") == Inventory(created=frozenset({key}))
+    assert await cluster.prune("ns", [key]) == ()
+    assert files(tmp_path) == ["ns/ConfigMap-a.yaml"]
+
+
+async def test_a_directory_of_an_earlier_release_is_adopted(tmp_path: Path) -> None:
+    (tmp_path / "ns").mkdir()
+    (tmp_path / "ns" / "ConfigMap-a.yaml").write_bytes(dump(manifest()))
+    cluster = DirectoryCluster(tmp_path)
+    assert await cluster.apply("ns", [manifest()]) == 0
+    record = json.loads((tmp_path / "ns" / ".inventory.json").read_text())
+    assert record == {"created": [], "adopted": [["", "ConfigMap", "a"]]}
+
+
 ONES, TWOS = manifest(x="1" * 20_000), manifest(x="2" * 20_000)
 
 
 @pytest.fixture
 def torn(tmp_path: Path) -> Iterator[list[bytes]]:
-    """What a reader found in the file that was not one of the two whole manifests."""
+    """Collect every content that a reader finds and that is neither of the two manifests."""
     path = tmp_path / "ns" / "ConfigMap-a.yaml"
     whole = (dump(ONES), dump(TWOS))
     found: list[bytes] = []
@@ -99,4 +157,4 @@ async def test_a_reader_never_sees_half_a_manifest(tmp_path: Path, torn: list[by
         await cluster.apply("ns", [ONES])
         await cluster.apply("ns", [TWOS])
     assert torn == []
-    assert os.listdir(tmp_path / "ns") == ["ConfigMap-a.yaml"]
+    assert sorted(os.listdir(tmp_path / "ns")) == [".inventory.json", "ConfigMap-a.yaml"]

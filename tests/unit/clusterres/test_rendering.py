@@ -1,4 +1,4 @@
-"""The objects of a namespace, and what is refused before any of them is applied."""
+"""The objects of a namespace, and the errors that are found before any of them is applied."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 
 from trimtab.errors import Conflict, Rejected
 from trimtab.levels import Scope
-from trimtab_clusterres import template_files
-from trimtab_clusterres.cluster import dump
-from trimtab_clusterres.render import Manifest, Source, render
+from trimtab_clusterres.clusters.directory import dump
+from trimtab_clusterres.clusters.port import Manifest
+from trimtab_clusterres.rendering import Source, render
+from trimtab_clusterres.worker import read_templates
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "cluster-resource-templates"
 TARGET = Scope("development", "flyteexamples")
@@ -16,14 +17,14 @@ OBJECT = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n"
 
 
 def rendered(*texts: str, **attributes: str) -> list[Manifest]:
-    """Files of these texts, rendered for one project and domain."""
+    """Render files with these texts for one project and domain."""
     sources = [Source(f"{number}.yaml", text) for number, text in enumerate(texts)]
     return render(sources, "flyteexamples-development", {TARGET: attributes})
 
 
 def test_the_example_templates_render_exactly() -> None:
     values = {"projectQuotaCpu": "1000", "projectQuotaMemory": "5Ti"}
-    found = render(template_files.read(EXAMPLES), "flyteexamples-development", {TARGET: values})
+    found = render(read_templates(EXAMPLES), "flyteexamples-development", {TARGET: values})
     assert [dump(manifest).decode() for manifest in found] == [
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: flyteexamples-development\n",
         "apiVersion: v1\nkind: ResourceQuota\nmetadata:\n  name: project-quota\n"
@@ -35,7 +36,7 @@ def test_the_example_templates_render_exactly() -> None:
     ]
 
 
-def test_the_system_gives_the_reserved_names_whatever_a_record_says() -> None:
+def test_a_record_cannot_set_the_reserved_names() -> None:
     text = OBJECT + "data: {all: '{{ namespace }} {{ project }} {{ domain }}'}"
     [found] = rendered(text, namespace="kube-system", project="other", domain="other")
     assert found.body["data"] == {"all": "flyteexamples-development flyteexamples development"}
@@ -60,15 +61,13 @@ def test_an_object_without_a_namespace_is_put_into_the_computed_one() -> None:
     ("api_version", "kind"),
     [("v1", "Namespace"), ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")],
 )
-def test_what_kubernetes_keeps_outside_namespaces_stays_outside(
-    api_version: str, kind: str
-) -> None:
+def test_a_cluster_scoped_object_gets_no_namespace(api_version: str, kind: str) -> None:
     [found] = rendered(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}")
     assert found.body["metadata"] == {"name": "x"}
 
 
 def test_a_value_cannot_move_an_object_to_another_namespace() -> None:
-    with pytest.raises(Rejected, match="for namespace 'kube-system', but this is 'flyteexamples-"):
+    with pytest.raises(Rejected, match="is in namespace 'kube-system'; allowed: 'flyteexamples-"):
         rendered(OBJECT + "  namespace: '{{ where }}'", where="kube-system")
 
 
@@ -80,10 +79,13 @@ def test_a_value_cannot_move_an_object_to_another_namespace() -> None:
         ("apiVersion: v1\nkind: Role\nmetadata: {}", "an object needs metadata.name"),
         ("apiVersion: v1\nkind: Role", "an object needs metadata.name"),
         ("apiVersion: v1\nkind: Role\nmetadata: x", "metadata is not a mapping"),
-        ("apiVersion: v1\nkind: Role\nmetadata: {name: {{ n }}}", "metadata.name is 5 and not tex"),
+        (
+            "apiVersion: v1\nkind: Role\nmetadata: {name: {{ n }}}",
+            "metadata.name is 5, which is not text",
+        ),
     ],
 )
-def test_an_object_without_an_identity_is_refused(text: str, reason: str) -> None:
+def test_an_object_without_an_identity_is_rejected(text: str, reason: str) -> None:
     with pytest.raises(Rejected, match=reason):
         rendered(text, n="5")
 
@@ -92,14 +94,14 @@ def test_a_missing_value_is_named_with_its_file_and_the_setting_to_set() -> None
     with pytest.raises(Rejected) as caught:
         rendered(OBJECT, OBJECT + "data: {a: {{ quota }}, b: {{ team }}}")
     assert str(caught.value) == (
-        "template 1.yaml: nothing gives {{ quota }}, {{ team }} a value for project-domain "
+        "template 1.yaml: {{ quota }}, {{ team }} has no value for project-domain "
         "flyteexamples/development; set attributes.quota, attributes.team of cluster_resource "
         "there or at a broader level"
     )
 
 
-def test_two_templates_cannot_make_the_same_object() -> None:
-    with pytest.raises(Rejected, match=r"1.yaml: ConfigMap/settings is made by 0.yaml already"):
+def test_two_templates_cannot_have_the_same_object() -> None:
+    with pytest.raises(Rejected, match=r"1.yaml: ConfigMap/settings is also an object of 0.yaml"):
         rendered(OBJECT, OBJECT)
 
 
@@ -115,7 +117,7 @@ def test_projects_may_share_a_namespace_while_their_manifests_are_equal() -> Non
     )
 
 
-def test_projects_that_would_overwrite_each_other_are_refused() -> None:
+def test_projects_that_would_overwrite_each_other_are_rejected() -> None:
     shared: dict[Scope, dict[str, str]] = {TARGET: {}, Scope("development", "other"): {}}
     source = Source("a.yaml", OBJECT + "data: {a: {{ project }}}")
     with pytest.raises(Conflict, match=r"flyteexamples/development and .* other/development"):

@@ -1,4 +1,4 @@
-"""The settings as the environment and the file give them."""
+"""The configuration, from the environment and from the file."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from trimtab.runtime import config
 from trimtab.settings import namespaces
-from trimtab_clusterres.config import ClusterresConfig, ClusterTarget
+from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     return monkeypatch
 
 
-def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(
+def test_clusters_in_the_environment_are_json_and_win_over_the_shared_file(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.yaml"
@@ -24,18 +24,18 @@ def test_clusters_come_as_json_whatever_the_shared_file_says_to_admin(
     environment.setenv(config.FILE_VARIABLE, str(file))
     environment.setenv("TRIMTAB_CLUSTERS", json.dumps({"embedded": {"directory": "/manifests"}}))
     found = config.load(ClusterresConfig)
-    assert {name: str(target.directory) for name, target in found.clusters.items()} == {
+    assert {name: str(access.directory) for name, access in found.clusters.items()} == {
         "embedded": "/manifests"
     }
 
 
-def test_clusters_may_stand_in_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_clusters_can_be_set_in_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("clusters: {a: {directory: /manifests, labels: [x]}, b: {weight: 2}}")
     environment.setenv(config.FILE_VARIABLE, str(file))
     found = config.load(ClusterresConfig).clusters
     assert str(found["a"].directory) == "/manifests"
-    assert found["b"] == ClusterTarget()
+    assert found["b"] == ClusterAccess()
 
 
 def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPa
         ("TRIMTAB_CLUSTERS", "{", "clusters"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_with_a_sentence(
+def test_a_wrong_value_ends_the_start_with_one_sentence(
     environment: pytest.MonkeyPatch, name: str, value: str, reason: str
 ) -> None:
     environment.setenv(name, value)

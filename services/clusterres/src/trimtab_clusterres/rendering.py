@@ -1,8 +1,7 @@
-"""The objects of one namespace from templates and values. Pure."""
+"""Renders the objects of one namespace from templates and values. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -11,6 +10,7 @@ from trimtab.errors import Conflict, Rejected
 from trimtab.kinds.cluster_resource import RESERVED
 from trimtab.levels import Scope
 from trimtab_clusterres import templates
+from trimtab_clusterres.clusters.port import Manifest, ObjectKey
 from trimtab_clusterres.templates import BadTemplate, Unresolved
 
 _SYSTEM = re.compile(r"\{\{ (" + "|".join(sorted(RESERVED)) + r") \}\}")
@@ -44,42 +44,29 @@ CLUSTER_SCOPED = frozenset(
         ("storage.k8s.io", "VolumeAttachment"),
     }
 )
-"""API group and kind of what Kubernetes itself keeps outside namespaces. A directory cannot be
-asked, so every other kind counts as namespaced."""
+"""API group and kind of the cluster-scoped objects of Kubernetes itself. A directory has no
+discovery, so every other kind counts as namespaced."""
 
 
 class Source(NamedTuple):
-    """A template file as read."""
+    """The name and content of a template file."""
 
     file: str
     text: str
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """One object, ready to be applied."""
-
-    group: str
-    kind: str
-    name: str
-    body: dict[str, JsonValue]
-
-    def __str__(self) -> str:
-        return f"{self.kind}/{self.name}"
-
-
 def render(
     sources: Sequence[Source], namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
 ) -> list[Manifest]:
-    """Every object of a namespace, in the order of the files.
+    """Return every object of a namespace, in the order of the files.
 
-    ``attributes`` are the values of each project and domain that the namespace is for: commonly
-    one, and several where the namespace template leaves the project or the domain out. Then all
-    must give the same objects, or each would overwrite the others for ever. Raises `Rejected`.
+    ``attributes`` are the values for each project and domain of the namespace: usually one, and
+    several where the namespace template leaves the project or the domain out. Then all must render
+    to the same objects, or each would overwrite the others. Raises `Rejected`.
     """
     rendered = {
-        target: _render(sources, _values(namespace, target, given), target)
-        for target, given in attributes.items()
+        target: _render_for(target, sources, _values(namespace, target, values))
+        for target, values in attributes.items()
     }
     (first, manifests), *others = rendered.items()
     for other, manifests_of_other in others:
@@ -91,42 +78,44 @@ def render(
 
 
 def _values(namespace: str, target: Scope, attributes: Mapping[str, str]) -> dict[str, str]:
-    """What placeholders stand for; in an attribute's value the reserved names may be used too."""
+    """Return the values of all placeholders; attributes may themselves use the reserved names."""
     system = {"namespace": namespace, "project": target.project, "domain": target.domain}
-    given = {
+    own = {
         name: _SYSTEM.sub(lambda match: system[match[1]], value)
         for name, value in attributes.items()
     }
-    return given | system
+    return own | system
 
 
-def _render(sources: Iterable[Source], values: Mapping[str, str], target: Scope) -> list[Manifest]:
-    made: dict[tuple[str, str, str], tuple[Manifest, str]] = {}
+def _render_for(
+    target: Scope, sources: Iterable[Source], values: Mapping[str, str]
+) -> list[Manifest]:
+    rendered: dict[ObjectKey, tuple[Manifest, str]] = {}
     for file, text in sources:
         try:
             bodies = list(templates.parse(file, text).objects(values))
         except Unresolved as error:
-            raise _without_values(error, target) from error
+            raise _missing_values(error, target) from error
         for body in bodies:
-            manifest = _checked(file, body, values["namespace"])
-            identity = (manifest.group, manifest.kind, manifest.name)
-            if identity in made:
-                raise BadTemplate(file, f"{manifest} is made by {made[identity][1]} already")
-            made[identity] = (manifest, file)
-    return [manifest for manifest, _ in made.values()]
+            manifest = _manifest(file, body, values["namespace"])
+            if manifest.key in rendered:
+                _, other = rendered[manifest.key]
+                raise BadTemplate(file, f"{manifest} is also an object of {other}")
+            rendered[manifest.key] = (manifest, file)
+    return [manifest for manifest, _ in rendered.values()]
 
 
-def _without_values(error: Unresolved, target: Scope) -> Rejected:
+def _missing_values(error: Unresolved, target: Scope) -> Rejected:
     placeholders = ", ".join(f"{{{{ {name} }}}}" for name in error.names)
     fields = ", ".join(f"attributes.{name}" for name in error.names)
     return BadTemplate(
         error.file,
-        f"nothing gives {placeholders} a value for {target}; "
+        f"{placeholders} has no value for {target}; "
         f"set {fields} of cluster_resource there or at a broader level",
     )
 
 
-def _checked(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest:
+def _manifest(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest:
     metadata = body.get("metadata", {})
     if not isinstance(metadata, dict):
         raise BadTemplate(file, "metadata is not a mapping")
@@ -136,13 +125,11 @@ def _checked(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest:
     group = api_version.rpartition("/")[0]
     found = metadata.get("namespace")
     if found is None and (group, kind) not in CLUSTER_SCOPED:
-        # The name first, as people write it, then where it is.
-        placed: dict[str, JsonValue] = {"name": name, "namespace": namespace}
-        body = body | {"metadata": placed | metadata | {"namespace": namespace}}
+        # The name comes first, as people write it.
+        first: dict[str, JsonValue] = {"name": name, "namespace": namespace}
+        body = body | {"metadata": first | metadata | {"namespace": namespace}}
     elif found is not None and found != namespace:
-        raise BadTemplate(
-            file, f"{kind}/{name} is for namespace {found!r}, but this is {namespace!r}"
-        )
+        raise BadTemplate(file, f"{kind}/{name} is in namespace {found!r}; allowed: {namespace!r}")
     return Manifest(group, kind, name, body)
 
 
@@ -150,5 +137,5 @@ def _text(file: str, path: str, value: JsonValue) -> str:
     if value is None or value == "":
         raise BadTemplate(file, f"an object needs {path}")
     if not isinstance(value, str):
-        raise BadTemplate(file, f"{path} is {value!r} and not text; put it in quotes")
+        raise BadTemplate(file, f"{path} is {value!r}, which is not text; put it in quotes")
     return value

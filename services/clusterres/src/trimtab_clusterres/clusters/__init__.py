@@ -1,0 +1,1 @@
+"""Clusters that namespaces are made on: the port, and one module for each type of cluster."""

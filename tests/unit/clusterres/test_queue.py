@@ -1,0 +1,111 @@
+"""A burst of changes costs few renders, and no marked namespace is lost."""
+
+import asyncio
+
+import pytest
+
+from trimtab_clusterres.queue import Item, WorkQueue
+
+
+async def take(queue: WorkQueue) -> Item:
+    async with asyncio.timeout(30):
+        return await queue.take()
+
+
+def is_blocked(queue: WorkQueue) -> bool:
+    """Whether no namespace can be taken now."""
+    taking = queue.take()
+    try:
+        taking.send(None)
+    except StopIteration:
+        return False
+    finally:
+        taking.close()
+    return True
+
+
+async def test_several_marks_of_one_namespace_are_one_item() -> None:
+    queue = WorkQueue()
+    queue.mark(["a"], "first", 1.0)
+    queue.mark(["a"])
+    queue.mark(["a"], "newest", 2.0)
+    assert queue.depth == 1
+    assert await take(queue) == Item("a", "newest", 1.0)
+    assert is_blocked(queue)
+
+
+async def test_namespaces_are_taken_in_the_order_in_which_they_were_marked() -> None:
+    queue = WorkQueue()
+    for namespace in ("a", "b", "a"):
+        queue.mark([namespace])
+    assert [(await take(queue)).namespace for _ in range(2)] == ["a", "b"]
+
+
+async def test_a_taken_namespace_is_not_handed_out_again_before_it_is_done() -> None:
+    queue = WorkQueue()
+    queue.mark(["a"])
+    item = await take(queue)
+    queue.mark(["a", "b"])
+    assert (await take(queue)).namespace == "b"
+    assert is_blocked(queue)
+    queue.done(item)
+    assert (await take(queue)).namespace == "a"
+
+
+async def test_the_pause_grows_while_changes_come_in_a_burst() -> None:
+    queue = WorkQueue()
+    count = 0
+    queue.mark(["a"])
+    async with asyncio.timeout(30):
+        while count < 5:
+            item = await queue.take()
+            count += 1
+            queue.mark(["a"])  # as if a change arrived during each render
+            started = asyncio.get_running_loop().time()
+            queue.done(item)
+            assert is_blocked(queue)
+    await take(queue)
+    assert asyncio.get_running_loop().time() - started > 0.1
+
+
+async def test_a_change_after_a_quiet_period_is_taken_at_once() -> None:
+    queue = WorkQueue()
+    queue.mark(["a"])
+    queue.done(await take(queue))
+    queue.mark(["a"])
+    assert not is_blocked(queue)
+
+
+async def test_a_failed_namespace_is_marked_again_with_a_growing_back_off() -> None:
+    queue = WorkQueue(retry_seconds=0.01, longest_retry_seconds=0.05)
+    delays = []
+    for _ in range(4):
+        delays.append(queue.failed("a"))
+        assert queue.failing == 1
+        item = await take(queue)
+        assert item == Item("a")
+        queue.done(item)
+    # Half of each delay is random.
+    for delay, full in zip(delays, [0.01, 0.02, 0.04, 0.05], strict=True):
+        assert full / 2 <= delay <= full
+    queue.succeeded("a")
+    assert queue.failing == 0
+    assert queue.failed("a") == pytest.approx(0.0075, abs=0.0025)
+
+
+async def test_a_success_cancels_the_retry() -> None:
+    queue = WorkQueue(retry_seconds=0.01)
+    queue.failed("a")
+    queue.failed("b")
+    queue.succeeded("a")
+    assert (await take(queue)).namespace == "b"
+    assert is_blocked(queue)
+
+
+async def test_a_retry_reports_the_delay_since_the_change_that_failed() -> None:
+    queue = WorkQueue(retry_seconds=0.001)
+    queue.mark(["a"], "trace", 5.0)
+    item = await take(queue)
+    queue.failed("a", item.changed_at)
+    queue.done(item)
+    assert await take(queue) == Item("a", "", 5.0)
