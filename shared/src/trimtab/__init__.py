@@ -1,6 +1,7 @@
-"""Trimtab's library. What is named here is the SDK: to write workflows, and to use pools.
+"""Trimtab's library. The names exported here are the SDK, to write workflows and to use pools.
 
-It imports neither NATS nor an HTTP client: `pools` and `LeaseLost` are imported at their first use.
+Importing it loads neither NATS nor an HTTP client: `pools` and `LeaseLost` are imported at their
+first use.
 """
 
 from importlib import import_module
@@ -28,14 +29,14 @@ __all__ = [
     "workflow",
 ]
 
-_LATER = {
+_LAZY = {
     "LeaseLost": ("trimtab.tokens.lease", "LeaseLost"),
     "pools": ("trimtab.tokens.pools", "connected"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, its_name = _LATER[name]
-    return getattr(import_module(module), its_name)
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

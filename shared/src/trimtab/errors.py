@@ -1,17 +1,17 @@
-"""Errors, by what the receiver does about them. Each has a `Code`, which gives its statuses.
+"""The tree of errors, by what a receiver can do about them; each has a `Code`.
 
 * TrimtabError
   - Retryable          the same call or message may succeed later
-    · Unavailable      a required server does not answer
-  - Rejected           it cannot succeed as it stands
-    · Invalid          a value is wrong: names the field and what is allowed
+    · Unavailable      a required server does not respond
+  - Rejected           the same call or message cannot succeed
+    · Invalid          a value is wrong: names the field, the value and what is allowed
     · NotFound         the named object does not exist
     · Conflict         an object exists, or is used, in a way that forbids the change
     · Stale            the given version is not the stored one
     · Gone             the requested data is no longer kept
-    · Unauthorized     no credential, or one that is not accepted
-      Forbidden        a credential that is accepted, but not for this call
-    · Unreadable       a stored record that this release cannot parse
+    · Unauthorized     the call has no credential, or one that is not accepted
+      Forbidden        the credential is accepted, but not for this call
+    · Unreadable       this release cannot parse a stored record that the call needs
 """
 
 from enum import Enum
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 
 class Code(Enum):
-    """How each door reports an error: HTTP and NATS status, gRPC status name, exit code."""
+    """How each interface reports an error: HTTP and NATS status, gRPC status name, exit code."""
 
     INTERNAL = (500, "INTERNAL", 1)
     UNAVAILABLE = (503, "UNAVAILABLE", 7)
@@ -39,11 +39,11 @@ class Code(Enum):
         """The status of an HTTP response, and the ``Nats-Service-Error-Code`` of a NATS reply."""
         self.grpc_status = grpc_status
         self.exit_code = exit_code
-        """The exit code of the command line; click uses 2 for wrong flags."""
+        """The exit code of the command line; click uses 2 for wrong flags too."""
 
 
 class TrimtabError(Exception):
-    """Base of every error that Trimtab raises on purpose."""
+    """Base of every error that Trimtab defines."""
 
     code: ClassVar[Code] = Code.INTERNAL
 
@@ -56,15 +56,15 @@ class Retryable(TrimtabError):
     def __init__(self, message: str, *, delay_seconds: float | None = None) -> None:
         super().__init__(message)
         self.delay_seconds = delay_seconds
-        """When to try again; ``None`` lets the caller decide."""
+        """How long to wait before the next try; ``None`` where the caller decides."""
 
 
 class Unavailable(Retryable):
-    """A required server does not answer."""
+    """A required server does not respond."""
 
 
 class Rejected(TrimtabError):
-    """The call or message cannot succeed as it stands."""
+    """The same call or message cannot succeed, however often it is repeated."""
 
     code = Code.REJECTED
 
@@ -86,13 +86,14 @@ class NotFound(Rejected):
 
     code = Code.NOT_FOUND
 
-    def __init__(self, what: str, name: str, known: str = "") -> None:
-        super().__init__(
-            f"{what} {name!r} does not exist" + (f"; there are: {known}" * bool(known))
-        )
-        self.what = what
+    def __init__(self, object_type: str, name: str, known: str = "") -> None:
+        existing = f"; there are: {known}" if known else ""
+        super().__init__(f"{object_type} {name!r} does not exist{existing}")
+        self.object_type = object_type
+        """The type in words, such as ``project``."""
         self.name = name
         self.known = known
+        """Names of objects that exist, as text; empty where the message lists none."""
 
 
 class Conflict(Rejected):
@@ -106,16 +107,18 @@ class Stale(Rejected):
 
     code = Code.STALE
 
-    def __init__(self, what: str, given: int | None, stored: int | None) -> None:
-        def words(version: int | None) -> str:
+    def __init__(self, object_name: str, given: int | None, stored: int | None) -> None:
+        def version_text(version: int | None) -> str:
             return "no record" if version is None else f"version {version}"
 
         super().__init__(
-            f"{what} has changed: you have {words(given)}, {words(stored)} is stored; "
-            "read it again and repeat the change"
+            f"{object_name} has been modified: the request is based on {version_text(given)}, but "
+            f"{version_text(stored)} is stored; read it again and repeat the change"
         )
         self.given = given
+        """The version that the request is based on; ``None`` where it requires absence."""
         self.stored = stored
+        """The stored version; ``None`` where nothing is stored."""
 
 
 class Gone(Rejected):
@@ -136,13 +139,15 @@ class Forbidden(Unauthorized):
     code = Code.FORBIDDEN
 
     def __init__(self, message: str, scope: str = "", granted: str = "") -> None:
-        super().__init__(message + f"; what it may: {granted}" * bool(granted))
+        super().__init__(f"{message}; granted: {granted}" if granted else message)
         self.scope = scope
+        """The scope that the call is for."""
         self.granted = granted
+        """The grants of the caller, as text; empty where the message does not list them."""
 
 
 class Unreadable(Rejected):
-    """A stored record that this release cannot parse."""
+    """This release cannot parse a stored record that the call needs."""
 
     code = Code.UNREADABLE
 

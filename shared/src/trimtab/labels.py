@@ -1,7 +1,7 @@
-"""What Kubernetes takes for labels, annotations, names of objects and environment variables. Pure.
+"""Types of labels, annotations, object names and environment variables of Kubernetes. Pure.
 
-Grammars: apimachinery ``util/validation/validation.go``. They are pydantic types, so that a field
-is held to them wherever it stands.
+They are pydantic types, so every field that has one is validated wherever it occurs. Grammars:
+apimachinery ``util/validation/validation.go``.
 """
 
 import re
@@ -15,30 +15,30 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 PLACEHOLDERS = ("project", "domain", "workflow", "launch_plan", "execution")
-"""Names that settings may use as ``{{ name }}``; filled once, when an execution is admitted."""
+"""Placeholders of labels and output prefixes, filled once when an execution is admitted."""
 _PLACEHOLDER = re.compile(r"\{\{ (" + "|".join(PLACEHOLDERS) + r") \}\}")
 
 MAX_NAME = 63
 MAX_SUBDOMAIN = 253
 MAX_ANNOTATIONS = 256 * 1024
-"""Bytes of all annotations of one object together."""
+"""The largest total size of the annotations of one object, in bytes."""
 
 _KEY = (
     "a name of at most 63 letters, digits and - _ . that begins and ends with a letter or digit, "
-    'with a DNS name and / before it where it needs one; for example "team", "example.com/team"'
+    'optionally after a DNS name and a /; for example "team" or "example.com/team"'
 )
 _VALUE = (
-    "at most 63 letters, digits and - _ . that begin and end with a letter or digit, or nothing"
+    "at most 63 letters, digits and - _ . that begin and end with a letter or digit; or empty text"
 )
 _OBJECT = "at most 253 small letters, digits and - . that begin and end with a letter or digit"
 
 
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
-    """Replace each ``{{ name }}`` once; ``values`` has each of `PLACEHOLDERS`."""
+    """Replace each ``{{ name }}`` once; ``values`` must have each of `PLACEHOLDERS`."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
 
-def _key(text: str) -> str:
+def _check_key(text: str) -> str:
     prefix, slash, name = text.rpartition("/")
     if not _is_name(name) or (slash and not _is_subdomain(prefix)):
         raise ValueError(_KEY)
@@ -46,30 +46,30 @@ def _key(text: str) -> str:
 
 
 def label_value(text: str) -> str:
-    """The text. Raises `ValueError` where it can be none."""
+    """Return the text unchanged. Raises `ValueError` where it cannot be the value of a label."""
     if text and not _is_name(text):
         raise ValueError(_VALUE)
     return text
 
 
-def _template(text: str) -> str:
+def _check_template(text: str) -> str:
     label_value(fill_placeholders(text, dict.fromkeys(PLACEHOLDERS, "x")))
     return text
 
 
-def _variable(text: str) -> str:
+def _check_variable(text: str) -> str:
     if not _VARIABLE.fullmatch(text):
         raise ValueError("letters, digits and - _ . that do not begin with a digit")
     return text
 
 
-def _text(text: str) -> str:
+def _check_text(text: str) -> str:
     if "\0" in text:
         raise ValueError("text without a zero byte")
     return text
 
 
-def _object(text: str) -> str:
+def _check_object_name(text: str) -> str:
     if not _is_subdomain(text):
         raise ValueError(_OBJECT)
     return text
@@ -83,16 +83,16 @@ def _is_subdomain(text: str) -> bool:
     return len(text) <= MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(text) is not None
 
 
-LabelKey = Annotated[str, AfterValidator(_key)]
-"""Of labels and annotations."""
+LabelKey = Annotated[str, AfterValidator(_check_key)]
+"""The key of a label or annotation."""
 LabelValue = Annotated[str, AfterValidator(label_value)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
-"""As many as Flyte takes."""
-LabelTemplate = Annotated[str, AfterValidator(_template)]
-"""A label's value, but for its placeholders."""
-VariableName = Annotated[str, AfterValidator(_variable)]
-VariableValue = Annotated[str, AfterValidator(_text)]
-ObjectName = Annotated[str, AfterValidator(_object)]
-"""Of a ServiceAccount and most other objects."""
-Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(_text)]
-"""Something that has to be said."""
+"""Labels of an execution; Flyte allows as many."""
+LabelTemplate = Annotated[str, AfterValidator(_check_template)]
+"""Text that is the value of a label once its placeholders are filled."""
+VariableName = Annotated[str, AfterValidator(_check_variable)]
+VariableValue = Annotated[str, AfterValidator(_check_text)]
+ObjectName = Annotated[str, AfterValidator(_check_object_name)]
+"""The name of a ServiceAccount and of most other objects."""
+Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_text)]
+"""Text that is not empty."""

@@ -1,4 +1,4 @@
-"""Levels, scopes and chains: where a setting may be kept and which apply to a target. Pure."""
+"""Levels and scopes of settings, and the chain of scopes that applies to a target. Pure."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -9,7 +9,7 @@ from trimtab.errors import Invalid
 
 
 class Level(IntEnum):
-    """Broadest first: a larger number is narrower and wins."""
+    """The levels, broadest first: a record at a level with a larger number is narrower and wins."""
 
     SETTINGS = 0
     """The settings file of the installation: read-only, published by admin."""
@@ -22,7 +22,7 @@ class Level(IntEnum):
 
     @property
     def label(self) -> str:
-        """As users write it: ``project-domain``."""
+        """The level as users write it: ``project-domain``."""
         return self.name.lower().replace("_", "-")
 
 
@@ -30,8 +30,8 @@ class Level(IntEnum):
 class Scope:
     """A point at one level; parts that are not set are empty.
 
-    Raises `Invalid` where the parts do not name a level: a workflow needs its project and domain, a
-    launch plan needs its workflow.
+    Raises `Invalid` where the parts do not name a level: a workflow requires its project and
+    domain, and a launch plan requires its workflow.
     """
 
     domain: str = ""
@@ -39,13 +39,13 @@ class Scope:
     workflow: str = ""
     launch_plan: str = ""
     settings_file: bool = False
-    """The layer below platform; no other part may be set."""
+    """Whether the scope is the settings file, the broadest one; no other part may be set then."""
 
     def __post_init__(self) -> None:
         if self.settings_file and (
             self.domain or self.project or self.workflow or self.launch_plan
         ):
-            raise Invalid("scope", str(self), "no part beside the settings file")
+            raise Invalid("scope", str(self), "no other part where settings_file is set")
         if self.workflow and not (self.domain and self.project):
             missing = "domain" if self.project else "project"
             raise Invalid(missing, "", f"the {missing} of workflow {self.workflow!r}")
@@ -64,7 +64,7 @@ class Scope:
 
     @cached_property
     def chain(self) -> tuple["Scope", ...]:
-        """Every scope that applies to this target, broadest first, itself last."""
+        """Every scope whose records apply to this target, broadest first, the target last."""
         if self.settings_file:
             return (self,)
         if self.workflow:
@@ -74,11 +74,11 @@ class Scope:
         return tuple(dict.fromkeys([SETTINGS_FILE, PLATFORM, domain, project, self]))
 
     def covers(self, target: Self) -> bool:
-        """Whether a record here applies to the target."""
+        """Whether a record at this scope applies to the target."""
         return self in target.chain
 
     def join(self, other: "Scope") -> "Scope | None":
-        """The broadest target that both apply to; ``None`` where there is none."""
+        """Return the broadest target that both scopes apply to; ``None`` where there is none."""
         if self.settings_file or other.settings_file:
             return other if self.settings_file else self
         pairs = list(zip(self._parts, other._parts, strict=True))
@@ -92,7 +92,7 @@ class Scope:
 
     @cached_property
     def _hash(self) -> int:
-        # Kept, because a scope is looked up far more often than it is made.
+        # Cached, because a scope is looked up far more often than it is made.
         return hash((*self._parts, self.settings_file))
 
     @property
@@ -100,7 +100,7 @@ class Scope:
         return (self.domain, self.project, self.workflow, self.launch_plan)
 
     def __str__(self) -> str:
-        """``project-domain flyteexamples/development``: the level, then its parts."""
+        """Return the level and its parts: ``project-domain flyteexamples/development``."""
         names = [self.project, self.domain, self.workflow, self.launch_plan]
         return " ".join([self.level.label, "/".join(filter(None, names))]).rstrip()
 
@@ -111,5 +111,5 @@ PLATFORM = Scope()
 
 @lru_cache(maxsize=4096)
 def _shared(domain: str, project: str, workflow: str) -> Scope:
-    """One object for all targets below it, because a chain costs more to make than to find."""
+    """Return one scope object for all targets below it, so that they share its cached chain."""
     return Scope(domain, project, workflow)

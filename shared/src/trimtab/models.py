@@ -1,4 +1,4 @@
-"""The base of every model, the names that models share, and values parsed into models. Pure."""
+"""The base class of models, types of names, and parsing of values into models. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ DnsLabel = Annotated[
 
 
 class Model(BaseModel):
-    """Base of every message and body: frozen, and an unknown field is an error."""
+    """Base of every message and request body: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -40,7 +40,7 @@ def parse_model(model: type[M], content: Mapping[str, object]) -> M:
 
 
 def json_value(path: str, value: Any) -> JsonValue:
-    """Return the value as JSON represents it. Raises `Invalid`, which names the path."""
+    """Return the value after a round trip through JSON. Raises `Invalid`, which names the path."""
     try:
         converted: JsonValue = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""Kubernetes quantities as exact numbers.
+"""Kubernetes quantities as exact numbers. Pure.
 
-Grammar: apimachinery ``resource/quantity.go``. Parts finer than a nano are rounded up, as there.
+Grammar: apimachinery ``resource/quantity.go``. As there, fractions of a nano are rounded up.
 """
 
 import re
@@ -37,35 +37,39 @@ class InvalidQuantity(Rejected):
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Decimal:
-    """The exact amount. Raises `InvalidQuantity`.
+    """Return the exact amount. Raises `InvalidQuantity`.
 
-    Kept, because few texts are in use, and a change of a broad record compares them at every scope.
+    Cached, because few texts are in use, and a change of a broad record compares them at every
+    scope.
     """
     return _split(text)[0]
 
 
 def family(text: str) -> Family:
-    """The suffix family, which `canonical` keeps. Raises `InvalidQuantity`."""
+    """Return the suffix family, which `canonical` keeps. Raises `InvalidQuantity`."""
     return _split(text)[1]
 
 
 def canonical(text: str) -> str:
-    """The one text of this amount in its family, as Kubernetes prints it: ``1024Mi`` is ``1Gi``."""
+    """Return the amount as Kubernetes prints it, in its family: ``1Gi`` for ``1024Mi``.
+
+    Raises `InvalidQuantity`.
+    """
     amount, suffixes = _split(text)
     return format_amount(amount, suffixes)
 
 
 def format_amount(amount: Decimal, suffixes: Family = "decimal") -> str:
-    """No fraction, and the largest suffix that keeps the number whole.
+    """Format an amount as a whole number with the largest suffix that allows one.
 
-    A binary amount that is not a whole number of bytes is printed with decimal suffixes.
+    A binary amount that is not a whole number of bytes gets a decimal suffix.
     """
     if amount == 0:
         return "0"
     if suffixes == "binary" and amount == amount.to_integral_value():
         size = int(amount)
         suffix, power = next(
-            (entry for entry in reversed(_BINARY.items()) if size % 1024 ** entry[1] == 0), ("", 0)
+            (pair for pair in reversed(_BINARY.items()) if size % 1024 ** pair[1] == 0), ("", 0)
         )
         return f"{size // 1024**power}{suffix}"
     if suffixes == "exponent":
@@ -81,7 +85,7 @@ def format_amount(amount: Decimal, suffixes: Family = "decimal") -> str:
 
 
 def _whole(amount: Decimal) -> tuple[int, int]:
-    """The digits as a whole number and the power of ten that belongs to it."""
+    """Return the digits as a whole number, and the power of ten to multiply it by."""
     _sign, digits, exponent = amount.normalize(_EXACT).as_tuple()
     assert isinstance(exponent, int)
     return int("".join(map(str, digits))), exponent
@@ -103,7 +107,7 @@ def _split(text: str) -> tuple[Decimal, Family]:
 
 
 def _round_up(amount: Decimal) -> Decimal:
-    """Away from zero to a whole number of nanos."""
+    """Round away from zero to a whole number of nanos."""
     if amount == amount.to_integral_value():
         return amount
     nanos = amount.copy_abs().quantize(_NANO, rounding=ROUND_CEILING, context=_EXACT)

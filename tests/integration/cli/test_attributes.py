@@ -85,7 +85,7 @@ def test_a_change_made_while_the_question_stood_is_not_lost(
     assert err.startswith(
         f"Error: update project {project} domain development matchable attributes: update failed: "
     )
-    assert "you have version" in err
+    assert "the request is based on version" in err
     assert '{"cpu":"4"}' in trimtab("get", TASK, "-p", project, "-d", "development").stdout
 
 

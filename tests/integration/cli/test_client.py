@@ -54,7 +54,7 @@ async def test_refusals_carry_what_is_wrong(client: Client, scope: Scope) -> Non
     assert (invalid.value.path, invalid.value.value) == ("limits.cpu", "1x")
     with pytest.raises(NotFound) as unknown:
         await client.records.put(KIND, Scope("nowhere"), {"limits": {"cpu": "1"}}, force=True)
-    assert (unknown.value.what, unknown.value.name) == ("domain", "nowhere")
+    assert (unknown.value.object_type, unknown.value.name) == ("domain", "nowhere")
     assert "staging" in unknown.value.known
 
 

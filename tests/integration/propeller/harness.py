@@ -133,7 +133,7 @@ def request(
         domain="development",
         workflow=workflow,
         launch_plan=plan,
-        inputs=workflow.bound(inputs or {}),
+        inputs=workflow.bind_inputs(inputs or {}),
         overrides=dict(overrides or {}),
         revision=revision,
     )

@@ -78,7 +78,7 @@ def test_a_refusal_says_who_what_where_and_what_was_granted() -> None:
         caller(Role.VIEWER, SHOP).check(Role.EDITOR, SHOP_DEV, "task_resource")
     assert str(caught.value) == (
         "'ci' is no editor of task_resource at project-domain shop/development; "
-        "what it may: viewer of project shop"
+        "granted: viewer of project shop"
     )
     assert caught.value.scope == "project-domain shop/development"
 

@@ -39,10 +39,10 @@ def test_a_workflow_whose_names_fit_is_accepted() -> None:
             "nodes.0.task",
             "count, double",
         ),
-        (changed(nodes=(DOUBLE, COUNT)), "nodes.0.inputs.number", "stands before this one"),
+        (changed(nodes=(DOUBLE, COUNT)), "nodes.0.inputs.number", "comes before this one"),
         (changed(nodes=(COUNT,), inputs={"end": 1}), "nodes.0.inputs.start", "an input: end"),
         (changed(required=("end",)), "required", "inputs start"),
-        (changed(output=FromNode(node="n7")), "output", "stands before this one"),
+        (changed(output=FromNode(node="n7")), "output", "comes before this one"),
         (
             changed(
                 nodes=tuple(
@@ -71,8 +71,8 @@ def test_a_node_waits_for_those_whose_values_it_takes() -> None:
 
 def test_inputs_that_are_not_given_have_their_defaults() -> None:
     graph = changed(inputs={"start": 1, "end": None}, required=("end",))
-    assert graph.bound({"end": 5}) == {"start": 1, "end": 5}
-    assert graph.bound({"end": None, "start": 0}) == {"start": 0, "end": None}
+    assert graph.bind_inputs({"end": 5}) == {"start": 1, "end": 5}
+    assert graph.bind_inputs({"end": None, "start": 0}) == {"start": 0, "end": None}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_inputs_that_are_not_given_have_their_defaults() -> None:
 def test_inputs_that_are_missing_or_unknown_are_refused(given: dict[str, Any], path: str) -> None:
     graph = changed(inputs={"start": 1, "end": None}, required=("end",))
     with pytest.raises(Invalid) as refused:
-        graph.bound(given)
+        graph.bind_inputs(given)
     assert refused.value.path == path
 
 
@@ -90,7 +90,7 @@ def test_an_override_of_an_unknown_hook_is_refused_with_those_there_are() -> Non
     workflow().check_hooks("overrides", {"trainer": NodeOverrides()})
     with pytest.raises(Invalid, match=r"overrides\.traner: .*allowed: the hooks trainer"):
         workflow().check_hooks("overrides", overrides)
-    with pytest.raises(Invalid, match="no node of the workflow is hooked"):
+    with pytest.raises(Invalid, match="no node of the workflow has a hook"):
         changed(nodes=(COUNT, DOUBLE)).check_hooks("overrides", overrides)
 
 

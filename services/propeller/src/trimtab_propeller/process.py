@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from trimtab.workflows.entrypoint import Call, Output, write
+from trimtab.workflows.entrypoint import TaskCall, TaskOutput, write_whole
 from trimtab_propeller import shim
 from trimtab_propeller.attempts import Broke, Job, Lost, Outcome, Returned
 from trimtab_propeller.resolve import Capabilities
@@ -131,9 +131,9 @@ class ProcessExecutor:
 
     def _spawn(self, directory: Path, job: Job) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        write(directory / "module.py", job.module)
-        call = Call(task=job.task, inputs=dict(job.inputs))
-        write(directory / "task.json", call.model_dump_json())
+        write_whole(directory / "module.py", job.module)
+        call = TaskCall(task=job.task, inputs=dict(job.inputs))
+        write_whole(directory / "task.json", call.model_dump_json())
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         runner = [sys.executable, "-P", "-m", "trimtab.workflows.entrypoint", str(directory)]
         with open(directory / "stdout", "ab") as output, open(directory / "stderr", "ab") as errors:
@@ -182,7 +182,7 @@ def _outcome(directory: Path) -> Outcome:
     if code == 0:
         try:
             output = (directory / "output.json").read_bytes()
-            return Returned(Output.model_validate_json(output).output)
+            return Returned(TaskOutput.model_validate_json(output).output)
         except (FileNotFoundError, ValidationError):
             return Broke("the task ended without leaving an output")
     error = directory / "error.txt"

@@ -33,7 +33,7 @@ class Records(Noun):
         try:
             return await self._calls.one(RecordBody, "GET", _record(kind), params=parts(scope))
         except NotFound as error:
-            if error.what != "record":
+            if error.object_type != "record":
                 raise
             return None
 

@@ -1,1 +1,1 @@
-"""Workflows: how tasks, nodes, hooks and launch plans are defined, registered and loaded."""
+"""Workflows: the definition of tasks, hooks and launch plans, and how a file of them is run."""

@@ -1,7 +1,8 @@
 """``python -m trimtab.workflows.entrypoint DIR``: run one attempt of a task in DIR.
 
-Reads ``task.json`` (a `Call`) and ``module.py``. Writes ``output.json`` and ends with 0, or
-``error.txt`` (one readable paragraph) and ends with 1; the traceback goes to stderr.
+The program reads ``task.json`` (a `TaskCall`) and ``module.py``. It writes ``output.json`` (a
+`TaskOutput`) and exits with 0, or writes ``error.txt`` (one readable paragraph) and exits with 1;
+the traceback goes to stderr.
 """
 
 import json
@@ -18,27 +19,27 @@ from trimtab.workflows import loader
 from trimtab.workflows.sdk import TaskFunction
 
 MAX_OUTPUT_BYTES = 256 * 1024
-"""Outputs travel in events and as inputs of the next task, so they must stay small."""
+"""Outputs are part of events and of the inputs of later tasks, so they must be small."""
 
 
-class Call(Model):
-    """``task.json``: which task, with which inputs."""
+class TaskCall(Model):
+    """The content of ``task.json``: the name of a task, and its inputs."""
 
     task: str
     inputs: dict[str, JsonValue]
 
 
-class Output(Model):
-    """``output.json``."""
+class TaskOutput(Model):
+    """The content of ``output.json``: the value that the task returned."""
 
     output: JsonValue
 
 
 def run(directory: Path) -> JsonValue:
-    """What the task returned. Raises `Rejected`, or whatever the task raises."""
-    call = Call.model_validate_json((directory / "task.json").read_bytes())
+    """Run the task and return its output. Raises `Rejected`, and any error of the task."""
+    call = TaskCall.model_validate_json((directory / "task.json").read_bytes())
     path = directory / "module.py"
-    module = loader.execute(path, path.read_text(encoding="utf-8"))
+    module = loader.run_module(path, path.read_text(encoding="utf-8"))
     task = vars(module).get(call.task)
     if not isinstance(task, TaskFunction):
         raise Rejected(f"{path.name} defines no task {call.task!r}")
@@ -50,22 +51,22 @@ def run(directory: Path) -> JsonValue:
 
 
 def main() -> int:
-    """The exit code of the attempt."""
+    """Run the attempt, write its result, and return the exit code."""
     directory = Path(sys.argv[1])
     try:
         output = run(directory)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # the task is the user's and may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # The task is the user's code and may raise anything.
         traceback.print_exc()
         line = loader.line_of(error, directory / "module.py")
-        place = "" if line is None else f" (module.py, line {line})"
-        write(directory / "error.txt", loader.describe(error) + place)
+        position = "" if line is None else f" (module.py, line {line})"
+        write_whole(directory / "error.txt", loader.describe_error(error) + position)
         return 1
-    write(directory / "output.json", Output(output=output).model_dump_json())
+    write_whole(directory / "output.json", TaskOutput(output=output).model_dump_json())
     return 0
 
 
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a file by rename, so that no reader sees a part of it."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     part.write_text(text, encoding="utf-8")
     part.rename(path)

@@ -1,7 +1,7 @@
-"""Workflows as registered: tasks, nodes, hooks and launch plans, as they travel. Pure.
+"""Models of registered workflows: tasks, nodes, hooks and launch plans. Pure.
 
-Task code is the text of one Python module, kept with the workflow, so that an execution runs the
-code that was registered whatever happens to the file.
+The code of the tasks is the text of one Python module, stored with the workflow, so that an
+execution runs the code that was registered even if the file changes or disappears.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,21 @@ from trimtab.models import Model, Name
 
 
 class ResourceOverrides(Model):
-    """What a task asks for: Kubernetes quantities by resource."""
+    """Requests and limits of a task: Kubernetes quantities by resource."""
 
     requests: ResourceSpec = ResourceSpec()
     limits: ResourceSpec = ResourceSpec()
 
 
 class NodeOverrides(Model):
-    """What may be changed on a node. An absent field says nothing; 0, false and "" are values."""
+    """Values that replace those of a node.
+
+    An absent field changes nothing; 0, false and empty text are values.
+    """
 
     resources: ResourceOverrides | None = None
     retries: int | None = Field(default=None, ge=0, le=100)
-    """Tries after the first one failed."""
+    """The number of further tries after a failed one."""
     interruptible: bool | None = None
     container_image: str | None = Field(default=None, min_length=1)
     environment: dict[str, str] | None = None
@@ -35,30 +38,33 @@ class NodeOverrides(Model):
 
 
 class ExecutionConfig(Model):
-    """What a launch plan or a request says of its executions. An absent field says nothing."""
+    """Values that a launch plan or a request sets for its executions.
+
+    An absent field sets nothing.
+    """
 
     max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    """How many nodes may run at once."""
+    """The largest number of nodes that run at once."""
     interruptible: bool | None = None
     """Whether tasks may run where they can be interrupted."""
     overwrite_cache: bool | None = None
     """Whether tasks run again although their outputs are cached."""
     labels: dict[LabelKey, LabelValue] = {}
-    """Of every object that is made for an execution, merged by key."""
+    """Labels of every object that is created for an execution; merged by key."""
     annotations: dict[LabelKey, str] = {}
-    """As the labels."""
+    """Annotations of every object that is created for an execution; merged by key."""
     environment: dict[str, str] = {}
-    """Of every task, merged by key."""
+    """Environment variables of every task; merged by key."""
 
 
 class Task(Model):
-    """A function of the module."""
+    """A function of the module that can be a node."""
 
     name: Name
     config: NodeOverrides = NodeOverrides()
-    """What the definition itself asks for."""
+    """Values from the definition of the task."""
     pool: str | None = None
-    """The pool of which every attempt holds a token while it runs."""
+    """The pool of which each attempt holds a token while it runs."""
     weight: int = Field(default=1, ge=1)
     """Units of the pool that one attempt takes."""
 
@@ -78,7 +84,7 @@ class FromInput(Model):
 
 
 class FromNode(Model):
-    """What another node returned."""
+    """The value that another node returned."""
 
     type: Literal["node"] = "node"
     node: str
@@ -88,7 +94,7 @@ Binding = Annotated[Constant | FromInput | FromNode, Field(discriminator="type")
 
 
 class Hook(Model):
-    """Under this name executions and launch plans may change the node."""
+    """The name under which executions and launch plans may override a node."""
 
     name: Name
     default: NodeOverrides = NodeOverrides()
@@ -102,35 +108,38 @@ class Node(Model):
     task: str
     inputs: dict[str, Binding]
     overrides: NodeOverrides = NodeOverrides()
-    """Compile-time ``with_overrides``."""
+    """Values of ``with_overrides``, fixed at registration."""
     hook: Hook | None = None
 
     @property
     def waits_for(self) -> frozenset[str]:
+        """Ids of the nodes whose outputs are inputs of this one."""
         return frozenset(b.node for b in self.inputs.values() if isinstance(b, FromNode))
 
 
 class Workflow(Model):
-    """One registered version."""
+    """One registered version of a workflow."""
 
     name: Name
     version: str = Field(min_length=1, max_length=128)
     inputs: dict[str, JsonValue] = {}
-    """Default by input; ``None`` for an input that must be given. See `required`."""
+    """Defaults by name of input; ``None`` for an input in `required`."""
     required: tuple[str, ...] = ()
+    """Names of inputs that have no default."""
     tasks: dict[str, Task]
     nodes: tuple[Node, ...] = Field(min_length=1)
-    """In an order in which every node stands behind those it waits for."""
+    """Ordered so that each node comes after the nodes that it waits for."""
     output: Binding | None = None
     module: str
-    """Python source that defines the tasks."""
+    """Source text of the Python module that defines the tasks."""
 
     @property
     def hooks(self) -> dict[str, Node]:
+        """Nodes by the name of their hook."""
         return {node.hook.name: node for node in self.nodes if node.hook}
 
     def check(self) -> None:
-        """Raises `Invalid` where names do not fit together."""
+        """Check that every name refers to something, once. Raises `Invalid`."""
         for name in self.required:
             if name not in self.inputs:
                 raise Invalid("required", name, "inputs " + ", ".join(self.inputs))
@@ -154,35 +163,38 @@ class Workflow(Model):
 
     def _check_binding(self, path: str, binding: Any, before: set[str]) -> None:
         if isinstance(binding, FromNode) and binding.node not in before:
-            raise Invalid(path, binding.node, "a node that stands before this one")
+            raise Invalid(path, binding.node, "a node that comes before this one")
         if isinstance(binding, FromInput) and binding.name not in self.inputs:
             raise Invalid(path, binding.name, "an input: " + ", ".join(self.inputs))
 
     def check_hooks(self, path: str, overrides: Mapping[str, NodeOverrides]) -> None:
-        """Raises `Invalid` on a name that no node is hooked with."""
+        """Raise `Invalid` on a name that is not a hook of the workflow."""
         for name in overrides:
             if name not in self.hooks:
-                known = ", ".join(self.hooks) or "none, because no node of the workflow is hooked"
+                known = ", ".join(self.hooks) or "(no node of the workflow has a hook)"
                 raise Invalid(f"{path}.{name}", name, f"the hooks {known}")
 
-    def bound(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Inputs of an execution, defaults filled in. Raises `Invalid`."""
+    def bind_inputs(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Return the inputs of an execution, defaults filled in. Raises `Invalid`."""
         for name in given:
             if name not in self.inputs:
                 raise Invalid(f"inputs.{name}", given[name], "inputs " + ", ".join(self.inputs))
         for name in self.required:
             if name not in given:
-                raise Invalid(f"inputs.{name}", None, f"a value, because {self.name} needs it")
+                raise Invalid(f"inputs.{name}", None, f"a value, because {self.name} requires it")
         return {**self.inputs, **given}
 
 
 class LaunchPlan(ExecutionConfig):
-    """A workflow with values of its own. The default one has the workflow's name and none."""
+    """A named set of values for executions of a workflow.
+
+    The default launch plan has the name of the workflow and no values.
+    """
 
     name: Name
     workflow: Name
     version: str
-    """Of the workflow."""
+    """The version of the workflow."""
     inputs: dict[str, JsonValue] = {}
     runtime_override: dict[str, NodeOverrides] = {}
-    """By hook."""
+    """Overrides by name of hook."""

@@ -1,4 +1,4 @@
-"""Runs the Python file of a workflow: at registration from its path, at run time as registered."""
+"""Run the Python module of a workflow, to register it or to execute one of its tasks."""
 
 import hashlib
 import sys
@@ -15,15 +15,15 @@ from trimtab.workflows.overrides import Pool
 from trimtab.workflows.sdk import TaskFunction, WorkflowFunction
 
 _NAME = "trimtab_workflow"
-"""What a module is called while it runs, whatever its file is called."""
+"""The name of the module while it runs, whatever the name of its file."""
 
 
 class BadModule(Rejected):
-    """The file is not a module of workflows."""
+    """The file is not a Python module that defines workflows."""
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
-        place = str(path) if line is None else f"{path}, line {line}"
-        super().__init__(f"{place}: {reason}")
+        position = "" if line is None else f", line {line}"
+        super().__init__(f"{path}{position}: {reason}")
         self.path = path
         self.reason = reason
         self.line = line
@@ -31,24 +31,24 @@ class BadModule(Rejected):
 
 @dataclass(frozen=True)
 class Module:
-    """What a file defines, ready to be registered."""
+    """The workflows, launch plans and pools that a file defines, ready to be registered."""
 
     workflows: tuple[Workflow, ...]
     launch_plans: tuple[LaunchPlan, ...]
-    """Beside the default ones."""
+    """Launch plans other than the default ones."""
     pools: tuple[Pool, ...]
-    """Those that the tasks give a quota."""
+    """Pools whose quota the tasks declare."""
 
 
 def load_module(path: str | Path, version: str | None = None) -> Module:
-    """Run a file and trace its workflows. Raises `BadModule`.
+    """Run a file and build the graphs of its workflows. Raises `BadModule`.
 
-    Without a version one is made from the text, so that the same text is the same version.
+    The default version is a hash of the text, so that the same text has the same version.
     """
     path = Path(path)
     source = _read(path)
     version = version or hashlib.sha256(source.encode()).hexdigest()[:12]
-    namespace = vars(execute(path, source))
+    namespace = vars(run_module(path, source))
     found = {v.name: v for v in namespace.values() if isinstance(v, WorkflowFunction)}
     if not found:
         raise BadModule(path, "defines no workflow; decorate a function with @workflow")
@@ -60,14 +60,14 @@ def load_module(path: str | Path, version: str | None = None) -> Module:
             for plan in defined.launch_plans.values()
         )
         tasks = [called for defined in found.values() for called in defined.tasks.values()]
-        _check_own(tasks, namespace)
-        return Module(tuple(graphs.values()), plans, _pools(tasks))
+        _check_defined_here(tasks, namespace)
+        return Module(tuple(graphs.values()), plans, _declared_pools(tasks))
     except Exception as error:
-        raise _bad(path, error) from error
+        raise _bad_module(path, error) from error
 
 
-def execute(path: Path, source: str) -> ModuleType:
-    """Run the module's body, without leaving a bytecode file. Raises `BadModule` with the line."""
+def run_module(path: Path, source: str) -> ModuleType:
+    """Run the body of a module, without writing a bytecode file. Raises `BadModule`."""
     module = ModuleType(_NAME)
     module.__file__ = str(path)
     # Dataclasses and pickle look a class up in its module by name.
@@ -77,26 +77,26 @@ def execute(path: Path, source: str) -> ModuleType:
     except SyntaxError as error:
         raise BadModule(path, f"is not Python: {error.msg}", error.lineno) from error
     except (Exception, SystemExit) as error:
-        raise _bad(path, error) from error
+        raise _bad_module(path, error) from error
     return module
 
 
 def line_of(error: BaseException, path: Path) -> int | None:
-    """The innermost line of the file that the error came through."""
+    """Return the innermost line of the file in the traceback of the error, if there is one."""
     frames = traceback.extract_tb(error.__traceback__)
     return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
 
 
-def describe(error: BaseException) -> str:
-    """``ValueError: no rows``, as the last line of a traceback; ours in their own words."""
+def describe_error(error: BaseException) -> str:
+    """Return the last line of a traceback, ``ValueError: no rows``; for `Rejected`, its message."""
     if isinstance(error, Rejected):
         return str(error)
     return "".join(traceback.format_exception_only(error)).strip()
 
 
-def _bad(path: Path, error: BaseException) -> BadModule:
-    """What the user's own code raised, which may be anything."""
-    return BadModule(path, describe(error), line_of(error, path))
+def _bad_module(path: Path, error: BaseException) -> BadModule:
+    """Report an error that the user's code raised, which may be of any class."""
+    return BadModule(path, describe_error(error), line_of(error, path))
 
 
 def _read(path: Path) -> str:
@@ -108,17 +108,20 @@ def _read(path: Path) -> str:
         raise BadModule(path, f"is not UTF-8: {error.reason}") from error
 
 
-def _check_own(tasks: Iterable[TaskFunction[Any]], namespace: dict[str, Any]) -> None:
-    """Only this module's text travels with the workflow, and tasks are found in it by name."""
-    for called in tasks:
-        if namespace.get(called.name) is not called:
-            raise Invalid("task", called.name, "a task of this file, at its top level")
+def _check_defined_here(tasks: Iterable[TaskFunction[Any]], namespace: dict[str, Any]) -> None:
+    """Raise `Invalid` on a task from another module.
+
+    Only the text of this module is stored with the workflow, and tasks are looked up in it by name.
+    """
+    for task in tasks:
+        if namespace.get(task.name) is not task:
+            raise Invalid("task", task.name, "a task defined at the top level of this file")
 
 
-def _pools(tasks: Iterable[TaskFunction[Any]]) -> tuple[Pool, ...]:
+def _declared_pools(tasks: Iterable[TaskFunction[Any]]) -> tuple[Pool, ...]:
     pools: dict[str, Pool] = {}
-    for called in tasks:
-        pool = called.pool
+    for task in tasks:
+        pool = task.pool
         if pool is None or pool.quota is None:
             continue
         if pools.setdefault(pool.name, pool) != pool:

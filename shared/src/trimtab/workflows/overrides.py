@@ -1,4 +1,4 @@
-"""What tasks ask for, as users of the SDK write it. Pure."""
+"""Resources, pools and overrides of tasks, as users of the SDK declare them. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Amount = str | int | float
 
 @dataclass(frozen=True)
 class Resources:
-    """What a task asks for. One value is the request; a pair is the request and the limit."""
+    """Resources of a task. One value is the request; a pair is the request and the limit."""
 
     cpu: Amount | tuple[Amount, Amount] | None = None
     """Cores."""
@@ -26,10 +26,10 @@ class Resources:
     """Bytes."""
 
     def __post_init__(self) -> None:
-        self.overrides()  # so that a wrong quantity is reported where it is written
+        self.overrides()  # A wrong quantity is reported where the user wrote it.
 
     def overrides(self) -> ResourceOverrides:
-        """As it travels. Raises `Invalid`."""
+        """Return the model that is sent and stored. Raises `Invalid`."""
         given = {
             "cpu": self.cpu,
             "memory": self.mem,
@@ -41,9 +41,9 @@ class Resources:
             if isinstance(value, tuple | list):
                 if len(value) != 2:
                     raise Invalid(name, value, "one value, or a pair of request and limit")
-                requests[name], limits[name] = map(_text, value)
+                requests[name], limits[name] = map(_amount_text, value)
             elif value is not None:
-                requests[name] = _text(value)
+                requests[name] = _amount_text(value)
         return parse_model(ResourceOverrides, {"requests": requests, "limits": limits})
 
 
@@ -53,7 +53,7 @@ class Pool:
 
     name: str
     quota: int | None = None
-    """Units, declared when the module is registered; ``None`` where others declare it."""
+    """Units, declared when the module is registered; ``None`` leaves the declaration to others."""
 
     def __post_init__(self) -> None:
         if self.quota is not None and self.quota < 1:
@@ -71,7 +71,10 @@ def runtime_override_config(
     container_image: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> NodeOverrides:
-    """Values for a hook. What is not given says nothing. Raises `Invalid`."""
+    """Return overrides for a hook. An argument that is not given changes nothing.
+
+    Raises `Invalid`.
+    """
     resources = Resources(cpu, mem, gpu, ephemeral_storage)
     return node_overrides(resources, retries, interruptible, container_image, environment)
 
@@ -83,7 +86,7 @@ def node_overrides(
     container_image: str | None,
     environment: Mapping[str, str] | None,
 ) -> NodeOverrides:
-    """As it travels, only with what was given. Raises `Invalid`."""
+    """Return the model that is sent and stored, with the given fields only. Raises `Invalid`."""
     given = {
         "resources": None if resources in (None, Resources()) else resources.overrides(),
         "retries": retries,
@@ -94,22 +97,22 @@ def node_overrides(
     return parse_model(NodeOverrides, {name: v for name, v in given.items() if v is not None})
 
 
-def merged(before: NodeOverrides, more: NodeOverrides) -> NodeOverrides:
-    """Field by field and key by key, where the later ones win."""
+def merge_overrides(earlier: NodeOverrides, later: NodeOverrides) -> NodeOverrides:
+    """Merge field by field and key by key; the later value wins."""
     return NodeOverrides.model_validate(
-        _deep(before.model_dump(exclude_none=True), more.model_dump(exclude_none=True))
+        _merge(earlier.model_dump(exclude_none=True), later.model_dump(exclude_none=True))
     )
 
 
-def _deep(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    both = before | more
-    for name in before.keys() & more.keys():
-        if isinstance(before[name], dict):
-            both[name] = _deep(before[name], more[name])
-    return both
+def _merge(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    merged = earlier | later
+    for name in earlier.keys() & later.keys():
+        if isinstance(earlier[name], dict):
+            merged[name] = _merge(earlier[name], later[name])
+    return merged
 
 
-def _text(amount: object) -> str:
+def _amount_text(amount: object) -> str:
     if isinstance(amount, bool) or not isinstance(amount, str | int | float):
         raise Invalid("resources", amount, 'a quantity such as "500m", 2 or "1Gi"')
     return str(amount)

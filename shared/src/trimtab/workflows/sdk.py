@@ -1,4 +1,4 @@
-"""Write workflows: tasks, the graph of their calls, hooks and launch plans.
+"""Define workflows: tasks, the graph of their calls, hooks and launch plans.
 
 ::
 
@@ -9,8 +9,8 @@
     def nightly(rows: int = 100):
         return train(rows=extract(count=rows)).with_runtime_override("trainer")
 
-A workflow's body runs once, to be traced: in it, tasks give promises. Outside, tasks and workflows
-are plain callables.
+The body of a workflow runs once, to build its graph: there, a call of a task adds a node and
+returns a promise. Anywhere else, tasks and workflows are plain callables.
 """
 
 import inspect
@@ -52,7 +52,7 @@ _NOT_GIVEN = inspect.Parameter.empty
 
 
 class TaskFunction(Generic[P]):
-    """A function that can be a node of a workflow; anywhere else it is just the function."""
+    """A function whose calls in a workflow are nodes; anywhere else it is just the function."""
 
     def __init__(
         self, function: Callable[P, object], config: NodeOverrides, pool: Pool | None, weight: int
@@ -65,15 +65,15 @@ class TaskFunction(Generic[P]):
         self.graph = parse_model(graph.Task, content | ({"pool": pool.name} if pool else {}))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """What the function returns, or a `Promise` of it where a workflow is traced."""
-        trace = builder.current.get()
-        if trace is None:
+        """Call the function; in the body of a workflow, add a node and return its promise."""
+        graph_builder = builder.active.get()
+        if graph_builder is None:
             return self.function(*args, **kwargs)
         if args:
             raise Rejected(
-                f"{self.name}: in a workflow a task is called with keyword arguments only"
+                f"{self.name}: in a workflow, tasks can only be called with keyword arguments"
             )
-        return trace.add(self, kwargs)
+        return graph_builder.add_node(self, kwargs)
 
 
 @overload
@@ -104,18 +104,18 @@ def task(
     pool: Pool | str | None = None,
     weight: int = 1,
 ) -> TaskFunction[P] | Callable[[Callable[P, object]], TaskFunction[P]]:
-    """Make a function a task. ``weight`` is how many units of the pool one attempt takes."""
+    """Make a function a task. Each attempt takes ``weight`` units of the pool."""
     config = node_overrides(resources, retries, interruptible, container_image, environment)
-    wanted = Pool(pool) if isinstance(pool, str) else pool
+    task_pool = Pool(pool) if isinstance(pool, str) else pool
 
     def decorate(decorated: Callable[P, object]) -> TaskFunction[P]:
-        return TaskFunction(decorated, config, wanted, weight)
+        return TaskFunction(decorated, config, task_pool, weight)
 
     return decorate if function is None else decorate(function)
 
 
 class WorkflowFunction:
-    """A graph of task calls. Called, it runs them one after the other in this process."""
+    """A graph of task calls. Calling it runs the tasks one after the other in this process."""
 
     def __init__(self, function: Callable[..., object]) -> None:
         update_wrapper(self, function)
@@ -124,26 +124,26 @@ class WorkflowFunction:
         self.launch_plans: dict[str, LaunchPlan] = {}
 
     def __call__(self, **inputs: JsonValue) -> Any:
-        """What the workflow returns."""
-        if (outer := builder.current.get()) is not None:
+        """Run the nodes in this process and return the output of the workflow."""
+        if (outer := builder.active.get()) is not None:
             raise Rejected(
-                f"workflow {self.name} is called in workflow {outer.workflow}, and only tasks can "
-                "be called in a workflow: call the tasks of it"
+                f"workflow {self.name} is called in workflow {outer.workflow}, where only tasks "
+                "can be called: call its tasks instead"
             )
         registered = self.graph("local", "")
-        given, done = registered.bound(inputs), dict[str, Any]()
+        given, outputs = registered.bind_inputs(inputs), dict[str, Any]()
         for node in registered.nodes:
-            values = {name: _value(b, given, done) for name, b in node.inputs.items()}
-            done[node.id] = self._trace.tasks[node.task].function(**values)
-        return None if registered.output is None else _value(registered.output, given, done)
+            values = {name: _resolve(b, given, outputs) for name, b in node.inputs.items()}
+            outputs[node.id] = self._built.tasks[node.task].function(**values)
+        return None if registered.output is None else _resolve(registered.output, given, outputs)
 
     @property
     def tasks(self) -> Mapping[str, TaskFunction[Any]]:
-        """By name, those that it calls."""
-        return {n: t for n, t in self._trace.tasks.items() if isinstance(t, TaskFunction)}
+        """The tasks that the workflow calls, by name."""
+        return {n: t for n, t in self._built.tasks.items() if isinstance(t, TaskFunction)}
 
     def graph(self, version: str, module: str) -> graph.Workflow:
-        """As registered. Raises `Rejected` where the body is no workflow."""
+        """Return the model to register. Raises `Rejected` where the body cannot be a workflow."""
         parameters = self._parameters
         content = {
             "name": self.name,
@@ -151,8 +151,8 @@ class WorkflowFunction:
             "inputs": {n: self._default(n, p) for n, p in parameters.items()},
             "required": [n for n, p in parameters.items() if p.default is _NOT_GIVEN],
             "tasks": {name: called.graph for name, called in self.tasks.items()},
-            "nodes": tuple(self._trace.nodes.values()),
-            "output": self._trace.output,
+            "nodes": tuple(self._built.nodes.values()),
+            "output": self._built.output,
             "module": module,
         }
         workflow = parse_model(graph.Workflow, content)
@@ -169,34 +169,35 @@ class WorkflowFunction:
         parameters = inspect.signature(self.function).parameters
         for parameter in parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise Invalid(f"{self.name}: inputs", str(parameter), "inputs that have a name")
+                raise Invalid(f"{self.name}: inputs", str(parameter), "named inputs only")
         return parameters
 
     @cached_property
-    def _trace(self) -> builder.Trace:
-        trace = builder.Trace(self.name)
-        before = builder.current.set(trace)
+    def _built(self) -> builder.GraphBuilder:
+        """The builder after it ran the body."""
+        built = builder.GraphBuilder(self.name)
+        outer = builder.active.set(built)
         try:
             returned = self.function(
                 **{name: Promise(FromInput(name=name)) for name in self._parameters}
             )
         finally:
-            builder.current.reset(before)
-        if not trace.nodes:
+            builder.active.reset(outer)
+        if not built.nodes:
             raise Rejected(f"workflow {self.name} calls no task")
         if returned is not None:
-            trace.output = builder.binding(f"{self.name}: return", returned)
-        return trace
+            built.output = builder.bind(f"{self.name}: return", returned)
+        return built
 
 
 def workflow(function: Callable[..., object]) -> WorkflowFunction:
-    """Make a function a workflow, under the function's name."""
+    """Make a function a workflow of the same name."""
     return WorkflowFunction(function)
 
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """A workflow with inputs and overrides of its own."""
+    """A named set of inputs, overrides and configuration for executions of a workflow."""
 
     workflow: WorkflowFunction
     name: str
@@ -219,7 +220,10 @@ class LaunchPlan:
         interruptible: bool | None = None,
         overwrite_cache: bool | None = None,
     ) -> "LaunchPlan":
-        """The one of this name. Raises `Invalid` where it was made with other values."""
+        """Return the launch plan of this name, which is created at the first call.
+
+        Raises `Invalid` where one was created with other values.
+        """
         config = {
             "environment": dict(environment or {}),
             "labels": dict(labels or {}),
@@ -228,11 +232,11 @@ class LaunchPlan:
             "interruptible": interruptible,
             "overwrite_cache": overwrite_cache,
         }
-        said = parse_model(ExecutionConfig, config)
-        plan = cls(workflow, name, inputs or {}, runtime_override or {}, said)
+        execution_config = parse_model(ExecutionConfig, config)
+        plan = cls(workflow, name, inputs or {}, runtime_override or {}, execution_config)
         if name == workflow.name:
             raise Invalid(
-                "name", name, "another name than the workflow's, whose plan has no values"
+                "name", name, "a name other than the workflow's, which is the default launch plan"
             )
         plan.graph(workflow.graph("local", ""))
         if workflow.launch_plans.setdefault(name, plan) != plan:
@@ -240,11 +244,14 @@ class LaunchPlan:
         return workflow.launch_plans[name]
 
     def graph(self, registered: graph.Workflow) -> graph.LaunchPlan:
-        """As registered. Raises `Invalid` on an input or hook that the workflow has not."""
+        """Return the model to register.
+
+        Raises `Invalid` on an input or a hook that the workflow does not have.
+        """
         path = f"launch plan {self.name}"
         for given in self.inputs:
             if given not in registered.inputs:
-                known = "the inputs " + (", ".join(registered.inputs) or "of which there are none")
+                known = "the inputs " + (", ".join(registered.inputs) or "(the workflow has none)")
                 raise Invalid(f"{path}: inputs", given, known)
         registered.check_hooks(f"{path}: runtime_override", self.runtime_override)
         content = {
@@ -258,11 +265,12 @@ class LaunchPlan:
         return parse_model(graph.LaunchPlan, content)
 
 
-def _value(binding: Binding, inputs: Mapping[str, Any], done: Mapping[str, Any]) -> Any:
+def _resolve(binding: Binding, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+    """Return the value of a binding, given the workflow's inputs and outputs by node."""
     match binding:
         case Constant():
             return binding.value
         case FromInput():
             return inputs[binding.name]
         case FromNode():
-            return done[binding.node]
+            return outputs[binding.node]

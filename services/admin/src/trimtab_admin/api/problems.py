@@ -67,8 +67,8 @@ def of_error(error: TrimtabError) -> Problem:
     if isinstance(error, Invalid):
         return of_field(status, error.path, error.value, error.allowed)
     if isinstance(error, NotFound):
-        error = NotFound(error.what, cut(error.name), error.known)
-        about = {"path": error.what, "value": error.name, "allowed": error.known or None}
+        error = NotFound(error.object_type, cut(error.name), error.known)
+        about = {"path": error.object_type, "value": error.name, "allowed": error.known or None}
         return of_status(status, str(error)).model_copy(update=about)
     problem = of_status(status, str(error))
     if isinstance(error, Stale):

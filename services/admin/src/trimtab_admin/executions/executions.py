@@ -115,7 +115,7 @@ def _request(
         domain=body.domain,
         workflow=workflow,
         launch_plan=plan,
-        inputs=workflow.bound({**plan.inputs, **body.inputs}),
+        inputs=workflow.bind_inputs({**plan.inputs, **body.inputs}),
         overrides=body.overrides,
         **{name: getattr(body, name) for name in ExecutionConfig.model_fields},
         revision=settings.revision,

@@ -318,6 +318,7 @@ def in_document(index: int, error: Invalid | NotFound | Conflict) -> Invalid | C
         case Invalid():
             return Invalid(f"documents.{index}.{error.path}", error.value, error.allowed)
         case NotFound():
-            return Invalid(f"documents.{index}.{error.what}", error.name, error.known or "nothing")
+            path = f"documents.{index}.{error.object_type}"
+            return Invalid(path, error.name, error.known or "nothing")
         case Conflict():
             return Conflict(f"documents.{index}: {error}")
