@@ -229,12 +229,9 @@ def _record(directory: Path, keys: Mapping[Path, ObjectKey]) -> None:
 
 def _prune(directory: Path, keep: set[ObjectKey]) -> tuple[ObjectKey, ...]:
     inventory = _read_inventory(directory)
-    kept_files = {_path(directory, key) for key in keep}
     pruned = tuple(sorted(inventory.created - keep))
     for key in pruned:
-        path = _path(directory, key)
-        if path not in kept_files:
-            path.unlink(missing_ok=True)
+        _path(directory, key).unlink(missing_ok=True)
     after = Inventory(inventory.created & keep, inventory.adopted & keep)
     if after != inventory:
         _flush(directory)
