@@ -1,4 +1,4 @@
-"""A kind of somebody else's package has every surface, and Trimtab is not touched for it."""
+"""A kind of another distribution has every interface, without a change of Trimtab."""
 
 import asyncio
 import json
@@ -32,14 +32,14 @@ DOCUMENT = {"code": "ML-0042", "shares": {"vision": 60, "speech": 40}}
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that the package's wheel was unpacked into."""
-    place = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(place)]
+    """The directory into which the wheel of the package was unpacked."""
+    directory = tmp_path_factory.mktemp("installed")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(directory)]
     subprocess.run(build, cwd=PACKAGE, check=True, capture_output=True)
-    [wheel] = place.glob("*.whl")
+    [wheel] = directory.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(place)
-    return place
+        archive.extractall(directory)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 def server(
     installed: Path, nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """admin, with the package."""
-    place = tmp_path_factory.mktemp("admin")
-    with admin_process(place, nats_server.url, with_package(installed)) as url:
+    """URL of an admin that has the package installed."""
+    directory = tmp_path_factory.mktemp("admin")
+    with admin_process(directory, nats_server.url, environment_with_package(installed)) as url:
         yield url
 
 
@@ -66,7 +66,7 @@ async def admin(server: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def with_package(installed: Path) -> dict[str, str]:
+def environment_with_package(installed: Path) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}
 
@@ -74,10 +74,10 @@ def with_package(installed: Path) -> dict[str, str]:
 def trimtab(
     server: str, *arguments: str, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    own = {"TRIMTAB_SERVER": server, "TRIMTAB_TOKEN": TOKEN}
+    access = {"TRIMTAB_SERVER": server, "TRIMTAB_TOKEN": TOKEN}
     command = [str(Path(sys.executable).with_name("trimtab")), *arguments]
     return subprocess.run(
-        command, env={**(variables or os.environ), **own}, capture_output=True, text=True
+        command, env={**(variables or os.environ), **access}, capture_output=True, text=True
     )
 
 
@@ -85,7 +85,7 @@ async def put(admin: httpx.AsyncClient, document: Any, **scope: str) -> httpx.Re
     return await admin.put("/records/cost_center", params=scope | FORCE, json=document)
 
 
-async def test_its_records_are_written_read_folded_and_removed(admin: httpx.AsyncClient) -> None:
+async def test_its_records_are_written_read_folded_and_deleted(admin: httpx.AsyncClient) -> None:
     await put(admin, {"code": "ML-0001", "shares": {"vision": 10}}, domain="development")
     written = (await put(admin, {"shares": {"speech": 40}}, **SCOPE)).json()
     stored = (await admin.get("/records/cost_center", params=SCOPE)).json()
@@ -93,18 +93,18 @@ async def test_its_records_are_written_read_folded_and_removed(admin: httpx.Asyn
     effective = (await admin.get("/effective/cost_center", params=SCOPE)).json()
     assert effective["document"] == {"code": "ML-0001", "shares": {"vision": 10, "speech": 40}}
     for scope in (SCOPE, {"domain": "development"}):
-        gone = await admin.delete("/records/cost_center", params=scope | FORCE)
-        assert gone.status_code == 204
+        deleted = await admin.delete("/records/cost_center", params=scope | FORCE)
+        assert deleted.status_code == 204
 
 
-async def test_its_own_rules_hold_also_across_levels(admin: httpx.AsyncClient) -> None:
-    wrong = await put(admin, {"code": "ml"}, **SCOPE)
-    assert (wrong.status_code, wrong.json()["path"]) == (400, "code")
-    deep = await put(admin, DOCUMENT, **SCOPE, workflow="train", launch_plan="nightly")
-    assert "a budget is a workflow's" in deep.json()["allowed"]
+async def test_its_own_checks_apply_across_levels(admin: httpx.AsyncClient) -> None:
+    invalid = await put(admin, {"code": "ml"}, **SCOPE)
+    assert (invalid.status_code, invalid.json()["path"]) == (400, "code")
+    too_narrow = await put(admin, DOCUMENT, **SCOPE, workflow="train", launch_plan="nightly")
+    assert "a budget is for a whole workflow" in too_narrow.json()["allowed"]
     await put(admin, {"shares": {"vision": 60}}, domain="development")
-    together = await put(admin, {"shares": {"speech": 41}}, **SCOPE)
-    assert (together.status_code, together.json()["path"]) == (400, "shares.vision")
+    too_much = await put(admin, {"shares": {"speech": 41}}, **SCOPE)
+    assert (too_much.status_code, too_much.json()["path"]) == (400, "shares.vision")
     await admin.delete("/records/cost_center", params={"domain": "development"} | FORCE)
 
 
@@ -115,7 +115,7 @@ async def test_it_is_listed_with_its_schema_and_its_form(admin: httpx.AsyncClien
     assert listed["json_schema"]["properties"].keys() == {"unset", "code", "shares"}
     fields = {field["path"]: field for field in listed["form"]}
     assert (fields["code"]["input"], fields["shares"]["entry"]) == ("text", "number")
-    assert fields["code"]["help"] == "Of the budget, such as ``ML-0042``."
+    assert fields["code"]["help"] == "The code of the budget, such as ``ML-0042``."
 
 
 async def test_it_is_in_the_openapi_document(admin: httpx.AsyncClient) -> None:
@@ -136,12 +136,12 @@ async def test_a_change_of_it_is_an_event(
     subject = subjects.attributes("cost_center", SHOP)
     settings = ServiceConfig(nats_url=nats_server.url)
     async with connect(settings, "test") as client:
-        event = await event_of(client, subject, version)
+        event = await wait_for_event(client, subject, version)
     assert (event.kind, event.scope, event.document) == ("cost_center", SHOP, DOCUMENT)
 
 
-async def event_of(client: Client, subject: str, version: int) -> RecordChanged:
-    """The event of a version, which comes behind the answer of its write."""
+async def wait_for_event(client: Client, subject: str, version: int) -> RecordChanged:
+    """Wait for the event of a version, which is published after the response to its write."""
     while True:
         for stored in await bus.read_all(client, subjects.SETTINGS, subject):
             if stored.headers[REVISION] == str(version):
@@ -149,31 +149,37 @@ async def event_of(client: Client, subject: str, version: int) -> RecordChanged:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("here", [True, False], ids=["installed here", "known to the server"])
+@pytest.mark.parametrize("is_installed", [True, False], ids=["installed here", "server only"])
 async def test_the_command_line_has_its_noun(
-    admin: httpx.AsyncClient, server: str, installed: Path, tmp_path: Path, here: bool
+    admin: httpx.AsyncClient, server: str, installed: Path, tmp_path: Path, is_installed: bool
 ) -> None:
-    variables = with_package(installed) if here else None
+    variables = environment_with_package(installed) if is_installed else None
     file = tmp_path / "cost.yaml"
     file.write_text("project: shop\ndomain: development\ncode: ML-0007\nshares: {vision: 5}\n")
-    place = ("-p", "shop", "-d", "development")
+    scope = ("-p", "shop", "-d", "development")
     await admin.delete("/records/cost_center", params=SCOPE | FORCE)
     for arguments in (
         ("update", "cost-center", "--attrFile", str(file), "--force"),
-        ("get", "cost-centre", *place),
+        ("get", "cost-centre", *scope),
     ):
         done = trimtab(server, *arguments, variables=variables)
         assert done.returncode == 0, done.stderr
-    got = {"project": "shop", "domain": "development", "code": "ML-0007", "shares": {"vision": 5}}
-    assert json.loads(done.stdout) == got
-    assert trimtab(server, "delete", "cost-center", *place, variables=variables).returncode == 0
-    assert trimtab(server, "get", "cost-center", *place, variables=variables).returncode != 0
+    expected = {
+        "project": "shop",
+        "domain": "development",
+        "code": "ML-0007",
+        "shares": {"vision": 5},
+    }
+    assert json.loads(done.stdout) == expected
+    assert trimtab(server, "delete", "cost-center", *scope, variables=variables).returncode == 0
+    assert trimtab(server, "get", "cost-center", *scope, variables=variables).returncode != 0
 
 
 def test_the_reference_has_its_row_and_its_fields(installed: Path) -> None:
     command = [sys.executable, "-m", "trimtab.kinds"]
+    environment = environment_with_package(installed)
     page = subprocess.run(
-        command, env=with_package(installed), capture_output=True, text=True, check=True
+        command, env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert "| [cost_center](#cost_center) | – | `cost-center`, `cost-centre` |" in page
     assert "| `shares` | Percent by team;" in page

@@ -1,6 +1,6 @@
-"""Who pays for executions.
+"""The kind `cost_center`: the budget that pays for executions.
 
-Its files have the shape of its records.
+Its files have the shape of its documents.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class CostCenter(Value):
-    """A budget, and who shares in it."""
+    """A budget, and the teams that share it."""
 
     code: Code | None = None
-    """Of the budget, such as ``ML-0042``."""
+    """The code of the budget, such as ``ML-0042``."""
     shares: dict[str, Percent] | None = None
-    """Percent by team; a narrower record adds teams, or changes one."""
+    """Percent by team; a narrower record adds a team or replaces its share."""
 
 
 def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
@@ -29,7 +29,7 @@ def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
     total = sum(share for share in shares.values() if isinstance(share, int))
     if total > 100:
         path = max(shares)
-        yield Problem(path, shares[path], f"shares of 100 together, which are {total}")
+        yield Problem(path, shares[path], f"shares whose sum is at most 100; it is {total}")
 
 
 KIND = Kind(
@@ -38,7 +38,7 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS, Level.LAUNCH_PLAN},
     noun="cost-center",
     other_nouns=("cost-centre",),
-    summary="Who pays for executions",
-    refused_levels={Level.LAUNCH_PLAN: "a budget is a workflow's at the narrowest"},
+    summary="The budget that pays for executions",
+    refused_levels={Level.LAUNCH_PLAN: "a budget is for a whole workflow"},
     validate=_problems,
 )

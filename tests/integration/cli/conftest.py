@@ -28,11 +28,11 @@ MAINTENANCE = """
 from pydantic import Field
 
 from trimtab.kinds import Kind, Value
-from trimtab.kinds.kind import Part
+from trimtab.kinds.kind import KindModel
 from trimtab.levels import Level
 
 
-class Window(Part):
+class Window(KindModel):
     hours: tuple[int, ...] | None = Field(default=None, strict=False)
     zone: str | None = None
 

@@ -125,7 +125,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
             "task_resource",
             {"limits": {"storage": "1", "ephemeral_storage": "1"}},
             "limits.storage",
-            "nothing beside limits.ephemeral_storage",
+            "only limits.ephemeral_storage",
         ),
         ("execution_queue", {"tags": "critical"}, "tags", "valid tuple"),
         ("execution_queue", {"tags": ["a", "a"]}, "tags", "each tag once"),
@@ -140,7 +140,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
             "quality_of_service",
             {"tier": "LOW", "queueing_budget": "1s"},
             "tier",
-            "either it or queueing_budget",
+            "only one of queueing_budget, tier",
         ),
         (
             "plugin_override",
@@ -177,7 +177,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
                 ]
             },
             "execution_env_assignments.0.execution_env",
-            "either extant or spec",
+            "only one of extant, spec",
         ),
         ("workflow_execution_config", {"interruptible": 1}, "interruptible", "boolean"),
         ("workflow_priority", {"priority": 1001}, "priority", "1000"),
@@ -244,7 +244,7 @@ def test_a_deprecated_name_is_taken_and_warned_of() -> None:
     }
     assert len(kind.warnings(document)) == 2
     assert kind.warnings(document)[1] == (
-        "limits.storage is deprecated; it was taken as limits.ephemeral_storage"
+        "limits.storage is deprecated and was read as limits.ephemeral_storage"
     )
     assert kind.warnings(today) == ()
     assert document["limits"] == {"storage": "1Gi"}

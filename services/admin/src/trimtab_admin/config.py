@@ -28,7 +28,9 @@ class AdminConfig(ServiceConfig):
     """As clusters."""
     records: dict[str, dict[str, JsonValue]] = {}
     """By kind: the read-only layer below platform."""
-    namespace_template: Annotated[str, AfterValidator(namespaces.checked)] = namespaces.DEFAULT
+    namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
+        namespaces.DEFAULT
+    )
     """As clusterres has it: a project or domain is refused where two would share a namespace."""
     history_days: int | None = Field(default=None, ge=1)
     """How long history is kept, and watches can resume; ``None`` is for ever."""

@@ -27,7 +27,9 @@ class ClusterresConfig(ServiceConfig):
     """The directory of templates; its ``*.yaml`` files are read again for each render."""
     clusters: dict[str, ClusterAccess] = {}
     """By the name under which admin declares the cluster."""
-    namespace_template: Annotated[str, AfterValidator(namespaces.checked)] = namespaces.DEFAULT
+    namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
+        namespaces.DEFAULT
+    )
     """The name of the namespace of a project and domain; empty is the default, as in Flyte."""
     cluster_timeout_seconds: PositiveFloat = 30.0
     """How long a cluster may take to apply one namespace before that counts as a failure."""

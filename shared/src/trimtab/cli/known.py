@@ -18,7 +18,7 @@ from trimtab.cli.target import Target
 from trimtab.errors import NotFound
 from trimtab.kinds import Kind, Value
 from trimtab.kinds.forms import Field
-from trimtab.kinds.kind import Part
+from trimtab.kinds.kind import KindModel
 from trimtab.levels import Level
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,7 +118,7 @@ def _fields(form: Sequence[Field], prefix: str) -> dict[str, Any]:
 def _shape(field: Field, form: Sequence[Field]) -> Any:  # a type, or one of typing's forms
     match field.input:
         case "group":
-            return create_model(field.title, __base__=Part, **_fields(form, field.path + "."))
+            return create_model(field.title, __base__=KindModel, **_fields(form, field.path + "."))
         case "map":
             return dict[str, Any]
         case _:

@@ -1,6 +1,6 @@
-"""The kinds of customizable resource: one module each, registered here.
+"""The kinds of customizable resource: one module for each, registered here.
 
-Third parties add theirs through the entry-point group ``trimtab.kinds``.
+Other distributions register kinds through the entry-point group ``trimtab.kinds``.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from trimtab.kinds.kind import Kind, Problem, Value
 
 __all__ = ["Kind", "Problem", "Value", "by_name", "registered"]
 
-_OURS = (
+_BUILT_IN = (
     task_resource.KIND,
     cluster_resource.KIND,
     execution_queue.KIND,
@@ -39,9 +39,9 @@ _OURS = (
 
 @cache
 def registered() -> Mapping[str, Kind]:
-    """Every kind of this installation by name, in the order of registration."""
+    """Return every installed kind by name, in the order of registration."""
     kinds: dict[str, Kind] = {}
-    for kind in (*_OURS, *(point.load() for point in entry_points(group="trimtab.kinds"))):
+    for kind in (*_BUILT_IN, *(point.load() for point in entry_points(group="trimtab.kinds"))):
         if kind.name in kinds:
             raise ValueError(f"two kinds are registered as {kind.name!r}")
         kinds[kind.name] = kind
@@ -49,7 +49,7 @@ def registered() -> Mapping[str, Kind]:
 
 
 def by_name(name: str) -> Kind:
-    """Raises `NotFound`, naming the kinds there are."""
+    """Return the kind of that name. Raises `NotFound`, which names the installed kinds."""
     try:
         return registered()[name]
     except KeyError:

@@ -1,6 +1,6 @@
-"""Which pool of clusters executions are assigned to.
+"""The kind `cluster_assignment`: the pool of clusters that executions are assigned to.
 
-Flyte's JSON has our shape.
+Flyte's JSON has the shape of our documents.
 """
 
 from trimtab.kinds.flyte import FlyteKind
@@ -13,7 +13,7 @@ class ClusterAssignment(Value):
     """A pool of clusters."""
 
     cluster_pool_name: Text | None = None
-    """Its name."""
+    """The name of the pool of clusters."""
 
 
 KIND = Kind(

@@ -1,6 +1,6 @@
-"""Values for the templates from which clusterres renders each namespace.
+"""The kind `cluster_resource`: values for the templates of each namespace.
 
-Flyte's files have our shape.
+Flyte's files have the shape of our documents.
 """
 
 from typing import Annotated
@@ -12,14 +12,14 @@ from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
 
 RESERVED = frozenset({"namespace", "project", "domain"})
-"""Names that every template has already; no source may give them another value."""
+"""Placeholders with a computed value, which nothing may override."""
 
 _TOO_NARROW = "namespaces belong to a project and a domain, never to a workflow"
 
 
 def _not_reserved(name: str) -> str:
     if name in RESERVED:
-        raise ValueError("any name but the reserved " + ", ".join(sorted(RESERVED)))
+        raise ValueError("a name that is not reserved; reserved are " + ", ".join(sorted(RESERVED)))
     return name
 
 
@@ -27,10 +27,10 @@ Placeholder = Annotated[str, Field(min_length=1), AfterValidator(_not_reserved)]
 
 
 class ClusterResource(Value):
-    """Free-form values; their names are the placeholders of the templates."""
+    """Values that replace the placeholders of templates."""
 
     attributes: dict[Placeholder, str] | None = None
-    """Value by placeholder name."""
+    """Values by name of the placeholder."""
 
 
 KIND = Kind(

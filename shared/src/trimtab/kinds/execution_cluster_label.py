@@ -1,6 +1,6 @@
-"""Which clusters an execution may be placed on.
+"""The kind `execution_cluster_label`: the label of the clusters that executions run on.
 
-Flyte's files have our shape.
+Flyte's files have the shape of our documents.
 """
 
 from pydantic import Field
@@ -11,10 +11,10 @@ from trimtab.levels import Level
 
 
 class ExecutionClusterLabel(Value):
-    """A label that one or more clusters carry."""
+    """A label that one or more clusters have."""
 
     value: str | None = Field(default=None, min_length=1, max_length=63)
-    """The label."""
+    """The label; an execution runs on a cluster that has it."""
 
 
 KIND = Kind(
@@ -22,6 +22,6 @@ KIND = Kind(
     value=ExecutionClusterLabel,
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="execution-cluster-label",
-    summary="The label of the clusters that executions are placed on",
+    summary="The label of the clusters that executions run on",
     flyte=FlyteKind(number=3, message="ExecutionClusterLabel"),
 )

@@ -1,6 +1,6 @@
-"""Which queue the tasks of executions go to.
+"""The kind `execution_queue`: tags that select the queue of tasks.
 
-Flyte's files have our shape.
+Flyte's files have the shape of our documents.
 """
 
 from typing import Annotated
@@ -13,19 +13,19 @@ from trimtab.labels import Text
 from trimtab.levels import Level
 
 
-def _once(tags: tuple[str, ...]) -> tuple[str, ...]:
+def _check_unique(tags: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(tags)) < len(tags):
         raise ValueError("each tag once")
     return tags
 
 
 class ExecutionQueue(Value):
-    """Tags by which a queue is found."""
+    """Tags that select a queue."""
 
-    tags: Annotated[tuple[Text, ...], AfterValidator(_once)] | None = Field(
+    tags: Annotated[tuple[Text, ...], AfterValidator(_check_unique)] | None = Field(
         default=None, strict=False
     )
-    """The first one that a queue has decides; a narrower record replaces all of them."""
+    """The first tag that a queue has selects it; a narrower record replaces the whole list."""
 
 
 KIND = Kind(

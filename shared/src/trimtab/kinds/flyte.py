@@ -1,4 +1,4 @@
-"""What Flyte 1 has of a kind, and shapes that several of its attribute files share. Pure."""
+"""Facts about Flyte 1 that a kind declares, and shapes that its attribute files share. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class FlyteMerge(Enum):
 
 @dataclass(frozen=True)
 class FlyteKind:
-    """What is specific to Flyte 1 about a kind that it has."""
+    """Everything about a kind that is specific to Flyte 1."""
 
     number: int
     """Value of the kind in the enum MatchableResource."""

@@ -1,4 +1,4 @@
-"""What a form or a command line needs to know of a kind's fields, without the kind itself. Pure."""
+"""The fields of a kind, described for a form or a command line that lacks the kind. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -11,28 +11,28 @@ Input = Literal["text", "number", "switch", "choice", "list", "map", "object", "
 
 
 class Field(BaseModel):
-    """One field, group or map, in the order in which a form shows them."""
+    """The description of one field, group or map."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     path: str
-    """Dotted."""
+    """The dotted path."""
     title: str
     help: str
     input: Input
-    """``group`` holds other fields and ``map`` has entries by key; all others are folded as one."""
+    """The kind of input; a ``group`` holds other fields, a ``map`` has entries by key."""
     entry: Input | None = None
-    """What each entry of a ``list`` or ``map`` is."""
+    """The kind of input of each item of a ``list`` or ``map``."""
     choices: tuple[str, ...] = ()
-    """Of a ``choice``, or of each entry."""
+    """The allowed values of a ``choice``, or of each item."""
     minimum: float | None = None
     maximum: float | None = None
     levels: tuple[str, ...] = ()
-    """Where it may be set; empty where the kind may be."""
+    """Levels that the field may be set at; empty where they are those of the kind."""
 
 
 def of_kind(kind: Kind) -> tuple[Field, ...]:
-    """Every field of the kind, a group before what it holds."""
+    """Return every field of the kind in the order of a form, each group before its fields."""
     schema = kind.value.model_json_schema()
     return tuple(_fields(kind, schema, schema.get("$defs", {}), ""))
 
@@ -48,7 +48,7 @@ def _fields(
         yield Field(
             path=path,
             title=name.replace("_", " ").capitalize(),
-            help=_line(described.get("description", "")),
+            help=_one_line(described.get("description", "")),
             input="group" if is_group else _input(shape),
             entry=_entry(shape, definitions),
             choices=_choices(shape, definitions),
@@ -61,7 +61,7 @@ def _fields(
 
 
 def _shape(described: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a field holds, apart from ``null``."""
+    """Return the schema of the values of a field, without ``null`` and references."""
     for choice in described.get("anyOf", ()):
         if choice.get("type") != "null":
             return _shape(choice, definitions)
@@ -89,7 +89,7 @@ def _inner(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[
     inner = shape.get("items")
     if inner is None and "properties" not in shape:
         inner = shape.get("additionalProperties")
-        # With a rule for its keys, a map describes its entries by the rule.
+        # A map whose keys have a pattern describes its values under the pattern.
         inner = next(iter(shape.get("patternProperties", {}).values()), inner)
     return _shape(inner, definitions) if isinstance(inner, dict) else None
 
@@ -107,5 +107,5 @@ def _literals(shape: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(shape.get("enum", [shape["const"]] if "const" in shape else ()))
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What one registration of a kind says. Pure."""
+"""The registration of a kind, from which all its interfaces are made. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ from trimtab.kinds.schema import Schema, fields_at
 from trimtab.levels import Level, Scope
 
 
-class Part(BaseModel):
-    """Base of what a kind's fields hold."""
+class KindModel(BaseModel):
+    """Base of the models that fields of a kind hold."""
 
-    # Strict, because "5" or 1 where 5 or true is meant is a mistake that only its writer can judge.
+    # Strict: "5" instead of 5, or 1 instead of true, may be a mistake that only its author can see.
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
     )
 
 
-class Value(Part):
-    """Base of every kind's fields: all optional, none null when stored.
+class Value(KindModel):
+    """Base of the model of a kind: every field is optional, and none is null when stored.
 
-    A field is absent (inherit), present (value), or listed in `unset` (no value here; inheritance
-    stops and a narrower level may set it again).
+    A field is absent (inherited), present (set), or listed in `unset` (it has no value here;
+    inheritance stops, and a narrower level may set it again).
     """
 
     unset: tuple[str, ...] = Field(default=(), strict=False)
@@ -35,52 +35,55 @@ class Value(Part):
 
 @dataclass(frozen=True)
 class Problem:
-    """Why an effective value may not be: the field, its value, what is allowed."""
+    """The reason why an effective value is refused: the field, its value, and what is allowed."""
 
     path: str
     value: JsonValue
     allowed: str
     bound: str = ""
-    """Path of the field that allows no more, where it is a field that does not."""
+    """Path of the field that limits the value; empty where no field does."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One registration, from which every surface of the kind is made."""
+    """A type of customizable resource, and everything that its interfaces are made from."""
 
     name: str
     value: type[Value]
     levels: frozenset[Level]
     noun: str
-    """In the command line: ``trimtab get <noun>``."""
+    """Its name on the command line: ``trimtab get <noun>``."""
     summary: str
     other_nouns: tuple[str, ...] = ()
-    """Taken by the command line too."""
+    """Other names that the command line accepts."""
     flyte: FlyteKind | None = None
-    """What is specific to Flyte 1; ``None`` where Flyte does not have the kind."""
+    """Everything that is specific to Flyte 1; ``None`` where Flyte does not have the kind."""
     refused_levels: Mapping[Level, str] = field(default_factory=dict)
-    """Why a level that users may expect is refused."""
+    """The reasons why levels that users may expect are refused."""
     field_levels: Mapping[str, frozenset[Level]] = field(default_factory=dict)
     """Top-level fields that may be set at fewer levels than the kind."""
     alternatives: frozenset[str] = frozenset()
-    """Fields of which one record has one at most, and of which the narrowest record's one counts:
-    saying one unsets the others."""
+    """Fields of which a record may set only one; setting one unsets the others."""
     deprecated: Mapping[str, str] = field(default_factory=dict)
-    """Paths that writers may still use, and what they are called now."""
+    """Deprecated paths that are still accepted, with the paths that replace them."""
     from_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    """The document in an attribute file, which has Flyte's shape or ours. What it does not know it
-    leaves as it is, for `parse` to refuse; it raises `Invalid` where the shape has no meaning."""
+    """Convert the fields of an attribute file, in Flyte's shape or ours, into a document.
+
+    Unknown fields stay unchanged, for `parse` to refuse. It raises `Invalid` where a shape has no
+    meaning."""
     to_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    """The inverse of `from_file`: a stored document as Flyte's tools write it."""
+    """Convert a stored document into the shape that Flyte's tools write: inverse of `from_file`."""
     validate: Callable[[Mapping[str, JsonValue]], Iterable[Problem]] = lambda _flat: ()
-    """Problems of an effective value, given as leaves by path; called for every affected scope."""
+    """Find problems of an effective value, given by path of leaf or map key.
+
+    Called for every scope that a change affects."""
 
     @cached_property
     def schema(self) -> Schema:
         return Schema.of(self.value)
 
     def parse(self, document: object, scope: Scope) -> Value:
-        """A document for a scope. Raises `Invalid`, which names the first wrong field."""
+        """Parse a document for a scope. Raises `Invalid`, which names the first wrong field."""
         if not isinstance(document, dict):
             raise Invalid(self.name, document, "an object with the fields of the kind")
         self._check_level(scope)
@@ -96,23 +99,23 @@ class Kind:
         return value
 
     def to_document(self, value: Value) -> dict[str, Any]:
-        """The document as stored: only what was given, empty groups and maps left out."""
+        """Return the document to store: every field that is set and is not empty."""
         document = value.model_dump(mode="json", exclude_unset=True)
         return _without_empty(document)
 
     def rename_deprecated(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The document, or a patch of one, with today's names.
+        """Replace deprecated paths in a document or in a patch of one.
 
-        Raises `Invalid` where a value is given under both of its names.
+        Raises `Invalid` where a field is set under both its names.
         """
         renamed = dict(document)
         for old, new in self.deprecated.items():
             *groups, old_name = old.split(".")
-            holder = _copied(renamed, groups)
+            holder = _copy_inner(renamed, groups)
             if holder is not None and old_name in holder:
                 new_name = new.rpartition(".")[2]
                 if new_name in holder:
-                    raise Invalid(old, holder[old_name], f"nothing beside {new}, its name today")
+                    raise Invalid(old, holder[old_name], f"only {new}, its current name")
                 holder[new_name] = holder.pop(old_name)
         if isinstance(unset := renamed.get("unset"), list | tuple):
             renamed["unset"] = [
@@ -121,15 +124,15 @@ class Kind:
         return renamed
 
     def warnings(self, document: Mapping[str, Any]) -> tuple[str, ...]:
-        """What the writer of the document, or of the patch, should know."""
+        """Return a warning for each deprecated path in a document or in a patch of one."""
         return tuple(
-            f"{old} is deprecated; it was taken as {new}"
+            f"{old} is deprecated and was read as {new}"
             for old, new in self.deprecated.items()
-            if _has(document, old.split(".")) or old in (document.get("unset") or ())
+            if _has_path(document, old.split(".")) or old in (document.get("unset") or ())
         )
 
     def implied_unset(self, document: Mapping[str, Any]) -> frozenset[str]:
-        """Paths that the document unsets by giving another of the `alternatives`."""
+        """Return the paths that a document unsets by setting another of the `alternatives`."""
         given = self.alternatives & document.keys()
         return self.alternatives - given if given else frozenset()
 
@@ -137,19 +140,20 @@ class Kind:
         if scope.level in self.levels or scope.level is Level.SETTINGS:
             return
         reason = self.refused_levels.get(scope.level, "")
-        allowed = f"{self.name} at {_labels(self.levels)}" + (f" ({reason})" if reason else "")
+        allowed = f"{self.name} at {_level_names(self.levels)}" + (f" ({reason})" if reason else "")
         raise Invalid("level", scope.level.label, allowed)
 
     def _check_field_levels(self, paths: Iterable[str], scope: Scope) -> None:
         for path in paths:
             levels = self.field_levels.get(path.split(".")[0], self.levels)
             if scope.level not in levels and scope.level is not Level.SETTINGS:
-                raise Invalid(path, scope.level.label, f"at {_labels(levels)} only")
+                raise Invalid(path, scope.level.label, f"at {_level_names(levels)} only")
 
     def _check_unset(self, unset: tuple[str, ...], flat: Mapping[str, JsonValue]) -> None:
         for index, path in enumerate(unset):
             if not self.schema.has_path(path):
-                raise Invalid("unset", path, "a path of " + ", ".join(sorted(self.schema.paths)))
+                paths = ", ".join(sorted(self.schema.paths))
+                raise Invalid("unset", path, f"one of the paths {paths}")
             self._check_key(path)
             others = (*unset[:index], *unset[index + 1 :])
             if any(self.schema.covers(other, path) for other in others):
@@ -158,47 +162,50 @@ class Kind:
                 raise Invalid("unset", path, "a path that has no value in the same record")
 
     def _check_key(self, path: str) -> None:
-        """A key that no record can have was misspelt."""
+        """Raise `Invalid` on a path into a map with a key that no record can have."""
         holder = self.schema.map_of(path)
         if holder is not None:
             try:
                 self.schema.maps[holder].validate_python(path.removeprefix(holder + "."))
             except ValidationError as error:
-                raise Invalid("unset", path, _words(error)) from error
+                raise Invalid("unset", path, _allowed(error)) from error
 
     def _check_alternatives(self, document: Mapping[str, Any]) -> None:
         given = sorted(self.alternatives & document.keys())
         if len(given) > 1:
-            raise Invalid(given[1], document[given[1]], f"either it or {given[0]}")
+            raise Invalid(given[1], document[given[1]], f"only one of {given[0]}, {given[1]}")
 
     def _check_no_null(self, document: Mapping[str, Any], prefix: str) -> None:
         for name, value in document.items():
             if value is None:
                 path = f"{prefix}{name}"
-                raise Invalid(path, None, "a value; to stop inheritance list it in unset")
+                raise Invalid(path, None, "a value; to stop inheritance, list the path in unset")
             if isinstance(value, dict):
                 self._check_no_null(value, f"{prefix}{name}.")
 
     def _invalid(self, error: ValidationError) -> Invalid:
         first = error.errors(include_url=False)[0]
-        # pydantic marks an error of a map's key, behind the key itself.
+        # For an error of a map's key, pydantic adds a marker after the key.
         steps = [step for step in first["loc"] if step != "[key]"]
         path = ".".join(map(str, steps)) or self.name
         if first["type"] == "extra_forbidden":
             prefix = "".join(f"{step}." for step in steps[:-1])
             known = sorted(prefix + name for name in fields_at(self.value, steps[:-1]))
             return Invalid(path, first["input"], "the fields " + ", ".join(known))
-        return Invalid(path, first["input"], _words(error))
+        return Invalid(path, first["input"], _allowed(error))
 
 
-def _words(error: ValidationError) -> str:
-    """What the first mistake should have been."""
+def _allowed(error: ValidationError) -> str:
+    """Return what is allowed instead of the first mistake."""
     first = error.errors(include_url=False)[0]
     return str(first.get("ctx", {}).get("error") or first["msg"])
 
 
-def _copied(document: dict[str, Any], groups: Iterable[str]) -> dict[str, Any] | None:
-    """The inner object, which may be changed without changing where it came from."""
+def _copy_inner(document: dict[str, Any], groups: Iterable[str]) -> dict[str, Any] | None:
+    """Copy the objects on the way to an inner one, and return the inner one, free to be changed.
+
+    Return ``None`` where there is no such object.
+    """
     for group in groups:
         inner = document.get(group)
         if not isinstance(inner, dict):
@@ -207,7 +214,7 @@ def _copied(document: dict[str, Any], groups: Iterable[str]) -> dict[str, Any] |
     return document
 
 
-def _has(document: object, steps: Iterable[str]) -> bool:
+def _has_path(document: object, steps: Iterable[str]) -> bool:
     for step in steps:
         if not isinstance(document, Mapping) or step not in document:
             return False
@@ -224,5 +231,5 @@ def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _labels(levels: Iterable[Level]) -> str:
+def _level_names(levels: Iterable[Level]) -> str:
     return ", ".join(level.label for level in sorted(levels))

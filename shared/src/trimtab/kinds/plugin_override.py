@@ -1,8 +1,8 @@
-"""Which plugin runs a type of task.
+"""The kind `plugin_override`: the plugins that run a type of task.
 
-Flyte's files have ``overrides`` as a list, each entry with its ``task_type``; here it is a map by
-that type, so that records of several levels merge. Flyte's number of a missing plugin's behaviour
-is taken for its name.
+In Flyte's files, ``overrides`` is a list of objects with a ``task_type`` each; in our documents it
+is a map by task type, so that records of several levels are merged. ``missing_plugin_behavior`` may
+be Flyte's number or the name.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, StringConstraints
 
 from trimtab.kinds.flyte import FlyteKind, list_of_map, map_of_list
-from trimtab.kinds.kind import Kind, Part, Value
+from trimtab.kinds.kind import Kind, KindModel, Value
 from trimtab.labels import Text
 from trimtab.levels import Level
 
 Behavior = Literal["FAIL", "USE_DEFAULT"]
 _BEHAVIORS: tuple[str, ...] = get_args(Behavior)
-"""In the order of Flyte's numbers."""
+"""The names in the order of Flyte's numbers."""
 
 TaskType = Annotated[
     str,
@@ -25,65 +25,63 @@ TaskType = Annotated[
 ]
 
 
-def _once(plugins: tuple[str, ...]) -> tuple[str, ...]:
+def _check_unique(plugins: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(plugins)) < len(plugins):
         raise ValueError("each plugin once")
     return plugins
 
 
-class Override(Part):
-    """What runs tasks of one type; a narrower record replaces all of it."""
+class Override(KindModel):
+    """The plugins of one task type; a narrower record replaces the whole object."""
 
-    plugin_id: Annotated[tuple[Text, ...], AfterValidator(_once)] | None = Field(
+    plugin_id: Annotated[tuple[Text, ...], AfterValidator(_check_unique)] | None = Field(
         default=None, strict=False
     )
-    """The first one that is there runs the tasks."""
+    """Plugins in order of preference; the first installed one runs the tasks."""
     missing_plugin_behavior: Behavior | None = None
-    """Where none of them is: the task fails (as where nothing is said), or the default runs it."""
+    """Whether a task fails (default) or runs by the default plugin where none is installed."""
 
 
 class PluginOverride(Value):
     """Plugins by task type."""
 
     overrides: dict[TaskType, Override] | None = None
-    """What runs tasks, by their type."""
+    """Plugins by type of task."""
 
 
 def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
     document = dict(fields)
     if "overrides" in document:
         overrides = map_of_list("overrides", document["overrides"], "task_type")
-        document["overrides"] = _each(overrides, _named)
+        document["overrides"] = _convert_behaviors(overrides, _behavior_name)
     return document
 
 
 def to_file(document: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(document)
     if "overrides" in fields:
-        fields["overrides"] = list_of_map(_each(fields["overrides"], _numbered), "task_type")
+        overrides = _convert_behaviors(fields["overrides"], _BEHAVIORS.index)
+        fields["overrides"] = list_of_map(overrides, "task_type")
     return fields
 
 
-def _each(overrides: Any, change: Callable[[Any], Any]) -> Any:
-    """Every entry changed in what it says of a missing plugin."""
+def _convert_behaviors(overrides: Any, convert: Callable[[Any], Any]) -> Any:
+    """Convert the field `missing_plugin_behavior` of every override that has it."""
     if not isinstance(overrides, Mapping):
         return overrides
     name = "missing_plugin_behavior"
     return {
-        task_type: {**entry, name: change(entry[name])}
+        task_type: {**entry, name: convert(entry[name])}
         if isinstance(entry, Mapping) and name in entry
         else entry
         for task_type, entry in overrides.items()
     }
 
 
-def _named(behavior: Any) -> Any:
+def _behavior_name(behavior: Any) -> Any:
+    """Return the name of Flyte's number; any other value unchanged."""
     number = isinstance(behavior, int) and not isinstance(behavior, bool)
     return _BEHAVIORS[behavior] if number and 0 <= behavior < len(_BEHAVIORS) else behavior
-
-
-def _numbered(behavior: str) -> int:
-    return _BEHAVIORS.index(behavior)
 
 
 KIND = Kind(
@@ -91,7 +89,7 @@ KIND = Kind(
     value=PluginOverride,
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="plugin-override",
-    summary="Which plugin runs a type of task",
+    summary="The plugins that run a type of task",
     flyte=FlyteKind(
         number=5,
         message="PluginOverrides",

@@ -1,7 +1,7 @@
-"""How long executions may wait in a queue, by name or by number.
+"""The kind `quality_of_service`: how long executions may wait in a queue.
 
-Flyte's JSON has the budget in a message of its own, ``spec: {queueing_budget: 600s}``, and may give
-the tier by its number.
+In Flyte's JSON the budget is inside a message, ``spec: {queueing_budget: 600s}``, and the tier may
+be a number.
 """
 
 from collections.abc import Mapping
@@ -16,27 +16,27 @@ from trimtab.levels import Level
 
 Tier = Literal["HIGH", "MEDIUM", "LOW"]
 _TIERS: Mapping[int, str] = dict(enumerate(get_args(Tier), start=1))
-"""By Flyte's number; its 0 is UNDEFINED, which nobody needs to say."""
-_MAX_SECONDS = Decimal(315_576_000_000)  # ten thousand years, as protobuf has it
+"""Tiers by Flyte's number; Flyte's 0, UNDEFINED, is not accepted."""
+_MAX_SECONDS = Decimal(315_576_000_000)  # Ten thousand years, the limit of protobuf's Duration.
 
 
-def _duration(text: str) -> str:
+def _check_duration(text: str) -> str:
     number = text.removesuffix("s")
     digits = number.replace(".", "", 1)
     if number == text or not (digits.isascii() and digits.isdecimal()) or number[0] == ".":
-        raise ValueError('seconds and an s, such as "600s" or "1.5s"')
+        raise ValueError('a number of seconds followed by s, such as "600s" or "1.5s"')
     if len(number.partition(".")[2]) > 9 or Decimal(number) > _MAX_SECONDS:
         raise ValueError("at most ten thousand years, in whole nanoseconds")
     return text
 
 
 class QualityOfService(Value):
-    """A tier or a budget, never both: what a narrower record says takes the other one away."""
+    """A tier or a budget, never both: a narrower record that sets one unsets the other."""
 
     tier: Tier | None = None
-    """What budget it stands for is the platform's to say."""
-    queueing_budget: Annotated[str, AfterValidator(_duration)] | None = None
-    """How long an execution may wait before its tasks start: ``600s``."""
+    """A named budget; the platform defines its length."""
+    queueing_budget: Annotated[str, AfterValidator(_check_duration)] | None = None
+    """The time that an execution may wait before its tasks start, such as ``600s``."""
 
 
 def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The shape of a kind's document: what is folded as one, and what by field or key. Pure."""
+"""The shape of a kind's document: which parts are folded as one value, by field or by key. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,28 +8,29 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
 ATOMIC: Final = "atomic"
-"""Marks a field that holds a model and is folded as one: ``Annotated[Client | None, ATOMIC]``."""
+"""Marks a field whose model is folded as one value: ``Annotated[Client | None, ATOMIC]``."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The shape of a kind's document, as the fold needs it."""
+    """The paths of a kind's document, by how they are folded."""
 
     leaves: frozenset[str]
-    """Dotted paths of what is folded as one: scalars, lists, models marked `ATOMIC`."""
+    """Dotted paths of fields folded as one value: scalars, lists, models marked `ATOMIC`."""
     maps: Mapping[str, TypeAdapter[Any]]
-    """Dotted paths of maps and of lists that are kept by key, merged by key; what a key may be."""
+    """Dotted paths of maps, which are merged by key, each with the type of its keys."""
     groups: frozenset[str]
+    """Dotted paths of fields that hold other fields."""
 
     @classmethod
     def of(cls, model: type[BaseModel]) -> "Schema":
         leaves, groups = set[str](), set[str]()
         maps: dict[str, TypeAdapter[Any]] = {}
-        for path, shape, whole in _walk(model, ""):
+        for path, shape, is_atomic in _walk(model, ""):
             if get_origin(shape) is dict:
                 maps[path] = TypeAdapter(get_args(shape)[0])
             else:
-                (leaves if whole else groups).add(path)
+                (leaves if is_atomic else groups).add(path)
         return cls(frozenset(leaves), maps, frozenset(groups))
 
     @property
@@ -37,7 +38,7 @@ class Schema:
         return self.leaves | self.maps.keys() | self.groups
 
     def flatten(self, document: Mapping[str, Any], prefix: str = "") -> dict[str, JsonValue]:
-        """Leaves and map keys of a valid document by dotted path."""
+        """Return the values of a valid document by dotted path of a leaf or map key."""
         flat: dict[str, JsonValue] = {}
         for name, value in document.items():
             path = prefix + name
@@ -50,58 +51,58 @@ class Schema:
         return flat
 
     def nest(self, flat: Mapping[str, JsonValue]) -> dict[str, Any]:
-        """The inverse of `flatten`."""
+        """Return the document of the values: the inverse of `flatten`."""
         document: dict[str, Any] = {}
         for path, value in flat.items():
             *groups, name = self._steps(path)
-            place = document
+            inner = document
             for group in groups:
-                place = place.setdefault(group, {})
-            place[name] = value
+                inner = inner.setdefault(group, {})
+            inner[name] = value
         return document
 
     def _steps(self, path: str) -> list[str]:
-        # A key of a map may hold dots, so it is everything behind the map's own path.
+        # A key of a map may contain dots, so it is everything after the path of the map.
         holder = self.map_of(path)
         return path.split(".") if holder is None else [*holder.split("."), path[len(holder) + 1 :]]
 
     def map_of(self, path: str) -> str | None:
-        """The map that the path is a key of."""
+        """Return the path of the map that the path is a key of; ``None`` where it is no key."""
         return next((name for name in self.maps if path.startswith(name + ".")), None)
 
     def has_path(self, path: str) -> bool:
-        """Whether `unset` may name this path."""
+        """Whether a document may set the path, and so `unset` may list it."""
         holder = self.map_of(path)
         return path in self.paths or (holder is not None and path != holder + ".")
 
     def is_container(self, path: str) -> bool:
-        """Whether the path stands for everything below it."""
+        """Whether the path is a map or a group, so that unsetting it unsets everything below it."""
         return path in self.maps or path in self.groups
 
     def is_atomic(self, path: str) -> bool:
-        """Whether it is folded as one, though it may be an object."""
+        """Whether the value of the path is folded as one, even if it is an object."""
         return path in self.leaves or self.map_of(path) is not None
 
     def covers(self, path: str, other: str) -> bool:
-        """Whether unsetting the path takes the other's value away."""
+        """Whether unsetting the path unsets the other one."""
         return path == other or (self.is_container(path) and other.startswith(path + "."))
 
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any, bool]]:
-    """Each field below the model: its path, what it holds, and whether that is folded as one."""
+    """Yield the path and the type of each field, and whether it is folded as one value."""
     for name, info in model.model_fields.items():
         if not prefix and name == "unset":
             continue
         shape = inner_type(info.annotation)
         is_model = isinstance(shape, type) and issubclass(shape, BaseModel)
-        whole = not is_model or ATOMIC in info.metadata
-        yield prefix + name, shape, whole
-        if not whole:
+        is_atomic = not is_model or ATOMIC in info.metadata
+        yield prefix + name, shape, is_atomic
+        if not is_atomic:
             yield from _walk(shape, f"{prefix}{name}.")
 
 
-def inner_type(annotation: Any) -> Any:  # a type, or one of typing's forms
-    """What a field holds, apart from ``None`` and constraints."""
+def inner_type(annotation: Any) -> Any:  # A type, or a form of typing.
+    """Return the type that a field holds, without ``None`` and without constraints."""
     if get_origin(annotation) is Annotated:
         return inner_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -110,7 +111,7 @@ def inner_type(annotation: Any) -> Any:  # a type, or one of typing's forms
 
 
 def fields_at(model: type[BaseModel], steps: Sequence[object]) -> list[str]:
-    """Names of the fields that stand at a place inside the model, behind keys and indexes too."""
+    """Return the names of fields of an inner model; the steps are field names, keys and indexes."""
     shape: Any = model
     for step in steps:
         if isinstance(shape, type) and issubclass(shape, BaseModel):

@@ -1,6 +1,7 @@
-"""Requests and limits of tasks: what is assumed, and what may not be exceeded.
+"""The kind `task_resource`: default requests and limits of tasks, and bounds for them.
 
-Flyte's files have our shape; their ``storage`` is taken for ``ephemeral_storage``, with a warning.
+Flyte's files have the shape of our documents; their ``storage`` is read as ``ephemeral_storage``,
+with a warning.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,26 +15,26 @@ from trimtab.kinds.kind import Kind, Problem, Value
 from trimtab.levels import Level
 
 
-def _quantity(text: str) -> str:
+def _check_quantity(text: str) -> str:
     try:
         amount = quantities.parse(text)
     except quantities.InvalidQuantity as error:
-        # pydantic reports ValueErrors with their path.
+        # pydantic reports a ValueError with its path.
         raise ValueError(quantities.ALLOWED) from error
     if amount < 0:
         raise ValueError("a quantity that is not negative")
     return text
 
 
-def _whole(text: str) -> str:
-    amount = quantities.parse(_quantity(text))
+def _check_whole(text: str) -> str:
+    amount = quantities.parse(_check_quantity(text))
     if amount != amount.to_integral_value():
         raise ValueError("a whole number of GPUs")
     return text
 
 
-Quantity = Annotated[str, AfterValidator(_quantity)]
-WholeQuantity = Annotated[str, AfterValidator(_whole)]
+Quantity = Annotated[str, AfterValidator(_check_quantity)]
+WholeQuantity = Annotated[str, AfterValidator(_check_whole)]
 
 
 class ResourceSpec(BaseModel):
@@ -58,15 +59,15 @@ class TaskResource(Value):
     """Requests and limits of the tasks in a scope."""
 
     defaults: ResourceSpec | None = None
-    """Request and limit of a task that gives neither."""
+    """The request and the limit of a task that sets neither."""
     limits: ResourceSpec | None = None
-    """What no request and no limit of a task may exceed."""
+    """The largest request and the largest limit of a task."""
     ceiling: ResourceSpec | None = None
-    """What no limit of any narrower scope may exceed."""
+    """The largest limits that any narrower scope may set."""
     over_limit: Literal["refuse", "clamp"] | None = None
-    """What happens to a task over the limit: refused (the default), or lowered and recorded."""
+    """Whether a task over the limit is refused (default), or lowered to it with a note."""
     mirror_limits_request: bool | None = None
-    """Whether a task that gives only a request gets it as its limit too."""
+    """Whether the request of a task that sets no limit is its limit too."""
 
 
 _BOUNDS = tuple(
@@ -74,12 +75,12 @@ _BOUNDS = tuple(
     for resource in RESOURCES
     for lower, upper in (("defaults", "limits"), ("defaults", "ceiling"), ("limits", "ceiling"))
 )
-"""Paths of a value, and of what it may not exceed."""
+"""Paths of a value and of the value that it may not exceed."""
 
 
 def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
     for path, limit in _BOUNDS:
-        # Most of them are not given.
+        # The value or the bound of most pairs is not set.
         if not isinstance(value := flat.get(path), str):
             continue
         if not isinstance(bound := flat.get(limit), str):
@@ -95,14 +96,14 @@ KIND = Kind(
     value=TaskResource,
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="task-resource-attribute",
-    summary="Default requests of tasks, and the limits that none may exceed",
+    summary="Default requests of tasks, and the limits that no task may exceed",
     flyte=FlyteKind(
         number=0,
         message="TaskResourceAttributes",
         native_fields=frozenset({"ceiling", "over_limit", "mirror_limits_request"}),
     ),
     field_levels={"ceiling": _BROAD | {Level.SETTINGS}},
-    # Flyte has two names for the same thing, and reads only the longer one.
+    # Flyte has two names for this resource, and reads only the longer one.
     deprecated={
         f"{group}.storage": f"{group}.ephemeral_storage"
         for group in ("defaults", "limits", "ceiling")

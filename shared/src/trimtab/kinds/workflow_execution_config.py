@@ -1,11 +1,12 @@
-"""What executions run with, beside the resources of their tasks.
+"""The kind `workflow_execution_config`: configuration of executions, except resources of tasks.
 
 Flyte's files wrap some fields: ``labels`` and ``annotations`` in ``{values: {team: a}}``, ``envs``
-in ``{values: [{key: LOG, value: debug}]}``, ``interruptible`` in ``{value: true}``. Here they are
-plain maps and a plain boolean, so that records of several levels merge.
+in ``{values: [{key: LOG, value: debug}]}``, ``interruptible`` in ``{value: true}``. In our
+documents they are plain maps and a plain boolean, so that records of several levels are merged.
 
-In labels, annotations, ``envs`` and the output prefix, ``{{ project }}``, ``{{ domain }}``,
-``{{ workflow }}``, ``{{ launch_plan }}`` and ``{{ execution }}`` stand for what each execution is.
+Labels, annotations, ``envs`` and the output prefix may contain the placeholders ``{{ project }}``,
+``{{ domain }}``, ``{{ workflow }}``, ``{{ launch_plan }}`` and ``{{ execution }}``, which are
+replaced by the values of each execution.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from trimtab.errors import Invalid
 from trimtab.kinds.flyte import FlyteKind, FlyteMerge, is_wrapper, list_of_map, map_of_list
-from trimtab.kinds.kind import Kind, Part, Problem, Value
+from trimtab.kinds.kind import Kind, KindModel, Problem, Value
 from trimtab.kinds.schema import ATOMIC
 from trimtab.labels import (
     MAX_ANNOTATIONS,
@@ -29,129 +30,129 @@ from trimtab.labels import (
 from trimtab.levels import Level
 
 
-class Secret(Part):
-    """Where a secret is found, and how it gets to the task."""
+class Secret(KindModel):
+    """A reference to a secret, and how the task receives it."""
 
     group: Text
-    """The name of the Kubernetes secret, or what a secret manager calls it."""
+    """The name of the Kubernetes secret, or of the secret in a secret manager."""
     group_version: str | None = None
-    """Where the secret manager keeps versions."""
+    """The version, where the secret manager has versions."""
     key: str | None = None
-    """Inside the group."""
+    """The key inside the group."""
     mount_requirement: Literal["ANY", "ENV_VAR", "FILE"] | None = None
-    """How it must get to the task; any way where nothing is said."""
+    """How the task receives it, as a variable or a file; unset means either."""
 
 
-class OAuth2Client(Part):
+class OAuth2Client(KindModel):
     """A client of an OAuth 2 server."""
 
     client_id: Text
-    """As the server knows it."""
+    """The id by which the server identifies the client."""
     client_secret: Secret
-    """What it proves itself with."""
+    """The secret that authenticates the client."""
 
 
-class Token(Part):
-    """A token that is fetched before a task starts."""
+class OAuth2Token(KindModel):
+    """An OAuth 2 token that is fetched before a task starts."""
 
     name: VariableName
-    """Of the file or the variable that holds it."""
+    """The name of the file or variable that holds the token."""
     type: Literal["CLIENT_CREDENTIALS"] | None = None
-    """The only type there is."""
+    """The grant type; Flyte has only this one."""
     client: OAuth2Client
-    """Who asks for it."""
+    """The client that requests the token."""
     idp_discovery_endpoint: str | None = None
-    """Where the server tells its endpoints."""
+    """The URL of the server's discovery document."""
     token_endpoint: str | None = None
-    """Where the server gives tokens."""
+    """The URL of the server's token endpoint."""
 
 
-class Identity(Part):
-    """Who executions run as."""
+class Identity(KindModel):
+    """The identity that executions run as."""
 
     iam_role: Text | None = None
-    """Of the cloud."""
+    """The role of the cloud provider."""
     k8s_service_account: ObjectName | None = None
-    """Of the namespace."""
+    """The Kubernetes service account in the namespace."""
     oauth2_client: Annotated[OAuth2Client | None, ATOMIC] = None
-    """Of an outside service."""
+    """The client of an external OAuth 2 server."""
     execution_identity: Text | None = None
-    """The subject who makes the execution."""
+    """The identity of the user or client that created the execution."""
 
 
-class SecurityContext(Part):
-    """Identity, secrets and tokens."""
+class SecurityContext(KindModel):
+    """Identity, secrets and tokens of executions."""
 
     run_as: Identity | None = None
-    """Who executions run as."""
+    """The identity that executions run as."""
     secrets: tuple[Secret, ...] | None = Field(default=None, strict=False)
-    """Given to every task; a narrower record replaces all of them."""
-    tokens: tuple[Token, ...] | None = Field(default=None, strict=False)
-    """Given to every task; a narrower record replaces all of them."""
+    """Secrets for every task; a narrower record replaces the whole list."""
+    tokens: tuple[OAuth2Token, ...] | None = Field(default=None, strict=False)
+    """OAuth 2 tokens for every task; a narrower record replaces the whole list."""
 
 
-class RawOutputDataConfig(Part):
-    """Where the data of tasks goes."""
+class RawOutputDataConfig(KindModel):
+    """Where tasks write their data."""
 
     output_location_prefix: Text | None = None
-    """Such as ``s3://bucket/raw``."""
+    """The prefix of the location, such as ``s3://bucket/raw``."""
 
 
-class ExecutionEnv(Part):
-    """An environment that outlives a task."""
+class ExecutionEnv(KindModel):
+    """An environment that exists longer than one task."""
 
     name: Text
-    """Unique among those of its type."""
+    """The name, unique among environments of its type."""
     type: Text
-    """What provides it."""
+    """The type, which names the provider of the environment."""
     extant: dict[str, JsonValue] | None = None
-    """One that exists, as its provider describes it."""
+    """An existing environment, in the format of its provider."""
     spec: dict[str, JsonValue] | None = None
-    """One that the provider shall make."""
+    """An environment that the provider creates, in its format."""
     version: str | None = None
-    """Of the environment."""
+    """The version of the environment."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _check_alternatives(self) -> Self:
         if self.extant is not None and self.spec is not None:
-            raise ValueError("either extant or spec")
+            raise ValueError("only one of extant, spec")
         return self
 
 
-class ExecutionEnvAssignment(Part):
-    """Which tasks run in an environment."""
+class ExecutionEnvAssignment(KindModel):
+    """The tasks that run in an environment."""
 
     node_ids: tuple[str, ...] | None = Field(default=None, strict=False)
-    """The nodes, or all of them."""
+    """Ids of the nodes; unset means all nodes."""
     task_type: str | None = None
-    """The type of the tasks, or any."""
+    """The type of the tasks; unset means every type."""
     execution_env: ExecutionEnv
-    """The environment."""
+    """The environment that the tasks run in."""
 
 
 class WorkflowExecutionConfig(Value):
-    """What executions run with."""
+    """Configuration of executions."""
 
     max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    """How many nodes of one execution may run at once; as many as can where nothing is said."""
+    """The largest number of nodes of one execution that run at once; unset means no limit."""
     security_context: SecurityContext | None = None
-    """Identity, secrets and tokens."""
+    """Identity, secrets and tokens of executions."""
     raw_output_data_config: RawOutputDataConfig | None = None
-    """Where the data of tasks goes."""
+    """Where tasks write their data."""
     labels: dict[LabelKey, LabelTemplate] | None = None
-    """Of every object that is made for an execution."""
+    """Labels of every object that is created for an execution."""
     annotations: dict[LabelKey, str] | None = None
-    """Of every object that is made for an execution."""
+    """Annotations of every object that is created for an execution."""
     interruptible: bool | None = None
-    """Whether tasks may run where they can be interrupted."""
+    """Whether tasks may run on machines that can be withdrawn at any time."""
     overwrite_cache: bool | None = None
-    """Whether tasks run again although their outputs are cached."""
+    """Whether tasks run again even if their outputs are cached."""
     envs: dict[VariableName, VariableValue] | None = None
-    """Environment of every task."""
+    """Environment variables of every task."""
     execution_env_assignments: tuple[ExecutionEnvAssignment, ...] | None = Field(
         default=None, strict=False
     )
-    """Which tasks run in which environment; a narrower record replaces all of them."""
+    """The tasks that run in environments; a narrower record replaces the whole list."""
 
 
 def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
@@ -208,7 +209,7 @@ KIND = Kind(
     value=WorkflowExecutionConfig,
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="workflow-execution-config",
-    summary="What executions run with, beside the resources of their tasks",
+    summary="Configuration of executions, except the resources of tasks",
     flyte=FlyteKind(
         number=6,
         message="WorkflowExecutionConfig",

@@ -1,4 +1,4 @@
-"""How urgent executions are: a kind that Flyte does not have, and the worked example of one."""
+"""The kind `workflow_priority`: how urgent executions are. Flyte does not have this kind."""
 
 from pydantic import Field
 
@@ -7,10 +7,10 @@ from trimtab.levels import Level
 
 
 class WorkflowPriority(Value):
-    """One number; a larger one is more urgent."""
+    """The priority of executions; a larger number is more urgent."""
 
     priority: int | None = Field(default=None, ge=-1000, le=1000)
-    """Passed to resmgr with every token that the execution asks for."""
+    """Sent to resmgr with every token that an execution requests."""
 
 
 KIND = Kind(

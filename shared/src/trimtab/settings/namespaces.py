@@ -1,7 +1,7 @@
-"""The name of the namespace of each project and domain, and what it may not be. Pure.
+"""The names of namespaces, made from a template, a project and a domain. Pure.
 
-admin refuses a project, a domain or a template that would make two namespaces one; clusterres names
-by the same function, so that both always speak of the same place.
+admin refuses a project, a domain or a template that would give two namespaces the same name;
+clusterres uses the same function for the names, so that both always mean the same namespace.
 """
 
 from collections.abc import Iterable
@@ -19,22 +19,29 @@ DEFAULT = f"{PROJECT}-{DOMAIN}"
 _LABEL: TypeAdapter[str] = TypeAdapter(DnsLabel)
 
 
-class Owner(NamedTuple):
-    """What a namespace is for; a part that the template leaves out is empty: it is for all."""
+class NamespaceTarget(NamedTuple):
+    """The project and the domain that a namespace is for.
+
+    A part that the template does not contain is empty: the namespace is for all of them.
+    """
 
     project: str
     domain: str
 
     def __str__(self) -> str:
-        said = (("project", self.project), ("domain", self.domain))
-        return " in ".join(f"{what} {name!r}" for what, name in said if name) or "everything"
+        parts = (("project", self.project), ("domain", self.domain))
+        set_parts = [f"{part} {name!r}" for part, name in parts if name]
+        return " in ".join(set_parts) or "all projects and domains"
 
 
-def checked(template: str) -> str:
-    """The template; empty is the default, as in Flyte. Raises `ValueError` on a placeholder."""
+def check_template(template: str) -> str:
+    """Return the template; as in Flyte, empty text means the default.
+
+    Raises `ValueError` on an unknown placeholder.
+    """
     rest = template.replace(PROJECT, "").replace(DOMAIN, "")
     if "{{" in rest or "}}" in rest:
-        raise ValueError(f"its placeholders are {PROJECT} and {DOMAIN}")
+        raise ValueError(f"a template whose only placeholders are {PROJECT} and {DOMAIN}")
     return template or DEFAULT
 
 
@@ -42,28 +49,33 @@ def name(template: str, project: str, domain: str) -> str:
     return template.replace(PROJECT, project).replace(DOMAIN, domain)
 
 
-def owners(template: str, projects: Iterable[str], domains: Iterable[str]) -> dict[str, Owner]:
-    """Every namespace by name.
+def targets_by_namespace(
+    template: str, projects: Iterable[str], domains: Iterable[str]
+) -> dict[str, NamespaceTarget]:
+    """Return the target of each namespace by name.
 
-    Raises `Invalid` where a name is no DNS label, and `Conflict` where one would be for two.
+    Raises `Invalid` where a name is not a DNS label, and `Conflict` where two targets would share a
+    namespace.
     """
-    found: dict[str, Owner] = {}
+    targets: dict[str, NamespaceTarget] = {}
     every_domain = sorted(domains)
     for project in sorted(projects):
         for domain in every_domain:
-            owner = Owner(project * (PROJECT in template), domain * (DOMAIN in template))
+            target = NamespaceTarget(
+                project if PROJECT in template else "", domain if DOMAIN in template else ""
+            )
             namespace = name(template, project, domain)
-            known = found.setdefault(namespace, owner)
-            if known is owner:
-                _check(namespace, owner)
-            elif known != owner:
-                raise Conflict(f"namespace {namespace!r} would be for {known} and for {owner}")
-    return found
+            known = targets.setdefault(namespace, target)
+            if known is target:
+                _check_label(namespace, target)
+            elif known != target:
+                raise Conflict(f"namespace {namespace!r} would be for {known} and for {target}")
+    return targets
 
 
-def _check(namespace: str, owner: Owner) -> None:
+def _check_label(namespace: str, target: NamespaceTarget) -> None:
     try:
         _LABEL.validate_python(namespace)
     except ValidationError as error:
-        allowed = "at most 63 small letters, digits and - that begin and end with none of -"
-        raise Invalid(f"namespace of {owner}", namespace, allowed) from error
+        allowed = "at most 63 small letters, digits and - that begin and end with a letter or digit"
+        raise Invalid(f"namespace of {target}", namespace, allowed) from error

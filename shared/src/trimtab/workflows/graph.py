@@ -46,9 +46,9 @@ class ExecutionConfig(Model):
     max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
     """The largest number of nodes that run at once."""
     interruptible: bool | None = None
-    """Whether tasks may run where they can be interrupted."""
+    """Whether tasks may run on machines that can be withdrawn at any time."""
     overwrite_cache: bool | None = None
-    """Whether tasks run again although their outputs are cached."""
+    """Whether tasks run again even if their outputs are cached."""
     labels: dict[LabelKey, LabelValue] = {}
     """Labels of every object that is created for an execution; merged by key."""
     annotations: dict[LabelKey, str] = {}

@@ -11,14 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.messages.events import DomainChanged, ProjectChanged
 from trimtab.settings import namespaces
-from trimtab.settings.namespaces import Owner
+from trimtab.settings.namespaces import NamespaceTarget
 from trimtab.settings.state import Settings
 from trimtab_admin.storage.outbox import Write
 from trimtab_admin.storage.tables import namespaces as table
 
 
-def after(settings: Settings, writes: Sequence[Write], template: str) -> Mapping[str, Owner]:
-    """Every namespace after the writes. Raises `Conflict` and `Invalid`, naming whose it is."""
+def after(
+    settings: Settings, writes: Sequence[Write], template: str
+) -> Mapping[str, NamespaceTarget]:
+    """Return the target of each namespace after the writes. Raises `Conflict` and `Invalid`."""
     projects, domains = set(settings.projects), set(settings.domains)
     for write in writes:
         match write.event:
@@ -26,13 +28,13 @@ def after(settings: Settings, writes: Sequence[Write], template: str) -> Mapping
                 projects.add(name)
             case DomainChanged(name=name):
                 domains.add(name)
-    return namespaces.owners(template, projects, domains)
+    return namespaces.targets_by_namespace(template, projects, domains)
 
 
-async def store(session: AsyncSession, owners: Mapping[str, Owner]) -> None:
+async def store(session: AsyncSession, owners: Mapping[str, NamespaceTarget]) -> None:
     """Make the table say this and nothing else."""
     rows = await session.execute(sa.select(table.c.name, table.c.project, table.c.domain))
-    stored = {name: Owner(project, domain) for name, project, domain in rows}
+    stored = {name: NamespaceTarget(project, domain) for name, project, domain in rows}
     gone = [{"gone": name} for name, owner in stored.items() if owners.get(name) != owner]
     new = [
         {"name": name, "project": owner.project, "domain": owner.domain}
