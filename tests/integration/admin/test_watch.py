@@ -20,19 +20,19 @@ from trimtab.api.settings import DocumentBody, HistoryBody
 from trimtab.client import Client
 from trimtab_admin.access.rights import ROOT
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.settings.feed import Feed
+from trimtab_admin.settings.history import History, HistoryFilter
+from trimtab_admin.settings.watching import Watches
 from trimtab_admin.storage.database import reading_sessions_of, sessions_of
-from trimtab_admin.storage.past import Past, Which
 from trimtab_admin.storage.retention import Retention
 
 RECORD = "/records/task_resource"
 
 
 @pytest.fixture
-async def feed(settings: AdminConfig) -> AsyncIterator[Feed]:
+async def watches(settings: AdminConfig) -> AsyncIterator[Watches]:
     """As that of another admin on the same database, which nobody wakes."""
     sessions = reading_sessions_of(settings.database_url)
-    yield Feed(Past(sessions), heartbeat_seconds=0.1)
+    yield Watches(History(sessions), heartbeat_seconds=0.1)
     await sessions.kw["bind"].dispose()
 
 
@@ -54,10 +54,10 @@ async def take(events: AsyncIterator[str], number: int) -> list[dict[str, Any]]:
 
 
 async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
-    admin: httpx.AsyncClient, feed: Feed
+    admin: httpx.AsyncClient, watches: Watches
 ) -> None:
     first = await put(admin, "1")
-    async with aclosing(feed.events(Which(ROOT), first - 1)) as events:
+    async with aclosing(watches.events(HistoryFilter(ROOT), first - 1)) as events:
         assert [change["revision"] for change in await take(events, 1)] == [first]
         second = await put(admin, "2", **SCOPE)
         [change] = await take(events, 1)
@@ -67,14 +67,14 @@ async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
 
 @BOTH
 async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
-    admin: httpx.AsyncClient, feed: Feed
+    admin: httpx.AsyncClient, watches: Watches
 ) -> None:
     start = await put(admin, "1")
     documents = [
         {"kind": "workflow_priority", **SCOPE, "workflow": f"w{n}", "document": {"priority": n}}
         for n in range(10)
     ]
-    async with aclosing(feed.events(Which(ROOT), start)) as events:
+    async with aclosing(watches.events(HistoryFilter(ROOT), start)) as events:
         await asyncio.gather(
             admin.post("/apply", json={"documents": documents}),
             *(put(admin, str(cpu), **SCOPE) for cpu in range(2, 7)),
@@ -88,18 +88,18 @@ async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
 
 
 async def test_a_heartbeat_moves_on_past_what_is_filtered(
-    admin: httpx.AsyncClient, feed: Feed
+    admin: httpx.AsyncClient, watches: Watches
 ) -> None:
     last = await put(admin, "1")
-    async with aclosing(feed.events(Which(ROOT, kind="workflow_priority"), 0)) as events:
+    async with aclosing(watches.events(HistoryFilter(ROOT, kind="workflow_priority"), 0)) as events:
         async with asyncio.timeout(30):
             beat = await anext(events)
     assert beat == f": heartbeat\nid: {last}\n\n"
 
 
-async def test_a_watch_ends_when_it_is_stopped(admin: httpx.AsyncClient, feed: Feed) -> None:
-    feed.stop()
-    assert [event async for event in feed.events(Which(ROOT), 0)] == []
+async def test_a_watch_ends_when_it_is_stopped(admin: httpx.AsyncClient, watches: Watches) -> None:
+    watches.stop()
+    assert [event async for event in watches.events(HistoryFilter(ROOT), 0)] == []
 
 
 @pytest.mark.parametrize("how", ["query", "header"])

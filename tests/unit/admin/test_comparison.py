@@ -79,7 +79,7 @@ def test_every_target_that_feels_a_change_has_the_value_of_a_meeting(
     before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any]]
 ) -> None:
     comparison = Comparison(KIND, records(before), records(changed), places(records(before)))
-    meetings = [comparison.at(target) for target in comparison.meetings()]
+    meetings = [comparison.at(target) for target in comparison.changed_targets()]
     for target in TARGETS:
         pair = comparison.at(target)
         assert not pair.changed or pair in meetings

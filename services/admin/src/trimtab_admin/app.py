@@ -23,7 +23,7 @@ from trimtab_admin.api import (
     usage,
     workflows,
 )
-from trimtab_admin.api import places as place_routes
+from trimtab_admin.api import entities as entity_routes
 from trimtab_admin.api import settings as settings_routes
 from trimtab_admin.api import tokens as token_routes
 from trimtab_admin.api.calls import Calls
@@ -38,12 +38,12 @@ from trimtab_admin.operations.exchange import Exchange
 from trimtab_admin.operations.readiness import Readiness
 from trimtab_admin.operations.resyncing import Resyncing
 from trimtab_admin.operations.usage import Usage
-from trimtab_admin.settings import declared, nouns
-from trimtab_admin.settings.explaining import Explaining
-from trimtab_admin.settings.feed import Feed
-from trimtab_admin.settings.places import Places
-from trimtab_admin.settings.records import Records, RecordWrites
-from trimtab_admin.settings.writing import Writing
+from trimtab_admin.settings import declared
+from trimtab_admin.settings.explaining import Explainer
+from trimtab_admin.settings.history import History
+from trimtab_admin.settings.reading import Reader
+from trimtab_admin.settings.watching import Watches
+from trimtab_admin.settings.writing import Writer
 from trimtab_admin.storage.changes import Changes
 from trimtab_admin.storage.checkpoints import Checkpoints
 from trimtab_admin.storage.database import (
@@ -53,7 +53,6 @@ from trimtab_admin.storage.database import (
     sessions_of,
     transaction,
 )
-from trimtab_admin.storage.past import Past
 from trimtab_admin.storage.retention import Retention
 from trimtab_admin.storage.tree import Tree
 
@@ -82,7 +81,8 @@ def build(settings: AdminConfig) -> FastAPI:
     sessions = sessions_of(settings.database_url)
     reading = reading_sessions_of(settings.database_url)
     exchange = Exchange(settings, sessions, reading)
-    feed = Feed(Past(reading))
+    history = History(reading)
+    watches = Watches(history)
     tree = Tree()
     audit = Audit(sessions, reading, Kept(settings.audit_rows, timedelta(settings.audit_days)))
     tokens = Tokens(sessions, reading, tree, audit, _root(settings))
@@ -132,17 +132,17 @@ def build(settings: AdminConfig) -> FastAPI:
 
     def committed() -> None:
         exchange.settings_changed()
-        feed.changed()
+        watches.wake()
 
     template = settings.namespace_template
     changes = Changes(sessions, reading, tree, committed, namespace_template=template)
     for routes in (
-        *_settings_api(changes, reading, tree, feed, exchange, tokens, audit),
+        *_settings_api(changes, reading, tree, history, watches, exchange, tokens, audit),
         token_routes.router(tokens, audit),
         *_api(sessions, reading, tree, exchange, readiness),
     ):
         app.include_router(routes, prefix="/api/v2")
-    app.state.stopping = feed.stop
+    app.state.stopping = watches.stop
     return app
 
 
@@ -150,25 +150,20 @@ def _settings_api(
     changes: Changes,
     reading: Sessions,
     tree: Tree,
-    feed: Feed,
+    history: History,
+    watches: Watches,
     exchange: Exchange,
     tokens: Tokens,
     audit: Audit,
 ) -> Iterator[APIRouter]:
     """Those first that are called most."""
-    found, past = Records(reading, tree), feed.past
-    writes = RecordWrites(Writing(changes, reading, tree), past)
-    pools = Places(nouns.POOLS, reading, tree, changes)
-    yield effective.router(found)
-    yield records.router(found, writes, Explaining(reading, tree), past)
-    yield settings_routes.router(found, writes, past, feed, tokens)
-    yield place_routes.router(
-        Places(nouns.PROJECTS, reading, tree, changes),
-        Places(nouns.DOMAINS, reading, tree, changes),
-        Places(nouns.CLUSTERS, reading, tree, changes),
-        pools,
-    )
-    yield usage.router(Usage(pools, exchange.resmgr, audit))
+    reader = Reader(reading, tree)
+    writer = Writer(changes, reading, tree, history)
+    yield effective.router(reader)
+    yield records.router(reader, writer, Explainer(reading, tree), history)
+    yield settings_routes.router(reader, writer, history, watches, tokens)
+    yield entity_routes.router(reader, writer)
+    yield usage.router(Usage(reader, exchange.resmgr, audit))
 
 
 def _api(

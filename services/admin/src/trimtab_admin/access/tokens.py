@@ -23,7 +23,7 @@ from trimtab.levels import Scope
 from trimtab_admin.access.audit import Audit, Entry
 from trimtab_admin.access.credentials import Credential, hash_of, same
 from trimtab_admin.access.rights import ANONYMOUS, EVERYTHING, ROOT, Caller, Grant, Role
-from trimtab_admin.settings.nouns import check_scope
+from trimtab_admin.settings.entities import check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree

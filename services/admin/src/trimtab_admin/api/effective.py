@@ -12,7 +12,7 @@ from trimtab.api.effective import EffectiveBody
 from trimtab_admin.api.inputs import ScopeQuery
 from trimtab_admin.api.rights import VIEWER_OF_RECORD
 from trimtab_admin.api.strict import Route
-from trimtab_admin.settings.records import Records
+from trimtab_admin.settings.reading import Reader
 
 
 class EffectiveQuery(ScopeQuery):
@@ -49,11 +49,11 @@ class _Direct(Route):
         return handle
 
 
-def router(records: Records) -> APIRouter:
+def router(reader: Reader) -> APIRouter:
     routes = APIRouter(tags=["records"], route_class=_Direct)
 
     @routes.get("/effective/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def get_effective(kind: str, query: Annotated[EffectiveQuery, Query()]) -> EffectiveBody:
-        return await records.effective(kinds.by_name(kind), query.scope, as_flyte=query.as_flyte)
+        return await reader.effective(kinds.by_name(kind), query.scope, as_flyte=query.as_flyte)
 
     return routes

@@ -16,9 +16,12 @@ from trimtab_admin.access.rights import Role
 from trimtab_admin.api.inputs import By, Conditions, Given, Paged, ScopeQuery, ScopeWrite, next_page
 from trimtab_admin.api.rights import ANYONE, EDITOR_OF_RECORD, VIEWER_OF_RECORD, As
 from trimtab_admin.api.strict import Routes
-from trimtab_admin.settings.explaining import Explaining
-from trimtab_admin.settings.records import Filter, Located, Records, RecordWrites
-from trimtab_admin.storage.past import Past, Which
+from trimtab_admin.settings.explaining import Explainer
+from trimtab_admin.settings.history import History, HistoryFilter
+from trimtab_admin.settings.preconditions import Precondition
+from trimtab_admin.settings.reading import Reader, RecordFilter
+from trimtab_admin.settings.requests import DeleteRecord, PatchRecord, PutRecord, RollBackRecord
+from trimtab_admin.settings.writing import Writer
 
 Document = Annotated[dict[str, Any], Body(description="Fields of the kind, and ``unset``")]
 Where = Annotated[ScopeQuery, Query()]
@@ -40,15 +43,15 @@ class HistoryQuery(ScopeQuery, Paged):
     limit: int = Field(default=100, ge=1, le=1000)
 
 
-def router(records: Records, writes: RecordWrites, explaining: Explaining, past: Past) -> APIRouter:
+def router(reader: Reader, writer: Writer, explainer: Explainer, history: History) -> APIRouter:
     # One router, because every level of them costs each call a search.
     routes = Routes(tags=["records"])
-    _add_reads(routes, records, explaining, past)
-    _add_writes(routes, writes)
+    _add_reads(routes, reader, explainer, history)
+    _add_writes(routes, writer)
     return routes
 
 
-def _add_reads(routes: Routes, records: Records, explaining: Explaining, past: Past) -> None:
+def _add_reads(routes: Routes, reader: Reader, explainer: Explainer, history: History) -> None:
     @routes.get("/kinds", dependencies=[ANYONE])
     async def list_kinds() -> Sequence[KindBody]:
         return [_kind_body(kind) for kind in kinds.registered().values()]
@@ -57,14 +60,14 @@ def _add_reads(routes: Routes, records: Records, explaining: Explaining, past: P
     async def list_records(
         query: Annotated[RecordsQuery, Query()], caller: As, request: Request, response: Response
     ) -> Sequence[RecordBody]:
-        which = Filter(caller, **query.model_dump(exclude={"limit", "token"}))
-        page = await records.list(which, query.token, query.limit)
+        selected = RecordFilter(caller, **query.model_dump(exclude={"limit", "token"}))
+        page = await reader.records(selected, query.token, query.limit)
         next_page(request, response, page.token)
         return page.items
 
     @routes.get("/records/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def get_record(kind: str, query: Where, response: Response) -> RecordBody:
-        return _tagged(response, await records.get(kinds.by_name(kind), query.scope))
+        return _tagged(response, await reader.record(kinds.by_name(kind), query.scope))
 
     @routes.get("/records/{kind}/history", dependencies=[VIEWER_OF_RECORD])
     async def list_history_of_record(
@@ -74,8 +77,8 @@ def _add_reads(routes: Routes, records: Records, explaining: Explaining, past: P
         request: Request,
         response: Response,
     ) -> Sequence[HistoryBody]:
-        which = Which.of_record(caller, kinds.by_name(kind), query.scope)
-        page = await past.list(which, query.since, query.token, query.limit)
+        which = HistoryFilter.of_record(caller, kinds.by_name(kind), query.scope)
+        page = await history.list(which, query.since, query.token, query.limit)
         next_page(request, response, page.token)
         return page.items
 
@@ -85,31 +88,31 @@ def _add_reads(routes: Routes, records: Records, explaining: Explaining, past: P
         seen = [kind for kind in kinds.registered() if caller.may(Role.VIEWER, scope, kind)]
         if not seen:
             caller.check(Role.VIEWER, scope)
-        return await records.effective_of_all(scope, seen)
+        return await reader.effective_of_kinds(scope, seen)
 
     @routes.get("/explain/{kind}", dependencies=[VIEWER_OF_RECORD])
     async def explain(kind: str, query: Where) -> ExplainBody:
-        return await explaining.explain(kinds.by_name(kind), query.scope)
+        return await explainer.explain(kinds.by_name(kind), query.scope)
 
 
-def _add_writes(routes: Routes, writes: RecordWrites) -> None:
+def _add_writes(routes: Routes, writer: Writer) -> None:
     @routes.put("/records/{kind}", dependencies=[EDITOR_OF_RECORD])
     async def put_record(
         kind: str, document: Document, query: How, author: By, given: Given, response: Response
     ) -> RecordBody | ChangesBody:
-        at = _located(kind, query, given)
+        request = PutRecord(kinds.by_name(kind), query.scope, document, _precondition(query, given))
         if query.dry_run:
-            return await writes.dry_put(at, document, author.caller)
-        return _tagged(response, await writes.put(at, document, author))
+            return await writer.dry_run(request, author.caller)
+        return _tagged(response, (await writer.write(request, author)).record())
 
     @routes.patch("/records/{kind}", dependencies=[EDITOR_OF_RECORD])
     async def patch_record(
         kind: str, patch: Document, query: How, author: By, given: Given, response: Response
     ) -> RecordBody | ChangesBody:
-        at = _located(kind, query, given)
+        request = PatchRecord(kinds.by_name(kind), query.scope, patch, _precondition(query, given))
         if query.dry_run:
-            return await writes.dry_patch(at, patch, author.caller)
-        return _tagged(response, await writes.patch(at, patch, author))
+            return await writer.dry_run(request, author.caller)
+        return _tagged(response, (await writer.write(request, author)).record())
 
     @routes.delete(
         "/records/{kind}",
@@ -121,27 +124,29 @@ def _add_writes(routes: Routes, writes: RecordWrites) -> None:
     async def delete_record(
         kind: str, query: How, author: By, given: Given, response: Response
     ) -> ChangesBody | None:
-        at = _located(kind, query, given)
+        request = DeleteRecord(kinds.by_name(kind), query.scope, _precondition(query, given))
         if query.dry_run:
             response.status_code = 200
-            return await writes.dry_delete(at, author.caller)
-        await writes.delete(at, author)
+            return await writer.dry_run(request, author.caller)
+        await writer.write(request, author)
         return None
 
     @routes.post("/records/{kind}/rollback", dependencies=[EDITOR_OF_RECORD])
     async def roll_back_record(
         kind: str, body: RollbackBody, query: How, author: By, given: Given
     ) -> ChangesBody:
-        at = _located(kind, query, given)
+        request = RollBackRecord(
+            kinds.by_name(kind), query.scope, body.revision, _precondition(query, given)
+        )
         if query.dry_run:
-            return await writes.dry_rollback(at, body.revision, author.caller)
-        return await writes.rollback(at, body.revision, author)
+            return await writer.dry_run(request, author.caller)
+        return (await writer.write(request, author)).changes()
 
 
-def _located(kind: str, query: ScopeWrite, given: Conditions) -> Located:
-    """Of a dry run nothing need be demanded."""
+def _precondition(query: ScopeWrite, given: Conditions) -> Precondition:
+    """Return the precondition, which a dry run may leave out."""
     demand = given.optional if query.dry_run else given.demand
-    return Located(kinds.by_name(kind), query.scope, demand(force=query.force))
+    return demand(force=query.force)
 
 
 def _tagged(response: Response, body: RecordBody) -> RecordBody:

@@ -15,9 +15,11 @@ from trimtab_admin.api.inputs import By, Paged, ScopeQuery, next_page
 from trimtab_admin.api.inputs import Query as Parameters
 from trimtab_admin.api.rights import ANYONE, As
 from trimtab_admin.api.strict import Routes
-from trimtab_admin.settings.feed import Feed
-from trimtab_admin.settings.records import Records, RecordWrites
-from trimtab_admin.storage.past import Past, Which
+from trimtab_admin.settings.history import History, HistoryFilter
+from trimtab_admin.settings.reading import Reader
+from trimtab_admin.settings.requests import ApplyDocuments
+from trimtab_admin.settings.watching import Watches
+from trimtab_admin.settings.writing import Writer
 
 
 class ApplyQuery(Parameters):
@@ -41,13 +43,13 @@ class ChangesQuery(ScopeQuery):
 
     kind: Part = ""
 
-    def which(self, caller: Caller) -> Which:
+    def which(self, caller: Caller) -> HistoryFilter:
         names = ("kind", "domain", "project", "workflow", "launch_plan")
-        return Which(caller, **self.model_dump(include=set(names)))
+        return HistoryFilter(caller, **self.model_dump(include=set(names)))
 
 
 class HistoryQuery(ChangesQuery, Paged):
-    """Which changes are listed."""
+    """HistoryFilter changes are listed."""
 
     since: int = Field(default=0, ge=0)
     """Those after this revision."""
@@ -55,7 +57,7 @@ class HistoryQuery(ChangesQuery, Paged):
 
 
 class WatchQuery(ChangesQuery):
-    """Which changes are told."""
+    """HistoryFilter changes are told."""
 
     since: int | None = Field(default=None, ge=0)
     """Those after this revision, and then each as it comes; absent, from now on."""
@@ -67,7 +69,7 @@ LastEventId = Annotated[
 
 
 def router(
-    records: Records, writes: RecordWrites, past: Past, feed: Feed, tokens: Tokens
+    reader: Reader, writer: Writer, history: History, watches: Watches, tokens: Tokens
 ) -> APIRouter:
     routes = Routes(tags=["settings"])
 
@@ -75,19 +77,20 @@ def router(
     async def apply(
         body: ApplyBody, query: Annotated[ApplyQuery, Query()], author: By
     ) -> ChangesBody:
+        request = ApplyDocuments(body.documents, query.prune)
         if query.dry_run:
-            return await writes.dry_apply(body.documents, query.prune, author.caller)
-        return await writes.apply(body.documents, query.prune, author)
+            return await writer.dry_run(request, author.caller)
+        return (await writer.write(request, author)).changes()
 
     @routes.get("/export")
     async def export(query: Annotated[ExportQuery, Query()], caller: As) -> ApplyBody:
-        return await records.export(caller, readable_only=query.readable_only)
+        return await reader.export(caller, readable_only=query.readable_only)
 
     @routes.get("/history")
     async def list_history(
         query: Annotated[HistoryQuery, Query()], caller: As, request: Request, response: Response
     ) -> Sequence[HistoryBody]:
-        page = await past.list(query.which(caller), query.since, query.token, query.limit)
+        page = await history.list(query.which(caller), query.since, query.token, query.limit)
         next_page(request, response, page.token)
         return page.items
 
@@ -95,8 +98,8 @@ def router(
     async def watch(
         query: Annotated[WatchQuery, Query()], caller: As, last_event_id: LastEventId = None
     ) -> StreamingResponse:
-        start = await past.start(query.since if last_event_id is None else last_event_id)
-        changes = feed.events(query.which(caller), start, lambda: tokens.holds(caller))
+        start = await history.start(query.since if last_event_id is None else last_event_id)
+        changes = watches.events(query.which(caller), start, lambda: tokens.holds(caller))
         return _Events(changes, headers={"Cache-Control": "no-store"})
 
     return routes

@@ -19,7 +19,7 @@ from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin.access.rights import Caller
 from trimtab_admin.executions import journal
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
-from trimtab_admin.settings.nouns import check_active, check_scope
+from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 from trimtab_admin.storage.database import Sessions, transaction

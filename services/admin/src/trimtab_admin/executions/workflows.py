@@ -1,6 +1,5 @@
 """Workflows and launch plans: registered once, never changed."""
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -13,7 +12,7 @@ from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.levels import Scope
 from trimtab.workflows.graph import LaunchPlan, Workflow
 from trimtab_admin.access.rights import Caller, Role
-from trimtab_admin.settings.nouns import check_active, check_scope
+from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
@@ -135,38 +134,6 @@ def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:
         return Scope(body.domain, body.project, body.workflow.name)
     plan = body.launch_plan
     return Scope(body.domain, body.project, plan.workflow, plan.name)
-
-
-class Registered:
-    """Scopes of all that is registered, whatever its versions: nothing of it ever goes."""
-
-    def __init__(self) -> None:
-        self._scopes: dict[Scope, None] = {}
-        self._workflow = self._plan = 0
-        """The last rows that were read."""
-
-    async def current(self, session: AsyncSession) -> list[Scope]:
-        """Workflows and launch plans, the default ones aside, broadest first."""
-        for row in await session.execute(_newer(tables.workflows, self._workflow)):
-            self._scopes[Scope(row.domain, row.project, row.name)] = None
-            self._workflow = row.id
-        for row in await session.execute(_newer(tables.launch_plans, self._plan)):
-            workflow = json.loads(row.body)["workflow"]
-            self._scopes[Scope(row.domain, row.project, workflow, row.name)] = None
-            self._plan = row.id
-        return sorted(self._scopes, key=lambda scope: scope.level)
-
-
-_LATE = 200
-"""Rows that may be committed after one with a larger number: far more than writers at once."""
-
-
-def _newer(table: sa.Table, number: int) -> sa.Select[tuple[int, str, str, str, str]]:
-    row = table.c
-    # The text of a workflow is long.
-    body = row.body if table is tables.launch_plans else sa.literal("").label("body")
-    query = sa.select(row.id, row.domain, row.project, row.name, body)
-    return query.where(row.id > number - _LATE).order_by(row.id)
 
 
 async def find_workflow(

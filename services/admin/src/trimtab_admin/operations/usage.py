@@ -4,9 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from trimtab.api.places import PoolBody
 from trimtab.errors import Unavailable
-from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import (
     ForceRelease,
     Inspect,
@@ -20,7 +18,8 @@ from trimtab.tokens.protocol import (
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.access.audit import Audit as Trail
 from trimtab_admin.access.audit import Entry
-from trimtab_admin.settings.places import Places
+from trimtab_admin.settings.entities import POOLS
+from trimtab_admin.settings.reading import Reader
 from trimtab_admin.storage.outbox import Author
 
 log = logging.getLogger(__name__)
@@ -31,12 +30,12 @@ class Usage:
 
     def __init__(
         self,
-        pools: Places[PoolBody, PoolChanged],
+        reader: Reader,
         resmgr: Callable[[str], ResmgrClient],
         trail: Trail,
     ) -> None:
         """``resmgr`` gives that of a cohort; ``trail`` keeps what admins do."""
-        self._pools = pools
+        self._reader = reader
         self._resmgr = resmgr
         self._trail = trail
 
@@ -89,7 +88,7 @@ class Usage:
             log.error("audit.unavailable", extra={"error": str(error), "id": note.request_id})
 
     async def _of(self, pool: str) -> ResmgrClient:
-        return self._resmgr((await self._pools.get(pool)).cohort)
+        return self._resmgr((await self._reader.entity(POOLS, pool)).cohort)
 
 
 def _all(pool: str, others: Sequence[str]) -> tuple[str, ...]:

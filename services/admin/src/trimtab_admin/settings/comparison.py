@@ -63,7 +63,7 @@ class Comparison:
         records = [self._after(at) if after else self._stored.get(at) for at in target.chain]
         return fold(self.kind, target, [record for record in records if record is not None])
 
-    def meetings(self) -> Iterator[Scope]:
+    def changed_targets(self) -> Iterator[Scope]:
         """Targets at which records meet in a combination of their own, and the change is felt.
 
         Every other target that feels it has the value of one of these. A domain's and a project's

@@ -19,8 +19,10 @@ from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, 
 from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import EVERYTHING, Caller
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.settings import validity
-from trimtab_admin.settings.nouns import CLUSTERS, POOLS
+from trimtab_admin.settings.drafts import Draft
+from trimtab_admin.settings.entities import CLUSTERS, POOLS
+from trimtab_admin.settings.preconditions import Anything
+from trimtab_admin.settings.requests import DeleteRecord, PutRecord
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import Author
@@ -36,7 +38,7 @@ async def publish(settings: AdminConfig, changes: Changes, reading: Sessions) ->
 
     Raises `NotFound`, `Invalid` and `Conflict`, and then nothing has changed.
     """
-    async with changes.by(AUTHOR) as change:
+    async with changes.locked(AUTHOR) as change:
         # The template may be another one since the last start.
         change.renames = True
         for name in settings.domains:
@@ -68,32 +70,36 @@ async def _last_said(session: AsyncSession, subject: str) -> str | None:
 
 
 def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) -> None:
-    kind = kinds.by_name(name)
-    stored = change.settings.records.get(name, {})
+    draft = Draft(change.settings)
     try:
-        normal = validity.check(kind, SETTINGS_FILE, stored, document)
+        draft.put(PutRecord(kinds.by_name(name), SETTINGS_FILE, document, Anything()))
+        draft.check()
     except Invalid as error:
         raise Invalid(f"records.{name}.{error.path}", error.value, error.allowed) from error
-    for warning in kind.warnings(document):
-        log.warning("record.warned", extra={"kind": name, "warning": warning})
-    before = stored.get(SETTINGS_FILE)
-    if before is None or before.document != normal:
-        _add(change, RecordChanged.at(SETTINGS_FILE, name, normal))
+    for edit in draft.records.values():
+        for warning in edit.warnings:
+            log.warning("record.warned", extra={"kind": name, "warning": warning})
+    _add(change, draft)
 
 
 def _layered(settings: Settings) -> set[str]:
-    """Kinds that the layer of the file has, also those that are no longer installed."""
+    """Return the kinds that the settings file's layer has, also those not installed any more."""
     families = (settings.records, settings.unreadable, settings.unknown)
     return {kind for by_kind in families for kind, at in by_kind.items() if SETTINGS_FILE in at}
 
 
 def _delete_record(change: Change, name: str) -> None:
     if name in kinds.registered():
-        stored = change.settings.records.get(name, {})
-        validity.check_deletion(kinds.by_name(name), SETTINGS_FILE, stored)
-    _add(change, RecordChanged.at(SETTINGS_FILE, name, None))
+        draft = Draft(change.settings)
+        draft.delete(DeleteRecord(kinds.by_name(name), SETTINGS_FILE, Anything()))
+        draft.check()
+        _add(change, draft)
+    else:
+        event = RecordChanged.at(SETTINGS_FILE, name, None)
+        change.add(subjects.attributes(name, SETTINGS_FILE), event, deleted=True)
 
 
-def _add(change: Change, event: RecordChanged) -> None:
-    subject = subjects.attributes(event.kind, event.scope)
-    change.add(subject, event, deleted=event.document is None)
+def _add(change: Change, draft: Draft) -> None:
+    for edit in draft.edits:
+        if edit.action != "none":
+            change.add(edit.subject, edit.event(), deleted=edit.action == "delete")

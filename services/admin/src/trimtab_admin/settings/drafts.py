@@ -1,7 +1,7 @@
-"""Changes that are to be made together, judged together before anything is written. Pure."""
+"""Drafts: changes that are judged together before any of them is stored. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from trimtab import kinds
@@ -16,24 +16,34 @@ from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin.settings import bodies, patches, preconditions, validity
 from trimtab_admin.settings.comparison import Comparison
-from trimtab_admin.settings.nouns import DOMAINS, PROJECTS, Body, Noun, Place, check_active
-from trimtab_admin.settings.preconditions import Precondition
+from trimtab_admin.settings.entities import DOMAINS, PROJECTS, Entity, EntityType, check_active
+from trimtab_admin.settings.preconditions import Absent, Precondition
+from trimtab_admin.settings.requests import (
+    CreateEntity,
+    DeleteEntity,
+    DeleteRecord,
+    PatchEntity,
+    PatchRecord,
+    PutEntity,
+    PutRecord,
+)
 
 Action = Literal["create", "update", "delete", "none"]
 
 
 @dataclass(frozen=True)
-class Edit:
-    """What becomes of one record."""
+class RecordEdit:
+    """The change of one record."""
 
     kind: Kind
     scope: Scope
     version: int | None
-    """Of what is stored, also where it cannot be read."""
+    """The stored version, also where the stored record is not readable."""
     before: Record | None
+    """``None`` where no record is stored, or one that is not readable."""
     after: Record | None
     index: int | None = None
-    """Of the document that asks for it."""
+    """Position of the document that requests the change."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -57,7 +67,7 @@ class Edit:
         return RecordChanged.at(self.scope, self.kind.name, document, labels)
 
     def body(self, revision: int | None) -> ChangeBody:
-        """``revision`` is the one that it got."""
+        """Return the change as a response shows it; ``revision`` is the new version."""
         before, after = self.before, self.after
         return ChangeBody(
             kind=self.kind.name,
@@ -66,13 +76,13 @@ class Edit:
             action=self.action,
             version=self.version,
             revision=revision,
-            changes=leaf_changes(_said(before), _said(after)),
+            changes=leaf_changes(_leaves(before), _leaves(after)),
             labels=leaf_changes(before.labels if before else {}, after.labels if after else {}),
             warnings=self.warnings,
         )
 
     def record_body(self, revision: int) -> RecordBody:
-        """Of the record after the write."""
+        """Return the record after the change; ``revision`` is its version."""
         after = self.after
         return RecordBody(
             kind=self.kind.name,
@@ -85,21 +95,25 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class PlaceEdit:
-    """What becomes of one project, domain, cluster or pool."""
+class EntityEdit:
+    """The change of one entity."""
 
-    noun: Noun[Any, Any]
+    type: EntityType[Any, Any]
     version: int | None
-    before: Place | None
-    after: Place
+    before: Entity | None
+    after: Entity
+    """The entity after the change; one that is deleted is marked so."""
     index: int | None = None
+    """Position of the document that requests the change."""
 
     @property
     def subject(self) -> str:
-        return self.noun.subject(self.after.name)
+        return self.type.subject(self.after.name)
 
     @property
     def action(self) -> Action:
+        if self.after.deleted:
+            return "delete"
         if self.before is None:
             return "create"
         return "none" if self.before == self.after else "update"
@@ -108,111 +122,133 @@ class PlaceEdit:
         return self.after
 
     def body(self, revision: int | None) -> ChangeBody:
-        before = {} if self.before is None else self.noun.to_document(self.before)
+        """Return the change as a response shows it; ``revision`` is the new version."""
+        before = {} if self.before is None else self.type.to_document(self.before)
+        after = {} if self.after.deleted else self.type.to_document(self.after)
         return ChangeBody(
-            kind=self.noun.name,
+            kind=self.type.name,
             name=self.after.name,
             index=self.index,
             action=self.action,
             version=self.version,
             revision=revision,
-            changes=leaf_changes(before, self.noun.to_document(self.after)),
+            changes=leaf_changes(before, after),
         )
 
 
 @dataclass
 class Draft:
-    """Nothing is asked of the order in which edits are made, but that a project comes first."""
+    """Edits of the settings, made in any order, except that a project precedes its records."""
 
     settings: Settings
-    """All that is stored."""
-    records: dict[tuple[str, Scope], Edit] = field(default_factory=dict)
-    places: dict[str, PlaceEdit] = field(default_factory=dict)
-    """By subject."""
+    """The stored settings."""
+    records: dict[tuple[str, Scope], RecordEdit] = field(default_factory=dict)
+    """Edits of records by kind and scope."""
+    entities: dict[str, EntityEdit] = field(default_factory=dict)
+    """Edits of entities by subject."""
 
     @property
-    def edits(self) -> Iterator[Edit | PlaceEdit]:
-        """What is referred to comes first."""
-        yield from self.places.values()
+    def edits(self) -> Iterator[RecordEdit | EntityEdit]:
+        """All edits; those of entities come first, because records refer to them."""
+        yield from self.entities.values()
         yield from self.records.values()
 
     def put(
         self,
-        kind: Kind,
-        scope: Scope,
-        document: Mapping[str, Any],
-        precondition: Precondition,
+        request: PutRecord,
         *,
         labels: Mapping[str, str] | None = None,
         index: int | None = None,
-    ) -> Edit:
-        """Replace a record; without labels, those that it has stay.
+    ) -> None:
+        """Create or replace a record; without labels it keeps those that it has.
 
         Raises `NotFound`, `Stale` and `Invalid`.
         """
-        version = self._located(kind, scope, precondition)
+        kind, scope = request.kind, request.scope
+        version = self._check_version(kind, scope, request.precondition)
         before = self.settings.records.get(kind.name, {}).get(scope)
-        kept = labels if labels is not None else before.labels if before else {}
-        normal = kind.to_document(kind.parse(dict(document), scope))
-        after = Record.of(kind, scope, 0, normal, dict(kept))
-        warnings = kind.warnings(document)
-        return self._add(Edit(kind, scope, version, before, after, index, warnings))
+        if labels is None:
+            labels = before.labels if before else request.initial_labels
+        after = replace(request.record, labels=dict(labels))
+        warnings = kind.warnings(request.document)
+        self._add(RecordEdit(kind, scope, version, before, after, index, warnings))
 
-    def patch(
-        self, kind: Kind, scope: Scope, patch: Mapping[str, Any], precondition: Precondition
-    ) -> Edit:
-        """Change some fields of a record. Raises as `put`, and `Unreadable`."""
-        before = stored(self.settings, kind, scope)
-        stored_document = before.document if before else {}
+    def patch(self, request: PatchRecord) -> None:
+        """Raises the errors of `put`, and `Unreadable` where the stored record is not readable."""
+        kind, scope = request.kind, request.scope
+        before = readable_record(self.settings, kind, scope)
         document = patches.merged(
-            stored_document, kind.rename_deprecated(patch), kind.schema.is_atomic
+            before.document if before else {},
+            kind.rename_deprecated(request.patch),
+            kind.schema.is_atomic,
         )
-        edit = self.put(kind, scope, document, precondition)
-        return self._replaced(edit, kind.warnings(patch))
+        self.put(PutRecord(kind, scope, document, request.precondition))
+        edit = self.records[kind.name, scope]
+        self.records[kind.name, scope] = replace(edit, warnings=kind.warnings(request.patch))
 
-    def delete(
-        self, kind: Kind, scope: Scope, precondition: Precondition, *, index: int | None = None
-    ) -> Edit:
-        """Remove a record; there being none is fine. Raises as `put`."""
+    def delete(self, request: DeleteRecord) -> None:
+        """Raises the errors of `put`; there is no version to check where no record is stored."""
+        kind, scope = request.kind, request.scope
         version = self._version(kind, scope)
         if version is not None:
-            self._located(kind, scope, precondition)
+            self._check_version(kind, scope, request.precondition)
         before = self.settings.records.get(kind.name, {}).get(scope)
-        return self._add(Edit(kind, scope, version, before, None, index))
+        self._add(RecordEdit(kind, scope, version, before, None))
 
-    def place(
-        self,
-        noun: Noun[Any, Any],
-        body: Body,
-        precondition: Precondition,
-        *,
-        index: int | None = None,
-    ) -> PlaceEdit:
-        """Make or replace a project, domain, cluster or pool. Raises `Stale` and `Invalid`."""
-        subject = noun.subject(body.name)
+    def create_entity(self, request: CreateEntity) -> None:
+        """Raise `Conflict` where the name is in use."""
+        type, name = request.type, request.body.name
+        if name in type.stored(self.settings):
+            raise Conflict(f"{type.name} {name!r} exists already")
+        self.put_entity(PutEntity(type, request.body, Absent()))
+
+    def put_entity(self, request: PutEntity, *, index: int | None = None) -> None:
+        """Create or replace an entity. Raises `Stale` and `Invalid`."""
+        type, body = request.type, request.body
+        subject = type.subject(body.name)
         version = self.settings.digest.revision_of(subject)
-        preconditions.check(precondition, f"{noun.name} {body.name}", version)
-        if subject in self.places:
-            raise Invalid("name", body.name, f"each {noun.name} once")
-        before = noun.kept(self.settings).get(body.name)
-        after = noun.to_event(noun.kept_fields(body, before))
-        edit = self.places[subject] = PlaceEdit(noun, version, before, after, index)
-        return edit
+        preconditions.check(request.precondition, f"{type.name} {body.name}", version)
+        if subject in self.entities:
+            raise Invalid("name", body.name, f"one document for each {type.name}")
+        before = type.stored(self.settings).get(body.name)
+        after = type.to_event(type.with_omitted_fields(body, before))
+        self.entities[subject] = EntityEdit(type, version, before, after, index)
+
+    def patch_entity(self, request: PatchEntity) -> None:
+        """Raises `NotFound`, `Stale` and `Invalid`."""
+        type, name = request.type, request.name
+        document = type.to_document(type.find(self.settings, name))
+        body = type.parse(name, patches.merged(document, request.patch))
+        self.put_entity(PutEntity(type, body, request.precondition))
+
+    def delete_entity(self, request: DeleteEntity) -> None:
+        """Raise `Stale`; there is no version to check where the entity does not exist."""
+        type, name = request.type, request.name
+        before = type.stored(self.settings).get(name)
+        if before is None:
+            return
+        subject = type.subject(name)
+        version = self.settings.digest.revision_of(subject)
+        preconditions.check(request.precondition, f"{type.name} {name}", version)
+        after = before.model_copy(update={"deleted": True})
+        self.entities[subject] = EntityEdit(type, version, before, after)
 
     def check(self) -> None:
-        """Raises, naming the document, `Conflict` where something changes in an archived project,
-        and `Invalid` where some effective value would be wrong.
+        """Raise an error, which names the document, where the edits cannot be stored together.
+
+        Raises `Conflict` where something changes in an archived project, and `Invalid` where an
+        effective value would be wrong.
         """
         for edit in self.records.values():
             if edit.scope.project and edit.action != "none":
                 self._check_active(edit)
         for comparison in self.comparisons():
-            wrong = validity.first_wrong(comparison)
-            if wrong is not None:
-                raise wrong.error(_prefix(self._blamed(comparison, wrong)))
+            violation = validity.first_violation(comparison)
+            if violation is not None:
+                raise violation.error(_prefix(self._index_of_cause(comparison, violation)))
 
     def comparisons(self) -> Iterator[Comparison]:
-        """One for each kind of which a record changes."""
+        """Yield a comparison for each kind of which a record changes."""
         for name in dict.fromkeys(kind for kind, _scope in self.records):
             edits = {
                 edit.scope: edit.after
@@ -224,48 +260,50 @@ class Draft:
                 places = self.settings.by_project_domain.get(name, {})
                 yield Comparison(kinds.by_name(name), stored, edits, places)
 
-    def names(self, noun: Noun[Any, Any]) -> Mapping[str, Place]:
-        """Those of a sort that there will be."""
-        added = {edit.after.name: edit.after for edit in self.places.values() if edit.noun is noun}
-        return {**noun.kept(self.settings), **added}
+    def entities_after(self, type: EntityType[Any, Any]) -> Mapping[str, Entity]:
+        """Return the entities of a type after the edits, by name."""
+        edits = [edit.after for edit in self.entities.values() if edit.type is type]
+        after = {**type.stored(self.settings), **{entity.name: entity for entity in edits}}
+        return {name: entity for name, entity in after.items() if not entity.deleted}
 
-    def _blamed(self, comparison: Comparison, wrong: validity.Wrong) -> int | None:
+    def _index_of_cause(self, comparison: Comparison, violation: validity.Violation) -> int | None:
+        """Return the index of the document that causes a violation.
+
+        It is the document that sets the value or its bound. Where neither is edited, it is one that
+        unsets them: the first whose scope applies to the target.
+        """
         edits = {edit.scope: edit for edit in self.records.values() if edit.kind is comparison.kind}
-        for scope in wrong.scopes:
+        for scope in violation.scopes:
             if scope in comparison.edits:
                 return edits[scope].index
-        return next(
-            (edits[at].index for at in comparison.edits if at.covers(wrong.effective.target)), None
-        )
+        target = violation.effective.target
+        return next((edits[at].index for at in comparison.edits if at.covers(target)), None)
 
-    def _add(self, edit: Edit) -> Edit:
+    def _add(self, edit: RecordEdit) -> None:
         key = edit.kind.name, edit.scope
         if key in self.records:
             raise Invalid("kind", edit.kind.name, f"one document for {edit.scope}")
         self.records[key] = edit
-        return edit
-
-    def _replaced(self, edit: Edit, warnings: tuple[str, ...]) -> Edit:
-        found = Edit(
-            edit.kind, edit.scope, edit.version, edit.before, edit.after, edit.index, warnings
-        )
-        self.records[edit.kind.name, edit.scope] = found
-        return found
 
     def _version(self, kind: Kind, scope: Scope) -> int | None:
+        """Return the stored version of a record. Raises `NotFound` on a wrong scope."""
         self._check_scope(scope)
         return self.settings.digest.revision_of(subjects.attributes(kind.name, scope))
 
-    def _located(self, kind: Kind, scope: Scope, precondition: Precondition) -> int | None:
+    def _check_version(self, kind: Kind, scope: Scope, precondition: Precondition) -> int | None:
+        """Return the stored version of a record. Raises `NotFound` and `Stale`."""
         version = self._version(kind, scope)
         preconditions.check(precondition, f"the {kind.name} record of {scope}", version)
         return version
 
-    def _check_active(self, edit: Edit) -> None:
-        """A project that comes archived brings its records along; one that was archived may not."""
+    def _check_active(self, edit: RecordEdit) -> None:
+        """Raise `Conflict` where the record's project is archived and stays so.
+
+        A project that the draft creates as archived may have records in the same draft.
+        """
         stored = self.settings.projects.get(edit.scope.project)
-        match self.places.get(PROJECTS.subject(edit.scope.project)):
-            case PlaceEdit(after=ProjectChanged(state="active")):
+        match self.entities.get(PROJECTS.subject(edit.scope.project)):
+            case EntityEdit(after=ProjectChanged(state="active")):
                 return
         try:
             if stored is not None:
@@ -274,18 +312,18 @@ class Draft:
             raise error if edit.index is None else in_document(edit.index, error) from error
 
     def _check_scope(self, scope: Scope) -> None:
-        for noun, name in ((DOMAINS, scope.domain), (PROJECTS, scope.project)):
-            if name and noun.subject(name) not in self.places:
-                noun.find(self.settings, name)
+        for type, name in ((DOMAINS, scope.domain), (PROJECTS, scope.project)):
+            if name and type.subject(name) not in self.entities:
+                type.find(self.settings, name)
 
 
-def stored(settings: Settings, kind: Kind, scope: Scope) -> Record | None:
-    """Raises `Unreadable`."""
-    unreadable = settings.unreadable.get(kind.name, {}).get(scope)
-    if unreadable is not None:
+def readable_record(settings: Settings, kind: Kind, scope: Scope) -> Record | None:
+    """Return the stored record. Raises `Unreadable`."""
+    reason = settings.unreadable.get(kind.name, {}).get(scope)
+    if reason is not None:
         raise Unreadable(
-            f"the {kind.name} record of {scope} is not readable: {unreadable}; "
-            "put or apply another one whole, or delete it"
+            f"the {kind.name} record of {scope} is not readable: {reason}; "
+            "replace the whole record by put or apply, or delete it"
         )
     return settings.records.get(kind.name, {}).get(scope)
 
@@ -293,7 +331,7 @@ def stored(settings: Settings, kind: Kind, scope: Scope) -> Record | None:
 def leaf_changes(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> tuple[ChangedLeafBody, ...]:
-    """What differs, by path."""
+    """Return the paths whose values differ, in the order of their names."""
     paths = sorted(before.keys() | after.keys())
     pairs = ((path, before.get(path), after.get(path)) for path in paths)
     return tuple(
@@ -301,7 +339,21 @@ def leaf_changes(
     )
 
 
-def _said(record: Record | None) -> dict[str, Any]:
+def in_document(index: int, error: Invalid | NotFound | Conflict) -> Invalid | Conflict:
+    """Return the error with the document that it concerns."""
+    match error:
+        case Invalid():
+            return Invalid(f"documents.{index}.{error.path}", error.value, error.allowed)
+        case NotFound():
+            return Invalid(
+                f"documents.{index}.{error.object_type}", error.name, error.known or "nothing"
+            )
+        case Conflict():
+            return Conflict(f"documents.{index}: {error}")
+
+
+def _leaves(record: Record | None) -> dict[str, Any]:
+    """Return the leaves of a record and, where it unsets paths, the list of them."""
     if record is None:
         return {}
     unset = record.document.get("unset")
@@ -310,15 +362,3 @@ def _said(record: Record | None) -> dict[str, Any]:
 
 def _prefix(index: int | None) -> str:
     return "" if index is None else f"documents.{index}.document."
-
-
-def in_document(index: int, error: Invalid | NotFound | Conflict) -> Invalid | Conflict:
-    """The error of one document, among those that are written together."""
-    match error:
-        case Invalid():
-            return Invalid(f"documents.{index}.{error.path}", error.value, error.allowed)
-        case NotFound():
-            path = f"documents.{index}.{error.object_type}"
-            return Invalid(path, error.name, error.known or "nothing")
-        case Conflict():
-            return Conflict(f"documents.{index}: {error}")

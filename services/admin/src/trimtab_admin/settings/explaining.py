@@ -16,9 +16,8 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.settings.fold import Effective, Leaf, Record, Source
 from trimtab.settings.state import Settings
-from trimtab_admin.settings import bodies, flyte
-from trimtab_admin.settings.nouns import check_scope
-from trimtab_admin.storage import past
+from trimtab_admin.settings import bodies, flyte, history
+from trimtab_admin.settings.entities import check_scope
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
 
@@ -27,7 +26,7 @@ Setters = Mapping[Scope, SetterBody]
 _NOBODY = SetterBody()
 
 
-class Explaining:
+class Explainer:
     """Answers for one kind and one target."""
 
     def __init__(self, reading: Sessions, tree: Tree) -> None:
@@ -44,7 +43,7 @@ class Explaining:
             effective = settings.effective(kind.name, target)
             about = {subjects.attributes(kind.name, scope): scope for scope in records}
             as_flyte = _as_flyte(settings, kind, target)
-            found = await past.setters(session, about, revision)
+            found = await history.setters(session, about, revision)
         setters = {scope: found.get(subject, _NOBODY) for subject, scope in about.items()}
         return ExplainBody(
             kind=kind.name,

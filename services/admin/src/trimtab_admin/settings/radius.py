@@ -11,7 +11,7 @@ from trimtab.settings import namespaces
 from trimtab_admin.settings import bodies
 from trimtab_admin.settings.comparison import Comparison
 from trimtab_admin.settings.drafts import Draft, leaf_changes
-from trimtab_admin.settings.nouns import DOMAINS, PROJECTS
+from trimtab_admin.settings.entities import DOMAINS, PROJECTS
 
 MAX_LISTED = 100
 """More than anybody reads; the numbers tell the rest."""
@@ -66,7 +66,7 @@ def _look(reached: _Reached, comparisons: Sequence[Comparison], target: Scope) -
 
 def _places(draft: Draft) -> Iterator[Scope]:
     """Every target that there is by itself, broadest first."""
-    domains, projects = draft.names(DOMAINS), draft.names(PROJECTS)
+    domains, projects = draft.entities_after(DOMAINS), draft.entities_after(PROJECTS)
     yield PLATFORM
     yield from (Scope(domain=domain) for domain in domains)
     yield from (Scope(project=project) for project in projects)
@@ -76,7 +76,7 @@ def _places(draft: Draft) -> Iterator[Scope]:
 def _namespaces(draft: Draft, changed: set[Scope], template: str) -> list[str]:
     """Those of active projects whose values change, and those that come to be."""
     settings = draft.settings
-    domains, active = draft.names(DOMAINS), _active(draft)
+    domains, active = draft.entities_after(DOMAINS), _active(draft)
     was_active = {p.name for p in settings.projects.values() if p.state == "active"}
     rendered = {
         namespaces.name(template, project, domain)
@@ -90,5 +90,5 @@ def _namespaces(draft: Draft, changed: set[Scope], template: str) -> list[str]:
 
 
 def _active(draft: Draft) -> list[str]:
-    projects = draft.names(PROJECTS).values()
+    projects = draft.entities_after(PROJECTS).values()
     return [p.name for p in projects if isinstance(p, ProjectChanged) and p.state == "active"]

@@ -1,93 +1,165 @@
-"""How a draft becomes a change, or only the account of one."""
+"""Write requests carried out: each makes a draft, which is judged and then stored."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import assert_never
 
+from trimtab.api.records import RecordBody
 from trimtab.api.settings import ChangesBody
+from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import Caller
-from trimtab_admin.executions.workflows import Registered
-from trimtab_admin.settings import radius
-from trimtab_admin.settings.drafts import Draft, Edit, PlaceEdit
+from trimtab_admin.settings import documents, radius
+from trimtab_admin.settings.drafts import Draft, EntityEdit, RecordEdit
+from trimtab_admin.settings.entities import B, E, EntityType
+from trimtab_admin.settings.history import History
+from trimtab_admin.settings.requests import (
+    ApplyDocuments,
+    CreateEntity,
+    DeleteEntity,
+    DeleteRecord,
+    PatchEntity,
+    PatchRecord,
+    PutEntity,
+    PutRecord,
+    RollBackRecord,
+    StateWrite,
+    WriteRequest,
+)
+from trimtab_admin.settings.targets import RegisteredTargets
 from trimtab_admin.storage import names
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import Author
 from trimtab_admin.storage.tree import Tree
 
-Fill = Callable[[Draft], Any]
-"""Makes the edits. Called again for every try, and never twice on one draft."""
-
 
 @dataclass(frozen=True)
 class Written:
-    """What was written."""
+    """The outcome of a write request."""
 
     draft: Draft
     revisions: dict[str, int]
-    """By subject; of what changed."""
+    """The new version of each subject that changed."""
     revision: int
-    """Of the settings after it."""
+    """The revision of the settings after the write."""
 
-    def revision_of(self, edit: Edit | PlaceEdit) -> int | None:
-        """The version that is stored now; ``None`` where nothing is."""
+    def version_of(self, edit: RecordEdit | EntityEdit) -> int | None:
+        """Return the stored version; ``None`` where nothing is stored."""
         return None if edit.action == "delete" else self.revisions.get(edit.subject, edit.version)
 
-    def body(self) -> ChangesBody:
+    def record(self) -> RecordBody:
+        """Return the record that the request, which wrote exactly one, has created or replaced."""
+        [edit] = self.draft.records.values()
+        version = self.version_of(edit)
+        assert version is not None, "the record was deleted"
+        return edit.record_body(version)
+
+    def entity(self, type: EntityType[B, E]) -> B:
+        """Return the entity that the request, which wrote exactly one, has created or replaced."""
+        [edit] = self.draft.entities.values()
+        return type.parse(edit.after.name, type.to_document(edit.after), self.version_of(edit))
+
+    def changes(self) -> ChangesBody:
         changes = tuple(
             edit.body(self.revisions.get(edit.subject, edit.version)) for edit in self.draft.edits
         )
         return ChangesBody(dry_run=False, revision=self.revision, changes=changes)
 
 
-class Writing:
-    """All writes of records, and of several things at once."""
+class Writer:
+    """Carries out every request to write records and entities."""
 
-    def __init__(self, changes: Changes, reading: Sessions, tree: Tree) -> None:
+    def __init__(self, changes: Changes, reading: Sessions, tree: Tree, history: History) -> None:
         self._changes = changes
         self._reading = reading
         self._tree = tree
-        self._registered = Registered()
+        self._history = history
+        self._targets = RegisteredTargets()
 
-    async def commit(self, fill: Fill, author: Author) -> Written:
-        """In one transaction, or not at all.
+    async def write(self, request: WriteRequest, author: Author) -> Written:
+        """Store everything that a request changes, in one transaction, or nothing.
 
-        Raises what `fill`, `Change.add` and `Draft.check` raise.
+        Raises `Forbidden`, `NotFound`, `Stale`, `Invalid`, `Conflict` and `Unreadable`.
         """
+        prepared = await self._prepare(request, author.caller)
+        return await self._changes.commit(
+            lambda change: _fill(change, prepared, author.caller), author
+        )
 
-        def written(change: Change) -> Written:
-            draft, revisions = _drafted(change, fill)
-            return Written(draft, revisions, change.revision)
-
-        return await self._changes.commit(written, author)
-
-    async def dry(self, fill: Fill, caller: Caller) -> ChangesBody:
-        """What `commit` would do, and to whom. Raises what it would raise."""
+    async def dry_run(self, request: WriteRequest, caller: Caller) -> ChangesBody:
+        """Return what `write` would change and its blast radius. Raises what `write` would."""
+        prepared = await self._prepare(request, caller)
         template = self._changes.namespace_template
         async with transaction(self._reading) as session:
-            registered = await self._registered.current(session)
-            # From here on nothing is awaited, so that the tree stays as it is.
-            change = Change(await self._tree.current(session), caller)
-            draft, _ = _drafted(change, fill)
+            targets = await self._targets.current(session)
+            # Nothing below awaits, because another task could then change the shared settings.
+            change = Change(await self._tree.current(session))
+            draft = _fill(change, prepared, caller).draft
             if change.renames:
                 names.after(change.settings, change.writes, template)
             return ChangesBody(
                 dry_run=True,
                 revision=draft.settings.revision,
                 changes=tuple(edit.body(None) for edit in draft.edits),
-                radius=radius.of(draft, registered, template),
+                radius=radius.of(draft, targets, template),
             )
 
+    async def _prepare(self, request: WriteRequest, caller: Caller) -> StateWrite:
+        """Do the part of a request that needs no settings, and so is not repeated for each try."""
+        match request:
+            case ApplyDocuments():
+                documents.check_access(request, caller)
+            case RollBackRecord():
+                return await self._restore(request)
+        return request
 
-def _drafted(change: Change, fill: Fill) -> tuple[Draft, dict[str, int]]:
-    """What is wanted, and the revision that it gets by subject."""
-    draft = Draft(change.settings)
-    fill(draft)
-    revisions = {
-        edit.subject: change.add(edit.subject, edit.event(), deleted=edit.action == "delete")
-        for edit in draft.edits
-        if edit.action != "none"
-    }
-    # Last, because what it finds wrong tells values of other scopes: only to who may write here.
+    async def _restore(self, request: RollBackRecord) -> StateWrite:
+        """Return the write that restores an earlier version of a record.
+
+        Labels are not restored, except where the record has been deleted since.
+        """
+        kind, scope, precondition = request.kind, request.scope, request.precondition
+        version = await self._history.version(kind, scope, request.revision)
+        if version.document is None:
+            return DeleteRecord(kind, scope, precondition)
+        return PutRecord(kind, scope, version.document, precondition, version.labels)
+
+
+def make_draft(settings: Settings, request: StateWrite, caller: Caller) -> Draft:
+    """Return the edits that a request makes of the settings. Its result is not judged yet."""
+    draft = Draft(settings)
+    match request:
+        case PutRecord():
+            draft.put(request)
+        case PatchRecord():
+            draft.patch(request)
+        case DeleteRecord():
+            draft.delete(request)
+        case CreateEntity():
+            draft.create_entity(request)
+        case PutEntity():
+            draft.put_entity(request)
+        case PatchEntity():
+            draft.patch_entity(request)
+        case DeleteEntity():
+            draft.delete_entity(request)
+        case ApplyDocuments():
+            documents.apply(draft, request, caller)
+        case _:
+            assert_never(request)
+    return draft
+
+
+def _fill(change: Change, request: StateWrite, caller: Caller) -> Written:
+    """Add the writes of a request to a change, if the caller may make them and they are valid."""
+    draft = make_draft(change.settings, request, caller)
+    revisions = {}
+    for edit in draft.edits:
+        if edit.action != "none":
+            event = edit.event()
+            caller.check_change(change.settings, event)
+            deleted = edit.action == "delete"
+            revisions[edit.subject] = change.add(edit.subject, event, deleted=deleted)
+    # Judged last, because its errors show values of other scopes, which only a caller who may write
+    # here may see.
     draft.check()
-    return draft, revisions
+    return Written(draft, revisions, change.revision)

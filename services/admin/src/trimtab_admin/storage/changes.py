@@ -1,4 +1,4 @@
-"""Writes of settings: one transaction is the change, its history and its outbox rows."""
+"""Writes of settings: one transaction stores the change, its history and its outbox rows."""
 
 import asyncio
 import time
@@ -14,56 +14,55 @@ from trimtab.messages.events import DomainChanged, Event, ProjectChanged
 from trimtab.settings import namespaces
 from trimtab.settings.state import Settings
 from trimtab_admin import metrics
-from trimtab_admin.access.rights import Caller
 from trimtab_admin.storage import names, outbox
 from trimtab_admin.storage.database import Sessions, allow_idle, transaction
 from trimtab_admin.storage.outbox import Author, Write
 from trimtab_admin.storage.tree import Tree
 
 MAX_EVENT_BYTES = 900 * 1024
-"""NATS refuses a message over 1 MiB, headers included, and the relay could never get past it."""
+"""NATS rejects messages over 1 MiB, headers included, so the relay could never publish them."""
 
 _TRIES = (False, True, True, True)
-"""Without the lock, each upon settings that are proved current or not: what is held most often is,
-and a change that goes through proves it. Then the lock is taken, or others could come between the
-reading and the writing for ever."""
+"""Whether the settings of each try are verified to be current. These tries do not hold the lock.
+
+The first try uses the settings in memory as they are: they are nearly always current, and storing
+the change verifies that. After these tries the lock is taken, because otherwise other writers could
+come between the read and the write indefinitely.
+"""
 _LONG_SECONDS = 0.5
-"""A change that takes so long to be made is made only once more, with the lock."""
+"""A change that takes longer to make is made only once more, under the lock."""
 _TURN_SECONDS = 20.0
 _MARGIN = 3.0
-"""How much longer than the last time a change may take to be made under the lock."""
+"""A change may take so many times as long under the lock as it took in the last try."""
 
 T = TypeVar("T")
 
 
 @dataclass
 class Change:
-    """A transaction that nobody else's can come between."""
+    """The writes of one transaction, and the settings that they are based on."""
 
     settings: Settings
-    """All that was committed before."""
-    caller: Caller
+    """Everything that was committed before."""
     writes: list[Write] = field(default_factory=list)
     renames: bool = False
-    """Whether namespaces may come, or be named otherwise."""
+    """Whether projects or domains change, and with them the names of namespaces."""
     before: int = field(init=False)
-    """The revision that it is made upon. The settings may move on, when others have written."""
+    """The revision that the change is based on; `settings` may advance when others write."""
 
     def __post_init__(self) -> None:
         self.before = self.settings.revision
 
     @property
     def revision(self) -> int:
-        """Of the write that was added last."""
+        """The revision of the write that was added last."""
         return self.before + len(self.writes)
 
     def add(self, subject: str, event: Event, *, deleted: bool = False) -> int:
-        """The revision that the write gets when the transaction commits.
+        """Return the revision that the write gets when the transaction commits.
 
-        Raises `Invalid`, and `Forbidden` where it is not the caller's to make.
+        Raises `Invalid` where the event is too large to be published.
         """
-        # Here, because nothing is written but by way of this method.
-        self.caller.check_change(self.settings, event)
         size = len(event.body())
         if size > MAX_EVENT_BYTES:
             raise Invalid("document", f"{size} bytes", f"at most {MAX_EVENT_BYTES} bytes")
@@ -73,7 +72,7 @@ class Change:
 
 
 class Changes:
-    """Where every change of a setting goes through."""
+    """Commits every change of a setting."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class Changes:
         committed: Callable[[], None],
         namespace_template: str = namespaces.DEFAULT,
     ) -> None:
-        """``committed`` hears that there are new rows in the outbox."""
+        """``committed`` is called when there are new rows in the outbox."""
         self._sessions = sessions
         self._reading = reading
         self._tree = tree
@@ -92,65 +91,71 @@ class Changes:
         self.namespace_template = namespace_template
 
     async def commit(self, fill: Callable[[Change], T], author: Author) -> T:
-        """Store what is added, or nothing where ``fill`` raises; it is called for every try.
+        """Store the writes that ``fill`` adds, or nothing where it raises; return its result.
 
-        A change is stored in one go, and only upon the revision that was read. A process that is
-        paused holds up nobody, because it does not keep the lock while it thinks.
+        ``fill`` is called once for each try. A try stores its change in one statement, and only on
+        the revision that it was based on. A process that is paused while it makes a change holds up
+        no other, because it does not have the lock.
         """
         took = 0.0
         async with self._turn():
-            for proved in _TRIES:
-                change = Change(await self._read(proved), author.caller)
+            for verified in _TRIES:
+                change = Change(await self._read(verified))
                 began = time.monotonic()
                 try:
                     result = fill(change)
                 except TrimtabError:
-                    if proved:
+                    if verified:
                         raise
                     continue
                 took = time.monotonic() - began
-                if not change.renames and await self._stands(change, author, proved):
+                if not change.renames and await self._store_at_once(change, author, verified):
                     return result
                 if change.renames or took > _LONG_SECONDS:
                     break
-            async with self.by(author, min(_MARGIN * took, _TURN_SECONDS)) as change:
+            async with self.locked(author, min(_MARGIN * took, _TURN_SECONDS)) as change:
                 return fill(change)
 
-    async def _read(self, proved: bool) -> Settings:
-        return await self._tree.latest(self._reading) if proved else self._tree.held
+    async def _read(self, verified: bool) -> Settings:
+        return await self._tree.latest(self._reading) if verified else self._tree.unverified
 
-    async def _stands(self, change: Change, author: Author, proved: bool) -> bool:
-        """Whether nobody else has written since it was begun; it is stored then."""
+    async def _store_at_once(self, change: Change, author: Author, verified: bool) -> bool:
+        """Return whether the change is stored; it is not where others have written since its read.
+
+        A change without writes counts as stored where its settings were verified.
+        """
         if not change.writes:
-            return proved
+            return verified
         stored = await outbox.store_if_current(self._sessions, change.before, change.writes, author)
         if stored:
-            self._take(change)
+            self._publish(change)
         return stored
 
     @asynccontextmanager
-    async def by(self, author: Author, seconds: float = 0.0) -> AsyncIterator[Change]:
-        """What was added is committed at the end, and nothing where an error leaves the block.
+    async def locked(self, author: Author, seconds: float = 0.0) -> AsyncIterator[Change]:
+        """Hold the lock of all writes, and commit the change at the end of the block.
 
-        Until then no other transaction writes settings. ``seconds`` are what the block may take.
+        Nothing is stored where an error leaves the block. ``seconds`` is how long the block may
+        take.
         """
         async with transaction(self._sessions) as session:
             await allow_idle(session, seconds)
-            change = Change(await self._tree.locked(session), author.caller)
+            change = Change(await self._tree.locked(session))
             yield change
             await self._store(session, change, author)
-            # Not left to the end of the block: the next writer begins there, and would read it.
+            # Committed here and not at the end of the block, because the next writer begins there
+            # and would read the tree without this change.
             await session.commit()
-            self._take(change)
+            self._publish(change)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Of the writers of this process, who would only come between each other."""
+        """Let the writers of this process write one after the other: they would only conflict."""
         try:
             async with asyncio.timeout(_TURN_SECONDS):
                 await self._turns.acquire()
         except TimeoutError as error:
-            raise Unavailable("the writes that came before have not ended") from error
+            raise Unavailable("the writes before this one have not ended in time") from error
         try:
             yield
         finally:
@@ -163,7 +168,8 @@ class Changes:
         if change.writes:
             await outbox.store(session, change.before, change.writes, author)
 
-    def _take(self, change: Change) -> None:
+    def _publish(self, change: Change) -> None:
+        """Show a committed change to the readers of this process and to the relay."""
         self._tree.take(change.writes, change.before)
         if change.writes:
             metrics.written(write.subject for write in change.writes)

@@ -17,12 +17,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from trimtab.levels import Scope
+from trimtab.messages import subjects
 from trimtab.messages.events import Event, setting, tombstone
 from trimtab.runtime import telemetry
 from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import Caller
 from trimtab_admin.metrics import OutboxBacklog
-from trimtab_admin.settings.nouns import place_of
 from trimtab_admin.storage.database import (
     Sessions,
     fetch_rows,
@@ -414,7 +415,26 @@ def _history_rows(before: int, writes: Sequence[Write], author: Author) -> list[
             "reason": author.reason,
             "request_id": author.request_id,
             "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
-            **place_of(write.subject),
+            **subject_columns(write.subject),
         }
         for number, write in enumerate(writes, before + 1)
     ]
+
+
+def subject_columns(subject: str) -> dict[str, str]:
+    """Return the columns of history that a subject fills: its kind and the parts of its scope."""
+    family = subject.split(".")[1]
+    if family == "attributes":
+        kind, scope = subjects.parse_attributes(subject)
+    else:
+        kind, name = family.removesuffix("s"), subjects.name_of(subject)
+        scope = Scope(
+            domain=name if kind == "domain" else "", project=name if kind == "project" else ""
+        )
+    return {
+        "kind": kind,
+        "domain": scope.domain,
+        "project": scope.project,
+        "workflow": scope.workflow,
+        "launch_plan": scope.launch_plan,
+    }

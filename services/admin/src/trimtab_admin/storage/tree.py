@@ -31,8 +31,8 @@ class Tree:
         """The look that has not begun yet."""
 
     @property
-    def held(self) -> Settings:
-        """Proved by nobody, and perhaps of a moment ago."""
+    def unverified(self) -> Settings:
+        """The settings in memory, which other processes may have changed since."""
         return self._settings
 
     async def latest(self, reading: Sessions) -> Settings:

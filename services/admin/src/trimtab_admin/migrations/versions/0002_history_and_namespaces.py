@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from trimtab_admin.settings.nouns import place_of
+from trimtab_admin.storage.outbox import subject_columns
 
 revision = "0002"
 down_revision = "0001"
@@ -47,5 +47,5 @@ def _fill() -> None:
     connection = op.get_bind()
     rows = connection.execute(sa.select(history.c.revision, history.c.subject)).all()
     for number, subject in rows:
-        values: dict[str, Any] = {"commit_revision": number, **place_of(subject)}
+        values: dict[str, Any] = {"commit_revision": number, **subject_columns(subject)}
         connection.execute(history.update().where(history.c.revision == number).values(values))

@@ -1,4 +1,4 @@
-"""What was changed, by whom, when and why: the table of history, read."""
+"""History: every change that was committed, by whom, when and why, read from its table."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,24 +19,23 @@ from trimtab_admin import paging
 from trimtab_admin.access.rights import Caller
 from trimtab_admin.paging import Page
 from trimtab_admin.settings import bodies
-from trimtab_admin.settings.nouns import place_of
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tables import history, history_floor
 from trimtab_admin.storage.visibility import seen_by
 
 _ROW = history.c
-_PLACE = ("kind", "domain", "project", "workflow", "launch_plan")
-_NAMED = 10
-"""Revisions that an error offers."""
+_SCOPE = ("kind", "domain", "project", "workflow", "launch_plan")
+_MAX_SUGGESTIONS = 10
+"""How many existing revisions an error names."""
 
 Row = Mapping[Any, Any]
-"""Of the table; `sqlalchemy.RowMapping` says no more."""
+"""A row of the table, as loosely typed as `sqlalchemy.RowMapping`."""
 
 
 @dataclass(frozen=True)
-class Which:
-    """Changes of what, of those that the caller sees; what is empty does not matter."""
+class HistoryFilter:
+    """Selects changes that the caller may see; an empty field selects any value."""
 
     caller: Caller
     kind: str = ""
@@ -47,26 +46,28 @@ class Which:
     subject: str = ""
 
     @classmethod
-    def of_record(cls, caller: Caller, kind: Kind, scope: Scope) -> "Which":
-        """Of exactly this record."""
+    def of_record(cls, caller: Caller, kind: Kind, scope: Scope) -> "HistoryFilter":
+        """Return a filter that selects the changes of exactly one record."""
         return cls(caller, subject=subjects.attributes(kind.name, scope))
 
-    def where(self) -> list[sa.ColumnElement[bool]]:
-        asked = [
-            _ROW[name] == value for name in (*_PLACE, "subject") if (value := getattr(self, name))
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        equal = [
+            _ROW[name] == value for name in (*_SCOPE, "subject") if (value := getattr(self, name))
         ]
-        return [*asked, seen_by(self.caller, {name: _ROW[name] for name in _PLACE})]
+        return [*equal, seen_by(self.caller, {name: _ROW[name] for name in _SCOPE})]
 
 
-class Past:
-    """All changes that are kept."""
+class History:
+    """Reads the changes that are kept."""
 
     def __init__(self, reading: Sessions) -> None:
         self._reading = reading
 
-    async def list(self, which: Which, since: int, token: str, limit: int) -> Page[HistoryBody]:
-        """The newest first, down to a revision that is not among them."""
-        query = sa.select(history).where(_ROW.revision > since, *which.where())
+    async def list(
+        self, filter: HistoryFilter, since: int, token: str, limit: int
+    ) -> Page[HistoryBody]:
+        """Return changes after the revision ``since``, the newest first."""
+        query = sa.select(history).where(_ROW.revision > since, *filter.conditions())
         if token:
             query = query.where(_ROW.revision < _revision(token))
         query = query.order_by(_ROW.revision.desc()).limit(limit + 1)
@@ -76,23 +77,26 @@ class Past:
         return Page([_body(row) for row in rows[:limit]], last)
 
     async def version(self, kind: Kind, scope: Scope, revision: int) -> RecordChanged:
-        """What a version of a record was. Raises `NotFound`, naming the newest ones."""
+        """Return a version of a record. Raises `NotFound`, which names the newest versions."""
         own = _ROW.subject == subjects.attributes(kind.name, scope)
         after = sa.select(_ROW.after).where(own, _ROW.revision == revision)
-        known = sa.select(_ROW.revision).where(own).order_by(_ROW.revision.desc()).limit(_NAMED)
+        newest = sa.select(_ROW.revision).where(own).order_by(_ROW.revision.desc())
         async with transaction(self._reading) as session:
             found = (await session.execute(after)).one_or_none()
             if found is None:
-                others = ", ".join(map(str, await session.scalars(known))) or "none"
-                raise NotFound(
-                    f"revision of the {kind.name} record of {scope}", f"{revision}", others
-                )
+                others = await session.scalars(newest.limit(_MAX_SUGGESTIONS))
+                known = ", ".join(map(str, others)) or "none"
+                what = f"revision of the {kind.name} record of {scope}"
+                raise NotFound(what, f"{revision}", known)
         if found.after is None:
             return RecordChanged.at(scope, kind.name, None)
         return RecordChanged.model_validate_json(found.after)
 
     async def start(self, since: int | None) -> int:
-        """Where a watch begins: now, or at a revision. Raises `Gone` where changes are missing."""
+        """Return the revision where a watch begins: ``since``, or the current one.
+
+        Raises `Gone` where changes after ``since`` are missing.
+        """
         async with transaction(self._reading) as session:
             current = await outbox.current_revision(session)
             floor = (await session.execute(sa.select(history_floor.c.revision))).scalar_one()
@@ -106,13 +110,13 @@ class Past:
         return since
 
     async def newer(
-        self, which: Which, after: int, limit: int
+        self, filter: HistoryFilter, after: int, limit: int
     ) -> tuple[Sequence[HistoryBody], int]:
-        """Changes after a revision in their order, and the revision that was looked at last."""
+        """Return changes after a revision in order, and the last revision that was searched."""
         async with transaction(self._reading) as session:
             current = await outbox.current_revision(session)
             between = _ROW.revision.between(after + 1, current)
-            query = sa.select(history).where(between, *which.where())
+            query = sa.select(history).where(between, *filter.conditions())
             query = query.order_by(_ROW.revision).limit(limit)
             rows = (await session.execute(query)).mappings().all()
         return [_body(row) for row in rows], rows[-1]["revision"] if len(rows) == limit else current
@@ -121,9 +125,10 @@ class Past:
 async def setters(
     session: AsyncSession, about: Iterable[str], revision: int
 ) -> dict[str, SetterBody]:
-    """Who wrote what lives at each subject as of a revision.
+    """Return who wrote the value that each subject had at a revision.
 
-    A resync gives new revisions to what nobody changed, so the newest change before it counts.
+    The newest change up to that revision counts: a resync gives new revisions to values that
+    nothing has changed, and leaves no history.
     """
     own = _ROW.subject.in_(list(about))
     newest = sa.select(sa.func.max(_ROW.revision)).where(own, _ROW.revision <= revision)
@@ -140,12 +145,12 @@ def _revision(token: str) -> int:
         case (int(revision),):
             return revision
         case _:
-            raise Invalid("token", token, "the token of the page before")
+            raise Invalid("token", token, "the token of the previous page")
 
 
 def _body(row: Row) -> HistoryBody:
     subject, before, after = row["subject"], _event(row["before"]), _event(row["after"])
-    place = place_of(subject)
+    columns = outbox.subject_columns(subject)
     is_record = subject.startswith(subjects.ALL_ATTRIBUTES.removesuffix(">"))
     scope = subjects.parse_attributes(subject)[1] if is_record else None
     return HistoryBody(
@@ -154,7 +159,7 @@ def _body(row: Row) -> HistoryBody:
         at=row["at"],
         actor=row["actor"],
         reason=row["reason"],
-        kind=place["kind"],
+        kind=columns["kind"],
         scope=None if scope is None else bodies.of_scope(scope),
         name="" if is_record else subjects.name_of(subject),
         action=_action(before, after),

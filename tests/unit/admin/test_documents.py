@@ -1,4 +1,4 @@
-"""Documents, as far as they are a matter of who asks."""
+"""Documents: what their writer and their reader may do."""
 
 import pytest
 
@@ -9,19 +9,19 @@ from trimtab.messages.events import ProjectChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import ROOT, Caller, Grant, Role
-from trimtab_admin.settings import applying
-from trimtab_admin.settings.applying import Label
+from trimtab_admin.settings import documents
 from trimtab_admin.settings.drafts import Draft
+from trimtab_admin.settings.requests import ApplyDocuments
 
 SHOP, LAB = Scope(project="shop"), Scope(project="lab")
 KIND = kinds.by_name("workflow_priority")
-OWNER = Label("owner", "ml")
+PRUNE = ApplyDocuments((), prune="owner=ml")
 EDITOR = Caller("ci", (Grant(Role.EDITOR, SHOP),))
 
 
 def stored(*owned: Scope) -> Settings:
-    """A record at each scope, and one that cannot be read."""
-    labels = dict([OWNER])
+    """Return settings with an owned record at each scope, and one that is not readable."""
+    labels = {"owner": "ml"}
     records = {scope: Record.of(KIND, scope, 1, {"priority": 1}, labels) for scope in owned}
     return Settings(
         projects={name: ProjectChanged(name=name) for name in ("shop", "lab")},
@@ -30,16 +30,17 @@ def stored(*owned: Scope) -> Settings:
     )
 
 
-def test_what_others_cannot_read_is_no_matter_of_an_export_that_leaves_them_out() -> None:
-    documents = applying.exported(stored(SHOP), EDITOR, readable_only=False)
-    assert [document.project for document in documents] == ["shop"]
+def test_an_export_fails_only_for_unreadable_records_that_the_caller_may_read() -> None:
+    exported = documents.export(stored(SHOP), EDITOR, readable_only=False)
+    assert [document.project for document in exported] == ["shop"]
     with pytest.raises(Unreadable):
-        list(applying.exported(stored(SHOP), ROOT, readable_only=False))
+        list(documents.export(stored(SHOP), ROOT, readable_only=False))
 
 
-def test_pruning_tells_the_trail_alone_whose_records_it_does_not_reach() -> None:
-    applying.fill(Draft(stored(SHOP)), (), OWNER, EDITOR)
+def test_a_refused_prune_names_the_foreign_scope_in_the_audit_trail_only() -> None:
+    documents.apply(Draft(stored(SHOP)), PRUNE, EDITOR)
     with pytest.raises(Forbidden) as caught:
-        applying.fill(Draft(stored(SHOP, LAB)), (), OWNER, EDITOR)
-    assert str(caught.value) == "'ci' is no editor of all that is owned by owner=ml"
+        documents.apply(Draft(stored(SHOP, LAB)), PRUNE, EDITOR)
+    message = 'User "ci" is not an editor of all records with the label owner=ml'
+    assert str(caught.value) == message
     assert caught.value.scope == "project lab"

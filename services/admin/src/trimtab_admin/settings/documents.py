@@ -1,0 +1,158 @@
+"""Documents: all writes of one apply made in a draft, and the settings exported. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from trimtab.api.settings import DocumentBody
+from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unreadable
+from trimtab.levels import Level, Scope
+from trimtab.settings.fold import Record
+from trimtab.settings.state import Settings
+from trimtab_admin.access.rights import Caller, Role
+from trimtab_admin.settings.drafts import Draft, in_document
+from trimtab_admin.settings.entities import ENTITY_TYPES, PROJECTS
+from trimtab_admin.settings.preconditions import Anything
+from trimtab_admin.settings.requests import (
+    ApplyDocuments,
+    DeleteRecord,
+    Document,
+    Label,
+    PutEntity,
+    PutRecord,
+)
+
+
+def check_access(request: ApplyDocuments, caller: Caller) -> None:
+    """Raise `Forbidden` where the caller may not write what some document names.
+
+    Called before the settings are read, so that the refusal reveals nothing about them.
+    """
+    for document in request.documents:
+        try:
+            scope = document.scope
+        except Invalid as error:
+            raise in_document(document.index, error) from error
+        if document.body.kind == PROJECTS.name:
+            caller.check(Role.ADMIN, Scope(project=document.body.name))
+        elif document.is_entity:
+            caller.check(Role.ADMIN)
+        else:
+            caller.check(Role.EDITOR, scope, document.body.kind)
+
+
+def apply(draft: Draft, request: ApplyDocuments, caller: Caller) -> None:
+    """Put every document, then delete the owner's records that have no document.
+
+    Raises `Invalid`, `Conflict` and `Stale`, which name the document, and `Forbidden`.
+    """
+    owner = request.owner
+    # Records may refer to entities of the same request, in whatever order the documents come.
+    for document in sorted(request.documents, key=lambda document: not document.is_entity):
+        try:
+            _put(draft, document, owner)
+        except (Invalid, NotFound, Conflict) as error:
+            raise in_document(document.index, error) from error
+        except Stale as error:
+            what = f"what documents.{document.index} replaces"
+            raise Stale(what, document.body.version, error.stored) from error
+    if owner is not None:
+        _prune(draft, owner, caller)
+
+
+def _put(draft: Draft, document: Document, owner: Label | None) -> None:
+    match document.request:
+        case PutEntity() as request:
+            draft.put_entity(request, index=document.index)
+        case PutRecord() as request:
+            labels = _labels(draft.settings, request, document.body, owner)
+            try:
+                draft.put(request, labels=labels, index=document.index)
+            except Invalid as error:
+                raise _in_fields(error) from error
+
+
+def _in_fields(error: Invalid) -> Invalid:
+    """Return the error with a path that starts at the document, if it concerns a field of it."""
+    is_field = error.path not in ("kind", "level")
+    path = f"document.{error.path}" if is_field else error.path
+    return Invalid(path, error.value, error.allowed)
+
+
+def _labels(
+    settings: Settings, request: PutRecord, body: DocumentBody, owner: Label | None
+) -> Mapping[str, str] | None:
+    """Return the record's new labels; ``None`` where they stay as they are.
+
+    Raises `Conflict` where the record has another owner.
+    """
+    if owner is None:
+        return body.labels
+    stored = settings.records.get(request.kind.name, {}).get(request.scope)
+    before = stored.labels if stored else {}
+    if before.get(owner.key, owner.value) != owner.value:
+        raise Conflict(
+            f"the {body.kind} record of {request.scope} is owned by {owner.key}={before[owner.key]}"
+        )
+    given = before if body.labels is None else body.labels
+    if given.get(owner.key, owner.value) != owner.value:
+        allowed = f"{owner.value}, the value that prune has"
+        raise Invalid(f"labels.{owner.key}", given[owner.key], allowed)
+    return {**given, owner.key: owner.value}
+
+
+def _prune(draft: Draft, owner: Label, caller: Caller) -> None:
+    for name, records in draft.settings.records.items():
+        for scope, record in records.items():
+            is_owned = record.labels.get(owner.key) == owner.value
+            if is_owned and (name, scope) not in draft.records:
+                if not caller.may(Role.EDITOR, scope, name):
+                    # The message does not name the scope, because the caller may not know that it
+                    # has records; the audit trail does.
+                    records_of = f"all records with the label {owner.key}={owner.value}"
+                    message = f'User "{caller.name}" is not an editor of {records_of}'
+                    raise Forbidden(message, str(scope))
+                draft.delete(DeleteRecord(record.kind, scope, Anything()))
+
+
+def export(settings: Settings, caller: Caller, *, readable_only: bool) -> Iterator[DocumentBody]:
+    """Yield what the caller may read, except for the settings file's layer, in a stable order.
+
+    A caller who may not read the whole platform gets records only, which it can apply again.
+    Raises `Unreadable` where a record cannot be written back, unless ``readable_only`` is true.
+    """
+    if not readable_only:
+        _check_readable(settings, caller)
+    if caller.may(Role.VIEWER):
+        for type in ENTITY_TYPES.values():
+            for name, event in sorted(type.stored(settings).items()):
+                yield DocumentBody(kind=type.name, name=name, document=type.to_document(event))
+    for kind in sorted(settings.records):
+        records = settings.records[kind].values()
+        for record in sorted(records, key=lambda record: (record.scope.level, str(record.scope))):
+            is_visible = caller.may(Role.VIEWER, record.scope, kind)
+            if is_visible and record.scope.level is not Level.SETTINGS:
+                yield _document(record)
+
+
+def _document(record: Record) -> DocumentBody:
+    scope = record.scope
+    return DocumentBody(
+        kind=record.kind.name,
+        domain=scope.domain,
+        project=scope.project,
+        workflow=scope.workflow,
+        launch_plan=scope.launch_plan,
+        document=record.document,
+        labels=dict(record.labels) or None,
+    )
+
+
+def _check_readable(settings: Settings, caller: Caller) -> None:
+    for family in (settings.unreadable, settings.unknown):
+        for kind, records in family.items():
+            for scope in records:
+                if not caller.may(Role.VIEWER, scope, kind):
+                    continue
+                raise Unreadable(
+                    f"the {kind} record of {scope} is not readable here, so it cannot be exported; "
+                    "?readable_only=true leaves such records out"
+                )

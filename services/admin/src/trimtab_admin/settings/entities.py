@@ -1,0 +1,121 @@
+"""Entities: projects, domains, clusters and pools, and how each is stored, shown and sent. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.errors import Conflict, Invalid, NotFound
+from trimtab.levels import Scope
+from trimtab.messages import subjects
+from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
+from trimtab.settings.state import Settings
+
+EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
+"""An entity in requests and responses."""
+Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged
+"""An entity as it is stored: the event of its last change."""
+
+B = TypeVar("B", bound=EntityBody)
+E = TypeVar("E", bound=Entity)
+
+
+@dataclass(frozen=True)
+class EntityType(Generic[B, E]):
+    """One type of entity: its name, its subjects, and the conversions between its forms.
+
+    An entity has three forms: the body in requests and responses, the event that is stored, and
+    the document, which holds its fields except the name.
+    """
+
+    name: str
+    subject: Callable[[str], str]
+    """Returns the subject of the entity with a name."""
+    stored: Callable[[Settings], Mapping[str, E]]
+    """Returns the stored entities by name."""
+    body: Callable[..., B]
+    event: Callable[..., E]
+    keeps_omitted_fields: bool = False
+    """Whether a field that a request leaves out keeps its stored value."""
+
+    def find(self, settings: Settings, name: str) -> E:
+        """Raise `NotFound`, which lists the names that exist, where the entity does not exist."""
+        try:
+            return self.stored(settings)[name]
+        except KeyError:
+            known = ", ".join(sorted(self.stored(settings)))
+            raise NotFound(self.name, name, known) from None
+
+    def to_body(self, event: E, version: int | None) -> B:
+        return self.parse(event.name, self.to_document(event), version)
+
+    def to_event(self, body: B) -> E:
+        return self.event(**body.model_dump(exclude={"version"}))
+
+    def to_document(self, event: Entity) -> dict[str, Any]:
+        return event.model_dump(mode="json", exclude={"deleted", "name"})
+
+    def parse(self, name: str, document: Mapping[str, Any], version: int | None = None) -> B:
+        """Return the body. Raises `Invalid`, which names the field."""
+        if "name" in document or "version" in document:
+            field = "name" if "name" in document else "version"
+            raise Invalid(field, document[field], "no such field: it is not part of the document")
+        try:
+            return self.body(**{**document, "name": name, "version": version})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ".".join(str(step) for step in first["loc"] if step != "[key]")
+            allowed = first["msg"].removeprefix("Value error, ")
+            raise Invalid(path, first["input"], allowed) from error
+
+    def with_omitted_fields(self, body: B, stored: E | None) -> B:
+        """Return the body with the stored values of the fields that the request left out."""
+        if stored is None or not self.keeps_omitted_fields:
+            return body
+        omitted = {
+            name: value
+            for name, value in stored.model_dump(exclude={"deleted"}).items()
+            if name not in body.model_fields_set
+        }
+        return self.body(**{**body.model_dump(), **omitted})
+
+
+PROJECTS = EntityType(
+    "project",
+    subjects.project,
+    lambda settings: settings.projects,
+    ProjectBody,
+    ProjectChanged,
+    keeps_omitted_fields=True,
+)
+DOMAINS = EntityType(
+    "domain", subjects.domain, lambda settings: settings.domains, DomainBody, DomainChanged
+)
+CLUSTERS = EntityType(
+    "cluster", subjects.cluster, lambda settings: settings.clusters, ClusterBody, ClusterChanged
+)
+POOLS = EntityType("pool", subjects.pool, lambda settings: settings.pools, PoolBody, PoolChanged)
+
+ENTITY_TYPES: Mapping[str, EntityType[Any, Any]] = {
+    type.name: type for type in (DOMAINS, PROJECTS, CLUSTERS, POOLS)
+}
+"""All types by name."""
+
+
+def check_scope(settings: Settings, scope: Scope) -> None:
+    """Raise `NotFound` where the project or the domain of the scope does not exist."""
+    if scope.domain:
+        DOMAINS.find(settings, scope.domain)
+    if scope.project:
+        PROJECTS.find(settings, scope.project)
+
+
+def check_active(project: ProjectChanged) -> None:
+    """Raise `Conflict` where the project is archived: it can be read, but not changed."""
+    if project.state == "archived":
+        raise Conflict(
+            f"project {project.name!r} is archived, so nothing in it is changed or executed; "
+            "unarchive it first"
+        )

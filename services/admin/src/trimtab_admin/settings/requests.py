@@ -1,0 +1,211 @@
+"""Requests to write settings, checked as far as this is possible without the settings. Pure.
+
+A write may be tried several times on newer and newer settings. What a request parses is therefore
+a cached property: it is parsed once, when a try first needs it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from trimtab import kinds
+from trimtab.api.settings import DocumentBody
+from trimtab.errors import Invalid
+from trimtab.kinds import Kind
+from trimtab.labels import Labels
+from trimtab.levels import Scope
+from trimtab.settings.fold import Record
+from trimtab_admin.settings.entities import ENTITY_TYPES, EntityBody, EntityType
+from trimtab_admin.settings.preconditions import Absent, Anything, Precondition, Version
+
+_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
+
+
+@dataclass(frozen=True)
+class PutRecord:
+    """Create a record, or replace its document; an existing record keeps its labels."""
+
+    kind: Kind
+    scope: Scope
+    document: Mapping[str, Any]
+    precondition: Precondition
+    initial_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the record where it is created."""
+
+    @cached_property
+    def record(self) -> Record:
+        """The record of the document, without labels. Raises `Invalid`."""
+        return Record.of(self.kind, self.scope, 0, self.document)
+
+
+@dataclass(frozen=True)
+class PatchRecord:
+    """Change fields of a record by JSON merge patch."""
+
+    kind: Kind
+    scope: Scope
+    patch: Mapping[str, Any]
+    precondition: Precondition
+
+
+@dataclass(frozen=True)
+class DeleteRecord:
+    """Delete exactly this record; deleting an absent one succeeds."""
+
+    kind: Kind
+    scope: Scope
+    precondition: Precondition
+
+
+@dataclass(frozen=True)
+class RollBackRecord:
+    """Give a record the document of one of its versions, or delete it where that one was absent."""
+
+    kind: Kind
+    scope: Scope
+    revision: int
+    precondition: Precondition
+
+
+@dataclass(frozen=True)
+class CreateEntity:
+    """Create an entity whose name is not in use."""
+
+    type: EntityType[Any, Any]
+    body: EntityBody
+
+
+@dataclass(frozen=True)
+class PutEntity:
+    """Create or replace an entity."""
+
+    type: EntityType[Any, Any]
+    body: EntityBody
+    precondition: Precondition
+
+
+@dataclass(frozen=True)
+class PatchEntity:
+    """Change fields of an entity by JSON merge patch."""
+
+    type: EntityType[Any, Any]
+    name: str
+    patch: Mapping[str, Any]
+    precondition: Precondition
+
+
+@dataclass(frozen=True)
+class DeleteEntity:
+    """Delete an entity; deleting an absent one succeeds."""
+
+    type: EntityType[Any, Any]
+    name: str
+    precondition: Precondition
+
+
+class Label(NamedTuple):
+    """The label by which an owner marks its records."""
+
+    key: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Label":
+        """Parse ``owner=team-a``. Raises `Invalid`."""
+        key, equals, value = text.partition("=")
+        try:
+            _LABELS.validate_python({key: value})
+        except ValidationError as error:
+            raise Invalid("prune", text, "a label, such as owner=team-a") from error
+        if not equals or not value:
+            raise Invalid("prune", text, "a label with its value, such as owner=team-a")
+        return cls(key, value)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of `ApplyDocuments`."""
+
+    index: int
+    """Its position in the request, counted from 0."""
+    body: DocumentBody
+
+    @property
+    def is_entity(self) -> bool:
+        return self.body.kind in ENTITY_TYPES
+
+    @cached_property
+    def scope(self) -> Scope:
+        """Raises `Invalid` where the parts name no level."""
+        body = self.body
+        return Scope(body.domain, body.project, body.workflow, body.launch_plan)
+
+    @cached_property
+    def request(self) -> PutRecord | PutEntity:
+        """The write of this document alone.
+
+        Raises `Invalid` and, on an unknown kind, `NotFound`. The fields of a record's document are
+        checked by `PutRecord.record`.
+        """
+        body = self.body
+        if self.is_entity:
+            return self._put_entity()
+        if body.name:
+            raise Invalid("name", body.name, "no name: a record is identified by its scope")
+        return PutRecord(kinds.by_name(body.kind), self.scope, body.document, self._precondition)
+
+    def _put_entity(self) -> PutEntity:
+        body, scope, type = self.body, self.scope, ENTITY_TYPES[self.body.kind]
+        for name in ("domain", "project", "workflow", "launch_plan"):
+            if value := getattr(scope, name):
+                raise Invalid(name, value, f"no scope: a {body.kind} has only a name")
+        if body.labels is not None:
+            raise Invalid("labels", body.labels, "no labels: only records have an owner")
+        try:
+            entity = type.parse(body.name, body.document)
+        except Invalid as error:
+            path = error.path if error.path == "name" else f"document.{error.path}"
+            raise Invalid(path, error.value, error.allowed) from error
+        return PutEntity(type, entity, self._precondition)
+
+    @property
+    def _precondition(self) -> Precondition:
+        version = self.body.version
+        if version is None:
+            return Anything()
+        return Version(version) if version else Absent()
+
+
+@dataclass(frozen=True)
+class ApplyDocuments:
+    """Write documents in one transaction; with an owner, delete its records that have none."""
+
+    bodies: tuple[DocumentBody, ...]
+    prune: str = ""
+    """The owner's label, such as ``owner=team-a``, which every record gets; empty: no owner."""
+
+    @cached_property
+    def documents(self) -> tuple[Document, ...]:
+        return tuple(Document(index, body) for index, body in enumerate(self.bodies))
+
+    @cached_property
+    def owner(self) -> Label | None:
+        """Raises `Invalid`."""
+        return Label.parse(self.prune) if self.prune else None
+
+
+StateWrite = (
+    PutRecord
+    | PatchRecord
+    | DeleteRecord
+    | CreateEntity
+    | PutEntity
+    | PatchEntity
+    | DeleteEntity
+    | ApplyDocuments
+)
+"""A request whose outcome depends on nothing but the settings."""
+WriteRequest = StateWrite | RollBackRecord
