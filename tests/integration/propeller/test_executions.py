@@ -95,7 +95,7 @@ async def test_a_request_delivered_three_times_is_one_run(
     first, second = start(), start()
     execution = await executions.ask(request(module(TWO_TASKS)), times=3)
     story = await executions.ended(execution)
-    again = "execution.claimed_before"
+    again = "execution.already_claimed"
     await until(lambda: len(first.logged(again)) + len(second.logged(again)) == 2)
     assert await executions.whole(execution) == story
     assert story.types.count("node_starting") == 2

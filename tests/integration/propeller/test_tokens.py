@@ -235,7 +235,7 @@ async def test_a_token_that_could_not_be_given_back_is_owed(
         execution = await executions.ask(request(job))
         await executions.until(execution, "node_running")
     await executions.ended(execution)
-    await until(lambda: bool(propeller.logged("token.owed")))
+    await until(lambda: bool(propeller.logged("token.release_deferred")))
     async with resmgr.answering(client):
         await until(lambda: resmgr.held == {})
 

@@ -1,11 +1,11 @@
-"""Who is taken to be dead, and when."""
+"""When an owner is regarded as dead, and which executions are taken over."""
 
 from datetime import UTC, datetime
 
 from trimtab.messages.executions import AnyEvent, Failed, NodeStarting
 from trimtab_propeller.claims import Claims
 
-BEAT = 1.0
+HEARTBEAT_SECONDS = 1.0
 
 
 def event(owner: str, execution: str = "e1", epoch: int = 1) -> AnyEvent:
@@ -21,63 +21,64 @@ def event(owner: str, execution: str = "e1", epoch: int = 1) -> AnyEvent:
 
 
 def claims(*events: AnyEvent) -> Claims:
-    seen = Claims("me", BEAT)
+    """The claims of a propeller called ``me`` after these events at time 0."""
+    applied = Claims("me", HEARTBEAT_SECONDS)
     for each in events:
-        seen.see(each, now=0)
-    return seen
+        applied.apply(each, now=0)
+    return applied
 
 
-def orphans(seen: Claims, now: float, running: tuple[str, ...] = ()) -> list[str]:
-    return [claim.execution for claim in seen.orphans(now, running)]
+def orphans(known: Claims, now: float, driven: tuple[str, ...] = ()) -> list[str]:
+    return [claim.execution for claim in known.orphans(now, driven)]
 
 
-def test_an_owner_has_three_beats_from_when_it_was_first_seen() -> None:
-    seen = claims(event("other"))
-    assert orphans(seen, now=3) == []
-    assert orphans(seen, now=3.1) == ["e1"]
+def test_an_owner_has_three_heartbeats_from_its_first_event() -> None:
+    known = claims(event("other"))
+    assert orphans(known, now=3) == []
+    assert orphans(known, now=3.1) == ["e1"]
 
 
-def test_a_heartbeat_gives_three_more() -> None:
-    seen = claims(event("other"))
-    seen.hear("other", now=2)
-    assert orphans(seen, now=5) == []
-    assert orphans(seen, now=5.1) == ["e1"]
+def test_a_heartbeat_gives_an_owner_three_more() -> None:
+    known = claims(event("other"))
+    known.record_heartbeat("other", now=2)
+    assert orphans(known, now=5) == []
+    assert orphans(known, now=5.1) == ["e1"]
 
 
-def test_a_claim_of_mine_that_i_do_not_run_is_an_orphan_though_i_live() -> None:
-    seen = claims(event("me"))
-    seen.hear("me", now=3)
-    assert orphans(seen, now=3.1, running=("e1",)) == []
-    assert orphans(seen, now=3.1) == ["e1"]
+def test_an_own_claim_that_is_not_driven_is_an_orphan_in_spite_of_heartbeats() -> None:
+    known = claims(event("me"))
+    known.record_heartbeat("me", now=3)
+    assert orphans(known, now=3.1, driven=("e1",)) == []
+    assert orphans(known, now=3.1) == ["e1"]
 
 
-def test_what_has_ended_is_nobodys() -> None:
-    seen = claims(event("other"))
-    seen.see(
+def test_an_execution_that_has_ended_is_no_orphan() -> None:
+    known = claims(event("other"))
+    known.apply(
         Failed(
             execution="e1", index=4, owner="other", epoch=1, at=datetime.now(UTC), node="", error=""
         ),
         now=1,
     )
-    assert orphans(seen, now=9) == []
+    assert orphans(known, now=9) == []
 
 
-def test_whoever_was_deaf_gives_everybody_three_beats_again() -> None:
-    seen = claims(event("other"))
-    seen.wake(now=60)
-    assert orphans(seen, now=63) == []
-    assert orphans(seen, now=63.1) == ["e1"]
+def test_restarted_timeouts_give_every_owner_three_heartbeats_again() -> None:
+    known = claims(event("other"))
+    known.restart_timeouts(now=60)
+    assert orphans(known, now=63) == []
+    assert orphans(known, now=63.1) == ["e1"]
 
 
-def test_a_newer_claim_is_not_dropped_with_an_older_one() -> None:
-    seen = claims(event("other"))
-    [old] = seen.orphans(9, ())
-    seen.see(event("third", epoch=2), now=9)
-    seen.drop(old)
-    assert orphans(seen, now=13) == ["e1"]
+def test_a_newer_claim_is_not_removed_with_an_older_one() -> None:
+    known = claims(event("other"))
+    [old] = known.orphans(9, ())
+    known.apply(event("third", epoch=2), now=9)
+    known.remove_unchanged(old)
+    assert orphans(known, now=13) == ["e1"]
 
 
-def test_the_oldest_is_taken_over_first() -> None:
-    seen = claims(event("other", "new"))
-    seen.see(event("other", "old"), now=-1)
-    assert orphans(seen, now=9) == ["old", "new"]
+def test_the_oldest_orphan_is_first() -> None:
+    known = claims(event("other", "new"))
+    known.apply(event("other", "old"), now=-1)
+    assert orphans(known, now=9) == ["old", "new"]

@@ -24,8 +24,9 @@ from tests.unit.propeller.decisions import (
 from trimtab import kinds, quantities
 from trimtab.errors import Invalid
 from trimtab.levels import PLATFORM
+from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.limits import Refusal
-from trimtab_propeller.resolve import Capabilities, resolve
+from trimtab_propeller.resolution import resolve
 
 PAGE = Path(__file__).parents[3] / "docs" / "task-resources.md"
 UNITS = {"cpu": "", "gpu": "", "memory": "Gi", "ephemeral_storage": "Gi"}

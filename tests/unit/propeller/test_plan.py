@@ -1,11 +1,19 @@
-"""What an execution needs next."""
+"""The next steps of an execution, and whether a node is tried again."""
 
 import pytest
 
 from tests.unit.propeller.building import node, request
 from trimtab.messages.executions import NodeState, State
 from trimtab.workflows.graph import FromNode
-from trimtab_propeller.plan import MAX_LOST, Attempt, Fail, Step, Succeed, is_final, steps
+from trimtab_propeller.plan import (
+    MAX_INTERRUPTED,
+    End,
+    Fail,
+    RunAttempt,
+    Succeed,
+    is_last_attempt,
+    next_steps,
+)
 
 #   n0 ─┬─ n1 ─┬─ n3
 #       └─ n2 ─┘
@@ -18,12 +26,18 @@ DIAMOND = request(
 )
 
 
-def after(**nodes: NodeState) -> list[Step]:
-    return steps(DIAMOND, State(nodes=nodes))
+def after(**nodes: NodeState) -> list[RunAttempt] | End:
+    return next_steps(DIAMOND, State(nodes=nodes))
 
 
-def names(found: list[Step]) -> list[str]:
-    return [step.node.id for step in found if isinstance(step, Attempt)]
+def attempts(**nodes: NodeState) -> list[RunAttempt]:
+    steps = after(**nodes)
+    assert isinstance(steps, list)
+    return steps
+
+
+def names(**nodes: NodeState) -> list[str]:
+    return [step.node.id for step in attempts(**nodes)]
 
 
 DONE = NodeState("succeeded", output="done")
@@ -31,57 +45,55 @@ FAILED = NodeState("failed", reason="no rows")
 RUNNING = NodeState("running")
 
 
-def test_what_waits_for_nothing_is_first() -> None:
-    assert names(after()) == ["n0"]
+def test_a_node_that_depends_on_no_other_is_first() -> None:
+    assert names() == ["n0"]
 
 
-def test_a_node_is_ready_when_all_that_it_waits_for_succeeded() -> None:
-    assert names(after(n0=DONE)) == ["n1", "n2"]
-    assert names(after(n0=DONE, n1=DONE)) == ["n2"]
-    assert names(after(n0=DONE, n1=DONE, n2=DONE)) == ["n3"]
+def test_a_node_is_ready_when_all_its_dependencies_have_succeeded() -> None:
+    assert names(n0=DONE) == ["n1", "n2"]
+    assert names(n0=DONE, n1=DONE) == ["n2"]
+    assert names(n0=DONE, n1=DONE, n2=DONE) == ["n3"]
 
 
-def test_inputs_are_what_the_others_returned() -> None:
-    [step] = after(n0=DONE, n1=NodeState("succeeded", output=1), n2=DONE)
-    assert isinstance(step, Attempt)
+def test_inputs_are_the_outputs_of_other_nodes() -> None:
+    [step] = attempts(n0=DONE, n1=NodeState("succeeded", output=1), n2=DONE)
     assert step.inputs == {"from_n1": 1, "from_n2": "done"}
 
 
-def test_what_was_started_is_seen_to_its_end_by_whoever_comes() -> None:
-    [step] = after(n0=NodeState("starting", attempt=2))
-    assert isinstance(step, Attempt)
+def test_a_started_attempt_is_run_until_it_has_ended() -> None:
+    [step] = attempts(n0=NodeState("starting", attempt=2))
     assert step.number == 2
 
 
-def test_after_a_failure_what_runs_is_seen_to_its_end_and_nothing_is_started() -> None:
-    assert names(after(n0=DONE, n1=FAILED, n2=RUNNING)) == ["n2"]
-    assert names(after(n0=DONE, n1=FAILED, n2=NodeState("waiting", attempt=1))) == []
+def test_after_a_failure_running_nodes_go_on_and_no_other_is_started() -> None:
+    assert names(n0=DONE, n1=FAILED, n2=RUNNING) == ["n2"]
+    assert after(n0=DONE, n1=FAILED, n2=NodeState("waiting", attempt=1)) == Fail("n1", "no rows")
 
 
 def test_an_execution_fails_with_the_reason_of_its_node() -> None:
-    assert after(n0=FAILED) == [Fail("n0", "no rows")]
-    assert after(n0=DONE, n1=FAILED, n2=DONE) == [Fail("n1", "no rows")]
+    assert after(n0=FAILED) == Fail("n0", "no rows")
+    assert after(n0=DONE, n1=FAILED, n2=DONE) == Fail("n1", "no rows")
 
 
 def test_an_execution_succeeds_with_the_output_of_its_workflow() -> None:
     last = NodeState("succeeded", output=42)
-    assert after(n0=DONE, n1=DONE, n2=DONE, n3=last) == [Succeed(42)]
+    assert after(n0=DONE, n1=DONE, n2=DONE, n3=last) == Succeed(42)
 
 
 @pytest.mark.parametrize(
-    ("attempt", "lost_before", "retries", "lost", "final"),
+    ("attempt", "interrupted_before", "retries", "interrupted", "last"),
     [
         (0, 0, 0, False, True),
         (0, 0, 1, False, False),
         (1, 0, 1, False, True),
-        (1, 1, 1, False, False),  # a lost attempt is not counted against the retries
+        (1, 1, 1, False, False),  # an interrupted attempt does not count as a retry
         (2, 1, 1, False, True),
         (0, 0, 0, True, False),
-        (MAX_LOST, MAX_LOST, 0, True, True),
+        (MAX_INTERRUPTED, MAX_INTERRUPTED, 0, True, True),
     ],
 )
 def test_an_attempt_is_the_last_one(
-    attempt: int, lost_before: int, retries: int, lost: bool, final: bool
+    attempt: int, interrupted_before: int, retries: int, interrupted: bool, last: bool
 ) -> None:
-    state = NodeState("running", attempt, interrupted=lost_before)
-    assert is_final(state, retries=retries, lost=lost) == final
+    state = NodeState("running", attempt, interrupted=interrupted_before)
+    assert is_last_attempt(state, retries=retries, interrupted=interrupted) == last

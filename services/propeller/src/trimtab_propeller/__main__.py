@@ -9,15 +9,15 @@ from trimtab_propeller.config import PropellerConfig
 
 
 def main() -> None:
-    settings = load(PropellerConfig)
+    config = load(PropellerConfig)
     try:
-        settings.data_dir.joinpath("executions").mkdir(parents=True, exist_ok=True)
+        config.data_dir.joinpath("executions").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         sys.exit(
             f"propeller cannot write to {error.filename}: {error.strerror}; "
-            "set TRIMTAB_DATA_DIR to a directory that it may write to"
+            "set TRIMTAB_DATA_DIR to a directory that is writable"
         )
-    service.run("propeller", settings, build(settings))
+    service.run("propeller", config, build(config))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes propeller's parts and joins them."""
+"""Builds the parts of propeller and connects them."""
 
 import asyncio
 import logging
@@ -19,95 +19,96 @@ from trimtab.runtime import bus, retrying, service
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_propeller import metrics
+from trimtab_propeller.attempts import RunDependencies
 from trimtab_propeller.config import PropellerConfig
-from trimtab_propeller.handlers import Handlers
-from trimtab_propeller.process import ProcessExecutor
-from trimtab_propeller.run import Means, Run
-from trimtab_propeller.runs import Runs
+from trimtab_propeller.driver import ExecutionDriver
+from trimtab_propeller.executors.port import Executor
+from trimtab_propeller.executors.process import ProcessExecutor
+from trimtab_propeller.ownership import OwnedExecutions, Ownership
 from trimtab_propeller.tokens import Cohorts
-from trimtab_propeller.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 _WORKERS = 32
-"""Requests that wait for the view at the same time; they do nothing else that takes long."""
-_FIRST_LOOK_SECONDS = 0.1
-_LOOK_SECONDS = 5.0
-"""How often it is looked whether the work queue is there."""
+"""Requests that wait for the view at the same time. Nothing else in their handling takes long."""
+_FIRST_CHECK_SECONDS = 0.1
+_CHECK_SECONDS = 5.0
+"""How often the streams are checked."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What works on one connection."""
+class ConnectedParts:
+    """The parts that need a connection to NATS."""
 
     view: View
     cohorts: Cohorts
-    runs: Runs
-    watcher: Watcher
-    handlers: Handlers
+    executions: OwnedExecutions
+    ownership: Ownership
 
 
 class Propeller:
-    """The service, to be served once."""
+    """The service. It is served once."""
 
-    def __init__(self, settings: PropellerConfig) -> None:
-        self._settings = settings
+    def __init__(self, config: PropellerConfig) -> None:
+        self._config = config
         self._owner = f"propeller-{uuid4().hex[:8]}"
-        self._executor = ProcessExecutor(settings.data_dir)
-        self._parts: Parts | None = None
-        self._queue_trouble = "not connected to NATS yet"
+        self._executor: Executor = ProcessExecutor(config.data_dir)
+        self._parts: ConnectedParts | None = None
+        self._stream_problem = "not connected to NATS yet"
 
-    def wrong(self) -> dict[str, str]:
-        """Why it is not ready, by part."""
-        wrong = {"queue": self._queue_trouble} if self._queue_trouble else {}
+    def problems(self) -> dict[str, str]:
+        """Return why the service is not ready, by part."""
+        problems = {"queue": self._stream_problem} if self._stream_problem else {}
         if self._parts is None or not self._parts.view.ready:
-            wrong["settings"] = "the view of the settings is not proved"
-        if self._parts is None or not self._parts.watcher.watching:
-            wrong["executions"] = "the claims of other propellers are not known"
-        return wrong
+            problems["settings"] = "the view of the settings is not verified"
+        if self._parts is None or not self._parts.ownership.is_current:
+            problems["executions"] = "the claims of other propellers are not known"
+        return problems
 
     def facts(self) -> dict[str, object]:
+        """Return the facts that ``/readyz`` reports."""
         view = self._parts.view.summary() if self._parts else {}
         return {"owner": self._owner, **view}
 
     async def serve(self) -> None:
-        """Until cancelled."""
+        """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
 
             async def prepare(client: Client) -> None:
-                await self._found(client)
-                self._parts = self._joined(client, group)
+                await self._wait_for_streams(client)
+                self._parts = self._build_parts(client, group)
 
-            async with connect(self._settings, "propeller", self._subscribe, prepare) as client:
+            async with connect(self._config, "propeller", self._subscribe, prepare) as client:
                 log.info("propeller.started", extra={"owner": self._owner})
-                assert self._parts is not None  # prepared
-                await self._work(client, self._parts)
+                assert self._parts is not None  # built by prepare
+                await self._run(client, self._parts)
 
-    def _joined(self, client: Client, group: asyncio.TaskGroup) -> Parts:
-        settings = self._settings
-        view = View(client, stale_after_seconds=settings.stale_after_seconds)
+    def _build_parts(self, client: Client, group: asyncio.TaskGroup) -> ConnectedParts:
+        config = self._config
+        view = View(client, stale_after_seconds=config.stale_after_seconds)
         cohorts = Cohorts(client)
-        means = Means(view, self._executor, cohorts, settings.lease_seconds)
-        runs = Runs(group, lambda journal: Run(journal, means))
-        metrics.observe(runs)
-        watcher = Watcher(client, self._owner, runs, settings.heartbeat_seconds)
-        handlers = Handlers(client, self._owner, view, runs)
-        return Parts(view, cohorts, runs, watcher, handlers)
+        dependencies = RunDependencies(self._executor, cohorts, config.lease_seconds)
+        executions = OwnedExecutions(
+            group, lambda claimed: ExecutionDriver(claimed, view, dependencies)
+        )
+        metrics.observe_executions(executions)
+        ownership = Ownership(client, self._owner, view, executions, config.heartbeat_seconds)
+        return ConnectedParts(view, cohorts, executions, ownership)
 
-    async def _work(self, client: Client, parts: Parts) -> None:
+    async def _run(self, client: Client, parts: ConnectedParts) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(parts.view.follow())
-                group.create_task(parts.cohorts.settle())
-                group.create_task(parts.watcher.follow())
-                group.create_task(parts.watcher.beat())
-                group.create_task(parts.watcher.look())
-                group.create_task(self._watch_queue(client))
+                group.create_task(parts.cohorts.release_deferred())
+                group.create_task(parts.ownership.follow_claims())
+                group.create_task(parts.ownership.send_heartbeats())
+                group.create_task(parts.ownership.take_over_orphans())
+                group.create_task(self._monitor_streams(client))
         finally:
-            # Before the connection goes, on which they work.
-            parts.runs.stop_all()
-            if self._settings.stop_tasks:
-                self._executor.stop_all()
+            # The executions use the connection, which is closed after this.
+            parts.executions.stop_all()
+            if self._config.stop_tasks:
+                await self._executor.request_stop_of_all()
 
     def _subscribe(self, broker: NatsBroker) -> None:
         @broker.subscriber(
@@ -120,35 +121,36 @@ class Propeller:
             no_reply=True,
         )
         async def on_execution_requested(event: ExecutionRequested) -> None:
-            assert self._parts is not None  # prepared before the subscribers start
-            await self._parts.handlers.on_execution_requested(event)
+            assert self._parts is not None  # built before the subscribers start
+            await self._parts.ownership.on_execution_requested(event)
 
-    async def _found(self, client: Client) -> None:
-        """Wait until admin has declared what is needed."""
-        await self._look(client)
-        while self._queue_trouble:
-            await asyncio.sleep(_FIRST_LOOK_SECONDS)
-            await self._look(client)
+    async def _wait_for_streams(self, client: Client) -> None:
+        """Wait until admin has declared the streams and the consumer."""
+        await self._check_streams(client)
+        while self._stream_problem:
+            await asyncio.sleep(_FIRST_CHECK_SECONDS)
+            await self._check_streams(client)
 
-    async def _watch_queue(self, client: Client) -> None:
+    async def _monitor_streams(self, client: Client) -> None:
+        """Check the streams for readiness until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            await self._look(client)
+            await asyncio.sleep(_CHECK_SECONDS)
+            await self._check_streams(client)
 
-    async def _look(self, client: Client) -> None:
+    async def _check_streams(self, client: Client) -> None:
         jetstream = client.jetstream(timeout=bus.TIMEOUT_SECONDS)
         try:
             await jetstream.consumer_info(subjects.EXECUTIONS, subjects.PROPELLER)
             await jetstream.stream_info(subjects.EXECUTION_EVENTS)
-            self._queue_trouble = ""
+            self._stream_problem = ""
         except (nats.errors.Error, TimeoutError) as error:
-            self._queue_trouble = f"the streams are not there: {error or type(error).__name__}"
+            self._stream_problem = f"the streams do not exist: {error or type(error).__name__}"
         retrying.raise_if_cancelled()
 
 
-def build(settings: PropellerConfig) -> Starlette:
-    """The application: health, while the service runs beside it."""
-    propeller = Propeller(settings)
+def build(config: PropellerConfig) -> Starlette:
+    """Build the application: it answers health checks, and its lifespan runs the service."""
+    propeller = Propeller(config)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -157,4 +159,4 @@ def build(settings: PropellerConfig) -> Starlette:
             yield
             serving.cancel()
 
-    return service.health_app(propeller.wrong, lifespan, propeller.facts)
+    return service.health_app(propeller.problems, lifespan, propeller.facts)

@@ -1,4 +1,4 @@
-"""Who owns which execution, and which owners have fallen silent. Pure: time comes in."""
+"""Track which propeller owns which execution, and which owners are silent. Pure: time comes in."""
 
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -6,63 +6,65 @@ from typing import NamedTuple
 
 from trimtab.messages.executions import AnyEvent, Failed, Refused, Succeeded
 
-MISSED_BEATS = 3
-"""An owner that has missed so many heartbeats is taken to be dead."""
+MISSED_HEARTBEATS = 3
+"""An owner that has missed so many heartbeats is regarded as dead."""
 
 
 class Claim(NamedTuple):
-    """What the last event of an execution says."""
+    """The owner of an execution, as its last event names it."""
 
     execution: str
     owner: str
     epoch: int
     seen_at: float
+    """When this propeller received that event."""
 
 
 @dataclass
 class Claims:
-    """Executions that have not ended, and when their owners were last heard."""
+    """The unfinished executions, and when a heartbeat of each owner arrived last."""
 
     me: str
-    beat_seconds: float
+    heartbeat_seconds: float
     _claims: dict[str, Claim] = field(default_factory=dict)
-    _heard_at: dict[str, float] = field(default_factory=dict)
+    _last_heartbeats: dict[str, float] = field(default_factory=dict)
 
-    def see(self, event: AnyEvent, now: float) -> None:
-        """Take in the last event of a log."""
+    def apply(self, event: AnyEvent, now: float) -> None:
+        """Update the claim of an execution from the last event of its log."""
         if isinstance(event, Succeeded | Failed | Refused):
-            self.forget(event.execution)
+            self.remove(event.execution)
             return
         self._claims[event.execution] = Claim(event.execution, event.owner, event.epoch, now)
-        # An owner that we have never heard may live: it has just as long from now.
-        self._heard_at.setdefault(event.owner, now)
+        # An owner of which no heartbeat has arrived yet may be alive: its time begins now.
+        self._last_heartbeats.setdefault(event.owner, now)
 
-    def forget(self, execution: str) -> None:
+    def remove(self, execution: str) -> None:
         self._claims.pop(execution, None)
 
-    def drop(self, claim: Claim) -> None:
-        """Forget it, unless more was seen since."""
+    def remove_unchanged(self, claim: Claim) -> None:
+        """Remove a claim unless a newer event of its execution has arrived."""
         if self._claims.get(claim.execution) == claim:
-            self.forget(claim.execution)
+            self.remove(claim.execution)
 
-    def hear(self, owner: str, now: float) -> None:
-        self._heard_at[owner] = now
+    def record_heartbeat(self, owner: str, now: float) -> None:
+        self._last_heartbeats[owner] = now
 
-    def wake(self, now: float) -> None:
-        """We were deaf ourselves, asleep or cut off, so that silence means nothing."""
-        self._heard_at = {claim.owner: now for claim in self._claims.values()}
+    def restart_timeouts(self, now: float) -> None:
+        """Give each owner its full time again, after this process could not receive heartbeats."""
+        self._last_heartbeats = {claim.owner: now for claim in self._claims.values()}
 
-    def orphans(self, now: float, running: Container[str]) -> list[Claim]:
-        """What nobody acts for, the oldest first.
+    def orphans(self, now: float, driven: Container[str]) -> list[Claim]:
+        """Return the claims of executions that no propeller drives, the oldest first.
 
-        A claim of our own that we do not run is one too: its append had succeeded, or was restored,
-        without our knowing. It gets as long, because we may be about to run it.
+        They include this propeller's own claims of executions that it does not drive: an append
+        that was stored though its confirmation was lost, or a log that was restored. These have the
+        same timeout, because this propeller may be about to drive them.
         """
-        patience = MISSED_BEATS * self.beat_seconds
+        timeout = MISSED_HEARTBEATS * self.heartbeat_seconds
         orphans = []
         for claim in self._claims.values():
-            own = claim.owner == self.me
-            quiet_since = claim.seen_at if own else self._heard_at.get(claim.owner, now)
-            if claim.execution not in running and now - quiet_since > patience:
+            is_own = claim.owner == self.me
+            silent_since = claim.seen_at if is_own else self._last_heartbeats.get(claim.owner, now)
+            if claim.execution not in driven and now - silent_since > timeout:
                 orphans.append(claim)
         return sorted(orphans, key=lambda claim: claim.seen_at)

@@ -1,4 +1,4 @@
-"""Settings of propeller."""
+"""The configuration of propeller."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,15 +9,15 @@ from trimtab.runtime.config import ServiceConfig
 
 
 class PropellerConfig(ServiceConfig):
-    """Beside those of every service."""
+    """The fields that only propeller has."""
 
     executor: Literal["process"] = "process"
-    """What runs the attempts: ``process`` makes each one a process of this host."""
+    """The executor that runs attempts: ``process`` runs each one as a process of this host."""
     data_dir: Path = Path(".trimtab")
-    """Attempts live below ``executions`` in it. Propellers that share executions share it."""
+    """Attempts are stored below ``executions`` in it. Propellers of one installation share it."""
     heartbeat_seconds: float = Field(default=1.0, gt=0)
-    """How often a propeller says that it lives; silent for three of these, it is taken over."""
+    """How often it publishes a heartbeat. After three missed ones it is taken over."""
     lease_seconds: float = Field(default=60.0, gt=0)
-    """How long a pool's token is held when its renewal, at a third of this, does not arrive."""
+    """The lease of a pool's token, which is renewed at a third of it."""
     stop_tasks: bool = False
-    """Whether a stop in order ends running tasks too. Otherwise the next propeller adopts them."""
+    """Whether SIGTERM ends running tasks too. Otherwise the next propeller adopts them."""

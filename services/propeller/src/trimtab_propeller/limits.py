@@ -1,7 +1,7 @@
-"""Requests and limits of one node against the effective ``task_resource``. Pure.
+"""Complete the requests and limits of one node and check them against ``task_resource``. Pure.
 
-Filled in where they are missing, then held against the limits: a value over one is refused, or
-lowered and noted where the settings say ``over_limit: clamp``. Nothing is changed silently.
+Missing ones are filled in from the defaults. Then a value over a limit is refused, or lowered with
+a note where the settings have ``over_limit: clamp``. Nothing is changed without a note or a source.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from trimtab.settings.fold import Effective
 
 
 class Refusal(Rejected):
-    """An execution cannot run as it was asked for."""
+    """An execution cannot run with a value that its request, workflow or settings have."""
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Refusal(Rejected):
         limit: str | None = None,
         scope: str = "",
     ) -> None:
+        """``scope`` is that of the record that set the limit."""
         super().__init__(message)
         self.node = node
         self.path = path
@@ -36,34 +37,42 @@ class Refusal(Rejected):
 
 
 class _Bound(NamedTuple):
-    """What a value may not exceed, and where that was said."""
+    """An amount that a value may not exceed, and the record that set it."""
 
     name: str
-    text: str
+    amount: str
     scope: str
+    """Empty for the node's own limit."""
     revision: int | None
 
-    @property
-    def place(self) -> str:
-        return f"{self.name} of {self.scope or 'the node itself'}"
+    def __str__(self) -> str:
+        return f"{self.amount}, the {self.name} of {self.scope or 'the node itself'}"
 
 
-def settle(values: Mapping[str, Resolved], task_resource: Effective) -> dict[str, Resolved]:
-    """The values by path, with every request and limit as the node runs. Raises `Refusal`."""
-    settled = dict(values)
+def complete_resources(
+    values: Mapping[str, Resolved], task_resource: Effective
+) -> dict[str, Resolved]:
+    """Return the values by path, with each request and limit that the node runs with.
+
+    Raises `Refusal`.
+    """
+    completed = dict(values)
     for resource in RESOURCES:
         paths = (f"resources.requests.{resource}", f"resources.limits.{resource}")
-        pair = _filled(resource, values.get(paths[0]), values.get(paths[1]), task_resource)
-        for path, value in zip(paths, _within(resource, *pair, task_resource), strict=True):
+        pair = _fill_in(resource, values.get(paths[0]), values.get(paths[1]), task_resource)
+        for path, value in zip(paths, _enforce(resource, *pair, task_resource), strict=True):
             if value is not None:
-                settled[path] = value
-    return settled
+                completed[path] = value
+    return completed
 
 
-def _filled(
+def _fill_in(
     resource: str, request: Resolved | None, limit: Resolved | None, task_resource: Effective
 ) -> tuple[Resolved | None, Resolved | None]:
-    """Both are there after this, but for the limit of a node that gives only a request."""
+    """Return request and limit, each derived from the other or the default where it is missing.
+
+    A limit stays missing where the node sets only a request and the settings do not mirror it.
+    """
     requests, limits = f"resources.requests.{resource}", f"resources.limits.{resource}"
     if request is None and limit is None:
         name = f"defaults.{resource}"
@@ -88,54 +97,57 @@ def _filled(
     return request, limit
 
 
-def _within(
+def _enforce(
     resource: str, request: Resolved | None, limit: Resolved | None, task_resource: Effective
 ) -> tuple[Resolved | None, Resolved | None]:
-    """request ≤ limit ≤ effective limit ≤ ceiling."""
+    """Ensure request ≤ limit ≤ effective limit ≤ ceiling. Raises `Refusal`."""
     clamp = task_resource.flat.get("over_limit") == "clamp"
-    bound = _bound(resource, task_resource)
-    # What the user wrote is held against the limit before what was mirrored from it, so that a
+    bound = _lowest_bound(resource, task_resource)
+    # The field that the user wrote is checked before the one that was derived from it, so that a
     # refusal names the field that has to be changed.
     if request is not None and request.source != "limit":
-        request = _lowered(request, bound, clamp)
-    limit = _lowered(limit, bound, clamp)
-    request = _lowered(request, bound, clamp)
+        request = _lower(request, bound, clamp)
+    limit = _lower(limit, bound, clamp)
+    request = _lower(request, bound, clamp)
     if limit is not None:
         own = _Bound(limit.path, str(limit.value), limit.scope, limit.revision)
-        request = _lowered(request, own, clamp)
+        request = _lower(request, own, clamp)
     return request, limit
 
 
-def _bound(resource: str, task_resource: Effective) -> _Bound | None:
-    """The smaller one of the effective limit and the ceiling."""
+def _lowest_bound(resource: str, task_resource: Effective) -> _Bound | None:
+    """Return the lower one of the effective limit and the ceiling."""
     bounds = [
         _Bound(f"task_resource.{name}", str(leaf.value), str(leaf.scope), leaf.revision)
         for name in (f"limits.{resource}", f"ceiling.{resource}")
         if (leaf := task_resource.leaves.get(name)) is not None and leaf.value is not None
     ]
-    return min(bounds, key=lambda bound: quantities.parse(bound.text), default=None)
+    return min(bounds, key=lambda bound: quantities.parse(bound.amount), default=None)
 
 
-def _lowered(value: Resolved | None, bound: _Bound | None, clamp: bool) -> Resolved | None:
-    """The value, or the bound where it is over it and may be lowered. Raises `Refusal`."""
+def _lower(value: Resolved | None, bound: _Bound | None, clamp: bool) -> Resolved | None:
+    """Return the value, or the bound where the value exceeds it and ``clamp`` allows to lower it.
+
+    Raises `Refusal`.
+    """
     if value is None or bound is None:
         return value
-    text = str(value.value)
-    if quantities.parse(text) <= quantities.parse(bound.text):
+    amount = str(value.value)
+    if quantities.parse(amount) <= quantities.parse(bound.amount):
         return value
     if clamp:
         return Resolved(
             path=value.path,
-            value=bound.text,
+            value=bound.amount,
             source=bound.name,
             scope=bound.scope,
             revision=bound.revision,
-            note=f"lowered from {text} ({value.source})",
+            note=f"lowered from {amount} ({value.source})",
         )
     raise Refusal(
         value.path,
-        text,
-        f"{value.path}: {text} ({value.source}) is over {bound.text}, the {bound.place}",
-        limit=bound.text,
+        amount,
+        f"{value.path}: {amount} ({value.source}) is over {bound}",
+        limit=bound.amount,
         scope=bound.scope,
     )

@@ -1,4 +1,4 @@
-"""What propeller measures: what becomes of executions, their admission, the wait for settings."""
+"""Metrics: events of execution logs, admission, the wait for settings, driven executions."""
 
 from collections.abc import Iterable, Sized
 from contextlib import AbstractContextManager
@@ -16,31 +16,31 @@ _nodes = metrics.meter.create_counter(
 )
 _admission = metrics.seconds(
     "trimtab.propeller.admission.duration",
-    "From taking an execution up until it is admitted or refused",
+    "From the claim of an execution until it is admitted or refused",
 )
-_barrier = metrics.seconds(
-    "trimtab.propeller.barrier.duration", "Waiting for the settings that an execution must see"
+_view_wait = metrics.seconds(
+    "trimtab.propeller.barrier.duration", "Wait for the settings that an execution must see"
 )
 
 
-def appended(event: AnyEvent) -> None:
-    """An event that is now in the log of an execution."""
+def count_event(event: AnyEvent) -> None:
+    """Count an event that was appended to an execution log."""
     counter = _nodes if event.type.startswith("node_") else _executions
     counter.add(1, {"trimtab.event": event.type})
 
 
-def admission() -> AbstractContextManager[None]:
+def measure_admission() -> AbstractContextManager[None]:
     return metrics.timed(_admission, {})
 
 
-def barrier() -> AbstractContextManager[None]:
-    return metrics.timed(_barrier, {})
+def measure_view_wait() -> AbstractContextManager[None]:
+    return metrics.timed(_view_wait, {})
 
 
-def observe(runs: Sized) -> None:
-    """Tell from now on of the executions that this propeller acts for."""
+def observe_executions(executions: Sized) -> None:
+    """Export the number of executions that this propeller drives, from now on."""
 
-    def running() -> Iterable[Observation]:
-        return [Observation(len(runs))]
+    def observe() -> Iterable[Observation]:
+        return [Observation(len(executions))]
 
-    metrics.gauge("trimtab.propeller.running", "{execution}", "That it acts for", running)
+    metrics.gauge("trimtab.propeller.running", "{execution}", "Driven executions", observe)

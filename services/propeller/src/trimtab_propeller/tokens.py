@@ -1,4 +1,8 @@
-"""Tokens of pools: taken before an attempt, kept while it runs, given back."""
+"""Tokens of pools for attempts: requested before the start, renewed while running, then released.
+
+It adds to `trimtab.tokens` what a propeller needs: one client per cohort, tokens that outlive their
+first owner, and releases that are repeated until resmgr answers.
+"""
 
 import asyncio
 import logging
@@ -16,108 +20,137 @@ from trimtab.tokens.resmgr import ResmgrClient
 
 log = logging.getLogger(__name__)
 
-_OWED_SECONDS = 1.0
-"""How often what could not be given back is tried again."""
-_NEWS_SECONDS = 1.0
-"""After what was said of a node that waits; twice as long each time."""
-_LAST_NEWS_SECONDS = 60.0
+_RELEASE_SECONDS = 1.0
+"""How often deferred releases are repeated."""
+_FIRST_RETRY_SECONDS = 0.5
+_LONGEST_RETRY_SECONDS = 1.0
+"""The delays between tries to verify an adopted lease."""
+_FIRST_REPORT_SECONDS = 1.0
+_LONGEST_REPORT_SECONDS = 60.0
 
 
-class Seen:
-    """What was said of a node that waits: news of it are not told more often than is of use."""
+class WaitReports:
+    """Decides which answers to a waiting request are recorded in the execution log.
+
+    A waiter whose position changes all the time would otherwise fill the log.
+    """
 
     def __init__(self) -> None:
         self._last: tuple[object, ...] | None = None
-        self._quiet_until = float("-inf")
-        self._pause = _NEWS_SECONDS
+        self._silent_until = float("-inf")
+        self._pause = _FIRST_REPORT_SECONDS
 
-    def is_news(self, answer: Allocated) -> bool:
-        """Whether it waits at another place, or for something else, than was said last."""
+    def is_due(self, answer: Allocated) -> bool:
+        """Return whether to record the answer, and count it as recorded then.
+
+        It is due where the position or the reason has changed, and the pause after the last one is
+        over. The pause doubles each time.
+        """
         limits = {(blocker.limit, blocker.pool) for blocker in answer.blockers}
-        news = (answer.position, limits or answer.reason)
-        if news == self._last or now() < self._quiet_until:
+        report = (answer.position, limits or answer.reason)
+        if report == self._last or now() < self._silent_until:
             return False
-        self._last, self._quiet_until = news, now() + self._pause
-        self._pause = min(2 * self._pause, _LAST_NEWS_SECONDS)
+        self._last, self._silent_until = report, now() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_REPORT_SECONDS)
         return True
 
 
-class Tokens:
-    """Of one cohort."""
+class CohortTokens:
+    """The tokens of one cohort's pools."""
 
-    def __init__(self, pools: Pools, owed: dict[Lease, "Tokens"]) -> None:
+    def __init__(self, pools: Pools, deferred: "dict[Lease, CohortTokens]") -> None:
+        """``deferred`` collects the leases that could not be released, for all cohorts."""
         self._pools = pools
-        self._owed = owed
+        self._deferred = deferred
 
-    def asking(self, ask: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
-        """As `Pools.asking`: leaving early keeps the place, so that a successor finds it."""
-        return self._pools.allocate(ask)
+    def request(self, request: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
+        """Yield resmgr's answers until it grants a `Lease` or waiting cannot help.
 
-    async def withdraw(self, ask: Allocate) -> None:
-        """Give the place back."""
-        await self._pools.withdraw(ask)
+        A caller that leaves early keeps its position, so that the next owner continues there.
+        """
+        return self._pools.allocate(request)
+
+    async def withdraw(self, request: Allocate) -> None:
+        """Give up the position of a request."""
+        await self._pools.withdraw(request)
 
     @asynccontextmanager
-    async def kept(self, lease: Lease, *, doubtful: bool) -> AsyncIterator[None]:
-        """Renew it until the block ends. ``doubtful`` is one that an earlier owner was granted."""
+    async def keep_renewed(self, lease: Lease, *, verify: bool) -> AsyncIterator[None]:
+        """Renew a lease until the block ends.
+
+        ``verify`` renews it at once, because an earlier owner was granted it and it is not known
+        how long it lasts.
+        """
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(self._keep(lease, doubtful))
+            renewing = group.create_task(self._renew(lease, verify))
             try:
                 yield
             finally:
-                keeping.cancel()
+                renewing.cancel()
 
     async def release(self, lease: Lease) -> None:
-        """Give it back, now or as soon as resmgr answers; one that was lost may be held there."""
+        """Release a token, or repeat it later where resmgr does not answer.
+
+        This includes a token that was lost, because resmgr may still hold it for this attempt.
+        """
         try:
             await self._pools.release(lease)
         except Retryable as error:
-            log.warning("token.owed", extra={"token": lease.token, "error": str(error)})
-            self._owed[lease] = self
+            fields = {"token": lease.token, "error": str(error)}
+            log.warning("token.release_deferred", extra=fields)
+            self._deferred[lease] = self
         except Rejected as error:
-            log.error("token.not_released", extra={"token": lease.token, "error": str(error)})
+            fields = {"token": lease.token, "error": str(error)}
+            log.error("token.release_rejected", extra=fields)
 
-    async def _keep(self, lease: Lease, doubtful: bool) -> None:
-        if doubtful:
-            await self._confirm(lease)
+    async def _renew(self, lease: Lease, verify: bool) -> None:
+        if verify:
+            await self._verify(lease)
         await self._pools.keep_renewed(lease)
 
-    async def _confirm(self, lease: Lease) -> None:
-        """Ask about one of which nobody here knows how long its lease still lasts."""
+    async def _verify(self, lease: Lease) -> None:
+        """Renew the lease once, retrying until it is over."""
+        failures = 0
         while lease.held:
             try:
                 await self._pools.renew(lease)
             except TrimtabError as error:
-                log.warning("token.not_renewed", extra={"token": lease.token, "error": str(error)})
-                await asyncio.sleep(_OWED_SECONDS)
+                failures += 1
+                fields = {"token": lease.token, "error": str(error)}
+                log.warning("token.renewal_failed", extra=fields)
+                pause = retrying.backoff_seconds(
+                    failures, first=_FIRST_RETRY_SECONDS, longest=_LONGEST_RETRY_SECONDS
+                )
+                await asyncio.sleep(pause)
             else:
                 return
 
 
 class Cohorts:
-    """Tokens of every cohort. Run `settle` for as long as they are used."""
+    """The tokens of every cohort. Run `release_deferred` as long as they are used."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._tokens: dict[str, Tokens] = {}
-        self._owed: dict[Lease, Tokens] = {}
+        self._by_name: dict[str, CohortTokens] = {}
+        self._deferred: dict[Lease, CohortTokens] = {}
 
-    def of(self, cohort: str) -> Tokens:
-        if cohort not in self._tokens:
+    def tokens(self, cohort: str) -> CohortTokens:
+        """Return the tokens of a cohort."""
+        if cohort not in self._by_name:
             resmgr = ResmgrClient(self._client, cohort, telemetry.headers)
-            self._tokens[cohort] = Tokens(Pools(resmgr), self._owed)
-        return self._tokens[cohort]
+            self._by_name[cohort] = CohortTokens(Pools(resmgr), self._deferred)
+        return self._by_name[cohort]
 
-    async def settle(self) -> None:
-        """Give back what is owed, until cancelled."""
+    async def release_deferred(self) -> None:
+        """Repeat the releases that resmgr did not answer, until cancelled."""
         while True:
             retrying.raise_if_cancelled()
-            await asyncio.sleep(_OWED_SECONDS)
-            for lease, tokens in list(self._owed.items()):
-                del self._owed[lease]
+            await asyncio.sleep(_RELEASE_SECONDS)
+            for lease, tokens in list(self._deferred.items()):
+                del self._deferred[lease]
                 await tokens.release(lease)
 
 
-def adopted(ask: Allocate, fence: int | None) -> Lease:
-    """What an earlier owner was granted, as far as its log says."""
-    return Lease(ask, fence=fence, seconds=ask.lease_seconds, sent=now())
+def adopted_lease(request: Allocate, fence: int | None) -> Lease:
+    """Return the lease that an earlier owner was granted, as far as the execution log shows."""
+    return Lease(request, fence=fence, seconds=request.lease_seconds, sent=now())

@@ -17,9 +17,10 @@ from trimtab.levels import PLATFORM
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import Resolution, Resolved
 from trimtab.settings.state import Settings
+from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.limits import Refusal
-from trimtab_propeller.process import CAPABILITIES
-from trimtab_propeller.resolve import Capabilities, resolve
+from trimtab_propeller.resolution import resolve
 
 CONFIG = "workflow_execution_config"
 EVERYTHING = settings(

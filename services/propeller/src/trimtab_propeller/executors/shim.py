@@ -1,11 +1,11 @@
-"""Runs one attempt and records its end, whatever becomes of the propeller that started it.
+"""Runs one attempt and records its end, even if the propeller that started it has gone.
 
-``python -I -S shim.py COMMAND…`` in the attempt's directory. Standard library only, and little of
-it, because one of these waits beside every task.
+``python -I -S shim.py COMMAND…`` in the attempt's directory. It imports little, and only from the
+standard library, because one shim waits for the end of each task.
 
-``lock`` is held by the shim and, through the descriptor that it inherits, by the task itself: while
-either lives, nobody else runs the attempt. ``started`` says that somebody has begun; an attempt is
-never begun twice. ``exit.json`` is the end.
+The shim holds ``lock``, and the task holds it through the descriptor that it inherits: while either
+of them is alive, no other shim runs the attempt. ``started`` records that the task was started; it
+is never started again. ``exit.json`` records its end.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ import sys
 def main() -> None:
     command = sys.argv[1:]
     lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
-    # A second shim waits rather than gives up: who holds the lock may be a propeller that looks.
+    # A second shim waits for the lock: its holder may be a propeller that reads the state.
     fcntl.flock(lock, fcntl.LOCK_EX)
     if os.path.exists("exit.json") or os.path.exists("started"):
         return
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def write(name: str, text: str) -> None:
-    """Whole or not at all."""
+    """Write a file whole, or not at all."""
     part = f"{name}.{os.getpid()}"
     with open(part, "w") as file:
         file.write(text)

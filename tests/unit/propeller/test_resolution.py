@@ -10,9 +10,10 @@ from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
 from trimtab.messages.executions import Request, Resolved
 from trimtab.settings.state import Settings
+from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.limits import Refusal
-from trimtab_propeller.process import CAPABILITIES
-from trimtab_propeller.resolve import Capabilities, resolve
+from trimtab_propeller.resolution import resolve
 
 ANY = Capabilities("any")
 MANY = ("a", "b", "c", "d")
@@ -167,14 +168,16 @@ def test_without_a_label_any_enabled_cluster_will_do() -> None:
     "there", [ClusterChanged(name="c", labels=("cpu",)), *clusters(weightless=0)]
 )
 def test_a_label_that_no_cluster_offers_is_refused_by_name(there: ClusterChanged) -> None:
-    with pytest.raises(Refusal, match=f"'gpu'.*labels there are: {there.labels[0]}") as refused:
+    with pytest.raises(
+        Refusal, match=f"'gpu'.*labels of enabled clusters: {there.labels[0]}"
+    ) as refused:
         resolve(request(), settings(there, LABELLED), ANY)
     assert refused.value.scope == "project-domain shop/development"
 
 
 def test_a_disabled_cluster_offers_no_label() -> None:
     there = ClusterChanged(name="c", labels=("gpu",), enabled=False)
-    with pytest.raises(Refusal, match="labels there are: none"):
+    with pytest.raises(Refusal, match="labels of enabled clusters: none"):
         resolve(request(), settings(there, LABELLED), ANY)
 
 

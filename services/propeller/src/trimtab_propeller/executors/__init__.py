@@ -1,0 +1,1 @@
+"""The executors that run attempts: the port that propeller calls, and its implementations."""

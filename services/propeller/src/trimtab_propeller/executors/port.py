@@ -1,0 +1,240 @@
+"""The port between propeller and whatever runs attempts: `Executor`, its values and errors. Pure.
+
+A new implementation has to pass ``tests/integration/propeller/executor_contract.py``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType, Protocol, Self
+
+from pydantic import JsonValue
+
+from trimtab.errors import Rejected, Retryable, TrimtabError
+from trimtab.kinds.task_resource import ResourceSpec
+from trimtab.messages.executions import Request, Resolution, Resolved
+from trimtab.models import Model
+from trimtab.workflows.graph import Node
+
+
+class ExecutorError(TrimtabError):
+    """Base of the errors that executors raise."""
+
+
+class ExecutorUnavailable(ExecutorError, Retryable):
+    """The executor cannot do what was requested now; the same call may succeed later."""
+
+
+class AttemptRejected(ExecutorError, Rejected):
+    """The executor can never run the attempt as it stands."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The name of an executor, and the resolved values that it does not apply."""
+
+    name: str
+    ignores: tuple[str, ...] = ()
+    """Paths of resolved values. A path includes everything below it."""
+
+    def annotate(self, value: Resolved) -> Resolved:
+        """Return the value, with a note where the executor does not apply it."""
+        if not any(value.path == p or value.path.startswith(p + ".") for p in self.ignores):
+            return value
+        ignored = f"ignored by the {self.name} executor"
+        return value.model_copy(update={"note": "; ".join(filter(None, [value.note, ignored]))})
+
+
+class Resources(Model):
+    """Resolved requests and limits, as Kubernetes quantities."""
+
+    requests: ResourceSpec = ResourceSpec()
+    limits: ResourceSpec = ResourceSpec()
+
+
+class Attempt(Model):
+    """One attempt of one node, with every value that it runs with.
+
+    It is complete: an executor reads neither the request nor the resolution.
+    """
+
+    execution: str
+    node: str
+    number: int
+    """Counted from 0."""
+    project: str
+    domain: str
+    workflow: str
+    task: str
+    """The name of the function in ``module``."""
+    inputs: dict[str, JsonValue]
+    module: str
+    """Python source that defines the task."""
+    environment: dict[str, str]
+    """The resolved variables, and facts of the attempt as ``TRIMTAB_…``."""
+    image: str | None = None
+    """The container image; ``None`` lets the executor choose."""
+    resources: Resources = Resources()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    cluster: str | None = None
+    """The name of a cluster of the settings; ``None`` where the settings have no cluster."""
+    service_account: str | None = None
+    """The name of a Kubernetes ServiceAccount; ``None`` is the default of the namespace."""
+    interruptible: bool = False
+    """Whether the attempt may run on a machine that can be taken away."""
+    priority: int | None = None
+    """From ``workflow_priority``."""
+    queue_tags: tuple[str, ...] = ()
+    """From ``execution_queue``."""
+
+    @classmethod
+    def from_resolution(
+        cls,
+        request: Request,
+        resolution: Resolution,
+        node: Node,
+        number: int,
+        inputs: Mapping[str, JsonValue],
+    ) -> Self:
+        """Build the attempt from the values that were stored when its execution was admitted."""
+        values = {r.path: r.value for r in (*resolution.execution, *resolution.nodes[node.id])}
+        resources = Resources.model_validate(
+            {group: _below(f"resources.{group}", values) for group in ("requests", "limits")}
+        )
+        facts = {
+            "TRIMTAB_EXECUTION": request.execution,
+            "TRIMTAB_PROJECT": request.project,
+            "TRIMTAB_DOMAIN": request.domain,
+            "TRIMTAB_WORKFLOW": request.workflow.name,
+            "TRIMTAB_NODE": node.id,
+            "TRIMTAB_ATTEMPT": str(number),
+            **_resource_variables(resources),
+        }
+        return cls.model_validate(
+            {
+                "execution": request.execution,
+                "node": node.id,
+                "number": number,
+                "project": request.project,
+                "domain": request.domain,
+                "workflow": request.workflow.name,
+                "task": node.task,
+                "inputs": dict(inputs),
+                "module": request.workflow.module,
+                "environment": {**resolution.environment(node.id), **facts},
+                "image": values.get("container_image"),
+                "resources": resources,
+                "labels": _below("labels", values),
+                "annotations": _below("annotations", values),
+                "cluster": values.get("cluster"),
+                "service_account": values.get("security_context.run_as.k8s_service_account"),
+                "interruptible": values.get("interruptible", False),
+                "priority": values.get("priority"),
+                "queue_tags": values.get("execution_queue.tags", ()),
+            }
+        )
+
+    @property
+    def id(self) -> str:
+        """A name that is unique in the installation; the id of the attempt's token too."""
+        return f"{self.execution}/{self.node}/{self.number}"
+
+    def with_fence(self, fence: int | None) -> "Attempt":
+        """Return the attempt with the fence of its token as ``TRIMTAB_FENCE``, if it has one."""
+        if fence is None:
+            return self
+        environment = {**self.environment, "TRIMTAB_FENCE": str(fence)}
+        return self.model_copy(update={"environment": environment})
+
+
+def _below(prefix: str, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the values whose path begins with the prefix, by the rest of their path."""
+    prefix += "."
+    return {p.removeprefix(prefix): value for p, value in values.items() if p.startswith(prefix)}
+
+
+def _resource_variables(resources: Resources) -> dict[str, str]:
+    """Return variables such as ``TRIMTAB_REQUESTS_CPU`` and ``TRIMTAB_LIMITS_MEMORY``."""
+    return {
+        f"TRIMTAB_{group}_{resource}".upper(): amount
+        for group, spec in (("requests", resources.requests), ("limits", resources.limits))
+        for resource, amount in spec.model_dump(exclude_none=True).items()
+    }
+
+
+Location = NewType("Location", str)
+"""Where an attempt runs, for people: a directory of a host. The execution log records it."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The attempt was never started."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The attempt was started and has not ended."""
+
+    location: Location
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The task's function returned."""
+
+    output: JsonValue
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The task failed. Another attempt counts as a retry."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The attempt ended without its task's doing. Another attempt does not count as a retry."""
+
+    error: str
+
+
+Outcome = Returned | Failed | Interrupted
+"""How an attempt ended. It never changes."""
+AttemptState = Absent | Running | Outcome
+
+
+class Executor(Protocol):
+    """Runs attempts and keeps their outcomes.
+
+    Attempts outlive the process that started them: any instance over the same data, or the same
+    cluster, finds, waits for and stops what another one started. Every method raises
+    `ExecutorUnavailable` where the executor itself does not work.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def find(self, attempt: Attempt) -> AttemptState:
+        """Return the current state of an attempt, whichever instance started it."""
+
+    async def start(self, attempt: Attempt) -> Location:
+        """Start an attempt unless it was started before, even if it has ended since.
+
+        Raises `AttemptRejected` where the attempt can never be started.
+        """
+
+    async def wait(self, attempt: Attempt) -> Outcome:
+        """Wait for the end of an attempt that was started."""
+
+    async def stop(self, attempt: Attempt) -> Outcome:
+        """End an attempt that was started: on request, and by force after a grace.
+
+        Return the outcome that an attempt had before, if it has ended.
+        """
+
+    async def request_stop_of_all(self) -> None:
+        """Request the end of every running attempt that this instance started or adopted.
+
+        Do not wait for it.
+        """

@@ -1,0 +1,296 @@
+"""Resolve an execution: fold its request and the settings into every value it runs with. Pure.
+
+It happens once, at admission. Later changes of the settings apply to later executions.
+
+`_node_sources` is the order of the sources of a node's values, and `_execution_values` that of the
+values of the execution as a whole. Requests and limits are then completed by `limits`.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+
+from trimtab.errors import Invalid, NotFound, Unreadable
+from trimtab.labels import fill_placeholders, label_value
+from trimtab.messages import subjects
+from trimtab.messages.executions import Request, Resolution, Resolved
+from trimtab.settings.fold import Effective, Leaf
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import ExecutionConfig, Node, NodeOverrides
+from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.limits import Refusal, complete_resources
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+"""Names of executions and nodes, because executors make directories and pods of them."""
+_ENGINE_DEFAULTS: Mapping[str, JsonValue] = {"retries": 0, "interruptible": False}
+
+_CONFIG = "workflow_execution_config"
+_ENVS = "envs."
+_NODE_FIELDS = frozenset({"interruptible"})
+"""Fields of the kind above that are values of each node, where its task may set another one."""
+_PLACEHOLDER_FIELDS = ("labels.", "annotations.", _ENVS, "raw_output_data_config.")
+"""Text fields of the kind above that may contain placeholders such as ``{{ execution }}``."""
+_OTHER_KINDS = ("cluster_assignment", "execution_queue", "plugin_override", "quality_of_service")
+"""Kinds whose fields are resolved under the name of the kind."""
+
+
+def resolve(request: Request, settings: Settings, executor: Capabilities) -> Resolution:
+    """Return every value that the execution and its nodes run with, each with its source.
+
+    Raises `Refusal`.
+    """
+    try:
+        _check(request)
+        execution_values = {value.path: value for value in _execution_values(request, settings)}
+        shared = [
+            *_node_settings(request, settings),
+            *_placement(request, settings),
+            *_priority(request, settings),
+        ]
+        nodes = {
+            node.id: _node_values(node, request, settings, shared)
+            for node in request.workflow.nodes
+        }
+    except Invalid as error:
+        raise Refusal(error.path, error.value, str(error)) from error
+    except Unreadable as error:
+        raise Refusal("settings", None, str(error)) from error
+    return Resolution(
+        revision=settings.revision,
+        executor=executor.name,
+        execution=_annotate(execution_values, executor),
+        nodes={node: _annotate(values, executor) for node, values in nodes.items()},
+    )
+
+
+def _annotate(values: Mapping[str, Resolved], executor: Capabilities) -> tuple[Resolved, ...]:
+    return tuple(executor.annotate(values[path]) for path in sorted(values))
+
+
+def _check(request: Request) -> None:
+    """Repeat admin's checks, because the request came over the network. Raises `Invalid`."""
+    request.workflow.check()
+    request.workflow.check_hooks("overrides", request.overrides)
+    request.workflow.check_hooks(
+        "launch_plan.runtime_override", request.launch_plan.runtime_override
+    )
+    for name in (request.execution, *(node.id for node in request.workflow.nodes)):
+        if not _NAME.fullmatch(name):
+            raise Invalid("id", name, "letters, digits and _ . - after a letter or digit")
+
+
+def _execution_values(request: Request, settings: Settings) -> Iterator[Resolved]:
+    """Yield values in the order of their sources: of two with one path, the later one applies.
+
+    Raises `Unreadable` and `Refusal`.
+    """
+    yield from _project_labels(request, settings)
+    for value in _config_values(request, settings):
+        if value.path not in _NODE_FIELDS and not value.path.startswith(_ENVS):
+            yield value
+    for kind in _OTHER_KINDS:
+        for value in _record_values(settings.effective(kind, request.target)):
+            yield value.model_copy(update={"path": f"{kind}.{value.path}"})
+    yield from _request_values("launch plan", request.launch_plan)
+    yield from _request_values("execution", request)
+
+
+def _project_labels(request: Request, settings: Settings) -> Iterator[Resolved]:
+    project = settings.projects.get(request.project)
+    for key, value in (project.labels if project else {}).items():
+        yield Resolved(
+            path=f"labels.{key}",
+            value=value,
+            source="project",
+            scope=f"project {request.project}",
+            revision=settings.digest.revision_of(subjects.project(request.project)),
+        )
+
+
+def _request_values(source: str, config: ExecutionConfig) -> Iterator[Resolved]:
+    for path in ("max_parallelism", "overwrite_cache"):
+        if (value := getattr(config, path)) is not None:
+            yield Resolved(path=path, value=value, source=source)
+    for field in ("labels", "annotations"):
+        for key, value in getattr(config, field).items():
+            yield Resolved(path=f"{field}.{key}", value=value, source=source)
+
+
+def _config_values(request: Request, settings: Settings) -> Iterator[Resolved]:
+    """Yield the effective ``workflow_execution_config``, with its placeholders filled."""
+    for value in _record_values(settings.effective(_CONFIG, request.target)):
+        if isinstance(value.value, str) and value.path.startswith(_PLACEHOLDER_FIELDS):
+            yield _fill(value, value.value, request)
+        else:
+            yield value
+
+
+def _fill(value: Resolved, template: str, request: Request) -> Resolved:
+    """Fill the placeholders. Raises `Refusal` where the text is no valid label any more."""
+    names = {
+        "project": request.project,
+        "domain": request.domain,
+        "workflow": request.workflow.name,
+        "launch_plan": request.launch_plan.name,
+        "execution": request.execution,
+    }
+    text = fill_placeholders(template, names)
+    if text == template:
+        return value
+    if value.path.startswith("labels."):
+        try:
+            label_value(text)
+        except ValueError as error:
+            message = (
+                f"{value.path} is {text!r}, from {template!r} of {value.scope}; allowed: {error}"
+            )
+            raise Refusal(value.path, text, message, scope=value.scope) from error
+    return value.model_copy(update={"value": text, "note": f"from {template!r}"})
+
+
+def _record_values(effective: Effective) -> Iterator[Resolved]:
+    for path, leaf in effective.leaves.items():
+        if leaf.value is not None:
+            yield _from_record(path, f"{effective.kind.name}.{path}", leaf)
+
+
+def _from_record(path: str, source: str, leaf: Leaf) -> Resolved:
+    return Resolved(
+        path=path, value=leaf.value, source=source, scope=str(leaf.scope), revision=leaf.revision
+    )
+
+
+def _node_values(
+    node: Node, request: Request, settings: Settings, shared: list[Resolved]
+) -> dict[str, Resolved]:
+    """Return the values of a node by path. ``shared`` are those that the settings give to all."""
+    values = {
+        path: Resolved(path=path, value=value, source="engine")
+        for path, value in _ENGINE_DEFAULTS.items()
+    }
+    values |= {value.path: value for value in shared}
+    for source, overrides in reversed(list(_node_sources(node, request))):
+        for path, value in _flatten(overrides.model_dump(exclude_none=True)).items():
+            values[path] = Resolved(path=path, value=value, source=source)
+    values |= {value.path: value for value in _pool(node, request, settings)}
+    try:
+        _check_environment(values)
+        return complete_resources(values, settings.effective("task_resource", request.target))
+    except Refusal as refusal:
+        refusal.node = node.id
+        raise
+
+
+def _node_sources(node: Node, request: Request) -> Iterator[tuple[str, NodeOverrides]]:
+    """Yield the sources that may set a value of the node, the most specific first."""
+    plan = request.launch_plan
+    if node.hook is not None:
+        hook = node.hook.name
+        yield "execution override", request.overrides.get(hook, NodeOverrides())
+        yield "launch plan override", plan.runtime_override.get(hook, NodeOverrides())
+        yield "hook default", node.hook.default
+    yield "execution", _every_node(request)
+    yield "launch plan", _every_node(plan)
+    yield "with_overrides", node.overrides
+    yield "task", request.workflow.tasks[node.task].config
+
+
+def _every_node(config: ExecutionConfig) -> NodeOverrides:
+    """Return the values that a launch plan or a request sets for each node."""
+    return NodeOverrides(environment=config.environment, interruptible=config.interruptible)
+
+
+def _node_settings(request: Request, settings: Settings) -> Iterator[Resolved]:
+    """Yield the values of the settings for each node whose sources set no other.
+
+    Raises `Unreadable`.
+    """
+    for value in _config_values(request, settings):
+        if value.path in _NODE_FIELDS:
+            yield value
+        elif value.path.startswith(_ENVS):
+            name = value.path.removeprefix(_ENVS)
+            yield value.model_copy(update={"path": f"environment.{name}"})
+
+
+def _flatten(document: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    """Return values by dotted path. The name of an environment variable may contain dots too."""
+    flat: dict[str, JsonValue] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _check_environment(values: Mapping[str, Resolved]) -> None:
+    """Raise `Refusal` for a variable with which the operating system would not start a task."""
+    for path, value in values.items():
+        name = path.removeprefix("environment.")
+        if name != path and (not name or "=" in name or "\0" in f"{name}{value.value}"):
+            message = f"{path} ({value.source}) cannot be an environment variable"
+            raise Refusal(path, value.value, message)
+
+
+def _pool(node: Node, request: Request, settings: Settings) -> Iterator[Resolved]:
+    task = request.workflow.tasks[node.task]
+    if task.pool is None:
+        return
+    try:
+        pool = settings.pool(task.pool)
+    except NotFound as error:
+        raise Refusal("pool", task.pool, str(error), node=node.id) from error
+    yield Resolved(path="pool", value=task.pool, source="task")
+    yield Resolved(path="weight", value=task.weight, source="task")
+    yield Resolved(path="cohort", value=pool.cohort, source="pool")
+
+
+def _priority(request: Request, settings: Settings) -> Iterator[Resolved]:
+    leaf = _leaf(settings, "workflow_priority", "priority", request)
+    if leaf is not None:
+        yield _from_record("priority", "workflow_priority.priority", leaf)
+
+
+def _placement(request: Request, settings: Settings) -> Iterator[Resolved]:
+    """Yield the cluster, the same one for all nodes, and the label that selected it."""
+    source = "execution_cluster_label.value"
+    leaf = _leaf(settings, "execution_cluster_label", "value", request)
+    cluster = _select_cluster(request.execution, settings, leaf)
+    if leaf is not None:
+        yield _from_record("execution_cluster_label", source, leaf)
+        yield _from_record("cluster", source, leaf).model_copy(update={"value": cluster})
+    elif cluster is not None:
+        yield Resolved(path="cluster", value=cluster, source="engine")
+
+
+def _select_cluster(execution: str, settings: Settings, label: Leaf | None) -> str | None:
+    """Select an enabled cluster by weight, always the same one for one execution.
+
+    Return ``None`` where the settings have no cluster of a positive weight and no label is
+    required. Raises `Refusal` where no such cluster has the required label.
+    """
+    enabled = [cluster for _, cluster in sorted(settings.clusters.items()) if cluster.enabled]
+    fitting = [c for c in enabled if label is None or label.value in c.labels]
+    weighted = [cluster for cluster in fitting if cluster.weight > 0]
+    if weighted:
+        weights = [cluster.weight for cluster in weighted]
+        return random.Random(execution).choices(weighted, weights)[0].name
+    if label is None:
+        return None
+    known = ", ".join(sorted({label for cluster in enabled for label in cluster.labels})) or "none"
+    raise Refusal(
+        "execution_cluster_label.value",
+        label.value,
+        f"no enabled cluster has the label {label.value!r}, which execution_cluster_label of "
+        f"{label.scope} requires; labels of enabled clusters: {known}",
+        scope=str(label.scope),
+    )
+
+
+def _leaf(settings: Settings, kind: str, path: str, request: Request) -> Leaf | None:
+    """Return the leaf of an effective value, ``None`` if it is unset. Raises `Unreadable`."""
+    leaf = settings.effective(kind, request.target).leaves.get(path)
+    return None if leaf is None or leaf.value is None else leaf

@@ -1,0 +1,280 @@
+"""The contract of `trimtab_propeller.executors.port.Executor`, for every implementation.
+
+A test class for an implementation inherits the tests and says how to make an executor, how to stop
+it from working, and how an attempt is ended from outside.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from trimtab_propeller.executors.port import (
+    Absent,
+    Attempt,
+    Executor,
+    ExecutorUnavailable,
+    Failed,
+    Interrupted,
+    Returned,
+    Running,
+)
+
+MODULE = """
+import os, signal, sys, time
+from pathlib import Path
+from trimtab import task
+
+def begin(directory):
+    with open(directory + "/begun", "a") as begun:
+        begun.write("once\\n")
+
+@task
+def double(x): return 2 * x
+
+@task
+def variable(name): return os.environ.get(name)
+
+@task
+def fails(): raise ValueError("no rows")
+
+@task
+def gated(directory):
+    begin(directory)
+    while not Path(directory, "go").exists():
+        time.sleep(0.02)
+    return "went"
+
+@task
+def stubborn(directory):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    begin(directory)
+    while True:
+        time.sleep(0.02)
+"""
+
+
+def attempt(
+    task: str, number: int = 0, environment: Mapping[str, str] | None = None, **inputs: JsonValue
+) -> Attempt:
+    """An attempt of a task of `MODULE`."""
+    return Attempt(
+        execution="e1",
+        node="n0",
+        number=number,
+        project="shop",
+        domain="development",
+        workflow="nightly",
+        task=task,
+        inputs=inputs,
+        module=MODULE,
+        environment=dict(environment or {}),
+    )
+
+
+async def begun(directory: Path) -> None:
+    """Wait until a task has begun."""
+    async with asyncio.timeout(60):
+        while not (directory / "begun").exists():
+            await asyncio.sleep(0.02)
+
+
+class ExecutorContract(ABC):
+    """The rules that propeller relies on."""
+
+    stop_grace_seconds: float
+    """How long `Executor.stop` lets a task end by itself."""
+
+    @abstractmethod
+    def make_executor(self, data: Path) -> Executor:
+        """Make an instance; all instances over the same data share their attempts."""
+
+    @abstractmethod
+    def break_data(self, data: Path) -> None:
+        """Make executors over this data, which is empty, unable to start attempts."""
+
+    @abstractmethod
+    async def kill(self, executor: Executor, running: Attempt) -> None:
+        """End everything that a running attempt consists of, as a lost machine would."""
+
+    @pytest.fixture
+    def executor(self, tmp_path: Path) -> Executor:
+        return self.make_executor(tmp_path / "data")
+
+    @pytest.fixture
+    def other(self, tmp_path: Path) -> Executor:
+        """A second instance over the same data, such as that of the next propeller."""
+        return self.make_executor(tmp_path / "data")
+
+    @pytest.fixture
+    def gated(self, tmp_path: Path) -> Attempt:
+        """An attempt that ends when the file ``go`` exists."""
+        return attempt("gated", directory=str(tmp_path))
+
+    @pytest.fixture
+    def stubborn(self, tmp_path: Path) -> Attempt:
+        """An attempt that ignores SIGTERM."""
+        return attempt("stubborn", directory=str(tmp_path))
+
+    def test_it_has_a_name(self, executor: Executor) -> None:
+        assert executor.capabilities.name
+
+    async def test_an_attempt_is_absent_before_its_start(self, executor: Executor) -> None:
+        assert await executor.find(attempt("double", x=1)) == Absent()
+
+    async def test_a_started_attempt_is_running_where_start_reported(
+        self, executor: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        location = await executor.start(gated)
+        assert location
+        assert await executor.find(gated) == Running(location)
+        await begun(tmp_path)
+        assert await executor.find(gated) == Running(location)
+        (tmp_path / "go").touch()
+        assert await executor.wait(gated) == Returned("went")
+
+    async def test_the_value_of_a_task_is_its_outcome(self, executor: Executor) -> None:
+        doubled = attempt("double", x=21)
+        await executor.start(doubled)
+        assert await executor.wait(doubled) == Returned(42)
+
+    async def test_a_task_has_the_variables_of_its_attempt(self, executor: Executor) -> None:
+        variable = attempt("variable", environment={"LOG": "info"}, name="LOG")
+        await executor.start(variable)
+        assert await executor.wait(variable) == Returned("info")
+
+    async def test_attempts_of_a_node_are_independent(self, executor: Executor) -> None:
+        first, second = attempt("double", 0, x=1), attempt("double", 1, x=2)
+        await executor.start(first)
+        assert await executor.wait(first) == Returned(2)
+        assert await executor.find(second) == Absent()
+        await executor.start(second)
+        assert await executor.wait(second) == Returned(4)
+
+    async def test_an_attempt_that_is_started_twice_runs_once(
+        self, executor: Executor, other: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        locations = {await each.start(gated) for each in (executor, executor, other)}
+        await begun(tmp_path)
+        locations |= {await each.start(gated) for each in (executor, other)}
+        (tmp_path / "go").touch()
+        outcomes = [await each.wait(gated) for each in (executor, other)]
+        assert outcomes == [Returned("went")] * 2
+        assert len(locations) == 1
+        assert (tmp_path / "begun").read_text() == "once\n"
+
+    async def test_another_instance_adopts_a_running_attempt(
+        self, executor: Executor, other: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        location = await executor.start(gated)
+        await begun(tmp_path)
+        assert await other.find(gated) == Running(location)
+        waiting = asyncio.create_task(other.wait(gated))
+        (tmp_path / "go").touch()
+        assert await waiting == await executor.wait(gated) == Returned("went")
+        assert (tmp_path / "begun").read_text() == "once\n"
+
+    async def test_a_wait_that_is_cancelled_leaves_the_attempt_running(
+        self, executor: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        await executor.start(gated)
+        await begun(tmp_path)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await executor.wait(gated)
+        (tmp_path / "go").touch()
+        assert await executor.wait(gated) == Returned("went")
+
+    async def test_an_outcome_is_kept_after_the_end(
+        self, executor: Executor, other: Executor
+    ) -> None:
+        doubled = attempt("double", x=1)
+        await executor.start(doubled)
+        outcome = await executor.wait(doubled)
+        # A second start with other inputs would have another outcome, if it ran.
+        changed = attempt("double", x=100)
+        await other.start(changed)
+        for each in (executor, other):
+            assert await each.find(changed) == outcome
+            assert await each.wait(changed) == outcome
+
+    async def test_a_task_that_raises_has_failed(self, executor: Executor) -> None:
+        failing = attempt("fails")
+        await executor.start(failing)
+        outcome = await executor.wait(failing)
+        assert isinstance(outcome, Failed)
+        assert outcome.error.startswith("ValueError: no rows")
+
+    async def test_an_attempt_that_is_killed_from_outside_is_interrupted(
+        self, executor: Executor, other: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        await executor.start(gated)
+        await begun(tmp_path)
+        await self.kill(executor, gated)
+        outcome = await executor.wait(gated)
+        assert isinstance(outcome, Interrupted)
+        assert await other.find(gated) == outcome
+        # An interrupted attempt is not started again; the next one has its own number.
+        await other.start(gated)
+        assert await other.wait(gated) == outcome
+        assert (tmp_path / "begun").read_text() == "once\n"
+
+    async def test_stop_ends_an_attempt_before_the_grace_is_over(
+        self, executor: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        await executor.start(gated)
+        await begun(tmp_path)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        assert isinstance(await executor.stop(gated), Interrupted)
+        assert loop.time() - started < self.stop_grace_seconds
+
+    async def test_stop_ends_an_attempt_that_ignores_sigterm_after_the_grace(
+        self, other: Executor, executor: Executor, stubborn: Attempt, tmp_path: Path
+    ) -> None:
+        await executor.start(stubborn)
+        await begun(tmp_path)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with asyncio.timeout(self.stop_grace_seconds + 20):
+            outcome = await other.stop(stubborn)
+        assert isinstance(outcome, Interrupted)
+        assert loop.time() - started >= self.stop_grace_seconds
+        assert await executor.wait(stubborn) == outcome
+
+    async def test_stop_returns_the_outcome_of_an_attempt_that_has_ended(
+        self, executor: Executor, other: Executor
+    ) -> None:
+        doubled = attempt("double", x=1)
+        await executor.start(doubled)
+        await executor.wait(doubled)
+        for each in (executor, other):
+            assert await each.stop(doubled) == Returned(2)
+
+    async def test_a_requested_stop_of_all_ends_started_and_adopted_attempts(
+        self, executor: Executor, other: Executor, tmp_path: Path
+    ) -> None:
+        attempts = []
+        for number in range(2):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            attempts.append(attempt("gated", number, directory=str(directory)))
+            await executor.start(attempts[-1])
+            await begun(directory)
+        await other.start(attempts[1])
+        await other.request_stop_of_all()
+        assert isinstance(await other.wait(attempts[1]), Interrupted)
+        assert isinstance(await executor.find(attempts[0]), Running)
+        await executor.request_stop_of_all()
+        assert isinstance(await executor.wait(attempts[0]), Interrupted)
+
+    async def test_an_attempt_that_cannot_be_started_now_raises_unavailable(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        self.break_data(tmp_path / "data")
+        with pytest.raises(ExecutorUnavailable):
+            await executor.start(attempt("double", x=1))
+        assert await executor.find(attempt("double", x=1)) == Absent()
