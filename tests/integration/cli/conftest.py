@@ -1,6 +1,6 @@
-"""One embedded system for all tests of the command line, and a project for each.
+"""One embedded system for all tests of the command line, and a project for each test.
 
-The system has a kind that is not installed where the command line runs.
+The system has the kind ``maintenance``, which is not installed where the command line runs.
 """
 
 import asyncio
@@ -48,14 +48,14 @@ KIND = Kind(
     value=Maintenance,
     levels=frozenset({Level.DOMAIN, Level.PROJECT}),
     noun="maintenance",
-    summary="When it may be down",
+    summary="Maintenance windows",
 )
 """
 
 
 @pytest.fixture(scope="session")
 def maintenance(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an installed distribution that registers the kind ``maintenance``."""
+    """Create a directory with an installed distribution that registers the kind."""
     path = tmp_path_factory.mktemp("maintenance")
     (path / "maintenance.py").write_text(MAINTENANCE)
     information = path / "maintenance-1.dist-info"
@@ -67,7 +67,7 @@ def maintenance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory, maintenance: Path) -> Iterator[Path]:
-    """The data directory of the running system."""
+    """Start the system, and return its data directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(maintenance))
         up = Up(tmp_path_factory.mktemp("cli") / "data")
@@ -78,13 +78,13 @@ def data(tmp_path_factory: pytest.TempPathFactory, maintenance: Path) -> Iterato
 
 @pytest.fixture
 def trimtab(data: Path) -> Trimtab:
-    """Run the command line; ``stdin`` is what a person types."""
+    """Return a function that runs the command line; ``stdin`` is the input of the user."""
 
     def run(
         *arguments: str, stdin: str = "", env: Mapping[str, str | None] | None = None
     ) -> Result:
-        usual = {"TRIMTAB_DATA": str(data), "TRIMTAB_CONFIG": os.devnull}
-        runner = CliRunner(env=usual | dict(env or {}))
+        defaults = {"TRIMTAB_DATA": str(data), "TRIMTAB_CONFIG": os.devnull}
+        runner = CliRunner(env=defaults | dict(env or {}))
         result = runner.invoke(cli, arguments, input=stdin, prog_name="trimtab")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             pytest.fail("".join(traceback.format_exception(result.exception)))
@@ -95,7 +95,7 @@ def trimtab(data: Path) -> Trimtab:
 
 @pytest.fixture
 def project(trimtab: Trimtab) -> str:
-    """Registered, and used by one test only."""
+    """Register a project for one test."""
     name = f"shop-{next(_NUMBERS)}"
     assert trimtab("register", "project", name).exit_code == 0
     return name
@@ -103,15 +103,15 @@ def project(trimtab: Trimtab) -> str:
 
 @pytest.fixture
 def letter(data: Path) -> int:
-    """The sequence of a dead letter: a request that a propeller gave up."""
-    return asyncio.run(_buried(data))
+    """Publish a dead letter, and return its sequence."""
+    return asyncio.run(_publish_dead_letter(data))
 
 
-async def _buried(data: Path) -> int:
-    own = json.loads((data / "nats" / "nats.conf").read_text())
-    client = await nats.connect(f"nats://{own['listen']}", **own["authorization"])
-    where = subjects.requested("development", "shop")
-    headers = {DEAD_REASON: "no such pool", DEAD_SUBJECT: where}
+async def _publish_dead_letter(data: Path) -> int:
+    server = json.loads((data / "nats" / "nats.conf").read_text())
+    client = await nats.connect(f"nats://{server['listen']}", **server["authorization"])
+    original = subjects.requested("development", "shop")
+    headers = {DEAD_REASON: "no such pool", DEAD_SUBJECT: original}
     subject = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
     published = await client.jetstream().publish(subject, b'{"why": "a test"}', headers=headers)
     await client.close()

@@ -1,4 +1,4 @@
-"""get, update and delete of settings, in flytectl's words."""
+"""get, update and delete of settings, with flytectl's messages."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ CLUSTER = "cluster-resource-attribute"
 
 @pytest.fixture
 def file(tmp_path: Path, project: str) -> Path:
-    """Limits of the project in development."""
+    """Write an attribute file with limits of the project in development."""
     path = tmp_path / "tra.yaml"
     path.write_text(f'project: {project}\ndomain: development\nlimits: {{cpu: "2"}}\n')
     return path
@@ -23,12 +23,12 @@ def file(tmp_path: Path, project: str) -> Path:
 
 @pytest.fixture
 def stored(trimtab: Trimtab, file: Path) -> Path:
-    """The file's limits are stored."""
+    """Store the limits of the file."""
     assert trimtab("update", TASK, "--attrFile", str(file), "--force").exit_code == 0
     return file
 
 
-def test_an_update_shows_what_changes_asks_and_stores(
+def test_an_update_shows_the_changes_prompts_and_stores_them(
     trimtab: Trimtab, file: Path, project: str
 ) -> None:
     done = trimtab("update", TASK, "--attrFile", str(file), stdin="what?\ny\n")
@@ -44,44 +44,44 @@ def test_an_update_shows_what_changes_asks_and_stores(
     )
 
 
-def test_a_no_leaves_everything_as_it_was(trimtab: Trimtab, file: Path, project: str) -> None:
+def test_an_update_that_is_not_confirmed_stores_nothing(
+    trimtab: Trimtab, file: Path, project: str
+) -> None:
     for answer in ("n\n", ""):
         done = trimtab("update", TASK, "--attrFile", str(file), stdin=answer)
         assert (done.exit_code, done.stderr) == (1, "Error: update aborted by user\n")
     assert trimtab("get", TASK, "-p", project, "-d", "development").exit_code == 3
 
 
-def test_a_dry_run_asks_nothing_and_stores_nothing(
-    trimtab: Trimtab, file: Path, project: str
-) -> None:
+def test_a_dry_run_neither_prompts_nor_stores(trimtab: Trimtab, file: Path, project: str) -> None:
     done = trimtab("update", TASK, "--attrFile", str(file), "--dryRun")
     assert done.stdout.endswith("Skipping update request (dryRun)\n")
     assert trimtab("get", TASK, "-p", project, "-d", "development").exit_code == 3
 
 
-def test_the_same_file_again_changes_nothing(trimtab: Trimtab, stored: Path) -> None:
+def test_an_update_from_the_same_file_changes_nothing(trimtab: Trimtab, stored: Path) -> None:
     done = trimtab("update", TASK, "--attrFile", str(stored))
     assert (done.exit_code, done.stdout) == (0, "No changes detected. Skipping the update.\n")
 
 
-def test_a_change_made_while_the_question_stood_is_not_lost(
+def test_a_change_during_the_prompt_is_not_overwritten(
     trimtab: Trimtab, data: Path, stored: Path, project: str
 ) -> None:
     stored.write_text(stored.read_text().replace('"2"', '"3"'))
-    asking = subprocess.Popen(
+    prompting = subprocess.Popen(
         [TRIMTAB, "update", TASK, "--attrFile", str(stored), "--data", str(data)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert asking.stdout is not None
-    while asking.stdout.read(1) != "?":
+    assert prompting.stdout is not None
+    while prompting.stdout.read(1) != "?":
         pass
     stored.write_text(stored.read_text().replace('"3"', '"4"'))
     assert trimtab("update", TASK, "--attrFile", str(stored), "--force").exit_code == 0
-    _out, err = asking.communicate("y\n", timeout=60)
-    assert asking.returncode == 5
+    _out, err = prompting.communicate("y\n", timeout=60)
+    assert prompting.returncode == 5
     assert err.startswith(
         f"Error: update project {project} domain development matchable attributes: update failed: "
     )
@@ -89,7 +89,7 @@ def test_a_change_made_while_the_question_stood_is_not_lost(
     assert '{"cpu":"4"}' in trimtab("get", TASK, "-p", project, "-d", "development").stdout
 
 
-def test_a_workflow_shows_what_it_inherits_and_says_so(
+def test_get_of_a_workflow_shows_an_inherited_record_and_names_its_scope(
     trimtab: Trimtab, stored: Path, project: str
 ) -> None:
     got = trimtab("get", TASK, "-p", project, "-d", "development", "a.workflow")
@@ -97,7 +97,7 @@ def test_a_workflow_shows_what_it_inherits_and_says_so(
     assert f"this is inherited from project-domain {project}/development" in got.stderr
 
 
-def test_a_workflow_may_be_given_the_value_that_it_inherits(
+def test_a_workflow_can_store_the_value_that_it_inherits(
     trimtab: Trimtab, stored: Path, project: str
 ) -> None:
     stored.write_text(stored.read_text() + "workflow: a.workflow\n")
@@ -108,32 +108,32 @@ def test_a_workflow_may_be_given_the_value_that_it_inherits(
     assert got.stderr == ""
 
 
-def test_the_plural_is_another_name_for_get_and_delete(
+def test_the_plural_is_an_alias_for_get_and_delete_only(
     trimtab: Trimtab, stored: Path, project: str
 ) -> None:
-    place = ("-p", project, "-d", "development")
-    assert trimtab("get", TASK + "s", *place).exit_code == 0
-    assert trimtab("delete", TASK + "s", *place).exit_code == 0
-    assert trimtab("get", TASK + "s", *place).exit_code == 3
+    flags = ("-p", project, "-d", "development")
+    assert trimtab("get", TASK + "s", *flags).exit_code == 0
+    assert trimtab("delete", TASK + "s", *flags).exit_code == 0
+    assert trimtab("get", TASK + "s", *flags).exit_code == 3
     assert trimtab("update", TASK + "s", "--attrFile", str(stored)).exit_code == 2
 
 
-@pytest.mark.parametrize("named", ["flags", "file"])
-def test_a_delete_removes_one_record_and_may_be_repeated(
-    trimtab: Trimtab, stored: Path, project: str, named: str
+@pytest.mark.parametrize("source", ["flags", "file"])
+def test_a_delete_removes_one_record_and_can_be_repeated(
+    trimtab: Trimtab, stored: Path, project: str, source: str
 ) -> None:
-    place = ["-p", project, "-d", "development"] if named == "flags" else []
-    place += ["--attrFile", str(stored)] if named == "file" else []
-    dry = trimtab("delete", TASK, *place, "--dryRun")
+    flags = ["-p", project, "-d", "development"] if source == "flags" else []
+    flags += ["--attrFile", str(stored)] if source == "file" else []
+    dry = trimtab("delete", TASK, *flags, "--dryRun")
     assert dry.stdout == "skipping DeleteProjectDomainAttributes request (dryRun)\n"
     for _ in range(2):
-        done = trimtab("delete", TASK, *place)
+        done = trimtab("delete", TASK, *flags)
         target = f"{project} project and domain development"
         assert done.stdout == f"Deleted matchable resources from {target}\n"
     assert trimtab("get", TASK, "-p", project, "-d", "development").exit_code == 3
 
 
-def test_what_get_writes_update_reads(
+def test_update_accepts_a_file_that_get_wrote(
     trimtab: Trimtab, stored: Path, project: str, tmp_path: Path
 ) -> None:
     written = tmp_path / "written.yaml"
@@ -147,7 +147,7 @@ def test_what_get_writes_update_reads(
     assert again.stdout == "No changes detected. Skipping the update.\n"
 
 
-def test_a_file_that_is_there_is_overwritten_only_after_a_yes(
+def test_an_existing_file_is_overwritten_only_after_confirmation(
     trimtab: Trimtab, stored: Path, project: str
 ) -> None:
     before = stored.read_text()
@@ -162,7 +162,7 @@ def test_a_file_that_is_there_is_overwritten_only_after_a_yes(
 
 
 @pytest.mark.parametrize(
-    ("places", "flags", "target"),
+    ("scope", "flags", "target"),
     [
         ("", ["--platform"], "the platform"),
         ("domain: staging\n", [], "domain staging"),
@@ -174,11 +174,11 @@ def test_a_file_that_is_there_is_overwritten_only_after_a_yes(
         ),
     ],
 )
-def test_levels_that_flyte_does_not_have_can_be_written(
-    trimtab: Trimtab, project: str, tmp_path: Path, places: str, flags: list[str], target: str
+def test_levels_that_flytectl_does_not_have_can_be_written_and_deleted(
+    trimtab: Trimtab, project: str, tmp_path: Path, scope: str, flags: list[str], target: str
 ) -> None:
     file = tmp_path / "file.yaml"
-    file.write_text(places.format(project=project) + "priority: 7\n")
+    file.write_text(scope.format(project=project) + "priority: 7\n")
     noun = "workflow-priority"
     done = trimtab("update", noun, "--attrFile", str(file), "--force", *flags)
     assert done.stdout.endswith(f"Updated attributes from {target.format(project=project)}\n")
@@ -186,9 +186,7 @@ def test_levels_that_flyte_does_not_have_can_be_written(
     assert done.stdout == f"Deleted matchable resources from {target.format(project=project)}\n"
 
 
-def test_other_formats_are_given_when_asked_for(
-    trimtab: Trimtab, stored: Path, project: str
-) -> None:
+def test_output_can_be_json_yaml_or_a_table(trimtab: Trimtab, stored: Path, project: str) -> None:
     get = ("get", TASK, "-p", project, "-d", "development", "-o")
     assert json.loads(trimtab(*get, "json").stdout)["limits"] == {"cpu": "2"}
     assert "limits:\n  cpu: '2'\n" in trimtab(*get, "YAML").stdout

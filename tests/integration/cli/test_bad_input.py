@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, an exit code that is not 0, and nothing changed."""
+"""Bad input: one clear sentence, an exit code that is not 0, and no change."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
-from trimtab.cli.target import Target
+from trimtab.cli.server import Server
 from trimtab.client import Client
 
 TASK = "task-resource-attribute"
@@ -25,22 +25,21 @@ def job(n: int = 1):
 
 @pytest.fixture
 def job(trimtab: Trimtab, tmp_path: Path, project: str) -> list[str]:
-    """A command that would execute a workflow that is there."""
+    """Register a workflow, and return a command that executes it."""
     file = tmp_path / "job.py"
     file.write_text(HOOKED)
-    place = ["-p", project, "-d", "development"]
-    assert trimtab("register", str(file), *place).exit_code == 0
-    return ["execute", "job", *place]
+    flags = ["-p", project, "-d", "development"]
+    assert trimtab("register", str(file), *flags).exit_code == 0
+    return ["execute", "job", *flags]
 
 
 @pytest.fixture(autouse=True)
 def unchanged(data: Path, job: list[str]) -> Iterator[None]:
-    """What there was before a test is what there is after it."""
-
-    target = Target(None, None, data)
-    before = target.call(_everything)
+    """Assert that a test changes nothing on the server."""
+    server = Server(None, None, data)
+    before = server.call(_everything)
     yield
-    assert target.call(_everything) == before
+    assert server.call(_everything) == before
 
 
 async def _everything(client: Client) -> list[object]:
@@ -58,12 +57,13 @@ async def _everything(client: Client) -> list[object]:
 
 
 @pytest.fixture
-def place(project: str) -> str:
+def scope(project: str) -> str:
+    """Return the keys of an attribute file for the project in development."""
     return f"project: {project}\ndomain: development\n"
 
 
-def refused(trimtab: Trimtab, *arguments: str) -> tuple[int, str]:
-    """The exit code, and the sentence behind ``Error:``."""
+def error_of(trimtab: Trimtab, *arguments: str) -> tuple[int, str]:
+    """Run a command that fails; return its exit code, and the sentence after ``Error:``."""
     done = trimtab(*arguments)
     assert done.exit_code != 0, done.output
     lines = done.stderr.splitlines()
@@ -75,165 +75,163 @@ def refused(trimtab: Trimtab, *arguments: str) -> tuple[int, str]:
 def update(trimtab: Trimtab, tmp_path: Path, text: str, noun: str = TASK) -> tuple[int, str]:
     file = tmp_path / "file.yaml"
     file.write_text(text)
-    return refused(trimtab, "update", noun, "--attrFile", str(file), "--force")
+    return error_of(trimtab, "update", noun, "--attrFile", str(file), "--force")
 
 
-def test_an_unknown_kind_is_answered_with_those_there_are(trimtab: Trimtab) -> None:
+def test_the_error_for_an_unknown_kind_lists_the_kinds(trimtab: Trimtab) -> None:
     for verb in ("get", "update", "delete"):
-        code, said = refused(trimtab, verb, "task-resources-attribute")
+        code, message = error_of(trimtab, verb, "task-resources-attribute")
         assert code == 2
-        assert "'task-resources-attribute' does not exist; there are: cluster-assignment" in said
-        assert "task-resource-attribute" in said.partition("there are")[2]
+        assert "'task-resources-attribute' does not exist; there are: cluster-assignment" in message
+        assert "task-resource-attribute" in message.partition("there are")[2]
 
 
-def test_an_unknown_project_is_answered_with_those_there_are(
+def test_the_error_for_an_unknown_project_lists_the_projects(
     trimtab: Trimtab, tmp_path: Path, project: str
 ) -> None:
-    code, said = update(trimtab, tmp_path, "project: nobody\ndomain: staging\nlimits: {cpu: '1'}\n")
+    code, message = update(
+        trimtab, tmp_path, "project: unknown\ndomain: staging\nlimits: {cpu: '1'}\n"
+    )
     assert code == 3
-    assert "project 'nobody' does not exist; there are: " in said
-    assert project in said
-    code, said = refused(trimtab, "get", TASK, "-p", "nobody", "-d", "staging")
-    assert (code, "project 'nobody' does not exist; there are: " in said) == (3, True)
+    assert "project 'unknown' does not exist; there are: " in message
+    assert project in message
+    code, message = error_of(trimtab, "get", TASK, "-p", "unknown", "-d", "staging")
+    assert (code, "project 'unknown' does not exist; there are: " in message) == (3, True)
 
 
-def test_an_unknown_domain_is_answered_with_those_there_are(
+def test_the_error_for_an_unknown_domain_lists_the_domains(
     trimtab: Trimtab, tmp_path: Path, project: str
 ) -> None:
     text = f"project: {project}\ndomain: nowhere\nlimits: {{cpu: '1'}}\n"
-    code, said = update(trimtab, tmp_path, text)
+    code, message = update(trimtab, tmp_path, text)
     assert code == 3
-    assert said.endswith(
+    assert message.endswith(
         "domain 'nowhere' does not exist; there are: development, production, staging"
     )
 
 
-def test_an_unknown_field_is_answered_with_its_siblings(
-    trimtab: Trimtab, tmp_path: Path, place: str
+def test_the_error_for_an_unknown_field_lists_the_fields_of_its_group(
+    trimtab: Trimtab, tmp_path: Path, scope: str
 ) -> None:
-    code, said = update(trimtab, tmp_path, place + "limits: {cpus: '1'}\n")
+    code, message = update(trimtab, tmp_path, scope + "limits: {cpus: '1'}\n")
     assert code == 2
-    assert "limits.cpus: '1' is not valid; allowed: the fields limits.cpu, " in said
+    assert "limits.cpus: '1' is not valid; allowed: the fields limits.cpu, " in message
 
 
-def test_a_malformed_file_is_answered_with_the_line(
-    trimtab: Trimtab, tmp_path: Path, place: str
+def test_the_error_for_a_malformed_file_has_line_and_column(
+    trimtab: Trimtab, tmp_path: Path, scope: str
 ) -> None:
-    code, said = update(trimtab, tmp_path, place + "limits: {cpu: '1'\n")
+    code, message = update(trimtab, tmp_path, scope + "limits: {cpu: '1'\n")
     assert code == 1
-    assert "file.yaml is not YAML in line 4, column 1" in said
+    assert "file.yaml is not YAML in line 4, column 1" in message
 
 
-def test_a_malformed_quantity_is_answered_with_the_grammar(
-    trimtab: Trimtab, tmp_path: Path, place: str
+def test_the_error_for_a_malformed_quantity_has_the_grammar(
+    trimtab: Trimtab, tmp_path: Path, scope: str
 ) -> None:
-    code, said = update(trimtab, tmp_path, place + "limits: {memory: 1GB}\n")
+    code, message = update(trimtab, tmp_path, scope + "limits: {memory: 1GB}\n")
     assert code == 2
-    assert "limits.memory: '1GB' is not valid; allowed: a number, then one of" in said
+    assert "limits.memory: '1GB' is not valid; allowed: a number, then one of" in message
 
 
-def test_defaults_above_limits_are_answered_with_the_limit(
-    trimtab: Trimtab, tmp_path: Path, place: str
+def test_the_error_for_a_default_above_its_limit_has_the_limit(
+    trimtab: Trimtab, tmp_path: Path, scope: str
 ) -> None:
-    text = place + "defaults: {cpu: '3'}\nlimits: {cpu: '2'}\n"
-    code, said = update(trimtab, tmp_path, text)
+    text = scope + "defaults: {cpu: '3'}\nlimits: {cpu: '2'}\n"
+    code, message = update(trimtab, tmp_path, text)
     assert code == 2
-    assert "defaults.cpu: '3' is not valid; allowed: at most limits.cpu, which is 2" in said
+    assert "defaults.cpu: '3' is not valid; allowed: at most limits.cpu, which is 2" in message
 
 
-def test_defaults_above_an_inherited_limit_are_answered_with_its_scope(
-    trimtab: Trimtab, tmp_path: Path, place: str
+def test_the_error_for_a_default_above_an_inherited_limit_has_its_scope(
+    trimtab: Trimtab, tmp_path: Path, scope: str
 ) -> None:
-    code, said = update(trimtab, tmp_path, place + "defaults: {cpu: '3'}\n")
+    code, message = update(trimtab, tmp_path, scope + "defaults: {cpu: '3'}\n")
     assert code == 2
-    assert "at most limits.cpu, which is 2 by settings, at project-domain shop-" in said
+    assert "at most limits.cpu, which is 2 by settings, at project-domain shop-" in message
 
 
-def test_a_level_that_the_kind_does_not_have_is_answered_with_the_reason(
-    trimtab: Trimtab, tmp_path: Path, place: str
+def test_the_error_for_a_refused_level_has_the_reason(
+    trimtab: Trimtab, tmp_path: Path, scope: str
 ) -> None:
-    text = place + "workflow: w\nattributes: {a: b}\n"
-    code, said = update(trimtab, tmp_path, text, "cluster-resource-attribute")
+    text = scope + "workflow: w\nattributes: {a: b}\n"
+    code, message = update(trimtab, tmp_path, text, "cluster-resource-attribute")
     assert code == 2
-    assert "namespaces belong to a project and a domain, never to a workflow" in said
+    assert "namespaces belong to a project and a domain, never to a workflow" in message
 
 
 @pytest.mark.parametrize("text", ["", "limits: {cpu: '1'}\n"])
-def test_a_file_without_a_project_is_refused_as_flytectl_does(
+def test_the_error_for_a_file_without_a_project_is_flytectls(
     trimtab: Trimtab, tmp_path: Path, text: str
 ) -> None:
-    code, said = update(trimtab, tmp_path, text)
-    assert (code, said.startswith("project is required")) == (2, True)
+    code, message = update(trimtab, tmp_path, text)
+    assert (code, message.startswith("project is required")) == (2, True)
 
 
-def test_a_file_without_a_field_does_not_empty_the_record(
-    trimtab: Trimtab, tmp_path: Path, place: str
-) -> None:
-    code, said = update(trimtab, tmp_path, place)
-    assert (code, "trimtab delete task-resource-attribute" in said) == (2, True)
+def test_a_file_without_a_field_is_rejected(trimtab: Trimtab, tmp_path: Path, scope: str) -> None:
+    code, message = update(trimtab, tmp_path, scope)
+    assert (code, "trimtab delete task-resource-attribute" in message) == (2, True)
 
 
-def test_an_update_without_a_file_is_refused_as_flytectl_does(trimtab: Trimtab) -> None:
-    assert refused(trimtab, "update", TASK) == (
+def test_the_error_for_an_update_without_a_file_is_flytectls(trimtab: Trimtab) -> None:
+    assert error_of(trimtab, "update", TASK) == (
         2,
         "attrFile is mandatory while calling update for task resource attribute",
     )
 
 
-def test_an_unknown_pool_is_answered_with_those_there_are(trimtab: Trimtab) -> None:
-    code, said = refused(trimtab, "get", "pools", "nobodys")
-    assert (code, said.startswith("pool 'nobodys' does not exist")) == (3, True)
+def test_an_unknown_pool_is_named(trimtab: Trimtab) -> None:
+    code, message = error_of(trimtab, "get", "pools", "unknown")
+    assert (code, message.startswith("pool 'unknown' does not exist")) == (3, True)
 
 
 def test_a_task_of_an_unknown_pool_is_not_registered(
     trimtab: Trimtab, tmp_path: Path, project: str
 ) -> None:
     file = tmp_path / "job.py"
-    file.write_text(HOOKED.replace("@task\n", '@task(pool="nobodys")\n'))
-    code, said = refused(trimtab, "register", str(file), "-p", project, "-d", "development")
-    assert (code, "pool 'nobodys' does not exist" in said) == (3, True)
+    file.write_text(HOOKED.replace("@task\n", '@task(pool="unknown")\n'))
+    code, message = error_of(trimtab, "register", str(file), "-p", project, "-d", "development")
+    assert (code, "pool 'unknown' does not exist" in message) == (3, True)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("def job(:\n", "line 1: is not Python"),
         ("x = 1\n", "defines no workflow"),
         ("1 / 0\n", "line 1: ZeroDivisionError"),
     ],
 )
-def test_a_file_that_is_no_module_of_workflows_is_refused_with_the_line(
-    trimtab: Trimtab, tmp_path: Path, project: str, text: str, said: str
+def test_the_error_for_a_file_without_workflows_has_the_line(
+    trimtab: Trimtab, tmp_path: Path, project: str, text: str, message: str
 ) -> None:
     file = tmp_path / "job.py"
     file.write_text(text)
-    code, sentence = refused(trimtab, "register", str(file), "-p", project, "-d", "development")
-    assert (code, said in sentence) == (1, True)
+    code, sentence = error_of(trimtab, "register", str(file), "-p", project, "-d", "development")
+    assert (code, message in sentence) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["Shop", "shop_1", "-", ""])
-def test_a_project_that_cannot_be_a_namespace_is_refused(trimtab: Trimtab, name: str) -> None:
-    code, said = refused(trimtab, "register", "project", "--", name)
+def test_a_project_name_that_no_namespace_can_have_is_rejected(trimtab: Trimtab, name: str) -> None:
+    code, message = error_of(trimtab, "register", "project", "--", name)
     assert code == 2
-    assert said.startswith(f"name: {name!r} is not valid")
+    assert message.startswith(f"name: {name!r} is not valid")
 
 
-def test_a_project_is_registered_once(trimtab: Trimtab, project: str) -> None:
-    code, said = refused(trimtab, "register", "project", project)
-    assert (code, project in said) == (4, True)
+def test_an_existing_project_cannot_be_registered_again(trimtab: Trimtab, project: str) -> None:
+    code, message = error_of(trimtab, "register", "project", project)
+    assert (code, project in message) == (4, True)
 
 
-def test_an_execution_of_nothing_is_answered_with_what_there_is(
-    trimtab: Trimtab, project: str
-) -> None:
-    code, said = refused(trimtab, "execute", "nothing", "-p", project, "-d", "development")
-    assert (code, "workflow 'nothing' does not exist" in said) == (3, True)
-    code, said = refused(trimtab, "explain", "execution", "nothing")
-    assert (code, "execution 'nothing' does not exist" in said) == (3, True)
+def test_an_unknown_workflow_or_execution_is_named(trimtab: Trimtab, project: str) -> None:
+    code, message = error_of(trimtab, "execute", "nothing", "-p", project, "-d", "development")
+    assert (code, "workflow 'nothing' does not exist" in message) == (3, True)
+    code, message = error_of(trimtab, "explain", "execution", "nothing")
+    assert (code, "execution 'nothing' does not exist" in message) == (3, True)
 
 
 @pytest.mark.parametrize(
-    ("option", "code", "said"),
+    ("option", "code", "message"),
     [
         (("--override", "trainer={}"), 2, "'trainer' is not valid; allowed: the hooks worker"),
         (("--override", 'worker={"cpu": "2"}'), 2, "override worker: cpu: '2' is not valid"),
@@ -251,8 +249,8 @@ def test_an_execution_of_nothing_is_answered_with_what_there_is(
         (("--launch-plan", "none"), 3, "launch plan of workflow job 'none' does not exist"),
     ],
 )
-def test_what_an_execution_cannot_be_asked_for_is_named(
-    trimtab: Trimtab, job: list[str], option: tuple[str, str], code: int, said: str
+def test_the_error_for_a_wrong_option_of_execute_names_it(
+    trimtab: Trimtab, job: list[str], option: tuple[str, str], code: int, message: str
 ) -> None:
-    found, sentence = refused(trimtab, *job, *option)
-    assert (found, said in sentence) == (code, True), sentence
+    found, sentence = error_of(trimtab, *job, *option)
+    assert (found, message in sentence) == (code, True), sentence

@@ -1,4 +1,4 @@
-"""The client beyond what the command line uses of it."""
+"""Behaviour of the client that no command shows."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def scope(project: str) -> Scope:
     return Scope("staging", project)
 
 
-async def test_a_patch_changes_one_field_and_null_takes_it_away(
+async def test_a_patch_changes_single_fields_and_null_removes_one(
     client: Client, scope: Scope
 ) -> None:
     first = await client.records.put(KIND, scope, {"limits": {"cpu": "1", "memory": "1Gi"}})
@@ -38,7 +38,7 @@ async def test_a_patch_changes_one_field_and_null_takes_it_away(
     assert second.version > first.version
 
 
-async def test_a_stale_write_tells_both_versions(client: Client, scope: Scope) -> None:
+async def test_a_stale_write_reports_both_versions(client: Client, scope: Scope) -> None:
     stored = await client.records.put(KIND, scope, {"limits": {"cpu": "1"}})
     with pytest.raises(Stale) as caught:
         await client.records.put(KIND, scope, {"limits": {"cpu": "2"}}, version=1)
@@ -48,7 +48,7 @@ async def test_a_stale_write_tells_both_versions(client: Client, scope: Scope) -
     assert (caught.value.given, caught.value.stored) == (None, stored.version)
 
 
-async def test_refusals_carry_what_is_wrong(client: Client, scope: Scope) -> None:
+async def test_errors_carry_the_field_or_the_name(client: Client, scope: Scope) -> None:
     with pytest.raises(Invalid) as invalid:
         await client.records.put(KIND, scope, {"limits": {"cpu": "1x"}}, force=True)
     assert (invalid.value.path, invalid.value.value) == ("limits.cpu", "1x")
@@ -58,7 +58,7 @@ async def test_refusals_carry_what_is_wrong(client: Client, scope: Scope) -> Non
     assert "staging" in unknown.value.known
 
 
-async def test_an_effective_value_says_where_each_field_is_from(
+async def test_an_effective_value_has_the_provenance_of_each_field(
     client: Client, scope: Scope
 ) -> None:
     stored = await client.records.put(KIND, scope, {"limits": {"cpu": "7"}})
@@ -68,7 +68,7 @@ async def test_an_effective_value_says_where_each_field_is_from(
     assert cpu.overrode[-1].scope == "settings"
 
 
-async def test_pools_are_written_as_records_are(client: Client, project: str) -> None:
+async def test_pools_are_written_with_preconditions(client: Client, project: str) -> None:
     pool = await client.pools.put(PoolBody(name=project, quota=3, project_cap=2))
     with pytest.raises(Stale):
         await client.pools.put(PoolBody(name=project, quota=4))
@@ -76,23 +76,23 @@ async def test_pools_are_written_as_records_are(client: Client, project: str) ->
     assert (changed.quota, changed.project_cap) == (4, None)
 
 
-async def test_what_is_there_is_a_conflict(client: Client) -> None:
+async def test_creating_an_existing_domain_is_a_conflict(client: Client) -> None:
     with pytest.raises(Conflict):
         await client.domains.create(DomainBody(name="staging"))
 
 
-async def test_kinds_describe_themselves(client: Client) -> None:
+async def test_kinds_are_listed_with_noun_and_flyte_number(client: Client) -> None:
     [kind] = [kind for kind in await client.kinds.list() if kind.name == KIND]
     assert (kind.noun, kind.flyte_number) == ("task-resource-attribute", 0)
 
 
-async def test_without_a_token_nothing_is_told(data: Path) -> None:
+async def test_a_call_without_an_api_token_is_rejected(data: Path) -> None:
     async with Client(str(Directory(data).url())) as client:
         with pytest.raises(Unauthorized):
             await client.projects.list()
 
 
-async def test_where_nobody_listens_it_is_unavailable() -> None:
+async def test_a_closed_port_is_unavailable() -> None:
     async with Client(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(Unavailable, match="trimtab up"):
             await client.projects.list()

@@ -1,4 +1,4 @@
-"""What a shell is told when somebody presses tab."""
+"""Completion in shells."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ from tests.integration.embedded.running import TRIMTAB
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_a_script(trimtab: Trimtab, shell: str) -> None:
+def test_each_supported_shell_has_a_script(trimtab: Trimtab, shell: str) -> None:
     script = trimtab("completion", shell).stdout
     assert "_TRIMTAB_COMPLETE" in script
     assert trimtab("completion", "tcsh").exit_code == 2
@@ -25,7 +25,7 @@ def test_each_shell_gets_a_script(trimtab: Trimtab, shell: str) -> None:
         ("get workflow-priority -d ''", {"development", "staging", "production"}),
     ],
 )
-def test_kinds_of_the_server_and_names_are_completed(
+def test_nouns_of_the_server_and_names_are_completed(
     trimtab: Trimtab, line: str, completed: set[str]
 ) -> None:
     words = line.split()
@@ -38,10 +38,10 @@ def test_kinds_of_the_server_and_names_are_completed(
     assert {line.partition(",")[2] for line in lines} == completed
 
 
-def test_bash_completes_by_the_script(trimtab: Trimtab) -> None:
+def test_the_script_completes_in_bash(trimtab: Trimtab) -> None:
     script = trimtab("completion", "bash").stdout
-    asked = f"{script}\nCOMP_WORDS=(trimtab upd)\nCOMP_CWORD=1\n_trimtab_completion {TRIMTAB}\n"
+    program = f"{script}\nCOMP_WORDS=(trimtab upd)\nCOMP_CWORD=1\n_trimtab_completion {TRIMTAB}\n"
     done = subprocess.run(
-        ["bash"], input=asked + 'echo "$COMPREPLY"', text=True, capture_output=True, check=True
+        ["bash"], input=program + 'echo "$COMPREPLY"', text=True, capture_output=True, check=True
     )
     assert done.stdout == "update\n"

@@ -1,4 +1,4 @@
-"""The example of every command, as help and docs/cli.md show it, run against a real system."""
+"""The examples in the help and in docs/cli.md run against a real system."""
 
 import itertools
 import json
@@ -30,17 +30,17 @@ EXAMPLES = [
     example
     for entry in reference.entries(cli)
     for example in entry.examples
-    # The fixture `data` runs this one.
+    # The fixture `data` runs `trimtab up`.
     if example != "trimtab up"
 ]
 NUMBERS = itertools.count(1)
-# Something differs; nobody holds or waits for the token that is named.
+# The documents of `diff` differ, and the token neither is held nor waits.
 CODES = {"diff": 1, "update token": 3, "release token": 3}
 
 
 @pytest.fixture
-def world(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project shop, its settings, and the directory with the files of the examples."""
+def directory(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Create the project shop with settings, and a directory with the files of the examples."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "limits.yaml").write_text(f"kind: {TASK}\n{RECORD}")
@@ -60,25 +60,25 @@ def world(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
-    """What stands for the names in an example."""
-    given = {"TOKEN": "nobody/n0/0"}
+    """Return the values of the variables in an example."""
+    found = {"TOKEN": "unknown/n0/0"}
     if "$DEAD" in example:
-        given["DEAD"] = str(request.getfixturevalue("letter"))
+        found["DEAD"] = str(request.getfixturevalue("letter"))
     if "$NAME" in example:
-        given["NAME"] = f"ci-{next(NUMBERS)}"
-        trimtab("token", "create", given["NAME"], "--grant", "viewer")
+        found["NAME"] = f"ci-{next(NUMBERS)}"
+        trimtab("token", "create", found["NAME"], "--grant", "viewer")
     if "$REVISION" in example:
         history = trimtab("history", TASK, "-p", "shop", "-d", "development", "-o", "json")
-        given["REVISION"] = str(json.loads(history.stdout)[-1]["revision"])
+        found["REVISION"] = str(json.loads(history.stdout)[-1]["revision"])
     if "$EXECUTION" in example:
         pricing = ("execute", "pricing", "-p", "shop", "-d", "development")
-        given["EXECUTION"] = trimtab(*pricing).stdout.strip()
-    return given
+        found["EXECUTION"] = trimtab(*pricing).stdout.strip()
+    return found
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_example_works(
-    trimtab: Trimtab, world: Path, values: Mapping[str, str], example: str
+    trimtab: Trimtab, directory: Path, values: Mapping[str, str], example: str
 ) -> None:
     line = Template(example).substitute(values)
     done = trimtab(*shlex.split(line)[1:], env={"VISUAL": "true"})

@@ -1,4 +1,4 @@
-"""Projects put to rest, dead letters, everything said again."""
+"""Archived projects, dead letters and resync."""
 
 import json
 import re
@@ -9,17 +9,17 @@ from tests.integration.cli.conftest import Trimtab
 from trimtab.messages import subjects
 
 
-def test_an_archived_project_runs_nothing_until_it_is_taken_up_again(
-    trimtab: Trimtab, project: str
-) -> None:
+def test_a_project_is_archived_and_unarchived(trimtab: Trimtab, project: str) -> None:
     assert trimtab("archive", "project", project).stdout == f"Archived project {project}\n"
     assert "archived" in trimtab("get", "project", project).stdout
     assert trimtab("unarchive", "project", project).exit_code == 0
     assert "active" in trimtab("get", "project", project).stdout
-    assert trimtab("archive", "project", "nobody").exit_code == 3
+    assert trimtab("archive", "project", "unknown").exit_code == 3
 
 
-def test_a_project_keeps_what_an_update_does_not_name(trimtab: Trimtab, project: str) -> None:
+def test_an_update_of_a_project_keeps_other_fields_and_labels(
+    trimtab: Trimtab, project: str
+) -> None:
     assert trimtab("update", "project", project, "--description", "Shop").exit_code == 0
     labels = ("--label", "team=a", "--label", "cost=5")
     assert trimtab("update", "project", project, *labels).exit_code == 0
@@ -34,10 +34,12 @@ def test_a_project_keeps_what_an_update_does_not_name(trimtab: Trimtab, project:
 def test_dead_letters_are_listed_with_their_reasons(trimtab: Trimtab) -> None:
     done = trimtab("dead", "list", "--stream", subjects.EXECUTIONS)
     assert "no such pool" in done.stdout
-    assert trimtab("dead", "list", "--consumer", "nobody").stderr == "there are none\n"
+    assert trimtab("dead", "list", "--consumer", "unknown").stderr == "there are none\n"
 
 
-def test_a_dead_letter_is_shown_with_its_body_and_replayed(trimtab: Trimtab, letter: int) -> None:
+def test_a_dead_letter_is_shown_with_its_body_and_deleted_by_a_replay(
+    trimtab: Trimtab, letter: int
+) -> None:
     shown = trimtab("dead", "show", str(letter), "-o", "json")
     assert json.loads(shown.stdout)["body"] == '{"why": "a test"}'
     assert "no such pool" in trimtab("dead", "show", str(letter)).stdout
@@ -46,12 +48,12 @@ def test_a_dead_letter_is_shown_with_its_body_and_replayed(trimtab: Trimtab, let
     assert trimtab("dead", "show", str(letter)).exit_code == 3
 
 
-def test_a_resync_says_what_it_did(trimtab: Trimtab, project: str) -> None:
+def test_a_resync_reports_counts_and_writes_new_versions(trimtab: Trimtab, project: str) -> None:
     before = trimtab("get", "project", project, "-o", "json")
     done = trimtab("resync")
-    said = re.match(r"Said (\d+) settings and \d+ executions again; ", done.stdout)
-    assert said is not None
-    assert int(said[1]) > 5
+    report = re.match(r"Published (\d+) settings and \d+ executions again; ", done.stdout)
+    assert report is not None
+    assert int(report[1]) > 5
     after = trimtab("get", "project", project, "-o", "json")
     versions = [json.loads(got.stdout)[0]["version"] for got in (before, after)]
     assert versions[0] < versions[1]

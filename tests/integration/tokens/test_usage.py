@@ -64,8 +64,8 @@ async def test_an_admin_takes_a_token_away_and_says_why(
     with pytest.raises(LeaseLost):
         await hold()
     shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool, "--audit")
-    assert "counted anew, all sums are right" in shown.output
-    assert f"took token e1/n0/0 of {pool} away: its node burnt down" in shown.output
+    assert "recounted: all sums are right" in shown.output
+    assert f"released token e1/n0/0 of {pool} by force: its node burnt down" in shown.output
     audited = await asyncio.to_thread(installation.trimtab, "audit", "--status", "200")
     [entry] = [line for line in audited.output.splitlines() if f"/pools/{pool}/" in line]
     assert entry.endswith("took token e1/n0/0 away: its node burnt down")

@@ -1,4 +1,4 @@
-"""What the registry of kinds makes of the command line."""
+"""The commands that each registered kind adds, and the groups that hold them."""
 
 import pytest
 from click.testing import CliRunner
@@ -20,11 +20,11 @@ def test_every_kind_has_every_verb(kind: Kind, verb: str) -> None:
     "noun",
     ["task-resource-attributes", "execution-cluster-labels", "workflow-priorities", "execution"],
 )
-def test_flytectls_other_names_are_taken(noun: str) -> None:
+def test_flytectls_aliases_are_accepted(noun: str) -> None:
     assert CliRunner().invoke(cli, ["get", noun, "--help"]).exit_code == 0
 
 
-def test_a_wrong_command_is_answered_with_those_there_are() -> None:
+def test_the_error_for_a_wrong_command_lists_the_commands() -> None:
     done = CliRunner().invoke(cli, ["descibe"])
     assert done.exit_code == 2
     assert "there are: " in done.stderr

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trimtab import kinds
-from trimtab.cli.differences import unified
+from trimtab.cli.attribute_files import unified_diff
 from trimtab.errors import Invalid, NotFound
 from trimtab.kinds import Kind
 from trimtab.kinds.flyte import FlyteMerge
@@ -85,7 +85,7 @@ def test_every_kind_of_flyte_has_a_number_a_title_and_a_rule() -> None:
     for kind in by_number.values():
         assert kind.flyte
         assert kind.flyte.message.isalpha()
-        assert unified(kind, None, {}).count(f"+{kind.flyte.message}:") == 1
+        assert unified_diff(kind, None, {}).count(f"+{kind.flyte.message}:") == 1
         assert kind.flyte.merge in MERGES
         assert kind.flyte.native_fields <= kind.value.model_fields.keys()
     assert MERGES.keys() == set(FlyteMerge)

@@ -1,4 +1,5 @@
-"""The command ``trimtab``: each command is a call of `trimtab.client` and its rendering.
+"""The command ``trimtab``: each command calls `trimtab.client` and shows the result.
 
-Files, flags and messages for settings are flytectl's, so that its users' scripts keep working.
+For settings of one kind, the files, flags and messages are those of flytectl, so that scripts
+written for flytectl keep working.
 """

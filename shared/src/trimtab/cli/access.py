@@ -1,7 +1,8 @@
-"""``trimtab token`` and ``trimtab audit``: who may call the API, and whom it refused."""
+"""``trimtab token`` and ``trimtab audit``: API tokens, and the audit trail of the API."""
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -13,38 +14,37 @@ from trimtab.api.access import (
     TokenCreate,
     TokenRotate,
 )
-from trimtab.cli import known, times
+from trimtab.cli.commands import CommandGroup, example, limit_option
 from trimtab.cli.configuration import Output
-from trimtab.cli.failures import Commands, example
-from trimtab.cli.known import Finder
-from trimtab.cli.rendering import Columns, output_option, progress, show_data, show_list
-from trimtab.cli.target import Target, connected
+from trimtab.cli.kinds import KindFinder
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import Columns, output_option, progress, show_data, show_list
 from trimtab.client import Client
 from trimtab.errors import Invalid, NotFound
 from trimtab.models import parse_model
 
-_PLACES = ("domain", "project", "workflow", "launch_plan")
+_SCOPE_KEYS = ("domain", "project", "workflow", "launch_plan")
 
 _TOKENS: Columns[TokenBody] = {
     "NAME": lambda token: token.name,
     "ID": lambda token: token.id,
     "STATE": lambda token: _state(token),
-    "MAY": lambda token: [_grant_text(grant) for grant in token.grants],
-    "EXPIRES": lambda token: times.shown(token.expires_at),
-    "LAST USED": lambda token: times.shown(token.last_used_at),
+    "GRANTS": lambda token: [_grant_text(grant) for grant in token.grants],
+    "EXPIRES": lambda token: token.expires_at,
+    "LAST USED": lambda token: token.last_used_at,
     "CREATED BY": lambda token: token.created_by,
 }
 _AUDIT: Columns[AuditBody] = {
-    "AT": lambda entry: times.shown(entry.at),
+    "AT": lambda entry: entry.at,
     "STATUS": lambda entry: entry.status,
-    "WHO": lambda entry: entry.caller or entry.token,
-    "FROM": lambda entry: entry.client,
+    "CALLER": lambda entry: entry.caller or entry.token,
+    "ADDRESS": lambda entry: entry.client,
     "CALL": lambda entry: f"{entry.method} {entry.path}",
     "SCOPE": lambda entry: entry.scope,
     "REASON": lambda entry: entry.reason,
 }
 
-token = Commands("token", help="Who may call the API, and what.")
+token = CommandGroup("token", help="Manage API tokens and their grants.")
 
 
 @token.command("create", epilog=example("trimtab token create ci --grant editor,project=shop"))
@@ -55,77 +55,82 @@ token = Commands("token", help="Who may call the API, and what.")
     multiple=True,
     required=True,
     metavar="ROLE[,PART=NAME…]",
-    help="viewer, editor or admin; of the platform, or of all below domain=, project=, workflow=, "
-    "launch_plan=; of records of some kinds only with kind=. Can be repeated.",
+    help="Role viewer, editor or admin; for the platform, or for the scope domain=, project=, "
+    "workflow=, launch_plan= and all narrower ones; with kind= for records of these kinds only. "
+    "Can be repeated.",
 )
-@click.option("--expires", metavar="WHEN", help="90d, 12h, or a time; never where absent.")
+@click.option("--expires", metavar="WHEN", help="90d, 12h, or a time; default: never.")
 @output_option(default=None)
-@connected
+@with_server
 def create_token(
-    target: Target, name: str, grants: Sequence[str], expires: str | None, output: Output | None
+    server: Server, name: str, grants: Sequence[str], expires: str | None, output: Output | None
 ) -> None:
-    """Make a token, and print its secret, which is told once.
+    """Create an API token, and print its secret, which is shown only once.
 
-    Its name is who did it in history, so that the address of a person is a good one. With the first
-    token the API is closed to all that have none.
+    NAME appears in the history as the author of changes; the e-mail address of a person is a good
+    choice. Once the first token exists, calls without a token are rejected.
     """
-    find = known.Finder(target)
-    given = tuple(_grant(text, find) for text in grants)
-    content = {"name": name, "grants": given, "expires_at": _expiry(expires)}
+    find = KindFinder(server)
+    parsed = tuple(_parse_grant(text, find) for text in grants)
+    content = {"name": name, "grants": parsed, "expires_at": _expiry(expires)}
     body = parse_model(TokenCreate, content)
-    _tell(target.call(lambda client: client.tokens.create(body)), "Created", output)
+    _show_secret(server.call(lambda client: client.tokens.create(body)), "Created", output)
 
 
 @token.command("list", epilog=example("trimtab token list"))
 @output_option()
-@connected
-def list_tokens(target: Target, output: Output) -> None:
-    """Show tokens, the oldest first, with those that were revoked."""
-    show_list(target.call(lambda client: client.tokens.list()), output, _TOKENS)
+@with_server
+def list_tokens(server: Server, output: Output) -> None:
+    """List API tokens, oldest first, with the revoked ones."""
+    show_list(server.call(lambda client: client.tokens.list()), output, _TOKENS)
 
 
 @token.command("rotate", epilog=example("trimtab token rotate $NAME --grace 1h"))
 @click.argument("name")
-@click.option("--grace", default="1h", show_default=True, help="The old secret is taken so long.")
-@click.option("--expires", metavar="WHEN", help="90d, 12h, or a time; as before where absent.")
+@click.option(
+    "--grace", default="1h", show_default=True, help="How long the old secret is still accepted."
+)
+@click.option("--expires", metavar="WHEN", help="90d, 12h, or a time; default: unchanged.")
 @output_option(default=None)
-@connected
+@with_server
 def rotate_token(
-    target: Target, name: str, grace: str, expires: str | None, output: Output | None
+    server: Server, name: str, grace: str, expires: str | None, output: Output | None
 ) -> None:
-    """Give the token of that NAME or id a new secret, and print it."""
-    seconds = times.duration("--grace", grace).total_seconds()
+    """Create a new secret for the API token with a NAME or id, and print it."""
+    seconds = parse_duration("--grace", grace).total_seconds()
     content = {"grace_seconds": int(seconds), "expires_at": _expiry(expires)}
     body = parse_model(TokenRotate, content)
 
     async def rotate(client: Client) -> NewTokenBody:
         return await client.tokens.rotate(await _id_of(client, name), body)
 
-    _tell(target.call(rotate), "Rotated", output)
+    _show_secret(server.call(rotate), "Rotated", output)
 
 
 @token.command("revoke", epilog=example("trimtab token revoke $NAME"))
 @click.argument("name")
-@connected
-def revoke_token(target: Target, name: str) -> None:
-    """End the token of that NAME or id for ever."""
+@with_server
+def revoke_token(server: Server, name: str) -> None:
+    """Revoke the API token with a NAME or id. It cannot be restored."""
 
     async def revoke(client: Client) -> TokenBody:
         return await client.tokens.revoke(await _id_of(client, name))
 
-    click.echo(f"Revoked token {target.call(revoke).name}")
+    click.echo(f"Revoked token {server.call(revoke).name}")
 
 
 @click.command("audit", epilog=example("trimtab audit --status 403 --since 24h"))
-@click.option("--status", type=click.IntRange(100, 599), help="403, say: known, but not allowed.")
-@click.option("--caller", help="Only of the token of this name.")
-@click.option("--client", "address", help="Only from this address.")
-@click.option("--since", metavar="WHEN", help="24h ago, or a time.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most.")
+@click.option(
+    "--status", type=click.IntRange(100, 599), help="HTTP status, such as 403 for forbidden calls."
+)
+@click.option("--caller", help="Only calls with the API token of this name.")
+@click.option("--client", "address", help="Only calls from this address.")
+@click.option("--since", metavar="WHEN", help="24h for the last 24 hours, or a time.")
+@limit_option
 @output_option()
-@connected
+@with_server
 def audit(
-    target: Target,
+    server: Server,
     status: int | None,
     caller: str | None,
     address: str | None,
@@ -133,28 +138,28 @@ def audit(
     limit: int,
     output: Output,
 ) -> None:
-    """Show refused calls, changes of tokens and what admins took away, the newest first."""
-    after = None if since is None else times.before("--since", since, datetime.now(UTC))
+    """Show refused calls, changes of API tokens and forced releases, newest first."""
+    after = None if since is None else parse_past_time("--since", since, datetime.now(UTC))
 
     async def read(client: Client) -> Sequence[AuditBody]:
         return await client.audit.list(
             status=status, caller=caller, client=address, since=after, limit=limit
         )
 
-    show_list(target.call(read), output, _AUDIT)
+    show_list(server.call(read), output, _AUDIT)
 
 
-def _tell(body: NewTokenBody, done: str, output: Output | None) -> None:
-    """The secret alone goes to stdout, for scripts that keep it."""
+def _show_secret(body: NewTokenBody, verb: str, output: Output | None) -> None:
+    """Print the secret alone on stdout, for scripts that store it."""
     if output in ("json", "yaml"):
         show_data(body.model_dump(mode="json"), output)
         return
-    progress(f"{done} token {body.name}; its secret is told this once:")
+    progress(f"{verb} token {body.name}; its secret is shown only once:")
     click.echo(body.secret)
 
 
 async def _id_of(client: Client, name: str) -> str:
-    """Raises `NotFound`, naming the tokens there are."""
+    """Return the id of a token. Raises `NotFound`, which lists the names of all tokens."""
     tokens = await client.tokens.list()
     found = [one.id for one in tokens if name in (one.name, one.id)]
     if not found:
@@ -162,32 +167,72 @@ async def _id_of(client: Client, name: str) -> str:
     return found[0]
 
 
-def _grant(text: str, find: Finder) -> GrantBody:
+def _parse_grant(text: str, find: KindFinder) -> GrantBody:
     role, *parts = text.split(",")
     content: dict[str, object] = {"role": role}
-    named: list[str] = []
+    kinds: list[str] = []
     for part in parts:
         name, _, value = part.partition("=")
         if name == "kind" and value:
-            named.append(find(value).name)
-        elif name in _PLACES and value and name not in content:
+            kinds.append(find(value).name)
+        elif name in _SCOPE_KEYS and value and name not in content:
             content[name] = value
         else:
             raise Invalid("--grant", text, "ROLE, then once each domain=, project=, …; and kind=")
-    return parse_model(GrantBody, {**content, "kinds": named})
+    return parse_model(GrantBody, {**content, "kinds": kinds})
 
 
 def _grant_text(grant: GrantBody) -> str:
-    parts = [f"{name}={getattr(grant, name)}" for name in _PLACES if getattr(grant, name)]
+    parts = [f"{name}={getattr(grant, name)}" for name in _SCOPE_KEYS if getattr(grant, name)]
     return ",".join([grant.role, *parts, *(f"kind={kind}" for kind in grant.kinds)])
 
 
 def _expiry(text: str | None) -> datetime | None:
-    return None if text is None else times.after("--expires", text, datetime.now(UTC))
+    return None if text is None else parse_future_time("--expires", text, datetime.now(UTC))
 
 
 def _state(token: TokenBody) -> str:
     if token.revoked_at is not None:
         return "revoked"
-    expired = token.expires_at is not None and token.expires_at <= datetime.now(UTC)
-    return "expired" if expired else "active"
+    is_expired = token.expires_at is not None and token.expires_at <= datetime.now(UTC)
+    return "expired" if is_expired else "active"
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# With more digits, the number of weeks would overflow the range of datetime.
+_DURATION = re.compile(r"(\d{1,5})([smhdw])")
+_FORMAT = "a number and s, m, h, d or w, such as 90d"
+
+
+def parse_duration(option: str, text: str) -> timedelta:
+    """Parse a duration such as ``90d``. Raises `Invalid`."""
+    duration = _duration(text)
+    if duration is None:
+        raise Invalid(option, text, _FORMAT)
+    return duration
+
+
+def parse_future_time(option: str, text: str, now: datetime) -> datetime:
+    """Parse a time, or a duration from now into the future. Raises `Invalid`."""
+    duration = _duration(text)
+    return _parse_time(option, text) if duration is None else now + duration
+
+
+def parse_past_time(option: str, text: str, now: datetime) -> datetime:
+    """Parse a time, or a duration from now into the past. Raises `Invalid`."""
+    duration = _duration(text)
+    return _parse_time(option, text) if duration is None else now - duration
+
+
+def _duration(text: str) -> timedelta | None:
+    found = _DURATION.fullmatch(text)
+    return found and timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _parse_time(option: str, text: str) -> datetime:
+    """Parse an ISO time; one without a zone is in the local time of this machine."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo else at.astimezone()
+    except (ValueError, OverflowError) as error:
+        raise Invalid(option, text, f"{_FORMAT}; or a time, such as 2027-06-30T12:00Z") from error

@@ -3,8 +3,8 @@
 import click
 
 from trimtab.cli.asyncapi_document import document
-from trimtab.cli.failures import example
-from trimtab.cli.rendering import show_data
+from trimtab.cli.commands import example
+from trimtab.cli.terminal import show_data
 
 
 @click.command("asyncapi", epilog=example("trimtab asyncapi"))

@@ -1,4 +1,4 @@
-"""``trimtab get|update|delete <kind>``: settings in flytectl's files, flags and messages."""
+"""``trimtab get|update|delete NOUN``: settings of one kind, with flytectl's flags and messages."""
 
 import os
 from collections.abc import Mapping
@@ -8,25 +8,35 @@ from typing import Any
 import click
 
 from trimtab.api.records import RecordBody
-from trimtab.cli import documents, rendering
+from trimtab.cli import attribute_files
+from trimtab.cli.attribute_files import unified_diff
+from trimtab.cli.commands import Failure, error_prefix, example
 from trimtab.cli.configuration import Output
-from trimtab.cli.differences import unified
-from trimtab.cli.failures import NOT_FOUND, USAGE, Failure, example, prefixed
-from trimtab.cli.places import in_words, place_options, said, scope_of, target_of
-from trimtab.cli.questions import confirmed
-from trimtab.cli.target import Target, connected
+from trimtab.cli.scopes import (
+    error_text,
+    parse_scope,
+    scope_from_body,
+    scope_options,
+    scope_parts,
+    selected_scope,
+    success_text,
+)
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import confirm, output_option, progress, show_data, table
 from trimtab.client import Client
-from trimtab.errors import NotFound, Rejected
+from trimtab.errors import Code, NotFound, Rejected
 from trimtab.kinds import Kind
 from trimtab.levels import Level, Scope
 
 _ATTR_FILE = click.Path(path_type=Path)
 _DRY_RUN = click.option("--dryRun", "dry_run", is_flag=True, help="Change nothing.")
 
-# What Flyte's own answer may fall back to; effective values show the broader levels.
-_FALLBACK = frozenset({Level.PROJECT, Level.PROJECT_DOMAIN, Level.WORKFLOW, Level.LAUNCH_PLAN})
-# flytectl's names of the requests that a dry run leaves out.
-_SKIPPED = {
+# Flyte's `get` returns a record of one of these levels; `effective` includes the broader ones.
+_FALLBACK_LEVELS = frozenset(
+    {Level.PROJECT, Level.PROJECT_DOMAIN, Level.WORKFLOW, Level.LAUNCH_PLAN}
+)
+# flytectl's names for the requests that a dry run skips.
+_DELETE_REQUESTS = {
     Level.PLATFORM: "DeletePlatformAttributes",
     Level.DOMAIN: "DeleteDomainAttributes",
     Level.PROJECT: "DeleteProjectDomainAttributes",
@@ -37,27 +47,27 @@ _SKIPPED = {
 
 
 def get_command(kind: Kind) -> click.Command:
-    """``trimtab get <noun>``."""
+    """Return ``trimtab get <noun>``."""
 
     @click.command(
         kind.noun,
-        help=f"{kind.summary}: what is stored.",
+        help=f"{kind.summary}: show the stored record.",
         epilog=example(f"trimtab get {kind.noun} -p shop -d development"),
     )
-    @place_options
-    @click.option("--attrFile", "file", type=_ATTR_FILE, help="Write a file for `update`.")
-    @rendering.output_option(default=None)
-    @connected
-    def get(target: Target, file: Path | None, output: Output | None, **places: Any) -> None:
-        scope = scope_of(**said(places), nothing="project and domain are required parameters")
-        record = target.call(lambda client: _nearest(client, kind, scope))
-        stored = Scope(**record.scope.model_dump(exclude={"level"}))
-        if stored != scope:
-            rendering.progress(f"nothing is stored at {scope}; this is inherited from {stored}")
+    @scope_options
+    @click.option("--attrFile", "file", type=_ATTR_FILE, help="Write to a file for `update`.")
+    @output_option(default=None)
+    @with_server
+    def get(server: Server, file: Path | None, output: Output | None, **options: Any) -> None:
+        scope = selected_scope(options)
+        record = server.call(lambda client: _narrowest_record(client, kind, scope))
+        stored_at = scope_from_body(record.scope)
+        if stored_at != scope:
+            progress(f"nothing is stored at {scope}; this is inherited from {stored_at}")
         if file is not None:
-            _write(file, documents.flat(kind, scope, record.document))
+            _write(file, attribute_files.to_content(kind, scope, record.document))
         elif output is None:
-            click.echo(documents.to_json(kind, scope, record.document))
+            click.echo(attribute_files.to_json(kind, scope, record.document))
         else:
             _show(kind, scope, record, output)
 
@@ -65,103 +75,107 @@ def get_command(kind: Kind) -> click.Command:
 
 
 def update_command(kind: Kind) -> click.Command:
-    """``trimtab update <noun>``."""
-    what = kind.noun.replace("-", " ")
+    """Return ``trimtab update <noun>``."""
+    words = kind.noun.replace("-", " ")
 
     @click.command(
         kind.noun,
-        help=f"{kind.summary}: replace what is stored by a file.",
+        help=f"{kind.summary}: replace the stored record by a file.",
         epilog=example(f"trimtab update {kind.noun} --attrFile {kind.noun}.yaml --force"),
     )
-    @place_options
-    @click.option("--attrFile", "file", type=_ATTR_FILE, help="The file.")
+    @scope_options
+    @click.option("--attrFile", "file", type=_ATTR_FILE, help="The file to read.")
     @_DRY_RUN
-    @click.option("--force", is_flag=True, help="Do not ask before changing.")
-    @connected
+    @click.option("--force", is_flag=True, help="Change without a prompt.")
+    @with_server
     def update(
-        target: Target, file: Path | None, dry_run: bool, force: bool, **places: Any
+        server: Server, file: Path | None, dry_run: bool, force: bool, **options: Any
     ) -> None:
         if file is None:
-            raise Failure(f"attrFile is mandatory while calling update for {what}", USAGE)
-        given = documents.read(file)
-        scope = scope_of(**given.joined(said(places, file=True)), nothing="project is required")
-        document = given.document(kind, scope)
+            raise Failure(f"attrFile is mandatory while calling update for {words}", Code.INVALID)
+        content = attribute_files.read(file)
+        parts = content.merge_flags(scope_parts(options, has_file=True))
+        scope = parse_scope(**parts, missing="project is required")
+        document = content.document(kind, scope)
         if not document:
             raise Failure(
-                f"{file} has no field of {kind.name}; to remove what is stored: "
+                f"{file} sets no field of {kind.name}; to delete the stored record: "
                 f"trimtab delete {kind.noun}",
-                USAGE,
+                Code.INVALID,
             )
-        with prefixed(
-            f"update {in_words(scope)} matchable attributes: could not fetch attributes: "
-        ):
-            record = target.call(lambda client: client.records.get(kind.name, scope))
-        if not _confirmed(kind, record, document, dry_run=dry_run, force=force):
+        prefix = f"update {error_text(scope)} matchable attributes: "
+        with error_prefix(f"{prefix}could not fetch attributes: "):
+            record = server.call(lambda client: client.records.get(kind.name, scope))
+        if not _confirm(kind, record, document, dry_run=dry_run, force=force):
             return
         version = None if record is None else record.version
-        with prefixed(f"update {in_words(scope)} matchable attributes: update failed: "):
-            target.call(
+        with error_prefix(f"{prefix}update failed: "):
+            server.call(
                 lambda client: client.records.put(kind.name, scope, document, version=version)
             )
-        click.echo(f"Updated attributes from {target_of(scope)}")
+        click.echo(f"Updated attributes from {success_text(scope)}")
 
     return update
 
 
 def delete_command(kind: Kind) -> click.Command:
-    """``trimtab delete <noun>``."""
+    """Return ``trimtab delete <noun>``."""
 
     @click.command(
         kind.noun,
-        help=f"{kind.summary}: remove what is stored at one place.",
+        help=f"{kind.summary}: delete the record at one scope.",
         epilog=example(f"trimtab delete {kind.noun} -p shop -d development"),
     )
-    @place_options
-    @click.option("--attrFile", "file", type=_ATTR_FILE, help="A file that names the place.")
+    @scope_options
+    @click.option("--attrFile", "file", type=_ATTR_FILE, help="A file that names the scope.")
     @_DRY_RUN
-    @connected
-    def delete(target: Target, file: Path | None, dry_run: bool, **places: Any) -> None:
-        given = None if file is None else documents.read(file)
-        places = said(places, file=given is not None)
-        if given is not None:
-            places = given.joined(places)
-        scope = scope_of(**places, nothing="project and domain are required parameters")
-        if given is not None:
-            given.document(kind, scope)  # strict, though only the place is used
+    @with_server
+    def delete(server: Server, file: Path | None, dry_run: bool, **options: Any) -> None:
+        content = None if file is None else attribute_files.read(file)
+        parts = scope_parts(options, has_file=content is not None)
+        if content is not None:
+            parts = content.merge_flags(parts)
+        scope = parse_scope(**parts, missing="project and domain are required parameters")
+        if content is not None:
+            # As in flytectl, wrong fields are errors although only the scope is used.
+            content.document(kind, scope)
         if dry_run:
-            click.echo(f"skipping {_SKIPPED[scope.level]} request (dryRun)")
+            click.echo(f"skipping {_DELETE_REQUESTS[scope.level]} request (dryRun)")
             return
-        target.call(lambda client: client.records.delete(kind.name, scope, force=True))
-        click.echo(f"Deleted matchable resources from {target_of(scope)}")
+        server.call(lambda client: client.records.delete(kind.name, scope, force=True))
+        click.echo(f"Deleted matchable resources from {success_text(scope)}")
 
     return delete
 
 
-async def _nearest(client: Client, kind: Kind, scope: Scope) -> RecordBody:
-    """The narrowest record that covers the scope, as Flyte answers. Raises `NotFound`."""
+async def _narrowest_record(client: Client, kind: Kind, scope: Scope) -> RecordBody:
+    """Return the narrowest record that covers the scope, as Flyte does.
+
+    Raises `NotFound` for an unknown project or domain, and `Failure` where there is no record.
+    """
     for candidate in reversed(scope.chain):
-        covers = candidate == scope or (scope.project and candidate.level in _FALLBACK)
+        covers = candidate == scope or (scope.project and candidate.level in _FALLBACK_LEVELS)
         if not covers or candidate.level not in kind.levels:
             continue
         if (record := await client.records.get(kind.name, candidate)) is not None:
             return record
-    await _check_known(client, scope)
-    raise Failure("attribute not found", NOT_FOUND)
+    await _check_exists(client, scope)
+    raise Failure("attribute not found", Code.NOT_FOUND)
 
 
-async def _check_known(client: Client, scope: Scope) -> None:
-    """Raises `NotFound`, naming the projects or domains there are."""
+async def _check_exists(client: Client, scope: Scope) -> None:
+    """Raise `NotFound`, which lists the existing names, for an unknown project or domain."""
     projects = [project.name for project in await client.projects.list()]
     domains = [domain.name for domain in await client.domains.list()]
-    for what, name, known in (
+    for entity, name, existing in (
         ("project", scope.project, projects),
         ("domain", scope.domain, domains),
     ):
-        if name and name not in known:
-            raise NotFound(what, name, ", ".join(known) or "none")
+        if name and name not in existing:
+            raise NotFound(entity, name, ", ".join(existing) or "none")
 
 
-def _confirmed(
+def _confirm(
     kind: Kind,
     record: RecordBody | None,
     document: Mapping[str, Any],
@@ -169,8 +183,8 @@ def _confirmed(
     dry_run: bool,
     force: bool,
 ) -> bool:
-    """Show what would change; whether to do it. Raises `Failure` where the person says no."""
-    changes = unified(kind, None if record is None else record.document, document)
+    """Show the changes, and return whether to store them. Raises `Failure` for a no."""
+    changes = unified_diff(kind, None if record is None else record.document, document)
     if not changes:
         click.echo("No changes detected. Skipping the update.")
         return False
@@ -178,32 +192,33 @@ def _confirmed(
     if dry_run:
         click.echo("Skipping update request (dryRun)")
         return False
-    if not force and not confirmed("Continue? [y/n]: "):
+    if not force and not confirm("Continue? [y/n]: "):
         raise Failure("update aborted by user")
     return True
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    if file.exists() and not confirmed(f"warning file {file} will be overwritten [y/n]: "):
+    if file.exists() and not confirm(f"warning file {file} will be overwritten [y/n]: "):
         raise Failure("error dumping in file due to backup the file before continuing")
     try:
-        with open(file, "w", encoding="utf-8", opener=_private) as output:
-            output.write(documents.to_yaml(dict(content)))
+        with open(file, "w", encoding="utf-8", opener=_open_private) as output:
+            output.write(attribute_files.to_yaml(dict(content)))
     except OSError as error:
         raise Rejected(f"error dumping in file due to {error.strerror}: {file}") from error
     click.echo(f"wrote the config to file {file}")
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
 def _show(kind: Kind, scope: Scope, record: RecordBody, output: Output) -> None:
     if output != "table":
-        rendering.show_data(documents.flat(kind, scope, record.document), output)
+        show_data(attribute_files.to_content(kind, scope, record.document), output)
         return
-    stored = Scope(**record.scope.model_dump(exclude={"level"}))
-    flat = kind.schema.flatten(record.document)
-    rows = [(path, value, stored, record.version) for path, value in flat.items()]
-    rows += [(path, "unset", stored, record.version) for path in record.document.get("unset", ())]
-    click.echo(rendering.table(("FIELD", "VALUE", "SCOPE", "VERSION"), rows))
+    stored_at = scope_from_body(record.scope)
+    leaves = kind.schema.flatten(record.document).items()
+    rows = [(path, value, stored_at, record.version) for path, value in leaves]
+    unset = record.document.get("unset", ())
+    rows += [(path, "unset", stored_at, record.version) for path in unset]
+    click.echo(table(("FIELD", "VALUE", "SCOPE", "VERSION"), rows))

@@ -1,4 +1,4 @@
-"""What a write did, or would do, as text. Pure."""
+"""The changes of a write or of a dry run as lines of text. Pure."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,104 +6,98 @@ from typing import Any
 
 from trimtab.api.scopes import ScopeBody
 from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody
-from trimtab.levels import Level, Scope
+from trimtab.cli.scopes import scope_from_body
 
-_MOST_EFFECTS = 20
+_MAX_EFFECTS = 20
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _DONE = {"create": "created", "update": "changed", "delete": "deleted", "none": "unchanged"}
-_SORTS = ("domains", "projects", "project_domains", "workflows", "launch_plans", "namespaces")
+_COUNTS = ("domains", "projects", "project_domains", "workflows", "launch_plans", "namespaces")
 
 
-def scope_of_body(body: ScopeBody) -> Scope:
-    return Scope(
-        **body.model_dump(exclude={"level"}), settings_file=body.level == Level.SETTINGS.label
-    )
+def subject(kind: str, scope: ScopeBody | None, name: str) -> str:
+    """Return what a change applies to: ``task_resource of project shop``, ``project shop``."""
+    return f"{kind} {name}" if scope is None else f"{kind} of {scope_from_body(scope)}"
 
 
-def what(kind: str, scope: ScopeBody | None, name: str) -> str:
-    """What a change is of: ``task_resource of project shop``, ``project shop``."""
-    return f"{kind} {name}" if scope is None else f"{kind} of {scope_of_body(scope)}"
-
-
-def done(body: ChangesBody) -> Iterator[str]:
-    """One line for each document, as a write tells what it has done."""
+def summary_lines(body: ChangesBody) -> Iterator[str]:
+    """Return one line for each document: what a write did, or a dry run would do, with it."""
     would = "would be " if body.dry_run else ""
     for change in body.changes:
-        subject = what(change.kind, change.scope, change.name)
-        yield f"{subject} {would * (change.action != 'none')}{_DONE[change.action]}"
+        line = subject(change.kind, change.scope, change.name)
+        yield f"{line} {would * (change.action != 'none')}{_DONE[change.action]}"
 
 
-def differences(body: ChangesBody) -> Iterator[str]:
-    """What changes, field by field, and for whom; nothing where nothing does."""
+def difference_lines(body: ChangesBody) -> Iterator[str]:
+    """Return the changes field by field, and the blast radius; no line where nothing changes."""
     for change in body.changes:
         if change.action != "none":
-            yield f"{_SIGNS[change.action]} {what(change.kind, change.scope, change.name)}"
-            yield from (f"    {line}" for line in _leaves(change))
-    yield from radius(body)
+            yield f"{_SIGNS[change.action]} {subject(change.kind, change.scope, change.name)}"
+            yield from (f"    {line}" for line in _leaf_lines(change))
+    yield from blast_radius_lines(body)
 
 
-def warnings(body: ChangesBody) -> Iterator[str]:
+def warning_lines(body: ChangesBody) -> Iterator[str]:
     for change in body.changes:
         for warning in change.warnings:
-            yield f"warning: {what(change.kind, change.scope, change.name)}: {warning}"
+            yield f"warning: {subject(change.kind, change.scope, change.name)}: {warning}"
 
 
-def leaf(change: ChangedLeafBody) -> str:
-    """``limits.cpu: "2" → "4"``."""
+def leaf_text(change: ChangedLeafBody) -> str:
+    """Return a change such as ``limits.cpu: "2" → "4"``."""
     return f"{change.path}: {_value(change.before)} → {_value(change.after)}"
 
 
-def fields(document: Mapping[str, Any]) -> list[str]:
-    """Each field of a document of which the kind is not known: ``limits.cpu: "2"``."""
-    return [f"{path}: {_value(value)}" for path, value in _flat(document).items()]
+def field_texts(document: Mapping[str, Any]) -> list[str]:
+    """Return each field of a document of any kind, such as ``limits.cpu: "2"``."""
+    return [f"{path}: {_value(value)}" for path, value in _flatten(document).items()]
 
 
-def between(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:
-    """What differs in two documents of which the kind is not known."""
-    old, new = _flat(before or {}), _flat(after or {})
+def change_texts(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:
+    """Return the differences between two documents of any kind."""
+    old, new = _flatten(before or {}), _flatten(after or {})
     return [
-        leaf(ChangedLeafBody(path=path, before=old.get(path), after=new.get(path)))
+        leaf_text(ChangedLeafBody(path=path, before=old.get(path), after=new.get(path)))
         for path in sorted(old.keys() | new.keys())
         if old.get(path) != new.get(path)
     ]
 
 
-def _leaves(change: ChangeBody) -> Iterator[str]:
-    yield from map(leaf, change.changes)
-    yield from (f"label {leaf(label)}" for label in change.labels)
-
-
-def radius(body: ChangesBody) -> Iterator[str]:
-    """For whom a dry run found that something changes."""
-    numbers = {} if body.radius is None else {sort: getattr(body.radius, sort) for sort in _SORTS}
-    told = [f"{number} {_sort(name, number)}" for name, number in numbers.items() if number]
-    if body.radius is None or not told:
+def blast_radius_lines(body: ChangesBody) -> Iterator[str]:
+    """Return the targets and namespaces that a dry run affects."""
+    counts = {} if body.radius is None else {name: getattr(body.radius, name) for name in _COUNTS}
+    texts = [f"{count} {_words(name, count)}" for name, count in counts.items() if count]
+    if body.radius is None or not texts:
         return
-    yield "effective values change in " + ", ".join(told)
-    effects, names = body.radius.effects, body.radius.rendered
-    for effect in effects[:_MOST_EFFECTS]:
-        changes = ", ".join(map(leaf, effect.changes))
-        yield f"    {effect.kind} of {scope_of_body(effect.target)}: {changes}"
-    if len(effects) > _MOST_EFFECTS:
-        yield f"    and {len(effects) - _MOST_EFFECTS} more, with -o json"
-    if names:
-        yield "    rendered anew: " + ", ".join(names[:_MOST_EFFECTS])
+    yield "effective values change in " + ", ".join(texts)
+    effects, namespaces = body.radius.effects, body.radius.rendered
+    for effect in effects[:_MAX_EFFECTS]:
+        leaves = ", ".join(map(leaf_text, effect.changes))
+        yield f"    {effect.kind} of {scope_from_body(effect.target)}: {leaves}"
+    if len(effects) > _MAX_EFFECTS:
+        yield f"    and {len(effects) - _MAX_EFFECTS} more, with -o json"
+    if namespaces:
+        yield "    rendered again: " + ", ".join(namespaces[:_MAX_EFFECTS])
 
 
-def _sort(name: str, number: int) -> str:
+def _leaf_lines(change: ChangeBody) -> Iterator[str]:
+    yield from map(leaf_text, change.changes)
+    yield from (f"label {leaf_text(label)}" for label in change.labels)
+
+
+def _words(name: str, count: int) -> str:
     words = name.replace("project_domains", "project-domains").replace("_", " ")
-    return words.removesuffix("s") if number == 1 else words
+    return words.removesuffix("s") if count == 1 else words
 
 
 def _value(value: object) -> str:
     return "-" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= _flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat

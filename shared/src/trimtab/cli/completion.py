@@ -1,4 +1,4 @@
-"""``trimtab completion SHELL``, and what it completes beside commands and flags."""
+"""``trimtab completion SHELL``, and the names that a shell completes by requests to the server."""
 
 import asyncio
 import os
@@ -10,15 +10,15 @@ import click
 from click.shell_completion import get_completion_class
 
 from trimtab import kinds
+from trimtab.cli.commands import example
 from trimtab.cli.configuration import Configuration, configured
-from trimtab.cli.failures import example
-from trimtab.cli.target import Target
+from trimtab.cli.server import Server
 from trimtab.client import Client
 from trimtab.embedded.directory import DEFAULT
 from trimtab.errors import TrimtabError
 
-_PATIENCE_SECONDS = 2.0
-"""Somebody has pressed a key and sees nothing."""
+_TIMEOUT_SECONDS = 2.0
+"""The user waits at the prompt and sees no progress."""
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -26,38 +26,39 @@ Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 @click.command("completion", epilog=example("trimtab completion bash"))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a SHELL complete commands, kinds, projects and domains.
+    """Print a script for a SHELL that completes commands, kinds, projects and domains.
 
     \b
     bash: eval "$(trimtab completion bash)"      in ~/.bashrc
     zsh:  eval "$(trimtab completion zsh)"       in ~/.zshrc
     fish: trimtab completion fish | source       in ~/.config/fish/config.fish
     """
-    found = get_completion_class(shell)
-    assert found is not None  # the choices above are click's
+    script = get_completion_class(shell)
+    assert script is not None  # click has a class for each of the choices above
     root = click.get_current_context().find_root().command
-    click.echo(found(root, {}, "trimtab", "_TRIMTAB_COMPLETE").source())
+    click.echo(script(root, {}, "trimtab", "_TRIMTAB_COMPLETE").source())
 
 
-def names_of(noun: str) -> Completion:
-    """Completes names of ``projects`` or ``domains``."""
+def complete_names(plural: str) -> Completion:
+    """Return a completion for the names of ``projects`` or ``domains``."""
 
-    def complete(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-        names = _asked(context, lambda client: _names(client, noun))
-        return [name for name in names if name.startswith(begun)]
+    def complete(context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
+        names = _request(context, lambda client: _names(client, plural))
+        return [name for name in names if name.startswith(prefix)]
 
     return complete
 
 
-def nouns(context: click.Context, begun: str) -> list[str]:
-    """Of kinds, those that only the server has too."""
-    known = [kind.noun for kind in kinds.registered().values()]
-    asked = _asked(context, _nouns)
-    return [noun for noun in dict.fromkeys([*known, *asked]) if noun.startswith(begun)]
+def complete_nouns(context: click.Context, prefix: str) -> list[str]:
+    """Return the nouns of kinds with the prefix, also of kinds that only the server has."""
+    installed = [kind.noun for kind in kinds.registered().values()]
+    from_server = _request(context, _nouns)
+    nouns = dict.fromkeys([*installed, *from_server])
+    return [noun for noun in nouns if noun.startswith(prefix)]
 
 
-async def _names(client: Client, noun: str) -> Sequence[str]:
-    found = await (client.projects.list() if noun == "projects" else client.domains.list())
+async def _names(client: Client, plural: str) -> Sequence[str]:
+    found = await (client.projects.list() if plural == "projects" else client.domains.list())
     return [one.name for one in found]
 
 
@@ -65,25 +66,25 @@ async def _nouns(client: Client) -> Sequence[str]:
     return [kind.noun for kind in await client.kinds.list()]
 
 
-def _asked(
+def _request(
     context: click.Context, work: Callable[[Client], Awaitable[Sequence[str]]]
 ) -> Sequence[str]:
-    """Nothing, where the server does not answer at once."""
+    """Return the names, or none where the server does not respond within the timeout."""
 
-    async def soon(client: Client) -> Sequence[str]:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+    async def with_timeout(client: Client) -> Sequence[str]:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await work(client)
 
     try:
-        return _target(context.params).call(soon)
+        return _server(context.params).call(with_timeout)
     except (TrimtabError, TimeoutError):
         return ()
 
 
-def _target(given: Mapping[str, Any]) -> Target:
-    """Of a line that is not finished, in which click has found no defaults yet."""
-    data = given.get("data") or os.environ.get("TRIMTAB_DATA")
+def _server(options: Mapping[str, Any]) -> Server:
+    """Select the server of an unfinished command line, for which click computes no defaults."""
+    data = options.get("data") or os.environ.get("TRIMTAB_DATA")
     configuration = Configuration() if data else configured()
-    server = given.get("server") or os.environ.get("TRIMTAB_SERVER") or configuration.server
-    token = os.environ.get("TRIMTAB_TOKEN") or configuration.token(server)
-    return Target(server or None, token or None, Path(data or DEFAULT))
+    url = options.get("server") or os.environ.get("TRIMTAB_SERVER") or configuration.server
+    token = os.environ.get("TRIMTAB_TOKEN") or configuration.token(url)
+    return Server(url or None, token or None, Path(data or DEFAULT))

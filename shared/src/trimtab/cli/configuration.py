@@ -1,6 +1,7 @@
-"""The file of what is told once and not with each command: ``~/.config/trimtab/config.yaml``.
+"""The configuration file with defaults for flags: ``~/.config/trimtab/config.yaml``.
 
-A flag comes before the environment, that before this file, that before the embedded directory.
+A flag takes precedence over its environment variable, that over this file, and that over the
+embedded system of ``./.trimtab``.
 """
 
 import os
@@ -28,18 +29,18 @@ class Configuration(BaseModel):
     server: str = ""
     """URL of the API."""
     token_file: Path | None = None
-    """Holds the token of that server, and of no other."""
+    """File with the API token for ``server``. It is never sent to another server."""
     project: str = ""
-    """Where no ``-p`` is given."""
+    """Default of ``-p``."""
     domain: str = ""
-    """Where no ``-d`` is given."""
+    """Default of ``-d``."""
     output: Output | None = None
-    """Where no ``-o`` is given."""
+    """Default of ``-o``."""
 
     def token(self, server: str) -> str:
-        """What the server wants to hear; empty where the file does not say it.
+        """Read the API token for a server; empty where the file is for another server or has none.
 
-        Raises `Rejected` where the token's file cannot be read.
+        Raises `Rejected` where the token file cannot be read.
         """
         if self.token_file is None or server.rstrip("/") != self.server.rstrip("/"):
             return ""
@@ -50,7 +51,11 @@ class Configuration(BaseModel):
 
 
 def load(path: Path) -> Configuration:
-    """Raises `Rejected` where the file cannot be read, and `Invalid`, naming file and key."""
+    """Read a configuration file.
+
+    Raises `Rejected` where it cannot be read, and `Invalid` with the file and the key where its
+    content is wrong.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -70,30 +75,30 @@ def load(path: Path) -> Configuration:
 
 
 def configured() -> Configuration:
-    """That of the command that runs, read once. Raises as `load`."""
+    """Return the configuration of the running command, which is read once. Raises as `load`."""
     context = click.get_current_context().find_root()
     if _META not in context.meta:
-        context.meta[_META] = _found(context.params.get("config"), os.environ)
+        context.meta[_META] = _find(context.params.get("config"), os.environ)
     found: Configuration = context.meta[_META]
     return found
 
 
-def _found(named: Path | None, environment: Mapping[str, str]) -> Configuration:
-    if named is not None:
-        return load(named)
+def _find(path: Path | None, environment: Mapping[str, str]) -> Configuration:
+    if path is not None:
+        return load(path)
     home = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    usual = Path(home) / "trimtab" / "config.yaml"
-    return load(usual) if usual.exists() else Configuration()
+    default_path = Path(home) / "trimtab" / "config.yaml"
+    return load(default_path) if default_path.exists() else Configuration()
 
 
 def _invalid(path: Path, error: ValidationError) -> Invalid:
     first = error.errors(include_url=False)[0]
-    known = ", ".join(Configuration.model_fields)
+    keys = ", ".join(Configuration.model_fields)
     if not first["loc"]:
-        return Invalid(str(path), first["input"], f"a mapping with {known}")
-    where = f"{path}: " + ".".join(map(str, first["loc"]))
-    unknown = first["type"] == "extra_forbidden"
-    return Invalid(where, first["input"], f"one of {known}" if unknown else first["msg"])
+        return Invalid(str(path), first["input"], f"a mapping with {keys}")
+    field = f"{path}: " + ".".join(map(str, first["loc"]))
+    is_unknown = first["type"] == "extra_forbidden"
+    return Invalid(field, first["input"], f"one of {keys}" if is_unknown else first["msg"])
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

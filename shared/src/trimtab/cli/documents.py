@@ -1,189 +1,295 @@
-"""Attribute files in flytectl's format, and settings as YAML and as one line of JSON.
+"""``trimtab apply``, ``diff`` and ``export``: many documents of settings in files.
 
-A file is flat: ``project``, ``domain``, ``workflow``, ``launch_plan``, then the kind's own fields.
+The ``kind`` of a document is the name or noun of a kind, or ``project``, ``domain``, ``cluster`` or
+``pool``. Its fields are under ``document``, or next to its scope as in an attribute file.
 """
 
-import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import click
 
-from trimtab.cli.rendering import progress
-from trimtab.errors import Invalid, Rejected
+from trimtab.api.settings import ChangesBody, DocumentBody
+from trimtab.cli import attribute_files, changes
+from trimtab.cli.attribute_files import AttributeFile
+from trimtab.cli.commands import Failure, example, reason_option
+from trimtab.cli.configuration import Output
+from trimtab.cli.kinds import KindFinder
+from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import output_option, progress, show_data
+from trimtab.client import Client
+from trimtab.errors import Invalid, Rejected, TrimtabError
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
+from trimtab.models import parse_model
 
-_NO_FOLDING = 2**31
-"""Columns."""
+DIFFERENT = 1
+"""The exit code of ``diff`` where something would change."""
+DIFF_ERROR = 8
+"""The exit code of ``diff`` for errors that end other commands with 1."""
 
-PLACES = ("project", "domain", "workflow", "launch_plan")
+STDIN = Path("-")
+_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+_ENTITIES = frozenset({"project", "domain", "cluster", "pool"})
+_INDEX = re.compile(r"documents\.(\d+)(?:\.document\b)?[.:]? ?")
 
 
 @dataclass(frozen=True)
-class AttributeFile:
-    """What a file says: where, and what."""
+class FileDocument:
+    """A document and where it is from."""
 
-    path: Path
-    places: Mapping[str, str]
-    """Those of `PLACES` that are given."""
-    fields: Mapping[str, Any]
-    """Not yet checked."""
-
-    def joined(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The file's places, and those of the command line that it does not have.
-
-        flytectl ignores its flags beside a file; one that says something else is refused here.
-        """
-        for name, value in self.places.items():
-            if given.get(name) and given[name] != value:
-                raise Invalid(name, given[name], f"{value!r}, as {self.path} says, or nothing")
-        return {**given, **self.places}
-
-    def document(self, kind: Kind, scope: Scope) -> dict[str, Any]:
-        """The fields as they are stored; what is deprecated is told as progress.
-
-        Raises `Invalid`, naming the file and the field.
-        """
-        try:
-            fields = kind.from_file(self.fields)
-            for warning in kind.warnings(fields):
-                progress(f"warning: {self.path}: {warning}")
-            return kind.to_document(kind.parse(fields, scope))
-        except Invalid as error:
-            allowed = error.allowed
-            if isinstance(error.value, bool | int | float) and "string" in allowed:
-                allowed = f'text; write it in quotes: "{str(error.value).lower()}"'
-            raise Invalid(f"{self.path}: {error.path}", error.value, allowed) from error
+    source: str
+    """The file, and the number of the document where the file holds several."""
+    body: DocumentBody
 
 
-def read(path: Path) -> AttributeFile:
-    """Raises `Rejected` where it cannot be read, and `Invalid` where it is no attribute file."""
-    documents = parsed_yaml(str(path), text_of(path))
-    if len(documents) > 1:
-        progress(f"warning: {path} holds {len(documents)} documents; only the first one is read")
-    content = {} if not documents or documents[0] is None else documents[0]
-    if not isinstance(content, dict):
-        raise Invalid(str(path), content, "a mapping: project, domain and the fields of the kind")
-    places = places_in(str(path), content)
-    fields = {str(name): value for name, value in content.items() if name not in PLACES}
-    return AttributeFile(path, places, fields)
+def _document_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that select documents."""
+    for option in (
+        click.option(
+            "--kind",
+            default="",
+            help="Kind of documents that do not name one, such as flytectl's attribute files.",
+        ),
+        click.option(
+            "--prune",
+            default="",
+            metavar="LABEL",
+            help="A label such as owner=team-a: add it to every record of the documents, and "
+            "delete the records that have it and are not among the documents.",
+        ),
+        click.option(
+            "-f",
+            "--file",
+            "files",
+            multiple=True,
+            required=True,
+            type=click.Path(path_type=Path),
+            help="A file, a directory of files, or - for standard input; can be repeated.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
-def text_of(path: Path) -> str:
-    """Raises `Rejected`."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(f"unable to read from {path} yaml file: {_reason(error)}") from error
+@click.command("apply", epilog=example("trimtab apply -f settings/ --prune owner=team-a"))
+@_document_options
+@click.option(
+    "--dry-run", is_flag=True, help="Change nothing; show the changes and their blast radius."
+)
+@reason_option
+@output_option()
+@with_server
+def apply(
+    server: Server,
+    files: Sequence[Path],
+    prune: str,
+    kind: str,
+    dry_run: bool,
+    reason: str,
+    output: Output,
+) -> None:
+    """Create, change and delete settings to match documents: all of them, or none on an error.
 
-
-def parsed_yaml(where: str, text: str) -> list[Any]:
-    """Every document of a text. Raises `Rejected`, naming where it stands, and the line."""
-    try:
-        return list(yaml.load_all(text, _StrictLoader))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Rejected(f"{where} is not YAML{line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise Rejected(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML libraries keep the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _value in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def places_in(where: str, content: Mapping[str, Any]) -> dict[str, str]:
-    """Those of `PLACES` that a document gives. Raises `Invalid`."""
-    return {name: _place(where, name, content[name]) for name in PLACES if content.get(name)}
-
-
-def _place(where: str, name: str, value: object) -> str:
-    # A project called 12 needs no quotes, as with flytectl.
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return str(value)
-    raise Invalid(f"{where}: {name}", value, "a name")
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
-
-
-def flat(kind: Kind, scope: Scope, document: Mapping[str, Any]) -> dict[str, Any]:
-    """As in a file: the places that are set, then the fields as Flyte's tools write them."""
-    places = {name: getattr(scope, name) for name in PLACES if getattr(scope, name)}
-    return {**places, **kind.to_file(document)}
-
-
-def to_json(kind: Kind, scope: Scope, document: Mapping[str, Any]) -> str:
-    """flytectl's one line: fields in the order of the kind, map keys sorted, HTML escaped."""
-    order = [name for name in kind.value.model_fields if name != "unset"] + ["unset"]
-    fields = {name: _sorted_maps(kind, name, document[name]) for name in order if name in document}
-    line = json.dumps(flat(kind, scope, fields), separators=(",", ":"), ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        line = line.replace(character, f"\\u{ord(character):04x}")
-    return line
-
-
-def _sorted_maps(kind: Kind, path: str, value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    names = sorted(value) if path in kind.schema.maps else list(value)
-    return {name: _sorted_maps(kind, f"{path}.{name}", value[name]) for name in names}
-
-
-def to_yaml(data: Any, indent: int = 2, *, sort_keys: bool = True) -> str:
-    """Text that another reader could take for a number or a boolean is quoted."""
-    dumper = _IndentedDumper if indent > 2 else _Dumper
-    return yaml.dump(
-        data,
-        Dumper=dumper,
-        indent=indent,
-        allow_unicode=True,
-        width=_NO_FOLDING,
-        sort_keys=sort_keys,
+    A directory is read with its subdirectories. Documents have the format of `trimtab export`, or
+    that of flytectl with `kind:` added.
+    """
+    documents = _read(files, KindFinder(server), kind)
+    bodies = [document.body for document in documents]
+    body = _send(
+        server,
+        documents,
+        lambda client: client.settings.apply(bodies, prune=prune, dry_run=dry_run, reason=reason),
     )
+    _warn(body)
+    if output != "table":
+        show_data(body.model_dump(mode="json"), output)
+        return
+    differences = changes.difference_lines(body) if dry_run else ()
+    click.echo("\n".join([*changes.summary_lines(body), *differences]))
 
 
-class _Dumper(yaml.SafeDumper):
-    pass
+@click.command("diff", epilog=example("trimtab diff -f settings/"))
+@_document_options
+@output_option()
+@with_server
+@click.pass_context
+def diff(
+    context: click.Context,
+    server: Server,
+    files: Sequence[Path],
+    prune: str,
+    kind: str,
+    output: Output,
+) -> None:
+    """Show what `apply` would change, and the effective values that would change with it.
 
-
-class _IndentedDumper(_Dumper):
-    """Items of lists stand further in than their key."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # Plain text may not hold what is no printable character, as a line separator.
-    quoted = not text.isprintable() or _looks_different(dumper, text)
-    style = '"' if quoted else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-def _looks_different(dumper: yaml.SafeDumper, text: str) -> bool:
-    # PyYAML does not take 1e3 for a number; readers of YAML 1.2 do.
+    The exit code is 0 where nothing would change, 1 where something would change, and more than 1
+    for an error.
+    """
     try:
-        float(text)
-    except ValueError:
-        plain = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-        return bool(plain != "tag:yaml.org,2002:str")
-    return True
+        documents = _read(files, KindFinder(server), kind)
+        bodies = [document.body for document in documents]
+        body = _send(server, documents, lambda client: client.settings.diff(bodies, prune=prune))
+    except TrimtabError as error:
+        failure = Failure.of(error)
+        if failure.exit_code == DIFFERENT:
+            failure.exit_code = DIFF_ERROR
+        raise failure from error
+    _warn(body)
+    if output != "table":
+        show_data(body.model_dump(mode="json"), output)
+    elif lines := list(changes.difference_lines(body)):
+        click.echo("\n".join(lines))
+    if any(change.action != "none" for change in body.changes):
+        context.exit(DIFFERENT)
 
 
-_Dumper.add_representer(str, _represent_text)
+@click.command("export", epilog=example("trimtab export exported/", "trimtab export -"))
+@click.argument("directory", type=click.Path(file_okay=False, allow_dash=True, path_type=Path))
+@click.option("--force", is_flag=True, help="Write into a directory that is not empty.")
+@click.option("--readable-only", is_flag=True, help="Omit records that the server cannot parse.")
+@with_server
+def export(server: Server, directory: Path, force: bool, readable_only: bool) -> None:
+    """Write all settings to a DIRECTORY, or to - for standard output.
+
+    `trimtab apply` accepts the result unchanged, here or on another installation.
+    """
+    if directory != STDIN and directory.exists() and any(directory.iterdir()):
+        if not force:
+            raise Failure(f"{directory} is not empty; --force writes into it")
+        progress(f"warning: {directory} was not empty; its other files are left unchanged")
+    bodies = server.call(lambda client: client.settings.export(readable_only=readable_only))
+    if directory == STDIN:
+        click.echo("---\n".join(map(_to_text, bodies)), nl=False)
+    else:
+        _write(directory, bodies)
+        click.echo(f"wrote {len(bodies)} documents to {directory}")
+
+
+def _send(
+    server: Server,
+    documents: Sequence[FileDocument],
+    work: Callable[[Client], Awaitable[ChangesBody]],
+) -> ChangesBody:
+    """Call the server; in its errors, replace the numbers of documents by their files."""
+    try:
+        return server.call(work)
+    except Rejected as error:
+        text = _INDEX.sub(lambda found: f"{documents[int(found[1])].source}: ", str(error))
+        error.args = (text,)
+        raise
+
+
+def _warn(body: ChangesBody) -> None:
+    for line in changes.warning_lines(body):
+        progress(line)
+
+
+def _read(paths: Sequence[Path], find: KindFinder, kind: str) -> list[FileDocument]:
+    """Read every document of files and directories; ``kind`` applies where a document has none.
+
+    Raises `Rejected` with the file.
+    """
+    documents = [
+        document
+        for path in paths
+        for file in _files(path)
+        for document in _documents(file, find, kind)
+    ]
+    if not documents:
+        raise Rejected(f"{', '.join(map(str, paths))}: there is no document")
+    return documents
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for file in sorted(path.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if file.suffix in _SUFFIXES and file.is_file() and not hidden:
+            yield file
+
+
+def _documents(file: Path, find: KindFinder, kind: str) -> Iterator[FileDocument]:
+    text = sys.stdin.read() if file == STDIN else attribute_files.read_text(file)
+    name = "standard input" if file == STDIN else str(file)
+    contents = attribute_files.parse_yaml(name, text)
+    for number, content in enumerate(contents, 1):
+        source = f"{name}, document {number}" if len(contents) > 1 else name
+        if content is not None:
+            yield FileDocument(source, _parse(source, content, find, kind))
+
+
+def _parse(source: str, content: object, find: KindFinder, kind: str) -> DocumentBody:
+    if not isinstance(content, dict):
+        raise Invalid(source, content, "a mapping: kind, scope and fields")
+    name = content.get("kind", kind)
+    if not name or not isinstance(name, str):
+        allowed = "a kind or its noun; --kind sets it for documents without one"
+        raise Invalid(f"{source}: kind", name or None, allowed)
+    fields = {str(key): value for key, value in content.items() if key != "kind"}
+    kind_name = name if name in _ENTITIES else find(name).name
+    try:
+        if "document" in fields:
+            parts = file_scope_parts(source, fields)
+            return parse_model(DocumentBody, {**fields, "kind": kind_name, **parts})
+        if name in _ENTITIES:
+            return _parse_entity(name, fields)
+    except Invalid as error:
+        raise Invalid(f"{source}: {error.path}", error.value, error.allowed) from error
+    return _parse_attributes(source, find(name), fields)
+
+
+def _parse_entity(entity: str, fields: Mapping[str, Any]) -> DocumentBody:
+    document = {name: value for name, value in fields.items() if name != "name"}
+    content = {"kind": entity, "name": fields.get("name", ""), "document": document}
+    return parse_model(DocumentBody, content)
+
+
+def _parse_attributes(source: str, kind: Kind, content: Mapping[str, Any]) -> DocumentBody:
+    """Parse a document in the format of an attribute file."""
+    parts = file_scope_parts(source, content)
+    if not parts:
+        allowed = "a project or domain; for the platform level, write the fields under `document:`"
+        raise Invalid(source, None, allowed)
+    fields = {name: value for name, value in content.items() if name not in SCOPE_KEYS}
+    file = AttributeFile(Path(source), parts, fields)
+    body = parse_model(DocumentBody, {"kind": kind.name, **parts, "document": {}})
+    return body.model_copy(update={"document": file.document(kind, _scope(body))})
+
+
+def _write(directory: Path, bodies: Sequence[DocumentBody]) -> None:
+    """Write a file for each document. Raises `Rejected`."""
+    for body in bodies:
+        path = directory / _export_path(body)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_to_text(body), encoding="utf-8")
+        except OSError as error:
+            raise Rejected(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _to_text(body: DocumentBody) -> str:
+    """Return the content of an exported file, without the version so that `apply` accepts it."""
+    content = body.model_dump(mode="json", exclude={"version"}, exclude_defaults=True)
+    head = {name: value for name, value in content.items() if name != "document"}
+    return attribute_files.to_yaml({**head, "document": body.document}, sort_keys=False)
+
+
+def _export_path(body: DocumentBody) -> Path:
+    """Return the path in an export, such as ``project-domain/shop/staging/task_resource.yaml``."""
+    if body.kind in _ENTITIES:
+        return Path(f"{body.kind}s", f"{body.name.replace('/', '%2F')}.yaml")
+    parts = filter(None, (body.project, body.domain, body.workflow, body.launch_plan))
+    return Path(_scope(body).level.label, *parts, f"{body.kind}.yaml")
+
+
+def _scope(body: DocumentBody) -> Scope:
+    return Scope(body.domain, body.project, body.workflow, body.launch_plan)

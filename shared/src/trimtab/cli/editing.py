@@ -1,4 +1,4 @@
-"""``trimtab edit KIND``: a record as YAML in an editor, until it is stored or given up."""
+"""``trimtab edit KIND``: edit a record as YAML until it is stored or the edit is cancelled."""
 
 import os
 import tempfile
@@ -8,15 +8,14 @@ from typing import Any
 import click
 
 from trimtab.api.settings import ChangesBody
-from trimtab.cli import buffer, changes, known
-from trimtab.cli.buffer import Page
-from trimtab.cli.differences import unified
-from trimtab.cli.failures import Failure, example
-from trimtab.cli.known import kind_argument
-from trimtab.cli.places import place_options, said, scope_of
-from trimtab.cli.questions import asked
-from trimtab.cli.rendering import progress, reason_option
-from trimtab.cli.target import Target, connected
+from trimtab.cli import changes, edit_text
+from trimtab.cli.attribute_files import unified_diff
+from trimtab.cli.commands import Failure, example, reason_option
+from trimtab.cli.edit_text import EditableRecord
+from trimtab.cli.kinds import find_kind, kind_argument
+from trimtab.cli.scopes import scope_options, selected_scope
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import progress, prompt
 from trimtab.client import Client
 from trimtab.errors import Conflict, Rejected, Stale, TrimtabError, Unauthorized
 from trimtab.kinds import Kind
@@ -28,81 +27,86 @@ from trimtab.levels import Scope
     epilog=example("trimtab edit task-resource-attribute -p shop -d development"),
 )
 @kind_argument()
-@place_options
+@scope_options
 @reason_option
-@connected
-def edit(target: Target, kind: str, reason: str, **places: Any) -> None:
-    """Change what is stored of a KIND in an editor, with what is inherited as comments.
+@with_server
+def edit(server: Server, kind: str, reason: str, **options: Any) -> None:
+    """Edit the record of a KIND in an editor, with inherited values as comments.
 
-    The editor is that of VISUAL or EDITOR. Text that is no good is opened again with the reason on
-    top; it is given up by leaving the editor without saving. Where somebody else changed the
-    record meanwhile, both changes are merged, and shown again. Text that is not stored is kept in
-    a file.
+    The editor is that of VISUAL or EDITOR. A text with an error is opened again with the error at
+    the top; leave the editor without saving to cancel. If the record was changed meanwhile, both
+    changes are merged and shown again. A text that is not stored is saved in a file.
     """
-    found = known.find(target, kind)
-    scope = scope_of(**said(places), nothing="project and domain are required parameters")
-    Editing(target, found, scope, reason).run()
+    found = find_kind(server, kind)
+    EditSession(server, found, selected_scope(options), reason).run()
 
 
-class Editing:
-    """One record, from the first look at it to the end."""
+class EditSession:
+    """Edits one record: opens the editor, shows the changes, and stores them."""
 
-    def __init__(self, target: Target, kind: Kind, scope: Scope, reason: str) -> None:
-        self._target = target
+    def __init__(self, server: Server, kind: Kind, scope: Scope, reason: str) -> None:
+        self._server = server
         self._kind = kind
         self._scope = scope
         self._reason = reason
-        self._stored = target.call(self._read)
-        """What the text is a change of."""
-        self._text = self._stored.text()
+        self._stored = server.call(self._read)
+        """The stored record that the text is based on."""
+        self._text = self._stored.to_text()
 
     def run(self) -> None:
-        """Raises `Failure` where it is given up, and `TrimtabError` where nobody answers."""
+        """Edit until the record is stored.
+
+        Raises `Failure` where the edit is cancelled with changes, and for errors of the server that
+        another text cannot resolve.
+        """
         problem: TrimtabError | None = None
         while True:
-            shown = buffer.with_error(self._text, str(problem)) if problem else self._text
+            shown = edit_text.prepend_error(self._text, str(problem)) if problem else self._text
             edited = click.edit(shown, extension=".yaml")
             if edited is None or (problem is not None and edited == shown):
-                return self._leave(problem)
-            self._text = buffer.without_error(edited)
+                return self._cancel(problem)
+            self._text = edit_text.strip_error(edited)
             try:
-                if self._settled(buffer.parse(self._kind, self._scope, self._text)):
+                if self._finish(edit_text.parse(self._kind, self._scope, self._text)):
                     return None
                 problem = None
             except Unauthorized as error:
-                raise self._kept(error) from error
+                raise self._save_text(error) from error
             except Rejected as error:
                 problem = error
             except TrimtabError as error:
-                raise self._kept(error) from error
+                raise self._save_text(error) from error
 
-    def _settled(self, document: dict[str, Any]) -> bool:
-        """Whether it is stored, or is what was stored; else the text is wanted again.
+    def _finish(self, document: dict[str, Any]) -> bool:
+        """Store the document, merging with later changes; return whether the session is finished.
 
-        Raises `Rejected` where it may not be.
+        Raises `Rejected` where the document cannot be stored.
         """
         while True:
             try:
-                return self._offered(document)
+                return self._confirm_and_store(document)
             except Stale:
-                document = self._merged(document)
+                document = self._merge(document)
 
-    def _offered(self, document: Mapping[str, Any]) -> bool:
-        """Show it and ask, before it is stored. Raises as `_settled`, and `Stale`."""
-        difference = unified(self._kind, self._before, document or None)
+    def _confirm_and_store(self, document: Mapping[str, Any]) -> bool:
+        """Show the changes, prompt, and store; return False for another visit of the editor.
+
+        Raises as `_finish`, and `Stale` where the record was changed meanwhile.
+        """
+        difference = unified_diff(self._kind, self._before, document or None)
         if not difference:
             click.echo("No changes detected. Skipping the update.")
             return True
-        preview = self._target.call(lambda client: self._preview(client, document))
+        preview = self._server.call(lambda client: self._preview(client, document))
         click.echo(f"The following changes are to be applied.\n{difference}\n")
-        for line in changes.radius(preview):
+        for line in changes.blast_radius_lines(preview):
             click.echo(line)
-        match asked("Continue? [y/n, e to edit again]: ", "yne"):
+        match prompt("Continue? [y/n, e to edit again]: ", "yne"):
             case "n":
-                raise self._kept(Failure("edit aborted by user"))
+                raise self._save_text(Failure("edit aborted by user"))
             case "e":
                 return False
-        self._target.call(lambda client: self._write(client, document))
+        self._server.call(lambda client: self._write(client, document))
         click.echo(f"Stored {self._kind.name} of {self._scope}")
         return True
 
@@ -110,30 +114,30 @@ class Editing:
     def _before(self) -> Mapping[str, Any] | None:
         return None if self._stored.version is None else self._stored.document
 
-    def _merged(self, document: dict[str, Any]) -> dict[str, Any]:
-        """With what somebody else stored meanwhile. Raises `Conflict` where both do not go."""
-        base, self._stored = self._stored, self._target.call(self._read)
-        both = buffer.merge(self._kind, base.document, document, self._stored.document)
-        page = Page(
-            self._kind, self._scope, self._stored.version, both.document, self._stored.above
+    def _merge(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Merge with the record that is stored now. Raises `Conflict` for contradictions."""
+        base, self._stored = self._stored, self._server.call(self._read)
+        merged = edit_text.merge(self._kind, base.document, document, self._stored.document)
+        record = EditableRecord(
+            self._kind, self._scope, self._stored.version, merged.document, self._stored.inherited
         )
-        self._text = page.text()
-        if both.conflicts:
+        self._text = record.to_text()
+        if merged.conflicts:
             theirs = self._kind.schema.flatten(self._stored.document)
             raise Conflict(
-                "somebody else changed the same meanwhile, to: "
-                + "; ".join(f"{path}: {theirs.get(path)}" for path in both.conflicts)
-                + "\nyours stands below; save what is right"
+                "the same fields were changed meanwhile, to: "
+                + "; ".join(f"{path}: {theirs.get(path)}" for path in merged.conflicts)
+                + "\nyour values are below; correct them and save"
             )
-        progress("it was changed by somebody else meanwhile; both changes are merged")
-        return buffer.parse(self._kind, self._scope, self._text)
+        progress("the record was changed meanwhile; both changes are merged")
+        return edit_text.parse(self._kind, self._scope, self._text)
 
-    async def _read(self, client: Client) -> Page:
+    async def _read(self, client: Client) -> EditableRecord:
         record = await client.records.get(self._kind.name, self._scope)
         effective = await client.records.effective(self._kind.name, self._scope)
-        above = buffer.above(effective, self._scope)
+        inherited = edit_text.inherited_values(effective, self._scope)
         version, document = (record.version, record.document) if record else (None, {})
-        return Page(self._kind, self._scope, version, document, above)
+        return EditableRecord(self._kind, self._scope, version, document, inherited)
 
     async def _preview(self, client: Client, document: Mapping[str, Any]) -> ChangesBody:
         version, kind, scope = self._stored.version, self._kind.name, self._scope
@@ -149,16 +153,16 @@ class Editing:
         else:
             await client.records.delete(kind, scope, version=version, reason=reason)
 
-    def _leave(self, problem: TrimtabError | None) -> None:
-        """The editor was left without saving."""
+    def _cancel(self, problem: TrimtabError | None) -> None:
+        """End the session after the editor was left without saving."""
         if problem is not None:
-            raise self._kept(problem)
+            raise self._save_text(problem)
         click.echo("Edit cancelled, nothing was changed.")
 
-    def _kept(self, error: TrimtabError | Failure) -> Failure:
-        """The error, when the text is in a file."""
+    def _save_text(self, error: TrimtabError | Failure) -> Failure:
+        """Save the text in a temporary file, and return the error to raise."""
         handle, name = tempfile.mkstemp(prefix="trimtab-edit-", suffix=".yaml")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(self._text)
-        progress(f"your text is kept in {name}")
+        progress(f"your text is saved in {name}")
         return error if isinstance(error, Failure) else Failure.of(error)

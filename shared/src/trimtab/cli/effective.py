@@ -1,4 +1,4 @@
-"""``trimtab effective`` and ``trimtab explain KIND``: what applies to a target, and why."""
+"""``trimtab effective`` and ``trimtab explain KIND``: effective values and their provenance."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,34 +6,31 @@ from typing import Any
 import click
 
 from trimtab.api.effective import EffectiveBody, ExplainBody, SetterBody
-from trimtab.cli import changes, known
+from trimtab.cli.commands import Failure, example
 from trimtab.cli.configuration import Output
-from trimtab.cli.failures import Failure, example
-from trimtab.cli.known import kind_argument
-from trimtab.cli.places import place_options, said, scope_of
-from trimtab.cli.rendering import cell, output_option, progress, show_data, table
-from trimtab.cli.target import Target, connected
-
-_NOTHING = "project and domain are required parameters"
+from trimtab.cli.kinds import find_kind, kind_argument
+from trimtab.cli.scopes import scope_from_body, scope_options, selected_scope
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import cell, output_option, progress, show_data, table
 
 
 @click.command("effective", epilog=example("trimtab effective -p shop -d development"))
-@place_options
+@scope_options
 @output_option()
-@connected
-def effective(target: Target, output: Output, **places: Any) -> None:
-    """Show what applies to a target, of every kind, and which scope said it."""
-    scope = scope_of(**said(places), nothing=_NOTHING)
-    body = target.call(lambda client: client.settings.effective(scope))
+@with_server
+def effective(server: Server, output: Output, **options: Any) -> None:
+    """Show the effective values of every kind for a target, and the scope that set each."""
+    scope = selected_scope(options)
+    body = server.call(lambda client: client.settings.effective(scope))
     for kind, reason in body.unreadable.items():
-        progress(f"warning: {kind} cannot be told: {reason}")
+        progress(f"warning: {kind} has no effective value: {reason}")
     if output != "table":
         show_data(body.model_dump(mode="json"), output)
         return
     rows = [
         (kind, leaf.path, leaf.value, leaf.scope, leaf.revision)
-        for kind, found in body.kinds.items()
-        for leaf in found.leaves
+        for kind, value in body.kinds.items()
+        for leaf in value.leaves
     ]
     click.echo(table(("KIND", "FIELD", "VALUE", "SCOPE", "REVISION"), rows))
 
@@ -42,33 +39,37 @@ def effective(target: Target, output: Output, **places: Any) -> None:
     "kind", epilog=example("trimtab explain task-resource-attribute -p shop -d development")
 )
 @kind_argument()
-@place_options
-@click.option("--as-flyte", is_flag=True, help="Also what Flyte 1 gives: its narrowest record.")
+@scope_options
+@click.option(
+    "--as-flyte", is_flag=True, help="Compare with Flyte 1, which uses the narrowest record only."
+)
 @output_option()
-@connected
-def explain_kind(target: Target, kind: str, as_flyte: bool, output: Output, **places: Any) -> None:
-    """Show where each field of a KIND comes from: the chain, who set it, when and why."""
-    name = known.find(target, kind).name
-    scope = scope_of(**said(places), nothing=_NOTHING)
-    body = target.call(lambda client: client.records.explain(name, scope))
+@with_server
+def explain_kind(server: Server, kind: str, as_flyte: bool, output: Output, **options: Any) -> None:
+    """Show where each field of a KIND comes from: the chain, and who set it, when and why."""
+    name = find_kind(server, kind).name
+    scope = selected_scope(options)
+    body = server.call(lambda client: client.records.explain(name, scope))
     if output != "table":
-        left_out = set() if as_flyte else {"as_flyte"}
-        show_data(body.model_dump(mode="json", exclude=left_out), output)
+        excluded = set() if as_flyte else {"as_flyte"}
+        show_data(body.model_dump(mode="json", exclude=excluded), output)
         return
-    lines = [*_chain(body), *_leaves(body)]
+    lines = [*_chain_lines(body), *_leaf_lines(body)]
     if as_flyte:
         if body.as_flyte is None:
             raise Failure(f"Flyte 1 has no {name}")
-        lines += _compared(body, body.as_flyte)
+        lines += _comparison_lines(body, body.as_flyte)
     click.echo("\n".join(lines))
 
 
-def _chain(body: ExplainBody) -> Iterator[str]:
-    yield f"{what_applies(body)}, at revision {body.revision}"
+def _chain_lines(body: ExplainBody) -> Iterator[str]:
+    """Return the title, and one row for each scope of the chain with its record, if any."""
+    target = cell(scope_from_body(body.target))
+    yield f"{body.kind} for {target}, at revision {body.revision}"
     yield ""
     rows = [
         (
-            changes.scope_of_body(step.scope),
+            scope_from_body(step.scope),
             step.record and step.record.version,
             *_setter(step.setter or SetterBody()),
         )
@@ -77,8 +78,8 @@ def _chain(body: ExplainBody) -> Iterator[str]:
     yield table(("SCOPE", "VERSION", "SET BY", "AT", "REASON"), rows)
 
 
-def _leaves(body: ExplainBody) -> Iterator[str]:
-    """Who speaks of each field: the one that decides, and below it those that it overrides."""
+def _leaf_lines(body: ExplainBody) -> Iterator[str]:
+    """Return a row for each source of each leaf: the effective one, then those it overrides."""
     yield ""
     rows: list[tuple[object, ...]] = []
     for leaf in body.leaves:
@@ -91,8 +92,8 @@ def _leaves(body: ExplainBody) -> Iterator[str]:
         progress("no record applies")
 
 
-def _compared(body: ExplainBody, flyte: EffectiveBody) -> Iterator[str]:
-    """Only what differs."""
+def _comparison_lines(body: ExplainBody, flyte: EffectiveBody) -> Iterator[str]:
+    """Return the leaves whose value differs from Flyte's."""
     ours = {leaf.path: leaf.value for leaf in body.leaves if leaf.value is not None}
     theirs = {leaf.path: leaf.value for leaf in flyte.leaves if leaf.value is not None}
     rows = [
@@ -101,13 +102,8 @@ def _compared(body: ExplainBody, flyte: EffectiveBody) -> Iterator[str]:
         if ours.get(path) != theirs.get(path)
     ]
     yield ""
-    yield table(("FIELD", "HERE", "FLYTE 1"), rows) if rows else "Flyte 1 gives the same."
+    yield table(("FIELD", "HERE", "FLYTE 1"), rows) if rows else "Flyte 1 has the same values."
 
 
 def _setter(setter: SetterBody) -> tuple[object, ...]:
-    at = setter.at and f"{setter.at:%Y-%m-%d %H:%M:%S%z}"
-    return (setter.actor, at, setter.reason)
-
-
-def what_applies(body: ExplainBody) -> str:
-    return f"{body.kind} for {cell(changes.scope_of_body(body.target))}"
+    return (setter.actor, setter.at, setter.reason)

@@ -1,69 +1,79 @@
-"""The command ``trimtab`` put together."""
+"""The tree of all commands of ``trimtab``."""
 
 from pathlib import Path
 
 import click
 
-from trimtab.cli import attributes, entities, pools
+from trimtab.cli import attributes, pools
 from trimtab.cli.access import audit, token
-from trimtab.cli.applying import apply, diff, export
-from trimtab.cli.archiving import archive, unarchive, update_project
 from trimtab.cli.asyncapi import asyncapi
+from trimtab.cli.commands import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.completion import completion
 from trimtab.cli.configuration import VARIABLE
+from trimtab.cli.documents import apply, diff, export
 from trimtab.cli.editing import edit
 from trimtab.cli.effective import effective, explain_kind
-from trimtab.cli.executions import execute, explain_execution
-from trimtab.cli.groups import Defaulting, Nouns, Sections
+from trimtab.cli.history import history, rollback, watch
+from trimtab.cli.kinds import KindGroup
+from trimtab.cli.listings import LISTINGS
 from trimtab.cli.operations import dead, resync
-from trimtab.cli.registration import register
-from trimtab.cli.revisions import history, rollback, watch
+from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.up import up
+from trimtab.cli.workflows import execute, explain_execution, register_file
 
 
-@click.group("trimtab", cls=Sections)
+@click.group("trimtab", cls=SectionedGroup)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     envvar=VARIABLE,
-    help="File with server, token_file, project, domain and output: what is said for flags that "
-    f"are not given. ~/.config/trimtab/config.yaml where absent.  [env: {VARIABLE}]",
+    help="Configuration file with defaults of flags: server, token_file, project, domain, output; "
+    f"default: ~/.config/trimtab/config.yaml.  [env: {VARIABLE}]",
 )
 def cli(config: Path | None) -> None:
     """The control plane for customizable resources of a workflow platform.
 
-    A flag comes before the environment, that before the configuration file, that before the
-    embedded system of ./.trimtab.
+    A flag takes precedence over its environment variable, that over the configuration file, and
+    that over the embedded system of ./.trimtab.
     """
 
 
-get = Nouns(
+get = KindGroup(
     "get",
     attributes.get_command,
-    what="kind or noun",
-    help="Show settings of a kind, or what there is.",
+    member="kind or noun",
+    help="Show settings of a kind, or list other objects.",
 )
-update = Nouns(
-    "update", attributes.update_command, aliases=False, help="Change settings of a kind by a file."
+update = KindGroup(
+    "update",
+    attributes.update_command,
+    plurals=False,
+    help="Change settings of a kind from a file, or another object.",
 )
-delete = Nouns(
+delete = KindGroup(
     "delete",
     attributes.delete_command,
-    what="kind or noun",
-    help="Remove settings of a kind, or a pool.",
+    member="kind or noun",
+    help="Delete settings of a kind, or a pool.",
 )
 
-for _command in entities.GET:
+for _command in LISTINGS:
     get.add_command(_command)
     get.add_alias(str(_command.name).removesuffix("s"), _command)
 for _command in (update_project, pools.update_pool, pools.update_token):
     update.add_command(_command)
 delete.add_command(pools.delete_pool)
-explain = Defaulting(
+explain = DefaultCommandGroup(
     "explain",
     [explain_kind, explain_execution],
     default="kind",
-    help="Say where values of a KIND come from, or those of an execution.",
+    help="Show where the values of a KIND, or of an execution, come from.",
+)
+register = DefaultCommandGroup(
+    "register",
+    [register_project, register_file],
+    default="files",
+    help="Register a project, or the workflows of a Python FILE.",
 )
 
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)

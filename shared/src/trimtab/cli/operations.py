@@ -1,19 +1,19 @@
-"""``trimtab dead`` and ``trimtab resync``: what went wrong between services, put right."""
+"""``trimtab dead`` and ``trimtab resync``: repair of messages between services."""
 
 from collections.abc import Sequence
 
 import click
 
 from trimtab.api.operations import DeadLetterBody
+from trimtab.cli.commands import CommandGroup, example, limit_option
 from trimtab.cli.configuration import Output
-from trimtab.cli.failures import Commands, example
-from trimtab.cli.rendering import Columns, output_option, show_data, show_list
-from trimtab.cli.target import Target, connected
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import Columns, output_option, show_data, show_list
 from trimtab.client import Client
 
 _DEAD: Columns[DeadLetterBody] = {
     "SEQUENCE": lambda letter: letter.sequence,
-    "AT": lambda letter: f"{letter.at:%Y-%m-%d %H:%M:%S%z}",
+    "AT": lambda letter: letter.at,
     "STREAM": lambda letter: letter.stream,
     "CONSUMER": lambda letter: letter.consumer,
     "SUBJECT": lambda letter: letter.subject,
@@ -22,30 +22,30 @@ _DEAD: Columns[DeadLetterBody] = {
 }
 _SEQUENCE = click.IntRange(1)
 
-dead = Commands("dead", help="Messages that a service gave up, because they can never succeed.")
+dead = CommandGroup("dead", help="List, show and replay messages that their consumer rejected.")
 
 
 @dead.command("list", epilog=example("trimtab dead list"))
-@click.option("--stream", help="Only of this stream.")
-@click.option("--consumer", help="Only of this consumer.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most.")
+@click.option("--stream", help="Only from this stream.")
+@click.option("--consumer", help="Only from this consumer.")
+@limit_option
 @output_option()
-@connected
+@with_server
 def list_dead(
-    target: Target, stream: str | None, consumer: str | None, limit: int, output: Output
+    server: Server, stream: str | None, consumer: str | None, limit: int, output: Output
 ) -> None:
-    """Show dead letters, the oldest first."""
-    found = target.call(lambda client: client.dead.list(stream, consumer, limit))
+    """List dead letters, oldest first."""
+    found = server.call(lambda client: client.dead.list(stream, consumer, limit))
     show_list(found, output, _DEAD)
 
 
 @dead.command("show", epilog=example("trimtab dead show $DEAD"))
 @click.argument("sequence", type=_SEQUENCE)
 @output_option("yaml")
-@connected
-def show_dead(target: Target, sequence: int, output: Output) -> None:
-    """Show one dead letter with its body as it came."""
-    found = target.call(lambda client: client.dead.get(sequence))
+@with_server
+def show_dead(server: Server, sequence: int, output: Output) -> None:
+    """Show a dead letter with its original body."""
+    found = server.call(lambda client: client.dead.get(sequence))
     if output == "table":
         show_list([found], output, {**_DEAD, "BODY": lambda letter: letter.body})
     else:
@@ -54,28 +54,27 @@ def show_dead(target: Target, sequence: int, output: Output) -> None:
 
 @dead.command("replay", epilog=example("trimtab dead replay $DEAD"))
 @click.argument("sequences", type=_SEQUENCE, nargs=-1, required=True)
-@connected
-def replay_dead(target: Target, sequences: Sequence[int]) -> None:
-    """Publish dead letters again where they were, and forget that they were dead."""
+@with_server
+def replay_dead(server: Server, sequences: Sequence[int]) -> None:
+    """Publish dead letters again on their original subjects, and delete the dead letters."""
 
     async def replay(client: Client) -> None:
         for sequence in sequences:
             body = await client.dead.replay(sequence)
             click.echo(f"Replayed {sequence} as {body.sequence} of {body.stream}")
 
-    target.call(replay)
+    server.call(replay)
 
 
 @click.command("resync", epilog=example("trimtab resync"))
-@connected
-def resync(target: Target) -> None:
-    """Say everything again to the other services, for one that has lost what it knew.
+@with_server
+def resync(server: Server) -> None:
+    """Publish all settings and unfinished executions again, for services that lost messages.
 
-    Every record gets a new version. It is done without being asked where the stream has lost what
-    was sent.
+    Every record gets a new version. admin does this by itself after the stream has lost messages.
     """
-    body = target.call(lambda client: client.resync())
+    body = server.call(lambda client: client.resync())
     click.echo(
-        f"Said {body.settings} settings and {body.executions} executions again; whoever has "
-        f"reached revision {body.revision} knows all"
+        f"Published {body.settings} settings and {body.executions} executions again; a service "
+        f"that has reached revision {body.revision} is up to date"
     )

@@ -1,26 +1,27 @@
-"""The reference of all commands, made of the commands themselves. Pure."""
+"""The reference of all commands for ``docs/cli.md``, generated from the commands. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import click
 
-from trimtab.cli.groups import Nouns, Sections
+from trimtab.cli.commands import SectionedGroup
+from trimtab.cli.kinds import KindGroup
 
-EXAMPLE_OF_KINDS = "task-resource-attribute"
+EXAMPLE_NOUN = "task-resource-attribute"
 """The noun whose commands stand for those of every kind."""
-_OF_EVERY_COMMAND = frozenset({"server", "data"})
+_COMMON_OPTIONS = frozenset({"server", "data"})
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One command."""
+class CommandEntry:
+    """A command of the reference."""
 
     words: tuple[str, ...]
-    """Behind ``trimtab``."""
+    """The words after ``trimtab``."""
     command: click.Command
-    is_of_kinds: bool = False
-    """Whether every kind has one like it."""
+    is_for_every_kind: bool = False
+    """Whether every kind has such a command."""
 
     @property
     def examples(self) -> Sequence[str]:
@@ -28,57 +29,57 @@ class Entry:
         return [line.strip() for line in lines if line.startswith("  trimtab ")]
 
 
-def entries(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[Entry]:
-    """Every command, one for all kinds, in the order of help."""
+def entries(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[CommandEntry]:
+    """Return every command in the order of help, with one command for all kinds."""
     for name, command in group.commands.items():
-        of_kind = isinstance(group, Nouns) and name in group.kinds
+        is_of_kind = isinstance(group, KindGroup) and name in group.nouns
         if isinstance(command, click.Group):
             yield from entries(command, (*words, name))
-        elif not of_kind or name == EXAMPLE_OF_KINDS:
-            yield Entry((*words, name), command, of_kind)
+        elif not is_of_kind or name == EXAMPLE_NOUN:
+            yield CommandEntry((*words, name), command, is_of_kind)
 
 
-def page(root: Sections) -> str:
-    """Markdown, from the headings of the sections on."""
-    found = list(entries(root))
+def to_markdown(root: SectionedGroup) -> str:
+    """Return a page with the sections of the help."""
+    all_entries = list(entries(root))
     parts: list[str] = []
     for title, names in root.sections.items():
         parts.append(f"## {title}")
         for name in names:
-            parts += [_described(entry) for entry in found if entry.words[0] == name]
+            parts += [_entry_text(entry) for entry in all_entries if entry.words[0] == name]
     return "\n\n".join(parts) + "\n"
 
 
-def _described(entry: Entry) -> str:
+def _entry_text(entry: CommandEntry) -> str:
     command, words = entry.command, " ".join(entry.words)
-    title = words.replace(EXAMPLE_OF_KINDS, "NOUN") if entry.is_of_kinds else words
-    parts = [f"### trimtab {title}", _help(command)]
-    if entry.is_of_kinds:
+    title = words.replace(EXAMPLE_NOUN, "NOUN") if entry.is_for_every_kind else words
+    parts = [f"### trimtab {title}", _help_text(command)]
+    if entry.is_for_every_kind:
         parts.append("`trimtab get kinds` lists the nouns. For example:")
     parts.append("```\n" + "\n".join(entry.examples) + "\n```")
-    if options := [_option(option) for option in command.params if _is_shown(option)]:
+    if options := [_option_row(option) for option in command.params if _is_shown(option)]:
         parts.append("\n".join(["| option | |", "|---|---|", *options]))
     return "\n\n".join(parts)
 
 
-def _help(command: click.Command) -> str:
-    """Paragraphs on one line each; those that click keeps as they are, too."""
+def _help_text(command: click.Command) -> str:
+    """Return the help with each paragraph on one line, except for preformatted ones."""
     text = command.help or ""
     paragraphs = []
     for paragraph in text.split("\n\n"):
-        kept = paragraph.startswith("\b\n")
+        is_preformatted = paragraph.startswith("\b\n")
         lines = paragraph.removeprefix("\b\n")
-        paragraphs.append(f"```\n{lines}\n```" if kept else " ".join(lines.split()))
+        paragraphs.append(f"```\n{lines}\n```" if is_preformatted else " ".join(lines.split()))
     return "\n\n".join(paragraphs)
 
 
 def _is_shown(parameter: click.Parameter) -> bool:
-    hidden = isinstance(parameter, click.Option) and parameter.hidden
     is_option = isinstance(parameter, click.Option)
-    return is_option and not hidden and parameter.name not in _OF_EVERY_COMMAND
+    is_hidden = isinstance(parameter, click.Option) and parameter.hidden
+    return is_option and not is_hidden and parameter.name not in _COMMON_OPTIONS
 
 
-def _option(parameter: click.Parameter) -> str:
+def _option_row(parameter: click.Parameter) -> str:
     assert isinstance(parameter, click.Option)
     names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     required = " Required." if parameter.required else ""

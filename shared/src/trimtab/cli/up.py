@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from trimtab.cli.failures import example
-from trimtab.cli.rendering import progress
-from trimtab.cli.target import data_option
+from trimtab.cli.commands import example
+from trimtab.cli.server import data_option
+from trimtab.cli.terminal import progress
 from trimtab.embedded import system
 from trimtab.embedded.directory import Directory
 from trimtab.embedded.programs import CLUSTER, TEMPLATES, Choices, System

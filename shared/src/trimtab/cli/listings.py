@@ -8,12 +8,13 @@ import click
 from trimtab.api.executions import ExecutionBody, WorkflowBody
 from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.api.records import KindBody, RecordBody
-from trimtab.cli import changes, known
+from trimtab.cli import changes
+from trimtab.cli.commands import example, limit_option
 from trimtab.cli.configuration import Output
-from trimtab.cli.failures import example
-from trimtab.cli.places import domain_option, project_option
-from trimtab.cli.rendering import Columns, output_option, show_list
-from trimtab.cli.target import Target, connected
+from trimtab.cli.kinds import find_kind
+from trimtab.cli.scopes import domain_option, project_option, scope_from_body
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import Columns, output_option, show_list
 from trimtab.levels import Level
 from trimtab.messages.events import NamespaceStatus
 
@@ -27,9 +28,9 @@ _KINDS: Columns[KindBody] = {
 }
 _RECORDS: Columns[RecordBody] = {
     "KIND": lambda record: record.kind,
-    "SCOPE": lambda record: changes.scope_of_body(record.scope),
+    "SCOPE": lambda record: scope_from_body(record.scope),
     "VERSION": lambda record: record.version,
-    "FIELDS": lambda record: "; ".join([*changes.fields(record.document), *record.warnings]),
+    "FIELDS": lambda record: "; ".join([*changes.field_texts(record.document), *record.warnings]),
     "LABELS": lambda record: [f"{key}={value}" for key, value in record.labels.items()],
 }
 _PROJECTS: Columns[ProjectBody] = {
@@ -67,7 +68,7 @@ _EXECUTIONS: Columns[ExecutionBody] = {
     "WORKFLOW": lambda execution: execution.workflow,
     "VERSION": lambda execution: execution.version,
     "PHASE": lambda execution: execution.phase,
-    "CREATED": lambda execution: f"{execution.created_at:%Y-%m-%d %H:%M:%S%z}",
+    "CREATED": lambda execution: execution.created_at,
     "ERROR": lambda execution: execution.error,
 }
 _NAMESPACES: Columns[NamespaceStatus] = {
@@ -80,7 +81,8 @@ _NAMESPACES: Columns[NamespaceStatus] = {
 }
 
 
-def _in_project(command: Callable[..., Any]) -> Callable[..., Any]:
+def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-p`` and ``-d`` as filters of a listing."""
     command = domain_option("Only of this domain.")(command)
     return project_option("Only of this project.")(command)
 
@@ -91,84 +93,84 @@ _NAME = click.argument("name", required=False)
 
 @click.command("kinds", epilog=example("trimtab get kinds"))
 @output_option()
-@connected
-def kinds(target: Target, output: Output) -> None:
-    """Kinds of setting that the server has: where each may be set, and the keys of its file."""
-    show_list(target.call(lambda client: client.kinds.list()), output, _KINDS)
+@with_server
+def kinds(server: Server, output: Output) -> None:
+    """List the kinds of the server, with their fields and the levels that they can be set at."""
+    show_list(server.call(lambda client: client.kinds.list()), output, _KINDS)
 
 
 @click.command("records", epilog=example("trimtab get records -p shop --level project-domain"))
-@_in_project
+@_filter_options
 @click.option("--kind", help="Only of this kind or noun.")
 @click.option("--level", type=_LEVELS, help="Only of this level.")
 @output_option()
-@connected
+@with_server
 def records(
-    target: Target,
+    server: Server,
     project: str,
     domain: str,
     kind: str | None,
     level: str | None,
     output: Output,
 ) -> None:
-    """All that is stored, of every kind at every level."""
-    name = kind and known.find(target, kind).name
-    given = {"project": project, "domain": domain, "level": level or ""}
-    where = {part: value for part, value in given.items() if value}
-    found = target.call(lambda client: client.records.list(name, **where))
+    """List the stored records of every kind at every level."""
+    name = kind and find_kind(server, kind).name
+    options = {"project": project, "domain": domain, "level": level or ""}
+    filters = {option: value for option, value in options.items() if value}
+    found = server.call(lambda client: client.records.list(name, **filters))
     show_list(found, output, _RECORDS)
 
 
 @click.command("projects", epilog=example("trimtab get projects"))
 @_NAME
 @output_option()
-@connected
-def projects(target: Target, name: str | None, output: Output) -> None:
-    """Projects, or the one of that NAME."""
+@with_server
+def projects(server: Server, name: str | None, output: Output) -> None:
+    """List projects, or show the project NAME."""
     if name is None:
-        show_list(target.call(lambda client: client.projects.list()), output, _PROJECTS)
+        show_list(server.call(lambda client: client.projects.list()), output, _PROJECTS)
     else:
-        show_list([target.call(lambda client: client.projects.get(name))], output, _PROJECTS)
+        show_list([server.call(lambda client: client.projects.get(name))], output, _PROJECTS)
 
 
 @click.command("domains", epilog=example("trimtab get domains"))
 @output_option()
-@connected
-def domains(target: Target, output: Output) -> None:
-    """Domains."""
-    show_list(target.call(lambda client: client.domains.list()), output, _DOMAINS)
+@with_server
+def domains(server: Server, output: Output) -> None:
+    """List domains."""
+    show_list(server.call(lambda client: client.domains.list()), output, _DOMAINS)
 
 
 @click.command("clusters", epilog=example("trimtab get clusters"))
 @output_option()
-@connected
-def clusters(target: Target, output: Output) -> None:
-    """Clusters that namespaces are made on."""
-    show_list(target.call(lambda client: client.clusters.list()), output, _CLUSTERS)
+@with_server
+def clusters(server: Server, output: Output) -> None:
+    """List the clusters that namespaces are made on."""
+    show_list(server.call(lambda client: client.clusters.list()), output, _CLUSTERS)
 
 
 @click.command("pools", epilog=example("trimtab get pools -o yaml"))
 @_NAME
 @output_option()
-@connected
-def pools(target: Target, name: str | None, output: Output) -> None:
-    """Quotas of outside resources, or the one of that NAME."""
+@with_server
+def pools(server: Server, name: str | None, output: Output) -> None:
+    """List pools, which are quotas of outside resources, or show the pool NAME."""
     if name is None:
-        show_list(target.call(lambda client: client.pools.list()), output, _POOLS)
+        show_list(server.call(lambda client: client.pools.list()), output, _POOLS)
     else:
-        show_list([target.call(lambda client: client.pools.get(name))], output, _POOLS)
+        show_list([server.call(lambda client: client.pools.get(name))], output, _POOLS)
 
 
 @click.command("workflows", epilog=example("trimtab get workflows pricing -p shop -d development"))
 @_NAME
-@_in_project
+@_filter_options
 @output_option()
-@connected
+@with_server
 def workflows(
-    target: Target, name: str | None, project: str | None, domain: str | None, output: Output
+    server: Server, name: str | None, project: str | None, domain: str | None, output: Output
 ) -> None:
-    """Registered versions of workflows, or of the one of that NAME."""
-    found = target.call(lambda client: client.workflows.list(project, domain))
+    """List the registered versions of workflows, or of the workflow NAME."""
+    found = server.call(lambda client: client.workflows.list(project, domain))
     show_list([one for one in found if name in (None, one.workflow.name)], output, _WORKFLOWS)
 
 
@@ -176,32 +178,32 @@ def workflows(
     "executions", epilog=example("trimtab get executions -p shop -d development --limit 5")
 )
 @click.argument("execution", required=False)
-@_in_project
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most.")
+@_filter_options
+@limit_option
 @output_option()
-@connected
+@with_server
 def executions(
-    target: Target,
+    server: Server,
     execution: str | None,
     project: str | None,
     domain: str | None,
     limit: int,
     output: Output,
 ) -> None:
-    """Executions, the newest first, or the one of that ID."""
+    """List executions, newest first, or show the one with an id."""
     if execution is None:
-        found = target.call(lambda client: client.executions.list(project, domain, limit))
+        found = server.call(lambda client: client.executions.list(project, domain, limit))
     else:
-        found = [target.call(lambda client: client.executions.get(execution))]
+        found = [server.call(lambda client: client.executions.get(execution))]
     show_list(found, output, _EXECUTIONS)
 
 
 @click.command("namespaces", epilog=example("trimtab get namespaces"))
 @output_option()
-@connected
-def namespaces(target: Target, output: Output) -> None:
-    """What was made of each project and domain on each cluster."""
-    show_list(target.call(lambda client: client.namespaces.list()), output, _NAMESPACES)
+@with_server
+def namespaces(server: Server, output: Output) -> None:
+    """List the namespace of each project and domain on each cluster, with its state."""
+    show_list(server.call(lambda client: client.namespaces.list()), output, _NAMESPACES)
 
 
-GET = (kinds, records, projects, domains, clusters, pools, workflows, executions, namespaces)
+LISTINGS = (kinds, records, projects, domains, clusters, pools, workflows, executions, namespaces)

@@ -1,4 +1,4 @@
-"""register, execute and explain, of real workflows on a running system."""
+"""register, execute and explain, with real workflows on a running system."""
 
 import json
 import subprocess
@@ -15,8 +15,8 @@ from trimtab import LaunchPlan, Pool, runtime_override_config, task, workflow
 
 @task(pool=Pool("press", quota=3))
 def greet(name: str) -> str:
-    if name == "nobody":
-        raise ValueError("there is nobody to greet")
+    if name == "no one":
+        raise ValueError("there is no one to greet")
     return f"{os.environ.get('GREETING', 'Hello')}, {name}!"
 
 @workflow
@@ -35,7 +35,8 @@ LaunchPlan.get_or_create(
 
 
 @pytest.fixture
-def place(project: str) -> list[str]:
+def scope(project: str) -> list[str]:
+    """Return the flags for the project in development."""
     return ["-p", project, "-d", "development"]
 
 
@@ -47,53 +48,53 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hello(trimtab: Trimtab, file: Path, place: list[str]) -> list[str]:
-    """A command that executes the workflow."""
-    assert trimtab("register", str(file), *place).exit_code == 0
-    return ["execute", "hello", *place]
+def hello(trimtab: Trimtab, file: Path, scope: list[str]) -> list[str]:
+    """Register the file, and return a command that executes its workflow."""
+    assert trimtab("register", str(file), *scope).exit_code == 0
+    return ["execute", "hello", *scope]
 
 
 def test_a_file_is_registered_with_its_pools_and_plans(
-    trimtab: Trimtab, file: Path, place: list[str]
+    trimtab: Trimtab, file: Path, scope: list[str]
 ) -> None:
-    done = trimtab("register", str(file), *place, "--version", "v1")
+    done = trimtab("register", str(file), *scope, "--version", "v1")
     lines = done.stdout.splitlines()
     assert lines[-2:] == [
         "Registered workflow hello version v1",
         "Registered launch plan hello_moon",
     ]
     assert json.loads(trimtab("get", "pools", "press", "-o", "json").stdout)[0]["quota"] == 3
-    listed = trimtab("get", "workflows", *place).stdout
-    assert listed.splitlines()[1].split() == [place[1], "development", "hello", "v1", "greeter"]
+    listed = trimtab("get", "workflows", *scope).stdout
+    assert listed.splitlines()[1].split() == [scope[1], "development", "hello", "v1", "greeter"]
 
 
-def test_the_same_file_may_be_registered_again(
-    trimtab: Trimtab, file: Path, place: list[str]
+def test_the_same_file_can_be_registered_again(
+    trimtab: Trimtab, file: Path, scope: list[str]
 ) -> None:
     for _ in range(2):
-        assert trimtab("register", "files", str(file), *place).exit_code == 0
-        assert trimtab("register", *place, str(file)).exit_code == 0
+        assert trimtab("register", "files", str(file), *scope).exit_code == 0
+        assert trimtab("register", *scope, str(file)).exit_code == 0
 
 
-def test_a_version_is_never_given_another_content(
-    trimtab: Trimtab, file: Path, place: list[str]
+def test_a_version_cannot_be_registered_with_another_content(
+    trimtab: Trimtab, file: Path, scope: list[str]
 ) -> None:
-    assert trimtab("register", str(file), *place, "--version", "v1").exit_code == 0
+    assert trimtab("register", str(file), *scope, "--version", "v1").exit_code == 0
     file.write_text(MODULE.replace("Hello", "Good day"))
-    done = trimtab("register", str(file), *place, "--version", "v1")
+    done = trimtab("register", str(file), *scope, "--version", "v1")
     assert (done.exit_code, "'v1'" in done.stderr) == (4, True), done.stderr
 
 
 def test_a_file_does_not_change_the_quota_of_a_pool(
-    trimtab: Trimtab, hello: list[str], file: Path, place: list[str]
+    trimtab: Trimtab, hello: list[str], file: Path, scope: list[str]
 ) -> None:
     file.write_text(MODULE.replace("quota=3", "quota=5"))
-    done = trimtab("register", str(file), *place)
+    done = trimtab("register", str(file), *scope)
     assert done.exit_code == 4
-    assert "pool press has a quota of 3 already; the file says 5" in done.stderr
+    assert "pool press already has a quota of 3; the file sets 5" in done.stderr
 
 
-def test_an_execution_prints_its_id_and_tells_its_progress(
+def test_execute_prints_the_id_on_stdout_and_progress_on_stderr(
     trimtab: Trimtab, hello: list[str]
 ) -> None:
     done = trimtab(*hello, "--input", 'name="moon"', "--env", "GREETING=Good night")
@@ -103,19 +104,19 @@ def test_an_execution_prints_its_id_and_tells_its_progress(
     assert done.exit_code == 0
 
 
-def test_an_execution_need_not_be_waited_for(trimtab: Trimtab, hello: list[str]) -> None:
+def test_no_wait_returns_before_the_execution_starts(trimtab: Trimtab, hello: list[str]) -> None:
     done = trimtab(*hello, "--no-wait", "-o", "json")
     assert json.loads(done.stdout)["phase"] == "requested"
 
 
-def test_what_a_task_raises_ends_the_command_with_1(trimtab: Trimtab, hello: list[str]) -> None:
-    done = trimtab(*hello, "--input", 'name="nobody"', "-o", "json")
+def test_the_exit_code_is_1_when_a_task_raises(trimtab: Trimtab, hello: list[str]) -> None:
+    done = trimtab(*hello, "--input", 'name="no one"', "-o", "json")
     assert done.exit_code == 1
-    assert "ValueError: there is nobody to greet" in done.stderr.splitlines()[-1]
+    assert "ValueError: there is no one to greet" in done.stderr.splitlines()[-1]
     assert json.loads(done.stdout)["phase"] == "failed"
 
 
-def test_a_launch_plan_brings_its_own_values(trimtab: Trimtab, hello: list[str]) -> None:
+def test_a_launch_plan_sets_inputs_and_overrides(trimtab: Trimtab, hello: list[str]) -> None:
     done = trimtab(*hello, "--launch-plan", "hello_moon")
     assert '"Hello, moon!"' in done.stderr
     explained = trimtab("explain", "execution", done.stdout.strip()).stdout
@@ -123,15 +124,15 @@ def test_a_launch_plan_brings_its_own_values(trimtab: Trimtab, hello: list[str])
     assert row.split()[1:4] == ["300m", "launch", "plan"]
 
 
-def test_an_execution_says_more_of_itself_than_its_launch_plan(
+def test_options_of_an_execution_take_precedence_over_its_launch_plan(
     trimtab: Trimtab, hello: list[str]
 ) -> None:
-    asked = ["--max-parallelism", "2", "--label", "team=b", "--no-overwrite-cache"]
-    done = trimtab(*hello, "--launch-plan", "hello_moon", *asked)
+    options = ["--max-parallelism", "2", "--label", "team=b", "--no-overwrite-cache"]
+    done = trimtab(*hello, "--launch-plan", "hello_moon", *options)
     execution = done.stdout.strip()
     explained = json.loads(trimtab("explain", "execution", execution, "-o", "json").stdout)
-    said = {v["path"]: (v["value"], v["source"]) for v in explained["resolution"]["execution"]}
-    assert said == {
+    values = {v["path"]: (v["value"], v["source"]) for v in explained["resolution"]["execution"]}
+    assert values == {
         "labels.team": ("b", "execution"),
         "labels.tier": ("1", "launch plan"),
         "max_parallelism": (2, "execution"),
@@ -147,10 +148,10 @@ def test_explain_names_field_value_source_scope_and_revision(
     update = ("update", "task-resource-attribute", "--attrFile", str(limits), "--force")
     assert trimtab(*update).exit_code == 0
     execution = trimtab(*hello).stdout.strip()
-    said = json.loads(trimtab("explain", "execution", execution, "-o", "json").stdout)
+    explained = json.loads(trimtab("explain", "execution", execution, "-o", "json").stdout)
     [memory] = [
         value
-        for value in said["resolution"]["nodes"]["n0"]
+        for value in explained["resolution"]["nodes"]["n0"]
         if value["path"] == "resources.requests.memory"
     ]
     assert memory["value"] == "222Mi"
@@ -159,26 +160,28 @@ def test_explain_names_field_value_source_scope_and_revision(
     assert memory["revision"] > 0
 
 
-def test_a_request_over_the_limit_is_refused_by_name(trimtab: Trimtab, hello: list[str]) -> None:
+def test_the_refusal_of_a_request_above_the_limit_names_field_and_limit(
+    trimtab: Trimtab, hello: list[str]
+) -> None:
     override = 'greeter={"resources": {"requests": {"cpu": "3"}}}'
     done = trimtab(*hello, "--override", override)
     assert done.exit_code == 1
-    said = done.stderr.splitlines()[-1]
-    assert "was refused: resources.requests.cpu: 3" in said
-    assert "2, the task_resource.limits.cpu of settings" in said
+    error = done.stderr.splitlines()[-1]
+    assert "was refused: resources.requests.cpu: 3" in error
+    assert "2, the task_resource.limits.cpu of settings" in error
     [listed] = trimtab("get", "executions", done.stdout.strip()).stdout.splitlines()[1:]
     assert "refused" in listed
 
 
-def test_the_readmes_story_file_is_a_module(trimtab: Trimtab, place: list[str]) -> None:
+def test_the_example_of_the_readme_can_be_registered(trimtab: Trimtab, scope: list[str]) -> None:
     nightly = Path(__file__).parents[3] / "examples" / "nightly.py"
-    assert trimtab("register", str(nightly), *place).exit_code == 0
+    assert trimtab("register", str(nightly), *scope).exit_code == 0
 
 
-def test_the_command_works_where_no_venv_is_activated(data: Path, tmp_path: Path) -> None:
-    from_elsewhere = {"PATH": "/usr/bin:/bin", "TRIMTAB_DATA": str(data)}
+def test_the_command_works_without_an_activated_venv(data: Path, tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "TRIMTAB_DATA": str(data)}
     trimtab = Path(sys.executable).with_name("trimtab")
     done = subprocess.run(
-        [str(trimtab), "get", "projects"], cwd=tmp_path, env=from_elsewhere, capture_output=True
+        [str(trimtab), "get", "projects"], cwd=tmp_path, env=environment, capture_output=True
     )
     assert done.returncode == 0

@@ -1,24 +1,16 @@
-"""Tables and places as people read them."""
+"""Scopes from flags, and flytectl's texts for scopes."""
 
 from typing import Any
 
 import pytest
 
-from trimtab.cli.failures import Failure
-from trimtab.cli.places import in_words, scope_of, target_of
-from trimtab.cli.rendering import table
+from trimtab.cli.commands import Failure
+from trimtab.cli.scopes import error_text, parse_scope, success_text
 from trimtab.levels import PLATFORM, Scope
 
 
-def test_columns_are_as_wide_as_they_need() -> None:
-    rows = [("a", 1, None), ("longer", ["x", "y"], "two\nlines")]
-    assert table(("NAME", "N", "NOTE"), rows) == (
-        "NAME    N     NOTE\na       1     -\nlonger  x, y  two lines"
-    )
-
-
 @pytest.mark.parametrize(
-    ("scope", "target", "words"),
+    ("scope", "success", "error"),
     [
         (PLATFORM, "the platform", "platform"),
         (Scope("staging"), "domain staging", "domain staging"),
@@ -35,12 +27,12 @@ def test_columns_are_as_wide_as_they_need() -> None:
         ),
     ],
 )
-def test_a_place_is_named_as_flytectl_names_it(scope: Scope, target: str, words: str) -> None:
-    assert (target_of(scope), in_words(scope)) == (target, words)
+def test_messages_name_a_scope_as_flytectl_does(scope: Scope, success: str, error: str) -> None:
+    assert (success_text(scope), error_text(scope)) == (success, error)
 
 
 @pytest.mark.parametrize(
-    ("places", "said"),
+    ("parts", "message"),
     [
         ({}, "project is required"),
         ({"project": "shop", "workflow": "w"}, "domain is required"),
@@ -49,6 +41,6 @@ def test_a_place_is_named_as_flytectl_names_it(scope: Scope, target: str, words:
         ({"project": "shop", "platform": True}, "takes no 'shop'"),
     ],
 )
-def test_a_place_that_is_not_complete_is_refused(places: dict[str, Any], said: str) -> None:
-    with pytest.raises(Failure, match=said):
-        scope_of(**places, nothing="project is required")
+def test_an_incomplete_scope_is_rejected(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(Failure, match=message):
+        parse_scope(**parts, missing="project is required")

@@ -1,7 +1,9 @@
-"""How answers are shown: tables, JSON, YAML; and progress, which goes to stderr."""
+"""Output to the terminal and prompts: tables, JSON, YAML, progress on stderr, questions."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import click
@@ -18,7 +20,7 @@ _OUTPUTS = click.Choice(["table", "json", "yaml"], case_sensitive=False)
 
 
 def output_option(default: Output | None = "table") -> Callable[[F], F]:
-    """Adds ``-o``; the command gets it as ``output``."""
+    """Add ``-o``; the command receives it as ``output``."""
     return click.option(
         "-o",
         "--output",
@@ -26,17 +28,12 @@ def output_option(default: Output | None = "table") -> Callable[[F], F]:
         default=lambda: configured().output or default,
         show_default=default or False,
         envvar="TRIMTAB_OUTPUT",
-        help="Format.  [env: TRIMTAB_OUTPUT]",
+        help="Output format: table, json or yaml.  [env: TRIMTAB_OUTPUT]",
     )
 
 
-def reason_option(command: F) -> F:
-    """Adds ``--reason``."""
-    return click.option("--reason", default="", help="Why; kept in the history.")(command)
-
-
 def show_list(bodies: Sequence[B], output: Output, columns: Columns[B]) -> None:
-    """Many things of one sort; an empty table says so on stderr."""
+    """Print objects of one type; an empty table is followed by a line on stderr."""
     if output != "table":
         show_data([body.model_dump(mode="json") for body in bodies], output)
         return
@@ -47,7 +44,7 @@ def show_list(bodies: Sequence[B], output: Output, columns: Columns[B]) -> None:
 
 
 def show_data(data: Any, output: Literal["json", "yaml"]) -> None:
-    """What a program reads."""
+    """Print data for another program."""
     if output == "json":
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
@@ -55,7 +52,7 @@ def show_data(data: Any, output: Literal["json", "yaml"]) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns as wide as they need, two blanks apart."""
+    """Return left-aligned columns, separated by two blanks."""
     lines = [list(headings), *([cell(value) for value in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     return "\n".join(
@@ -65,7 +62,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def cell(value: object) -> str:
-    """One value on one line; what is absent is ``-``."""
+    """Return a value as one line; an empty value is ``-``."""
     match value:
         case None | "" | () | []:
             return "-"
@@ -75,10 +72,30 @@ def cell(value: object) -> str:
             return ", ".join(map(cell, value))
         case bool() | dict():
             return json.dumps(value, ensure_ascii=False)
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S%z}"
         case _:
             return str(value)
 
 
 def progress(line: str) -> None:
-    """For the person who waits; never part of the answer."""
+    """Print a line for the user on stderr; it is not part of the output."""
     click.echo(line, err=True)
+
+
+def confirm(question: str) -> bool:
+    """Print a question and return whether the answer is yes; the end of the input is a no."""
+    return prompt(question, "yn") == "y"
+
+
+def prompt(question: str, letters: str) -> str:
+    """Print a question and read lines until one is an allowed letter, ``yes`` or ``no``.
+
+    As in flytectl, other lines are ignored without a new prompt. The end of the input is a no.
+    """
+    click.echo(question, nl=False)
+    for line in sys.stdin:
+        answer = {"yes": "y", "no": "n"}.get(line.strip().lower(), line.strip().lower())
+        if answer and answer in tuple(letters):
+            return answer
+    return "n"

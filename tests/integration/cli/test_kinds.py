@@ -1,4 +1,4 @@
-"""Kinds that only the server has: everything that a kind of our own can do."""
+"""A kind that only the server has works as an installed kind does."""
 
 import json
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from trimtab import kinds
 
 @pytest.fixture
 def file(trimtab: Trimtab, tmp_path: Path, project: str) -> Iterator[Path]:
+    """Write an attribute file of the kind; delete its record afterwards."""
     path = tmp_path / "maintenance.yaml"
     path.write_text(
         f"project: {project}\nwindow: {{hours: [1, 2], zone: UTC}}\ncontacts: {{b: x, a: y}}\n"
@@ -42,7 +43,9 @@ def test_it_is_written_read_and_deleted_by_its_noun(
     assert trimtab("get", "maintenance", "-p", project).exit_code == 3
 
 
-def test_its_table_has_groups_and_maps_by_field(trimtab: Trimtab, file: Path, project: str) -> None:
+def test_its_table_has_a_row_for_each_field_of_a_group_and_entry_of_a_map(
+    trimtab: Trimtab, file: Path, project: str
+) -> None:
     trimtab("update", "maintenance", "--attrFile", str(file), "--force")
     table = trimtab("get", "maintenance", "-p", project, "-o", "table").stdout
     assert [line.split()[0] for line in table.splitlines()[1:]] == [
@@ -54,7 +57,7 @@ def test_its_table_has_groups_and_maps_by_field(trimtab: Trimtab, file: Path, pr
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ("windows: {}", "allowed: the fields contacts, urgent, window"),
         ("window: {zones: UTC}", "allowed: the fields window.hours, window.zone"),
@@ -62,11 +65,11 @@ def test_its_table_has_groups_and_maps_by_field(trimtab: Trimtab, file: Path, pr
     ],
 )
 def test_its_fields_are_checked(
-    trimtab: Trimtab, file: Path, project: str, fields: str, said: str
+    trimtab: Trimtab, file: Path, project: str, fields: str, message: str
 ) -> None:
     file.write_text(f"project: {project}\n{fields}\n")
     done = trimtab("update", "maintenance", "--attrFile", str(file), "--force")
-    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+    assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
 
 
 def test_its_levels_are_checked(trimtab: Trimtab, file: Path, project: str) -> None:
@@ -75,14 +78,16 @@ def test_its_levels_are_checked(trimtab: Trimtab, file: Path, project: str) -> N
     assert "allowed: maintenance at domain, project" in done.stderr
 
 
-def test_help_and_options_of_it_may_stand_anywhere(trimtab: Trimtab, data: Path) -> None:
+def test_its_help_may_follow_the_options_that_select_the_server(
+    trimtab: Trimtab, data: Path
+) -> None:
     done = trimtab("get", "maintenance", "--data", str(data), "--help", env={"TRIMTAB_DATA": ""})
-    assert "When it may be down" in done.stdout
+    assert "Maintenance windows" in done.stdout
 
 
-def test_where_no_server_answers_that_is_why_a_kind_is_unknown(
+def test_the_error_without_a_server_has_the_reason_why_a_kind_is_unknown(
     trimtab: Trimtab, tmp_path: Path
 ) -> None:
     done = trimtab("get", "maintenance", "--data", str(tmp_path))
     assert done.exit_code == 7
-    assert "the server does not tell its kinds: no Trimtab runs on" in done.stderr
+    assert "the kinds of the server cannot be listed: no Trimtab runs on" in done.stderr

@@ -1,4 +1,4 @@
-"""Which installation a command talks to, and what it says where that does not work."""
+"""The server that a command calls, and the errors for a wrong one."""
 
 import http.server
 import os
@@ -18,8 +18,8 @@ def run(*arguments: str, **environment: str) -> Result:
     return CliRunner(env={"TRIMTAB_CONFIG": os.devnull, **environment}).invoke(cli, arguments)
 
 
-class Foreign(http.server.BaseHTTPRequestHandler):
-    """Answers as no Trimtab does, and remembers who asked."""
+class ForeignHandler(http.server.BaseHTTPRequestHandler):
+    """Responds with HTML, and records the credentials of each request."""
 
     authorizations: list[str | None] = []
 
@@ -35,32 +35,33 @@ class Foreign(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def foreign() -> Iterator[str]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), Foreign)
+    """Start a server that is not Trimtab, and return its URL."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), ForeignHandler)
     threading.Thread(target=server.serve_forever).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-def test_the_data_directory_names_server_and_token(data: Path) -> None:
+def test_the_data_directory_selects_server_and_token(data: Path) -> None:
     assert run("get", "domains", "--data", str(data)).exit_code == 0
     assert run("get", "domains", TRIMTAB_DATA=str(data)).exit_code == 0
 
 
-def test_a_server_and_its_token_can_be_named(data: Path) -> None:
+def test_flags_and_environment_select_server_and_token(data: Path) -> None:
     directory = Directory(data)
     url, token = str(directory.url()), directory.token()
     assert run("get", "domains", "--server", url + "/", TRIMTAB_TOKEN=token).exit_code == 0
     assert run("get", "domains", TRIMTAB_SERVER=url, TRIMTAB_TOKEN=token).exit_code == 0
 
 
-def test_a_wrong_token_is_told(data: Path) -> None:
+def test_a_wrong_token_is_rejected_in_one_line(data: Path) -> None:
     done = run("get", "domains", "--data", str(data), TRIMTAB_TOKEN="guessed")
     assert (done.exit_code, done.stderr.count("\n")) == (6, 1)
     assert "token" in done.stderr
 
 
-def test_where_nobody_listens_the_address_and_the_next_step_are_told() -> None:
+def test_the_error_for_a_closed_port_has_the_address_and_the_next_step() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     done = run("get", "domains", "--server", url)
     assert done.exit_code == 7
@@ -68,13 +69,15 @@ def test_where_nobody_listens_the_address_and_the_next_step_are_told() -> None:
     assert "start one with `trimtab up`" in done.stderr
 
 
-def test_what_is_no_url_is_told() -> None:
+def test_the_error_for_a_malformed_url_has_the_url() -> None:
     done = run("get", "domains", "--server", "nonsense")
     assert (done.exit_code, "no Trimtab answers at nonsense" in done.stderr) == (7, True)
 
 
-def test_another_server_is_told_apart_and_gets_no_token(data: Path, foreign: str) -> None:
+def test_a_server_that_is_not_trimtab_is_reported_and_gets_no_token(
+    data: Path, foreign: str
+) -> None:
     done = run("get", "domains", "--server", foreign, "--data", str(data))
     assert done.exit_code == 7
     assert f"what {foreign}/api/v2/domains answers (status 200) is not Trimtab's" in done.stderr
-    assert Foreign.authorizations == [None]
+    assert ForeignHandler.authorizations == [None]

@@ -1,4 +1,4 @@
-"""Attribute files as flytectl writes and reads them."""
+"""Attribute files in flytectl's format, and the diff that `update` shows."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
-from trimtab.cli import documents
+from trimtab.cli import attribute_files
+from trimtab.cli.attribute_files import unified_diff
 from trimtab.errors import Invalid, Rejected
 from trimtab.levels import Scope
 
@@ -53,19 +54,19 @@ envs: {values: [{key: LOG, value: debug}]}
 }
 
 
-def file_of(directory: Path, text: str) -> documents.AttributeFile:
+def file_of(directory: Path, text: str) -> attribute_files.AttributeFile:
     path = directory / "file.yaml"
     path.write_text(text)
-    return documents.read(path)
+    return attribute_files.read(path)
 
 
 def document_of(directory: Path, text: str, kind: kinds.Kind = TASK) -> dict[str, object]:
     return file_of(directory, text).document(kind, STAGING)
 
 
-def test_a_file_says_where_and_what(tmp_path: Path) -> None:
+def test_a_file_has_a_scope_and_fields(tmp_path: Path) -> None:
     file = file_of(tmp_path, "project: shop\ndomain: staging\nvalue: gpu-pool\n")
-    assert file.places == {"project": "shop", "domain": "staging"}
+    assert file.scope_parts == {"project": "shop", "domain": "staging"}
     assert file.document(LABEL, STAGING) == {"value": "gpu-pool"}
 
 
@@ -80,7 +81,7 @@ def test_unset_paths_are_part_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_project_that_looks_like_a_number_needs_no_quotes(tmp_path: Path) -> None:
-    assert file_of(tmp_path, "project: 12\n").places == {"project": "12"}
+    assert file_of(tmp_path, "project: 12\n").scope_parts == {"project": "12"}
 
 
 @pytest.mark.parametrize(
@@ -97,19 +98,21 @@ def test_a_project_that_looks_like_a_number_needs_no_quotes(tmp_path: Path) -> N
         ("unset: [limits.cup]", "unset"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, text: str, path: str) -> None:
+def test_the_error_for_a_wrong_field_names_the_file_and_the_field(
+    tmp_path: Path, text: str, path: str
+) -> None:
     with pytest.raises(Invalid) as caught:
         document_of(tmp_path, text)
     assert caught.value.path == f"{tmp_path / 'file.yaml'}: {path}"
 
 
-def test_a_number_where_text_is_wanted_is_shown_in_quotes(tmp_path: Path) -> None:
+def test_the_error_for_a_number_instead_of_text_shows_it_in_quotes(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match='write it in quotes: "2"'):
         document_of(tmp_path, "limits: {cpu: 2}")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("limits: {cpu: '1'", "file.yaml is not YAML in line 1, column"),
         ("project: shop\nproject: other\n", "'project' is given twice"),
@@ -119,80 +122,116 @@ def test_a_number_where_text_is_wanted_is_shown_in_quotes(tmp_path: Path) -> Non
         ("a: \x07", "is not YAML"),
     ],
 )
-def test_what_is_no_attribute_file_is_refused_in_one_line(
-    tmp_path: Path, text: str, said: str
+def test_a_file_that_is_not_an_attribute_file_is_rejected_in_one_line(
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    with pytest.raises(Rejected, match=said) as caught:
+    with pytest.raises(Rejected, match=message) as caught:
         file_of(tmp_path, text)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named_as_flytectl_does(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_is_flytectls(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"^unable to read from .*none\.yaml yaml file"):
-        documents.read(tmp_path / "none.yaml")
+        attribute_files.read(tmp_path / "none.yaml")
 
 
-def test_an_empty_file_names_no_place(tmp_path: Path) -> None:
-    assert file_of(tmp_path, "").places == {}
+def test_an_empty_file_has_no_scope(tmp_path: Path) -> None:
+    assert file_of(tmp_path, "").scope_parts == {}
 
 
-def test_only_the_first_document_is_read_and_that_is_said(
+def test_documents_after_the_first_are_ignored_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = file_of(tmp_path, "project: shop\n---\nproject: other\n")
-    assert file.places == {"project": "shop"}
+    assert file.scope_parts == {"project": "shop"}
     assert "holds 2 documents" in capsys.readouterr().err
 
 
-def test_flags_fill_what_the_file_leaves_out(tmp_path: Path) -> None:
+def test_flags_set_scope_parts_that_the_file_does_not_set(tmp_path: Path) -> None:
     file = file_of(tmp_path, "domain: staging\n")
-    given = {"project": "shop", "domain": "", "platform": False}
-    assert file.joined(given) == {"project": "shop", "domain": "staging", "platform": False}
+    flags = {"project": "shop", "domain": "", "platform": False}
+    assert file.merge_flags(flags) == {"project": "shop", "domain": "staging", "platform": False}
 
 
-def test_a_flag_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match=r"'staging', as .* says"):
-        file_of(tmp_path, "domain: staging\n").joined({"domain": "production"})
+def test_a_flag_that_contradicts_the_file_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"'staging' as in .*file\.yaml, or no flag"):
+        file_of(tmp_path, "domain: staging\n").merge_flags({"domain": "production"})
 
 
-def test_one_line_of_json_is_in_the_kinds_order_with_sorted_maps() -> None:
+def test_json_has_the_field_order_of_the_kind_and_sorted_maps() -> None:
     document = {"attributes": {"b": "<2>", "a": "1"}}
-    assert documents.to_json(CLUSTER, STAGING, document) == (
+    assert attribute_files.to_json(CLUSTER, STAGING, document) == (
         '{"project":"shop","domain":"staging","attributes":{"a":"1","b":"\\u003c2\\u003e"}}'
     )
     mixed = {"limits": {"cpu": "2"}, "unset": ["limits.gpu"], "defaults": {"cpu": "1"}}
-    assert documents.to_json(TASK, Scope("d", "p", "w"), mixed) == (
+    assert attribute_files.to_json(TASK, Scope("d", "p", "w"), mixed) == (
         '{"project":"p","domain":"d","workflow":"w",'
         '"defaults":{"cpu":"1"},"limits":{"cpu":"2"},"unset":["limits.gpu"]}'
     )
 
 
-def test_yaml_is_sorted_and_quotes_what_looks_like_something_else() -> None:
+def test_yaml_is_sorted_and_quotes_texts_that_look_like_another_type() -> None:
     data = {"b": ["x", "1e3"], "a": {"cpu": "1", "memory": "5Ti", "on": "yes", "none": ""}}
-    assert documents.to_yaml(data) == (
+    assert attribute_files.to_yaml(data) == (
         'a:\n  cpu: "1"\n  memory: 5Ti\n  none: ""\n  "on": "yes"\nb:\n- x\n- "1e3"\n'
     )
 
 
 @given(st.dictionaries(st.text(), st.text()))
-def test_yaml_reads_back_as_it_was_written(attributes: dict[str, str]) -> None:
-    assert yaml.safe_load(documents.to_yaml(attributes)) == attributes
+def test_yaml_round_trips(attributes: dict[str, str]) -> None:
+    assert yaml.safe_load(attribute_files.to_yaml(attributes)) == attributes
 
 
 @pytest.mark.parametrize("name", ["era", "po", "wec"])
-def test_files_of_flytectl_are_read_and_written_in_its_shape(tmp_path: Path, name: str) -> None:
+def test_flytectls_files_round_trip(tmp_path: Path, name: str) -> None:
     noun, text = FLYTECTL[name]
     file, kind = file_of(tmp_path, text), kinds.by_name(noun)
-    scope = Scope(**file.places)
-    written = documents.flat(kind, scope, file.document(kind, scope))
+    scope = Scope(**file.scope_parts)
+    written = attribute_files.to_content(kind, scope, file.document(kind, scope))
     assert written == yaml.safe_load(text)
-    assert yaml.safe_load(documents.to_json(kind, scope, file.document(kind, scope))) == written
+    assert (
+        yaml.safe_load(attribute_files.to_json(kind, scope, file.document(kind, scope))) == written
+    )
 
 
-def test_a_deprecated_field_is_taken_and_told(
+def test_a_deprecated_field_is_accepted_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert document_of(tmp_path, "limits: {storage: 1Gi}") == {
         "limits": {"ephemeral_storage": "1Gi"}
     }
     assert "limits.storage is deprecated" in capsys.readouterr().err
+
+
+def test_the_diff_of_a_first_update_starts_from_null() -> None:
+    after = {"attributes": {"projectQuotaCpu": "12"}}
+    assert unified_diff(CLUSTER, None, after).splitlines() == [
+        "--- before",
+        "+++ after",
+        "@@ -1,2 +1,4 @@",
+        "-null",
+        "+ClusterResourceAttributes:",
+        "+    attributes:",
+        '+        projectQuotaCpu: "12"',
+        " ",
+    ]
+
+
+def test_the_diff_of_a_changed_value_has_the_old_and_the_new_line() -> None:
+    changes = unified_diff(CLUSTER, {"attributes": {"a": "1"}}, {"attributes": {"a": "2"}})
+    assert '-        a: "1"\n+        a: "2"' in changes
+
+
+def test_the_diff_ignores_the_order_of_keys() -> None:
+    before, after = {"attributes": {"a": "1", "b": "2"}}, {"attributes": {"b": "2", "a": "1"}}
+    assert unified_diff(CLUSTER, before, after) == ""
+
+
+def test_the_diff_of_a_kind_that_flyte_does_not_have_is_titled_by_its_class() -> None:
+    changes = unified_diff(kinds.by_name("workflow_priority"), None, {"priority": 5})
+    assert "+WorkflowPriority:\n+    priority: 5" in changes
+
+
+def test_the_diff_indents_list_items_further_than_their_key() -> None:
+    changes = unified_diff(CLUSTER, None, {"unset": ["attributes.a"]})
+    assert "+    unset:\n+        - attributes.a" in changes

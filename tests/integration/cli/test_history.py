@@ -13,13 +13,13 @@ PRIORITY = "workflow-priority"
 
 
 @pytest.fixture
-def file(tmp_path: Path, project: str) -> Path:
+def file(tmp_path: Path) -> Path:
     return tmp_path / "priority.yaml"
 
 
 @pytest.fixture
 def changed(trimtab: Trimtab, file: Path, project: str) -> str:
-    """The project's priority was 1, then 2."""
+    """Store priority 1, then 2, for the project; return its name."""
     for priority in (1, 2):
         file.write_text(f"kind: {PRIORITY}\nproject: {project}\npriority: {priority}\n")
         assert trimtab("apply", "-f", str(file), "--reason", f"to {priority}").exit_code == 0
@@ -27,12 +27,14 @@ def changed(trimtab: Trimtab, file: Path, project: str) -> str:
 
 
 def revisions(trimtab: Trimtab, project: str) -> list[int]:
-    """Of the project's priority, the newest first."""
+    """Return the revisions of the project's priority, newest first."""
     done = trimtab("history", PRIORITY, "-p", project, "-o", "json")
     return [change["revision"] for change in json.loads(done.stdout)]
 
 
-def test_history_of_a_record_says_what_when_who_and_why(trimtab: Trimtab, changed: str) -> None:
+def test_history_of_a_record_shows_each_change_with_author_and_reason(
+    trimtab: Trimtab, changed: str
+) -> None:
     lines = trimtab("history", PRIORITY, "-p", changed).stdout.splitlines()
     assert lines[0].split() == ["REVISION", "AT", "BY", "ACTION", "OF", "CHANGES", "REASON"]
     assert f"workflow_priority of project {changed}  priority: 1 → 2" in lines[1]
@@ -40,7 +42,7 @@ def test_history_of_a_record_says_what_when_who_and_why(trimtab: Trimtab, change
     assert "create" in lines[2]
 
 
-def test_history_of_a_place_has_all_kinds_and_the_project_itself(
+def test_history_of_a_scope_includes_every_kind_and_the_project(
     trimtab: Trimtab, changed: str
 ) -> None:
     done = trimtab("history", "-p", changed, "-o", "json")
@@ -53,7 +55,9 @@ def test_history_of_a_place_has_all_kinds_and_the_project_itself(
     assert changed in [change["name"] for change in json.loads(named.stdout)]
 
 
-def test_rollback_shows_asks_and_brings_a_version_back(trimtab: Trimtab, changed: str) -> None:
+def test_rollback_shows_the_change_prompts_and_restores_a_revision(
+    trimtab: Trimtab, changed: str
+) -> None:
     _newest, first = revisions(trimtab, changed)
     command = ("rollback", PRIORITY, "-p", changed, "--to", str(first))
     assert trimtab(*command, stdin="n\n").exit_code == 1
@@ -67,7 +71,7 @@ def test_rollback_shows_asks_and_brings_a_version_back(trimtab: Trimtab, changed
     assert "No changes detected" in trimtab(*command).stdout
 
 
-def test_rollback_brings_back_what_was_deleted(trimtab: Trimtab, changed: str) -> None:
+def test_rollback_restores_a_deleted_record(trimtab: Trimtab, changed: str) -> None:
     newest, *_ = revisions(trimtab, changed)
     trimtab("delete", PRIORITY, "-p", changed)
     done = trimtab("rollback", PRIORITY, "-p", changed, "--to", str(newest), "--force")
@@ -75,22 +79,24 @@ def test_rollback_brings_back_what_was_deleted(trimtab: Trimtab, changed: str) -
     assert '"priority":2' in trimtab("get", PRIORITY, "-p", changed).stdout
 
 
-def test_rollback_to_what_never_was_names_the_revisions(trimtab: Trimtab, changed: str) -> None:
+def test_the_error_for_an_unknown_revision_lists_the_revisions(
+    trimtab: Trimtab, changed: str
+) -> None:
     done = trimtab("rollback", PRIORITY, "-p", changed, "--to", "1")
     assert done.exit_code == 3
     assert ", ".join(map(str, revisions(trimtab, changed))) in done.stderr
 
 
-def test_watch_tells_what_was_since_a_revision(trimtab: Trimtab, changed: str) -> None:
+def test_watch_prints_past_changes_after_a_revision(trimtab: Trimtab, changed: str) -> None:
     _newest, first = revisions(trimtab, changed)
     done = trimtab("watch", "-p", changed, "--since", str(first), "--limit", "1")
     assert f"workflow_priority of project {changed}  priority: 1 → 2  to 2\n" in done.stdout
-    asked = ("watch", PRIORITY, "--since", str(first - 1), "--limit", "2", "-o", "json")
-    lines = trimtab(*asked).stdout.splitlines()
+    command = ("watch", PRIORITY, "--since", str(first - 1), "--limit", "2", "-o", "json")
+    lines = trimtab(*command).stdout.splitlines()
     assert [json.loads(line)["after"]["priority"] for line in lines] == [1, 2]
 
 
-def test_watch_tells_changes_as_they_come(
+def test_watch_prints_changes_when_they_are_committed(
     trimtab: Trimtab, data: Path, file: Path, changed: str
 ) -> None:
     [newest, _] = revisions(trimtab, changed)
@@ -105,7 +111,7 @@ def test_watch_tells_changes_as_they_come(
         assert watching.wait(60) == 0
 
 
-def test_watch_of_revisions_to_come_is_told(trimtab: Trimtab) -> None:
+def test_watch_from_a_future_revision_is_rejected(trimtab: Trimtab) -> None:
     done = trimtab("watch", "--since", "999999999")
     assert (done.exit_code, "the newest is" in done.stderr) == (3, True)
 
@@ -120,7 +126,7 @@ def test_effective_shows_every_kind_with_its_scope(trimtab: Trimtab, changed: st
     assert body["kinds"]["workflow_priority"]["document"] == {"priority": 2}
 
 
-def test_explain_shows_the_chain_who_said_what_and_what_it_overrides(
+def test_explain_shows_the_chain_and_the_sources_that_each_value_overrides(
     trimtab: Trimtab, changed: str, file: Path
 ) -> None:
     file.write_text(f"kind: {PRIORITY}\nproject: {changed}\ndomain: staging\npriority: 7\n")
@@ -140,7 +146,7 @@ def test_explain_shows_the_chain_who_said_what_and_what_it_overrides(
     assert second.split()[:5] == ["instead", "of", "2", "project", changed]
 
 
-def test_explain_as_flyte_shows_what_differs(trimtab: Trimtab, project: str, file: Path) -> None:
+def test_explain_as_flyte_shows_the_differences(trimtab: Trimtab, project: str, file: Path) -> None:
     file.write_text(
         f"kind: task_resource\nproject: {project}\ndomain: staging\ndefaults: {{cpu: 200m}}\n"
     )
@@ -152,6 +158,6 @@ def test_explain_as_flyte_shows_what_differs(trimtab: Trimtab, project: str, fil
     assert trimtab("explain", PRIORITY, "-p", project, "--as-flyte").exit_code == 1
 
 
-def test_explain_of_neither_kind_nor_execution_is_told(trimtab: Trimtab) -> None:
+def test_explain_of_an_unknown_kind_is_rejected(trimtab: Trimtab) -> None:
     done = trimtab("explain", "nothing", "-p", "x")
     assert (done.exit_code, "kind 'nothing' does not exist" in done.stderr) == (3, True)

@@ -1,4 +1,4 @@
-"""apply, diff and export: many documents together."""
+"""apply, diff and export."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ CONFIG = "workflow-execution-config"
 
 @pytest.fixture
 def files(tmp_path: Path, project: str) -> Path:
-    """A directory of flytectl's documents and of ours, for one project."""
+    """Write a directory of documents, some in flytectl's format, for one project."""
     directory = tmp_path / "settings"
     (directory / "deep").mkdir(parents=True)
     (directory / "one.yaml").write_text(
@@ -30,7 +30,7 @@ def files(tmp_path: Path, project: str) -> Path:
     return directory
 
 
-def test_apply_writes_every_document_and_again_changes_nothing(
+def test_apply_stores_every_document_and_a_second_apply_changes_nothing(
     trimtab: Trimtab, files: Path, project: str
 ) -> None:
     done = trimtab("apply", "-f", str(files), "--reason", "first")
@@ -49,7 +49,7 @@ def test_apply_writes_every_document_and_again_changes_nothing(
     assert json.loads(got.stdout)["labels"] == {"values": {"team": "a"}}
 
 
-def test_all_that_is_stored_is_listed_by_place_kind_and_level(
+def test_records_are_listed_by_scope_kind_and_level(
     trimtab: Trimtab, files: Path, project: str
 ) -> None:
     trimtab("apply", "-f", str(files))
@@ -65,7 +65,7 @@ def test_all_that_is_stored_is_listed_by_place_kind_and_level(
         assert len(json.loads(trimtab(*listed, *more).stdout)) == count
 
 
-def test_diff_shows_what_apply_changes_and_says_so_by_its_exit_code(
+def test_diff_shows_the_changes_of_apply_and_exits_with_1_where_there_are_any(
     trimtab: Trimtab, files: Path, project: str
 ) -> None:
     different = trimtab("diff", "-f", str(files))
@@ -78,14 +78,16 @@ def test_diff_shows_what_apply_changes_and_says_so_by_its_exit_code(
     assert (equal.exit_code, equal.stdout) == (0, "")
 
 
-def test_a_dry_run_tells_and_changes_nothing(trimtab: Trimtab, files: Path, project: str) -> None:
+def test_a_dry_run_shows_the_changes_and_stores_nothing(
+    trimtab: Trimtab, files: Path, project: str
+) -> None:
     done = trimtab("apply", "-f", str(files), "--dry-run")
     assert f"maintenance of project {project} would be created\n" in done.stdout
     assert "    urgent: - → true\n" in done.stdout
     assert trimtab("get", "maintenance", "-p", project).exit_code == 3
 
 
-def test_prune_deletes_what_the_label_owns_and_nothing_else(
+def test_prune_deletes_only_records_with_the_label(
     trimtab: Trimtab, files: Path, project: str
 ) -> None:
     label = f"owner={project}"
@@ -102,7 +104,7 @@ def test_prune_deletes_what_the_label_owns_and_nothing_else(
     assert trimtab("get", "maintenance", "-p", project).exit_code == 0
 
 
-def test_what_is_exported_is_applied_unchanged(
+def test_apply_accepts_an_export_unchanged(
     trimtab: Trimtab, files: Path, tmp_path: Path, project: str
 ) -> None:
     trimtab("apply", "-f", str(files))
@@ -116,13 +118,15 @@ def test_what_is_exported_is_applied_unchanged(
     assert trimtab("diff", "-f", "-", stdin=stream).exit_code == 0
 
 
-def test_a_directory_that_is_not_empty_is_left_alone(trimtab: Trimtab, files: Path) -> None:
+def test_export_into_a_directory_that_is_not_empty_needs_force(
+    trimtab: Trimtab, files: Path
+) -> None:
     done = trimtab("export", str(files))
     assert (done.exit_code, "is not empty; --force" in done.stderr) == (1, True)
     assert trimtab("export", str(files), "--force").exit_code == 0
 
 
-def test_flytectls_own_files_get_their_kind_from_a_flag(
+def test_the_kind_of_flytectls_files_is_set_by_a_flag(
     trimtab: Trimtab, tmp_path: Path, project: str
 ) -> None:
     file = tmp_path / "tra.yaml"
@@ -133,7 +137,7 @@ def test_flytectls_own_files_get_their_kind_from_a_flag(
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "message"),
     [
         ("limits: {cpu: '1'}", 2, "file.yaml: kind: None is not valid"),
         ("kind: nothing\nproject: x", 3, "kind 'nothing' does not exist; there are: "),
@@ -152,16 +156,20 @@ def test_flytectls_own_files_get_their_kind_from_a_flag(
         ),
     ],
 )
-def test_a_wrong_document_is_told_by_file_and_field_and_nothing_is_written(
-    trimtab: Trimtab, tmp_path: Path, project: str, text: str, code: int, said: str
+def test_the_error_for_a_wrong_document_names_file_and_field_and_nothing_is_stored(
+    trimtab: Trimtab, tmp_path: Path, project: str, text: str, code: int, message: str
 ) -> None:
     file = tmp_path / "file.yaml"
     file.write_text(text.replace("P", project))
     done = trimtab("apply", "-f", str(file))
-    assert (done.exit_code, said.replace("P", project) in done.stderr) == (code, True), done.stderr
+    assert (done.exit_code, message.replace("P", project) in done.stderr) == (code, True), (
+        done.stderr
+    )
     assert f"{project}-no" not in trimtab("get", "projects").stdout
 
 
-def test_errors_of_diff_are_not_taken_for_a_difference(trimtab: Trimtab, tmp_path: Path) -> None:
+def test_the_exit_code_for_errors_of_diff_is_not_that_for_differences(
+    trimtab: Trimtab, tmp_path: Path
+) -> None:
     assert trimtab("diff", "-f", str(tmp_path / "nowhere")).exit_code == 8
     assert trimtab("diff", "-f", str(tmp_path), "--data", str(tmp_path)).exit_code == 8

@@ -1,0 +1,81 @@
+"""``trimtab register|archive|unarchive|update project NAME``."""
+
+from collections.abc import Sequence
+
+import click
+
+from trimtab.api.places import ProjectBody
+from trimtab.cli.commands import CommandGroup, Failure, example
+from trimtab.cli.completion import complete_names
+from trimtab.cli.server import Server, with_server
+from trimtab.errors import Code
+from trimtab.models import parse_model
+
+archive = CommandGroup("archive", member="noun", help="Archive a project.")
+unarchive = CommandGroup("unarchive", member="noun", help="Make an archived project active again.")
+
+_name = click.argument("name", shell_complete=complete_names("projects"))
+
+
+@click.command("project", epilog=example("trimtab register project store"))
+@click.argument("name")
+@click.option("--description", default="", help="Description of the project.")
+@with_server
+def register_project(server: Server, name: str, description: str) -> None:
+    """Register a project, so that it can have settings and executions."""
+    body = parse_model(ProjectBody, {"name": name, "description": description})
+    registered = server.call(lambda client: client.projects.create(body))
+    click.echo(f"Registered project {registered.name}")
+
+
+@archive.command("project", epilog=example("trimtab archive project shop"))
+@_name
+@with_server
+def archive_project(server: Server, name: str) -> None:
+    """Forbid new executions in a project. Its settings and namespaces are kept."""
+    server.call(lambda client: client.projects.archive(name))
+    click.echo(f"Archived project {name}")
+
+
+@unarchive.command("project", epilog=example("trimtab unarchive project shop"))
+@_name
+@with_server
+def unarchive_project(server: Server, name: str) -> None:
+    """Allow executions in an archived project again."""
+    server.call(lambda client: client.projects.unarchive(name))
+    click.echo(f"Unarchived project {name}")
+
+
+@click.command(
+    "project", epilog=example("trimtab update project shop --label team=a --description Shop")
+)
+@_name
+@click.option("--description", help="New description of the project.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a label; KEY= removes it. Can be repeated.",
+)
+@with_server
+def update_project(
+    server: Server, name: str, description: str | None, labels: Sequence[str]
+) -> None:
+    """Change the description or single labels of a project; others are left unchanged."""
+    changes: dict[str, object] = {}
+    if description is not None:
+        changes["description"] = description
+    if labels:
+        changes["labels"] = dict(map(_parse_label, labels))
+    if not changes:
+        raise Failure("nothing to change: use --description or --label", Code.INVALID)
+    server.call(lambda client: client.projects.patch(name, changes))
+    click.echo(f"Updated project {name}")
+
+
+def _parse_label(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise Failure(f"--label {text!r} is not KEY=VALUE", Code.INVALID)
+    return key, value or None

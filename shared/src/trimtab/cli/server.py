@@ -1,0 +1,129 @@
+"""The server that a command calls: its URL, API token, and the flags that select it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from trimtab.cli.configuration import configured
+from trimtab.client import Client
+from trimtab.embedded.directory import DEFAULT, Directory
+from trimtab.errors import Unavailable
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Server:
+    """The API at a URL, or that of the embedded system in a data directory."""
+
+    url: str | None
+    """``None`` selects the embedded system."""
+    token: str | None
+    data: Path
+
+    def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run a coroutine with a client, and return its result.
+
+        Raises `trimtab.errors.TrimtabError`.
+        """
+        url, token = self._resolve()
+
+        async def with_client() -> T:
+            async with Client(url, token) as client:
+                return await work(client)
+
+        return asyncio.run(with_client())
+
+    def _resolve(self) -> tuple[str, str]:
+        """Return the URL and the API token; raises `Unavailable` where there is no URL."""
+        directory = Directory(self.data)
+        local = directory.url()
+        url = self.url or local
+        if url is None:
+            raise Unavailable(
+                f"no Trimtab runs on the data directory {self.data}; start one with "
+                "`trimtab up`, or name a server with --server or TRIMTAB_SERVER"
+            )
+        # The token in the data directory is sent to its own system only.
+        own = directory.token() if local is not None and url.rstrip("/") == local else ""
+        return url, self.token or own
+
+
+def data_option(command: F) -> F:
+    """Add ``--data``."""
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        default=DEFAULT,
+        show_default=True,
+        envvar="TRIMTAB_DATA",
+        help="Data directory of the embedded system.  [env: TRIMTAB_DATA]",
+    )(command)
+
+
+def server_options(command: F) -> F:
+    """Add ``--server``, ``--data``, and the hidden ``--token``."""
+    for option in (
+        data_option,
+        click.option("--token", "api_token", envvar="TRIMTAB_TOKEN", hidden=True),
+        click.option(
+            "--server",
+            envvar="TRIMTAB_SERVER",
+            help="URL of the API; default: the embedded system.  "
+            "[env: TRIMTAB_SERVER; its API token: TRIMTAB_TOKEN]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `server_options`, and pass the `Server` to the command as ``server``."""
+
+    @server_options
+    def wrapped(*, server: str | None, api_token: str | None, data: Path, **options: Any) -> Any:
+        return command(server=_select(click.get_current_context()), **options)
+
+    wrapped.__doc__ = command.__doc__
+    wrapped.__click_params__ = [  # type: ignore[attr-defined]  # where click stores options
+        *getattr(command, "__click_params__", []),
+        *getattr(wrapped, "__click_params__", []),
+    ]
+    return wrapped
+
+
+def server_in_arguments(context: click.Context, arguments: Sequence[str]) -> Server:
+    """Return the server that arguments select, before their command has parsed them."""
+    return _select(_server_only.make_context(None, list(arguments), parent=context))
+
+
+# It ignores all other options and their values.
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@server_options
+def _server_only(**_options: Any) -> None:
+    pass
+
+
+def _select(context: click.Context) -> Server:
+    """Select by flag first, then by environment variable, then by the configuration file.
+
+    Raises `trimtab.errors.Rejected` where the configuration file is not valid.
+    """
+    url, token, data = (context.params[name] for name in ("server", "api_token", "data"))
+    url_source, data_source = (context.get_parameter_source(name) for name in ("server", "data"))
+    if data_source is ParameterSource.COMMANDLINE and url_source is ParameterSource.ENVIRONMENT:
+        url = None
+    if url is None and data_source is ParameterSource.DEFAULT:
+        url = configured().server or None
+    if url is not None and token is None:
+        token = configured().token(url) or None
+    return Server(url, token, data)

@@ -1,0 +1,299 @@
+"""Workflows: ``trimtab register FILE``, ``trimtab execute``, ``trimtab explain execution``."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import JsonValue
+
+from trimtab.api.executions import (
+    ExecutionBody,
+    ExecutionCreate,
+    LaunchPlanBody,
+    NodeBody,
+    WorkflowBody,
+)
+from trimtab.api.places import PoolBody
+from trimtab.cli.commands import Failure, example
+from trimtab.cli.configuration import Output
+from trimtab.cli.scopes import domain_option, project_option
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import output_option, progress, show_data, table
+from trimtab.client import Client
+from trimtab.errors import Conflict, Invalid, Unavailable
+from trimtab.messages.executions import ENDED, Resolved
+from trimtab.models import parse_model
+from trimtab.workflows.graph import NodeOverrides
+from trimtab.workflows.loader import load_module
+from trimtab.workflows.overrides import Pool
+
+POLL_SECONDS = 0.15
+OUTAGE_SECONDS = 30.0
+"""How long the server may be unavailable while the command waits for an execution."""
+
+
+@click.command("files", epilog=example("trimtab register pricing.py -p shop -d development"))
+@click.argument("file", type=click.Path(path_type=Path))
+@project_option(required=True)
+@domain_option(required=True)
+@click.option(
+    "--version", help="Version of the workflows; default: derived from the text of the file."
+)
+@with_server
+def register_file(
+    server: Server, file: Path, project: str, domain: str, version: str | None
+) -> None:
+    """Register the pools, workflows and launch plans of a Python FILE."""
+    module = load_module(file, version)
+    scope = {"project": project, "domain": domain}
+    workflows = [parse_model(WorkflowBody, {**scope, "workflow": one}) for one in module.workflows]
+    plans = [
+        parse_model(LaunchPlanBody, {**scope, "launch_plan": one}) for one in module.launch_plans
+    ]
+
+    async def register_all(client: Client) -> None:
+        for pool in module.pools:
+            await _ensure_pool(client, pool)
+        for body in workflows:
+            await client.workflows.create(body)
+            workflow = body.workflow
+            click.echo(f"Registered workflow {workflow.name} version {workflow.version}")
+        for plan in plans:
+            await client.launch_plans.create(plan)
+            click.echo(f"Registered launch plan {plan.launch_plan.name}")
+
+    server.call(register_all)
+
+
+async def _ensure_pool(client: Client, pool: Pool) -> None:
+    """Create the pool unless it exists.
+
+    Raises `Conflict` where it exists with another quota, which other workflows may depend on.
+    """
+    assert pool.quota is not None  # a module lists only pools with a quota
+    stored = {body.name: body for body in await client.pools.list()}.get(pool.name)
+    if stored is None:
+        await client.pools.put(parse_model(PoolBody, {"name": pool.name, "quota": pool.quota}))
+        click.echo(f"Registered pool {pool.name} with a quota of {pool.quota}")
+    elif stored.quota != pool.quota:
+        raise Conflict(
+            f"pool {pool.name} already has a quota of {stored.quota}; the file sets {pool.quota}"
+        )
+
+
+@click.command(
+    "execute", epilog=example("trimtab execute pricing -p shop -d development --input n=3")
+)
+@click.argument("workflow")
+@project_option(required=True)
+@domain_option(required=True)
+@click.option("--version", help="Version of the workflow; default: the newest.")
+@click.option("--launch-plan", help="Execute the workflow through this launch plan.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="An input.")
+@click.option(
+    "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
+)
+@click.option(
+    "--env",
+    "environment",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An environment variable of every task.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A label of the Kubernetes objects.",
+)
+@click.option(
+    "--annotation",
+    "annotations",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An annotation of the Kubernetes objects.",
+)
+@click.option("--max-parallelism", type=int, help="How many nodes may run at once.")
+@click.option(
+    "--interruptible/--no-interruptible",
+    default=None,
+    help="Whether every task may run on interruptible machines.",
+)
+@click.option(
+    "--overwrite-cache/--no-overwrite-cache",
+    default=None,
+    help="Run every task and replace its cached output.",
+)
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait until the execution has ended."
+)
+@output_option(default=None)
+@with_server
+def execute(
+    server: Server,
+    inputs: Sequence[str],
+    overrides: Sequence[str],
+    environment: Sequence[str],
+    labels: Sequence[str],
+    annotations: Sequence[str],
+    wait: bool,
+    output: Output | None,
+    **options: Any,
+) -> None:
+    """Execute a registered WORKFLOW, and print the id of the execution.
+
+    --override trainer='{"resources": {"requests": {"cpu": "2"}}}' changes the node with the hook
+    trainer, for this execution only.
+    """
+    content = {
+        **options,
+        "inputs": {name: _json(f"input {name}", text) for name, text in _pairs("input", inputs)},
+        "overrides": {hook: _overrides(hook, text) for hook, text in _pairs("override", overrides)},
+        "environment": dict(_pairs("env", environment)),
+        "labels": dict(_pairs("label", labels)),
+        "annotations": dict(_pairs("annotation", annotations)),
+    }
+    request = parse_model(ExecutionCreate, content)
+    execution = server.call(lambda client: client.executions.create(request))
+    if output is None:
+        click.echo(execution.id)
+    if wait:
+        execution_id = execution.id
+        execution = server.call(lambda client: _wait_until_ended(client, execution_id))
+    if output is not None:
+        _show(execution, output)
+    _report_phase(execution)
+
+
+def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Split each NAME=VALUE. Raises `Invalid` with the option."""
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise Invalid(f"--{option}", text, "NAME=VALUE")
+        yield name, value
+
+
+def _json(path: str, text: str) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text)
+    except ValueError as error:
+        raise Invalid(path, text, """JSON, such as 3, true, "text" or {"key": 1}""") from error
+    return value
+
+
+def _overrides(hook: str, text: str) -> NodeOverrides:
+    path = f"override {hook}"
+    content = _json(path, text)
+    if not isinstance(content, dict):
+        raise Invalid(path, content, "an object: " + ", ".join(NodeOverrides.model_fields))
+    try:
+        return parse_model(NodeOverrides, content)
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.path}", error.value, error.allowed) from error
+
+
+async def _wait_until_ended(client: Client, execution: str) -> ExecutionBody:
+    """Poll the execution until it has ended, and print each new state of a node as progress.
+
+    Raises `Unavailable` after an outage of `OUTAGE_SECONDS`; the execution continues meanwhile.
+    """
+    printed: dict[str, str] = {}
+    responded_at = time.monotonic()
+    while True:
+        try:
+            body = await client.executions.get(execution)
+        except Unavailable:
+            if time.monotonic() - responded_at > OUTAGE_SECONDS:
+                raise
+        else:
+            responded_at = time.monotonic()
+            for node, state in body.nodes.items():
+                text = _node_text(state)
+                if printed.get(node) != text and _is_reported(state):
+                    printed[node] = text
+                    progress(f"  {node} {text}")
+            if body.phase in ENDED:
+                return body
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _is_reported(node: NodeBody) -> bool:
+    """Whether the state is worth a line: not for a node that waits for other nodes only."""
+    return node.phase != "waiting" or bool(node.reason)
+
+
+def _node_text(node: NodeBody) -> str:
+    attempt = f", attempt {node.attempt + 1}" if node.attempt else ""
+    reason = f": {node.reason}" if node.reason else ""
+    return f"{node.task} {node.phase}{attempt}{reason}"
+
+
+def _report_phase(execution: ExecutionBody) -> None:
+    """Print the phase as progress. Raises `Failure` where the execution failed or was refused."""
+    match execution.phase:
+        case "succeeded":
+            output = json.dumps(execution.output, ensure_ascii=False)
+            progress(f"execution {execution.id} succeeded: {output}")
+        case "failed":
+            raise Failure(f"execution {execution.id} failed: {execution.error}")
+        case "refused":
+            raise Failure(f"execution {execution.id} was refused: {execution.error}")
+        case _:
+            progress(f"execution {execution.id} is {execution.phase}")
+
+
+def _show(execution: ExecutionBody, output: Output) -> None:
+    if output != "table":
+        show_data(execution.model_dump(mode="json", exclude={"resolution"}), output)
+        return
+    rows = [
+        (id, node.task, node.phase, json.dumps(node.output), node.reason)
+        for id, node in execution.nodes.items()
+    ]
+    click.echo(table(("NODE", "TASK", "PHASE", "OUTPUT", "REASON"), rows))
+
+
+@click.command("execution", epilog=example("trimtab explain execution $EXECUTION"))
+@click.argument("execution", metavar="ID")
+@output_option()
+@with_server
+def explain_execution(server: Server, execution: str, output: Output) -> None:
+    """Show every value that each node of an execution runs with, and its source."""
+    body = server.call(lambda client: client.executions.get(execution))
+    if output == "table":
+        click.echo("\n".join(_explanation(body)))
+    else:
+        resolution = body.resolution and body.resolution.model_dump(mode="json")
+        show_data({"id": body.id, "phase": body.phase, "resolution": resolution}, output)
+
+
+def _explanation(execution: ExecutionBody) -> Iterator[str]:
+    yield (
+        f"execution {execution.id} of {execution.workflow} version {execution.version} "
+        f"in {execution.project}/{execution.domain}: {execution.phase}"
+    )
+    if execution.error:
+        yield execution.error
+    if execution.resolution is None:
+        yield "It was not admitted, so nothing was resolved."
+        return
+    resolution = execution.resolution
+    yield f"settings at revision {resolution.revision}, executor {resolution.executor}"
+    if resolution.execution:
+        yield "\nthe execution as a whole"
+        yield _values_table(resolution.execution)
+    for node, values in resolution.nodes.items():
+        state = execution.nodes.get(node)
+        yield f"\n{node}" + (f" {_node_text(state)}" if state else "")
+        yield _values_table(values)
+
+
+def _values_table(values: Sequence[Resolved]) -> str:
+    rows = [(v.path, v.value, v.source, v.scope, v.revision, v.note) for v in values]
+    return table(("FIELD", "VALUE", "FROM", "SCOPE", "REVISION", "NOTE"), rows)
