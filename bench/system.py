@@ -23,7 +23,7 @@ from trimtab.messages.events import PoolChanged
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.tokens.protocol import COHORT, Allocate
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 from trimtab_resmgr import asking, batching
 from trimtab_resmgr.leases import Leases, Limits
 

@@ -15,7 +15,7 @@ from tests.servers import NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 # A busy machine is no reason to fail.
 settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])

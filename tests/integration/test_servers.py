@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from tests import databases, servers
 from tests.servers import NatsServer, PostgresServer, ValkeyServer
 from trimtab.messages import subjects
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 
 async def test_nats_keeps_its_port_and_streams_over_stop_and_kill(

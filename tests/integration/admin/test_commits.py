@@ -171,7 +171,7 @@ async def somebody_waits(sessions: Sessions) -> bool:
 @ON_POSTGRESQL
 async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None:
     author = Author(AUTHOR.caller, "a\0b")
-    with pytest.raises(Rejected, match="cannot hold"):
+    with pytest.raises(Rejected, match="cannot store"):
         await outbox.store_if_current(sessions, 0, [put("a", 1)], author)
     await at_once(sessions, 0, [put("a", 1)])
 

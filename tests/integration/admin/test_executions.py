@@ -27,7 +27,7 @@ from trimtab.messages.executions import ExecutionRequested, Request
 from trimtab.runtime import bus
 from trimtab.runtime.connection import connect
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.executions.purging import Purging
+from trimtab_admin.executions.projection import LogPurge
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import reading_sessions_of
 
@@ -129,7 +129,7 @@ async def test_ids_are_fit_for_dns_names(admin: httpx.AsyncClient, client: Clien
     [
         ({"overrides": {"trianer": {}}}, 400, "overrides.trianer", "the hooks trainer"),
         ({"overrides": {"trainer": {"cpu": 1}}}, 400, "overrides.trainer.cpu", ""),
-        ({"inputs": {}}, 400, "inputs.day", "nightly needs it"),
+        ({"inputs": {}}, 400, "inputs.day", "nightly requires it"),
         ({"inputs": {"day": 1, "dya": 2}}, 400, "inputs.dya", "day, limit"),
         ({"workflow": "nightyl"}, 404, "workflow", "nightly"),
         ({"version": "2"}, 404, "version of workflow 'nightly'", "1"),
@@ -309,7 +309,7 @@ async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
 
     await until(stored)
     sessions = reading_sessions_of(settings.database_url)
-    purging = Purging(client, sessions, days=1)
+    purging = LogPurge(client, sessions, days=1)
     await purging.purge(events_of(done)[-1].at)
     assert len(await log_of(client, done)) == len(events_of(done))
     await purging.purge(datetime.now(UTC))

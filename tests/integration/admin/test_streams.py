@@ -9,7 +9,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from tests.servers import NatsServer
 from trimtab.errors import Conflict, Unavailable
 from trimtab.messages import subjects
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 
 async def config(client: Client, stream: str) -> StreamConfig:

@@ -23,7 +23,7 @@ from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings.history import History, HistoryFilter
 from trimtab_admin.settings.watching import Watches
 from trimtab_admin.storage.database import reading_sessions_of, sessions_of
-from trimtab_admin.storage.retention import Retention
+from trimtab_admin.storage.maintenance import HistoryRetention
 
 RECORD = "/records/task_resource"
 
@@ -119,7 +119,7 @@ async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
 ) -> None:
     old = [await put(admin, "1"), await put(admin, "2")]
     sessions = sessions_of(settings.database_url)
-    await Retention(sessions, days=1).trim(datetime.now(UTC) + timedelta(seconds=1))
+    await HistoryRetention(sessions, days=1).delete(datetime.now(UTC) + timedelta(seconds=1))
     await sessions.kw["bind"].dispose()
     answer = await admin.get("/watch", params={"since": str(old[0])})
     assert (answer.status_code, f"those since {old[1]} are" in answer.text) == (410, True)
@@ -135,7 +135,7 @@ async def test_trimming_does_not_make_admin_declare_its_settings_file_anew(
     async with running(declaring) as admin:
         await admin.put("/pools/gpu", params=FORCE, json={"name": "gpu", "quota": 5})
     sessions = sessions_of(declaring.database_url)
-    await Retention(sessions, days=1).trim(datetime.now(UTC) + timedelta(seconds=1))
+    await HistoryRetention(sessions, days=1).delete(datetime.now(UTC) + timedelta(seconds=1))
     await sessions.kw["bind"].dispose()
     async with running(declaring) as admin:
         assert (await admin.get("/pools/gpu")).json()["quota"] == 5

@@ -22,7 +22,7 @@ from trimtab.levels import PLATFORM, Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, NamespaceStatus, ProjectChanged, RecordChanged
 from trimtab.runtime import bus
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 ALPHA = Scope("development", "alpha")
 

@@ -18,7 +18,7 @@ from tests.settings_stream import SettingsStream
 from trimtab.errors import Unavailable
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import NodeFailed, NodeRunning, Owned
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 GATED = """
 @task

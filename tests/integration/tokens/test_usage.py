@@ -68,7 +68,7 @@ async def test_an_admin_takes_a_token_away_and_says_why(
     assert f"released token e1/n0/0 of {pool} by force: its node burnt down" in shown.output
     audited = await asyncio.to_thread(installation.trimtab, "audit", "--status", "200")
     [entry] = [line for line in audited.output.splitlines() if f"/pools/{pool}/" in line]
-    assert entry.endswith("took token e1/n0/0 away: its node burnt down")
+    assert entry.endswith("released token e1/n0/0: its node burnt down")
     log = (installation.directory / "admin.log").read_text()
     assert any("token.forced" in line and pool in line for line in log.splitlines())
 

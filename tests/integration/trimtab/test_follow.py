@@ -15,7 +15,7 @@ from trimtab.messages.executions import NodeFailed, NodeStarting
 from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import StoredMessage
 from trimtab.testing import entry
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 Following = AsyncGenerator[StoredMessage | None, None]
 

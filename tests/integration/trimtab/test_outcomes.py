@@ -20,7 +20,7 @@ from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.testing import request
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 Handler = Callable[[ExecutionRequested], Awaitable[None]]
 

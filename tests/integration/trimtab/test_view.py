@@ -20,7 +20,7 @@ from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import Change, View
 from trimtab.testing import DOMAIN, deleted, record
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 A, B, C = (ProjectChanged(name=name) for name in "abc")
 

@@ -15,7 +15,7 @@ from trimtab.cli.main import cli
 from trimtab.messages import subjects
 from trimtab.models import Model
 from trimtab.tokens import protocol
-from trimtab_admin.storage import streams
+from trimtab_admin.messaging import streams
 
 GOLDEN = Path(__file__).parents[3] / "docs" / "asyncapi.json"
 

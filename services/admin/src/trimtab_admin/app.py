@@ -33,11 +33,11 @@ from trimtab_admin.api.refusals import Refusals
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.workflows import Workflows
-from trimtab_admin.operations.dead import DeadLetters
-from trimtab_admin.operations.exchange import Exchange
+from trimtab_admin.nats_tasks import NatsTasks
+from trimtab_admin.operations.dead_letters import DeadLetters
+from trimtab_admin.operations.pool_usage import PoolUsage
 from trimtab_admin.operations.readiness import Readiness
-from trimtab_admin.operations.resyncing import Resyncing
-from trimtab_admin.operations.usage import Usage
+from trimtab_admin.operations.resync import Resync
 from trimtab_admin.settings import declared
 from trimtab_admin.settings.explaining import Explainer
 from trimtab_admin.settings.history import History
@@ -45,7 +45,6 @@ from trimtab_admin.settings.reading import Reader
 from trimtab_admin.settings.watching import Watches
 from trimtab_admin.settings.writing import Writer
 from trimtab_admin.storage.changes import Changes
-from trimtab_admin.storage.checkpoints import Checkpoints
 from trimtab_admin.storage.database import (
     Sessions,
     migrating_sessions_of,
@@ -53,7 +52,7 @@ from trimtab_admin.storage.database import (
     sessions_of,
     transaction,
 )
-from trimtab_admin.storage.retention import Retention
+from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
 from trimtab_admin.storage.tree import Tree
 
 
@@ -80,17 +79,17 @@ def build(settings: AdminConfig) -> FastAPI:
     """The application on a database that is prepared. Raises `OSError` and `Invalid`."""
     sessions = sessions_of(settings.database_url)
     reading = reading_sessions_of(settings.database_url)
-    exchange = Exchange(settings, sessions, reading)
+    nats_tasks = NatsTasks(settings, sessions, reading)
     history = History(reading)
     watches = Watches(history)
     tree = Tree()
     audit = Audit(sessions, reading, Kept(settings.audit_rows, timedelta(settings.audit_days)))
     tokens = Tokens(sessions, reading, tree, audit, _root(settings))
     refusals = Refusals(audit, Tries(settings.failed_tries_per_minute))
-    readiness = Readiness(reading, exchange)
+    readiness = Readiness(reading, nats_tasks)
     background = (
-        exchange,
-        Retention(sessions, settings.history_days),
+        nats_tasks,
+        HistoryRetention(sessions, settings.history_days),
         tokens,
         Checkpoints(reading),
     )
@@ -131,15 +130,15 @@ def build(settings: AdminConfig) -> FastAPI:
     app.include_router(status.health_router(readiness))
 
     def committed() -> None:
-        exchange.settings_changed()
+        nats_tasks.wake_relay()
         watches.wake()
 
     template = settings.namespace_template
     changes = Changes(sessions, reading, tree, committed, namespace_template=template)
     for routes in (
-        *_settings_api(changes, reading, tree, history, watches, exchange, tokens, audit),
+        *_settings_api(changes, reading, tree, history, watches, nats_tasks, tokens, audit),
         token_routes.router(tokens, audit),
-        *_api(sessions, reading, tree, exchange, readiness),
+        *_api(sessions, reading, tree, nats_tasks, readiness),
     ):
         app.include_router(routes, prefix="/api/v2")
     app.state.stopping = watches.stop
@@ -152,7 +151,7 @@ def _settings_api(
     tree: Tree,
     history: History,
     watches: Watches,
-    exchange: Exchange,
+    nats_tasks: NatsTasks,
     tokens: Tokens,
     audit: Audit,
 ) -> Iterator[APIRouter]:
@@ -163,18 +162,18 @@ def _settings_api(
     yield records.router(reader, writer, Explainer(reading, tree), history)
     yield settings_routes.router(reader, writer, history, watches, tokens)
     yield entity_routes.router(reader, writer)
-    yield usage.router(Usage(reader, exchange.resmgr, audit))
+    yield usage.router(PoolUsage(reader, nats_tasks.resmgr_client, audit))
 
 
 def _api(
-    sessions: Sessions, reading: Sessions, tree: Tree, exchange: Exchange, readiness: Readiness
+    sessions: Sessions, reading: Sessions, tree: Tree, nats_tasks: NatsTasks, readiness: Readiness
 ) -> Iterator[APIRouter]:
-    created = exchange.execution_created
+    created = nats_tasks.wake_requester
     yield workflows.router(Workflows(reading, sessions, tree))
     yield executions.router(Executions(reading, sessions, tree, created))
-    yield status.router(exchange.namespaces, readiness)
-    dead = DeadLetters(lambda: exchange.client)
-    yield operations.router(dead, Resyncing(sessions, exchange))
+    yield status.router(nats_tasks.namespace_statuses, readiness)
+    dead = DeadLetters(lambda: nats_tasks.client)
+    yield operations.router(dead, Resync(sessions, nats_tasks))
 
 
 def _root(settings: AdminConfig) -> str:

@@ -1,4 +1,4 @@
-"""What admin measures beside its calls: what is written, and how far the stream is behind."""
+"""admin's own metrics: committed changes, and how far the stream is behind the database."""
 
 import asyncio
 from collections import Counter
@@ -15,11 +15,11 @@ class OutboxBacklog(NamedTuple):
     """How far the stream is behind the database."""
 
     revision: int
-    """Of the database."""
+    """The current revision of the database."""
     unsent: int
-    """Changes that are not in the stream."""
+    """The number of changes that are not in the stream."""
     since: datetime | None
-    """When the oldest of them was made; ``None`` where there is none."""
+    """When the oldest of them was made; ``None`` if there is none."""
 
     @property
     def age_seconds(self) -> float:
@@ -31,42 +31,32 @@ _writes = metrics.meter.create_counter(
 )
 
 
-def written(subjects: Iterable[str]) -> None:
-    """These subjects have new revisions."""
+def count_writes(subjects: Iterable[str]) -> None:
+    """Count a committed change for each subject."""
     for kind, number in Counter(map(_kind, subjects)).items():
         _writes.add(number, {"trimtab.kind": kind})
 
 
-def observe(outbox: Callable[[], Coroutine[Any, Any, OutboxBacklog]]) -> None:
-    """Tell of the outbox from now on, as the loop that runs now finds it."""
+def observe(backlog: Callable[[], Coroutine[Any, Any, OutboxBacklog]]) -> None:
+    """Export the backlog from now on; ``backlog`` runs in the current event loop."""
     loop = asyncio.get_running_loop()
 
-    def observed(value: Callable[[OutboxBacklog], float]) -> Callable[[], Iterable[Observation]]:
+    def observer(value: Callable[[OutboxBacklog], float]) -> Callable[[], Iterable[Observation]]:
         def observe() -> Iterable[Observation]:
-            found = metrics.result_of(loop, outbox)
+            found = metrics.result_of(loop, backlog)
             return [] if found is None else [Observation(value(found))]
 
         return observe
 
     for name, unit, description, value in (
-        ("trimtab.settings.revision", "{revision}", "Of the database", lambda o: o.revision),
-        (
-            "trimtab.outbox.unsent",
-            "{change}",
-            "Not in the stream yet",
-            lambda o: o.unsent,
-        ),
-        (
-            "trimtab.outbox.age",
-            "s",
-            "Of the oldest change not in it",
-            lambda o: o.age_seconds,
-        ),
+        ("trimtab.settings.revision", "{revision}", "Of the database", lambda b: b.revision),
+        ("trimtab.outbox.unsent", "{change}", "Not in the stream yet", lambda b: b.unsent),
+        ("trimtab.outbox.age", "s", "Of the oldest change not in it", lambda b: b.age_seconds),
     ):
-        metrics.gauge(name, unit, description, observed(value))
+        metrics.gauge(name, unit, description, observer(value))
 
 
 def _kind(subject: str) -> str:
-    """``task_resource`` of a record, else what it is: ``projects``, ``pools``."""
+    """Return the kind of a record, such as ``task_resource``, or ``projects``, ``pools`` etc."""
     _, family, rest = subject.split(".", 2)
     return rest.partition(".")[0] if family == "attributes" else family

@@ -1,5 +1,8 @@
-"""Pages of a list: a token names the last item that was given, so writes between two pages neither
-repeat nor skip any other. Pure."""
+"""Pages of a listing.
+
+A cursor names the last item of the page before it, so writes between two pages neither repeat nor
+skip any other item. Pure.
+"""
 
 import base64
 import binascii
@@ -11,41 +14,50 @@ from trimtab.errors import Invalid
 
 T = TypeVar("T")
 Key = tuple[str | int, ...]
+"""The sort key of an item; it identifies the item in its listing."""
 
 
 class Page(NamedTuple, Generic[T]):
+    """Items of a listing, and the cursor of the next page."""
+
     items: Sequence[T]
-    token: str | None
-    """Of the next page; ``None`` where this is the last one."""
+    cursor: str | None
+    """``None`` if this is the last page."""
 
 
-def cut(items: Sequence[T], key: Callable[[T], Key], token: str, limit: int) -> Page[T]:
-    """The next page of items that are sorted by their keys. Raises `Invalid`."""
-    if token:
-        last = decoded(token)
+def cut(items: Sequence[T], key: Callable[[T], Key], cursor: str, limit: int) -> Page[T]:
+    """Return the page after the cursor of items that are sorted by their keys.
+
+    An empty cursor means the first page. Raises `Invalid`.
+    """
+    if cursor:
+        last = decode(cursor)
         try:
             items = [item for item in items if key(item) > last]
         except TypeError as error:
-            raise invalid(token) from error
-    token_after = encoded(key(items[limit - 1])) if len(items) > limit else None
-    return Page(items[:limit], token_after)
+            raise invalid_cursor(cursor) from error
+    next_cursor = encode(key(items[limit - 1])) if len(items) > limit else None
+    return Page(items[:limit], next_cursor)
 
 
-def encoded(key: Key) -> str:
+def encode(key: Key) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
-def decoded(token: str) -> Key:
-    """Raises `Invalid`."""
+def decode(cursor: str) -> Key:
+    """Return the key in a cursor. Raises `Invalid`."""
     try:
-        key = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True))
+        key = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
     except (binascii.Error, ValueError) as error:
-        raise invalid(token) from error
+        raise invalid_cursor(cursor) from error
     if not isinstance(key, list) or not all(isinstance(step, str | int) for step in key):
-        raise invalid(token)
+        raise invalid_cursor(cursor)
     return tuple(key)
 
 
-def invalid(token: str) -> Invalid:
-    """Of a token that names no item of the list."""
-    return Invalid("token", token, "the token of the page before, with the same filters")
+def invalid_cursor(cursor: str) -> Invalid:
+    """Return the error for a cursor that names no item of the listing.
+
+    The query parameter of a cursor is ``token``.
+    """
+    return Invalid("token", cursor, "the token of the page before, with the same filters")

@@ -10,8 +10,8 @@ from trimtab.api.operations import DeadLetterBody, ReplayedBody, ResyncBody
 from trimtab.api.scopes import Part
 from trimtab_admin.api.inputs import By, Paged, next_page
 from trimtab_admin.api.strict import Routes
-from trimtab_admin.operations.dead import DeadLetters
-from trimtab_admin.operations.resyncing import Resyncing
+from trimtab_admin.operations.dead_letters import DeadLetters
+from trimtab_admin.operations.resync import Resync
 
 Sequenced = Annotated[int, Path(ge=1, lt=2**63)]
 
@@ -24,7 +24,7 @@ class DeadQuery(Paged):
     limit: int = Field(default=100, ge=1, le=1000)
 
 
-def router(dead: DeadLetters, resyncing: Resyncing) -> APIRouter:
+def router(dead: DeadLetters, resyncing: Resync) -> APIRouter:
     routes = Routes(tags=["operations"])
 
     @routes.get("/dead")
@@ -32,7 +32,7 @@ def router(dead: DeadLetters, resyncing: Resyncing) -> APIRouter:
         query: Annotated[DeadQuery, Query()], request: Request, response: Response
     ) -> Sequence[DeadLetterBody]:
         page = await dead.list(query.stream, query.consumer, query.token, query.limit)
-        next_page(request, response, page.token)
+        next_page(request, response, page.cursor)
         return page.items
 
     @routes.get("/dead/{sequence}")

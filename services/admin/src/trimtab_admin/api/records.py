@@ -62,7 +62,7 @@ def _add_reads(routes: Routes, reader: Reader, explainer: Explainer, history: Hi
     ) -> Sequence[RecordBody]:
         selected = RecordFilter(caller, **query.model_dump(exclude={"limit", "token"}))
         page = await reader.records(selected, query.token, query.limit)
-        next_page(request, response, page.token)
+        next_page(request, response, page.cursor)
         return page.items
 
     @routes.get("/records/{kind}", dependencies=[VIEWER_OF_RECORD])
@@ -79,7 +79,7 @@ def _add_reads(routes: Routes, reader: Reader, explainer: Explainer, history: Hi
     ) -> Sequence[HistoryBody]:
         which = HistoryFilter.of_record(caller, kinds.by_name(kind), query.scope)
         page = await history.list(which, query.since, query.token, query.limit)
-        next_page(request, response, page.token)
+        next_page(request, response, page.cursor)
         return page.items
 
     @routes.get("/effective")

@@ -91,7 +91,7 @@ def router(
         query: Annotated[HistoryQuery, Query()], caller: As, request: Request, response: Response
     ) -> Sequence[HistoryBody]:
         page = await history.list(query.which(caller), query.since, query.token, query.limit)
-        next_page(request, response, page.token)
+        next_page(request, response, page.cursor)
         return page.items
 
     @routes.get("/watch", response_class=_Events)

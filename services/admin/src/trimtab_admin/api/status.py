@@ -10,7 +10,7 @@ from trimtab.messages.events import NamespaceStatus
 from trimtab_admin.access.rights import Role
 from trimtab_admin.api.rights import ANYONE, As
 from trimtab_admin.api.strict import Routes
-from trimtab_admin.operations.namespaces import Namespaces
+from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
 from trimtab_admin.operations.readiness import Readiness, StatusBody
 
 
@@ -21,7 +21,7 @@ class HealthBody(BaseModel):
     reasons: dict[str, str] = {}
 
 
-def router(namespaces: Namespaces, readiness: Readiness) -> APIRouter:
+def router(namespaces: NamespaceStatuses, readiness: Readiness) -> APIRouter:
     routes = Routes(tags=["status"])
 
     @routes.get("/namespaces")

@@ -83,7 +83,7 @@ def _audit(audit: Audit) -> APIRouter:
         """Refused calls, changes of tokens, and what admins took away; the newest first."""
         asked = Asked(query.status, query.caller, query.client, query.since)
         page = await audit.list(asked, int(query.token) if query.token else None, query.limit)
-        next_page(request, response, page.token)
+        next_page(request, response, page.cursor)
         return page.items
 
     return routes

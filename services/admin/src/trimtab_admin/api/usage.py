@@ -9,10 +9,10 @@ from trimtab_admin.access.audit import Entry, Who
 from trimtab_admin.api.inputs import By
 from trimtab_admin.api.rights import VIEWER_OF_ALL
 from trimtab_admin.api.strict import Routes
-from trimtab_admin.operations.usage import Usage
+from trimtab_admin.operations.pool_usage import PoolUsage
 
 
-def router(usage: Usage) -> APIRouter:
+def router(usage: PoolUsage) -> APIRouter:
     routes = Routes("/pools/{name}", tags=["pools"])
 
     @routes.get("/usage", dependencies=[VIEWER_OF_ALL])
@@ -23,7 +23,7 @@ def router(usage: Usage) -> APIRouter:
     @routes.get("/audit")
     async def audit_pool(name: str) -> Recounted:
         """Count the pool anew: what differs, and what admins took away."""
-        return await usage.audit(name)
+        return await usage.recount(name)
 
     # Ids of tokens hold slashes.
     @routes.post("/tokens/{token:path}/release")

@@ -1,1 +1,1 @@
-"""Workflows, launch plans and executions, and the projection of execution logs."""
+"""Workflows, launch plans and executions: registered, requested, and followed to their end."""

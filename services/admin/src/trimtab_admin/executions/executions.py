@@ -1,4 +1,4 @@
-"""Executions: created with all that propeller needs, read with what their logs add up to."""
+"""Creates executions with everything that propeller needs, and reads them with their state."""
 
 import base64
 import json
@@ -17,17 +17,17 @@ from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin.access.rights import Caller
-from trimtab_admin.executions import journal
+from trimtab_admin.executions.projection import new_row, stored_state
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
-from trimtab_admin.storage.visibility import seen_by
+from trimtab_admin.storage.visibility import visible_to
 
 Row = Mapping[Any, Any]
-"""Of the table; `sqlalchemy.RowMapping` says no more."""
+"""A row of the table by column; `sqlalchemy.RowMapping` has the same type."""
 
 _ROW = tables.executions.c
 _PARTS = {
@@ -39,23 +39,26 @@ _PARTS = {
 
 
 class Executions:
-    """What was asked to run, and what became of it."""
+    """Creates, lists and reads executions."""
 
     def __init__(
         self, reading: Sessions, sessions: Sessions, tree: Tree, created: Callable[[], None]
     ) -> None:
-        """``created`` hears that there is an execution to be requested."""
+        """``created`` is called after an execution was stored, to have it requested."""
         self._reading = reading
         self._sessions = sessions
         self._tree = tree
         self._created = created
 
     async def create(self, body: ExecutionCreate) -> ExecutionBody:
-        """Raises `NotFound`, `Invalid` and `Conflict`, and then there is no execution."""
+        """Store an execution.
+
+        Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
+        """
         async with transaction(self._sessions) as session:
             settings = await self._tree.current(session)
-            workflow, plan = await _chosen(session, settings, body)
-            row = journal.new_row(_request(settings, workflow, plan, body), datetime.now(UTC))
+            workflow, plan = await _find_workflow_and_plan(session, settings, body)
+            row = new_row(_request(settings, workflow, plan, body), datetime.now(UTC))
             await session.execute(tables.executions.insert(), row)
         self._created()
         return _body(row)
@@ -63,8 +66,8 @@ class Executions:
     async def list(
         self, caller: Caller, project: str, domain: str, limit: int
     ) -> Sequence[ExecutionBody]:
-        """Those that the caller sees, the newest first, without nodes and resolution."""
-        query = sa.select(tables.executions).where(seen_by(caller, _PARTS))
+        """Return executions that the caller may see, newest first, without nodes and resolution."""
+        query = sa.select(tables.executions).where(visible_to(caller, _PARTS))
         query = query.order_by(_ROW.created_at.desc(), _ROW.id)
         if project:
             query = query.where(_ROW.project == project)
@@ -75,21 +78,21 @@ class Executions:
         return [_body(row) for row in rows]
 
     async def get(self, execution: str) -> ExecutionBody:
-        """With its nodes and its resolution. Raises `NotFound`."""
+        """Return an execution with its nodes and its resolution. Raises `NotFound`."""
         query = sa.select(tables.executions).where(_ROW.id == execution)
         async with transaction(self._reading) as session:
             row = (await session.execute(query)).mappings().one_or_none()
             if row is None:
                 raise NotFound("execution", execution)
-            state = await journal.state_of(session, execution)
+            state = await stored_state(session, execution)
         nodes = _nodes(Request.model_validate_json(row["request"]).workflow, state)
         return _body(row).model_copy(update={"nodes": nodes, "resolution": state.resolution})
 
 
-async def _chosen(
+async def _find_workflow_and_plan(
     session: AsyncSession, settings: Settings, body: ExecutionCreate
 ) -> tuple[Workflow, LaunchPlan]:
-    """The workflow and the launch plan that are meant."""
+    """Return what the body names; without a launch plan, the workflow's default one."""
     scope = Scope(body.domain, body.project)
     check_scope(settings, scope)
     check_active(settings.projects[body.project])
@@ -99,7 +102,7 @@ async def _chosen(
         return workflow, default
     plan = await find_launch_plan(session, scope, body.launch_plan, workflow.name, body.version)
     if plan.version != workflow.version:
-        # No version was asked for, and the newest one has no such launch plan.
+        # The body names no version, and the newest workflow version has no such launch plan.
         workflow = await find_workflow(session, scope, plan.workflow, plan.version)
     return workflow, plan
 
@@ -107,7 +110,7 @@ async def _chosen(
 def _request(
     settings: Settings, workflow: Workflow, plan: LaunchPlan, body: ExecutionCreate
 ) -> Request:
-    """All that propeller needs. Raises `Invalid`."""
+    """Return everything that propeller needs to run the execution. Raises `Invalid`."""
     workflow.check_hooks("overrides", body.overrides)
     request = Request(
         execution=_new_id(),
@@ -128,16 +131,20 @@ def _request(
 
 
 def _new_id() -> str:
-    """Unique, and fit to be part of a DNS name: a letter, then 75 random bits."""
+    """Return a unique id that can be part of a DNS name: a letter, then 75 random bits."""
     return "x" + base64.b32encode(secrets.token_bytes(10)).decode()[:15].lower()
 
 
 def _nodes(workflow: Workflow, state: State) -> dict[str, NodeBody]:
     bodies = {}
     for node in workflow.nodes:
-        at = state.nodes.get(node.id, NodeState())
+        reached = state.nodes.get(node.id, NodeState())
         bodies[node.id] = NodeBody(
-            task=node.task, phase=at.phase, attempt=at.attempt, reason=at.reason, output=at.output
+            task=node.task,
+            phase=reached.phase,
+            attempt=reached.attempt,
+            reason=reached.reason,
+            output=reached.output,
         )
     return bodies
 

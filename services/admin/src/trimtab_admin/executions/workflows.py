@@ -1,4 +1,4 @@
-"""Workflows and launch plans: registered once, never changed."""
+"""Registers workflows and launch plans, and finds them. A registered version never changes."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,17 +16,17 @@ from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
-from trimtab_admin.storage.visibility import Columns, seen_by
+from trimtab_admin.storage.visibility import Columns, visible_to
 
 _MAX_LISTED = 1000
 
 Select = sa.Select[str, str, str]
-"""Project, domain and body."""
+"""A query of project, domain and body."""
 B = TypeVar("B", WorkflowBody, LaunchPlanBody)
 
 
 class Workflows:
-    """What can be executed."""
+    """Registers and lists what can be executed."""
 
     def __init__(self, reading: Sessions, sessions: Sessions, tree: Tree) -> None:
         self._reading = reading
@@ -34,10 +34,10 @@ class Workflows:
         self._tree = tree
 
     async def register(self, body: WorkflowBody) -> bool:
-        """Whether it is new; the same version with the same content again is fine.
+        """Register a version; return false if it is registered already with the same content.
 
-        Raises `Invalid`, `NotFound` where there is no such project, domain or pool, and `Conflict`
-        where the project is archived or the version has another content.
+        Raises `Invalid`, `NotFound` if the project, the domain or a pool does not exist, and
+        `Conflict` if the project is archived or the version has different content.
         """
         workflow = body.workflow
         workflow.check()
@@ -51,11 +51,16 @@ class Workflows:
             return await _add(session, tables.workflows, scope, workflow, workflow.version)
 
     async def register_launch_plan(self, body: LaunchPlanBody) -> bool:
-        """As `register`; a launch plan has the version of its workflow."""
+        """Register a launch plan, which has the version of its workflow.
+
+        Returns and raises as `register` does.
+        """
         plan, scope = body.launch_plan, Scope(body.domain, body.project)
         if plan.name == plan.workflow:
             raise Invalid(
-                "launch_plan.name", plan.name, "another name: this is the workflow's default one"
+                "launch_plan.name",
+                plan.name,
+                "another name: a workflow's default launch plan has the workflow's name",
             )
         async with transaction(self._sessions) as session:
             settings = await self._tree.current(session)
@@ -70,32 +75,32 @@ class Workflows:
             return await _add(session, tables.launch_plans, scope, plan, plan.version)
 
     async def get(self, scope: Scope, name: str, version: str | None) -> WorkflowBody:
-        """The version asked for, or the newest. Raises `NotFound`."""
+        """Return a version, or the newest one for ``None``. Raises `NotFound`."""
         async with transaction(self._reading) as session:
             workflow = await find_workflow(session, scope, name, version)
         return WorkflowBody(project=scope.project, domain=scope.domain, workflow=workflow)
 
     async def list(self, caller: Caller, project: str, domain: str) -> Sequence[WorkflowBody]:
-        """Every version that the caller sees, the newest first."""
+        """Return every version that the caller may see, newest first."""
         table = tables.workflows
         query = _newest(table, {"workflow": table.c.name}, caller, project, domain)
-        return await self._seen(caller, query, _workflow_body)
+        return await self._visible(caller, query, _workflow_body)
 
     async def list_launch_plans(
         self, caller: Caller, project: str, domain: str
     ) -> Sequence[LaunchPlanBody]:
-        """Those that the caller sees, the newest first, without the default ones."""
+        """Return the launch plans that the caller may see, newest first, without default ones."""
         table = tables.launch_plans
         query = _newest(table, {"launch_plan": table.c.name}, caller, project, domain)
-        return await self._seen(caller, query, _launch_plan_body)
+        return await self._visible(caller, query, _launch_plan_body)
 
-    async def _seen(
+    async def _visible(
         self, caller: Caller, query: Select, body_of: Callable[[str, str, str], B]
     ) -> Sequence[B]:
-        """As many as are listed at once."""
+        """Return the first `_MAX_LISTED` items that the caller may see."""
         found: list[B] = []
         async with transaction(self._reading) as session:
-            # The rows do not say all of a scope, so those that the caller does not see still come.
+            # The columns are not the whole scope, so the query also finds invisible items.
             rows = await session.stream(query)
             async for row in rows:
                 body = body_of(*row)
@@ -107,10 +112,13 @@ class Workflows:
 
 
 def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain: str) -> Select:
-    """``own`` is what the rows have of a scope beside their place."""
-    place = {"project": table.c.project, "domain": table.c.domain}
+    """Return the query of a table, newest first.
+
+    ``own`` are the columns that hold parts of the scope in addition to project and domain.
+    """
+    columns = {"project": table.c.project, "domain": table.c.domain, **own}
     query = sa.select(table.c.project, table.c.domain, table.c.body)
-    query = query.where(seen_by(caller, {**place, **own}))
+    query = query.where(visible_to(caller, columns))
     if project:
         query = query.where(table.c.project == project)
     if domain:
@@ -129,7 +137,7 @@ def _launch_plan_body(project: str, domain: str, body: str) -> LaunchPlanBody:
 
 
 def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:
-    """Where records of exactly this one would be."""
+    """Return the scope of records that apply to this workflow or launch plan only."""
     if isinstance(body, WorkflowBody):
         return Scope(body.domain, body.project, body.workflow.name)
     plan = body.launch_plan
@@ -139,7 +147,10 @@ def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:
 async def find_workflow(
     session: AsyncSession, scope: Scope, name: str, version: str | None
 ) -> Workflow:
-    """The version asked for, or the newest. Raises `NotFound`, naming those there are."""
+    """Return a version of a workflow, or the newest one for ``None``.
+
+    Raises `NotFound`, which names the versions or workflows that exist.
+    """
     table = tables.workflows.c
     here = sa.and_(table.project == scope.project, table.domain == scope.domain)
     query = sa.select(table.body).where(here, table.name == name)
@@ -150,7 +161,7 @@ async def find_workflow(
         return Workflow.model_validate_json(body)
     column = table.name if version is None else table.version
     where = here if version is None else sa.and_(here, table.name == name)
-    known = await _known(session, column, where)
+    known = await _known_names(session, column, where)
     if version is not None and known:
         raise NotFound(f"version of workflow {name!r}", version, known)
     raise NotFound("workflow", name, known if version is None else "")
@@ -159,7 +170,10 @@ async def find_workflow(
 async def find_launch_plan(
     session: AsyncSession, scope: Scope, name: str, workflow: str, version: str | None
 ) -> LaunchPlan:
-    """For the workflow's version, or the newest. Raises `NotFound`, naming those there are."""
+    """Return the launch plan for a version of the workflow, or the newest one for ``None``.
+
+    Raises `NotFound`, which names the launch plans that exist.
+    """
     table = tables.launch_plans.c
     here = sa.and_(table.project == scope.project, table.domain == scope.domain)
     query = sa.select(table.body).where(here, table.name == name)
@@ -168,13 +182,13 @@ async def find_launch_plan(
     body = await session.scalar(query.order_by(table.id.desc()).limit(1))
     plan = None if body is None else LaunchPlan.model_validate_json(body)
     if plan is None or plan.workflow != workflow:
-        of = f" version {version}" if version is not None else ""
-        what = f"launch plan of workflow {workflow}{of}"
-        raise NotFound(what, name, await _known(session, table.name, here))
+        suffix = f" version {version}" if version is not None else ""
+        noun = f"launch plan of workflow {workflow}{suffix}"
+        raise NotFound(noun, name, await _known_names(session, table.name, here))
     return plan
 
 
-async def _known(
+async def _known_names(
     session: AsyncSession, column: sa.ColumnElement[str], where: sa.ColumnElement[bool]
 ) -> str:
     names = await session.scalars(sa.select(column).where(where).distinct().limit(20))
@@ -184,6 +198,7 @@ async def _known(
 async def _add(
     session: AsyncSession, table: sa.Table, scope: Scope, item: Workflow | LaunchPlan, version: str
 ) -> bool:
+    """Insert a version; return false if it is stored already with the same content."""
     key = {
         "project": scope.project,
         "domain": scope.domain,
@@ -197,9 +212,9 @@ async def _add(
         await session.execute(table.insert(), row)
         return True
     if type(item).model_validate_json(stored) != item:
-        what = table.name.removesuffix("s").replace("_", " ")
+        noun = table.name.removesuffix("s").replace("_", " ")
         raise Conflict(
-            f"{what} {item.name!r} version {version!r} is registered with another content; "
-            "give what has changed a new version"
+            f"{noun} {item.name!r} version {version!r} is registered with different content; "
+            "register the change as a new version"
         )
     return False

@@ -1,4 +1,7 @@
-"""The schema of the database, step by step; applied by admin itself when it starts."""
+"""The schema of the database, as a sequence of migrations that admin applies when it starts.
+
+A migration is never changed once a database may have it: a new one is added in ``versions``.
+"""
 
 from pathlib import Path
 
@@ -9,11 +12,11 @@ from sqlalchemy.engine import Connection
 
 _LOCK = 0x7472696D  # "trim"
 _LOCK_TIMEOUT = "60s"
-"""How long the steps of another admin, which starts at the same time, may take."""
+"""How long to wait for the migrations of another admin that starts at the same time."""
 
 
 def config(connection: Connection) -> Config:
-    """Of Alembic, for a connection whose transaction is the caller's."""
+    """Return Alembic's configuration for a connection with the caller's transaction."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("path_separator", "os")
@@ -22,10 +25,10 @@ def config(connection: Connection) -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest step, within the caller's transaction.
+    """Apply the missing migrations within the caller's transaction.
 
-    Of several admins that start at once, one does it and the others wait. Sessions are those of
-    `trimtab_admin.storage.database.migrating_sessions_of`.
+    If several admins start at once, one migrates and the others wait. The connection must come
+    from `trimtab_admin.storage.database.migrating_sessions_of`.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")

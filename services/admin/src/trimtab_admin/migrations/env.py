@@ -1,4 +1,7 @@
-"""Called by Alembic; the connection and its transaction are those of `upgrade`'s caller."""
+"""Runs the migrations on the connection, and in the transaction, of the caller of `upgrade`.
+
+Alembic executes this module.
+"""
 
 from alembic import context
 
@@ -7,7 +10,7 @@ from trimtab_admin.storage.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    # SQLite can alter a table only by copying it.
+    # SQLite can make most changes of a table only by copying it.
     render_as_batch=True,
 )
 context.run_migrations()

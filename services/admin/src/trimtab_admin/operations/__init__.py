@@ -1,1 +1,1 @@
-"""What an operator looks at and sets right, and the connection to NATS."""
+"""The work of operators: readiness, dead letters, pool usage and the resync."""

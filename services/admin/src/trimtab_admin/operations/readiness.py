@@ -1,4 +1,4 @@
-"""Whether admin can do its work, and how far its events are."""
+"""Whether admin can do its work, and how far the stream is behind the database."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,60 +7,60 @@ from pydantic import BaseModel
 
 from trimtab.errors import Unavailable
 from trimtab_admin.metrics import OutboxBacklog
-from trimtab_admin.operations.exchange import Exchange
+from trimtab_admin.nats_tasks import NatsTasks
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
 
 _TIMEOUT_SECONDS = 2.0
-_STUCK = timedelta(seconds=10)
-"""Far more than the relay takes for anything but an outage."""
+_MAX_BACKLOG_AGE = timedelta(seconds=10)
+"""Far more than the relay needs to publish a change, except during an outage."""
 
 
 class StatusBody(BaseModel):
-    """How far admin is."""
+    """The revisions of the database and of the stream, and the state of the connection."""
 
     revision: int
-    """Of the database."""
+    """The current revision of the database."""
     sent_revision: int
-    """Of what is in the stream."""
+    """The last revision that is known to be in the stream."""
     nats_connected: bool
     relays: bool
-    """Whether it is this admin that publishes the settings; of several, one does."""
+    """Whether this admin publishes the settings; one of several does."""
 
 
 class Readiness:
-    """Asks each part when it is asked."""
+    """Reads the state of each part when it is called."""
 
-    def __init__(self, reading: Sessions, exchange: Exchange) -> None:
+    def __init__(self, reading: Sessions, nats_tasks: NatsTasks) -> None:
         self._reading = reading
-        self._exchange = exchange
+        self._nats_tasks = nats_tasks
 
     async def reasons(self) -> dict[str, str]:
-        """What is wrong, by part; empty when ready."""
-        wrong = {}
-        if not self._exchange.connected:
-            wrong["nats"] = "not connected"
-        elif not self._exchange.sent:
-            wrong["relay"] = "has not looked at the stream yet"
+        """Return why admin is not ready, by part; empty if it is ready."""
+        reasons = {}
+        if not self._nats_tasks.is_connected:
+            reasons["nats"] = "not connected"
+        elif not self._nats_tasks.sent_revision:
+            reasons["relay"] = "has not read the stream yet"
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                waiting = (await self.outbox()).since
+                oldest = (await self.outbox()).since
         except (Unavailable, TimeoutError) as error:
-            return wrong | {"database": str(error) or f"no answer in {_TIMEOUT_SECONDS} s"}
-        if not wrong and waiting is not None and datetime.now(UTC) - waiting > _STUCK:
-            wrong["relay"] = f"a change of {waiting:%H:%M:%S} UTC is not in the stream yet"
-        return wrong
+            return reasons | {"database": str(error) or f"no response in {_TIMEOUT_SECONDS} s"}
+        if not reasons and oldest and datetime.now(UTC) - oldest > _MAX_BACKLOG_AGE:
+            reasons["relay"] = f"a change of {oldest:%H:%M:%S} UTC is not in the stream yet"
+        return reasons
 
     async def status(self) -> StatusBody:
         async with transaction(self._reading) as session:
             revision = await outbox.current_revision(session)
         return StatusBody(
             revision=revision,
-            sent_revision=self._exchange.sent,
-            nats_connected=self._exchange.connected,
-            relays=self._exchange.relays,
+            sent_revision=self._nats_tasks.sent_revision,
+            nats_connected=self._nats_tasks.is_connected,
+            relays=self._nats_tasks.is_relay_leader,
         )
 
     async def outbox(self) -> OutboxBacklog:
         """Return how far the stream is behind the database. Raises `Unavailable`."""
-        return await outbox.backlog(self._reading, self._exchange.sent)
+        return await outbox.backlog(self._reading, self._nats_tasks.sent_revision)

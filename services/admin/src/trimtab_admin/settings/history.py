@@ -22,7 +22,7 @@ from trimtab_admin.settings import bodies
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tables import history, history_floor
-from trimtab_admin.storage.visibility import seen_by
+from trimtab_admin.storage.visibility import visible_to
 
 _ROW = history.c
 _SCOPE = ("kind", "domain", "project", "workflow", "launch_plan")
@@ -54,7 +54,7 @@ class HistoryFilter:
         equal = [
             _ROW[name] == value for name in (*_SCOPE, "subject") if (value := getattr(self, name))
         ]
-        return [*equal, seen_by(self.caller, {name: _ROW[name] for name in _SCOPE})]
+        return [*equal, visible_to(self.caller, {name: _ROW[name] for name in _SCOPE})]
 
 
 class History:
@@ -73,7 +73,7 @@ class History:
         query = query.order_by(_ROW.revision.desc()).limit(limit + 1)
         async with transaction(self._reading) as session:
             rows = (await session.execute(query)).mappings().all()
-        last = paging.encoded((rows[limit - 1]["revision"],)) if len(rows) > limit else None
+        last = paging.encode((rows[limit - 1]["revision"],)) if len(rows) > limit else None
         return Page([_body(row) for row in rows[:limit]], last)
 
     async def version(self, kind: Kind, scope: Scope, revision: int) -> RecordChanged:
@@ -141,7 +141,7 @@ async def setters(
 
 
 def _revision(token: str) -> int:
-    match paging.decoded(token):
+    match paging.decode(token):
         case (int(revision),):
             return revision
         case _:

@@ -77,7 +77,7 @@ class Reader:
         settings = await self._latest()
         selected = [record for record in _all_records(settings) if filter.selects(record)]
         page = paging.cut(sorted(selected, key=_key), _key, token, limit)
-        return Page([record.body(settings) for record in page.items], page.token)
+        return Page([record.body(settings) for record in page.items], page.cursor)
 
     async def record(self, kind: Kind, scope: Scope) -> RecordBody:
         """Raises `NotFound` and `Unreadable`."""

@@ -172,5 +172,5 @@ class Changes:
         """Show a committed change to the readers of this process and to the relay."""
         self._tree.take(change.writes, change.before)
         if change.writes:
-            metrics.written(write.subject for write in change.writes)
+            metrics.count_writes(write.subject for write in change.writes)
             self._committed()

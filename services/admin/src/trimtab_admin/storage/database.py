@@ -1,4 +1,7 @@
-"""Engines whose transactions are what the outbox needs, on SQLite and on PostgreSQL."""
+"""Engines and transactions on SQLite and PostgreSQL, with the guarantees that the outbox needs.
+
+Writers run one after the other; readers see one moment and never wait for a writer.
+"""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -23,181 +26,184 @@ from trimtab.errors import Rejected, Retryable, TrimtabError, Unavailable
 
 _BEGIN_WRITING = "BEGIN IMMEDIATE"
 _BUSY_MILLIS = 10_000
-"""How long a writer waits for the others."""
+"""How long a writer waits for another one."""
 _POOL_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _STATEMENT_SECONDS = 10
 _MIGRATION_SECONDS = 3600
 _IDLE_MILLIS = 2_500
-"""How long a transaction may be left alone. A process that is stopped within one holds up every
-writer for so long; what takes longer than that between two statements loses its transaction, unless
-it said so."""
+"""How long a transaction may be idle on PostgreSQL before the server ends it.
 
-_LOGGED_PAGES = 10_000
-"""Of four KiB: where so much of SQLite's log was not put away beside the loop, a commit does it."""
-_PUT_AWAY = "PRAGMA wal_checkpoint(PASSIVE)"
-_CHECKPOINT = sa.text(_PUT_AWAY)
+A process that is stopped within a transaction blocks every writer for so long. A caller that needs
+more time between two statements calls `allow_idle`."""
+
+_AUTOCHECKPOINT_PAGES = 10_000
+"""Pages of 4 KiB in SQLite's write-ahead log at which a commit checkpoints the log itself.
+
+`checkpoint` runs often enough that no commit has to."""
+_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 _ALLOW_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', :millis, true)")
 
-_ALONE: Mapping[str, Mapping[str, Any]] = {
+_AUTOCOMMIT: Mapping[str, Mapping[str, Any]] = {
     "postgresql": {"isolation_level": "AUTOCOMMIT"},
-    # Its driver is told to open no transactions anyway; ours is opened by `_begin`.
+    # `_prepare` stops the driver from opening transactions, so only `_begin` opens one.
     "sqlite": {"begin": False},
 }
-"""Options of a connection whose statements stand alone."""
+"""Options of a connection, by dialect, on which each statement is a transaction of its own."""
 
 Sessions = async_sessionmaker[AsyncSession]
 T = TypeVar("T")
 
 
 def sessions_of(url: str) -> Sessions:
-    """Sessions for writing: of two, the second one waits until the first has ended.
+    """Make sessions for writing: a second writer waits until the first one has ended.
 
-    On SQLite there is one connection, so a transaction must not be opened within another one. On
-    PostgreSQL the order is that of `trimtab_admin.storage.outbox.lock`.
+    On SQLite there is one connection, so a task must not open a transaction within another one. On
+    PostgreSQL, `trimtab_admin.storage.outbox.lock` makes the second writer wait.
     """
     if _is_sqlite(url):
-        # Waiters for a connection are served in their order. Those for the lock of SQLite's file
-        # look now and then, and may be unlucky for seconds.
-        return _on_sqlite(url, _BEGIN_WRITING, pool_size=1, connection=_Writing)
+        # The pool serves waiters in order. Waiters for the lock of SQLite's file only poll it, so
+        # one of them may fail to get it for seconds.
+        return _on_sqlite(url, _BEGIN_WRITING, pool_size=1, connection=_WritingConnection)
     return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS)
 
 
 def migrating_sessions_of(url: str) -> Sessions:
-    """As `sessions_of`, for a schema that is brought up to date: a statement may take its time."""
+    """Make sessions for writing in which a statement may run for as long as a migration takes."""
     if _is_sqlite(url):
         return sessions_of(url)
     return _on_postgresql(url, "READ COMMITTED", _MIGRATION_SECONDS)
 
 
 def reading_sessions_of(url: str) -> Sessions:
-    """Sessions for reading, which no writer holds up; each sees one moment."""
+    """Make sessions for reading: no writer blocks them, and each transaction sees one moment."""
     if _is_sqlite(url):
-        return _on_sqlite(url, "BEGIN", pool_size=5, connection=_Reading)
+        return _on_sqlite(url, "BEGIN", pool_size=5, connection=_InlineConnection)
     return _on_postgresql(url, "REPEATABLE READ", _STATEMENT_SECONDS)
 
 
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """Commits at the end, or rolls back.
+    """Open a transaction that commits at the end of the block, or rolls back on an error.
 
-    Raises `Unavailable` where it gets no answer, `Retryable` where somebody else wrote the same,
-    and `Rejected` where the database cannot hold a value.
+    Raises `Unavailable` if the database does not respond, `Retryable` if a concurrent transaction
+    wrote the same, and `Rejected` if the database cannot store a value.
     """
-    with _translating():
+    with _translate_errors():
         async with sessions() as session:
             try:
                 yield session
                 await session.commit()
             except TimeoutError:
-                # The answer may still come, and would be taken for that of the next statement.
+                # A late response would be taken for the response to the next statement.
                 await session.invalidate()
                 raise
 
 
 async def allow_idle(session: AsyncSession, seconds: float) -> None:
-    """Where PostgreSQL would sooner end a transaction that is left alone, it waits so long."""
+    """Let PostgreSQL wait at least so long before it ends this transaction for being idle."""
     on_postgresql = session.get_bind().dialect.name == "postgresql"
     if on_postgresql and 1000 * seconds > _IDLE_MILLIS:
         await session.execute(_ALLOW_IDLE, {"millis": f"{1000 * seconds:.0f}"})
 
 
 async def fetch_value(
-    sessions: Sessions, question: sa.Executable, values: Mapping[str, object] | None = None
+    sessions: Sessions, query: sa.Executable, values: Mapping[str, object] | None = None
 ) -> Any:
-    """The one value that a statement answers, which is a transaction of its own.
+    """Execute a statement that returns one value, as a transaction of its own.
 
-    It sees all that was committed before; on PostgreSQL it takes one round trip. Raises as
-    `transaction`.
+    It sees everything that was committed before; on PostgreSQL it takes one round trip. Raises the
+    errors of `transaction`.
     """
-    return await _alone(sessions, question, values, sa.CursorResult.scalar_one)
+    return await _execute_alone(sessions, query, values, sa.CursorResult.scalar_one)
 
 
 async def fetch_rows(
-    sessions: Sessions, question: sa.Executable, values: Mapping[str, object] | None = None
+    sessions: Sessions, query: sa.Executable, values: Mapping[str, object] | None = None
 ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    """As `fetch_value`, of all that a statement answers."""
-    return await _alone(sessions, question, values, sa.CursorResult.all)
+    """Execute a statement like `fetch_value` does, and return all rows."""
+    return await _execute_alone(sessions, query, values, sa.CursorResult.all)
 
 
-async def _alone(
+async def _execute_alone(
     sessions: Sessions,
-    question: sa.Executable,
+    query: sa.Executable,
     values: Mapping[str, object] | None,
     take: Callable[[sa.CursorResult[Any]], T],
 ) -> T:
     engine: AsyncEngine = sessions.kw["bind"]
 
-    def answer() -> T:
-        with engine.sync_engine.connect() as connection, _invalidated_on_timeout(connection):
-            connection.execution_options(**_ALONE[engine.dialect.name])
-            return take(connection.execute(question, values))
+    def execute() -> T:
+        with engine.sync_engine.connect() as connection, _invalidate_on_timeout(connection):
+            connection.execution_options(**_AUTOCOMMIT[engine.dialect.name])
+            return take(connection.execute(query, values))
 
-    with _translating():
-        # In one go, because each step of a connection has a greenlet made for it.
-        return await greenlet_spawn(answer)
+    with _translate_errors():
+        # One greenlet for all steps; AsyncConnection would make one for each.
+        return await greenlet_spawn(execute)
 
 
 async def checkpoint(reading: Sessions) -> None:
-    """Bring what SQLite has logged into its file; a thread waits for the disk, and no writer.
+    """Write SQLite's log into its file. A thread waits for the disk, and no writer does.
 
-    PostgreSQL does that by itself. Raises as `transaction`.
+    PostgreSQL does so by itself. Raises the errors of `transaction`.
     """
     if not is_postgresql(reading):
-        await fetch_value(reading, _CHECKPOINT)
+        await fetch_value(reading, sa.text(_CHECKPOINT))
 
 
-async def run_in_transaction(sessions: Sessions, do: Callable[[Connection], T]) -> T:
-    """A transaction of what ``do`` does; on SQLite the loop takes no turn between its statements.
+async def run_in_transaction(sessions: Sessions, work: Callable[[Connection], T]) -> T:
+    """Run ``work`` in a transaction of its own.
 
-    Raises as `transaction`.
+    On SQLite no other task of the event loop runs between its statements. Raises the errors of
+    `transaction`.
     """
     engine: AsyncEngine = sessions.kw["bind"]
 
-    def done() -> T:
-        with engine.sync_engine.begin() as connection, _invalidated_on_timeout(connection):
-            return do(connection)
+    def run() -> T:
+        with engine.sync_engine.begin() as connection, _invalidate_on_timeout(connection):
+            return work(connection)
 
-    with _translating():
-        return await greenlet_spawn(done)
+    with _translate_errors():
+        return await greenlet_spawn(run)
 
 
 @contextmanager
-def _invalidated_on_timeout(connection: Connection) -> Iterator[None]:
+def _invalidate_on_timeout(connection: Connection) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        # As in a transaction.
+        # A late response would be taken for the response to the next statement.
         connection.invalidate()
         raise
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _translated(error) from error
+        raise _translate(error) from error
     except PoolTimeout as error:
         raise Unavailable("every connection to the database is in use") from error
     except OSError as error:
-        # PostgreSQL's driver leaves those of the network as they are.
-        raise Unavailable(f"the database does not answer: {error or 'in time'}") from error
+        # SQLAlchemy wraps no network errors of PostgreSQL's driver.
+        raise Unavailable(f"the database does not respond: {error or 'timeout'}") from error
 
 
-def _translated(error: DBAPIError) -> TrimtabError:
+def _translate(error: DBAPIError) -> TrimtabError:
     reason = str(error.orig).strip().splitlines()[0]
     if isinstance(error, IntegrityError):
-        return Retryable(f"somebody else has written the same at the same time: {reason}")
-    # Of SQLSTATE, class 22 is "data exception"; SQLite has none.
+        return Retryable(f"a concurrent transaction has written the same: {reason}")
+    # Class 22 of SQLSTATE is "data exception". SQLite has no SQLSTATE.
     if str(getattr(error.orig, "sqlstate", "")).startswith("22"):
-        return Rejected(f"the database cannot hold a value: {reason}")
-    return Unavailable(f"the database does not answer: {reason}")
+        return Rejected(f"the database cannot store a value: {reason}")
+    return Unavailable(f"the database does not respond: {reason}")
 
 
 def is_postgresql(sessions: Sessions) -> bool:
-    """Or else SQLite."""
+    """Return whether the sessions are on PostgreSQL; otherwise they are on SQLite."""
     engine: AsyncEngine = sessions.kw["bind"]
     return engine.dialect.name == "postgresql"
 
@@ -215,11 +221,11 @@ def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessio
         isolation_level=isolation,
         connect_args={
             "timeout": _CONNECT_SECONDS,
-            # Later than the server's own limit, whose answer says more.
+            # Later than the server's own limit, because the server's error has more details.
             "command_timeout": statement_seconds + 2,
             "server_settings": {
                 "application_name": "trimtab",
-                # Of the statements that stand alone too, whatever the database prefers.
+                # Statements in AUTOCOMMIT would otherwise use the database's own default.
                 "default_transaction_isolation": isolation.lower(),
                 "lock_timeout": f"{min(_BUSY_MILLIS, 1000 * statement_seconds):.0f}",
                 "statement_timeout": f"{1000 * statement_seconds:.0f}",
@@ -230,53 +236,57 @@ def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessio
     return _sessions(engine)
 
 
-class _Reading(aiosqlite.Connection):
-    """Asks SQLite in the event loop, because a reader waits for nobody.
+class _InlineConnection(aiosqlite.Connection):
+    """Executes SQLite's statements in the event loop, for readers, which never wait for a lock.
 
-    The driver sends each call to a thread, four for a statement, and a thread that has its answer
-    waits for the interpreter: that takes ten times as long as the answer.
+    The driver sends each call to a thread, four for a statement, and a thread that has its result
+    waits for the interpreter: that takes ten times as long as the statement.
+
+    `_connect`, `_execute`, `_conn` and `_thread` are private names of aiosqlite: its version is
+    bounded in ``pyproject.toml``, and ``tests/unit/test_private_names.py`` checks each name.
     """
 
-    # How many calls the thread was given and how many it has done: each counted on one side only.
-    _given = 0
-    _done = 0
+    # Calls that were sent to the thread, and calls that the thread has finished. The loop writes
+    # the first number and the thread the second one, so neither needs a lock.
+    _sent = 0
+    _finished = 0
 
     async def _connect(self) -> aiosqlite.Connection:
         try:
             return await super()._connect()
         except sqlite3.Error:
-            # The driver's thread is about to end, with a word to the loop. A process that ends
-            # because of this error may have closed it by then, and would end with a traceback.
+            # The driver's thread is about to end and will call the event loop once more. A process
+            # that ends because of this error may have closed the loop, and would print a traceback.
             self._thread.join()
             raise
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        # Behind a call whose caller was cancelled, which goes on, everything has to queue.
-        if self._given == self._done and not self._waits(fn, args):
+        # A call whose caller was cancelled goes on in the thread, and everything queues behind it.
+        if self._sent == self._finished and not self._may_block(fn, args):
             return fn(*args, **options)
-        return await self._in_thread(partial(fn, *args, **options))
+        return await self._execute_in_thread(partial(fn, *args, **options))
 
-    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+    async def _execute_in_thread(self, call: Callable[[], Any]) -> Any:
         def counted() -> Any:
             try:
                 return call()
             finally:
-                self._done += 1
+                self._finished += 1
 
-        self._given += 1
+        self._sent += 1
         # The driver has no types here.
         return await super()._execute(counted)  # type: ignore[no-untyped-call]
 
-    def _waits(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-        # The last connection that closes puts the log of writes away.
-        return fn == self._conn.close or args[:1] == (_PUT_AWAY,)
+    def _may_block(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+        # Closing the last connection checkpoints the log.
+        return fn == self._conn.close or args[:1] == (_CHECKPOINT,)
 
 
-class _Writing(_Reading):
-    """Leaves to the driver's thread what may wait for other processes.
+class _WritingConnection(_InlineConnection):
+    """Executes in the driver's thread what may wait for other processes, and the rest in the loop.
 
-    A commit waits for nobody, and at this ``synchronous`` for the disk only when it has to put the
-    log of writes away.
+    A commit never waits for a lock. With ``synchronous=NORMAL`` it waits for the disk only when it
+    has to checkpoint the log.
     """
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -285,41 +295,41 @@ class _Writing(_Reading):
         except sqlite3.OperationalError as error:
             if args != (_BEGIN_WRITING, ()) or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
-        return await self._in_thread(partial(self._wait_and_begin, fn))
+        return await self._execute_in_thread(partial(self._begin_when_free, fn))
 
-    def _wait_and_begin(self, execute: Callable[..., Any]) -> Any:
+    def _begin_when_free(self, execute: Callable[..., Any]) -> Any:
         self._conn.execute(f"PRAGMA busy_timeout={_BUSY_MILLIS}")
         try:
             return execute(_BEGIN_WRITING)
         finally:
             self._conn.execute("PRAGMA busy_timeout=0")
 
-    def _waits(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    def _may_block(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
         if fn.__name__ == "execute":
             return not args[0].startswith(("BEGIN", "SELECT", "INSERT", "UPDATE"))
-        return super()._waits(fn, args)
+        return super()._may_block(fn, args)
 
 
 def _on_sqlite(
     url: str, begin: str, pool_size: int, connection: type[aiosqlite.Connection]
 ) -> Sessions:
-    def connected(path: str, **options: Any) -> aiosqlite.Connection:
-        made = connection(lambda: sqlite3.connect(path, **options), 64)
-        made._thread.daemon = True
-        return made
+    def connect(path: str, **options: Any) -> aiosqlite.Connection:
+        created = connection(lambda: sqlite3.connect(path, **options), 64)
+        created._thread.daemon = True
+        return created
 
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
-        connect_args={"check_same_thread": False, "async_creator_fn": connected},
+        connect_args={"check_same_thread": False, "async_creator_fn": connect},
     )
-    # The driver's own transactions begin at the first write, so that two sessions can read the
-    # same value and both replace it, without an error.
+    # The driver's own transactions would begin at the first write: two sessions could read the
+    # same value and both replace it without an error.
     busy_millis = 0 if begin == _BEGIN_WRITING else _BUSY_MILLIS
     sa.event.listen(engine.sync_engine, "connect", lambda c, _record: _prepare(c, busy_millis))
     sa.event.listen(engine.sync_engine, "begin", lambda c: _begin(c, begin))
-    sa.event.listen(engine.sync_engine, "close", _let_go)
+    sa.event.listen(engine.sync_engine, "close", _roll_back)
     return _sessions(engine)
 
 
@@ -333,7 +343,7 @@ def _prepare(connection: Any, busy_millis: int) -> None:  # the DBAPI's connecti
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
-        f"wal_autocheckpoint={_LOGGED_PAGES}",
+        f"wal_autocheckpoint={_AUTOCHECKPOINT_PAGES}",
         f"busy_timeout={busy_millis}",
         "foreign_keys=ON",
     ):
@@ -346,11 +356,12 @@ def _begin(connection: Connection, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _let_go(connection: Any, _record: object) -> None:
-    """Of a connection that is closed while a cursor is alive, SQLite keeps the transaction.
+def _roll_back(connection: Any, _record: object) -> None:
+    """End the transaction of a connection before it is closed.
 
-    Whoever was cancelled within a statement has left such a cursor in a traceback, and would hold
-    up every writer until the garbage is collected.
+    SQLite keeps the transaction of a closed connection for as long as one of its cursors exists. A
+    task that was cancelled within a statement leaves such a cursor in its traceback, which would
+    block every writer until it is garbage collected.
     """
     if in_greenlet():
         connection.rollback()

@@ -24,7 +24,8 @@ from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Watermark
 from trimtab.runtime import bus, retrying, telemetry
 from trimtab.settings.state import Digest
-from trimtab_admin.storage import outbox, streams
+from trimtab_admin.messaging import streams
+from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import RELAY_BATCH, OutboxRow
 

@@ -1,4 +1,7 @@
-"""What a caller sees of a table, as a condition: a page is filtered before it is cut."""
+"""The rows of a table that a caller may see, as a condition of the query.
+
+The database filters, because a page that is filtered after it was cut would have too few items.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,17 +11,19 @@ import sqlalchemy as sa
 from trimtab_admin.access.rights import Caller, Grant
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
-"""By part of a scope, and ``kind`` where the rows have one. Where a part is missing, a grant of one
-such part reaches the rows of all."""
+"""Columns by the part of the scope that they hold, and ``kind`` if the rows have a kind.
+
+If the table lacks a column for a part, a grant for one value of that part covers all its rows."""
 
 
-def seen_by(caller: Caller, columns: Columns) -> sa.ColumnElement[bool]:
-    """Rows that some grant reaches."""
+def visible_to(caller: Caller, columns: Columns) -> sa.ColumnElement[bool]:
+    """Return the condition that at least one grant of the caller covers the row."""
     grants = [grant for grant in caller.grants if "kind" in columns or not grant.kinds]
-    return sa.or_(sa.false(), *(sa.and_(sa.true(), *_reached(grant, columns)) for grant in grants))
+    covered = (sa.and_(sa.true(), *_conditions(grant, columns)) for grant in grants)
+    return sa.or_(sa.false(), *covered)
 
 
-def _reached(grant: Grant, columns: Columns) -> Iterator[sa.ColumnElement[bool]]:
+def _conditions(grant: Grant, columns: Columns) -> Iterator[sa.ColumnElement[bool]]:
     if grant.kinds:
         yield columns["kind"].in_(sorted(grant.kinds))
     for part in ("domain", "project", "workflow", "launch_plan"):

@@ -1,4 +1,4 @@
-"""Settings and their outbox, history, workflows, launch plans, executions and their logs."""
+"""Create settings, outbox, history, workflows, launch plans, executions and execution events."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""History by place and transaction, how far back it goes, and the names of namespaces."""
+"""Add scope and commit to the history, and create the tables of its floor and of namespaces."""
 
 from typing import Any
 
@@ -41,7 +41,10 @@ def upgrade() -> None:
 
 
 def _fill() -> None:
-    """Of transactions nothing is known any more: each change counts as one of its own."""
+    """Fill the new columns of existing rows.
+
+    Which changes were one transaction was not recorded, so each change becomes its own commit.
+    """
     columns = ("revision", "commit_revision", "subject", *_PLACE)
     history = sa.table("history", *(sa.column(name) for name in columns))
     connection = op.get_bind()

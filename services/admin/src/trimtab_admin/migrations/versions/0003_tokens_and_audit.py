@@ -1,4 +1,4 @@
-"""API tokens, and the trail of calls that were refused."""
+"""Create the tables of API tokens and of the audit trail."""
 
 import sqlalchemy as sa
 from alembic import op

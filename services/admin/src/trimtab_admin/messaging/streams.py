@@ -1,7 +1,7 @@
-"""Declares streams and durable consumers, and says where a server has others.
+"""Declares the streams and durable consumers of Trimtab, and reports how a server's differ.
 
-A state stream with other limits would lose state silently, so that is refused; anything else that
-differs is reported as drift and left as the operator set it.
+A state stream with other limits would lose state without an error, so `bootstrap` raises
+`Conflict`. Any other difference is drift: it is logged and left as the operator set it.
 """
 
 import logging
@@ -29,10 +29,10 @@ ACK_WAIT_SECONDS = 5.0
 """Redeliver a message that no consumer has acknowledged or marked in progress for so long.
 
 `trimtab.runtime.deliveries` marks messages in progress every second. When a process is killed, its
-messages wait for this time; the consumer that gets one again finds it claimed or stored.
+messages wait for this time. A consumer that receives one again finds its effect already stored.
 """
 _DUPLICATE_WINDOW_SECONDS = 600.0
-# All are said, though most are the server's own defaults, so that each can be compared.
+# Most are the server's own defaults. They are declared, so that each can be compared.
 _DEFAULT_LIMITS: dict[str, object] = {
     "max_msgs_per_subject": -1,
     "max_age": 0,
@@ -44,7 +44,7 @@ _DEFAULT_LIMITS: dict[str, object] = {
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredStream:
     """A stream and the durable consumers on it."""
 
     config: StreamConfig
@@ -52,8 +52,8 @@ class Declared:
     consumers: tuple[ConsumerConfig, ...] = ()
 
 
-def declared(replicas: int = 1) -> tuple[Declared, ...]:
-    """Everything that Trimtab needs on the server."""
+def declared(replicas: int = 1) -> tuple[DeclaredStream, ...]:
+    """Return the streams that Trimtab needs, with their consumers."""
 
     def stream(name: str, names: list[str], **limits: object) -> StreamConfig:
         return StreamConfig(
@@ -71,7 +71,7 @@ def declared(replicas: int = 1) -> tuple[Declared, ...]:
             filter_subject=subject,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ACK_WAIT_SECONDS,
-            # Failures are sorted by the handler's outcome, not by counting deliveries.
+            # The outcome of the handler decides about redelivery, not the number of deliveries.
             max_deliver=-1,
             max_ack_pending=256,
         )
@@ -90,22 +90,24 @@ def declared(replicas: int = 1) -> tuple[Declared, ...]:
         subjects.EXECUTIONS, [subjects.ALL_REQUESTED], retention=RetentionPolicy.WORK_QUEUE
     )
     return (
-        Declared(stream(subjects.SETTINGS, settings, **state), is_state=True),
-        Declared(stream(subjects.NAMESPACES, [subjects.ALL_NAMESPACES], **state), is_state=True),
-        Declared(requests, False, (durable(subjects.PROPELLER, subjects.ALL_REQUESTED),)),
-        Declared(
+        DeclaredStream(stream(subjects.SETTINGS, settings, **state), is_state=True),
+        DeclaredStream(
+            stream(subjects.NAMESPACES, [subjects.ALL_NAMESPACES], **state), is_state=True
+        ),
+        DeclaredStream(requests, False, (durable(subjects.PROPELLER, subjects.ALL_REQUESTED),)),
+        DeclaredStream(
             stream(subjects.EXECUTION_EVENTS, events, discard=DiscardPolicy.NEW),
             is_state=False,
             consumers=(durable(subjects.ADMIN, subjects.ALL_EVENTS),),
         ),
-        Declared(stream(subjects.DEAD_LETTERS, ["trimtab.dead.>"]), is_state=False),
+        DeclaredStream(stream(subjects.DEAD_LETTERS, ["trimtab.dead.>"]), is_state=False),
     )
 
 
 async def bootstrap(client: Client, replicas: int = 1) -> list[str]:
-    """Make what is missing and return a line for each thing that differs.
+    """Create the streams and consumers that are missing; return a line for each difference.
 
-    Raises `Conflict` on a state stream with other limits, and `Unavailable`.
+    Raises `Conflict` for a state stream with other limits, and `Unavailable`.
     """
     drift: list[str] = []
     jetstream = client.jetstream(timeout=5.0)
@@ -121,7 +123,7 @@ async def bootstrap(client: Client, replicas: int = 1) -> list[str]:
     return drift
 
 
-async def _ensure_stream(jetstream: JetStreamContext, wanted: Declared) -> list[str]:
+async def _ensure_stream(jetstream: JetStreamContext, wanted: DeclaredStream) -> list[str]:
     name = str(wanted.config.name)
     try:
         found = (await jetstream.stream_info(name)).config
@@ -157,7 +159,7 @@ async def _ensure_consumer(
 
 
 def _plain(value: object) -> object:
-    """Comparable across what we send and what the server answers."""
+    """Return a value in the form in which a declared and a returned one can be compared."""
     if isinstance(value, list):
         return sorted(value)
     value = getattr(value, "value", value)

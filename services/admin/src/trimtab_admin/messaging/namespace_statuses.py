@@ -1,4 +1,4 @@
-"""What clusterres says of each namespace, kept in memory: the stream is its only store."""
+"""The status of each namespace, which clusterres publishes. The stream is its only store."""
 
 import logging
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from trimtab.runtime import bus, retrying
 log = logging.getLogger(__name__)
 
 
-class Namespaces:
-    """The last status of each namespace on each cluster."""
+class NamespaceStatuses:
+    """Holds the last status of each namespace on each cluster in memory."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, NamespaceStatus] = {}
@@ -25,10 +25,10 @@ class Namespaces:
 
     async def follow(self, client: Client) -> None:
         """Keep the statuses up to date until cancelled."""
-        await retrying.retry_forever(lambda: self._read(client), "namespaces.lost")
+        await retrying.retry_forever(lambda: self._read(client), "namespaces.interrupted")
 
     async def _read(self, client: Client) -> None:
-        # Read aside, so that a reconnect never shows half of them.
+        # A new dict replaces the old one when it is complete, so a reconnect never shows a part.
         read: dict[str, NamespaceStatus] = {}
         stream, subject = subjects.NAMESPACES, subjects.ALL_NAMESPACES
         async with aclosing(bus.follow(client, stream, subject)) as messages:

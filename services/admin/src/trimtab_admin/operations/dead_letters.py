@@ -1,4 +1,4 @@
-"""List and replay dead letters, which `trimtab.runtime.deliveries` copies to DEAD_LETTERS."""
+"""Lists dead letters and publishes them again. `trimtab.runtime.deliveries` writes them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from trimtab.runtime import bus
 from trimtab_admin import paging
 from trimtab_admin.paging import Page
 
-_OURS = frozenset({DEAD_REASON, DEAD_SUBJECT})
-"""Headers that only the copy has."""
+_DEAD_HEADERS = frozenset({DEAD_REASON, DEAD_SUBJECT})
+"""Headers that the dead letter has and the original message had not."""
 
 
 @dataclass(frozen=True)
-class _Copy:
-    """The message as it was, to be published again."""
+class _OriginalMessage:
+    """The rejected message, as it is published again."""
 
     event_type: str
     data: bytes
@@ -33,53 +33,56 @@ class _Copy:
 
 
 class DeadLetters:
-    """What is kept of them; every method raises `Unavailable`."""
+    """Reads and replays the messages of DEAD_LETTERS. Every method raises `Unavailable`."""
 
     def __init__(self, client: Callable[[], Client]) -> None:
         self._client = client
 
     async def list(
-        self, stream: str, consumer: str, token: str, limit: int
+        self, stream: str, consumer: str, cursor: str, limit: int
     ) -> Page[DeadLetterBody]:
-        """The oldest first, without bodies; an empty name does not matter."""
+        """Return a page of dead letters, oldest first, without bodies.
+
+        An empty name matches every stream or consumer. Raises `Invalid` for a wrong cursor.
+        """
         filtered = subjects.dead(stream or "*", consumer or "*")
-        sequence = _after(token)
+        sequence = _last_listed(cursor)
         found: list[DeadLetterBody] = []
         while (message := await self._next(filtered, sequence + 1)) is not None:
             if len(found) == limit:
-                return Page(found, paging.encoded((sequence,)))
+                return Page(found, paging.encode((sequence,)))
             sequence = message.seq or 0
             found.append(_body(message))
         return Page(found, None)
 
     async def get(self, sequence: int) -> DeadLetterBody:
-        """With its body. Raises `NotFound`."""
+        """Return a dead letter with its body. Raises `NotFound`."""
         message = await self._message(sequence)
         text = (message.data or b"").decode(errors="replace")
         return _body(message).model_copy(update={"body": text})
 
     async def replay(self, sequence: int) -> ReplayedBody:
-        """Publish it again where it was, then forget the copy.
+        """Publish the message to its original subject again, then delete the dead letter.
 
-        Between the two, a second call publishes nothing, because both give the message one id.
-        Raises `NotFound`, and `Conflict` where the copy does not say where it was.
+        If the deletion fails, another call publishes nothing, because the message has the same id.
+        Raises `NotFound`, and `Conflict` if the dead letter does not name the original subject.
         """
         message = await self._message(sequence)
         headers = message.headers or {}
         body = _body(message)
         if not body.subject:
-            raise Conflict(f"dead letter {sequence} does not say which subject it was on")
+            raise Conflict(f"dead letter {sequence} does not name its original subject")
         event_id = body.event_id or f"{message.time}"
         stored = await bus.publish(
             self._client(),
             body.stream,
             body.subject,
-            _Copy(body.event_type, message.data or b""),
+            _OriginalMessage(body.event_type, message.data or b""),
             event_id=f"{event_id}-replayed-{sequence}",
-            # Its own id, by which consumers know it, and the trace that it belongs to.
-            headers={name: value for name, value in headers.items() if name not in _OURS},
+            # The event id, by which consumers detect duplicates, and the trace stay.
+            headers={name: value for name, value in headers.items() if name not in _DEAD_HEADERS},
         )
-        await self._forget(sequence)
+        await self._delete(sequence)
         return ReplayedBody(stream=body.stream, subject=body.subject, sequence=stored)
 
     async def _message(self, sequence: int) -> RawStreamMsg:
@@ -89,7 +92,7 @@ class DeadLetters:
         return message
 
     async def _next(self, subject: str, sequence: int) -> RawStreamMsg | None:
-        """The first one at or behind a sequence; ``None`` where there is none."""
+        """Return the first message at or after a sequence, or ``None``."""
         jetstream = self._client().jetstream(timeout=bus.TIMEOUT_SECONDS)
         try:
             return await jetstream.get_msg(
@@ -100,25 +103,28 @@ class DeadLetters:
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"cannot read {subjects.DEAD_LETTERS}: {error}") from error
 
-    async def _forget(self, sequence: int) -> None:
+    async def _delete(self, sequence: int) -> None:
         jetstream = self._client().jetstream(timeout=bus.TIMEOUT_SECONDS)
         try:
             await jetstream.delete_msg(subjects.DEAD_LETTERS, sequence)
         except nats.js.errors.APIError:
-            return  # Somebody else has replayed it at the same time.
+            return  # A concurrent call has deleted it.
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(
-                f"dead letter {sequence} is published again, but not yet removed: {error}"
+                f"dead letter {sequence} was published again, but not deleted: {error}"
             ) from error
 
 
-def _after(token: str) -> int:
-    """The sequence of the last one that was listed. Raises `Invalid`."""
-    if not token:
+def _last_listed(cursor: str) -> int:
+    """Return the sequence that the page before ended with; 0 for the first page.
+
+    Raises `Invalid`.
+    """
+    if not cursor:
         return 0
-    key = paging.decoded(token)
+    key = paging.decode(cursor)
     if len(key) != 1 or not isinstance(key[0], int) or not 0 <= key[0] < 2**63:
-        raise paging.invalid(token)
+        raise paging.invalid_cursor(cursor)
     return key[0]
 
 

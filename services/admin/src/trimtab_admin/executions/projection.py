@@ -1,0 +1,189 @@
+"""The projection of execution logs: a copy in SQL that serves reads and outlives the stream.
+
+The projection stores each event once, in whatever order and however often it is delivered. Logs of
+executions that ended long ago are removed from the stream; their copy stays.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import nats.errors
+import nats.js.errors
+import sqlalchemy as sa
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, PullSub
+from nats.aio.client import Client
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from trimtab.errors import Unavailable
+from trimtab.messages import subjects
+from trimtab.messages.executions import ENDED, AnyEvent, Request, State, parse_event, replay
+from trimtab.runtime import bus, retrying, telemetry
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.database import Sessions, transaction
+
+log = logging.getLogger(__name__)
+
+_EXECUTIONS = tables.executions.c
+_EVENTS = tables.execution_events.c
+_FETCH_BATCH = 64
+"""How many events are fetched at once: far fewer than can be stored before they are redelivered."""
+_FETCH_SECONDS = 2.0
+"""How long a fetch waits for an event, and so how soon a recreated consumer is used."""
+_PURGE_SECONDS = 3600.0
+_PURGE_BATCH = 500
+
+
+class Projection:
+    """Stores the events that propellers append; each delivery is one transaction."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def subscribe(self, broker: NatsBroker) -> None:
+        broker.subscriber(
+            subjects.ALL_EVENTS,
+            stream=JStream(subjects.EXECUTION_EVENTS, declare=False),
+            durable=subjects.ADMIN,
+            pull_sub=PullSub(batch_size=_FETCH_BATCH, timeout=_FETCH_SECONDS),
+            # The default would drop an event at the first exception.
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            no_reply=True,
+        )(self.on_event)
+
+    async def on_event(self, event: AnyEvent) -> None:
+        """Store the event, and the state that results from the log with it."""
+        async with transaction(self._sessions) as session:
+            row = tables.executions.c.id == event.execution
+            # The lock lets several admins replay the log of one execution only one after the other.
+            known = await session.scalar(sa.select(row).where(row).with_for_update())
+            if not await _add(session, event):
+                return
+            events = await stored_events(session, event.execution)
+            if known is None:
+                await _restore_row(session, events)
+            if columns := _state_columns(events):
+                await session.execute(tables.executions.update().where(row), columns)
+
+
+async def stored_events(session: AsyncSession, execution: str) -> list[AnyEvent]:
+    """Return the stored events in the order of the log; an event not yet delivered is a gap."""
+    query = sa.select(_EVENTS.body).where(_EVENTS.execution == execution)
+    bodies = await session.scalars(query.order_by(_EVENTS.index))
+    return [parse_event(body) for body in bodies]
+
+
+async def stored_state(session: AsyncSession, execution: str) -> State:
+    """Return the state that results from the stored events up to the first gap."""
+    return replay(await stored_events(session, execution))
+
+
+def new_row(request: Request, created_at: datetime) -> dict[str, object]:
+    """Return the row of an execution without events."""
+    return {
+        "id": request.execution,
+        "project": request.project,
+        "domain": request.domain,
+        "workflow": request.workflow.name,
+        "version": request.workflow.version,
+        "launch_plan": request.launch_plan.name,
+        "request": request.model_dump_json(),
+        "created_at": created_at,
+        "traceparent": telemetry.traceparent(),
+        "phase": "requested",
+        "output": "null",
+        "error": "",
+        "updated_at": created_at,
+    }
+
+
+async def _add(session: AsyncSession, event: AnyEvent) -> bool:
+    """Insert the event; return false if the log has an event at this index already."""
+    position = sa.and_(_EVENTS.execution == event.execution, _EVENTS.index == event.index)
+    body = event.body().decode()
+    stored = await session.scalar(sa.select(_EVENTS.body).where(position))
+    if stored is None:
+        row = {"execution": event.execution, "index": event.index, "body": body}
+        await session.execute(tables.execution_events.insert(), row)
+        return True
+    if stored != body:
+        extra = {"execution": event.execution, "index": event.index}
+        log.error("projection.conflicting_event", extra=extra)
+    return False
+
+
+async def _restore_row(session: AsyncSession, events: Sequence[AnyEvent]) -> None:
+    """Insert the row of an execution that a restored database lacks.
+
+    The first claim in the log carries the request.
+    """
+    request = replay(events).request
+    if request is not None:
+        await session.execute(tables.executions.insert(), new_row(request, events[0].at))
+
+
+def _state_columns(events: Sequence[AnyEvent]) -> Mapping[str, object]:
+    """Return columns for the state at the first gap; empty if the first event is missing."""
+    state = replay(events)
+    if not state.length:
+        return {}
+    return {
+        "phase": state.phase,
+        "output": json.dumps(state.output),
+        "error": state.error,
+        "updated_at": events[state.length - 1].at,
+    }
+
+
+class LogPurge:
+    """Removes the logs of executions that ended some days ago from the stream.
+
+    Several may run at once, because removing a log twice is harmless.
+    """
+
+    def __init__(self, client: Client, reading: Sessions, days: int) -> None:
+        self._client = client
+        self._reading = reading
+        self._days = days
+
+    async def run(self) -> None:
+        """Run until cancelled; during an outage logs only stay longer."""
+        while True:
+            try:
+                await self.purge(datetime.now(UTC) - timedelta(days=self._days))
+            except Unavailable as error:
+                log.warning("execution_logs.purge_failed", extra={"error": str(error)})
+            retrying.raise_if_cancelled()
+            await asyncio.sleep(_PURGE_SECONDS)
+
+    async def purge(self, before: datetime) -> None:
+        """Remove the logs of executions that ended before a time. Raises `Unavailable`."""
+        try:
+            logged = await self._logged_executions()
+            for first in range(0, len(logged), _PURGE_BATCH):
+                for execution in await self._ended(logged[first : first + _PURGE_BATCH], before):
+                    await self._client.jetstream(timeout=bus.TIMEOUT_SECONDS).purge_stream(
+                        subjects.EXECUTION_EVENTS, subject=subjects.events(execution)
+                    )
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(f"cannot purge {subjects.EXECUTION_EVENTS}: {error}") from error
+
+    async def _logged_executions(self) -> Sequence[str]:
+        """Return the executions whose log is in the stream."""
+        info = await self._client.jetstream(timeout=bus.TIMEOUT_SECONDS).stream_info(
+            subjects.EXECUTION_EVENTS, subjects_filter=subjects.ALL_EVENTS
+        )
+        return [subjects.name_of(subject) for subject in info.state.subjects or {}]
+
+    async def _ended(self, executions: Sequence[str], before: datetime) -> Sequence[str]:
+        """Return those of the executions that ended before a time.
+
+        A row has an ended phase only after the whole log was copied.
+        """
+        ended = sa.and_(_EXECUTIONS.phase.in_(ENDED), _EXECUTIONS.updated_at < before)
+        query = sa.select(_EXECUTIONS.id).where(_EXECUTIONS.id.in_(executions), ended)
+        async with transaction(self._reading) as session:
+            return list(await session.scalars(query))

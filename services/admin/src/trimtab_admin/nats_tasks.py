@@ -1,0 +1,115 @@
+"""admin's connection to NATS and the tasks on it.
+
+The API does not depend on them: during an outage of NATS, changes and executions wait in the
+database.
+"""
+
+import asyncio
+import logging
+
+from nats.aio.client import Client
+
+from trimtab.errors import Unavailable
+from trimtab.runtime import retrying, telemetry
+from trimtab.runtime.connection import connect
+from trimtab.tokens.resmgr import ResmgrClient
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.projection import LogPurge, Projection
+from trimtab_admin.executions.requests import Requester
+from trimtab_admin.messaging import streams
+from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
+from trimtab_admin.storage.database import Sessions
+from trimtab_admin.storage.relay import Relay
+
+log = logging.getLogger(__name__)
+
+
+class NatsTasks:
+    """Runs the relay, the requests and the projection of executions, and their purge.
+
+    The connection and its state are available while the tasks run.
+    """
+
+    def __init__(self, settings: AdminConfig, sessions: Sessions, reading: Sessions) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._reading = reading
+        self._projection = Projection(sessions)
+        self._client: Client | None = None
+        self._relay: Relay | None = None
+        self._requester: Requester | None = None
+        self.namespace_statuses = NamespaceStatuses()
+
+    async def run(self) -> None:
+        """Run until cancelled.
+
+        Raises `Conflict` if a stream of the server has limits that would lose settings.
+        """
+        async with (
+            connect(self._settings, "admin", self._projection.subscribe, _bootstrap) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            self._client = client
+            self._requester = Requester(client, self._sessions, self._reading)
+            self._relay = Relay(client, self._sessions, self._reading, on_resync=self._on_resync)
+            tasks.create_task(self._relay.run())
+            tasks.create_task(self._requester.run())
+            days = self._settings.execution_log_days
+            tasks.create_task(LogPurge(client, self._reading, days).run())
+            tasks.create_task(self.namespace_statuses.follow(client))
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def client(self) -> Client:
+        """The connection. Raises `Unavailable` while there is none."""
+        if self._client is None or not self._client.is_connected:
+            raise Unavailable("admin is not connected to NATS")
+        return self._client
+
+    @property
+    def sent_revision(self) -> int:
+        """The last revision that is known to be in the stream; 0 if none is known."""
+        return self._relay.sent if self._relay else 0
+
+    @property
+    def is_relay_leader(self) -> bool:
+        """Whether this admin publishes the settings; one of several does."""
+        return self._relay is not None and self._relay.is_leader
+
+    def resmgr_client(self, cohort: str) -> ResmgrClient:
+        """Return a client of a cohort's resmgr.
+
+        Raises `Unavailable` before the first connection.
+        """
+        if self._client is None:
+            raise Unavailable("admin is not connected to NATS, and so cannot reach resmgr")
+        return ResmgrClient(self._client, cohort, telemetry.headers)
+
+    def wake_relay(self) -> None:
+        """Publish new rows of the outbox soon. Before the relay runs, it will find them anyway."""
+        if self._relay:
+            self._relay.wake()
+
+    def wake_requester(self) -> None:
+        """Request new executions soon. Before the requester runs, it will find them anyway."""
+        if self._requester:
+            self._requester.wake()
+
+    async def _on_resync(self) -> None:
+        self.wake_requester()
+
+
+async def _bootstrap(client: Client) -> None:
+    """Create the streams, and try again while the server does not respond."""
+    while True:
+        retrying.raise_if_cancelled()
+        try:
+            await streams.bootstrap(client)
+        except Unavailable as error:
+            log.warning("streams.unavailable", extra={"error": str(error)})
+            await asyncio.sleep(0.2)
+        else:
+            return

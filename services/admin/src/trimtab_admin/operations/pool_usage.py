@@ -1,0 +1,98 @@
+"""Holders and waiters of pools, which resmgr reports, and the actions of admins on one of them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from trimtab.errors import Unavailable
+from trimtab.tokens.protocol import (
+    ForceRelease,
+    Inspect,
+    Inspected,
+    Recount,
+    Recounted,
+    Released,
+    Reprioritize,
+    Reprioritized,
+)
+from trimtab.tokens.resmgr import ResmgrClient
+from trimtab_admin.access.audit import Audit as Trail
+from trimtab_admin.access.audit import Entry
+from trimtab_admin.settings.entities import POOLS
+from trimtab_admin.settings.reading import Reader
+from trimtab_admin.storage.outbox import Author
+
+log = logging.getLogger(__name__)
+
+
+class PoolUsage:
+    """Sends requests about a pool to the resmgr of its cohort.
+
+    Every method raises `NotFound` for an unknown pool, and `Unavailable`.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        resmgr_client: Callable[[str], ResmgrClient],
+        trail: Trail,
+    ) -> None:
+        """``resmgr_client`` returns a cohort's client; ``trail`` records forced releases."""
+        self._reader = reader
+        self._resmgr_client = resmgr_client
+        self._trail = trail
+
+    async def inspect(self, pool: str) -> Inspected:
+        resmgr = await self._resmgr_of(pool)
+        return await resmgr.request(Inspect(pool=pool), Inspected)
+
+    async def recount(self, pool: str) -> Recounted:
+        """Recount the units in use, and list the forced releases in the pool's cohort."""
+        resmgr = await self._resmgr_of(pool)
+        return await resmgr.request(Recount(pool=pool), Recounted)
+
+    async def force_release(
+        self, pool: str, token: str, other_pools: Sequence[str], author: Author, entry: Entry
+    ) -> Released:
+        """Release a token of one or several pools, or remove a waiter from their queues.
+
+        ``entry`` is the call as the audit trail records it.
+        """
+        resmgr = await self._resmgr_of(pool)
+        request = ForceRelease(
+            token=token, pools=_sorted(pool, other_pools), actor=author.actor, why=author.reason
+        )
+        released = await resmgr.request(request, Released)
+        fields = {"pools": request.pools, "token": token, "actor": author.actor}
+        outcome = {"held": released.released, "waited": released.withdrew, "why": author.reason}
+        log.warning("token.forced", extra={**fields, **outcome, "id": author.request_id})
+        if released.released or released.withdrew:
+            action = "released" if released.released else "withdrew the waiting"
+            await self._record(entry, f"{action} token {token}: {author.reason}")
+        return released
+
+    async def reprioritize(
+        self, pool: str, token: str, other_pools: Sequence[str], priority: int, author: Author
+    ) -> Reprioritized:
+        """Change the priority of a waiter, and so its position in the queue."""
+        resmgr = await self._resmgr_of(pool)
+        request = Reprioritize(token=token, pools=_sorted(pool, other_pools), priority=priority)
+        reprioritized = await resmgr.request(request, Reprioritized)
+        fields = {"pools": request.pools, "token": token, "priority": priority}
+        actor = {"actor": author.actor, "why": author.reason, "id": author.request_id}
+        log.info("token.reprioritized", extra={**fields, **actor})
+        return reprioritized
+
+    async def _record(self, entry: Entry, reason: str) -> None:
+        try:
+            await self._trail.add(replace(entry, reason=reason))
+        except Unavailable as error:
+            # The release is done and a retry would not do it again. The log and resmgr record it.
+            log.error("audit.unavailable", extra={"error": str(error), "id": entry.request_id})
+
+    async def _resmgr_of(self, pool: str) -> ResmgrClient:
+        return self._resmgr_client((await self._reader.entity(POOLS, pool)).cohort)
+
+
+def _sorted(pool: str, other_pools: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({pool, *other_pools}))

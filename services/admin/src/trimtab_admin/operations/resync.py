@@ -1,0 +1,45 @@
+"""The resync: everything live is published again, for readers that have lost messages."""
+
+import logging
+
+from trimtab.api.operations import ResyncBody
+from trimtab.messages.executions import ENDED
+from trimtab_admin.nats_tasks import NatsTasks
+from trimtab_admin.storage import outbox, relay, tables
+from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.outbox import Author
+
+log = logging.getLogger(__name__)
+
+
+class Resync:
+    """Does on request what the relay does by itself when the stream has lost messages.
+
+    In addition, it requests all unfinished executions again.
+    """
+
+    def __init__(self, sessions: Sessions, nats_tasks: NatsTasks) -> None:
+        self._sessions = sessions
+        self._nats_tasks = nats_tasks
+
+    async def run(self, author: Author) -> ResyncBody:
+        """Append all live settings to the outbox again, with new revisions.
+
+        A revision is also a version, so versions change; values and their authors stay. Raises
+        `Unavailable` during an outage of NATS, because subjects that the stream has and the
+        database lacks get a tombstone.
+        """
+        names = await relay.stream_subjects(self._nats_tasks.client)
+        row = tables.executions.c
+        async with transaction(self._sessions) as session:
+            revisions = await outbox.resync(session, names)
+            revision = revisions[-1] if revisions else await outbox.lock(session)
+            # The requester skips executions that are requested in the streams that exist now, so
+            # the mark has to differ from their identity, and from the mark of another resync.
+            unfinished = tables.executions.update().where(row.phase.not_in(ENDED))
+            marked = unfinished.returning(row.id).values(requested_in=f"before {revision}")
+            executions = len((await session.execute(marked)).all())
+        log.warning("settings.resync", extra={"revision": revision, "actor": author.actor})
+        self._nats_tasks.wake_relay()
+        self._nats_tasks.wake_requester()
+        return ResyncBody(revision=revision, settings=len(revisions), executions=executions)
