@@ -7,7 +7,7 @@ import pytest
 from tests.unit.propeller.building import node, overrides, record, request, settings
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.messages.events import ClusterChanged, ProjectChanged
-from trimtab.messages.executions import Request, Resolved
+from trimtab.messages.executions import Request, ResolvedValue
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Attempt, Capabilities, Resources
 from trimtab_propeller.resolution import resolve
@@ -122,5 +122,5 @@ def test_the_fence_of_a_token_is_a_variable() -> None:
 )
 def test_a_value_that_an_executor_ignores_has_a_note(path: str, note: str) -> None:
     executor = Capabilities("small", ignores=("labels",))
-    value = Resolved(path=path, value="1", source="task", note="clamped")
+    value = ResolvedValue(path=path, value="1", source="task", note="clamped")
     assert executor.annotate(value).note == note

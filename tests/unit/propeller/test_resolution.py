@@ -8,7 +8,7 @@ import pytest
 from tests.unit.propeller.building import node, overrides, record, request, resources, settings
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
-from trimtab.messages.executions import Request, Resolved
+from trimtab.messages.executions import Request, ResolvedValue
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.executors.process import CAPABILITIES
@@ -21,7 +21,7 @@ MANY = ("a", "b", "c", "d")
 
 def leaf(
     path: str, wanted: Request, settled: Settings | None = None, executor: Capabilities = ANY
-) -> Resolved:
+) -> ResolvedValue:
     leaves = resolve(wanted, settled or settings(), executor).nodes["n0"]
     [found] = [value for value in leaves if value.path == path]
     return found
@@ -101,7 +101,7 @@ def test_maps_merge_by_key_and_resources_by_name() -> None:
 
 
 def test_what_nobody_says_is_the_engines() -> None:
-    assert leaf("retries", request()) == Resolved(path="retries", value=0, source="engine")
+    assert leaf("retries", request()) == ResolvedValue(path="retries", value=0, source="engine")
 
 
 def test_a_record_is_named_with_its_scope_and_revision() -> None:
@@ -109,7 +109,7 @@ def test_a_record_is_named_with_its_scope_and_revision() -> None:
         record("task_resource", {"defaults": {"cpu": "1"}}, PLATFORM),
         record("task_resource", {"defaults": {"cpu": "2"}}),
     )
-    assert leaf("resources.requests.cpu", request(), after) == Resolved(
+    assert leaf("resources.requests.cpu", request(), after) == ResolvedValue(
         path="resources.requests.cpu",
         value="2",
         source="task_resource.defaults.cpu",

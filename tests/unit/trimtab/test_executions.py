@@ -1,9 +1,11 @@
-"""An execution's log: what it adds up to, in whatever order and how often it is delivered."""
+"""An execution's log: the state that it gives, in whatever order and how often it is delivered."""
+
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from trimtab.levels import Scope
 from trimtab.messages import executions
@@ -19,7 +21,7 @@ from trimtab.messages.executions import (
     Owned,
     Refused,
     Resolution,
-    Resolved,
+    ResolvedValue,
     State,
     Succeeded,
     replay,
@@ -32,11 +34,21 @@ RESOLUTION = Resolution(
     executor="process",
     nodes={
         "n0": (
-            Resolved(path="environment.LOG", value="debug", source="execution"),
-            Resolved(path="retries", value=0, source="engine"),
+            ResolvedValue(path="environment.LOG", value="debug", source="execution"),
+            ResolvedValue(path="retries", value=0, source="engine"),
         )
     },
 )
+
+FORMER = {
+    "execution": "e1",
+    "owner": "propeller-0000beef",
+    "epoch": 1,
+    "at": "2026-01-02T03:04:05Z",
+    "node": "n0",
+    "attempt": 0,
+}
+"""Fields of an event as an older release wrote them."""
 
 LOG: list[AnyEvent] = [
     entry(Owned, 0, request=request()),
@@ -52,7 +64,7 @@ LOG: list[AnyEvent] = [
 ]
 
 
-def test_a_log_adds_up_to_where_the_execution_is() -> None:
+def test_a_log_gives_the_state_of_the_execution() -> None:
     state = replay(LOG)
     assert (state.phase, state.output, state.ended) == ("succeeded", 4, True)
     assert (state.owner, state.epoch, state.length) == ("propeller-00000002", 2, 10)
@@ -71,7 +83,7 @@ def test_a_log_adds_up_to_where_the_execution_is() -> None:
         (9, "succeeded", 1, ""),
     ],
 )
-def test_a_node_is_where_the_last_event_of_it_says(
+def test_the_last_event_of_a_node_gives_its_state(
     length: int, phase: str, attempt: int, reason: str
 ) -> None:
     node = replay(LOG[:length]).nodes["n0"]
@@ -85,41 +97,86 @@ def test_a_node_is_where_the_last_event_of_it_says(
         (entry(Refused, 1, path="cpu", message="over the limit"), "refused", "over the limit"),
     ],
 )
-def test_an_execution_that_did_not_succeed_says_why(end: AnyEvent, phase: str, error: str) -> None:
+def test_an_execution_that_did_not_succeed_has_an_error(
+    end: AnyEvent, phase: str, error: str
+) -> None:
     state = replay([LOG[0], end])
     assert (state.phase, state.error, state.ended) == (phase, error, True)
 
 
-def test_a_node_that_failed_for_good_keeps_its_attempt() -> None:
+def test_a_node_that_failed_finally_keeps_its_attempt() -> None:
     final = entry(NodeFailed, 0, node="n0", attempt=2, error="exit code 1", final=True)
     node = replay([final]).nodes["n0"]
     assert (node.phase, node.attempt) == ("failed", 2)
 
 
-def test_a_claim_after_the_end_does_not_begin_the_execution_again() -> None:
+def test_a_claim_after_the_end_does_not_start_the_execution_again() -> None:
     assert replay([*LOG, entry(Owned, 10, epoch=3)]).phase == "succeeded"
 
 
 @given(st.permutations(LOG * 3))
-def test_events_delivered_three_times_in_any_order_add_up_to_the_same(
+def test_events_delivered_three_times_in_any_order_give_the_same_state(
     events: list[AnyEvent],
 ) -> None:
     assert replay(events) == replay(LOG)
 
 
 @given(st.permutations(range(len(LOG))), st.integers(1, len(LOG) - 1))
-def test_nothing_behind_a_gap_counts(order: list[int], missing: int) -> None:
+def test_events_after_a_gap_do_not_count(order: list[int], missing: int) -> None:
     events = [LOG[index] for index in order if index != missing]
     assert replay(events) == replay(LOG[:missing])
 
 
-def test_a_log_without_its_beginning_says_nothing() -> None:
+def test_a_log_without_its_first_event_gives_no_state() -> None:
     assert replay(LOG[1:]) == replay([]) == State()
 
 
-def test_a_body_that_is_no_event_is_refused() -> None:
+@pytest.mark.parametrize("body", ['{"type": "paused", "execution": "e1"}', "[]", "x", ""])
+def test_a_body_that_is_no_event_is_rejected(body: str) -> None:
     with pytest.raises(ValidationError):
-        executions.parse_event('{"type": "paused", "execution": "e1"}')
+        executions.parse_event(body)
+
+
+def test_events_of_older_releases_are_read_by_their_former_names() -> None:
+    running = {**FORMER, "index": 4, "type": "node_running", "place": "e1/n0/0"}
+    failed = {
+        **FORMER,
+        "index": 5,
+        "type": "node_failed",
+        "final": False,
+        "error": "",
+        "lost": True,
+    }
+    assert [executions.parse_event(json.dumps(body)) for body in (running, failed)] == [
+        entry(NodeRunning, 4, node="n0", attempt=0, location="e1/n0/0"),
+        entry(NodeFailed, 5, node="n0", attempt=0, error="", final=False, interrupted=True),
+    ]
+
+
+UNREADABLE = [
+    {"type": "node_running", "position": "e1/n0/0"},
+    {"type": "node_failed", "error": 5, "final": False},
+    {"type": "paused"},
+    {},
+]
+
+
+@pytest.mark.parametrize("fields", UNREADABLE)
+def test_an_unreadable_event_ends_its_execution_with_a_reason(fields: dict[str, object]) -> None:
+    event = executions.parse_event(json.dumps({**FORMER, "index": 4, **fields}))
+    state = replay([*LOG[:4], event])
+    assert (state.phase, state.length) == ("failed", 5)
+    assert state.error.startswith("event 4 of the log of e1 cannot be read by this release: ")
+    assert replay([*LOG[:4], event, *LOG[5:]]).phase == "succeeded"
+
+
+@pytest.mark.parametrize("fields", UNREADABLE)
+def test_an_unreadable_event_is_stored_and_published_unchanged(fields: dict[str, object]) -> None:
+    body = {**FORMER, "index": 4, **fields}
+    event = executions.parse_event(json.dumps(body))
+    assert json.loads(event.body()) == body
+    assert executions.parse_event(event.body()) == event
+    assert TypeAdapter(AnyEvent).validate_python(body) == event
 
 
 def test_the_default_launch_plan_is_the_workflow_and_no_narrower_level() -> None:
@@ -130,11 +187,11 @@ def test_the_default_launch_plan_is_the_workflow_and_no_narrower_level() -> None
     assert named.target == Scope("development", "flyteexamples", "train", "nightly")
 
 
-def test_a_resolution_is_asked_by_path() -> None:
+def test_a_resolution_returns_values_by_path() -> None:
     assert RESOLUTION.value("n0", "retries") == 0
     assert RESOLUTION.value("n0", "cluster") is None
     assert RESOLUTION.environment("n0") == {"LOG": "debug"}
 
 
-def test_the_request_of_the_first_claim_is_enough_to_go_on() -> None:
+def test_the_first_claim_holds_the_request() -> None:
     assert replay(LOG[:1]).request == request(workflow_=workflow())

@@ -35,7 +35,7 @@ RESOLUTION = executions.Resolution(
     revision=7,
     executor="process",
     execution=(
-        executions.Resolved(
+        executions.ResolvedValue(
             path="max_parallelism",
             value=5,
             source="workflow_execution_config.max_parallelism",
@@ -45,7 +45,7 @@ RESOLUTION = executions.Resolution(
     ),
     nodes={
         "n0": (
-            executions.Resolved(
+            executions.ResolvedValue(
                 path="resources.limits.cpu",
                 value="2",
                 source="task_resource.limits.cpu",
@@ -335,7 +335,8 @@ def test_every_message_has_a_golden_file_and_every_file_a_message() -> None:
     ]
     parts = {protocol.Blocker, protocol.Forced, protocol.Holder, protocol.Units, protocol.Waiter}
     golden = {type(message) for message in MESSAGES.values()} | parts
-    assert {model for model in ours if model.__module__.startswith("trimtab.")} == golden
+    unpublished = {executions.UnreadableEvent}
+    assert {m for m in ours if m.__module__.startswith("trimtab.")} - unpublished == golden
     assert {file.stem for file in WIRE.glob("*.json")} == set(MESSAGES)
 
 

@@ -38,6 +38,11 @@ class Claims:
         # An owner of which no heartbeat has arrived yet may be alive: its time begins now.
         self._last_heartbeats.setdefault(event.owner, now)
 
+    def apply_foreign(self, execution: str, now: float) -> None:
+        """Update the claim from a log that ends with a foreign message: no owner can append."""
+        self._claims[execution] = Claim(execution, "", 0, now)
+        self._last_heartbeats[""] = now
+
     def remove(self, execution: str) -> None:
         self._claims.pop(execution, None)
 

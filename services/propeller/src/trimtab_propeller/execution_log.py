@@ -18,10 +18,13 @@ from trimtab.errors import Rejected, Unavailable, Unreadable
 from trimtab.messages import subjects
 from trimtab.messages.executions import (
     AnyEvent,
+    Failed,
     Owned,
+    Refused,
     Request,
     Resolution,
     State,
+    Succeeded,
     parse_event,
     replay,
 )
@@ -157,22 +160,34 @@ async def take_over(
 ) -> ExecutionLog | None:
     """Claim an execution whose last claim has this epoch.
 
-    Return ``None`` where the execution has ended or was claimed again. Raises `Unreadable`,
-    `WrongSequence` and `Unavailable`.
+    Return ``None`` where the execution has ended or was claimed again. An execution whose log
+    cannot be read is ended with the reason, and `Unreadable` raised. Raises `WrongSequence` and
+    `Unavailable`.
     """
     messages = await _read(client, execution)
-    try:
-        state = replay(parse_event(message.body) for message in messages)
-    except ValidationError as error:
-        raise Unreadable(f"the log of {execution} cannot be read: {error}") from error
-    if state.ended or state.epoch != epoch:
+    events = [event for message in messages if (event := _parse(message)) is not None]
+    if not messages or any(isinstance(event, Succeeded | Failed | Refused) for event in events):
         return None
-    if state.length != len(messages) or state.request is None:
-        raise Unreadable(f"the log of {execution} has gaps")
+    state = replay(events)
+    state.execution = execution
     last = messages[-1].sequence
     execution_log = ExecutionLog(client, owner, state, epoch=epoch + 1, sequence=last)
+    if state.ended or state.length != len(messages) or state.request is None:
+        reason = state.error or f"the log of {execution} has gaps"
+        await execution_log.append(partial(Failed, node="", error=reason))
+        raise Unreadable(reason)
+    if state.epoch != epoch:
+        return None
     await execution_log.append(partial(Owned))
     return execution_log
+
+
+def _parse(message: bus.StoredMessage) -> AnyEvent | None:
+    """Return the event in a message; ``None`` where it is no event at all."""
+    try:
+        return parse_event(message.body)
+    except ValidationError:
+        return None
 
 
 async def _read(client: Client, execution: str) -> list[bus.StoredMessage]:

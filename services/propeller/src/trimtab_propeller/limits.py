@@ -10,7 +10,7 @@ from typing import NamedTuple
 from trimtab import quantities
 from trimtab.errors import Rejected
 from trimtab.kinds.task_resource import RESOURCES
-from trimtab.messages.executions import Resolved
+from trimtab.messages.executions import ResolvedValue
 from trimtab.settings.fold import Effective
 
 
@@ -50,8 +50,8 @@ class _Bound(NamedTuple):
 
 
 def complete_resources(
-    values: Mapping[str, Resolved], task_resource: Effective
-) -> dict[str, Resolved]:
+    values: Mapping[str, ResolvedValue], task_resource: Effective
+) -> dict[str, ResolvedValue]:
     """Return the values by path, with each request and limit that the node runs with.
 
     Raises `Refusal`.
@@ -67,8 +67,11 @@ def complete_resources(
 
 
 def _fill_in(
-    resource: str, request: Resolved | None, limit: Resolved | None, task_resource: Effective
-) -> tuple[Resolved | None, Resolved | None]:
+    resource: str,
+    request: ResolvedValue | None,
+    limit: ResolvedValue | None,
+    task_resource: Effective,
+) -> tuple[ResolvedValue | None, ResolvedValue | None]:
     """Return request and limit, each derived from the other or the default where it is missing.
 
     A limit stays missing where the node sets only a request and the settings do not mirror it.
@@ -81,7 +84,7 @@ def _fill_in(
             return None, None
         source = f"task_resource.{name}"
         request, limit = (
-            Resolved(
+            ResolvedValue(
                 path=path,
                 value=default.value,
                 source=source,
@@ -91,15 +94,18 @@ def _fill_in(
             for path in (requests, limits)
         )
     elif request is None and limit is not None:
-        request = Resolved(path=requests, value=limit.value, source="limit")
+        request = ResolvedValue(path=requests, value=limit.value, source="limit")
     elif request is not None and limit is None and task_resource.flat.get("mirror_limits_request"):
-        limit = Resolved(path=limits, value=request.value, source="request")
+        limit = ResolvedValue(path=limits, value=request.value, source="request")
     return request, limit
 
 
 def _enforce(
-    resource: str, request: Resolved | None, limit: Resolved | None, task_resource: Effective
-) -> tuple[Resolved | None, Resolved | None]:
+    resource: str,
+    request: ResolvedValue | None,
+    limit: ResolvedValue | None,
+    task_resource: Effective,
+) -> tuple[ResolvedValue | None, ResolvedValue | None]:
     """Ensure request ≤ limit ≤ effective limit ≤ ceiling. Raises `Refusal`."""
     clamp = task_resource.flat.get("over_limit") == "clamp"
     bound = _lowest_bound(resource, task_resource)
@@ -125,7 +131,7 @@ def _lowest_bound(resource: str, task_resource: Effective) -> _Bound | None:
     return min(bounds, key=lambda bound: quantities.parse(bound.amount), default=None)
 
 
-def _lower(value: Resolved | None, bound: _Bound | None, clamp: bool) -> Resolved | None:
+def _lower(value: ResolvedValue | None, bound: _Bound | None, clamp: bool) -> ResolvedValue | None:
     """Return the value, or the bound where the value exceeds it and ``clamp`` allows to lower it.
 
     Raises `Refusal`.
@@ -136,7 +142,7 @@ def _lower(value: Resolved | None, bound: _Bound | None, clamp: bool) -> Resolve
     if quantities.parse(amount) <= quantities.parse(bound.amount):
         return value
     if clamp:
-        return Resolved(
+        return ResolvedValue(
             path=value.path,
             value=bound.amount,
             source=bound.name,

@@ -172,6 +172,7 @@ class Ownership:
         except ValidationError as error:
             fields = {"subject": message.subject, "error": str(error)}
             log.error("claims.unreadable_event", extra=fields)
+            self._claims.apply_foreign(subjects.name_of(message.subject), time.monotonic())
             return
         self._claims.apply(event, time.monotonic())
         if event.owner != self._owner and event.execution in self._executions:

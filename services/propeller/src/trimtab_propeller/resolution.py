@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from trimtab.errors import Invalid, NotFound, Unreadable
 from trimtab.labels import fill_placeholders, label_value
 from trimtab.messages import subjects
-from trimtab.messages.executions import Request, Resolution, Resolved
+from trimtab.messages.executions import Request, Resolution, ResolvedValue
 from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, Node, NodeOverrides
@@ -65,7 +65,9 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
     )
 
 
-def _annotate(values: Mapping[str, Resolved], executor: Capabilities) -> tuple[Resolved, ...]:
+def _annotate(
+    values: Mapping[str, ResolvedValue], executor: Capabilities
+) -> tuple[ResolvedValue, ...]:
     return tuple(executor.annotate(values[path]) for path in sorted(values))
 
 
@@ -81,7 +83,7 @@ def _check(request: Request) -> None:
             raise Invalid("id", name, "letters, digits and _ . - after a letter or digit")
 
 
-def _execution_values(request: Request, settings: Settings) -> Iterator[Resolved]:
+def _execution_values(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield values in the order of their sources: of two with one path, the later one applies.
 
     Raises `Unreadable` and `Refusal`.
@@ -97,10 +99,10 @@ def _execution_values(request: Request, settings: Settings) -> Iterator[Resolved
     yield from _request_values("execution", request)
 
 
-def _project_labels(request: Request, settings: Settings) -> Iterator[Resolved]:
+def _project_labels(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     project = settings.projects.get(request.project)
     for key, value in (project.labels if project else {}).items():
-        yield Resolved(
+        yield ResolvedValue(
             path=f"labels.{key}",
             value=value,
             source="project",
@@ -109,16 +111,16 @@ def _project_labels(request: Request, settings: Settings) -> Iterator[Resolved]:
         )
 
 
-def _request_values(source: str, config: ExecutionConfig) -> Iterator[Resolved]:
+def _request_values(source: str, config: ExecutionConfig) -> Iterator[ResolvedValue]:
     for path in ("max_parallelism", "overwrite_cache"):
         if (value := getattr(config, path)) is not None:
-            yield Resolved(path=path, value=value, source=source)
+            yield ResolvedValue(path=path, value=value, source=source)
     for field in ("labels", "annotations"):
         for key, value in getattr(config, field).items():
-            yield Resolved(path=f"{field}.{key}", value=value, source=source)
+            yield ResolvedValue(path=f"{field}.{key}", value=value, source=source)
 
 
-def _config_values(request: Request, settings: Settings) -> Iterator[Resolved]:
+def _config_values(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield the effective ``workflow_execution_config``, with its placeholders filled."""
     for value in _record_values(settings.effective(_CONFIG, request.target)):
         if isinstance(value.value, str) and value.path.startswith(_PLACEHOLDER_FIELDS):
@@ -127,7 +129,7 @@ def _config_values(request: Request, settings: Settings) -> Iterator[Resolved]:
             yield value
 
 
-def _fill(value: Resolved, template: str, request: Request) -> Resolved:
+def _fill(value: ResolvedValue, template: str, request: Request) -> ResolvedValue:
     """Fill the placeholders. Raises `Refusal` where the text is no valid label any more."""
     names = {
         "project": request.project,
@@ -150,30 +152,30 @@ def _fill(value: Resolved, template: str, request: Request) -> Resolved:
     return value.model_copy(update={"value": text, "note": f"from {template!r}"})
 
 
-def _record_values(effective: Effective) -> Iterator[Resolved]:
+def _record_values(effective: Effective) -> Iterator[ResolvedValue]:
     for path, leaf in effective.leaves.items():
         if leaf.value is not None:
             yield _from_record(path, f"{effective.kind.name}.{path}", leaf)
 
 
-def _from_record(path: str, source: str, leaf: Leaf) -> Resolved:
-    return Resolved(
+def _from_record(path: str, source: str, leaf: Leaf) -> ResolvedValue:
+    return ResolvedValue(
         path=path, value=leaf.value, source=source, scope=str(leaf.scope), revision=leaf.revision
     )
 
 
 def _node_values(
-    node: Node, request: Request, settings: Settings, shared: list[Resolved]
-) -> dict[str, Resolved]:
+    node: Node, request: Request, settings: Settings, shared: list[ResolvedValue]
+) -> dict[str, ResolvedValue]:
     """Return the values of a node by path. ``shared`` are those that the settings give to all."""
     values = {
-        path: Resolved(path=path, value=value, source="engine")
+        path: ResolvedValue(path=path, value=value, source="engine")
         for path, value in _ENGINE_DEFAULTS.items()
     }
     values |= {value.path: value for value in shared}
     for source, overrides in reversed(list(_node_sources(node, request))):
         for path, value in _flatten(overrides.model_dump(exclude_none=True)).items():
-            values[path] = Resolved(path=path, value=value, source=source)
+            values[path] = ResolvedValue(path=path, value=value, source=source)
     values |= {value.path: value for value in _pool(node, request, settings)}
     try:
         _check_environment(values)
@@ -202,7 +204,7 @@ def _every_node(config: ExecutionConfig) -> NodeOverrides:
     return NodeOverrides(environment=config.environment, interruptible=config.interruptible)
 
 
-def _node_settings(request: Request, settings: Settings) -> Iterator[Resolved]:
+def _node_settings(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield the values of the settings for each node whose sources set no other.
 
     Raises `Unreadable`.
@@ -226,7 +228,7 @@ def _flatten(document: Mapping[str, JsonValue], prefix: str = "") -> dict[str, J
     return flat
 
 
-def _check_environment(values: Mapping[str, Resolved]) -> None:
+def _check_environment(values: Mapping[str, ResolvedValue]) -> None:
     """Raise `Refusal` for a variable with which the operating system would not start a task."""
     for path, value in values.items():
         name = path.removeprefix("environment.")
@@ -235,7 +237,7 @@ def _check_environment(values: Mapping[str, Resolved]) -> None:
             raise Refusal(path, value.value, message)
 
 
-def _pool(node: Node, request: Request, settings: Settings) -> Iterator[Resolved]:
+def _pool(node: Node, request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     task = request.workflow.tasks[node.task]
     if task.pool is None:
         return
@@ -243,18 +245,18 @@ def _pool(node: Node, request: Request, settings: Settings) -> Iterator[Resolved
         pool = settings.pool(task.pool)
     except NotFound as error:
         raise Refusal("pool", task.pool, str(error), node=node.id) from error
-    yield Resolved(path="pool", value=task.pool, source="task")
-    yield Resolved(path="weight", value=task.weight, source="task")
-    yield Resolved(path="cohort", value=pool.cohort, source="pool")
+    yield ResolvedValue(path="pool", value=task.pool, source="task")
+    yield ResolvedValue(path="weight", value=task.weight, source="task")
+    yield ResolvedValue(path="cohort", value=pool.cohort, source="pool")
 
 
-def _priority(request: Request, settings: Settings) -> Iterator[Resolved]:
+def _priority(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     leaf = _leaf(settings, "workflow_priority", "priority", request)
     if leaf is not None:
         yield _from_record("priority", "workflow_priority.priority", leaf)
 
 
-def _placement(request: Request, settings: Settings) -> Iterator[Resolved]:
+def _placement(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield the cluster, the same one for all nodes, and the label that selected it."""
     source = "execution_cluster_label.value"
     leaf = _leaf(settings, "execution_cluster_label", "value", request)
@@ -263,7 +265,7 @@ def _placement(request: Request, settings: Settings) -> Iterator[Resolved]:
         yield _from_record("execution_cluster_label", source, leaf)
         yield _from_record("cluster", source, leaf).model_copy(update={"value": cluster})
     elif cluster is not None:
-        yield Resolved(path="cluster", value=cluster, source="engine")
+        yield ResolvedValue(path="cluster", value=cluster, source="engine")
 
 
 def _select_cluster(execution: str, settings: Settings, label: Leaf | None) -> str | None:

@@ -111,7 +111,7 @@ _CHANNELS = (
         "execution",
         "trimtab.executions.events.{execution}",
         "The log of one execution, which is its state: each event has its place in `index`.",
-        get_args(get_args(executions.AnyEvent)[0]),
+        get_args(get_args(executions.KnownEvent)[0]),
         subjects.EXECUTION_EVENTS,
     ),
     _Channel(

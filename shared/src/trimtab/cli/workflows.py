@@ -25,7 +25,7 @@ from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Conflict, Invalid, Unavailable
-from trimtab.messages.executions import ENDED, Resolved
+from trimtab.messages.executions import ENDED, ResolvedValue
 from trimtab.models import parse_model
 from trimtab.workflows.graph import NodeOverrides
 from trimtab.workflows.loader import load_module
@@ -294,6 +294,6 @@ def _explanation(execution: ExecutionBody) -> Iterator[str]:
         yield _values_table(values)
 
 
-def _values_table(values: Sequence[Resolved]) -> str:
+def _values_table(values: Sequence[ResolvedValue]) -> str:
     rows = [(v.path, v.value, v.source, v.scope, v.revision, v.note) for v in values]
     return table(("FIELD", "VALUE", "FROM", "SCOPE", "REVISION", "NOTE"), rows)

@@ -1,14 +1,23 @@
-"""An execution: its request, its log of events, what the log adds up to, its resolution. Pure.
+"""An execution: its request, its log of events, the state that the log gives, its resolution. Pure.
 
-The log is the execution's state. Every event carries its place in the log and the owner that
-appended it; propeller appends with a compare-and-set on the subject, admin keeps a copy.
+The log is the execution's state. Each event carries its number in the log and the owner that
+appended it. Propeller appends with a compare-and-set on the subject; admin stores a projection.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, AwareDatetime, Field, JsonValue, TypeAdapter
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    Field,
+    JsonValue,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import from_json, to_json
 
 from trimtab.levels import Scope
 from trimtab.messages.events import Event
@@ -21,20 +30,20 @@ ENDED: frozenset[Phase] = frozenset({"succeeded", "failed", "refused"})
 
 
 class Request(ExecutionConfig, extra="ignore"):
-    """What an execution was asked to be, complete: propeller needs nothing else to run it."""
+    """The complete request of an execution: propeller needs nothing else to run it."""
 
     execution: str
-    """Unique in the installation."""
+    """The id of the execution, unique in the installation."""
     project: str
     domain: str
     workflow: Workflow
     launch_plan: LaunchPlan
     inputs: dict[str, JsonValue] = {}
-    """Defaults of workflow and launch plan filled in."""
+    """The inputs, with the defaults of workflow and launch plan filled in."""
     overrides: dict[str, NodeOverrides] = {}
-    """By hook."""
+    """Run-time overrides by the name of the hook."""
     revision: int = 0
-    """The settings it must see at least."""
+    """The execution sees at least this revision of the settings."""
 
     @property
     def target(self) -> Scope:
@@ -49,13 +58,13 @@ class Request(ExecutionConfig, extra="ignore"):
 
 
 class ExecutionRequested(Event):
-    """An execution that some propeller must take."""
+    """An execution was requested, and one propeller must claim it."""
 
     request: Request
 
 
-class Resolved(Model, extra="ignore"):
-    """One value that a node runs with, and where it is from."""
+class ResolvedValue(Model, extra="ignore"):
+    """One value that a node runs with, and its source."""
 
     path: str
     """``resources.requests.cpu``, ``environment.LOG``, ``retries``, ``labels.team``, …"""
@@ -66,30 +75,31 @@ class Resolved(Model, extra="ignore"):
     field), ``project`` (its labels), ``request`` or ``limit`` (mirrored from it), ``engine``.
     """
     scope: str = ""
-    """Of the record, where it is from one: ``project-domain flyteexamples/development``."""
+    """The scope of the record that is the source: ``project-domain flyteexamples/development``."""
     revision: int | None = None
+    """The revision that wrote that record; ``None`` where the source is not a record."""
     note: str = ""
-    """Such as a clamp, or that the executor ignores the field."""
+    """A remark, such as a clamp, or that the executor ignores the field."""
 
 
 class Resolution(Model, extra="ignore"):
-    """Everything an execution runs with, stored once at admission."""
+    """Every value that an execution runs with, stored once at admission."""
 
     revision: int
-    """Of the view of the settings."""
+    """The revision of the settings that the values were resolved from."""
     executor: str
-    execution: tuple[Resolved, ...] = ()
-    """What holds for the execution as a whole, ordered by path: ``max_parallelism``, …"""
-    nodes: dict[str, tuple[Resolved, ...]]
-    """By node id, ordered by path."""
+    execution: tuple[ResolvedValue, ...] = ()
+    """The values of the execution as a whole, ordered by path: ``max_parallelism``, …"""
+    nodes: dict[str, tuple[ResolvedValue, ...]]
+    """The values of each node by its id, ordered by path."""
 
     def value(self, node: str, path: str) -> JsonValue:
-        """``None`` where the path has no value."""
+        """Return the value at a path of a node; ``None`` where it has none."""
         return next((r.value for r in self.nodes[node] if r.path == path), None)
 
     @property
     def max_parallelism(self) -> int | None:
-        """How many nodes may be at work at once; ``None`` where as many as can."""
+        """The number of nodes that may run at once; ``None`` is no limit."""
         found = (r.value for r in self.execution if r.path == "max_parallelism")
         value = next(found, None)
         return value if isinstance(value, int) else None
@@ -104,19 +114,22 @@ class Resolution(Model, extra="ignore"):
 
 
 class LogEvent(Model, extra="ignore"):
-    """Base of the events of a log. As with `Event`, readers ignore fields they do not know."""
+    """The fields that each event of a log has. Readers ignore fields that they do not know."""
 
     execution: str
+    """The id of the execution."""
     index: int
-    """Place in the log, from 0."""
+    """The number of the event in its log, from 0."""
     owner: str
+    """The propeller that appended the event."""
     epoch: int
-    """Which claim in the execution's history the owner acts under."""
+    """The number of the claim that the owner acted under."""
     at: AwareDatetime
+    """When the owner appended the event."""
 
     @property
     def event_type(self) -> str:
-        """Of the CloudEvent: ``trimtab.execution.node_starting.v1``."""
+        """The CloudEvents type, such as ``trimtab.execution.node_starting.v1``."""
         name = type(self).model_fields["type"].default
         return f"trimtab.execution.{name}.v1"
 
@@ -129,18 +142,18 @@ class Owned(LogEvent):
 
     type: Literal["owned"] = "owned"
     request: Request | None = None
-    """With the first claim, so that the log alone is enough to go on."""
+    """The request, with the first claim only, so that the log alone is enough to continue."""
 
 
 class Admitted(LogEvent):
-    """The graph was resolved; nothing is looked up again."""
+    """The execution may run. Its resolution is final: later changes of settings do not apply."""
 
     type: Literal["admitted"] = "admitted"
     resolution: Resolution
 
 
 class Refused(LogEvent):
-    """A value is over a limit, or a setting cannot be read."""
+    """The execution ended before it ran: a value is over a limit, or a setting is unreadable."""
 
     type: Literal["refused"] = "refused"
     node: str = ""
@@ -148,12 +161,12 @@ class Refused(LogEvent):
     value: JsonValue = None
     limit: JsonValue = None
     scope: str = ""
-    """Of the limit."""
+    """The scope of the record that sets the limit."""
     message: str
 
 
 class NodeWaiting(LogEvent):
-    """The node is ready to start but has no token."""
+    """The node could start, but waits for a token."""
 
     type: Literal["node_waiting"] = "node_waiting"
     node: str
@@ -161,27 +174,28 @@ class NodeWaiting(LogEvent):
     pool: str
     reason: str
     position: int | None = None
-    """In the line of the pool, 1 is the first; ``None`` where there is none."""
+    """The position in the queue of the pool, 1 is next; ``None`` where there is no queue."""
 
 
 class NodeStarting(LogEvent):
-    """Appended before any side effect of the attempt."""
+    """An attempt is about to start. Appended before it has any side effect."""
 
     type: Literal["node_starting"] = "node_starting"
     node: str
     attempt: int
     fence: int | None = None
-    """Of the token that it holds, so that whoever takes the execution over can keep it."""
+    """The fence of the token that the attempt holds; a propeller that takes over keeps it."""
 
 
 class NodeRunning(LogEvent):
-    """The executor has the attempt."""
+    """The executor runs the attempt."""
 
     type: Literal["node_running"] = "node_running"
     node: str
     attempt: int
     location: str = Field(validation_alias=AliasChoices("location", "place"))
-    """The executor's name of where the attempt runs: a directory. Old logs call it ``place``."""
+    """Where the attempt runs: the directory of its process. Logs of older releases name the field
+    ``place``."""
 
 
 class NodeSucceeded(LogEvent):
@@ -194,35 +208,56 @@ class NodeSucceeded(LogEvent):
 
 
 class NodeFailed(LogEvent):
-    """The attempt failed."""
+    """The attempt failed, or was interrupted."""
 
     type: Literal["node_failed"] = "node_failed"
     node: str
     attempt: int
     error: str
     final: bool
-    """Whether no attempt is left."""
+    """Whether the node is not tried again."""
     interrupted: bool = Field(False, validation_alias=AliasChoices("interrupted", "lost"))
-    """Whether the attempt ended without its task's doing, so that it does not count as a retry. Old
-    logs call it ``lost``."""
+    """Whether the attempt ended without its task's doing, so that it does not count as a retry.
+    Logs of older releases name the field ``lost``."""
 
 
 class Succeeded(LogEvent):
-    """The end, with what the workflow returned."""
+    """The execution ended, and its workflow returned a value."""
 
     type: Literal["succeeded"] = "succeeded"
     output: JsonValue = None
 
 
 class Failed(LogEvent):
-    """The end, because a node failed for good."""
+    """The execution ended without a result."""
 
     type: Literal["failed"] = "failed"
     node: str
+    """The node that failed; empty where the execution failed as a whole."""
     error: str
 
 
-AnyEvent = Annotated[
+class UnreadableEvent(LogEvent):
+    """An event that this release cannot parse. It ends the execution as failed.
+
+    Never published: readers build it, so that a log of another release does not stop them.
+    """
+
+    type: str = ""
+    content: dict[str, JsonValue]
+    """The event as it is in the log."""
+    problem: str
+    """The field that cannot be parsed, and why."""
+
+    @property
+    def event_type(self) -> str:
+        return f"trimtab.execution.{self.type}.v1"
+
+    def body(self) -> bytes:
+        return to_json(self.content)
+
+
+KnownEvent = Annotated[
     Owned
     | Admitted
     | Refused
@@ -236,34 +271,59 @@ AnyEvent = Annotated[
     Field(discriminator="type"),
 ]
 
-_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+_KNOWN: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
+
+
+def _read(content: Any) -> "KnownEvent | UnreadableEvent":
+    try:
+        return _KNOWN.validate_python(content)
+    except ValidationError as error:
+        if not isinstance(content, dict):
+            raise
+        first = error.errors(include_url=False)[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        try:
+            return UnreadableEvent.model_validate(
+                {**content, "content": content, "problem": problem}
+            )
+        except ValidationError:
+            raise error from None
+
+
+AnyEvent = Annotated[KnownEvent | UnreadableEvent, PlainValidator(_read)]
+"""An event of a log. One that has the fields of `LogEvent` is at least an `UnreadableEvent`."""
 
 
 def parse_event(body: bytes | str) -> AnyEvent:
-    """Raises pydantic's ``ValidationError``."""
-    return _EVENT.validate_json(body)
+    """Parse an event of a log. Raises ``ValidationError`` where the body is no event at all."""
+    try:
+        return _KNOWN.validate_json(body)
+    except ValidationError as error:
+        if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
+            raise
+        return _read(from_json(body))
 
 
 @dataclass
 class NodeState:
-    """What the log says of one node."""
+    """The state of one node, by the events of the log."""
 
     phase: NodePhase = "waiting"
     attempt: int = 0
     output: JsonValue = None
     reason: str = ""
-    """Why it waits or failed."""
+    """Why the node waits or failed; empty otherwise."""
     interrupted: int = 0
     """The number of its attempts that were interrupted."""
     position: int | None = None
-    """In the line of its pool, while it waits."""
+    """The position in the queue of its pool, while the node waits there."""
     fence: int | None = None
-    """Of the token of the attempt that is at work."""
+    """The fence of the token that the current attempt holds."""
 
 
 @dataclass
 class State:
-    """What a log adds up to."""
+    """The state of an execution, by the events of its log."""
 
     execution: str = ""
     phase: Phase = "requested"
@@ -278,7 +338,7 @@ class State:
     error: str = ""
 
     def apply(self, event: AnyEvent) -> None:
-        """Take the next event in."""
+        """Apply the next event."""
         self.execution, self.length = event.execution, event.index + 1
         match event:
             case Owned():
@@ -310,6 +370,12 @@ class State:
                 self.phase, self.output = "succeeded", event.output
             case Failed():
                 self.phase, self.error = "failed", event.error
+            case UnreadableEvent():
+                self.phase = "failed"
+                self.error = (
+                    f"event {event.index} of the log of {event.execution} cannot be read by this "
+                    f"release: {event.problem}"
+                )
 
     @property
     def ended(self) -> bool:
@@ -328,9 +394,9 @@ class State:
 
 
 def replay(events: Iterable[AnyEvent]) -> State:
-    """The state after events of one log, in the order of their index whatever order they come in.
+    """Return the state after the events of one log, which may be given in any order.
 
-    An event that is there twice counts once; behind a gap nothing counts.
+    An event that is given twice counts once. Events after a gap do not count.
     """
     state = State()
     by_index: Mapping[int, AnyEvent] = {event.index: event for event in events}

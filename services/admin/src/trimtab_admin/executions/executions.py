@@ -17,7 +17,7 @@ from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin.access.rights import Caller
-from trimtab_admin.executions.projection import new_row, stored_state
+from trimtab_admin.executions.projection import new_row, parse_request, stored_state
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
@@ -85,7 +85,8 @@ class Executions:
             if row is None:
                 raise NotFound("execution", execution)
             state = await stored_state(session, execution)
-        nodes = _nodes(Request.model_validate_json(row["request"]).workflow, state)
+        request = parse_request(row["request"])
+        nodes = _nodes(request.workflow, state) if isinstance(request, Request) else {}
         return _body(row).model_copy(update={"nodes": nodes, "resolution": state.resolution})
 
 
@@ -150,6 +151,7 @@ def _nodes(workflow: Workflow, state: State) -> dict[str, NodeBody]:
 
 
 def _body(row: Row) -> ExecutionBody:
+    request = parse_request(row["request"])
     return ExecutionBody(
         id=row["id"],
         project=row["project"],
@@ -158,7 +160,7 @@ def _body(row: Row) -> ExecutionBody:
         version=row["version"],
         launch_plan=row["launch_plan"],
         phase=row["phase"],
-        inputs=Request.model_validate_json(row["request"]).inputs,
+        inputs=request.inputs if isinstance(request, Request) else {},
         output=json.loads(row["output"]),
         error=row["error"],
         created_at=row["created_at"],

@@ -9,6 +9,7 @@ found an empty log would start the execution from its beginning.
 import asyncio
 import hashlib
 import logging
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import nats.errors
@@ -16,13 +17,14 @@ import nats.js.errors
 import sqlalchemy as sa
 from nats.aio.client import Client
 from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
 
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT
 from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, parse_event
 from trimtab.runtime import bus, retrying, telemetry
-from trimtab_admin.executions.projection import stored_events
+from trimtab_admin.executions.projection import parse_request, stored_events
 from trimtab_admin.messaging import streams
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
@@ -95,14 +97,26 @@ class Requester:
 
     async def _pending_requests(self, identity: str) -> list[_PendingRequest]:
         elsewhere = sa.or_(_ROW.requested_in.is_(None), _ROW.requested_in != identity)
-        columns = (_ROW.request, _ROW.traceparent, _ROW.requested_in)
+        columns = (_ROW.id, _ROW.request, _ROW.traceparent, _ROW.requested_in)
         query = sa.select(*columns).where(elsewhere, _ROW.phase.not_in(ENDED))
         async with transaction(self._reading) as session:
             rows = await session.execute(query.order_by(_ROW.created_at).limit(_BATCH))
-            return [
-                _PendingRequest(Request.model_validate_json(body), trace, requested_in or "")
-                for body, trace, requested_in in rows
-            ]
+            found = [(id_, parse_request(body), *rest) for id_, body, *rest in rows]
+        await self._end_unreadable({id_: r for id_, r, *_ in found if isinstance(r, str)})
+        return [
+            _PendingRequest(request, trace, requested_in or "")
+            for _, request, trace, requested_in in found
+            if isinstance(request, Request)
+        ]
+
+    async def _end_unreadable(self, problems: Mapping[str, str]) -> None:
+        """End the executions whose stored request this release cannot read: none can run them."""
+        for execution, problem in problems.items():
+            error = f"the request of {execution} cannot be read by this release: {problem}"
+            log.error("requester.unreadable", extra={"execution": execution, "error": error})
+            update = tables.executions.update().where(_ROW.id == execution)
+            async with transaction(self._sessions) as session:
+                await session.execute(update.values(phase="failed", error=error))
 
     async def _publish(self, pending: _PendingRequest, identity: str) -> None:
         request, traceparent, requested_in = pending
@@ -133,7 +147,12 @@ class Requester:
         missing = [event for index, event in enumerate(events) if event.index == index]
         if not missing:
             return
-        length, sequence = await self._log_end(execution)
+        try:
+            length, sequence = await self._log_end(execution)
+        except ValidationError as error:
+            # The log ends with a foreign message; propeller ends such an execution.
+            log.error("requester.unreadable", extra={"execution": execution, "error": str(error)})
+            return
         missing = missing[length:]
         for event in missing:
             try:

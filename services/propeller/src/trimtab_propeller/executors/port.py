@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from trimtab.errors import Rejected, Retryable, TrimtabError
 from trimtab.kinds.task_resource import ResourceSpec
-from trimtab.messages.executions import Request, Resolution, Resolved
+from trimtab.messages.executions import Request, Resolution, ResolvedValue
 from trimtab.models import Model
 from trimtab.workflows.graph import Node
 
@@ -36,7 +36,7 @@ class Capabilities:
     ignores: tuple[str, ...] = ()
     """Paths of resolved values. A path includes everything below it."""
 
-    def annotate(self, value: Resolved) -> Resolved:
+    def annotate(self, value: ResolvedValue) -> ResolvedValue:
         """Return the value, with a note where the executor does not apply it."""
         if not any(value.path == p or value.path.startswith(p + ".") for p in self.ignores):
             return value
@@ -45,7 +45,7 @@ class Capabilities:
 
 
 class Resources(Model):
-    """Resolved requests and limits, as Kubernetes quantities."""
+    """ResolvedValue requests and limits, as Kubernetes quantities."""
 
     requests: ResourceSpec = ResourceSpec()
     limits: ResourceSpec = ResourceSpec()
