@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.integration.admin.running import execute, register, until, workflow
+from tests.integration.admin.running import execute, register, rows, until, workflow
 from trimtab.messages import subjects
 from trimtab.runtime.connection import connect
 from trimtab_admin.config import AdminConfig
@@ -80,7 +80,12 @@ async def test_an_unreadable_request_ends_its_execution_and_delays_no_other(
     admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
     execution = await created(admin)
-    await until(lambda: _is_declared(client))
+
+    async def requested() -> bool:
+        [stored] = await rows(settings, tables.executions)
+        return stored["requested_in"] is not None
+
+    await until(requested)
     engine = create_async_engine(settings.database_url)
     row = tables.executions.update().where(tables.executions.c.id == execution)
     async with engine.begin() as connection:
