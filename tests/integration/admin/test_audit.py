@@ -31,7 +31,7 @@ async def test_a_call_of_nobody_known_is_kept_without_its_secret(
     assert (entry["path"], entry["client"]) == ("/api/v2/records/task_resource", "127.0.0.1")
     assert (entry["token"], entry["caller"]) == ("abcdefghij", "")
     assert datetime.now(UTC) - datetime.fromisoformat(entry["at"]) < timedelta(minutes=1)
-    assert "xxx" not in str(await rows(settings, tables.audit))
+    assert "xxx" not in str(await rows(settings, tables.audit_trail))
 
 
 async def test_a_call_of_somebody_who_may_not_is_kept_with_name_and_scope(
@@ -125,7 +125,7 @@ async def test_the_trail_is_kept_no_longer_and_no_further_than_asked(
 async def age(settings: AdminConfig, by: timedelta) -> None:
     sessions = sessions_of(settings.database_url)
     async with transaction(sessions) as session:
-        await session.execute(sa.update(tables.audit).values(at=datetime.now(UTC) - by))
+        await session.execute(sa.update(tables.audit_trail).values(at=datetime.now(UTC) - by))
     await sessions.kw["bind"].dispose()
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL under admin: away, slow, held up, and asked to keep what it cannot."""
+"""admin on PostgreSQL: outages, a server that does not respond, blocked writers, invalid text."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,26 +7,21 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy.engine import Connection
 
 from tests import databases
 from tests.integration.admin.running import FORCE, running, settings_for, until
 from tests.servers import NatsServer, PostgresServer
-from trimtab_admin import migrations
 from trimtab_admin.app import prepare
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.storage import database, outbox, tables
-from trimtab_admin.storage.database import migrating_sessions_of, sessions_of, transaction
-from trimtab_admin.storage.tables import metadata
+from trimtab_admin.storage.database import sessions_of, transaction
 
 PRIORITY = "/records/workflow_priority"
 
 
 @pytest.fixture(scope="module")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One that may be stopped."""
+    """A server that a test may stop."""
     with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
@@ -41,7 +36,7 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
 async def admin(
     settings: AdminConfig, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """With the patience of a test."""
+    """admin with short timeouts for the database."""
     for name in ("_STATEMENT_SECONDS", "_CONNECT_SECONDS", "_POOL_SECONDS"):
         monkeypatch.setattr(database, name, 1.0)
     async with running(settings) as client:
@@ -49,7 +44,7 @@ async def admin(
 
 
 async def put(admin: httpx.AsyncClient, priority: int) -> int:
-    """The status of the answer."""
+    """Store a priority and return the status of the response."""
     answer = await admin.put(PRIORITY, params=FORCE, json={"priority": priority})
     return answer.status_code
 
@@ -59,7 +54,7 @@ async def is_ready(admin: httpx.AsyncClient) -> bool:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-async def test_a_restart_of_the_database_is_survived(
+async def test_admin_continues_after_a_restart_of_the_database(
     admin: httpx.AsyncClient, postgres_server: PostgresServer, end: str
 ) -> None:
     assert await put(admin, 1) == 200
@@ -86,7 +81,7 @@ async def is_sent(admin: httpx.AsyncClient) -> bool:
     return answer.is_success and answer.json()["revision"] == answer.json()["sent_revision"]
 
 
-async def test_a_database_that_gives_no_answer_is_unavailable_and_then_not(
+async def test_admin_continues_after_a_database_that_did_not_respond(
     admin: httpx.AsyncClient, postgres_server: PostgresServer
 ) -> None:
     await put(admin, 1)
@@ -106,7 +101,7 @@ async def test_a_database_that_gives_no_answer_is_unavailable_and_then_not(
     assert (await admin.get(PRIORITY)).json()["document"] == {"priority": 3}
 
 
-async def test_a_writer_that_is_stopped_within_its_transaction_holds_others_up_for_seconds(
+async def test_a_writer_that_is_stopped_in_a_transaction_blocks_others_only_for_seconds(
     admin: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = sessions_of(database_url)
@@ -121,12 +116,12 @@ async def test_a_writer_that_is_stopped_within_its_transaction_holds_others_up_f
     await stopped.kw["bind"].dispose()
 
 
-async def test_text_that_postgresql_cannot_hold_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_text_that_postgresql_cannot_store_is_rejected(admin: httpx.AsyncClient) -> None:
     answer = await admin.get("/workflows/shop/development/a%00b")
     assert answer.status_code in {400, 404}, answer.text
 
 
-async def test_admins_that_start_at_once_make_the_schema_once(
+async def test_admins_that_start_at_the_same_time_create_the_schema_once(
     tmp_path: Path, nats_server: NatsServer, database_url: str
 ) -> None:
     settings = settings_for(tmp_path, nats_server.url, database_url=database_url)
@@ -135,16 +130,4 @@ async def test_admins_that_start_at_once_make_the_schema_once(
     async with transaction(sessions) as session:
         domains = await session.scalars(sa.select(tables.settings.c.subject))
         assert len(list(domains)) == len(settings.domains)
-    await sessions.kw["bind"].dispose()
-
-
-async def test_the_migrations_make_the_tables_that_the_code_uses(database_url: str) -> None:
-    def differences(connection: Connection) -> object:
-        migrations.upgrade(connection)
-        return compare_metadata(MigrationContext.configure(connection), metadata)
-
-    sessions = migrating_sessions_of(database_url)
-    async with transaction(sessions) as session:
-        connection = await session.connection()
-        assert await connection.run_sync(differences) == []
     await sessions.kw["bind"].dispose()

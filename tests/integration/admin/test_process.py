@@ -1,4 +1,4 @@
-"""admin as a process: how it starts, refuses to start, ends, and what lasts."""
+"""admin as a process: how it starts, why it does not start, how it ends, and what it keeps."""
 
 import asyncio
 import os
@@ -12,17 +12,11 @@ from pathlib import Path
 import httpx
 import nats
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy.engine import Connection
 
 from tests.integration.admin.running import FORCE, TOKEN
 from tests.servers import NatsServer, free_port
-from trimtab_admin import migrations
-from trimtab_admin.storage.database import sessions_of, transaction
-from trimtab_admin.storage.tables import metadata
 
-SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def environment(directory: Path, nats_url: str, **more: str) -> dict[str, str]:
@@ -40,7 +34,7 @@ def environment(directory: Path, nats_url: str, **more: str) -> dict[str, str]:
 async def process(
     variables: Mapping[str, str], how: signal.Signals
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a process that is ended by the signal."""
+    """Yield a client of an admin process, and end the process with a signal."""
     running = subprocess.Popen([sys.executable, "-m", "trimtab_admin"], env=dict(variables))
     url = f"http://127.0.0.1:{variables['TRIMTAB_PORT']}"
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -50,12 +44,12 @@ async def process(
             yield client
     finally:
         running.send_signal(how)
-        code = running.wait(SECONDS)
+        code = running.wait(TIMEOUT_SECONDS)
     assert code == (0 if how is signal.SIGTERM else -how)
 
 
 async def ready(client: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             try:
                 if (await client.get(url)).status_code == 200:
@@ -65,11 +59,16 @@ async def ready(client: httpx.AsyncClient, url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def refusal(variables: Mapping[str, str]) -> str:
-    """What is said by a start that must fail, in one line."""
+def start_error(variables: Mapping[str, str]) -> str:
+    """Start admin, which must fail, and return its one line of output."""
     command = [sys.executable, "-m", "trimtab_admin"]
     ended = subprocess.run(
-        command, env=dict(variables), capture_output=True, text=True, timeout=SECONDS, check=False
+        command,
+        env=dict(variables),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
     )
     assert ended.returncode == 1
     [line] = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
@@ -77,7 +76,7 @@ def refusal(variables: Mapping[str, str]) -> str:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_what_was_answered_is_there_after_a_restart(
+async def test_what_a_response_confirmed_is_stored_after_a_restart(
     tmp_path: Path, nats_server: NatsServer, how: signal.Signals
 ) -> None:
     variables = environment(tmp_path, nats_server.url)
@@ -91,64 +90,52 @@ async def test_what_was_answered_is_there_after_a_restart(
         assert (await admin.get("/records/task_resource")).json() == stored.json()
 
 
-def test_a_database_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_reported_in_one_sentence(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'missing' / 'admin.db'}"
-    line = refusal(environment(tmp_path, "", TRIMTAB_DATABASE_URL=url))
+    line = start_error(environment(tmp_path, "", TRIMTAB_DATABASE_URL=url))
     assert line.startswith("admin cannot start")
     assert "unable to open database file" in line
 
 
-def test_a_token_file_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_token_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-token")
-    assert missing in refusal(environment(tmp_path, "", TRIMTAB_TOKEN_FILE=missing))
+    assert missing in start_error(environment(tmp_path, "", TRIMTAB_TOKEN_FILE=missing))
 
 
-def test_an_empty_token_file_is_refused(tmp_path: Path) -> None:
+def test_an_empty_token_file_is_an_error(tmp_path: Path) -> None:
     variables = environment(tmp_path, "")
     (tmp_path / "token").write_text("\n")
-    assert "a file that is not empty" in refusal(variables)
+    assert "a file that is not empty" in start_error(variables)
 
 
-def test_a_wrong_settings_file_is_one_sentence(tmp_path: Path) -> None:
+def test_an_invalid_settings_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("records: {task_resource: {limits: {cpu: 1Kib}}}")
-    line = refusal(environment(tmp_path, "", TRIMTAB_SETTINGS_FILE=str(file)))
+    line = start_error(environment(tmp_path, "", TRIMTAB_SETTINGS_FILE=str(file)))
     assert "records.task_resource.limits.cpu" in line
 
 
-def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path, nats_server: NatsServer) -> None:
-    line = refusal(environment(tmp_path, nats_server.url, TRIMTAB_PORT=str(nats_server.port)))
+def test_a_port_in_use_is_reported_in_one_sentence(tmp_path: Path, nats_server: NatsServer) -> None:
+    line = start_error(environment(tmp_path, nats_server.url, TRIMTAB_PORT=str(nats_server.port)))
     assert f"cannot listen on 127.0.0.1:{nats_server.port}" in line
 
 
 def test_a_state_stream_that_would_lose_settings_ends_the_process(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    async def spoil() -> None:
+    async def add_wrong_stream() -> None:
         client = await nats.connect(nats_server.url)
         await client.jetstream().add_stream(name="SETTINGS", subjects=["trimtab.projects.*"])
         await client.close()
 
-    asyncio.run(spoil())
+    asyncio.run(add_wrong_stream())
     ended = subprocess.run(
         [sys.executable, "-m", "trimtab_admin"],
         env=environment(tmp_path, nats_server.url),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert ended.returncode == 1
     assert "would lose settings" in ended.stderr
-
-
-async def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
-    def differences(connection: Connection) -> object:
-        migrations.upgrade(connection)
-        return compare_metadata(MigrationContext.configure(connection), metadata)
-
-    sessions = sessions_of(f"sqlite+aiosqlite:///{tmp_path / 'admin.db'}")
-    async with transaction(sessions) as session:
-        connection = await session.connection()
-        assert await connection.run_sync(differences) == []
-    await sessions.kw["bind"].dispose()

@@ -34,7 +34,7 @@ async def test_the_secret_is_stored_nowhere(
     created = await made(shared, "ci-2", VIEWER)
     await shared.post(f"/tokens/{created['id']}/rotate", json={})
     secret = created["secret"].split("_", 2)[2].encode()
-    stored = await rows(shared_settings, tables.tokens)
+    stored = await rows(shared_settings, tables.api_tokens)
     database = Path(shared_settings.database_url.partition("///")[2])
     assert created["id"] in {row["id"] for row in stored}
     files = [file.read_bytes() for file in database.parent.glob(f"{database.name}*")]
@@ -63,7 +63,9 @@ async def test_hashes_are_compared_in_a_time_that_tells_nothing(
     credential = Credential(created["id"], "x" * 43)
     assert await status(shared, bearing(str(credential))) == 401
     assert await status(shared, bearing(created["secret"])) == 200
-    stored = {row["id"]: row["secret_hash"] for row in await rows(shared_settings, tables.tokens)}
+    stored = {
+        row["id"]: row["secret_hash"] for row in await rows(shared_settings, tables.api_tokens)
+    }
     assert compared.count(stored[created["id"]]) == 2
     assert compared.count(hash_of(TOKEN)) >= 2
 

@@ -13,11 +13,11 @@ from trimtab_admin.paging import Page
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 
-_ROW = tables.audit.c
+_ROW = tables.audit_trail.c
 _MAX_TEXT = 500
 _LENGTHS = {
     column.name: column.type.length or _MAX_TEXT
-    for column in tables.audit.columns
+    for column in tables.audit_trail.columns
     if isinstance(column.type, sa.String)
 }
 
@@ -105,15 +105,17 @@ class Audit:
         """As a part of the caller's transaction."""
         now = datetime.now(UTC)
         row = {name: _cut(name, value) for name, value in asdict(entry).items()}
-        added = await session.execute(tables.audit.insert().returning(_ROW.id), {**row, "at": now})
+        added = await session.execute(
+            tables.audit_trail.insert().returning(_ROW.id), {**row, "at": now}
+        )
         newest = added.scalar_one()
         too_many = _ROW.id <= newest - self._kept.rows
         too_old = _ROW.at < now - self._kept.age
-        await session.execute(tables.audit.delete().where(sa.or_(too_many, too_old)))
+        await session.execute(tables.audit_trail.delete().where(sa.or_(too_many, too_old)))
 
     async def list(self, asked: Asked, before: int | None, limit: int) -> Page[AuditBody]:
         """The newest first, of those with a smaller id than ``before``."""
-        query = sa.select(tables.audit).where(*asked.where()).order_by(_ROW.id.desc())
+        query = sa.select(tables.audit_trail).where(*asked.where()).order_by(_ROW.id.desc())
         if before is not None:
             query = query.where(_ROW.id < before)
         async with transaction(self._reading) as session:

@@ -30,7 +30,7 @@ from trimtab_admin.storage.tree import Tree
 
 log = logging.getLogger(__name__)
 
-_ROW = tables.tokens.c
+_ROW = tables.api_tokens.c
 _HELD_SECONDS = 1.0
 _STORE_SECONDS = 2.0
 _MAX_LIFE = timedelta(days=3660)
@@ -96,7 +96,7 @@ class Tokens:
     async def list(self) -> Sequence[TokenBody]:
         """The oldest first, with those that were revoked."""
         async with transaction(self._reading) as session:
-            query = sa.select(tables.tokens).order_by(_ROW.created_at, _ROW.id)
+            query = sa.select(tables.api_tokens).order_by(_ROW.created_at, _ROW.id)
             return [_body(row) for row in (await session.execute(query)).mappings()]
 
     async def get(self, id: str) -> TokenBody:
@@ -118,7 +118,7 @@ class Tokens:
         }
         async with transaction(self._sessions) as session:
             await self._check_new(session, body)
-            await session.execute(tables.tokens.insert(), row)
+            await session.execute(tables.api_tokens.insert(), row)
             created = await _stored(session, credential.id)
             await self._note(session, note, created, "was made")
         self._forget()
@@ -142,7 +142,7 @@ class Tokens:
                 "rotated_at": now,
                 "expires_at": expires_at,
             }
-            await session.execute(tables.tokens.update().where(_ROW.id == id), changes)
+            await session.execute(tables.api_tokens.update().where(_ROW.id == id), changes)
             rotated = await _stored(session, id)
             await self._note(session, note, rotated, "got a new secret")
         self._forget()
@@ -152,7 +152,7 @@ class Tokens:
         """For ever; once more is fine. Raises `NotFound`."""
         async with transaction(self._sessions) as session:
             living = sa.and_(_ROW.id == id, _ROW.revoked_at.is_(None))
-            change = tables.tokens.update().where(living)
+            change = tables.api_tokens.update().where(living)
             await session.execute(change.values(revoked_at=datetime.now(UTC)))
             revoked = await _stored(session, id)
             await self._note(session, note, revoked, "was revoked")
@@ -185,7 +185,7 @@ class Tokens:
         async with transaction(self._sessions) as session:
             for id, at in used.items():
                 newer = sa.or_(_ROW.last_used_at.is_(None), _ROW.last_used_at < at)
-                change = tables.tokens.update().where(_ROW.id == id, newer)
+                change = tables.api_tokens.update().where(_ROW.id == id, newer)
                 await session.execute(change.values(last_used_at=at))
 
     async def _current(self) -> Mapping[str, _Held]:
@@ -194,7 +194,7 @@ class Tokens:
                 # A change of ours that comes while the answer is on its way may not be in it.
                 read_at, changes = time.monotonic(), self._changes
                 async with transaction(self._reading) as session:
-                    rows = (await session.execute(sa.select(tables.tokens))).mappings()
+                    rows = (await session.execute(sa.select(tables.api_tokens))).mappings()
                     self._held = {row["id"]: _Held.of(row) for row in rows}
                 if changes == self._changes:
                     self._read_at = read_at
@@ -258,7 +258,7 @@ def _expiry(given: datetime | None, now: datetime) -> datetime | None:
 
 
 async def _stored(session: AsyncSession, id: str, *, lock: bool = False) -> Row:
-    query = sa.select(tables.tokens).where(_ROW.id == id)
+    query = sa.select(tables.api_tokens).where(_ROW.id == id)
     found = await session.execute(query.with_for_update() if lock else query)
     row = found.mappings().first()
     if row is None:

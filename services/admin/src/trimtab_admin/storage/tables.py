@@ -74,7 +74,7 @@ history = sa.Table(
         for name in ("kind", "domain", "project", "workflow", "launch_plan")
     ),
     sa.Index("history_subject", "subject", "revision"),
-    sa.Index("history_place", "kind", "project", "domain", "revision"),
+    sa.Index("history_scope", "kind", "project", "domain", "revision"),
 )
 """Each change: who made it, when and why. A row for each revision, except those of a resync."""
 
@@ -144,7 +144,7 @@ executions = sa.Table(
     sa.Column("output", sa.Text, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
-    sa.Index("executions_by_place", "project", "domain", "created_at"),
+    sa.Index("executions_by_scope", "project", "domain", "created_at"),
     sa.Index("executions_by_phase", "phase"),
 )
 
@@ -157,8 +157,8 @@ execution_events = sa.Table(
 )
 """A copy of each execution log. It serves reads, and restores the log after its stream is lost."""
 
-tokens = sa.Table(
-    "tokens",
+api_tokens = sa.Table(
+    "api_tokens",
     metadata,
     sa.Column("id", sa.String(20), primary_key=True),
     sa.Column("name", _NAME, nullable=False, unique=True),
@@ -175,8 +175,8 @@ tokens = sa.Table(
 )
 """API tokens. No row is deleted, because history and the audit trail refer to tokens by name."""
 
-audit = sa.Table(
-    "audit",
+audit_trail = sa.Table(
+    "audit_trail",
     metadata,
     # SQLite generates values only for a primary key of type INTEGER.
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -190,6 +190,6 @@ audit = sa.Table(
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("request_id", _NAME, nullable=False),
-    sa.Index("audit_at", "at"),
+    sa.Index("audit_trail_at", "at"),
 )
 """The audit trail: refused calls, changes of API tokens and forced releases."""

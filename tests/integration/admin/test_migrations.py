@@ -1,0 +1,92 @@
+"""Migrations: they create the tables that the code uses, and keep the rows of earlier versions."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import Connection
+
+from tests.databases import BOTH
+from trimtab_admin import migrations
+from trimtab_admin.storage import tables
+from trimtab_admin.storage.database import (
+    Sessions,
+    fetch_rows,
+    migrating_sessions_of,
+    transaction,
+)
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+RECORD = "trimtab.attributes.task_resource.development.shop.-.-"
+
+
+@pytest.fixture
+async def sessions(database_url: str) -> AsyncIterator[Sessions]:
+    sessions = migrating_sessions_of(database_url)
+    yield sessions
+    await sessions.kw["bind"].dispose()
+
+
+@BOTH
+async def test_the_migrations_create_the_tables_that_the_code_uses(sessions: Sessions) -> None:
+    def differences(connection: Connection) -> object:
+        migrations.upgrade(connection)
+        return compare_metadata(MigrationContext.configure(connection), tables.metadata)
+
+    async with transaction(sessions) as session:
+        connection = await session.connection()
+        assert await connection.run_sync(differences) == []
+
+
+def migrate_to(connection: Connection, revision: str) -> None:
+    command.upgrade(migrations.config(connection), revision)
+
+
+def insert(connection: Connection, table: str, **row: object) -> None:
+    columns = [sa.column(name) for name in row]
+    connection.execute(sa.table(table, *columns).insert(), row)
+
+
+@BOTH
+async def test_history_of_the_first_version_gets_its_scope_and_commit(sessions: Sessions) -> None:
+    def migrate(connection: Connection) -> None:
+        migrate_to(connection, "0001")
+        change = {"actor": "ci", "at": NOW, "reason": "", "request_id": "", "trace_id": ""}
+        insert(connection, "history", revision=7, subject=RECORD, **change)
+        migrations.upgrade(connection)
+
+    async with transaction(sessions) as session:
+        await (await session.connection()).run_sync(migrate)
+    [row] = await fetch_rows(sessions, sa.select(tables.history))
+    assert (row.revision, row.commit_revision, row.actor) == (7, 7, "ci")
+    assert (row.kind, row.domain, row.project) == ("task_resource", "development", "shop")
+    assert (row.workflow, row.launch_plan) == ("", "")
+
+
+@BOTH
+async def test_api_tokens_and_the_audit_trail_of_an_earlier_version_stay(
+    sessions: Sessions,
+) -> None:
+    def migrate(connection: Connection) -> None:
+        migrate_to(connection, "0003")
+        token = {"grants": "[]", "secret_hash": "hash", "created_by": "root", "created_at": NOW}
+        insert(connection, "tokens", id="t1", name="ci", **token)
+        call = {"client": "", "caller": "ci", "token": "t1", "method": "PUT", "path": "/"}
+        more = {"scope": "", "reason": "", "request_id": ""}
+        insert(connection, "audit", at=NOW, status=403, **call, **more)
+        migrations.upgrade(connection)
+
+    async with transaction(sessions) as session:
+        await (await session.connection()).run_sync(migrate)
+        # The sequence of the ids goes on.
+        added = {"at": NOW, "status": 401, "client": "", "caller": "", "token": "", "method": ""}
+        added |= {"path": "", "scope": "", "reason": "", "request_id": ""}
+        await session.execute(tables.audit_trail.insert(), added)
+    [token] = await fetch_rows(sessions, sa.select(tables.api_tokens))
+    assert (token.id, token.name, token.secret_hash) == ("t1", "ci", "hash")
+    trail = await fetch_rows(sessions, sa.select(tables.audit_trail).order_by("id"))
+    assert [(row.caller, row.status) for row in trail] == [("ci", 403), ("", 401)]
