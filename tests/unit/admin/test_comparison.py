@@ -1,4 +1,4 @@
-"""What applies before and after a change, held to the fold, which shares no code with it."""
+"""Comparisons are checked against the fold, which shares no code with them."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ VALUES = st.sampled_from([1, 2])
 
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
-    """Scalars, a map and a group, each said, unset or left out."""
+    """Draw documents in which a scalar and two maps are set, unset or absent."""
     document: dict[str, Any] = {}
     unset = draw(st.sets(st.sampled_from(["max_parallelism", "labels", "labels.a", "envs"])))
     if "max_parallelism" not in unset and draw(st.booleans()):
@@ -49,7 +49,7 @@ def records(documents: dict[Scope, dict[str, Any]]) -> dict[Scope, Record]:
     return {scope: Record.of(KIND, scope, 1, value) for scope, value in documents.items()}
 
 
-def places(stored: dict[Scope, Record]) -> dict[tuple[str, str], dict[Scope, Record]]:
+def by_project_domain(stored: dict[Scope, Record]) -> dict[tuple[str, str], dict[Scope, Record]]:
     found: dict[tuple[str, str], dict[Scope, Record]] = {}
     for scope, record in stored.items():
         found.setdefault((scope.domain, scope.project), {})[scope] = record
@@ -61,7 +61,7 @@ def effective(target: Scope, stored: dict[Scope, Record]) -> dict[str, Any]:
 
 
 @given(RECORDS, st.dictionaries(st.sampled_from(SCOPES), st.none() | documents(), min_size=1))
-def test_both_sides_are_what_the_fold_gives_at_every_target(
+def test_both_sides_equal_the_fold_at_every_target(
     before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any] | None]
 ) -> None:
     stored = records(before)
@@ -75,11 +75,13 @@ def test_both_sides_are_what_the_fold_gives_at_every_target(
 
 
 @given(RECORDS, st.dictionaries(st.sampled_from(SCOPES), documents(), min_size=1, max_size=3))
-def test_every_target_that_feels_a_change_has_the_value_of_a_meeting(
+def test_every_changed_target_has_the_value_of_one_that_is_listed(
     before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any]]
 ) -> None:
-    comparison = Comparison(KIND, records(before), records(changed), places(records(before)))
-    meetings = [comparison.at(target) for target in comparison.changed_targets()]
+    comparison = Comparison(
+        KIND, records(before), records(changed), by_project_domain(records(before))
+    )
+    listed = [comparison.at(target) for target in comparison.changed_targets()]
     for target in TARGETS:
         pair = comparison.at(target)
-        assert not pair.changed or pair in meetings
+        assert not pair.changed or pair in listed

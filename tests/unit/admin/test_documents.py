@@ -41,6 +41,6 @@ def test_a_refused_prune_names_the_foreign_scope_in_the_audit_trail_only() -> No
     documents.apply(Draft(stored(SHOP)), PRUNE, EDITOR)
     with pytest.raises(Forbidden) as caught:
         documents.apply(Draft(stored(SHOP, LAB)), PRUNE, EDITOR)
-    message = 'User "ci" is not an editor of all records with the label owner=ml'
+    message = 'User "ci" is not an editor of all records that owner=ml owns'
     assert str(caught.value) == message
     assert caught.value.scope == "project lab"

@@ -1,4 +1,4 @@
-"""JSON merge patch, with fields that have three states."""
+"""JSON merge patch of documents whose fields have three states."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
-from trimtab_admin.settings.patches import merged
+from trimtab_admin.settings.patches import merge
 
 _SCALARS = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
 _NAMES = st.sampled_from(["cpu", "gpu", "labels", "limits", "tags"])
@@ -23,7 +23,7 @@ PATCHES = st.recursive(
 @pytest.mark.parametrize(
     ("document", "patch", "result"),
     [
-        # The examples of RFC 7396, appendix A, that are about objects.
+        # The examples with objects of RFC 7396, appendix A.
         ({"a": "b"}, {"a": "c"}, {"a": "c"}),
         ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
         ({"a": "b"}, {"a": None}, {}),
@@ -35,8 +35,8 @@ PATCHES = st.recursive(
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )
-def test_objects_merge_as_the_standard_says(document: Any, patch: Any, result: Any) -> None:
-    assert merged(document, patch) == result
+def test_objects_merge_as_in_the_standard(document: Any, patch: Any, result: Any) -> None:
+    assert merge(document, patch) == result
 
 
 @pytest.mark.parametrize(
@@ -52,33 +52,35 @@ def test_objects_merge_as_the_standard_says(document: Any, patch: Any, result: A
         ({"unset": None}, []),
     ],
 )
-def test_null_and_values_end_being_unset(patch: Any, unset: list[str]) -> None:
+def test_null_and_values_remove_a_path_from_unset(patch: Any, unset: list[str]) -> None:
     document = {"unset": ["limits.gpu", "labels.a.b", "defaults"]}
-    assert merged(document, patch).get("unset", []) == unset
+    assert merge(document, patch).get("unset", []) == unset
 
 
-def test_a_part_of_what_is_folded_as_one_ends_its_being_unset() -> None:
-    is_one = kinds.by_name("plugin_override").schema.is_atomic
+def test_a_part_of_an_atomic_field_removes_the_field_from_unset() -> None:
+    is_atomic = kinds.by_name("plugin_override").schema.is_atomic
     document = {"unset": ["overrides.spark", "overrides.ray"]}
     patch = {"overrides": {"spark": {"plugin_id": ["a"]}}}
-    assert merged(document, patch, is_one) == {**patch, "unset": ["overrides.ray"]}
+    assert merge(document, patch, is_atomic) == {**patch, "unset": ["overrides.ray"]}
 
 
-def test_a_value_in_a_group_does_not_end_the_unset_of_the_whole_group() -> None:
-    assert merged({"unset": ["limits"]}, {"limits": {"cpu": "1"}})["unset"] == ["limits"]
+def test_a_value_in_a_group_does_not_remove_the_group_from_unset() -> None:
+    assert merge({"unset": ["limits"]}, {"limits": {"cpu": "1"}})["unset"] == ["limits"]
 
 
 @given(DOCUMENTS, PATCHES)
-def test_a_patch_twice_is_a_patch_once(document: dict[str, Any], patch: dict[str, Any]) -> None:
-    once = merged(document, patch)
-    assert merged(once, patch) == once
+def test_a_patch_is_idempotent(document: dict[str, Any], patch: dict[str, Any]) -> None:
+    once = merge(document, patch)
+    assert merge(once, patch) == once
 
 
 @given(DOCUMENTS)
 def test_an_empty_patch_changes_nothing(document: dict[str, Any]) -> None:
-    assert merged(document, {}) == document
+    assert merge(document, {}) == document
 
 
 @given(DOCUMENTS)
-def test_a_patch_of_nulls_for_all_leaves_nothing(document: dict[str, Any]) -> None:
-    assert merged(document, dict.fromkeys(document)) == {}
+def test_a_patch_with_null_for_every_field_leaves_an_empty_document(
+    document: dict[str, Any],
+) -> None:
+    assert merge(document, dict.fromkeys(document)) == {}

@@ -1,4 +1,4 @@
-"""What a writer demands of what is stored."""
+"""Preconditions: parsed from headers, and checked against the stored version."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from trimtab.errors import Invalid, Stale
 from trimtab_admin.settings.preconditions import (
     Absent,
     Anything,
-    NoPrecondition,
     Precondition,
+    PreconditionRequired,
     Version,
     check,
     parse,
@@ -24,23 +24,21 @@ from trimtab_admin.settings.preconditions import (
         ('"12"', None, True, Anything()),
     ],
 )
-def test_a_request_says_what_it_replaces(
+def test_headers_or_force_give_a_precondition(
     if_match: str | None, if_none_match: str | None, force: bool, parsed: Precondition
 ) -> None:
     assert parse(if_match, if_none_match, force) == parsed
 
 
-def test_a_request_that_does_not_say_it_is_refused() -> None:
-    with pytest.raises(NoPrecondition, match="force=true"):
+def test_a_request_without_a_precondition_is_rejected() -> None:
+    with pytest.raises(PreconditionRequired, match="force=true"):
         parse(None, None, False)
 
 
 @pytest.mark.parametrize(
     ("if_match", "if_none_match"), [("*", None), ('W/"1"', None), ("x", None), (None, '"1"')]
 )
-def test_a_header_that_says_something_else_is_refused(
-    if_match: str | None, if_none_match: str | None
-) -> None:
+def test_a_malformed_header_is_rejected(if_match: str | None, if_none_match: str | None) -> None:
     with pytest.raises(Invalid):
         parse(if_match, if_none_match, False)
 
@@ -49,7 +47,9 @@ def test_a_header_that_says_something_else_is_refused(
     ("precondition", "stored"),
     [(Version(1), 1), (Absent(), None), (Anything(), None), (Anything(), 7)],
 )
-def test_what_is_stored_may_be_as_demanded(precondition: Precondition, stored: int | None) -> None:
+def test_a_matching_version_meets_the_precondition(
+    precondition: Precondition, stored: int | None
+) -> None:
     check(precondition, "it", stored)
 
 
@@ -57,7 +57,7 @@ def test_what_is_stored_may_be_as_demanded(precondition: Precondition, stored: i
     ("precondition", "stored", "given"),
     [(Version(1), 2, 1), (Version(1), None, 1), (Absent(), 2, None)],
 )
-def test_what_is_stored_may_be_another_version(
+def test_another_version_is_stale(
     precondition: Precondition, stored: int | None, given: int | None
 ) -> None:
     with pytest.raises(Stale) as raised:

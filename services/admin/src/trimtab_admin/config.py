@@ -1,4 +1,4 @@
-"""What admin is told at start, by the environment and the settings file."""
+"""The configuration of admin, read from the environment and the settings file at start."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,37 +12,43 @@ from trimtab.settings import namespaces
 
 
 class AdminConfig(ServiceConfig):
-    """Beside what every service is told."""
+    """The configuration of admin, in addition to that of every service."""
 
     database_url: str = "sqlite+aiosqlite:///trimtab.db"
     """A SQLAlchemy URL with an async driver."""
     token_file: Path | None = None
-    """Holds the token that every call must bring; ``None`` leaves the API open to its network."""
+    """A file with an API token of an admin; ``None``: no token is needed until one is created."""
     domains: tuple[DnsLabel, ...] = Field(
         default=("development", "staging", "production"), min_length=1
     )
-    """Made at start where they are missing."""
+    """Domains that are created at start if they do not exist."""
     clusters: tuple[ClusterBody, ...] = ()
-    """Declared at start; what the API changed since stays until the declaration changes."""
+    """Clusters that are written at start when their declaration has changed since the last start.
+
+    Until then, changes that the API has made stay.
+    """
     pools: tuple[PoolBody, ...] = ()
-    """As clusters."""
+    """Pools that are written at start in the same way as clusters."""
     records: dict[str, dict[str, JsonValue]] = {}
-    """By kind: the read-only layer below platform."""
+    """Documents by kind: the layer of the settings file, which the API cannot change."""
     namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
         namespaces.DEFAULT
     )
-    """As clusterres has it: a project or domain is refused where two would share a namespace."""
+    """The template of namespaces' names, which clusterres must have too.
+
+    A project or domain is rejected where two would share a namespace.
+    """
     history_days: int | None = Field(default=None, ge=1)
-    """How long history is kept, and watches can resume; ``None`` is for ever."""
+    """How long history is kept, and watches can resume; ``None``: indefinitely."""
     execution_log_days: int = Field(default=7, ge=1)
-    """How long the stream keeps the log of an execution that has ended; the copy stays."""
+    """How long the stream keeps the log of an ended execution; its projection stays."""
     max_apply_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
-    """Of what is applied at once."""
+    """The largest request that applies documents."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
-    """Of a request. NATS carries 1 MiB, and everything that is stored must also be told."""
+    """The largest other request. NATS carries 1 MiB, and every stored change is published."""
     failed_tries_per_minute: int = Field(default=30, ge=1)
-    """Calls that may be refused, per client address and per token, before some have to wait."""
+    """Refused calls per client address, and per API token, after which calls are throttled."""
     audit_days: int = Field(default=90, ge=1)
-    """How long calls that were refused are kept."""
+    """How long entries of the audit trail are kept."""
     audit_rows: int = Field(default=100_000, ge=1)
-    """How many of them are kept at most."""
+    """The largest number of entries of the audit trail that are kept."""

@@ -80,7 +80,7 @@ class Conditions:
     if_none_match: str | None
 
     def demand(self, *, force: bool) -> Precondition:
-        """Raises `NoPrecondition` and `Invalid`."""
+        """Raises `PreconditionRequired` and `Invalid`."""
         return preconditions.parse(self.if_match, self.if_none_match, force)
 
     def optional(self, *, force: bool) -> Precondition:

@@ -1,4 +1,4 @@
-"""Records and effective values as the API answers them. Pure."""
+"""Records and effective values in the form of responses. Pure."""
 
 from weakref import WeakKeyDictionary
 
@@ -20,7 +20,7 @@ def of_record(record: Record) -> RecordBody:
 
 
 def of_unreadable(kind: str, scope: Scope, version: int, reason: str) -> RecordBody:
-    """So that a list does not hide it."""
+    """Return a body that shows, in lists, a record that is not readable."""
     warning = f"not readable: {reason}"
     return RecordBody(
         kind=kind, scope=of_scope(scope), version=version, document={}, warnings=(warning,)
@@ -45,7 +45,7 @@ def of_effective(effective: Effective, revision: int) -> EffectiveBody:
 
 
 _OF_EFFECTIVE: WeakKeyDictionary[Effective, EffectiveBody] = WeakKeyDictionary()
-"""For as long as somebody keeps the value: a body takes longer to make than all of the rest."""
+"""Bodies of cached effective values: building a body takes longer than the rest of a read."""
 
 
 def _of_effective(effective: Effective, revision: int) -> EffectiveBody:

@@ -1,28 +1,32 @@
-"""Effective values of one kind before and after a change of its records, at every target. Pure.
+"""Effective values of one kind before and after a change, and what would be invalid then. Pure.
 
-Each value is made once, from the next broader one, and where the change does not reach both sides
-are the very same object: so a change is judged among ten thousand records in one pass.
+The value at a target is derived once, from the value at the next broader scope. Where the change
+has no effect, both sides are the same object. A change is therefore judged among ten thousand
+records in one pass.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from trimtab.kinds import Kind
+from trimtab.errors import Invalid
+from trimtab.kinds import Kind, Problem
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
 from trimtab.settings.fold import Effective, Record, fold
 from trimtab.settings.state import ProjectDomain
 
 Flat = Mapping[str, JsonValue]
-"""Leaves and map keys that have a value, by dotted path."""
+"""An effective value: leaves and map keys that have a value, by dotted path."""
 
-
-Places = Mapping[ProjectDomain, Mapping[Scope, Record]]
+RecordsByProjectDomain = Mapping[ProjectDomain, Mapping[Scope, Record]]
 
 
 class Pair(NamedTuple):
+    """The effective values at one target before and after the change."""
+
     before: Flat
     after: Flat
 
@@ -32,54 +36,58 @@ class Pair(NamedTuple):
 
 
 class Comparison:
-    """Of what is stored with what would be."""
+    """Compares the effective values of one kind before and after some records change."""
 
     def __init__(
         self,
         kind: Kind,
         stored: Mapping[Scope, Record],
         edits: Mapping[Scope, Record | None],
-        places: Places | None = None,
+        by_project_domain: RecordsByProjectDomain | None = None,
     ) -> None:
-        """``edits`` are the records that are new at their scopes; ``None`` where none is left.
+        """``edits`` holds the new record of each scope that changes, ``None`` for a deleted one.
 
-        ``places`` are what is stored, by domain and project, where that is known.
+        ``by_project_domain`` holds the records of ``stored`` again, to find those of one project
+        and domain without a search.
         """
         self.kind = kind
         self.edits = edits
         self._stored = stored
-        self._places = places
+        self._by_project_domain = by_project_domain
         self._pairs: dict[Scope, Pair] = {}
 
     def at(self, target: Scope) -> Pair:
-        """What applies to a target."""
+        """Return the effective values at a target."""
         pair = self._pairs.get(target)
         if pair is None:
-            pair = self._pairs[target] = self._below(self._around(target), target)
+            pair = self._pairs[target] = self._extend(self._broader(target), target)
         return pair
 
-    def effective(self, target: Scope, *, after: bool) -> Effective:
-        """With the provenance of each leaf."""
-        records = [self._after(at) if after else self._stored.get(at) for at in target.chain]
+    def effective_after(self, target: Scope) -> Effective:
+        """Return the effective value after the change, with the provenance of each leaf."""
+        records = [self._after(scope) for scope in target.chain]
         return fold(self.kind, target, [record for record in records if record is not None])
 
     def changed_targets(self) -> Iterator[Scope]:
-        """Targets at which records meet in a combination of their own, and the change is felt.
+        """Yield targets whose effective values change: one for each combination of records.
 
-        Every other target that feels it has the value of one of these. A domain's and a project's
-        records meet in a project-domain that may have no record itself.
+        Every other target whose value changes has the value of one of these. The records of a
+        domain and of a project combine at a project-domain, which may have no record itself.
         """
-        scopes = self._near()
+        scopes = self._affected_scopes()
         domains = [scope.domain for scope in scopes if scope.level is Level.DOMAIN]
         projects = [scope.project for scope in scopes if scope.level is Level.PROJECT]
         both = {Scope(domain, project) for domain in domains for project in projects}
         return (target for target in (*scopes, *both.difference(scopes)) if self.at(target).changed)
 
-    def _near(self) -> list[Scope]:
-        """Scopes of records, new ones too, without most of those that the change cannot reach."""
+    def _affected_scopes(self) -> list[Scope]:
+        """Return the scopes of stored and new records that the change may affect.
+
+        Most scopes that it cannot affect are left out.
+        """
         domain, project = _common(self.edits)
         if domain and project:
-            return self._inside(domain, project)
+            return self._affected_in(domain, project)
         every = chain(self._stored, (scope for scope in self.edits if scope not in self._stored))
         return [
             scope
@@ -88,10 +96,12 @@ class Comparison:
             and (not project or scope.project in ("", project))
         ]
 
-    def _inside(self, domain: str, project: str) -> list[Scope]:
-        """Of one project in one domain, where all edits are."""
-        place = self._places.get((domain, project), {}) if self._places else self._stored
-        every = chain(place, (scope for scope in self.edits if scope not in place))
+    def _affected_in(self, domain: str, project: str) -> list[Scope]:
+        """Return affected scopes where all edits belong to one project in one domain."""
+        stored = self._stored
+        if self._by_project_domain:
+            stored = self._by_project_domain.get((domain, project), {})
+        every = chain(stored, (scope for scope in self.edits if scope not in stored))
         workflows = {scope.workflow for scope in self.edits}
         return [
             scope
@@ -100,42 +110,84 @@ class Comparison:
             and ("" in workflows or scope.workflow in workflows)
         ]
 
-    def _around(self, target: Scope) -> Pair:
-        """What the next broader scope has."""
+    def _broader(self, target: Scope) -> Pair:
+        """Return the effective values at the next broader scope."""
         match target.level:
             case Level.SETTINGS:
-                return Pair(_NOTHING, _NOTHING)
+                return Pair(_EMPTY, _EMPTY)
             case Level.PLATFORM:
                 return self.at(SETTINGS_FILE)
             case Level.DOMAIN | Level.PROJECT:
                 return self.at(PLATFORM)
             case Level.PROJECT_DOMAIN:
                 in_domain = self.at(Scope(domain=target.domain))
-                return self._below(in_domain, Scope(project=target.project))
+                return self._extend(in_domain, Scope(project=target.project))
             case Level.WORKFLOW | Level.LAUNCH_PLAN:
-                # A chain keeps its scopes, which costs less than making one.
+                # Taken from the chain, because that is cheaper than creating a scope.
                 return self.at(target.chain[-2])
 
-    def _below(self, around: Pair, scope: Scope) -> Pair:
-        """With the records of one more scope."""
+    def _extend(self, broader: Pair, scope: Scope) -> Pair:
+        """Return the effective values with the records of one more scope."""
         stored, new = self._stored.get(scope), self._after(scope)
         if stored is None and new is None:
-            return around
-        before = _extended(around.before, stored)
-        if stored is new and not around.changed:
+            return broader
+        before = _fold_one(broader.before, stored)
+        if stored is new and not broader.changed:
             return Pair(before, before)
-        after = _extended(around.after, new)
+        after = _fold_one(broader.after, new)
         return Pair(before, before if before == after else after)
 
     def _after(self, scope: Scope) -> Record | None:
         return self.edits[scope] if scope in self.edits else self._stored.get(scope)
 
 
-_NOTHING: Flat = {}
+@dataclass(frozen=True)
+class Violation:
+    """A problem of the effective value that a target would have after a change."""
+
+    problem: Problem
+    effective: Effective
+
+    def error(self, prefix: str = "") -> Invalid:
+        """Return an error that names the scope of the bound, which may not be the edited one."""
+        problem = self.problem
+        bound = self.effective.leaves.get(problem.bound)
+        source = f" by {bound.scope}" if bound else ""
+        allowed = f"{problem.allowed}{source}, at {self.effective.target}"
+        return Invalid(prefix + problem.path, problem.value, allowed)
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes that set the value and its bound, in this order."""
+        leaves = self.effective.leaves
+        paths = (self.problem.path, self.problem.bound)
+        return tuple(leaves[path].scope for path in paths if path in leaves)
 
 
-def _extended(flat: Flat, record: Record | None) -> Flat:
-    """As `trimtab.settings.fold` does it, without the provenance."""
+def first_violation(comparison: Comparison) -> Violation | None:
+    """Return the new violation at the broadest target; ``None`` where the change is valid.
+
+    Violations that exist already, because a release became stricter, do not count: they must not
+    stop their own repair.
+    """
+    validate = comparison.kind.validate
+    found: list[tuple[Scope, Problem]] = []
+    for target in comparison.changed_targets():
+        pair = comparison.at(target)
+        if problems := list(validate(pair.after)):
+            known = list(validate(pair.before))
+            found += [(target, problem) for problem in problems if problem not in known][:1]
+    if not found:
+        return None
+    target, problem = min(found, key=lambda each: (each[0].level, str(each[0])))
+    return Violation(problem, comparison.effective_after(target))
+
+
+_EMPTY: Flat = {}
+
+
+def _fold_one(flat: Flat, record: Record | None) -> Flat:
+    """Fold one more record, as `trimtab.settings.fold` does, but without provenance."""
     if record is None:
         return flat
     extended = dict(flat)
@@ -149,7 +201,7 @@ def _extended(flat: Flat, record: Record | None) -> Flat:
 
 
 def _common(scopes: Collection[Scope]) -> tuple[str, str]:
-    """The domain and the project that all are in; empty where there is none."""
+    """Return the domain and the project that all scopes share; empty where they differ."""
     domains = {scope.domain for scope in scopes}
     projects = {scope.project for scope in scopes}
     return (

@@ -1,7 +1,7 @@
-"""What the settings file declares, published when admin starts.
+"""The declarations of the settings file, written when admin starts.
 
-Clusters and pools are compared with what the file said last time: what the API changed since then
-stays until the file says something new.
+A cluster or pool is written only where its declaration differs from that of the last start. Until
+then, changes that the API has made stay.
 """
 
 import logging
@@ -25,44 +25,44 @@ from trimtab_admin.settings.preconditions import Anything
 from trimtab_admin.settings.requests import DeleteRecord, PutRecord
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
-from trimtab_admin.storage.outbox import Author
+from trimtab_admin.storage.outbox import SETTINGS_FILE_ACTOR, Author
 from trimtab_admin.storage.tables import history
 
 log = logging.getLogger(__name__)
 
-AUTHOR = Author(Caller("settings file", EVERYTHING), "declared there")
+AUTHOR = Author(Caller(SETTINGS_FILE_ACTOR, EVERYTHING), "declared in the settings file")
 
 
-async def publish(settings: AdminConfig, changes: Changes, reading: Sessions) -> None:
-    """In one transaction, with the names of all namespaces.
+async def publish(config: AdminConfig, changes: Changes, reading: Sessions) -> None:
+    """Write the declarations and the names of all namespaces in one transaction.
 
     Raises `NotFound`, `Invalid` and `Conflict`, and then nothing has changed.
     """
     async with changes.locked(AUTHOR) as change:
-        # The template may be another one since the last start.
-        change.renames = True
-        for name in settings.domains:
+        # The template of the names may have changed since the last start.
+        change.affects_namespaces = True
+        for name in config.domains:
             if name not in change.settings.domains:
                 change.add(subjects.domain(name), DomainChanged(name=name))
         async with transaction(reading) as session:
-            for subject, event in _declared(settings):
-                if await _last_said(session, subject) != event.body().decode():
+            for subject, event in _declared_entities(config):
+                if await _last_declaration(session, subject) != event.body().decode():
                     change.add(subject, event)
-        for kind, document in settings.records.items():
+        for kind, document in config.records.items():
             _put_record(change, kind, document)
-        for kind in _layered(change.settings) - settings.records.keys():
+        for kind in _layered_kinds(change.settings) - config.records.keys():
             _delete_record(change, kind)
 
 
-def _declared(settings: AdminConfig) -> Iterator[tuple[str, ClusterChanged | PoolChanged]]:
-    for cluster in settings.clusters:
+def _declared_entities(config: AdminConfig) -> Iterator[tuple[str, ClusterChanged | PoolChanged]]:
+    for cluster in config.clusters:
         yield subjects.cluster(cluster.name), CLUSTERS.to_event(cluster)
-    for pool in settings.pools:
+    for pool in config.pools:
         yield subjects.pool(pool.name), POOLS.to_event(pool)
 
 
-async def _last_said(session: AsyncSession, subject: str) -> str | None:
-    """What the file said of a subject when it last said something new."""
+async def _last_declaration(session: AsyncSession, subject: str) -> str | None:
+    """Return the body of the last declaration that was written for a subject."""
     rows = history.c
     query = sa.select(rows.after).where(rows.subject == subject, rows.actor == AUTHOR.actor)
     newest = query.order_by(rows.revision.desc()).limit(1)
@@ -82,7 +82,7 @@ def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) ->
     _add(change, draft)
 
 
-def _layered(settings: Settings) -> set[str]:
+def _layered_kinds(settings: Settings) -> set[str]:
     """Return the kinds that the settings file's layer has, also those not installed any more."""
     families = (settings.records, settings.unreadable, settings.unknown)
     return {kind for by_kind in families for kind, at in by_kind.items() if SETTINGS_FILE in at}

@@ -107,7 +107,7 @@ def _prune(draft: Draft, owner: Label, caller: Caller) -> None:
                 if not caller.may(Role.EDITOR, scope, name):
                     # The message does not name the scope, because the caller may not know that it
                     # has records; the audit trail does.
-                    records_of = f"all records with the label {owner.key}={owner.value}"
+                    records_of = f"all records that {owner.key}={owner.value} owns"
                     message = f'User "{caller.name}" is not an editor of {records_of}'
                     raise Forbidden(message, str(scope))
                 draft.delete(DeleteRecord(record.kind, scope, Anything()))

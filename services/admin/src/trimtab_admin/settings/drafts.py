@@ -14,8 +14,8 @@ from trimtab.messages import subjects
 from trimtab.messages.events import Event, ProjectChanged, RecordChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
-from trimtab_admin.settings import bodies, patches, preconditions, validity
-from trimtab_admin.settings.comparison import Comparison
+from trimtab_admin.settings import bodies, patches, preconditions
+from trimtab_admin.settings.comparison import Comparison, Violation, first_violation
 from trimtab_admin.settings.entities import DOMAINS, PROJECTS, Entity, EntityType, check_active
 from trimtab_admin.settings.preconditions import Absent, Precondition
 from trimtab_admin.settings.requests import (
@@ -177,7 +177,7 @@ class Draft:
         """Raises the errors of `put`, and `Unreadable` where the stored record is not readable."""
         kind, scope = request.kind, request.scope
         before = readable_record(self.settings, kind, scope)
-        document = patches.merged(
+        document = patches.merge(
             before.document if before else {},
             kind.rename_deprecated(request.patch),
             kind.schema.is_atomic,
@@ -218,7 +218,7 @@ class Draft:
         """Raises `NotFound`, `Stale` and `Invalid`."""
         type, name = request.type, request.name
         document = type.to_document(type.find(self.settings, name))
-        body = type.parse(name, patches.merged(document, request.patch))
+        body = type.parse(name, patches.merge(document, request.patch))
         self.put_entity(PutEntity(type, body, request.precondition))
 
     def delete_entity(self, request: DeleteEntity) -> None:
@@ -243,7 +243,7 @@ class Draft:
             if edit.scope.project and edit.action != "none":
                 self._check_active(edit)
         for comparison in self.comparisons():
-            violation = validity.first_violation(comparison)
+            violation = first_violation(comparison)
             if violation is not None:
                 raise violation.error(_prefix(self._index_of_cause(comparison, violation)))
 
@@ -257,8 +257,8 @@ class Draft:
             }
             if edits:
                 stored = self.settings.records.get(name, {})
-                places = self.settings.by_project_domain.get(name, {})
-                yield Comparison(kinds.by_name(name), stored, edits, places)
+                by_project_domain = self.settings.by_project_domain.get(name, {})
+                yield Comparison(kinds.by_name(name), stored, edits, by_project_domain)
 
     def entities_after(self, type: EntityType[Any, Any]) -> Mapping[str, Entity]:
         """Return the entities of a type after the edits, by name."""
@@ -266,7 +266,7 @@ class Draft:
         after = {**type.stored(self.settings), **{entity.name: entity for entity in edits}}
         return {name: entity for name, entity in after.items() if not entity.deleted}
 
-    def _index_of_cause(self, comparison: Comparison, violation: validity.Violation) -> int | None:
+    def _index_of_cause(self, comparison: Comparison, violation: Violation) -> int | None:
         """Return the index of the document that causes a violation.
 
         It is the document that sets the value or its bound. Where neither is edited, it is one that

@@ -1,4 +1,4 @@
-"""Where an effective value comes from: every scope of its chain, and who wrote what there."""
+"""Explanations of an effective value: the records of its chain, and who wrote each of them."""
 
 from collections.abc import Mapping
 
@@ -22,29 +22,30 @@ from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
 
 Setters = Mapping[Scope, SetterBody]
+"""The writer of the record of each scope."""
 
-_NOBODY = SetterBody()
+_UNKNOWN = SetterBody()
 
 
 class Explainer:
-    """Answers for one kind and one target."""
+    """Explains effective values."""
 
     def __init__(self, reading: Sessions, tree: Tree) -> None:
         self._reading = reading
         self._tree = tree
 
     async def explain(self, kind: Kind, target: Scope) -> ExplainBody:
-        """Raises `NotFound` on a project or domain that there is not, and `Unreadable`."""
+        """Raises `NotFound` where the project or domain does not exist, and `Unreadable`."""
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             check_scope(settings, target)
             revision = settings.revision
             records = {record.scope: record for record in settings.chain(kind.name, target)}
             effective = settings.effective(kind.name, target)
-            about = {subjects.attributes(kind.name, scope): scope for scope in records}
+            scopes = {subjects.attributes(kind.name, scope): scope for scope in records}
             as_flyte = _as_flyte(settings, kind, target)
-            found = await history.setters(session, about, revision)
-        setters = {scope: found.get(subject, _NOBODY) for subject, scope in about.items()}
+            stored = await history.setters(session, scopes, revision)
+        setters = {scope: stored.get(subject, _UNKNOWN) for subject, scope in scopes.items()}
         return ExplainBody(
             kind=kind.name,
             target=bodies.of_scope(target),
@@ -83,14 +84,14 @@ def _source(source: Source, setters: Setters) -> ExplainedSourceBody:
         scope=str(source.scope),
         revision=source.revision,
         value=source.value,
-        setter=setters.get(source.scope, _NOBODY),
+        setter=setters.get(source.scope, _UNKNOWN),
     )
 
 
 def _sentence(sources: tuple[Source, ...], setters: Setters) -> str:
-    """``4, by project shop (ann, "more cores"), over 2 by platform``."""
+    """Return, for example, ``4, by project shop (ann, "more cores"), over 2 by platform``."""
     first, *others = sources
-    setter = setters.get(first.scope, _NOBODY)
+    setter = setters.get(first.scope, _UNKNOWN)
     why = f', "{setter.reason}"' if setter.reason else ""
     who = f" ({setter.actor}{why})" if setter.actor else ""
     over = [f"{_value(source)} by {source.scope}" for source in others]
@@ -102,7 +103,7 @@ def _value(source: Source) -> str:
 
 
 def _as_flyte(settings: Settings, kind: Kind, target: Scope) -> EffectiveBody | None:
-    """What Flyte 1's rule gives; ``None`` where Flyte 1 has no such kind."""
+    """Return the effective value by Flyte 1's rule; ``None`` where Flyte 1 lacks the kind."""
     try:
         effective = flyte.effective(settings, kind.name, target)
     except Invalid:

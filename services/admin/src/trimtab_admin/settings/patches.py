@@ -1,54 +1,56 @@
 """JSON merge patch (RFC 7396) for documents whose fields have three states. Pure.
 
-``null`` makes a field absent, whether it had a value or was unset; a value ends its being unset.
+``null`` makes a field absent, whether it was set or unset. A value sets a field, and removes it
+from ``unset``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
-def merged(
+def merge(
     document: Mapping[str, Any],
     patch: Mapping[str, Any],
-    is_one: Callable[[str], bool] = lambda _path: False,
+    is_atomic: Callable[[str], bool] = lambda _path: False,
 ) -> dict[str, Any]:
-    """The document after the patch; neither argument is changed.
+    """Return the document after the patch; neither argument is changed.
 
-    ``is_one`` says which paths are one field, so that a part of it ends its being unset.
+    ``is_atomic`` returns whether the path of an object is one field, so that a patch of any part
+    of it sets the whole.
     """
-    result = _merged(document, patch)
+    result = _merge(document, patch)
     if "unset" in patch or "unset" not in result:
         return result
-    said = dict(_said(patch, is_one))
-    kept = [path for path in result.pop("unset") if not _is_said(path, said)]
-    return result | ({"unset": kept} if kept else {})
+    patched = dict(_patched_paths(patch, is_atomic))
+    unset = [path for path in result.pop("unset") if not _is_patched(path, patched)]
+    return result | ({"unset": unset} if unset else {})
 
 
-def _merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(document)
     for name, value in patch.items():
         if value is None:
             result.pop(name, None)
         elif isinstance(value, dict):
             before = result.get(name)
-            result[name] = _merged(before if isinstance(before, dict) else {}, value)
+            result[name] = _merge(before if isinstance(before, dict) else {}, value)
         else:
             result[name] = value
     return result
 
 
-def _said(
-    patch: Mapping[str, Any], is_one: Callable[[str], bool], prefix: str = ""
+def _patched_paths(
+    patch: Mapping[str, Any], is_atomic: Callable[[str], bool], prefix: str = ""
 ) -> Iterator[tuple[str, bool]]:
-    """Each dotted path that the patch removes or gives a value, and whether it removes it."""
+    """Yield each dotted path that the patch sets or removes, and whether it removes it."""
     for name, value in patch.items():
-        if isinstance(value, dict) and not is_one(prefix + name):
-            yield from _said(value, is_one, f"{prefix}{name}.")
+        if isinstance(value, dict) and not is_atomic(prefix + name):
+            yield from _patched_paths(value, is_atomic, f"{prefix}{name}.")
         else:
             yield prefix + name, value is None
 
 
-def _is_said(path: str, said: Mapping[str, bool]) -> bool:
-    if path in said:
+def _is_patched(path: str, patched: Mapping[str, bool]) -> bool:
+    if path in patched:
         return True
-    return any(removes and path.startswith(known + ".") for known, removes in said.items())
+    return any(removes and path.startswith(known + ".") for known, removes in patched.items())

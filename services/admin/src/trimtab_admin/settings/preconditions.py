@@ -1,4 +1,4 @@
-"""What a writer demands of what is stored now. Pure."""
+"""Preconditions: what a write requires of the version that is stored. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -9,40 +9,40 @@ from trimtab.errors import Code, Invalid, Rejected, Stale
 _ETAG = re.compile(r'"?([0-9]{1,18})"?')
 
 
-class NoPrecondition(Rejected):
-    """A write that says neither which version it replaces nor that it does not care."""
+class PreconditionRequired(Rejected):
+    """The error of a write that names no version to replace and is not forced."""
 
     code = Code.PRECONDITION_REQUIRED
 
     def __init__(self) -> None:
         super().__init__(
-            'say what is replaced: the header If-Match: "<version>", the header '
-            "If-None-Match: * where nothing is stored yet, or ?force=true to replace anything"
+            'a precondition is required: the header If-Match: "<version>", the header '
+            "If-None-Match: * where nothing is stored yet, or ?force=true to replace any version"
         )
 
 
 @dataclass(frozen=True)
 class Version:
-    """Exactly this version is stored."""
+    """Requires that exactly this version is stored."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Nothing is stored."""
+    """Requires that nothing is stored."""
 
 
 @dataclass(frozen=True)
 class Anything:
-    """Whatever is stored, or nothing."""
+    """Requires nothing."""
 
 
 Precondition = Version | Absent | Anything
 
 
 def parse(if_match: str | None, if_none_match: str | None, force: bool) -> Precondition:
-    """From the parts of a request. Raises `NoPrecondition` and `Invalid`."""
+    """Return the precondition of a request. Raises `PreconditionRequired` and `Invalid`."""
     if force:
         return Anything()
     if if_none_match is not None:
@@ -50,23 +50,26 @@ def parse(if_match: str | None, if_none_match: str | None, force: bool) -> Preco
             raise Invalid("If-None-Match", if_none_match, "*")
         return Absent()
     if if_match is None:
-        raise NoPrecondition
+        raise PreconditionRequired
     match = _ETAG.fullmatch(if_match.strip())
     if match is None:
-        raise Invalid("If-Match", if_match, 'a version as its ETag says it, such as "12"')
+        raise Invalid("If-Match", if_match, 'a version in the form of an ETag, such as "12"')
     return Version(int(match[1]))
 
 
-def check(precondition: Precondition, what: str, stored: int | None) -> None:
-    """Raises `Stale`."""
+def check(precondition: Precondition, description: str, stored: int | None) -> None:
+    """Raise `Stale` where the stored version does not meet the precondition.
+
+    ``description`` names the record or entity; ``stored`` is ``None`` where nothing is stored.
+    """
     match precondition:
         case Anything():
             return
         case Absent():
             if stored is not None:
-                raise Stale(what, None, stored)
+                raise Stale(description, None, stored)
         case Version(number):
             if number != stored:
-                raise Stale(what, number, stored)
+                raise Stale(description, number, stored)
         case _:
             assert_never(precondition)

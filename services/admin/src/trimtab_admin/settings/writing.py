@@ -7,7 +7,7 @@ from trimtab.api.records import RecordBody
 from trimtab.api.settings import ChangesBody
 from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import Caller
-from trimtab_admin.settings import documents, radius
+from trimtab_admin.settings import blast_radius, documents
 from trimtab_admin.settings.drafts import Draft, EntityEdit, RecordEdit
 from trimtab_admin.settings.entities import B, E, EntityType
 from trimtab_admin.settings.history import History
@@ -25,7 +25,7 @@ from trimtab_admin.settings.requests import (
     WriteRequest,
 )
 from trimtab_admin.settings.targets import RegisteredTargets
-from trimtab_admin.storage import names
+from trimtab_admin.storage import namespace_names
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import Author
@@ -94,13 +94,13 @@ class Writer:
             # Nothing below awaits, because another task could then change the shared settings.
             change = Change(await self._tree.current(session))
             draft = _fill(change, prepared, caller).draft
-            if change.renames:
-                names.after(change.settings, change.writes, template)
+            if change.affects_namespaces:
+                namespace_names.compute(change.settings, change.writes, template)
             return ChangesBody(
                 dry_run=True,
                 revision=draft.settings.revision,
                 changes=tuple(edit.body(None) for edit in draft.edits),
-                radius=radius.of(draft, targets, template),
+                radius=blast_radius.of(draft, targets, template),
             )
 
     async def _prepare(self, request: WriteRequest, caller: Caller) -> StateWrite:

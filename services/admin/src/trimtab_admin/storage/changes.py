@@ -14,7 +14,7 @@ from trimtab.messages.events import DomainChanged, Event, ProjectChanged
 from trimtab.settings import namespaces
 from trimtab.settings.state import Settings
 from trimtab_admin import metrics
-from trimtab_admin.storage import names, outbox
+from trimtab_admin.storage import namespace_names, outbox
 from trimtab_admin.storage.database import Sessions, allow_idle, transaction
 from trimtab_admin.storage.outbox import Author, Write
 from trimtab_admin.storage.tree import Tree
@@ -45,8 +45,8 @@ class Change:
     settings: Settings
     """Everything that was committed before."""
     writes: list[Write] = field(default_factory=list)
-    renames: bool = False
-    """Whether projects or domains change, and with them the names of namespaces."""
+    affects_namespaces: bool = False
+    """Whether projects or domains change, so that the names of namespaces are stored too."""
     before: int = field(init=False)
     """The revision that the change is based on; `settings` may advance when others write."""
 
@@ -67,7 +67,7 @@ class Change:
         if size > MAX_EVENT_BYTES:
             raise Invalid("document", f"{size} bytes", f"at most {MAX_EVENT_BYTES} bytes")
         self.writes.append(Write(subject, event, deleted))
-        self.renames = self.renames or isinstance(event, ProjectChanged | DomainChanged)
+        self.affects_namespaces |= isinstance(event, ProjectChanged | DomainChanged)
         return self.revision
 
 
@@ -109,9 +109,11 @@ class Changes:
                         raise
                     continue
                 took = time.monotonic() - began
-                if not change.renames and await self._store_at_once(change, author, verified):
+                if change.affects_namespaces:
+                    break
+                if await self._store_at_once(change, author, verified):
                     return result
-                if change.renames or took > _LONG_SECONDS:
+                if took > _LONG_SECONDS:
                     break
             async with self.locked(author, min(_MARGIN * took, _TURN_SECONDS)) as change:
                 return fill(change)
@@ -162,15 +164,17 @@ class Changes:
             self._turns.release()
 
     async def _store(self, session: AsyncSession, change: Change, author: Author) -> None:
-        if change.renames:
-            owners = names.after(change.settings, change.writes, self.namespace_template)
-            await names.store(session, owners)
+        if change.affects_namespaces:
+            targets = namespace_names.compute(
+                change.settings, change.writes, self.namespace_template
+            )
+            await namespace_names.replace(session, targets)
         if change.writes:
             await outbox.store(session, change.before, change.writes, author)
 
     def _publish(self, change: Change) -> None:
         """Show a committed change to the readers of this process and to the relay."""
-        self._tree.take(change.writes, change.before)
+        self._tree.apply(change.writes, change.before)
         if change.writes:
             metrics.count_writes(write.subject for write in change.writes)
             self._committed()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from trimtab.errors import Unavailable
-from trimtab_admin.settings.declared import AUTHOR
+from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, checkpoint, transaction
 from trimtab_admin.storage.tables import history, history_floor
 
@@ -62,7 +62,7 @@ class HistoryRetention:
         row = history.c
         newest = sa.select(sa.func.max(row.revision)).group_by(row.subject)
         # At its start, admin compares the settings file with the last change that the file made.
-        declared = newest.where(row.actor == AUTHOR.actor)
+        declared = newest.where(row.actor == outbox.SETTINGS_FILE_ACTOR)
         async with transaction(self._sessions) as session:
             last = await session.scalar(sa.select(sa.func.max(row.revision)).where(row.at < before))
             if last is None:

@@ -38,6 +38,8 @@ _CHUNK = 500
 """How many rows are read or written at a time."""
 RELAY_BATCH = 256
 """How many rows the relay reads at a time."""
+SETTINGS_FILE_ACTOR = "settings file"
+"""The actor of changes that the settings file declares."""
 
 
 @dataclass(frozen=True)

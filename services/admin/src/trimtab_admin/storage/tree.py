@@ -12,23 +12,26 @@ from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
 
 
-class _Look:
-    """At the database, for everybody who came before it began."""
+class _Check:
+    """A check of the revision in the database, shared by all calls that came before it began."""
 
     def __init__(self) -> None:
-        self.over = asyncio.Event()
+        self.done = asyncio.Event()
         self.succeeded = False
         self.error: TrimtabError | None = None
 
 
 class Tree:
-    """Proved current by one number of the database, and brought up to date where it is not."""
+    """Holds the settings in memory and updates them from the database.
+
+    One number, the revision in the database, shows whether the settings in memory are current.
+    """
 
     def __init__(self) -> None:
         self._settings = Settings()
-        self._looking = asyncio.Lock()
-        self._next: _Look | None = None
-        """The look that has not begun yet."""
+        self._checking = asyncio.Lock()
+        self._next: _Check | None = None
+        """The check that has not begun yet."""
 
     @property
     def unverified(self) -> Settings:
@@ -36,70 +39,72 @@ class Tree:
         return self._settings
 
     async def latest(self, reading: Sessions) -> Settings:
-        """Holds all that was committed before the call; use it up before the next ``await``.
+        """Return settings that hold everything committed before the call.
 
-        Calls that come while the database is looked at share the next look, never the one that is
-        under way: it may have seen less than they have to. Raises as `transaction`.
+        The settings are shared: the caller must be done with them before its next ``await``.
+
+        Calls that come during a check share the next one, because the check that is running may
+        miss what was committed before they came. Raises what `transaction` raises.
         """
         while True:
-            look = self._next
-            if look is None:
-                look = self._next = _Look()
-                await self._take(look, reading)
+            check = self._next
+            if check is None:
+                check = self._next = _Check()
+                await self._run(check, reading)
             else:
-                await look.over.wait()
-            if look.succeeded:
+                await check.done.wait()
+            if check.succeeded:
                 return self._settings
-            if look.error is not None:
-                raise look.error
-            # Who looked for us was cancelled.
+            if check.error is not None:
+                raise check.error
+            # The task that ran the check was cancelled.
 
-    async def _take(self, look: _Look, reading: Sessions) -> None:
+    async def _run(self, check: _Check, reading: Sessions) -> None:
         try:
-            async with self._looking:
-                # Calls of the same turn of the loop come along.
+            async with self._checking:
+                # Lets the other tasks that are ready to run share this check.
                 await asyncio.sleep(0)
                 self._next = None
-                await self._look(reading)
-                look.succeeded = True
+                await self._refresh(reading)
+                check.succeeded = True
         except TrimtabError as error:
-            look.error = error
+            check.error = error
         finally:
-            if self._next is look:
+            if self._next is check:
                 self._next = None
-            look.over.set()
+            check.done.set()
 
-    async def _look(self, reading: Sessions) -> None:
+    async def _refresh(self, reading: Sessions) -> None:
         held = self._settings.revision
         if await outbox.fetch_current_revision(reading) != held:
-            # What is newer has to be of one moment.
+            # The revision and the newer rows have to come from the same transaction.
             async with transaction(reading) as session:
                 await self.current(session)
 
     async def current(self, session: AsyncSession) -> Settings:
-        """Holds all that the transaction sees; what is not committed never gets in.
+        """Return settings that hold everything committed that the transaction sees.
 
-        The tree is shared: use it up before the next ``await``, or hold the lock of
-        `trimtab_admin.storage.outbox.lock`.
+        The settings are shared: the caller must be done with them before its next ``await``, or
+        hold the lock of `trimtab_admin.storage.outbox.lock`.
         """
-        # Read before the question, because others may move the tree on while it is answered.
+        # Read before the query, because other tasks may advance the settings during it.
         held = self._settings.revision
         stored = await outbox.current_revision(session)
-        return await self._at(session, held, stored)
+        return await self._advance(session, held, stored)
 
     async def locked(self, session: AsyncSession) -> Settings:
-        """As `current`, for a transaction that will write settings; it has the lock from now on."""
+        """Take the lock of all writes for a transaction, and return the current settings."""
         stored = await outbox.lock(session)
-        return await self._at(session, self._settings.revision, stored)
+        return await self._advance(session, self._settings.revision, stored)
 
-    def take(self, writes: Sequence[outbox.Write], after: int) -> None:
-        """What was committed upon that revision, so that nobody has to read it again."""
-        for number, write in enumerate(writes, after + 1):
-            # Others may have read it meanwhile.
+    def apply(self, writes: Sequence[outbox.Write], before: int) -> None:
+        """Apply writes that were committed after the revision ``before``, without reading them."""
+        for number, write in enumerate(writes, before + 1):
+            # Another task may have read some of them from the database in the meantime.
             if number == self._settings.revision + 1:
                 self._settings.apply(write.event, number)
 
-    async def _at(self, session: AsyncSession, held: int, stored: int) -> Settings:
+    async def _advance(self, session: AsyncSession, held: int, stored: int) -> Settings:
         if stored > held:
             await self._catch_up(session, held, stored)
         elif stored < held:
@@ -110,7 +115,7 @@ class Tree:
     async def _catch_up(self, session: AsyncSession, held: int, stored: int) -> None:
         rows = await outbox.changes_between(session, held, stored)
         if len(rows) < stored - held:
-            # Rows that were sent long ago are gone.
+            # Rows that were published long ago have been deleted.
             loaded = await outbox.load(session)
             if loaded.revision > self._settings.revision:
                 self._settings = loaded

@@ -1,7 +1,7 @@
-"""The namespace of each project and domain, stored so that no two can ever share one by accident.
+"""The name of each project and domain's namespace, stored so that no two ever share a namespace.
 
-`trimtab.settings.namespaces` computes the names. The table holds the results, for archived
-projects too: one that is taken up again finds its namespaces free.
+`trimtab.settings.namespaces` computes the names. The table also holds those of archived projects,
+so that the namespaces of a project are still free when it is activated again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from trimtab_admin.storage.outbox import Write
 from trimtab_admin.storage.tables import namespaces as table
 
 
-def after(
+def compute(
     settings: Settings, writes: Sequence[Write], template: str
 ) -> Mapping[str, NamespaceTarget]:
     """Return the target of each namespace after the writes. Raises `Conflict` and `Invalid`."""
@@ -31,15 +31,15 @@ def after(
     return namespaces.targets_by_namespace(template, projects, domains)
 
 
-async def store(session: AsyncSession, owners: Mapping[str, NamespaceTarget]) -> None:
-    """Make the table say this and nothing else."""
+async def replace(session: AsyncSession, targets: Mapping[str, NamespaceTarget]) -> None:
+    """Replace the contents of the table; rows that stay the same are not written."""
     rows = await session.execute(sa.select(table.c.name, table.c.project, table.c.domain))
     stored = {name: NamespaceTarget(project, domain) for name, project, domain in rows}
-    gone = [{"gone": name} for name, owner in stored.items() if owners.get(name) != owner]
+    gone = [{"gone": name} for name, target in stored.items() if targets.get(name) != target]
     new = [
-        {"name": name, "project": owner.project, "domain": owner.domain}
-        for name, owner in owners.items()
-        if stored.get(name) != owner
+        {"name": name, "project": target.project, "domain": target.domain}
+        for name, target in targets.items()
+        if stored.get(name) != target
     ]
     if gone:
         await session.execute(table.delete().where(table.c.name == sa.bindparam("gone")), gone)

@@ -1,4 +1,4 @@
-"""What Flyte 1 would give, case by case as its sources have it."""
+"""Effective values by the rule of Flyte 1, case by case from its source code."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def settings(kind: str, records: Records) -> Settings:
     return after
 
 
-def told(kind: str, records: Records) -> dict[str, Any]:
+def flyte_value(kind: str, records: Records) -> dict[str, Any]:
     return flyte.effective(settings(kind, records), kind, TARGET).document
 
 
@@ -45,8 +45,10 @@ CPU, MEMORY = {"limits": {"cpu": "1"}}, {"limits": {"memory": "1Gi"}}
         ({PROJECT: CPU, WORKFLOW: {"unset": ["limits.cpu"]}}, CPU),
     ],
 )
-def test_of_task_resources_one_record_is_taken_whole(records: Records, expected: Any) -> None:
-    assert told("task_resource", records) == expected
+def test_the_narrowest_record_of_task_resources_applies_alone(
+    records: Records, expected: Any
+) -> None:
+    assert flyte_value("task_resource", records) == expected
 
 
 A, B, C = ({"attributes": {name: name.upper(), "x": name}} for name in "abc")
@@ -60,8 +62,10 @@ A, B, C = ({"attributes": {name: name.upper(), "x": name}} for name in "abc")
         ({DOMAIN: A, PROJECT: B, PROJECT_DOMAIN: C}, {"a": "A", "c": "C", "x": "c"}),
     ],
 )
-def test_cluster_resources_lie_over_the_configuration(records: Records, expected: Any) -> None:
-    assert told("cluster_resource", records) == {"attributes": expected}
+def test_cluster_resources_are_merged_over_the_configuration(
+    records: Records, expected: Any
+) -> None:
+    assert flyte_value("cluster_resource", records) == {"attributes": expected}
 
 
 SPARK = {"overrides": {"spark": {"plugin_id": ["a"]}}}
@@ -86,10 +90,10 @@ RAY = {"overrides": {"ray": {"plugin_id": ["b"]}}}
         ("quality_of_service", {PROJECT: {"tier": "HIGH"}}, {}),
     ],
 )
-def test_other_kinds_are_read_where_flyte_reads_them(
+def test_other_kinds_are_read_at_the_levels_that_flyte_reads(
     kind: str, records: Records, expected: Any
 ) -> None:
-    assert told(kind, records) == expected
+    assert flyte_value(kind, records) == expected
 
 
 IDENTITY = {"security_context": {"run_as": {"k8s_service_account": "demo"}}}
@@ -123,18 +127,18 @@ SECRETS = {"security_context": {"secrets": [{"group": "db"}]}}
             {"execution_env": {"name": "n", "type": "t"}}]}}, {}),
     ],
 )  # fmt: skip
-def test_execution_configs_are_filled_up_field_by_field(records: Records, expected: Any) -> None:
-    assert told("workflow_execution_config", records) == expected
+def test_execution_configs_are_completed_field_by_field(records: Records, expected: Any) -> None:
+    assert flyte_value("workflow_execution_config", records) == expected
 
 
-def test_a_value_still_says_where_it_is_from() -> None:
+def test_a_value_has_its_provenance() -> None:
     records: Records = {PROJECT: CPU, PROJECT_DOMAIN: MEMORY}
     found = flyte.effective(settings("task_resource", records), "task_resource", TARGET)
     [(path, leaf)] = found.leaves.items()
     assert (path, leaf.scope, leaf.revision) == ("limits.memory", PROJECT_DOMAIN, 2)
 
 
-def test_every_kind_with_a_number_has_a_rule_and_no_other() -> None:
+def test_exactly_the_kinds_of_flyte_have_its_rule() -> None:
     for kind in kinds.registered().values():
         if kind.flyte is not None:
             assert flyte.effective(Settings(), kind.name, TARGET).document == {}

@@ -1,4 +1,4 @@
-"""How far a change reaches: whose effective values differ after it. Pure."""
+"""The blast radius of a draft: the effective values it changes, the namespaces it renders. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,25 +14,31 @@ from trimtab_admin.settings.drafts import Draft, leaf_changes
 from trimtab_admin.settings.entities import DOMAINS, PROJECTS
 
 MAX_LISTED = 100
-"""More than anybody reads; the numbers tell the rest."""
+"""How many effects and namespaces are listed; the numbers count all of them."""
 
 
 @dataclass
-class _Reached:
+class _Effects:
+    """The effects found so far."""
+
     numbers: dict[Level, int] = field(default_factory=dict)
-    effects: list[EffectBody] = field(default_factory=list)
+    """How many targets of each level change."""
+    listed: list[EffectBody] = field(default_factory=list)
     rendered: set[Scope] = field(default_factory=set)
-    """Projects in domains whose manifests differ."""
+    """Project-domains whose manifests change."""
 
 
 def of(draft: Draft, registered: Sequence[Scope], template: str) -> RadiusBody:
-    """``registered`` are workflows and launch plans; ``template`` names namespaces."""
+    """Return the blast radius of a draft.
+
+    ``registered`` holds the scopes of workflows and launch plans; ``template`` names namespaces.
+    """
     comparisons = list(draft.comparisons())
-    reached = _Reached()
-    for target in (*_places(draft), *registered) if comparisons else ():
-        _look(reached, comparisons, target)
-    rendered = _namespaces(draft, reached.rendered, template)
-    numbers = reached.numbers
+    effects = _Effects()
+    for target in (*_entity_targets(draft), *registered) if comparisons else ():
+        _add_effects(effects, comparisons, target)
+    rendered = _rendered_namespaces(draft, effects.rendered, template)
+    numbers = effects.numbers
     return RadiusBody(
         domains=numbers.get(Level.DOMAIN, 0),
         projects=numbers.get(Level.PROJECT, 0),
@@ -40,32 +46,32 @@ def of(draft: Draft, registered: Sequence[Scope], template: str) -> RadiusBody:
         workflows=numbers.get(Level.WORKFLOW, 0),
         launch_plans=numbers.get(Level.LAUNCH_PLAN, 0),
         namespaces=len(rendered),
-        effects=tuple(reached.effects),
+        effects=tuple(effects.listed),
         rendered=tuple(rendered[:MAX_LISTED]),
     )
 
 
-def _look(reached: _Reached, comparisons: Sequence[Comparison], target: Scope) -> None:
-    felt = False
+def _add_effects(effects: _Effects, comparisons: Sequence[Comparison], target: Scope) -> None:
+    changed = False
     for comparison in comparisons:
-        before, after = comparison.at(target)
-        if before is after:
+        pair = comparison.at(target)
+        if not pair.changed:
             continue
-        felt = True
+        changed = True
         if comparison.kind is cluster_resource.KIND and target.level is Level.PROJECT_DOMAIN:
-            reached.rendered.add(target)
-        if len(reached.effects) < MAX_LISTED:
+            effects.rendered.add(target)
+        if len(effects.listed) < MAX_LISTED:
             body = bodies.of_scope(target)
-            changes = leaf_changes(before, after)
-            reached.effects.append(
+            changes = leaf_changes(pair.before, pair.after)
+            effects.listed.append(
                 EffectBody(kind=comparison.kind.name, target=body, changes=changes)
             )
-    if felt:
-        reached.numbers[target.level] = reached.numbers.get(target.level, 0) + 1
+    if changed:
+        effects.numbers[target.level] = effects.numbers.get(target.level, 0) + 1
 
 
-def _places(draft: Draft) -> Iterator[Scope]:
-    """Every target that there is by itself, broadest first."""
+def _entity_targets(draft: Draft) -> Iterator[Scope]:
+    """Yield every target that is not a workflow or launch plan, broadest first."""
     domains, projects = draft.entities_after(DOMAINS), draft.entities_after(PROJECTS)
     yield PLATFORM
     yield from (Scope(domain=domain) for domain in domains)
@@ -73,10 +79,10 @@ def _places(draft: Draft) -> Iterator[Scope]:
     yield from (Scope(domain, project) for project in projects for domain in domains)
 
 
-def _namespaces(draft: Draft, changed: set[Scope], template: str) -> list[str]:
-    """Those of active projects whose values change, and those that come to be."""
+def _rendered_namespaces(draft: Draft, changed: set[Scope], template: str) -> list[str]:
+    """Return new namespaces, and those of active projects where values of manifests change."""
     settings = draft.settings
-    domains, active = draft.entities_after(DOMAINS), _active(draft)
+    domains, active = draft.entities_after(DOMAINS), _active_projects(draft)
     was_active = {p.name for p in settings.projects.values() if p.state == "active"}
     rendered = {
         namespaces.name(template, project, domain)
@@ -89,6 +95,6 @@ def _namespaces(draft: Draft, changed: set[Scope], template: str) -> list[str]:
     return sorted(rendered)
 
 
-def _active(draft: Draft) -> list[str]:
+def _active_projects(draft: Draft) -> list[str]:
     projects = draft.entities_after(PROJECTS).values()
     return [p.name for p in projects if isinstance(p, ProjectChanged) and p.state == "active"]
