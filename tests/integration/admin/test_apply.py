@@ -1,4 +1,4 @@
-"""Many documents at once: all or nothing, pruned by label, and out again as they went in."""
+"""Apply and export: many documents in one transaction, pruning by label, and the round trip."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from tests.servers import NatsServer
 OWNER = {"prune": "owner=team-a"}
 
 
-def record(document: Any, kind: str = "task_resource", **beside: Any) -> dict[str, Any]:
-    return {"kind": kind, "document": document, **beside}
+def record(document: Any, kind: str = "task_resource", **fields: Any) -> dict[str, Any]:
+    return {"kind": kind, "document": document, **fields}
 
 
 def project(name: str, **document: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ async def test_five_hundred_documents_are_one_transaction(admin: httpx.AsyncClie
 
 
 @BOTH
-async def test_a_wrong_document_changes_nothing_and_is_named_with_its_field(
+async def test_an_invalid_document_changes_nothing_and_is_named_with_its_field(
     admin: httpx.AsyncClient,
 ) -> None:
     before = await export(admin)
@@ -63,7 +63,7 @@ async def test_a_wrong_document_changes_nothing_and_is_named_with_its_field(
     assert await export(admin) == before
 
 
-async def test_every_mistake_around_a_document_is_named(admin: httpx.AsyncClient) -> None:
+async def test_each_mistake_in_or_next_to_a_document_is_named(admin: httpx.AsyncClient) -> None:
     for document, path in (
         (record({}, project="shpo"), "documents.1.project"),
         (record({}, workflow="w"), "documents.1.project"),
@@ -95,7 +95,7 @@ async def test_the_order_of_documents_does_not_matter(admin: httpx.AsyncClient) 
     assert effective["document"] == {"limits": {"cpu": "8"}, "ceiling": {"cpu": "16"}}
 
 
-async def test_documents_that_do_not_fit_together_are_refused_naming_one(
+async def test_documents_that_contradict_each_other_are_rejected_naming_one(
     admin: httpx.AsyncClient,
 ) -> None:
     answer = await apply(
@@ -110,7 +110,7 @@ async def test_documents_that_do_not_fit_together_are_refused_naming_one(
     assert (await admin.get("/records")).json() == []
 
 
-async def test_a_version_that_is_not_stored_any_more_stops_all(admin: httpx.AsyncClient) -> None:
+async def test_a_stale_version_of_one_document_rejects_all(admin: httpx.AsyncClient) -> None:
     await applied(admin, record({"limits": {"cpu": "1"}}))
     answer = await apply(admin, record({"priority": 1}, "workflow_priority"), record({}, version=0))
     assert answer.status_code == 412
@@ -126,7 +126,7 @@ async def test_applying_again_changes_nothing(admin: httpx.AsyncClient) -> None:
     assert [change["action"] for change in again["changes"]] == ["none", "none"]
 
 
-async def test_more_is_applied_at_once_than_another_call_may_bring(
+async def test_an_apply_may_be_larger_than_other_requests(
     admin: httpx.AsyncClient,
 ) -> None:
     values = {"attributes": {"size": "x" * 400_000}}
@@ -136,7 +136,7 @@ async def test_more_is_applied_at_once_than_another_call_may_bring(
     assert (await admin.put(path, params=FORCE, json=document)).status_code == 413
 
 
-async def test_prune_deletes_what_its_label_owns_and_nothing_else(
+async def test_prune_deletes_the_records_of_its_label_and_no_others(
     admin: httpx.AsyncClient,
 ) -> None:
     ours, others = record({"limits": {"cpu": "1"}}), record({"priority": 1}, "workflow_priority")
@@ -154,20 +154,20 @@ async def test_prune_deletes_what_its_label_owns_and_nothing_else(
     }
 
 
-async def test_what_another_label_owns_is_not_taken_over(admin: httpx.AsyncClient) -> None:
+async def test_a_record_of_another_owner_is_not_taken_over(admin: httpx.AsyncClient) -> None:
     await applied(admin, record({"limits": {"cpu": "1"}}), prune="owner=team-b")
     answer = await apply(admin, record({"limits": {"cpu": "2"}}), **OWNER)
     assert (answer.status_code, "owner=team-b" in answer.json()["detail"]) == (409, True)
 
 
-async def test_labels_outlive_other_writes_of_the_record(admin: httpx.AsyncClient) -> None:
+async def test_a_put_keeps_the_labels_of_the_record(admin: httpx.AsyncClient) -> None:
     await applied(admin, record({"limits": {"cpu": "1"}}), **OWNER)
     await admin.put("/records/task_resource", params=FORCE, json={"limits": {"cpu": "2"}})
     got = (await admin.get("/records/task_resource")).json()
     assert got["labels"] == {"owner": "team-a"}
 
 
-async def test_a_dry_run_tells_what_apply_would_do_and_for_whom(admin: httpx.AsyncClient) -> None:
+async def test_a_dry_run_returns_the_changes_and_the_blast_radius(admin: httpx.AsyncClient) -> None:
     await applied(admin, record({"priority": 1}, "workflow_priority"), **OWNER)
     before = await export(admin)
     body = await applied(
@@ -183,7 +183,7 @@ async def test_a_dry_run_tells_what_apply_would_do_and_for_whom(admin: httpx.Asy
     assert await export(admin) == before
 
 
-async def test_records_of_an_archived_project_change_only_as_it_is_taken_up(
+async def test_records_of_an_archived_project_change_only_together_with_its_activation(
     admin: httpx.AsyncClient,
 ) -> None:
     stored = record({"priority": 1}, "workflow_priority", **SCOPE)
@@ -199,7 +199,7 @@ async def test_records_of_an_archived_project_change_only_as_it_is_taken_up(
 
 
 @BOTH
-async def test_an_export_is_taken_back_unchanged_here_and_elsewhere(
+async def test_an_export_applied_here_or_elsewhere_restores_the_same_settings(
     admin: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await applied(

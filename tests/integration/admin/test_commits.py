@@ -1,4 +1,4 @@
-"""A change at once: the same as one under the lock, and only upon what was read."""
+"""Commits: a change stored in one statement equals one under the lock, and never overwrites."""
 
 import asyncio
 import time
@@ -68,15 +68,15 @@ async def under_lock(sessions: Sessions, before: int, writes: Sequence[Write]) -
         await outbox.store(session, before, writes, AUTHOR)
 
 
-async def at_once(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
+async def in_one_statement(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
     assert await outbox.store_if_current(sessions, before, writes, AUTHOR)
 
 
 TABLES = (tables.revision, tables.outbox, tables.settings, history)
 
 
-async def taken(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
-    """Out of the tables: all that was written, but for what is another each time."""
+async def take_all(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
+    """Empty the tables and return their rows, without the columns that differ each time."""
     found = {}
     for table in TABLES:
         columns = [column for column in table.c if column.name not in ("event_id", "at")]
@@ -90,39 +90,43 @@ async def taken(sessions: Sessions) -> dict[str, list[dict[str, Any]]]:
 
 
 @BOTH
-async def test_a_change_at_once_leaves_what_one_under_the_lock_leaves(sessions: Sessions) -> None:
+async def test_a_change_in_one_statement_stores_the_same_as_one_under_the_lock(
+    sessions: Sessions,
+) -> None:
     left = []
-    for store in (under_lock, at_once):
+    for store in (under_lock, in_one_statement):
         before = 0
         for writes in HISTORY:
             await store(sessions, before, writes)
             before += len(writes)
-        left.append(await taken(sessions))
+        left.append(await take_all(sessions))
     assert left[0] == left[1]
     assert [len(left[1][table.name]) for table in TABLES] == [1, 10, 2, 10]
 
 
 @BOTH
-async def test_a_change_upon_another_revision_leaves_nothing(sessions: Sessions) -> None:
-    await at_once(sessions, 0, [put("a", 1)])
+async def test_a_change_based_on_another_revision_stores_nothing(sessions: Sessions) -> None:
+    await in_one_statement(sessions, 0, [put("a", 1)])
     for before in (0, 2):
         assert not await outbox.store_if_current(
             sessions, before, [put("a", 2), delete("a")], AUTHOR
         )
-    left = await taken(sessions)
+    left = await take_all(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
 
 
 @BOTH
-async def test_of_changes_at_once_upon_one_revision_one_goes_through(sessions: Sessions) -> None:
+async def test_exactly_one_of_concurrent_changes_based_on_one_revision_is_stored(
+    sessions: Sessions,
+) -> None:
     tries = (outbox.store_if_current(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
     assert sorted(await asyncio.gather(*tries)) == [False] * 19 + [True]
 
 
 @ON_POSTGRESQL
 @pytest.mark.parametrize("preferred", ["repeatable read", "serializable"])
-async def test_one_who_waited_for_others_is_no_error_whatever_the_database_prefers(
+async def test_a_change_that_waited_for_the_lock_is_not_stored_at_any_default_isolation(
     sessions: Sessions, database_url: str, preferred: str
 ) -> None:
     name = database_url.rpartition("/")[2]
@@ -132,12 +136,12 @@ async def test_one_who_waited_for_others_is_no_error_whatever_the_database_prefe
     async with transaction(sessions) as session:
         await outbox.append(session, [put("others", 1)])
         trying = asyncio.create_task(outbox.store_if_current(late, 0, [put("a", 1)], AUTHOR))
-        await until(lambda: somebody_waits(sessions))
+        await until(lambda: a_session_waits(sessions))
     assert not await trying
     await late.kw["bind"].dispose()
 
 
-async def test_on_sqlite_too_one_who_waited_for_others_is_no_error(
+async def test_a_change_that_waited_for_the_lock_is_not_stored_on_sqlite(
     sessions: Sessions, database_url: str
 ) -> None:
     others = sessions_of(database_url)
@@ -151,55 +155,55 @@ async def test_on_sqlite_too_one_who_waited_for_others_is_no_error(
 
 
 @BOTH
-async def test_a_change_that_cannot_be_stored_whole_leaves_nothing(sessions: Sessions) -> None:
-    await at_once(sessions, 0, [put("a", 1)])
+async def test_a_change_that_fails_in_part_stores_nothing(sessions: Sessions) -> None:
+    await in_one_statement(sessions, 0, [put("a", 1)])
     async with transaction(sessions) as session:
         await session.execute(tables.settings.update().values(revision=3))
     with pytest.raises(Retryable):
         await outbox.store_if_current(sessions, 1, [put("b", 2), put("c", 3)], AUTHOR)
-    left = await taken(sessions)
+    left = await take_all(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
 
 
-async def somebody_waits(sessions: Sessions) -> bool:
+async def a_session_waits(sessions: Sessions) -> bool:
     waiting = "datname = current_database() AND wait_event_type = 'Lock'"
     query = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")
     return bool(await fetch_value(sessions, query))
 
 
 @ON_POSTGRESQL
-async def test_text_that_cannot_be_stored_is_refused(sessions: Sessions) -> None:
+async def test_text_that_cannot_be_stored_is_rejected(sessions: Sessions) -> None:
     author = Author(AUTHOR.caller, "a\0b")
     with pytest.raises(Rejected, match="cannot store"):
         await outbox.store_if_current(sessions, 0, [put("a", 1)], author)
-    await at_once(sessions, 0, [put("a", 1)])
+    await in_one_statement(sessions, 0, [put("a", 1)])
 
 
 @BOTH
-async def test_one_whom_others_forestall_again_and_again_takes_the_lock(
+async def test_a_change_that_conflicts_in_each_try_takes_the_lock(
     sessions: Sessions, database_url: str
 ) -> None:
-    """The others write between what it reads and what it writes."""
-    forestalled = 0
+    """Another process writes between the read and the write of each try."""
+    conflicts = 0
 
     def fill(change: Change) -> int:
-        nonlocal forestalled
-        if forestalled < 4:
-            forestalled += 1
+        nonlocal conflicts
+        if conflicts < 4:
+            conflicts += 1
             with ThreadPoolExecutor(1) as others:
-                others.submit(asyncio.run, written_by_others(database_url)).result()
+                others.submit(asyncio.run, write_as_another_process(database_url)).result()
         return change.add(*put("mine", 1)[:2])
 
     reading = reading_sessions_of(database_url)
     changes = Changes(sessions, reading, Tree(), lambda: None)
     assert await changes.commit(fill, AUTHOR) == 5
-    assert forestalled == 4
+    assert conflicts == 4
     await reading.kw["bind"].dispose()
 
 
 @ON_POSTGRESQL
-async def test_one_who_thinks_for_long_is_given_the_time_under_the_lock(
+async def test_a_change_that_takes_long_has_enough_time_under_the_lock(
     sessions: Sessions, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_IDLE_MILLIS", 200)
@@ -212,17 +216,17 @@ async def test_one_who_thinks_for_long_is_given_the_time_under_the_lock(
     reading = reading_sessions_of(database_url)
     changes = Changes(impatient, reading, Tree(), lambda: None)
     assert await changes.commit(fill, AUTHOR) == 1
-    assert await committed(sessions) == 1
+    assert await current_revision(sessions) == 1
     await reading.kw["bind"].dispose()
     await impatient.kw["bind"].dispose()
 
 
-async def committed(sessions: Sessions) -> object:
+async def current_revision(sessions: Sessions) -> object:
     return await fetch_value(sessions, sa.select(tables.revision.c.value))
 
 
 @BOTH
-async def test_nothing_is_refused_for_what_is_no_longer_so(
+async def test_a_change_is_not_rejected_on_outdated_settings(
     sessions: Sessions, database_url: str
 ) -> None:
     def fill(change: Change) -> int:
@@ -234,12 +238,12 @@ async def test_nothing_is_refused_for_what_is_no_longer_so(
     changes = Changes(sessions, reading, Tree(), lambda: None)
     with pytest.raises(Conflict):
         await changes.commit(fill, AUTHOR)
-    await written_by_others(database_url)
+    await write_as_another_process(database_url)
     assert await changes.commit(fill, AUTHOR) == 1
     await reading.kw["bind"].dispose()
 
 
-async def written_by_others(url: str) -> None:
+async def write_as_another_process(url: str) -> None:
     sessions = sessions_of(url)
     async with transaction(sessions) as session:
         await outbox.append(session, [put("others", 1)])

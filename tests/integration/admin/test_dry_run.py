@@ -1,4 +1,4 @@
-"""What a write would do, told without doing it."""
+"""Dry runs: they return what a write would change, and change nothing."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ async def revision(admin: httpx.AsyncClient) -> int:
     return number
 
 
-async def dry(admin: httpx.AsyncClient, document: Any, **params: str) -> Any:
+async def dry_run(admin: httpx.AsyncClient, document: Any, **params: str) -> Any:
     answer = await admin.put(RECORD, params=params | DRY, json=document)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def test_each_way_to_write_tells_its_difference_and_changes_nothing(
+async def test_each_kind_of_write_returns_its_changes_and_changes_nothing(
     admin: httpx.AsyncClient,
 ) -> None:
     version = (await put(admin, "task_resource", {"limits": {"cpu": "2"}}, **SCOPE)).json()
@@ -53,15 +53,15 @@ async def test_each_way_to_write_tells_its_difference_and_changes_nothing(
     assert (await admin.get(RECORD, params=SCOPE)).json() == version
 
 
-async def test_it_tells_whose_effective_values_change_from_what_to_what(
+async def test_it_lists_the_targets_whose_effective_values_change_with_both_values(
     admin: httpx.AsyncClient,
 ) -> None:
     await admin.post("/projects", json={"name": "lab"})
     await register(admin, workflow())
     await put(admin, "task_resource", {"limits": {"cpu": "4"}})
     await put(admin, "task_resource", {"limits": {"cpu": "1"}}, project="lab")
-    radius = (await dry(admin, {"limits": {"cpu": "8"}}))["radius"]
-    # Three domains; the project lab says something of its own.
+    radius = (await dry_run(admin, {"limits": {"cpu": "8"}}))["radius"]
+    # Three domains; the record of the project lab overrides the platform.
     numbers = [radius[name] for name in ("domains", "projects", "project_domains", "workflows")]
     assert (numbers, radius["launch_plans"]) == ([3, 1, 3, 1], 0)
     assert {effect["target"]["project"] for effect in radius["effects"]} == {"", "shop"}
@@ -70,7 +70,7 @@ async def test_it_tells_whose_effective_values_change_from_what_to_what(
     assert radius["effects"][-1]["target"]["workflow"] == "nightly"
 
 
-async def test_it_tells_the_namespaces_that_would_be_rendered_with_other_values(
+async def test_it_lists_the_namespaces_that_would_be_rendered_with_other_values(
     admin: httpx.AsyncClient,
 ) -> None:
     path, document = "/records/cluster_resource", {"attributes": {"size": "1"}}
@@ -79,13 +79,13 @@ async def test_it_tells_the_namespaces_that_would_be_rendered_with_other_values(
     radius = answer.json()["radius"]
     assert radius["rendered"] == ["shop-development", "shop-production"]
     assert radius["namespaces"] == 2
-    assert (await dry(admin, {"limits": {"cpu": "1"}}))["radius"]["namespaces"] == 0
+    assert (await dry_run(admin, {"limits": {"cpu": "1"}}))["radius"]["namespaces"] == 0
 
 
-async def test_the_list_is_cut_and_the_numbers_are_not(admin: httpx.AsyncClient) -> None:
+async def test_the_list_is_limited_and_the_numbers_count_all(admin: httpx.AsyncClient) -> None:
     documents = [{"kind": "project", "name": f"p{number}", "document": {}} for number in range(60)]
     await admin.post("/apply", json={"documents": documents})
-    radius = (await dry(admin, {"limits": {"cpu": "8"}}))["radius"]
+    radius = (await dry_run(admin, {"limits": {"cpu": "8"}}))["radius"]
     assert (radius["projects"], radius["project_domains"]) == (61, 183)
     assert len(radius["effects"]) == 100
 
@@ -98,7 +98,7 @@ async def test_the_list_is_cut_and_the_numbers_are_not(admin: httpx.AsyncClient)
         ({}, {"project": "shpo"}, 404),
     ],
 )
-async def test_what_would_be_refused_is_refused(
+async def test_a_write_that_would_be_rejected_is_rejected(
     admin: httpx.AsyncClient, document: Any, params: dict[str, str], status: int
 ) -> None:
     await put(admin, "task_resource", {"limits": {"cpu": "2"}})
@@ -106,6 +106,6 @@ async def test_what_would_be_refused_is_refused(
     assert answer.status_code == status
 
 
-async def test_a_precondition_holds_in_a_dry_run_too(admin: httpx.AsyncClient) -> None:
+async def test_a_dry_run_checks_the_precondition(admin: httpx.AsyncClient) -> None:
     answer = await admin.put(RECORD, params=DRY, headers={"If-Match": '"99"'}, json={})
     assert (answer.status_code, answer.json()["given_version"]) == (412, 99)

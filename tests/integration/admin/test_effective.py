@@ -1,4 +1,4 @@
-"""Effective values: what applies, and where each part comes from."""
+"""Effective values with the provenance of each leaf, and their explanations."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ async def put(admin: httpx.AsyncClient, document: object, **params: str) -> int:
     return version
 
 
-async def test_each_leaf_says_where_it_is_from_and_what_it_overrode(
+async def test_each_leaf_has_its_provenance_and_what_it_overrode(
     admin: httpx.AsyncClient,
 ) -> None:
     platform = await put(admin, {"limits": {"cpu": "8", "memory": "2Gi"}})
@@ -35,7 +35,7 @@ async def test_each_leaf_says_where_it_is_from_and_what_it_overrode(
     assert (memory["scope"], memory["overrode"]) == ("platform", [])
 
 
-async def test_what_is_unset_is_shown_as_unset_and_is_no_value(admin: httpx.AsyncClient) -> None:
+async def test_an_unset_leaf_is_shown_without_a_value(admin: httpx.AsyncClient) -> None:
     await put(admin, {"limits": {"gpu": "4"}})
     await put(admin, {"unset": ["limits.gpu"]}, **SCOPE)
     body = (await admin.get("/effective/task_resource", params=SCOPE)).json()
@@ -50,12 +50,14 @@ async def test_a_read_after_a_write_sees_it(admin: httpx.AsyncClient) -> None:
         assert body["document"] == {"limits": {"cpu": str(number)}}
 
 
-async def test_an_unknown_target_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_an_unknown_target_is_rejected(admin: httpx.AsyncClient) -> None:
     answer = await admin.get("/effective/task_resource", params={"project": "shpo"})
     assert (answer.status_code, answer.json()["allowed"]) == (404, "shop")
 
 
-async def test_the_rule_of_flyte_1_is_told_beside_ours(admin: httpx.AsyncClient) -> None:
+async def test_the_effective_value_by_the_rule_of_flyte_1_can_be_requested(
+    admin: httpx.AsyncClient,
+) -> None:
     await put(admin, {"limits": {"cpu": "8"}}, project="shop")
     await put(admin, {"limits": {"memory": "2Gi"}}, **SCOPE)
     ours = (await admin.get("/effective/task_resource", params=SCOPE)).json()
@@ -67,20 +69,22 @@ async def test_the_rule_of_flyte_1_is_told_beside_ours(admin: httpx.AsyncClient)
     assert flyte.keys() == ours.keys()
 
 
-async def test_a_kind_that_flyte_does_not_have_has_no_such_rule(admin: httpx.AsyncClient) -> None:
+async def test_the_rule_of_flyte_is_rejected_for_a_kind_that_flyte_lacks(
+    admin: httpx.AsyncClient,
+) -> None:
     answer = await admin.get("/effective/workflow_priority", params=SCOPE | {"as_flyte": "true"})
     assert answer.status_code == 400
     assert answer.json()["allowed"].startswith("a kind that Flyte 1 has: task_resource")
 
 
-async def test_kinds_tell_their_schema(admin: httpx.AsyncClient) -> None:
+async def test_kinds_are_listed_with_their_schema(admin: httpx.AsyncClient) -> None:
     kinds = {kind["name"]: kind for kind in (await admin.get("/kinds")).json()}
     assert kinds["task_resource"]["flyte_number"] == 0
     assert "limits" in kinds["task_resource"]["json_schema"]["properties"]
     assert "workflow" not in kinds["cluster_resource"]["levels"]
 
 
-async def test_kinds_tell_what_a_form_needs(admin: httpx.AsyncClient) -> None:
+async def test_kinds_are_listed_with_the_fields_of_a_form(admin: httpx.AsyncClient) -> None:
     kinds = {kind["name"]: kind for kind in (await admin.get("/kinds")).json()}
     fields = {field["path"]: field for field in kinds["task_resource"]["form"]}
     assert fields["over_limit"]["choices"] == ["refuse", "clamp"]
@@ -89,7 +93,9 @@ async def test_kinds_tell_what_a_form_needs(admin: httpx.AsyncClient) -> None:
     assert "namespaces" in kinds["cluster_resource"]["refused_levels"]["workflow"]
 
 
-async def test_every_kind_of_a_target_is_in_one_document(admin: httpx.AsyncClient) -> None:
+async def test_the_effective_values_of_all_kinds_come_in_one_response(
+    admin: httpx.AsyncClient,
+) -> None:
     await put(admin, {"limits": {"cpu": "2"}})
     params = SCOPE | FORCE
     await admin.put("/records/workflow_priority", params=params, json={"priority": 7})
@@ -108,7 +114,7 @@ async def explain(admin: httpx.AsyncClient, **target: str) -> Any:
     return answer.json()
 
 
-async def test_an_explanation_has_every_scope_and_who_wrote_there_when_and_why(
+async def test_an_explanation_has_every_scope_of_the_chain_with_its_last_writer(
     admin: httpx.AsyncClient,
 ) -> None:
     await put(admin, {"limits": {"cpu": "8"}})
@@ -132,7 +138,7 @@ async def test_an_explanation_has_every_scope_and_who_wrote_there_when_and_why(
     assert gpu["says"].startswith("no value, by project-domain shop/development")
 
 
-async def test_who_wrote_is_known_after_everything_was_announced_again(
+async def test_the_last_writer_is_known_after_a_resync(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, {"limits": {"cpu": "8"}})
@@ -146,7 +152,9 @@ async def test_who_wrote_is_known_after_everything_was_announced_again(
     assert after["chain"][1]["setter"] == before["chain"][1]["setter"] != None  # noqa: E711
 
 
-async def test_what_flyte_would_give_stands_beside_it(admin: httpx.AsyncClient) -> None:
+async def test_an_explanation_includes_the_value_by_the_rule_of_flyte(
+    admin: httpx.AsyncClient,
+) -> None:
     await put(admin, {"limits": {"cpu": "8", "memory": "1Gi"}})
     await put(admin, {"limits": {"cpu": "2"}}, project="shop")
     body = await explain(admin, **SCOPE)

@@ -1,4 +1,4 @@
-"""What admin says on NATS, and what it makes of what it hears, through outages."""
+"""Settings that admin publishes on NATS and statuses that it consumes, through outages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,9 +22,9 @@ SECONDS = 30
 TARGET = Scope("development", "shop")
 
 
-async def until(holds: Callable[[], Awaitable[Any]]) -> None:
+async def until(condition: Callable[[], Awaitable[Any]]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not await holds():
+        while not await condition():
             await asyncio.sleep(0.02)
 
 
@@ -36,7 +36,7 @@ async def write(admin: httpx.AsyncClient, cpu: int) -> int:
     return version
 
 
-async def ready(admin: httpx.AsyncClient) -> bool:
+async def is_ready(admin: httpx.AsyncClient) -> bool:
     return (await admin.get("http://127.0.0.1/readyz")).status_code == 200
 
 
@@ -51,7 +51,7 @@ async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminC
         following.cancel()
 
 
-async def test_writes_go_on_through_an_outage_and_a_wipe_and_reach_every_reader(
+async def test_writes_during_an_outage_and_a_wipe_of_nats_reach_every_reader(
     admin: httpx.AsyncClient, settings: AdminConfig, nats_server: NatsServer
 ) -> None:
     async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
@@ -67,7 +67,7 @@ async def test_writes_go_on_through_an_outage_and_a_wipe_and_reach_every_reader(
         following.cancel()
 
 
-async def test_the_api_answers_before_nats_does_and_says_that_it_is_not_ready(
+async def test_the_api_works_without_nats_and_is_not_ready(
     tmp_path: Path,
 ) -> None:
     async with running(settings_for(tmp_path, f"nats://127.0.0.1:{free_port()}")) as admin:
@@ -77,34 +77,34 @@ async def test_the_api_answers_before_nats_does_and_says_that_it_is_not_ready(
         assert (await admin.get("http://127.0.0.1/healthz")).status_code == 200
 
 
-async def test_admin_is_ready_again_after_nats_came_back(
+async def test_admin_is_ready_again_after_nats_has_restarted(
     admin: httpx.AsyncClient, nats_server: NatsServer
 ) -> None:
-    await until(lambda: ready(admin))
+    await until(lambda: is_ready(admin))
     nats_server.kill()
 
-    async def unready() -> bool:
-        return not await ready(admin)
+    async def is_unready() -> bool:
+        return not await is_ready(admin)
 
-    await until(unready)
+    await until(is_unready)
     nats_server.start()
-    await until(lambda: ready(admin))
+    await until(lambda: is_ready(admin))
 
 
-async def test_status_says_how_far_the_stream_is(admin: httpx.AsyncClient) -> None:
+async def test_the_status_has_the_published_revision(admin: httpx.AsyncClient) -> None:
     version = await write(admin, 1)
 
-    async def sent() -> bool:
+    async def is_published() -> bool:
         status = (await admin.get("/status")).json()
         return bool(status["sent_revision"] == status["revision"] == version)
 
-    await until(sent)
+    await until(is_published)
 
 
 async def test_namespaces_are_shown_as_clusterres_reports_them(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
-    await until(lambda: ready(admin))
+    await until(lambda: is_ready(admin))
     status = NamespaceStatus(
         cluster="embedded",
         namespace="shop-development",
@@ -120,8 +120,8 @@ async def test_namespaces_are_shown_as_clusterres_reports_them(
             subject = subjects.namespace(state.cluster, state.namespace)
             await bus.publish(client, subjects.NAMESPACES, subject, state)
 
-    async def shown() -> bool:
+    async def is_shown() -> bool:
         bodies = (await admin.get("/namespaces")).json()
         return [body["state"] for body in bodies] == ["ready"]
 
-    await until(shown)
+    await until(is_shown)

@@ -1,4 +1,4 @@
-"""Every change leaves a row: who, when, why, before, after, in which request and trace."""
+"""History: each change has a row with actor, time, reason, both bodies, request and trace."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ async def put(admin: httpx.AsyncClient, cpu: str, **headers: str) -> int:
     return version
 
 
-async def test_a_change_is_kept_with_its_author_reason_request_and_trace(
+async def test_a_change_is_recorded_with_its_author_reason_request_and_trace(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, "1")
@@ -38,7 +38,7 @@ async def test_a_change_is_kept_with_its_author_reason_request_and_trace(
     assert (before, after) == ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "2"}})
 
 
-async def test_a_deletion_is_kept_with_what_was_deleted(
+async def test_a_deletion_is_recorded_with_the_deleted_document(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, "1")
@@ -48,7 +48,7 @@ async def test_a_deletion_is_kept_with_what_was_deleted(
     assert row["after"] is None
 
 
-async def test_what_is_refused_or_changes_nothing_leaves_no_row(
+async def test_a_write_that_is_rejected_or_changes_nothing_leaves_no_row(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await put(admin, "1")
@@ -59,7 +59,7 @@ async def test_what_is_refused_or_changes_nothing_leaves_no_row(
     assert await rows(settings, history) == before
 
 
-async def test_the_trace_goes_on_in_the_outbox(
+async def test_the_outbox_carries_the_trace(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     version = await put(admin, "1", **TRACEPARENT)

@@ -1,4 +1,4 @@
-"""Writing records: what is stored, what is refused, and what is said about it."""
+"""Writes of records: what is stored, what is rejected, and with which errors."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ async def document_at(admin: httpx.AsyncClient, **params: str) -> Any:
     return (await admin.get(RECORD, params=params)).json()["document"]
 
 
-async def test_what_is_put_is_what_is_got(admin: httpx.AsyncClient) -> None:
+async def test_get_returns_the_record_that_was_put(admin: httpx.AsyncClient) -> None:
     stored = await put(admin, {"limits": {"cpu": "2"}, "unset": ["limits.gpu"]}, **SCOPE)
     got = await admin.get(RECORD, params=SCOPE)
     assert (stored.status_code, got.status_code) == (200, 200)
@@ -40,7 +40,9 @@ async def test_what_is_put_is_what_is_got(admin: httpx.AsyncClient) -> None:
     assert got.headers["etag"] == f'"{got.json()["version"]}"'
 
 
-async def test_put_replaces_and_patch_changes_only_what_it_names(admin: httpx.AsyncClient) -> None:
+async def test_put_replaces_and_patch_changes_only_the_fields_that_it_names(
+    admin: httpx.AsyncClient,
+) -> None:
     await put(admin, {"limits": {"cpu": "2", "memory": "1Gi"}}, **SCOPE)
     await patch(admin, {"limits": {"memory": None}, "defaults": {"cpu": "1"}}, **SCOPE)
     assert await document_at(admin, **SCOPE) == {"limits": {"cpu": "2"}, "defaults": {"cpu": "1"}}
@@ -48,7 +50,7 @@ async def test_put_replaces_and_patch_changes_only_what_it_names(admin: httpx.As
     assert await document_at(admin, **SCOPE) == {"limits": {"gpu": "1"}}
 
 
-async def test_null_ends_being_unset_so_that_the_field_inherits_again(
+async def test_null_removes_a_field_from_unset_so_that_it_inherits_again(
     admin: httpx.AsyncClient,
 ) -> None:
     await put(admin, {"limits": {"gpu": "4"}})
@@ -70,14 +72,14 @@ async def test_delete_removes_exactly_one_record_and_deleting_nothing_succeeds(
     assert await document_at(admin) == {"limits": {"cpu": "2"}}
 
 
-async def test_a_version_is_never_used_again(admin: httpx.AsyncClient) -> None:
+async def test_a_version_is_never_reused(admin: httpx.AsyncClient) -> None:
     first = (await put(admin, {"limits": {"cpu": "2"}})).json()["version"]
     await admin.delete(RECORD, params=FORCE)
     second = (await put(admin, {"limits": {"cpu": "2"}})).json()["version"]
     assert second > first + 1
 
 
-async def test_writing_what_is_stored_already_changes_nothing(admin: httpx.AsyncClient) -> None:
+async def test_writing_the_stored_document_again_changes_nothing(admin: httpx.AsyncClient) -> None:
     first = await put(admin, {"limits": {"cpu": "2"}})
     again = await put(admin, {"limits": {"cpu": "2", "memory": None} | {}}, **{})
     assert again.status_code == 400
@@ -85,7 +87,7 @@ async def test_writing_what_is_stored_already_changes_nothing(admin: httpx.Async
     assert again.json() == first.json()
 
 
-async def test_a_write_without_a_precondition_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_write_without_a_precondition_is_rejected(admin: httpx.AsyncClient) -> None:
     for answer in (
         await admin.put(RECORD, json={}),
         await admin.patch(RECORD, json={}),
@@ -95,7 +97,7 @@ async def test_a_write_without_a_precondition_is_refused(admin: httpx.AsyncClien
         assert "If-Match" in answer.json()["detail"]
 
 
-async def test_a_stale_version_is_refused_with_both_versions(admin: httpx.AsyncClient) -> None:
+async def test_a_stale_version_is_rejected_with_both_versions(admin: httpx.AsyncClient) -> None:
     old = (await put(admin, {"limits": {"cpu": "2"}})).headers["etag"]
     new = (await put(admin, {"limits": {"cpu": "3"}})).json()["version"]
     answer = await admin.patch(RECORD, headers={"If-Match": old}, json={"limits": {"cpu": "9"}})
@@ -114,7 +116,7 @@ async def test_the_version_that_was_read_may_be_replaced_once(admin: httpx.Async
     assert [answer.status_code for answer in codes] == [200, 412]
 
 
-async def test_creating_takes_only_what_is_absent(admin: httpx.AsyncClient) -> None:
+async def test_creating_succeeds_only_where_nothing_is_stored(admin: httpx.AsyncClient) -> None:
     headers = {"If-None-Match": "*"}
     codes = [
         (await admin.put(RECORD, headers=headers, json={"limits": {"cpu": cpu}})).status_code
@@ -125,7 +127,7 @@ async def test_creating_takes_only_what_is_absent(admin: httpx.AsyncClient) -> N
 
 
 @BOTH
-async def test_twenty_patches_at_once_lose_nothing(admin: httpx.AsyncClient) -> None:
+async def test_twenty_concurrent_patches_lose_nothing(admin: httpx.AsyncClient) -> None:
     async def add(number: int) -> int:
         answer = await admin.patch(
             "/records/cluster_resource",
@@ -141,7 +143,7 @@ async def test_twenty_patches_at_once_lose_nothing(admin: httpx.AsyncClient) -> 
 
 
 @BOTH
-async def test_of_fifty_who_change_what_they_have_read_no_change_is_lost(
+async def test_no_change_of_fifty_concurrent_read_modify_writes_is_lost(
     admin: httpx.AsyncClient,
 ) -> None:
     path = "/records/workflow_priority"
@@ -164,7 +166,7 @@ async def test_of_fifty_who_change_what_they_have_read_no_change_is_lost(
 
 
 @BOTH
-async def test_of_two_at_once_that_are_valid_alone_but_not_together_one_is_refused(
+async def test_one_of_two_concurrent_writes_that_contradict_each_other_is_rejected(
     admin: httpx.AsyncClient,
 ) -> None:
     for number in range(5):
@@ -178,7 +180,7 @@ async def test_of_two_at_once_that_are_valid_alone_but_not_together_one_is_refus
             await admin.delete(RECORD, params=params | FORCE)
 
 
-async def test_of_twenty_writers_of_one_version_one_wins(admin: httpx.AsyncClient) -> None:
+async def test_exactly_one_of_twenty_writers_replaces_a_version(admin: httpx.AsyncClient) -> None:
     etag = (await put(admin, {"limits": {"cpu": "1"}})).headers["etag"]
 
     async def write(number: int) -> int:
@@ -202,7 +204,7 @@ async def test_of_twenty_writers_of_one_version_one_wins(admin: httpx.AsyncClien
         ({"limits": {"cpu": "1"}, "defaults": {"cpu": "2"}}, "defaults.cpu", "limits.cpu"),
     ],
 )
-async def test_a_wrong_document_is_refused_by_field_and_changes_nothing(
+async def test_an_invalid_document_is_rejected_by_field_and_changes_nothing(
     admin: httpx.AsyncClient, document: Any, path: str, allowed: str
 ) -> None:
     answer = await put(admin, document, **SCOPE)
@@ -214,14 +216,16 @@ async def test_a_wrong_document_is_refused_by_field_and_changes_nothing(
 
 
 @pytest.mark.parametrize("body", [b"[]", b"7", b"{", b'{"limits": NaN}', b"\xff", b""])
-async def test_a_body_that_is_no_document_is_refused(admin: httpx.AsyncClient, body: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_is_rejected(
+    admin: httpx.AsyncClient, body: bytes
+) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await admin.put(RECORD, params=FORCE, headers=headers, content=body)
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_level_that_the_kind_does_not_have_is_refused_with_the_reason(
+async def test_a_level_that_the_kind_does_not_have_is_rejected_with_the_reason(
     admin: httpx.AsyncClient,
 ) -> None:
     answer = await admin.put(
@@ -234,7 +238,7 @@ async def test_a_level_that_the_kind_does_not_have_is_refused_with_the_reason(
     assert "namespaces belong to a project and a domain" in answer.json()["allowed"]
 
 
-async def test_a_field_of_the_platform_is_refused_at_narrower_levels(
+async def test_a_field_of_the_platform_is_rejected_at_narrower_levels(
     admin: httpx.AsyncClient,
 ) -> None:
     answer = await put(admin, {"ceiling": {"cpu": "8"}}, **SCOPE)
@@ -248,7 +252,7 @@ async def test_a_field_of_the_platform_is_refused_at_narrower_levels(
         ({"project": "shop", "domain": "dev"}, "development, production, staging"),
     ],
 )
-async def test_an_unknown_project_or_domain_is_refused_naming_those_there_are(
+async def test_an_unknown_project_or_domain_is_rejected_with_the_known_names(
     admin: httpx.AsyncClient, params: dict[str, str], known: str
 ) -> None:
     answer = await put(admin, {"limits": {"cpu": "1"}}, **params)
@@ -259,7 +263,7 @@ async def test_an_unknown_project_or_domain_is_refused_naming_those_there_are(
 @pytest.mark.parametrize(
     "params", [{"workflow": "w"}, {"projct": "shop"}, {"project": "a b"}, {"launch_plan": "x"}]
 )
-async def test_a_scope_that_is_none_is_refused(
+async def test_an_invalid_scope_is_rejected(
     admin: httpx.AsyncClient, params: dict[str, str]
 ) -> None:
     answer = await put(admin, {"limits": {"cpu": "1"}}, **params)
@@ -267,13 +271,13 @@ async def test_a_scope_that_is_none_is_refused(
     assert (await admin.get(RECORD)).status_code == 404
 
 
-async def test_an_unknown_kind_is_refused_naming_those_there_are(admin: httpx.AsyncClient) -> None:
+async def test_an_unknown_kind_is_rejected_with_the_known_names(admin: httpx.AsyncClient) -> None:
     answer = await admin.put("/records/task_resources", params=FORCE, json={})
     assert answer.status_code == 404
     assert "task_resource, cluster_resource" in answer.json()["allowed"]
 
 
-async def test_records_that_are_valid_alone_but_not_together_are_refused(
+async def test_a_record_that_contradicts_another_one_is_rejected(
     admin: httpx.AsyncClient,
 ) -> None:
     assert (await put(admin, {"limits": {"cpu": "1"}}, domain="development")).status_code == 200
@@ -284,7 +288,7 @@ async def test_records_that_are_valid_alone_but_not_together_are_refused(
     assert (await admin.get(RECORD, params={"project": "shop"})).status_code == 404
 
 
-async def test_a_deletion_that_would_leave_a_scope_wrong_is_refused(
+async def test_a_deletion_that_would_make_an_effective_value_invalid_is_rejected(
     admin: httpx.AsyncClient,
 ) -> None:
     await put(admin, {"limits": {"cpu": "1"}})
@@ -295,7 +299,7 @@ async def test_a_deletion_that_would_leave_a_scope_wrong_is_refused(
     assert await document_at(admin, project="shop") == {"limits": {"cpu": "4"}}
 
 
-async def test_lists_are_filtered_by_kind_level_and_place(admin: httpx.AsyncClient) -> None:
+async def test_lists_are_filtered_by_kind_level_and_scope(admin: httpx.AsyncClient) -> None:
     await put(admin, {"limits": {"cpu": "1"}})
     await put(admin, {"limits": {"cpu": "1"}}, **SCOPE)
     await put(admin, {"limits": {"cpu": "1"}}, **SCOPE, workflow="nightly")
@@ -307,7 +311,7 @@ async def test_lists_are_filtered_by_kind_level_and_place(admin: httpx.AsyncClie
 
 
 @BOTH
-async def test_pages_neither_skip_nor_repeat_while_records_come_and_go(
+async def test_pages_neither_skip_nor_repeat_records_while_others_are_created_and_deleted(
     admin: httpx.AsyncClient,
 ) -> None:
     names = [f"w{number:02}" for number in range(0, 20, 2)]
@@ -320,21 +324,21 @@ async def test_pages_neither_skip_nor_repeat_while_records_come_and_go(
         following = answer.links.get("next", {}).get("url")
         if following is None:
             break
-        # Behind what was given, and the very one that the token names.
+        # One before the cursor is created, and the one that the cursor names is deleted.
         await put(admin, {"limits": {"cpu": "1"}}, **SCOPE, workflow="w01")
         await admin.delete(RECORD, params=SCOPE | FORCE | {"workflow": seen[-1]})
         answer = await admin.get(f"http://127.0.0.1{following}")
     assert seen == names
 
 
-async def test_a_token_that_is_none_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_an_invalid_page_cursor_is_rejected(admin: httpx.AsyncClient) -> None:
     await put(admin, {"limits": {"cpu": "1"}})
     for token in ("x", "IjEi", "bm9uZQ", "WzEsIDJd"):
         answer = await admin.get("/records", params={"token": token})
         assert (answer.status_code, answer.json().get("path")) == (400, "token")
 
 
-async def test_a_deprecated_name_is_taken_and_its_writer_told(admin: httpx.AsyncClient) -> None:
+async def test_a_deprecated_name_is_accepted_with_a_warning(admin: httpx.AsyncClient) -> None:
     for answer in (
         await put(admin, {"limits": {"storage": "1Gi"}}),
         await patch(admin, {"limits": {"storage": "2Gi"}}),
@@ -344,8 +348,8 @@ async def test_a_deprecated_name_is_taken_and_its_writer_told(admin: httpx.Async
 
 
 @pytest.fixture
-async def strange(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.AsyncClient:
-    """With two records of the platform that only another release can read."""
+async def with_unreadable(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.AsyncClient:
+    """Return a client of an admin with two platform records that this release cannot read."""
     sessions = sessions_of(settings.database_url)
     async with transaction(sessions) as session:
         for kind, document in (("task_resource", {"limits": {"cpu": "1Kib"}}), ("weather", {})):
@@ -355,8 +359,10 @@ async def strange(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.Asyn
     return admin
 
 
-async def test_what_cannot_be_read_is_listed_with_the_reason(strange: httpx.AsyncClient) -> None:
-    listed = {body["kind"]: body for body in (await strange.get("/records")).json()}
+async def test_unreadable_records_are_listed_with_the_reason(
+    with_unreadable: httpx.AsyncClient,
+) -> None:
+    listed = {body["kind"]: body for body in (await with_unreadable.get("/records")).json()}
     [reason], [unknown] = listed["task_resource"]["warnings"], listed["weather"]["warnings"]
     assert "not readable: limits.cpu: '1Kib'" in reason
     assert "not installed" in unknown
@@ -364,12 +370,15 @@ async def test_what_cannot_be_read_is_listed_with_the_reason(strange: httpx.Asyn
 
 
 @pytest.mark.parametrize(("method", "code"), [("PUT", 200), ("DELETE", 204)])
-async def test_what_cannot_be_read_is_refused_until_it_is_replaced_or_deleted(
-    strange: httpx.AsyncClient, method: str, code: int
+async def test_an_unreadable_record_is_an_error_until_it_is_replaced_or_deleted(
+    with_unreadable: httpx.AsyncClient, method: str, code: int
 ) -> None:
-    for answer in (await strange.get(RECORD), await patch(strange, {"limits": {"gpu": "1"}})):
+    for answer in (
+        await with_unreadable.get(RECORD),
+        await patch(with_unreadable, {"limits": {"gpu": "1"}}),
+    ):
         assert (answer.status_code, "or delete it" in answer.json()["detail"]) == (409, True)
     document = {"limits": {"cpu": "1"}}
-    answer = await strange.request(method, RECORD, params=FORCE, json=document)
+    answer = await with_unreadable.request(method, RECORD, params=FORCE, json=document)
     assert answer.status_code == code
-    assert (await strange.get(RECORD)).status_code == (200 if method == "PUT" else 404)
+    assert (await with_unreadable.get(RECORD)).status_code == (200 if method == "PUT" else 404)

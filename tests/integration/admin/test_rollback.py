@@ -1,4 +1,4 @@
-"""History as it is asked for, and back to what a record was."""
+"""Listing history, and rolling a record back to one of its versions."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ async def roll_back(admin: httpx.AsyncClient, revision: int, **params: str) -> h
     return await admin.post(f"{RECORD}/rollback", params=params or FORCE, json=body)
 
 
-async def test_changes_are_told_newest_first_with_who_why_and_what(
+async def test_changes_are_listed_newest_first_with_actor_reason_and_documents(
     admin: httpx.AsyncClient,
 ) -> None:
     first, second = await put(admin, "1", **SCOPE), await put(admin, "2", **SCOPE)
@@ -47,7 +47,7 @@ async def test_changes_are_told_newest_first_with_who_why_and_what(
     assert newest["commit"] == second
 
 
-async def test_changes_are_filtered_by_kind_place_and_revision(admin: httpx.AsyncClient) -> None:
+async def test_changes_are_filtered_by_kind_scope_and_revision(admin: httpx.AsyncClient) -> None:
     await put(admin, "1")
     await put(admin, "2", domain="development")
     last = await put(admin, "3", **SCOPE)
@@ -60,12 +60,14 @@ async def test_changes_are_filtered_by_kind_place_and_revision(admin: httpx.Asyn
         None,
         "active",
     )
-    # A record's own history is that of exactly this scope.
+    # The history of a record holds the changes of exactly its scope.
     [own] = await history(admin, f"{RECORD}/history")
     assert own["after"] == {"limits": {"cpu": "1"}}
 
 
-async def test_pages_follow_each_other_while_others_write(admin: httpx.AsyncClient) -> None:
+async def test_pages_neither_skip_nor_repeat_changes_during_writes(
+    admin: httpx.AsyncClient,
+) -> None:
     versions = [await put(admin, str(cpu)) for cpu in range(1, 6)]
     seen: list[int] = []
     path = f"/api/v2{RECORD}/history?limit=2"
@@ -77,7 +79,7 @@ async def test_pages_follow_each_other_while_others_write(admin: httpx.AsyncClie
     assert seen == versions[::-1]
 
 
-async def test_a_record_goes_back_to_a_version_as_a_write_of_its_own(
+async def test_a_rollback_is_a_new_write_of_an_earlier_version(
     admin: httpx.AsyncClient,
 ) -> None:
     first = await put(admin, "1")
@@ -90,7 +92,7 @@ async def test_a_record_goes_back_to_a_version_as_a_write_of_its_own(
     assert record["version"] == change["revision"] > second
 
 
-async def test_a_rollback_holds_to_its_precondition(admin: httpx.AsyncClient) -> None:
+async def test_a_rollback_checks_its_precondition(admin: httpx.AsyncClient) -> None:
     first, _second = await put(admin, "1"), await put(admin, "2")
     body, path = {"revision": first}, f"{RECORD}/rollback"
     assert (await admin.post(path, json=body)).status_code == 428
@@ -102,7 +104,7 @@ async def test_a_rollback_holds_to_its_precondition(admin: httpx.AsyncClient) ->
 
 
 @BOTH
-async def test_a_deleted_record_comes_back_with_its_labels_and_goes_again(
+async def test_a_rollback_restores_a_deleted_record_with_its_labels_and_can_delete_it_again(
     admin: httpx.AsyncClient,
 ) -> None:
     document = {"kind": "task_resource", "document": {"limits": {"cpu": "1"}}}
@@ -115,7 +117,7 @@ async def test_a_deleted_record_comes_back_with_its_labels_and_goes_again(
     assert (await admin.get(RECORD)).status_code == 404
 
 
-async def test_a_revision_that_was_none_of_the_record_is_refused_naming_its_own(
+async def test_a_revision_that_is_not_of_the_record_is_rejected_with_those_that_are(
     admin: httpx.AsyncClient,
 ) -> None:
     version = await put(admin, "1")
@@ -123,7 +125,7 @@ async def test_a_revision_that_was_none_of_the_record_is_refused_naming_its_own(
     assert (answer.status_code, answer.json()["allowed"]) == (404, str(version))
 
 
-async def test_a_version_that_is_wrong_today_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_version_that_has_become_invalid_is_rejected(admin: httpx.AsyncClient) -> None:
     old = await put(admin, "8")
     await put(admin, "1")
     await admin.put("/records/task_resource", params=FORCE | {"domain": "staging"}, json={})

@@ -1,4 +1,4 @@
-"""The tree in memory: every read sees what was committed before it, and shares its question."""
+"""The tree in memory: a read sees everything committed before it; reads share a check."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class Database(NamedTuple):
     reading: Sessions
 
     async def write(self) -> int:
-        """The revision of a change that somebody else has made."""
+        """Commit a change as another process would; return its revision."""
         event = ProjectChanged(name="shop")
         async with transaction(self.writing) as session:
             [revision] = await outbox.append(session, [Write(subjects.project("shop"), event)])
@@ -50,7 +50,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @BOTH
-async def test_a_read_sees_what_was_committed_before_it_whoever_else_reads(
+async def test_a_read_sees_everything_committed_before_it_during_other_reads(
     database: Database,
 ) -> None:
     tree = Tree()
@@ -70,19 +70,19 @@ async def test_a_read_sees_what_was_committed_before_it_whoever_else_reads(
 
 
 @BOTH
-async def test_one_look_at_the_database_is_enough_for_all_who_wait_for_it(
+async def test_one_check_of_the_database_serves_all_waiting_reads(
     database: Database,
 ) -> None:
     tree = Tree()
     await database.write()
     seen = await asyncio.gather(*(tree.latest(database.reading) for _ in range(50)))
-    # PostgreSQL's five connections would not do for fifty that each take their own.
+    # Fifty reads with a connection each would exceed PostgreSQL's pool of five.
     assert {settings.revision for settings in seen} == {1}
     assert database.reading.kw["bind"].pool.checkedin() <= 2
 
 
 @BOTH
-async def test_a_transaction_that_follows_a_look_sees_one_moment(database: Database) -> None:
+async def test_a_transaction_after_a_check_sees_one_snapshot(database: Database) -> None:
     await Tree().latest(database.reading)
     async with transaction(database.reading) as session:
         assert await session.scalar(REVISION) == 0
@@ -91,7 +91,7 @@ async def test_a_transaction_that_follows_a_look_sees_one_moment(database: Datab
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-async def test_a_look_whose_connection_was_lost_says_so_and_the_next_one_has_another(
+async def test_a_check_on_a_broken_connection_fails_and_the_next_one_reconnects(
     database: Database,
 ) -> None:
     tree = Tree()
@@ -104,7 +104,7 @@ async def test_a_look_whose_connection_was_lost_says_so_and_the_next_one_has_ano
     assert (await tree.latest(database.reading)).revision == revision
 
 
-async def test_a_reader_that_leaves_does_not_take_the_others_along(database: Database) -> None:
+async def test_cancelling_one_read_does_not_cancel_the_others(database: Database) -> None:
     tree = Tree()
     revision = await database.write()
     first, second = (asyncio.create_task(tree.latest(database.reading)) for _ in range(2))
@@ -114,7 +114,7 @@ async def test_a_reader_that_leaves_does_not_take_the_others_along(database: Dat
     assert first.cancelled()
 
 
-async def test_all_who_wait_hear_that_the_database_is_away(tmp_path: Path) -> None:
+async def test_all_waiting_reads_fail_when_the_database_is_unavailable(tmp_path: Path) -> None:
     tree = Tree()
     reading = reading_sessions_of(f"sqlite+aiosqlite:///{tmp_path / 'nowhere' / 'admin.db'}")
     waiting = (tree.latest(reading) for _ in range(5))

@@ -1,4 +1,4 @@
-"""Changes as they come: in order, from where a client was, with nothing lost between."""
+"""Watches: changes in order, from the revision where a client left off, without gaps."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ RECORD = "/records/task_resource"
 
 @pytest.fixture
 async def watches(settings: AdminConfig) -> AsyncIterator[Watches]:
-    """As that of another admin on the same database, which nobody wakes."""
+    """Return the watches of another replica, which this one's commits do not wake."""
     sessions = reading_sessions_of(settings.database_url)
     yield Watches(History(sessions), heartbeat_seconds=0.1)
     await sessions.kw["bind"].dispose()
@@ -44,7 +44,7 @@ async def put(admin: httpx.AsyncClient, cpu: str, **params: str) -> int:
 
 
 async def take(events: AsyncIterator[str], number: int) -> list[dict[str, Any]]:
-    """The next changes; heartbeats pass by."""
+    """Return the next changes; heartbeats are skipped."""
     seen: list[dict[str, Any]] = []
     async with asyncio.timeout(30):
         while len(seen) < number:
@@ -53,7 +53,7 @@ async def take(events: AsyncIterator[str], number: int) -> list[dict[str, Any]]:
     return seen
 
 
-async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
+async def test_a_watch_yields_past_changes_and_then_each_new_one(
     admin: httpx.AsyncClient, watches: Watches
 ) -> None:
     first = await put(admin, "1")
@@ -66,7 +66,7 @@ async def test_a_watch_tells_what_was_and_then_each_change_as_it_comes(
 
 
 @BOTH
-async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
+async def test_changes_of_a_transaction_come_in_order_during_concurrent_writes(
     admin: httpx.AsyncClient, watches: Watches
 ) -> None:
     start = await put(admin, "1")
@@ -87,14 +87,14 @@ async def test_a_transaction_is_told_in_its_order_under_writers_that_race(
     assert together[-1]["revision"] == together[0]["commit"]
 
 
-async def test_a_heartbeat_moves_on_past_what_is_filtered(
+async def test_a_heartbeat_advances_past_changes_that_are_filtered_out(
     admin: httpx.AsyncClient, watches: Watches
 ) -> None:
     last = await put(admin, "1")
     async with aclosing(watches.events(HistoryFilter(ROOT, kind="workflow_priority"), 0)) as events:
         async with asyncio.timeout(30):
-            beat = await anext(events)
-    assert beat == f": heartbeat\nid: {last}\n\n"
+            heartbeat = await anext(events)
+    assert heartbeat == f": heartbeat\nid: {last}\n\n"
 
 
 async def test_a_watch_ends_when_it_is_stopped(admin: httpx.AsyncClient, watches: Watches) -> None:
@@ -103,7 +103,7 @@ async def test_a_watch_ends_when_it_is_stopped(admin: httpx.AsyncClient, watches
 
 
 @pytest.mark.parametrize("how", ["query", "header"])
-async def test_a_revision_that_is_none_of_this_database_is_gone(
+async def test_a_revision_that_the_database_never_had_is_gone(
     admin: httpx.AsyncClient, how: str
 ) -> None:
     given: dict[str, Any] = (
@@ -114,7 +114,7 @@ async def test_a_revision_that_is_none_of_this_database_is_gone(
 
 
 @BOTH
-async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
+async def test_a_revision_before_the_kept_history_is_gone(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     old = [await put(admin, "1"), await put(admin, "2")]
@@ -123,12 +123,12 @@ async def test_what_is_older_than_history_is_kept_is_gone_and_the_rest_is_told(
     await sessions.kw["bind"].dispose()
     answer = await admin.get("/watch", params={"since": str(old[0])})
     assert (answer.status_code, f"those since {old[1]} are" in answer.text) == (410, True)
-    # Who wrote what lives is kept for ever.
+    # The last change of each live record is kept indefinitely.
     kept = (await admin.get(f"{RECORD}/history")).json()
     assert [row["revision"] for row in kept] == [old[1]]
 
 
-async def test_trimming_does_not_make_admin_declare_its_settings_file_anew(
+async def test_deleting_old_history_does_not_repeat_declarations_of_the_settings_file(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     declaring = settings_for(tmp_path, nats_server.url, pools=[{"name": "gpu", "quota": 2}])
@@ -141,7 +141,7 @@ async def test_trimming_does_not_make_admin_declare_its_settings_file_anew(
         assert (await admin.get("/pools/gpu")).json()["quota"] == 5
 
 
-async def test_a_client_goes_on_after_a_killed_admin_and_misses_nothing(
+async def test_a_client_resumes_after_admin_was_killed_and_misses_nothing(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     variables = environment(tmp_path, nats_server.url)

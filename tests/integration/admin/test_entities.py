@@ -1,4 +1,4 @@
-"""Projects, domains, clusters and pools, and what the settings file declares of them."""
+"""Projects, domains, clusters and pools, and their declarations in the settings file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from trimtab_admin.config import AdminConfig
 from trimtab_admin.storage.tables import namespaces as names
 
 
-async def test_a_project_is_made_once(admin: httpx.AsyncClient) -> None:
+async def test_a_project_is_created_once(admin: httpx.AsyncClient) -> None:
     body = {"name": "lab", "description": "trials", "labels": {"team": "ml"}}
     made = await admin.post("/projects", json=body)
     again = await admin.post("/projects", json=body)
@@ -23,14 +23,14 @@ async def test_a_project_is_made_once(admin: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["Lab", "-lab", "lab.x", "", "a" * 64])
-async def test_a_project_that_could_be_no_namespace_is_refused(
+async def test_a_project_whose_name_cannot_be_part_of_a_namespace_is_rejected(
     admin: httpx.AsyncClient, name: str
 ) -> None:
     answer = await admin.post("/projects", json={"name": name})
     assert (answer.status_code, answer.json()["path"]) == (400, "name")
 
 
-async def test_a_project_is_changed_but_not_made_by_put(admin: httpx.AsyncClient) -> None:
+async def test_put_changes_a_project_but_does_not_create_one(admin: httpx.AsyncClient) -> None:
     changed = await admin.put("/projects/shop", json={"name": "shop", "state": "archived"})
     assert changed.json()["state"] == "archived"
     answer = await admin.put("/projects/shpo", json={"name": "shpo"})
@@ -39,7 +39,7 @@ async def test_a_project_is_changed_but_not_made_by_put(admin: httpx.AsyncClient
     assert (answer.status_code, answer.json()["path"]) == (400, "name")
 
 
-async def test_what_an_update_of_a_project_leaves_out_stays(admin: httpx.AsyncClient) -> None:
+async def test_fields_that_an_update_of_a_project_leaves_out_stay(admin: httpx.AsyncClient) -> None:
     full = {"description": "Shop", "labels": {"team": "a"}, "state": "archived"}
     await admin.put("/projects/shop", json={"name": "shop", **full})
     for change in ({}, {"description": ""}, {"labels": {}}, {"state": "active"}):
@@ -49,7 +49,7 @@ async def test_what_an_update_of_a_project_leaves_out_stays(admin: httpx.AsyncCl
         assert {name: project[name] for name in full} == full
 
 
-async def test_a_project_is_archived_and_taken_up_again(admin: httpx.AsyncClient) -> None:
+async def test_a_project_is_archived_and_activated_again(admin: httpx.AsyncClient) -> None:
     for state in ("archived", "active"):
         answer = await admin.patch("/projects/shop", json={"state": state})
         assert (answer.status_code, answer.json()["state"]) == (200, state)
@@ -58,7 +58,7 @@ async def test_a_project_is_archived_and_taken_up_again(admin: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-async def test_records_of_an_archived_project_are_read_and_not_written(
+async def test_records_of_an_archived_project_can_be_read_but_not_written(
     admin: httpx.AsyncClient, method: str
 ) -> None:
     path, shop = "/records/workflow_priority", SCOPE | FORCE
@@ -78,7 +78,7 @@ async def test_labels_of_a_project_are_patched_by_key(admin: httpx.AsyncClient) 
     assert answer.json()["labels"] == {"example.com/cost": "7"}
 
 
-async def test_labels_that_kubernetes_would_not_take_are_refused(
+async def test_labels_that_kubernetes_would_reject_are_rejected(
     admin: httpx.AsyncClient,
 ) -> None:
     for labels in (
@@ -99,13 +99,13 @@ async def test_labels_that_kubernetes_would_not_take_are_refused(
     assert len((await admin.get("/projects")).json()) == 1
 
 
-async def test_sixteen_labels_are_taken(admin: httpx.AsyncClient) -> None:
+async def test_sixteen_labels_are_accepted(admin: httpx.AsyncClient) -> None:
     labels = {f"k{number}": "" for number in range(16)}
     answer = await admin.post("/projects", json={"name": "lab", "labels": labels})
     assert answer.json()["labels"] == labels
 
 
-async def test_each_project_and_domain_has_its_namespace_stored(
+async def test_the_namespace_of_each_project_and_domain_is_stored(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
     await admin.post("/domains", json={"name": "canary"})
@@ -115,7 +115,7 @@ async def test_each_project_and_domain_has_its_namespace_stored(
     assert stored == {("shop", domain): f"shop-{domain}" for domain in domains}
 
 
-async def test_a_name_that_makes_no_namespace_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_name_that_makes_a_namespace_too_long_is_rejected(admin: httpx.AsyncClient) -> None:
     for path, name, status in (
         ("/projects", "p" * 51, 201),
         ("/projects", "p" * 52, 400),
@@ -134,12 +134,12 @@ async def test_a_name_that_makes_no_namespace_is_refused(admin: httpx.AsyncClien
         (("/projects", "shop-x"), ("/domains", "x-development")),
     ],
 )
-async def test_two_that_would_share_a_namespace_are_refused_naming_both(
+async def test_a_name_that_would_share_a_namespace_is_rejected_naming_both_targets(
     admin: httpx.AsyncClient, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     assert (await admin.post(first[0], json={"name": first[1]})).status_code == 201
-    noun = second[0].strip("/").removesuffix("s")
-    document = {"kind": noun, "name": second[1], "document": {}}
+    entity_type = second[0].strip("/").removesuffix("s")
+    document = {"kind": entity_type, "name": second[1], "document": {}}
     for answer in (
         await admin.post(second[0], json={"name": second[1]}),
         await admin.post("/apply", json={"documents": [document]}),
@@ -149,7 +149,7 @@ async def test_two_that_would_share_a_namespace_are_refused_naming_both(
         assert "'shop-x-development' would be for project 'shop'" in answer.json()["detail"]
 
 
-async def test_a_template_that_would_make_two_namespaces_one_stops_the_start(
+async def test_a_template_that_would_give_two_targets_one_namespace_stops_the_start(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     settings = settings_for(tmp_path, nats_server.url, domains=("c", "b-c"))
@@ -167,7 +167,7 @@ async def test_a_template_that_would_make_two_namespaces_one_stops_the_start(
     assert [row["name"] for row in await rows(settings, names)] == ["all-b-c", "all-c"]
 
 
-async def test_a_stale_version_of_a_project_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_stale_version_of_a_project_is_rejected(admin: httpx.AsyncClient) -> None:
     headers = {"If-Match": '"999"'}
     answer = await admin.put("/projects/shop", headers=headers, json={"name": "shop"})
     assert (answer.status_code, answer.json()["given_version"]) == (412, 999)
@@ -179,7 +179,7 @@ async def test_a_domain_can_be_added(admin: httpx.AsyncClient) -> None:
     assert names == ["canary", "development", "production", "staging"]
 
 
-async def test_a_pool_is_replaced_only_by_who_says_what_it_replaces(
+async def test_replacing_a_pool_requires_a_precondition(
     admin: httpx.AsyncClient,
 ) -> None:
     gpu = {"name": "gpu", "quota": 4, "project_cap": 2}
@@ -196,7 +196,7 @@ async def test_a_pool_is_replaced_only_by_who_says_what_it_replaces(
     assert (changed.json()["quota"], changed.json()["project_cap"]) == (8, None)
 
 
-async def test_a_pool_is_deleted_by_who_says_which(admin: httpx.AsyncClient) -> None:
+async def test_deleting_a_pool_requires_a_precondition(admin: httpx.AsyncClient) -> None:
     gpu = {"name": "gpu", "quota": 4}
     version = (await admin.put("/pools/gpu", json=gpu, params=FORCE)).json()["version"]
     assert (await admin.delete("/pools/gpu")).status_code == 428
@@ -216,7 +216,7 @@ async def test_a_pool_can_be_declared_again_after_it_was_deleted(admin: httpx.As
     assert again.json()["version"] == first + 2
 
 
-async def test_an_unknown_pool_is_named_with_those_there_are(admin: httpx.AsyncClient) -> None:
+async def test_an_unknown_pool_is_an_error_with_the_known_names(admin: httpx.AsyncClient) -> None:
     await admin.put("/pools/gpu", json={"name": "gpu", "quota": 1}, params=FORCE)
     answer = await admin.get("/pools/gpus")
     assert (answer.status_code, answer.json()["allowed"]) == (404, "gpu")
@@ -246,18 +246,18 @@ async def test_the_settings_file_is_the_layer_below_the_platform(
     assert (leaf["value"], leaf["overrode"][0]["scope"]) == ("9", "settings")
 
 
-async def test_a_deprecated_name_in_the_settings_file_is_warned_of(
+async def test_a_deprecated_name_in_the_settings_file_logs_a_warning(
     tmp_path: Path, nats_server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = {"task_resource": {"limits": {"storage": "1Gi"}}}
     async with running(settings_for(tmp_path, nats_server.url, records=records)) as admin:
         [record] = (await admin.get("/records")).json()
     assert record["document"] == {"limits": {"ephemeral_storage": "1Gi"}}
-    [said] = [line for line in caplog.records if line.message == "record.warned"]
-    assert "limits.storage is deprecated" in said.__dict__["warning"]
+    [warned] = [line for line in caplog.records if line.message == "record.warned"]
+    assert "limits.storage is deprecated" in warned.__dict__["warning"]
 
 
-async def test_a_start_publishes_only_what_changed_in_the_settings_file(
+async def test_a_start_writes_only_changed_declarations_of_the_settings_file(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     revisions = []
@@ -268,7 +268,7 @@ async def test_a_start_publishes_only_what_changed_in_the_settings_file(
     assert revisions[2] == revisions[0] + 1
 
 
-async def test_a_pool_that_the_api_changed_stays_until_the_file_says_something_new(
+async def test_a_pool_that_the_api_changed_stays_until_its_declaration_changes(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     quotas = []
@@ -280,7 +280,7 @@ async def test_a_pool_that_the_api_changed_stays_until_the_file_says_something_n
     assert quotas == [5, 3]
 
 
-async def test_a_kind_that_left_the_settings_file_leaves_its_layer(
+async def test_removing_a_kind_from_the_settings_file_deletes_its_record(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     async with running(declaring(tmp_path, nats_server, quota=2)):
@@ -289,7 +289,7 @@ async def test_a_kind_that_left_the_settings_file_leaves_its_layer(
         assert (await admin.get("/records")).json() == []
 
 
-async def test_a_settings_file_that_is_wrong_is_refused_by_path_and_publishes_nothing(
+async def test_an_invalid_settings_file_is_rejected_by_path_and_changes_nothing(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     good = declaring(tmp_path, nats_server, quota=2)
