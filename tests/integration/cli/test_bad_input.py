@@ -37,13 +37,13 @@ def job(trimtab: Trimtab, tmp_path: Path, project: str) -> list[str]:
 def unchanged(data: Path, job: list[str]) -> Iterator[None]:
     """Assert that a test changes nothing on the server."""
     server = Server(None, None, data)
-    before = server.call(_everything)
+    before = server.call(_list_everything)
     yield
-    assert server.call(_everything) == before
+    assert server.call(_list_everything) == before
 
 
-async def _everything(client: Client) -> list[object]:
-    nouns = (
+async def _list_everything(client: Client) -> list[object]:
+    collections = (
         client.records,
         client.projects,
         client.domains,
@@ -53,7 +53,7 @@ async def _everything(client: Client) -> list[object]:
         client.launch_plans,
         client.executions,
     )
-    return [await noun.list() for noun in nouns]
+    return [await collection.list() for collection in collections]
 
 
 @pytest.fixture
@@ -73,6 +73,7 @@ def error_of(trimtab: Trimtab, *arguments: str) -> tuple[int, str]:
 
 
 def update(trimtab: Trimtab, tmp_path: Path, text: str, noun: str = TASK) -> tuple[int, str]:
+    """Run an update that fails, from a file with the text; return as `error_of`."""
     file = tmp_path / "file.yaml"
     file.write_text(text)
     return error_of(trimtab, "update", noun, "--attrFile", str(file), "--force")

@@ -64,7 +64,7 @@ class CommandGroup(click.Group):
     def __init__(self, *arguments: Any, member: str = "command", **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.member = member
-        """The word for a command of this group in an error message, such as ``noun``."""
+        """The word for a command of this group in an error message, such as ``object type``."""
         self._aliases: dict[str, click.Command] = {}
 
     def add_alias(self, alias: str, command: click.Command) -> None:

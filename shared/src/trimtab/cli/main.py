@@ -41,19 +41,20 @@ def cli(config: Path | None) -> None:
 get = KindGroup(
     "get",
     attributes.get_command,
-    member="kind or noun",
+    member="kind or object type",
     help="Show settings of a kind, or list other objects.",
 )
 update = KindGroup(
     "update",
     attributes.update_command,
+    member="kind or object type",
     plurals=False,
     help="Change settings of a kind from a file, or another object.",
 )
 delete = KindGroup(
     "delete",
     attributes.delete_command,
-    member="kind or noun",
+    member="kind or object type",
     help="Delete settings of a kind, or a pool.",
 )
 

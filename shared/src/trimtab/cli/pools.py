@@ -55,7 +55,7 @@ class _CapType(click.ParamType["int | None"]):
 _CAP = _CapType()
 
 
-@click.group("describe", cls=CommandGroup, member="noun")
+@click.group("describe", cls=CommandGroup, member="object type")
 def describe() -> None:
     """Show the holders and waiters of a pool."""
 
@@ -175,7 +175,7 @@ def update_token(server: Server, pool: str, token: str, priority: int) -> None:
     click.echo(f"Updated token {token} of pool {pool}: priority {priority}, position {position}")
 
 
-@click.group("release", cls=CommandGroup, member="noun")
+@click.group("release", cls=CommandGroup, member="object type")
 def release() -> None:
     """Release a token by force, without its holder."""
 

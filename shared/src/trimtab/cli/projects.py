@@ -11,8 +11,10 @@ from trimtab.cli.server import Server, with_server
 from trimtab.errors import Code
 from trimtab.models import parse_model
 
-archive = CommandGroup("archive", member="noun", help="Archive a project.")
-unarchive = CommandGroup("unarchive", member="noun", help="Make an archived project active again.")
+archive = CommandGroup("archive", member="object type", help="Archive a project.")
+unarchive = CommandGroup(
+    "unarchive", member="object type", help="Make an archived project active again."
+)
 
 _name = click.argument("name", shell_complete=complete_names("projects"))
 
