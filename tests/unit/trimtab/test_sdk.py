@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import trimtab
 from trimtab import (
     BadModule,
     LaunchPlan,
@@ -276,14 +275,3 @@ def test_the_runner_says_readably_why_a_task_failed(tmp_path: Path, name: str, s
     assert run_task(tmp_path, name).returncode == 1
     assert says in (tmp_path / "error.txt").read_text()
     assert not (tmp_path / "output.json").exists()
-
-
-def test_the_library_imports_neither_nats_nor_an_http_client() -> None:
-    code = "import sys, trimtab; print([m for m in ('nats', 'httpx') if m in sys.modules])"
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_what_is_exported_exists_and_is_sorted() -> None:
-    assert trimtab.__all__ == sorted(trimtab.__all__)
-    assert all(hasattr(trimtab, name) for name in trimtab.__all__)
