@@ -1,8 +1,8 @@
-"""Effective values a second in one process, with provenance, beside a plain merge.
+"""Effective values per second in one process, with provenance, compared with a plain merge.
 
-One kind, a chain of four records. Cold: every target is asked for once in a round, and there are
-more of them than are kept. Warm: some targets, asked for again and again. The limit merges the same
-four documents, already found, and knows nothing of where a value is from.
+One kind, a chain of four records. Cold: every target is requested once in a round, and there are
+more targets than the cache holds. Warm: a few targets are requested again and again. The upper
+limit is a merge of the same four documents, without a search for them and without provenance.
 Run as ``python -m bench.fold``.
 """
 
@@ -21,7 +21,7 @@ COLD_GOAL = 50_000
 WARM_GOAL = 200_000
 PROJECTS = 100
 WORKFLOWS = 100
-"""Of each project, every one with a record of its own."""
+"""Workflows of each project; every one has a record."""
 TARGETS = PROJECTS * WORKFLOWS
 assert CACHE_SIZE < TARGETS
 WARM_PROJECTS = 10
@@ -60,7 +60,7 @@ def cold(settings: Settings) -> None:
 
 
 def warm(settings: Settings) -> None:
-    """Each target is made anew, as a request does."""
+    """Request few targets; each target is a new object, as in a request to the API."""
     for turn in range(PROJECTS):
         for target in workflows(turn % WARM_PROJECTS):
             settings.effective(KIND, target)
@@ -80,14 +80,14 @@ def merged(broad: Document, narrow: Document) -> Document:
 
 
 def per_second(work: Callable[[Settings], None], settings: Settings) -> float:
-    # Nothing is waited for, so what others do on the machine need not count.
+    # The work waits for nothing, so the load of the machine by other processes must not count.
     began = time.process_time()
     work(settings)
     return TARGETS / (time.process_time() - began)
 
 
 def run() -> None:
-    """The best of some rounds, which take turns, so that a busy moment meets all."""
+    """Print the best of several rounds; the three take turns, so that load affects all of them."""
     pairs = [(work, stored()) for work in (cold, merge, warm)]
     rounds = [[per_second(work, settings) for work, settings in pairs] for _ in range(ROUNDS)]
     first, merges, again = (max(column) for column in zip(*rounds, strict=True))

@@ -1,4 +1,4 @@
-"""A nightly job: extract some rows, train on them.
+"""A nightly workflow: extract rows, then train on them.
 
 ::
 
@@ -13,13 +13,13 @@ warehouse = Pool("warehouse", quota=2)
 
 @task(resources=Resources(cpu="200m", mem="64Mi"), environment={"LOG": "info"})
 def extract(rows: int) -> list[int]:
-    """Some numbers that look like data."""
+    """Return numbers that look like data."""
     return [(row * 7919) % 104_729 for row in range(rows)]
 
 
 @task(retries=1, pool=warehouse)
 def train(data: list[int], epochs: int) -> dict[str, float]:
-    """Fit a mean, slowly."""
+    """Fit a mean in several epochs."""
     mean = 0.0
     for epoch in range(epochs):
         mean += (sum(data) / len(data) - mean) / (1 + epoch / epochs)
@@ -28,7 +28,7 @@ def train(data: list[int], epochs: int) -> dict[str, float]:
 
 @workflow
 def nightly(rows: int = 1000, epochs: int = 5):
-    """Extract, then train; the training can be changed at run time as ``trainer``."""
+    """Extract, then train; the hook ``trainer`` lets executions override the training."""
     data = extract(rows=rows)
     return train(data=data, epochs=epochs).with_runtime_override(
         "trainer", runtime_override_config(environment={"THREADS": "1"})

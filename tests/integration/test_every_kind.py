@@ -1,4 +1,4 @@
-"""Every registered kind, at every surface: none is forgotten where a kind was added."""
+"""Every registered kind works in every interface: a new one needs no further code."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from trimtab.runtime.connection import connect
 EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
 FORCE = {"force": "true"}
 SHOP = {"project": "shop", "domain": "development"}
-PLACES = [
+SCOPES = [
     {},
     {"domain": "development"},
     {"project": "shop"},
@@ -56,9 +56,9 @@ def admin(server: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def document_of(kind: Kind, place: dict[str, str]) -> dict[str, Any]:
-    """With every field that may be set there."""
-    level = Scope(**place).level
+def document_of(kind: Kind, scope: dict[str, str]) -> dict[str, Any]:
+    """Return a document with every field that may be set at the scope."""
+    level = Scope(**scope).level
     return {
         name: value
         for name, value in RECORDS[kind.name].items()
@@ -67,23 +67,25 @@ def document_of(kind: Kind, place: dict[str, str]) -> dict[str, Any]:
 
 
 @EVERY_KIND
-def test_it_is_kept_at_each_of_its_levels_and_at_no_other(kind: Kind, admin: httpx.Client) -> None:
+def test_a_record_can_be_stored_at_the_levels_of_the_kind_only(
+    kind: Kind, admin: httpx.Client
+) -> None:
     path = f"/records/{kind.name}"
-    for place in PLACES:
-        document = document_of(kind, place)
-        written = admin.put(path, params=place | FORCE, json=document)
-        if Scope(**place).level not in kind.levels:
+    for scope in SCOPES:
+        document = document_of(kind, scope)
+        written = admin.put(path, params=scope | FORCE, json=document)
+        if Scope(**scope).level not in kind.levels:
             assert written.status_code == 400
-            assert kind.refused_levels[Scope(**place).level] in written.json()["allowed"]
+            assert kind.refused_levels[Scope(**scope).level] in written.json()["allowed"]
             continue
         assert written.status_code == 200, written.text
-        assert admin.get(path, params=place).json()["document"] == document
-        assert admin.delete(path, params=place | FORCE).status_code == 204
-        assert admin.get(path, params=place).status_code == 404
+        assert admin.get(path, params=scope).json()["document"] == document
+        assert admin.delete(path, params=scope | FORCE).status_code == 204
+        assert admin.get(path, params=scope).status_code == 404
 
 
 @EVERY_KIND
-def test_it_is_folded_listed_patched_and_told_by_the_rule_of_flyte(
+def test_a_record_is_folded_listed_patched_and_folded_by_the_rule_of_flyte(
     kind: Kind, admin: httpx.Client
 ) -> None:
     document, path = RECORDS[kind.name], f"/records/{kind.name}"
@@ -104,7 +106,7 @@ def test_it_is_folded_listed_patched_and_told_by_the_rule_of_flyte(
 
 
 @EVERY_KIND
-def test_each_of_its_fields_can_be_unset(kind: Kind, admin: httpx.Client) -> None:
+def test_each_field_can_be_unset(kind: Kind, admin: httpx.Client) -> None:
     path = f"/records/{kind.name}"
     admin.put(path, params=FORCE, json=RECORDS[kind.name])
     level = Level.PROJECT_DOMAIN
@@ -113,16 +115,16 @@ def test_each_of_its_fields_can_be_unset(kind: Kind, admin: httpx.Client) -> Non
     assert written.json()["document"] == {"unset": fields}
     effective = admin.get(f"/effective/{kind.name}", params=SHOP).json()
     assert effective["document"].keys() == RECORDS[kind.name].keys() - set(fields)
-    for place in (SHOP, {}):
-        admin.delete(path, params=place | FORCE)
+    for scope in (SHOP, {}):
+        admin.delete(path, params=scope | FORCE)
 
 
 @EVERY_KIND
-def test_it_is_described_for_machines(kind: Kind, admin: httpx.Client) -> None:
-    [told] = [body for body in admin.get("/kinds").json() if body["name"] == kind.name]
-    assert (told["noun"], told["summary"]) == (kind.noun, kind.summary)
-    assert told["json_schema"]["properties"].keys() == kind.value.model_fields.keys()
-    assert {field["path"] for field in told["form"]} == kind.schema.paths
+def test_the_api_describes_the_kind(kind: Kind, admin: httpx.Client) -> None:
+    [listed] = [body for body in admin.get("/kinds").json() if body["name"] == kind.name]
+    assert (listed["noun"], listed["summary"]) == (kind.noun, kind.summary)
+    assert listed["json_schema"]["properties"].keys() == kind.value.model_fields.keys()
+    assert {field["path"] for field in listed["form"]} == kind.schema.paths
     schemas = admin.get("/openapi.json").json()["components"]["schemas"]
     assert schemas[kind.name]["properties"].keys() == kind.value.model_fields.keys()
 
@@ -132,13 +134,13 @@ def test_a_change_is_an_event_with_the_full_record(
     kind: Kind, admin: httpx.Client, nats_server: NatsServer
 ) -> None:
     admin.put(f"/records/{kind.name}", params=FORCE, json=RECORDS[kind.name])
-    event = asyncio.run(_event(nats_server, subjects.attributes(kind.name, PLATFORM)))
+    event = asyncio.run(_wait_for_event(nats_server, subjects.attributes(kind.name, PLATFORM)))
     assert (event.kind, event.scope, event.document) == (kind.name, PLATFORM, RECORDS[kind.name])
     admin.delete(f"/records/{kind.name}", params=FORCE)
 
 
-async def _event(server: NatsServer, subject: str) -> RecordChanged:
-    """The newest one that is no tombstone; it comes behind the answer."""
+async def _wait_for_event(server: NatsServer, subject: str) -> RecordChanged:
+    """Wait for an event that is not a tombstone; it is published after the response."""
     async with asyncio.timeout(30), connect(_settings(server), "test") as client:
         while True:
             for message in await bus.read_all(client, subjects.SETTINGS, subject):
@@ -158,8 +160,8 @@ def test_the_command_line_writes_what_it_reads_and_reads_what_it_writes(
 ) -> None:
     document = document_of(kind, SHOP)
     admin.put(f"/records/{kind.name}", params=SHOP | FORCE, json=document)
-    file, place = str(tmp_path / "file.yaml"), ["-p", "shop", "-d", "development"]
-    assert trimtab(server, "get", kind.noun, *place, "--attrFile", file).exit_code == 0
+    file, scope = str(tmp_path / "file.yaml"), ["-p", "shop", "-d", "development"]
+    assert trimtab(server, "get", kind.noun, *scope, "--attrFile", file).exit_code == 0
     written = yaml.safe_load(Path(file).read_text())
     assert kind.from_file({n: v for n, v in written.items() if n not in SHOP}) == document
     assert trimtab(server, "delete", kind.noun, "--attrFile", file).exit_code == 0
@@ -172,5 +174,5 @@ def test_the_command_line_writes_what_it_reads_and_reads_what_it_writes(
 
 
 def trimtab(server: str, *arguments: str) -> Result:
-    own = {"TRIMTAB_SERVER": server, "TRIMTAB_TOKEN": TOKEN}
-    return CliRunner().invoke(cli, arguments, env=own)
+    access = {"TRIMTAB_SERVER": server, "TRIMTAB_TOKEN": TOKEN}
+    return CliRunner().invoke(cli, arguments, env=access)

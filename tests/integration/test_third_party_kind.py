@@ -108,7 +108,7 @@ async def test_its_own_checks_apply_across_levels(admin: httpx.AsyncClient) -> N
     await admin.delete("/records/cost_center", params={"domain": "development"} | FORCE)
 
 
-async def test_it_is_listed_with_its_schema_and_its_form(admin: httpx.AsyncClient) -> None:
+async def test_the_api_lists_it_with_its_schema_and_its_form(admin: httpx.AsyncClient) -> None:
     listed = {kind["name"]: kind for kind in (await admin.get("/kinds")).json()}["cost_center"]
     assert (listed["noun"], listed["aliases"]) == ("cost-center", ["cost-centre"])
     assert "launch-plan" not in listed["levels"]

@@ -132,34 +132,36 @@ INTRODUCTION = """# Requests and limits of tasks
 
 <!-- Written by `pytest --update-golden tests/unit/propeller/test_decisions.py`, not by hand. -->
 
-For every node and each of `cpu`, `gpu`, `memory` and `ephemeral_storage` by itself, from what the
-node asks for (its task, `with_overrides`, hooks and overrides) and from its effective
-`task_resource`:
+The request and the limit of a node are decided for each of `cpu`, `gpu`, `memory` and
+`ephemeral_storage` separately. The inputs are the values that the node sets (in its task,
+`with_overrides`, hooks and overrides) and its effective `task_resource`:
 
-1. Neither a request nor a limit: both become the default. Only a limit: it becomes the request too.
-   Only a request: there is no limit, unless `mirror_limits_request` makes the request one.
-2. A request and a limit must not be over the effective `limits`, nor over the `ceiling`, which only
-   the platform sets; the lower one of the two counts.
-3. A request must not be over its own limit.
-4. What is over is refused, with the field, its value, the bound and the scope that set it; or
-   lowered to the bound, with a note in the resolution, where `over_limit` is `clamp`.
+1. A node that sets neither a request nor a limit gets the default for both. A limit without a
+   request is the request too. A request without a limit has no limit, unless
+   `mirror_limits_request` makes the request the limit too.
+2. Neither the request nor the limit may exceed the effective `limits` or the `ceiling`, which only
+   the platform sets; the lower of the two bounds applies.
+3. The request may not exceed the limit of the node.
+4. A value over its bound is refused with an error that names the field, the value, the bound and
+   the scope that set it. Where `over_limit` is `clamp`, the value is lowered to the bound instead,
+   and the resolution has a note.
 
-Records that contradict each other (a default over a limit, a limit over the ceiling) are refused
-when they are written, at whatever scope they would meet. Flyte's `storage` is another name of
-`ephemeral_storage`; a record that uses it is taken, with a warning.
+A write is refused where records contradict each other at any scope: a default over a limit, or a
+limit over the ceiling. `storage` is Flyte's other name for `ephemeral_storage`; a record that uses
+it is accepted with a warning.
 
 ## The table
 
-A number is cores, devices or Gi; every cell is the same for all four resources. `1 / 2` is a node
-that runs with a request of 1 and a limit of 2, and `–` is none. A default counts only where a node
-asks for nothing itself."""
+A number is an amount of cores, devices or Gi; the table applies to all four resources. `1 / 2` is
+a node that runs with a request of 1 and a limit of 2; `–` means that there is none. A default
+applies only to a node that sets neither."""
 
-EXACTLY = """## Exactly
+EXACTLY = """## Comparison of amounts
 
-Amounts are Kubernetes quantities and are compared as exact numbers, whatever they are written in.
-GPUs are whole: `1500m` of one can neither be asked for nor allowed.
+Amounts are Kubernetes quantities, compared as exact numbers whatever their suffixes. An amount of
+GPUs is a whole number: `1500m` can be neither a request nor a limit.
 
-| resource | limit | request | |
+| resource | limit | request | decision |
 |---|---|---|---|"""
 
 

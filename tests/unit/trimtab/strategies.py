@@ -1,10 +1,10 @@
-"""Hypothesis strategies that several test modules share."""
+"""Hypothesis strategies for scopes and targets that several test modules share."""
 
 from hypothesis import strategies as st
 
 from trimtab.levels import SETTINGS_FILE, Scope
 
-# Few names, so that scopes of one example often apply to the same target.
+# Few names, so that the scopes of one example often apply to the same target.
 _domains = st.sampled_from(["development", "production"])
 _projects = st.sampled_from(["alpha", "beta"])
 _names = st.sampled_from(["train", "a.b-c"])

@@ -1,4 +1,4 @@
-"""The fold: design's rules of inheritance, against an oracle that shares no code with it."""
+"""The fold obeys the rules of inheritance, compared with an oracle that shares no code with it."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from trimtab.settings.fold import Effective, Record, Source, fold
 TARGET = Scope("development", "alpha", "train", "nightly")
 DOMAIN, PROJECT, PROJECT_DOMAIN, WORKFLOW = TARGET.chain[2:6]
 
-Document = dict[str, Any]  # a record as JSON
-Stored = list[tuple[Scope, int, Document]]  # broadest first, with revisions
+Document = dict[str, Any]  # A document as JSON.
+Stored = list[tuple[Scope, int, Document]]  # Broadest first, with revisions.
 
 RESOURCES = ["cpu", "gpu", "memory", "ephemeral_storage"]
-# Keys with dots, and one that begins with another, since paths are joined with dots.
+# Paths are joined with dots, so some keys contain dots, and some begin with another key.
 KEYS = ["quota", "quota.cpu", "quota.cpu.max", "team"]
 TASK_TYPES = ["spark", "spark.3", "ray"]
 WORDS = st.sampled_from(["a", "b"])
-# Of these a record gives one, and with it takes the other away.
+# A record sets one of these fields, which unsets the other.
 OTHER = {"tier": "queueing_budget", "queueing_budget": "tier"}
 
 
@@ -58,7 +58,7 @@ def cluster_resources(draw: st.DrawFn) -> Document:
 
 @st.composite
 def plugin_overrides(draw: st.DrawFn) -> Document:
-    """Entries are objects, and a narrower one replaces all of the broader one's fields."""
+    """Values of the map are objects, and a narrower one replaces the whole broader one."""
     if draw(st.integers(0, 4)) == 0:
         return {"unset": ["overrides"]}
     plugins = st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True)
@@ -75,7 +75,7 @@ def plugin_overrides(draw: st.DrawFn) -> Document:
 
 @st.composite
 def execution_configs(draw: st.DrawFn) -> Document:
-    """Groups in groups, maps, lists that are replaced."""
+    """Documents with nested groups, maps, and lists, which are replaced as a whole."""
     document: Document = {}
     unset: list[str] = []
     context: Document = {}
@@ -88,8 +88,8 @@ def execution_configs(draw: st.DrawFn) -> Document:
             context["secrets"] = [{"group": group} for group in draw(st.sets(WORDS, min_size=1))]
     if context:
         document["security_context"] = context
-    for place in ("labels", "annotations"):
-        _draw_members(draw, document, unset, place, KEYS, WORDS)
+    for parent in ("labels", "annotations"):
+        _draw_members(draw, document, unset, parent, KEYS, WORDS)
     return document | ({"unset": unset} if unset else {})
 
 
@@ -107,16 +107,16 @@ def _draw_members(
     draw: st.DrawFn,
     document: Document,
     unset: list[str],
-    place: str,
+    parent: str,
     names: list[str],
     values: st.SearchStrategy[Any],
 ) -> None:
     for name in names:
         match draw(st.sampled_from(["absent", "absent", "unset", "present"])):
             case "unset":
-                unset.append(f"{place}.{name}")
+                unset.append(f"{parent}.{name}")
             case "present":
-                document.setdefault(place, {})[name] = draw(values)
+                document.setdefault(parent, {})[name] = draw(values)
 
 
 @st.composite
@@ -135,19 +135,20 @@ def narrowest(kind: str) -> Scope:
 
 
 def folded(kind: str, stored: Stored) -> Effective:
-    """What the product makes of it."""
+    """Return the effective value that the product computes."""
     found = kinds.by_name(kind)
-    return fold(found, TARGET, [Record.of(found, *entry) for entry in stored])
+    return fold(found, TARGET, [Record.of(found, *each) for each in stored])
 
 
-def said(stored: Stored, place: str, name: str) -> list[Source]:
-    """The oracle: everything said of one field, narrowest first, read off the nested documents.
+def sources_of(stored: Stored, parent: str, name: str) -> list[Source]:
+    """The oracle: each record that sets or unsets a field, narrowest first.
 
-    The field has the value that is said first, unless that takes the value away.
+    It reads the nested documents. The first source decides: it has the value of the field, or
+    ``None`` where it unsets the field.
     """
     found = []
-    groups = place.split(".") if place else []
-    around = {".".join(groups[:depth]) for depth in range(1, len(groups) + 1)}
+    groups = parent.split(".") if parent else []
+    containers = {".".join(groups[:depth]) for depth in range(1, len(groups) + 1)}
     path = ".".join([*groups, name])
     for scope, revision, document in reversed(stored):
         holder = document
@@ -155,53 +156,53 @@ def said(stored: Stored, place: str, name: str) -> list[Source]:
             holder = holder.get(group, {})
         if name in holder:
             found.append(Source(scope, revision, holder[name]))
-        elif OTHER.get(path) in document or {path, *around} & set(document.get("unset", [])):
+        elif OTHER.get(path) in document or {path, *containers} & set(document.get("unset", [])):
             found.append(Source(scope, revision, None))
     return found
 
 
 def check(effective: Effective, stored: Stored, fields: list[tuple[str, str]]) -> None:
     expected: Document = {}
-    for place, name in fields:
-        entries = said(stored, place, name)
-        if entries and entries[0].value is not None:
+    for parent, name in fields:
+        sources = sources_of(stored, parent, name)
+        if sources and sources[0].value is not None:
             holder = expected
-            for group in place.split(".") if place else []:
+            for group in parent.split(".") if parent else []:
                 holder = holder.setdefault(group, {})
-            holder[name] = entries[0].value
-        path = f"{place}.{name}" if place else name
+            holder[name] = sources[0].value
+        path = f"{parent}.{name}" if parent else name
         if path in effective.leaves:
             leaf = effective.leaves[path]
-            assert [leaf.source, *leaf.overrode] == entries
+            assert [leaf.source, *leaf.overrode] == sources
     assert effective.document == expected
 
 
 @given(stored("task_resource", task_resources()))
-def test_groups_and_scalars_are_folded_as_the_design_says(stored: Stored) -> None:
+def test_groups_and_scalars_are_folded_as_the_oracle_folds_them(stored: Stored) -> None:
     fields = [(group, name) for group in ("defaults", "limits") for name in RESOURCES]
     check(folded("task_resource", stored), stored, [*fields, ("", "over_limit")])
 
 
 @given(stored("cluster_resource", cluster_resources()))
-def test_maps_are_folded_by_key_as_the_design_says(stored: Stored) -> None:
+def test_maps_are_folded_by_key(stored: Stored) -> None:
     check(folded("cluster_resource", stored), stored, [("attributes", name) for name in KEYS])
 
 
 @given(stored("plugin_override", plugin_overrides()))
-def test_keyed_lists_are_folded_by_key_and_their_entries_are_replaced(stored: Stored) -> None:
+def test_objects_in_a_map_are_replaced_as_a_whole(stored: Stored) -> None:
     check(folded("plugin_override", stored), stored, [("overrides", name) for name in TASK_TYPES])
 
 
 @given(stored("workflow_execution_config", execution_configs()))
-def test_groups_maps_and_lists_are_folded_side_by_side(stored: Stored) -> None:
+def test_nested_groups_maps_and_lists_are_folded_in_one_document(stored: Stored) -> None:
     fields = [("security_context.run_as", "iam_role")]
     fields += [("security_context.run_as", "execution_identity"), ("security_context", "secrets")]
-    fields += [(place, name) for place in ("labels", "annotations") for name in KEYS]
+    fields += [(parent, name) for parent in ("labels", "annotations") for name in KEYS]
     check(folded("workflow_execution_config", stored), stored, fields)
 
 
 @given(stored("quality_of_service", qualities_of_service()))
-def test_of_alternatives_the_narrowest_one_counts(stored: Stored) -> None:
+def test_the_narrowest_of_alternatives_wins(stored: Stored) -> None:
     fields = [("", "tier"), ("", "queueing_budget")]
     check(folded("quality_of_service", stored), stored, fields)
 
@@ -220,7 +221,9 @@ fewer = hypothesis.settings(max_examples=40)
 @EVERY_SHAPE
 @fewer
 @given(st.data())
-def test_a_document_survives_the_way_into_a_record_and_out(name: str, data: st.DataObject) -> None:
+def test_a_record_returns_the_document_that_it_was_made_from(
+    name: str, data: st.DataObject
+) -> None:
     kind = kinds.by_name(name)
     for scope, revision, document in data.draw(stored(name, DOCUMENTS[name])):
         record = Record.of(kind, scope, revision, document)
@@ -228,7 +231,7 @@ def test_a_document_survives_the_way_into_a_record_and_out(name: str, data: st.D
         assert record.document == kind.to_document(kind.parse(document, scope))
 
 
-def test_nothing_stored_has_no_effective_value() -> None:
+def test_without_records_the_effective_value_is_empty() -> None:
     effective = folded("task_resource", [])
     assert (effective.leaves, effective.document) == ({}, {})
     assert effective.value.model_dump(exclude_unset=True) == {}
@@ -248,16 +251,16 @@ def test_an_empty_record_changes_nothing(name: str, data: st.DataObject) -> None
 @EVERY_SHAPE
 @fewer
 @given(st.data())
-def test_saying_the_effective_value_again_does_not_change_it(
-    name: str, data: st.DataObject
-) -> None:
+def test_storing_the_effective_value_does_not_change_it(name: str, data: st.DataObject) -> None:
     records = data.draw(stored(name, DOCUMENTS[name]))
     document = folded(name, records).document
     assert folded(name, [*records, (narrowest(name), 99, document)]).document == document
 
 
 @given(stored("task_resource", task_resources()))
-def test_unsetting_everything_leaves_nothing_and_it_can_be_set_again(stored: Stored) -> None:
+def test_a_narrower_record_can_set_again_what_a_broader_one_unset(
+    stored: Stored,
+) -> None:
     everything = ["defaults", "limits", "over_limit"]
     emptied = [*stored, (WORKFLOW, 98, {"unset": everything})]
     assert folded("task_resource", emptied).document == {}
@@ -265,7 +268,7 @@ def test_unsetting_everything_leaves_nothing_and_it_can_be_set_again(stored: Sto
     assert folded("task_resource", again).document == {"limits": {"cpu": "1"}}
 
 
-def test_a_value_says_where_it_is_from_and_what_it_overrode_nearest_first() -> None:
+def test_a_leaf_has_its_source_and_the_sources_that_it_overrode_narrowest_first() -> None:
     effective = folded(
         "task_resource",
         [
@@ -281,7 +284,7 @@ def test_a_value_says_where_it_is_from_and_what_it_overrode_nearest_first() -> N
     assert (memory.source, memory.overrode) == (Source(PLATFORM, 1, "1Gi"), ())
 
 
-def test_a_field_that_is_unset_stays_visible_with_the_record_that_unset_it() -> None:
+def test_an_unset_field_stays_visible_with_the_record_that_unset_it() -> None:
     effective = folded(
         "task_resource",
         [(DOMAIN, 1, {"limits": {"gpu": "1"}}), (PROJECT, 2, {"unset": ["limits"]})],
@@ -292,7 +295,7 @@ def test_a_field_that_is_unset_stays_visible_with_the_record_that_unset_it() -> 
     assert effective.leaves["limits.gpu"].overrode == (Source(DOMAIN, 1, "1"),)
 
 
-def test_a_value_said_below_a_group_that_was_unset_overrode_that() -> None:
+def test_a_value_set_below_an_unset_group_overrode_the_unsetting() -> None:
     effective = folded(
         "task_resource",
         [(DOMAIN, 1, {"unset": ["limits"]}), (PROJECT, 2, {"limits": {"cpu": "1"}})],
@@ -300,7 +303,7 @@ def test_a_value_said_below_a_group_that_was_unset_overrode_that() -> None:
     assert effective.leaves["limits.cpu"].overrode == (Source(DOMAIN, 1, None),)
 
 
-def test_unsetting_a_map_key_leaves_the_keys_that_begin_with_it() -> None:
+def test_unsetting_a_map_key_keeps_the_keys_that_begin_with_it() -> None:
     effective = folded(
         "cluster_resource",
         [
@@ -311,7 +314,7 @@ def test_unsetting_a_map_key_leaves_the_keys_that_begin_with_it() -> None:
     assert effective.document == {"attributes": {"quota.cpu": "2"}}
 
 
-def test_a_tier_ends_a_broader_budget_and_says_so() -> None:
+def test_a_tier_unsets_a_broader_budget_and_is_its_source() -> None:
     effective = folded(
         "quality_of_service",
         [(DOMAIN, 1, {"queueing_budget": "600s"}), (PROJECT, 2, {"tier": "LOW"})],
@@ -322,7 +325,7 @@ def test_a_tier_ends_a_broader_budget_and_says_so() -> None:
     assert budget.overrode == (Source(DOMAIN, 1, "600s"),)
 
 
-def test_an_entry_of_a_keyed_list_can_be_unset_alone() -> None:
+def test_one_key_of_a_map_can_be_unset() -> None:
     effective = folded(
         "plugin_override",
         [

@@ -1,4 +1,4 @@
-"""Forms: what is shown of a kind's fields is made from the kind alone."""
+"""Forms describe the fields of a kind, made from its registration alone."""
 
 import pytest
 
@@ -9,7 +9,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=la
 
 
 @EVERY_KIND
-def test_a_form_has_every_field_of_its_kind_with_words(kind: Kind) -> None:
+def test_a_form_has_every_field_of_its_kind_with_title_and_help(kind: Kind) -> None:
     fields = {field.path: field for field in forms.of_kind(kind)}
     assert fields.keys() == kind.schema.paths
     assert all(field.title and field.help for field in fields.values())
@@ -18,7 +18,7 @@ def test_a_form_has_every_field_of_its_kind_with_words(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "shown"),
+    ("kind", "path", "expected"),
     [
         ("task_resource", "limits.cpu", {"input": "text"}),
         ("task_resource", "over_limit", {"input": "choice", "choices": ("refuse", "clamp")}),
@@ -34,6 +34,8 @@ def test_a_form_has_every_field_of_its_kind_with_words(kind: Kind) -> None:
         ),
     ],
 )
-def test_a_field_is_asked_for_as_what_it_is(kind: str, path: str, shown: dict[str, object]) -> None:
+def test_the_input_of_a_field_follows_from_its_type(
+    kind: str, path: str, expected: dict[str, object]
+) -> None:
     [field] = [f for f in forms.of_kind(kinds.by_name(kind)) if f.path == path]
-    assert field.model_dump(include=set(shown)) == shown
+    assert field.model_dump(include=set(expected)) == expected

@@ -1,4 +1,4 @@
-"""Workflows as registered: names that fit together, inputs, hooks."""
+"""Models of registered workflows: consistent names, inputs, hooks."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})
 DOUBLE = Node(id="n1", task="double", inputs={"number": FromNode(node="n0")})
 
 
-def changed(**fields: Any) -> Workflow:  # of the workflow
+def changed(**fields: Any) -> Workflow:  # Fields of the workflow.
     return workflow().model_copy(update={"inputs": {"start": 1}, **fields})
 
 
-def test_a_workflow_whose_names_fit_is_accepted() -> None:
+def test_a_workflow_with_consistent_names_is_accepted() -> None:
     workflow().check()
     changed(nodes=(COUNT, DOUBLE)).check()
 
@@ -55,7 +55,7 @@ def test_a_workflow_whose_names_fit_is_accepted() -> None:
         ),
     ],
 )
-def test_names_that_do_not_fit_are_refused_with_their_place(
+def test_inconsistent_names_are_refused_with_their_path(
     graph: Workflow, path: str, allowed: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
@@ -64,12 +64,12 @@ def test_names_that_do_not_fit_are_refused_with_their_place(
     assert allowed in refused.value.allowed
 
 
-def test_a_node_waits_for_those_whose_values_it_takes() -> None:
+def test_a_node_waits_for_the_nodes_whose_outputs_are_its_inputs() -> None:
     assert COUNT.waits_for == frozenset()
     assert DOUBLE.waits_for == {"n0"}
 
 
-def test_inputs_that_are_not_given_have_their_defaults() -> None:
+def test_absent_inputs_have_their_defaults() -> None:
     graph = changed(inputs={"start": 1, "end": None}, required=("end",))
     assert graph.bind_inputs({"end": 5}) == {"start": 1, "end": 5}
     assert graph.bind_inputs({"end": None, "start": 0}) == {"start": 0, "end": None}
@@ -78,14 +78,14 @@ def test_inputs_that_are_not_given_have_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("given", "path"), [({}, "inputs.end"), ({"end": 1, "middle": 2}, "inputs.middle")]
 )
-def test_inputs_that_are_missing_or_unknown_are_refused(given: dict[str, Any], path: str) -> None:
+def test_missing_or_unknown_inputs_are_refused(given: dict[str, Any], path: str) -> None:
     graph = changed(inputs={"start": 1, "end": None}, required=("end",))
     with pytest.raises(Invalid) as refused:
         graph.bind_inputs(given)
     assert refused.value.path == path
 
 
-def test_an_override_of_an_unknown_hook_is_refused_with_those_there_are() -> None:
+def test_an_override_of_an_unknown_hook_is_refused_with_the_names_of_all_hooks() -> None:
     overrides = {"traner": NodeOverrides(retries=1)}
     workflow().check_hooks("overrides", {"trainer": NodeOverrides()})
     with pytest.raises(Invalid, match=r"overrides\.traner: .*allowed: the hooks trainer"):
@@ -94,7 +94,7 @@ def test_an_override_of_an_unknown_hook_is_refused_with_those_there_are() -> Non
         changed(nodes=(COUNT, DOUBLE)).check_hooks("overrides", overrides)
 
 
-def test_overrides_tell_what_is_absent_from_what_is_zero() -> None:
+def test_overrides_distinguish_absent_fields_from_zero_and_false() -> None:
     given = NodeOverrides.model_validate({"retries": 0, "interruptible": False})
     assert given.model_dump(exclude_unset=True) == {"retries": 0, "interruptible": False}
     assert NodeOverrides().model_dump(exclude_unset=True) == {}
@@ -109,12 +109,12 @@ def test_overrides_tell_what_is_absent_from_what_is_zero() -> None:
         {"resource": {}},
     ],
 )
-def test_overrides_that_no_node_can_have_are_refused(overrides: dict[str, Any]) -> None:
+def test_overrides_with_wrong_values_are_refused(overrides: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         NodeOverrides.model_validate(overrides)
 
 
 @pytest.mark.parametrize("name", ["", "-train", "a b", "a/b", "x" * 201])
-def test_names_of_launch_plans_and_workflows_are_plain(name: str) -> None:
+def test_a_name_of_a_launch_plan_that_breaks_the_grammar_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         LaunchPlan(name=name, workflow="train", version="v1")

@@ -1,4 +1,4 @@
-"""Attribute files: Flyte's shape is taken, ours too, and what is written is Flyte's again."""
+"""Attribute files are read in Flyte's shape and in ours, and are written in Flyte's."""
 
 import json
 from typing import Any
@@ -61,7 +61,7 @@ OURS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FLYTE)
-def test_a_file_of_flyte_is_taken_and_written_as_it_was(name: str) -> None:
+def test_a_file_of_flyte_is_read_and_written_back_unchanged(name: str) -> None:
     kind, fields = kinds.by_name(name), yaml.safe_load(FLYTE[name])
     document = kind.to_document(kind.parse(kind.from_file(fields), PLATFORM))
     assert document == OURS[name]
@@ -69,7 +69,7 @@ def test_a_file_of_flyte_is_taken_and_written_as_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_our_own_shape_is_taken_from_a_file_too(name: str) -> None:
+def test_a_file_in_our_own_shape_is_read(name: str) -> None:
     kind, document = kinds.by_name(name), json.loads(json.dumps(RECORDS[name]))
     assert kind.from_file(document) == document
     assert kind.from_file(kind.to_file(document)) == document
@@ -89,7 +89,9 @@ def test_our_own_shape_is_taken_from_a_file_too(name: str) -> None:
         ("workflow_execution_config", {"unset": ["labels.team"]}, {"unset": ["labels.team"]}),
     ],
 )
-def test_a_file_says(name: str, fields: dict[str, Any], document: dict[str, Any]) -> None:
+def test_a_file_is_converted_into_a_document(
+    name: str, fields: dict[str, Any], document: dict[str, Any]
+) -> None:
     kind = kinds.by_name(name)
     assert kind.to_document(kind.parse(kind.from_file(fields), PLATFORM)) == document
 
@@ -123,7 +125,7 @@ def test_a_file_says(name: str, fields: dict[str, Any], document: dict[str, Any]
         ("quality_of_service", {"spec": {"budget": "1s"}}, "spec", "queueing_budget"),
     ],
 )
-def test_a_file_that_has_no_meaning_is_refused_by_its_path(
+def test_a_file_without_a_meaning_is_refused_with_the_path(
     name: str, fields: dict[str, Any], path: str, allowed: str
 ) -> None:
     kind = kinds.by_name(name)
@@ -134,7 +136,7 @@ def test_a_file_that_has_no_meaning_is_refused_by_its_path(
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_no_shape_of_a_field_makes_a_conversion_fail(name: str) -> None:
+def test_no_shape_of_a_field_makes_a_conversion_raise_another_error(name: str) -> None:
     kind = kinds.by_name(name)
     for value in (None, 1, True, "x", [], [1], {}, {"values": None}, {"value": []}):
         fields = dict.fromkeys([*RECORDS[name], "spec", "tier"], value)

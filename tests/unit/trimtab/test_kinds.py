@@ -1,4 +1,4 @@
-"""Kinds: what every registration promises, and refusals that name the path and what is allowed."""
+"""Every registration is complete, and wrong documents are refused with path and allowed values."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def golden(kind: Kind) -> dict[str, Any]:
 
 
 @EVERY_KIND
-def test_every_kind_has_words_and_levels_for_its_surfaces(kind: Kind) -> None:
+def test_every_kind_has_the_texts_and_levels_that_its_interfaces_need(kind: Kind) -> None:
     assert kinds.by_name(kind.name) is kind
     assert kind.name.replace("_", "").isalnum()
     assert kind.noun.replace("-", "").isalnum()
@@ -44,12 +44,12 @@ def test_every_kind_has_words_and_levels_for_its_surfaces(kind: Kind) -> None:
 def test_every_field_of_a_kind_is_optional_and_described(kind: Kind) -> None:
     schema = kind.value.model_json_schema()
     assert "required" not in schema
-    assert all("description" in entry for entry in schema["properties"].values())
+    assert all("description" in field for field in schema["properties"].values())
     assert kind.value().model_dump(exclude_unset=True) == {}
 
 
 @EVERY_KIND
-def test_the_golden_document_of_a_kind_uses_every_field_and_is_stored_as_given(kind: Kind) -> None:
+def test_the_golden_document_of_a_kind_sets_every_field_and_is_stored_unchanged(kind: Kind) -> None:
     document = golden(kind)
     flat = kind.schema.flatten(document)
     used = {kind.schema.map_of(path) or path for path in flat} | kind.implied_unset(document)
@@ -59,7 +59,7 @@ def test_the_golden_document_of_a_kind_uses_every_field_and_is_stored_as_given(k
 
 
 @EVERY_KIND
-def test_every_kind_refuses_a_field_it_does_not_have(kind: Kind) -> None:
+def test_every_kind_refuses_an_unknown_field(kind: Kind) -> None:
     with pytest.raises(Invalid) as refused:
         kind.parse({"colour": "red"}, PLATFORM)
     assert refused.value.path == "colour"
@@ -67,7 +67,7 @@ def test_every_kind_refuses_a_field_it_does_not_have(kind: Kind) -> None:
 
 
 @EVERY_KIND
-def test_every_kind_may_be_in_the_settings_file(kind: Kind) -> None:
+def test_every_kind_is_accepted_in_the_settings_file(kind: Kind) -> None:
     in_file, at_platform = (kind.parse(golden(kind), scope) for scope in (SETTINGS_FILE, PLATFORM))
     assert in_file == at_platform
 
@@ -91,7 +91,7 @@ def test_every_kind_of_flyte_has_a_number_a_title_and_a_rule() -> None:
     assert MERGES.keys() == set(FlyteMerge)
 
 
-def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
+def test_an_unknown_kind_is_refused_with_the_names_of_all_kinds() -> None:
     with pytest.raises(NotFound, match=r"kind 'colour' does not exist; there are: task_resource, "):
         kinds.by_name("colour")
 
@@ -210,7 +210,7 @@ def test_a_ceiling_can_be_neither_set_nor_unset_below_the_platform(
     kind.parse(document, PLATFORM)
 
 
-def test_a_map_key_may_be_unset_beside_one_that_begins_with_it() -> None:
+def test_a_map_key_can_be_unset_where_another_key_begins_with_it() -> None:
     document = {"attributes": {"quota.cpu": "5"}, "unset": ["attributes.quota"]}
     kind = kinds.by_name("cluster_resource")
     assert kind.to_document(kind.parse(document, PLATFORM)) == document
@@ -227,18 +227,18 @@ def test_a_map_key_may_be_unset_beside_one_that_begins_with_it() -> None:
         ("workflow_execution_config", {"overwrite_cache": False}, {"overwrite_cache": False}),
     ],
 )  # fmt: skip
-def test_what_is_empty_is_no_value_and_is_not_stored(
+def test_empty_groups_maps_and_lists_are_not_stored(
     name: str, document: dict[str, Any], stored: dict[str, Any]
 ) -> None:
     kind = kinds.by_name(name)
     assert kind.to_document(kind.parse(document, PLATFORM)) == stored
 
 
-def test_a_deprecated_name_is_taken_and_warned_of() -> None:
+def test_a_deprecated_path_is_accepted_with_a_warning() -> None:
     kind = kinds.by_name("task_resource")
     document = {"limits": {"storage": "1Gi"}, "unset": ["defaults.storage"]}
-    today = {"limits": {"ephemeral_storage": "1Gi"}, "unset": ["defaults.ephemeral_storage"]}
-    assert kind.to_document(kind.parse(document, PLATFORM)) == today
+    current = {"limits": {"ephemeral_storage": "1Gi"}, "unset": ["defaults.ephemeral_storage"]}
+    assert kind.to_document(kind.parse(document, PLATFORM)) == current
     assert kind.rename_deprecated({"limits": {"storage": None}}) == {
         "limits": {"ephemeral_storage": None}
     }
@@ -246,15 +246,15 @@ def test_a_deprecated_name_is_taken_and_warned_of() -> None:
     assert kind.warnings(document)[1] == (
         "limits.storage is deprecated and was read as limits.ephemeral_storage"
     )
-    assert kind.warnings(today) == ()
+    assert kind.warnings(current) == ()
     assert document["limits"] == {"storage": "1Gi"}
 
 
-def test_annotations_are_as_long_as_kubernetes_takes_them() -> None:
+def test_annotations_may_have_the_total_size_that_kubernetes_accepts() -> None:
     kind = kinds.by_name("workflow_execution_config")
-    most = {"annotations.a": "x" * (256 * 1024 - 1)}
-    assert list(kind.validate(most)) == []
-    [problem] = kind.validate({**most, "annotations.b": ""})
+    largest = {"annotations.a": "x" * (256 * 1024 - 1)}
+    assert list(kind.validate(largest)) == []
+    [problem] = kind.validate({**largest, "annotations.b": ""})
     assert (problem.path, problem.value) == ("annotations", 256 * 1024 + 1)
 
 
@@ -266,14 +266,12 @@ def test_annotations_are_as_long_as_kubernetes_takes_them() -> None:
         ({"limits.gpu": "2", "ceiling.gpu": "1"}, "limits.gpu"),
     ],
 )
-def test_a_task_resource_that_exceeds_what_bounds_it_is_a_problem(
-    flat: dict[str, Any], path: str
-) -> None:
+def test_a_task_resource_over_its_bound_is_a_problem(flat: dict[str, Any], path: str) -> None:
     [problem] = kinds.by_name("task_resource").validate(flat)
     assert problem.path == path
     assert problem.value == flat[path]
 
 
-def test_a_task_resource_that_equals_its_bounds_is_no_problem() -> None:
+def test_a_task_resource_equal_to_its_bound_is_not_a_problem() -> None:
     flat: dict[str, Any] = {"defaults.cpu": "2000m", "limits.cpu": "2", "ceiling.cpu": "2e0"}
     assert list(kinds.by_name("task_resource").validate(flat)) == []

@@ -1,4 +1,4 @@
-"""Levels, scopes and chains."""
+"""The order of levels, the chain of a scope, and the join of two scopes."""
 
 import pytest
 from hypothesis import given
@@ -45,7 +45,7 @@ def test_a_launch_plan_has_one_scope_of_every_level_in_its_chain() -> None:
         (LAUNCH_PLAN, "launch-plan alpha/development/train/nightly"),
     ],
 )
-def test_a_scope_reads_as_its_level_and_its_parts(scope: Scope, text: str) -> None:
+def test_the_text_of_a_scope_is_its_level_and_its_parts(scope: Scope, text: str) -> None:
     assert str(scope) == text
 
 
@@ -60,7 +60,7 @@ def test_a_scope_reads_as_its_level_and_its_parts(scope: Scope, text: str) -> No
         ({"settings_file": True, "domain": "development"}, "scope"),
     ],
 )
-def test_parts_that_name_no_level_are_refused_with_the_part_that_is_missing(
+def test_parts_that_are_no_level_are_refused_with_the_missing_part(
     parts: dict[str, str], path: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
@@ -70,17 +70,17 @@ def test_parts_that_name_no_level_are_refused_with_the_part_that_is_missing(
 
 @given(scopes)
 def test_a_chain_narrows_strictly_and_ends_with_its_target(scope: Scope) -> None:
-    levels = [entry.level for entry in scope.chain]
+    levels = [each.level for each in scope.chain]
     assert levels == sorted(set(levels))
     assert scope.chain[-1] == scope
 
 
 @given(scopes, scopes)
-def test_a_scope_that_covers_another_has_a_chain_that_is_part_of_the_others(
+def test_the_chain_of_a_scope_is_part_of_the_chain_of_each_scope_it_covers(
     broad: Scope, narrow: Scope
 ) -> None:
     if broad.covers(narrow):
-        assert [entry for entry in narrow.chain if entry in broad.chain] == list(broad.chain)
+        assert [scope for scope in narrow.chain if scope in broad.chain] == list(broad.chain)
 
 
 @given(scopes, scopes, scopes)

@@ -1,4 +1,4 @@
-"""Quantities: Kubernetes' grammar, exact amounts, one canonical text."""
+"""Quantities obey the grammar of Kubernetes, are exact, and have one canonical text."""
 
 import re
 from decimal import ROUND_CEILING, Decimal, localcontext
@@ -62,18 +62,18 @@ texts = suffixed | exponents
         ("0Gi", "0", 0),
     ],
 )
-def test_a_quantity_prints_as_kubernetes_prints_it(text: str, printed: str, whole: int) -> None:
+def test_a_quantity_is_printed_as_kubernetes_prints_it(text: str, printed: str, whole: int) -> None:
     assert quantities.canonical(text) == printed
     assert quantities.parse(text).to_integral_value(ROUND_CEILING) == whole
 
 
-def test_equal_amounts_are_equal_whatever_they_are_written_in() -> None:
+def test_equal_amounts_are_equal_whatever_their_suffixes() -> None:
     assert quantities.parse("1.5Gi") == quantities.parse("1536Mi") == Decimal(1610612736)
     assert quantities.parse("2000m") == quantities.parse("2e0") == quantities.parse("0.002k")
 
 
 @pytest.mark.parametrize("text", ["0.1n", "0.0000000001", "1e-12", "0.00000000001m"])
-def test_less_than_a_nano_is_rounded_up_to_one(text: str) -> None:
+def test_a_fraction_of_a_nano_is_rounded_up_to_one(text: str) -> None:
     assert quantities.parse(text) == Decimal("1e-9")
     assert quantities.parse("-" + text) == Decimal("-1e-9")
 
@@ -82,19 +82,19 @@ def test_less_than_a_nano_is_rounded_up_to_one(text: str) -> None:
     "text",
     [*UNKNOWN_SUFFIXES, *NO_NUMBERS, *OTHER_NOTATIONS, "1" * 65],
 )
-def test_what_is_not_a_quantity_is_refused_with_its_text_and_what_is_allowed(text: str) -> None:
+def test_other_text_is_refused_with_the_text_and_what_is_allowed(text: str) -> None:
     with pytest.raises(quantities.InvalidQuantity, match=re.escape(quantities.ALLOWED)) as refused:
         quantities.parse(text)
     assert refused.value.text == text
 
 
 @given(texts)
-def test_the_amount_is_the_one_of_the_kubernetes_library(text: str) -> None:
-    # That library computes with the digits of the context, keeps what is finer than a nano and
-    # takes whatever Decimal does ("NaN", "1_0", "1K"), so it is asked for grammatical texts only.
+def test_the_amount_equals_that_of_the_kubernetes_library(text: str) -> None:
+    # That library computes with the precision of the context, keeps fractions of a nano, and
+    # accepts all that Decimal accepts ("NaN", "1_0", "1K"), so only grammatical texts are compared.
     with localcontext(prec=100):
-        theirs = oracle.parse_quantity(text)  # type: ignore[no-untyped-call]  # not annotated there
-        nanos = theirs.copy_abs().scaleb(9).to_integral_value(ROUND_CEILING).copy_sign(theirs)
+        reference = oracle.parse_quantity(text)  # type: ignore[no-untyped-call]  # it has no annotations
+        nanos = reference.copy_abs().scaleb(9).to_integral_value(ROUND_CEILING).copy_sign(reference)
         assert quantities.parse(text) == nanos.scaleb(-9)
 
 
@@ -116,7 +116,7 @@ def test_any_text_is_a_quantity_or_is_refused(text: str) -> None:
 
 
 @given(st.integers(10**40, 10**58), st.sampled_from(SUFFIXES))
-def test_amounts_of_more_digits_than_decimal_keeps_by_default_stay_exact(
+def test_amounts_with_more_digits_than_the_default_precision_stay_exact(
     number: int, suffix: str
 ) -> None:
     with localcontext(prec=200):

@@ -1,4 +1,4 @@
-"""The SDK: tasks, tracing, hooks, launch plans, modules."""
+"""The SDK: tasks, graphs, hooks, launch plans, modules, and the program of one attempt."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def add(x: int, y: int = 1) -> int:
     return x + y
 
 
-def written(directory: Path, source: str) -> Path:
+def write_module(directory: Path, source: str) -> Path:
     path = directory / "module.py"
     path.write_text(source)
     return path
@@ -48,7 +48,7 @@ def test_a_task_outside_a_workflow_is_the_function() -> None:
     assert add(1, y=2) == 3
 
 
-def test_one_resource_value_is_the_request_and_a_pair_adds_the_limit() -> None:
+def test_one_resource_value_is_the_request_and_a_pair_is_request_and_limit() -> None:
     resources = add.graph.config.resources
     assert resources is not None
     assert resources.requests.model_dump(exclude_none=True) == {"cpu": "1", "memory": "64Mi"}
@@ -56,22 +56,22 @@ def test_one_resource_value_is_the_request_and_a_pair_adds_the_limit() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["1 Gi", -1, True, ("1", "2", "3"), [1]])
-def test_a_wrong_quantity_is_refused_where_it_is_written(wrong: Any) -> None:
+def test_a_wrong_quantity_is_refused_where_the_user_wrote_it(wrong: Any) -> None:
     with pytest.raises(Invalid):
         Resources(cpu=wrong)
 
 
-def test_a_gpu_is_whole() -> None:
+def test_an_amount_of_gpus_is_a_whole_number() -> None:
     with pytest.raises(Invalid, match="whole number"):
         Resources(gpu=0.5)
 
 
-def test_zero_and_false_are_values_and_absence_is_not() -> None:
+def test_zero_and_false_are_values_and_absent_fields_are_not() -> None:
     config = runtime_override_config(retries=0, interruptible=False)
     assert config.model_dump(exclude_none=True) == {"retries": 0, "interruptible": False}
 
 
-def test_calls_become_nodes_and_promises_their_bindings() -> None:
+def test_calls_become_nodes_and_promises_become_bindings() -> None:
     def chained(start: int) -> Any:
         return add(x=double(x=start), y=3)
 
@@ -89,7 +89,7 @@ def test_inputs_without_a_default_are_required() -> None:
     assert (registered.required, registered.inputs) == (("a",), {"a": None, "b": 2})
 
 
-def test_a_workflow_called_outside_runs_its_graph() -> None:
+def test_calling_a_workflow_runs_its_graph() -> None:
     @workflow
     def chained(start: int = 1) -> Any:
         return add(x=double(x=start), y=3).with_runtime_override("adder")
@@ -97,7 +97,7 @@ def test_a_workflow_called_outside_runs_its_graph() -> None:
     assert (chained(), chained(start=4)) == (5, 11)
 
 
-def test_chained_overrides_merge_by_field_and_key() -> None:
+def test_chained_overrides_are_merged_by_field_and_key() -> None:
     def body() -> None:
         double(x=1).with_overrides(
             resources=Resources(cpu=1), environment={"A": "1", "B": "1"}
@@ -109,7 +109,7 @@ def test_chained_overrides_merge_by_field_and_key() -> None:
     )
 
 
-def test_a_hook_carries_its_default() -> None:
+def test_a_hook_has_its_default() -> None:
     def body() -> None:
         double(x=1).with_runtime_override("trainer", runtime_override_config(cpu=2))
 
@@ -117,7 +117,7 @@ def test_a_hook_carries_its_default() -> None:
     assert (node.hook.name, node.hook.default) == ("trainer", runtime_override_config(cpu=2))
 
 
-def test_two_hooks_of_one_name_are_refused() -> None:
+def test_two_hooks_of_the_same_name_are_refused() -> None:
     def body() -> None:
         double(x=1).with_runtime_override("same")
         double(x=2).with_runtime_override("same")
@@ -135,7 +135,7 @@ def test_a_second_hook_on_a_node_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         (lambda: double(3), "keyword arguments"),
         (lambda: double(y=3), "double called in"),  # type: ignore[call-arg]
@@ -146,12 +146,12 @@ def test_a_second_hook_on_a_node_is_refused() -> None:
         (lambda: None, "calls no task"),
     ],
 )
-def test_what_cannot_be_a_graph_is_refused_with_a_sentence(call: Any, says: str) -> None:
-    with pytest.raises(Rejected, match=says):
+def test_a_body_that_cannot_be_a_graph_is_refused_with_a_reason(call: Any, message: str) -> None:
+    with pytest.raises(Rejected, match=message):
         workflow(call).graph("v", "")
 
 
-def test_a_workflow_in_a_workflow_is_refused() -> None:
+def test_calling_a_workflow_in_a_workflow_is_refused() -> None:
     @workflow
     def inner() -> Any:
         return double(x=1)
@@ -164,7 +164,7 @@ def test_a_workflow_in_a_workflow_is_refused() -> None:
         outer.graph("v", "")
 
 
-def test_a_launch_plan_is_got_again_and_never_changed() -> None:
+def test_a_launch_plan_is_created_once_and_never_changed() -> None:
     @workflow
     def planned(x: int) -> Any:
         return double(x=x)
@@ -186,7 +186,7 @@ def test_a_launch_plan_is_got_again_and_never_changed() -> None:
         ({"labels": {"team": "no value"}}, "labels.team: 'no value'"),
     ],
 )
-def test_a_launch_plan_that_cannot_be_is_refused_by_its_field(values: Any, wrong: str) -> None:
+def test_a_wrong_launch_plan_is_refused_with_the_field(values: Any, wrong: str) -> None:
     @workflow
     def planned(x: int) -> Any:
         return double(x=x).with_runtime_override("trainer")
@@ -195,7 +195,7 @@ def test_a_launch_plan_that_cannot_be_is_refused_by_its_field(values: Any, wrong
         LaunchPlan.get_or_create(workflow=planned, name="plan", **values)
 
 
-def test_the_example_is_registered_whole() -> None:
+def test_the_example_defines_a_workflow_a_hook_a_pool_and_a_launch_plan() -> None:
     module = load_module(EXAMPLE)
     [nightly] = module.workflows
     assert list(nightly.hooks) == ["trainer"]
@@ -205,7 +205,7 @@ def test_the_example_is_registered_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "message"),
     [
         ("x = (\n", "line 1: is not Python"),
         ("\n1 / 0\n", "line 2: ZeroDivisionError"),
@@ -219,18 +219,18 @@ def test_the_example_is_registered_whole() -> None:
         ),
     ],
 )
-def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, source: str, says: str) -> None:
-    with pytest.raises(BadModule, match=says):
-        load_module(written(tmp_path, source))
+def test_a_bad_file_is_refused_with_the_line(tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(BadModule, match=message):
+        load_module(write_module(tmp_path, source))
 
 
-def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadModule, match=r"gone\.py: cannot be read: No such file"):
         load_module(tmp_path / "gone.py")
 
 
-def test_the_same_text_is_the_same_version(tmp_path: Path) -> None:
-    copy = written(tmp_path, EXAMPLE.read_text())
+def test_the_same_text_has_the_same_version(tmp_path: Path) -> None:
+    copy = write_module(tmp_path, EXAMPLE.read_text())
     assert load_module(copy).workflows == load_module(EXAMPLE).workflows
 
 
@@ -250,19 +250,19 @@ def leaves(): raise SystemExit(0)
 
 
 def run_task(directory: Path, name: str, **inputs: Any) -> "subprocess.CompletedProcess[str]":
-    written(directory, MODULE)
+    write_module(directory, MODULE)
     (directory / "task.json").write_text(json.dumps({"task": name, "inputs": inputs}))
     command = [sys.executable, "-m", "trimtab.workflows.entrypoint", str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_runner_leaves_what_the_task_returned(tmp_path: Path) -> None:
+def test_the_program_of_an_attempt_writes_the_output_of_the_task(tmp_path: Path) -> None:
     assert run_task(tmp_path, "double", x=21).returncode == 0
     assert json.loads((tmp_path / "output.json").read_text()) == {"output": 42}
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("fails", "ValueError: no rows (module.py, line 6)"),
         ("odd", "odd: return: {1, 2} is not valid"),
@@ -271,7 +271,9 @@ def test_the_runner_leaves_what_the_task_returned(tmp_path: Path) -> None:
         ("typo", "defines no task 'typo'"),
     ],
 )
-def test_the_runner_says_readably_why_a_task_failed(tmp_path: Path, name: str, says: str) -> None:
+def test_the_program_of_an_attempt_writes_a_readable_reason_for_a_failure(
+    tmp_path: Path, name: str, message: str
+) -> None:
     assert run_task(tmp_path, name).returncode == 1
-    assert says in (tmp_path / "error.txt").read_text()
+    assert message in (tmp_path / "error.txt").read_text()
     assert not (tmp_path / "output.json").exists()

@@ -1,4 +1,4 @@
-"""The settings as a tree: what changes add up to, and the digest that proves it."""
+"""The settings in memory: the state after a series of changes, the cache, and the digest."""
 
 import random
 import weakref
@@ -28,7 +28,7 @@ TARGET = Scope("development", "alpha", "train")
 
 TARGETS = Scope("development", "alpha", "train", "nightly").chain
 
-# Some of them cannot be read, and some are of a kind that is not installed.
+# Some of the records cannot be parsed, and some are of a kind that is not installed.
 records: st.SearchStrategy[Event] = st.builds(
     lambda kind, scope, document: record(document, kind=kind, scope=scope),
     st.sampled_from(["task_resource", "execution_queue", "paint"]),
@@ -64,35 +64,35 @@ def test_the_effective_value_follows_the_records_that_apply() -> None:
     assert settings.revision == 3
 
 
-def test_a_record_replaces_the_one_before_and_a_deletion_lets_inherit_again() -> None:
+def test_a_record_replaces_the_one_before_and_after_a_deletion_the_value_is_inherited() -> None:
     first, second = record({"limits": {"cpu": "1"}}), record({"limits": {"memory": "1Gi"}})
     assert settings_of(first, second).effective("task_resource", TARGET).document == second.document
-    gone = settings_of(first, second, deleted())
-    assert gone.effective("task_resource", TARGET).document == {}
-    assert gone.digest.count == 0
+    after = settings_of(first, second, deleted())
+    assert after.effective("task_resource", TARGET).document == {}
+    assert after.digest.count == 0
 
 
-def test_what_is_deleted_is_not_listed() -> None:
+def test_a_deleted_entity_is_not_listed() -> None:
     settings = settings_of(ProjectChanged(name="alpha"), PoolChanged(name="gpus"))
     assert (list(settings.projects), list(settings.pools)) == (["alpha"], ["gpus"])
     settings.apply(ProjectChanged(name="alpha", deleted=True), 3)
     assert settings.projects == {}
 
 
-def test_an_unknown_pool_is_answered_with_those_there_are() -> None:
+def test_an_unknown_pool_is_refused_with_the_names_of_all_pools() -> None:
     settings = settings_of(PoolChanged(name="gpus", quota=2), PoolChanged(name="api"))
     assert settings.pool("gpus").quota == 2
     with pytest.raises(NotFound, match="pool 'tpus' does not exist; there are: api, gpus"):
         settings.pool("tpus")
 
 
-def test_a_default_stands_for_pools_that_nobody_has_declared() -> None:
+def test_the_default_pool_applies_to_pools_that_are_not_declared() -> None:
     settings = settings_of(PoolChanged(name="*", quota=3, active=False), PoolChanged(name="gpus"))
     assert settings.pool("tpus") == PoolChanged(name="tpus", quota=3, active=False)
     assert settings.pool("gpus") == PoolChanged(name="gpus")
 
 
-def test_a_record_that_cannot_be_read_refuses_only_what_needs_it_and_by_name() -> None:
+def test_an_unreadable_record_is_named_and_affects_only_targets_that_it_applies_to() -> None:
     settings = settings_of(record({"limits": {"cpu": "much"}}), record(kind="workflow_priority"))
     with pytest.raises(
         Unreadable, match=r"task_resource record of domain development.*limits\.cpu"
@@ -102,7 +102,7 @@ def test_a_record_that_cannot_be_read_refuses_only_what_needs_it_and_by_name() -
     assert settings.digest.count == 2
 
 
-def test_a_readable_record_takes_the_place_of_an_unreadable_one() -> None:
+def test_a_readable_record_replaces_an_unreadable_one() -> None:
     settings = settings_of(record({"limits": {"cpu": "much"}}), record({"limits": {"cpu": "1"}}))
     assert settings.effective("task_resource", TARGET).flat == {"limits.cpu": "1"}
     settings.apply(record({"limits": {"cpu": "much"}}), 3)
@@ -110,7 +110,7 @@ def test_a_readable_record_takes_the_place_of_an_unreadable_one() -> None:
     assert settings.effective("task_resource", TARGET).flat == {}
 
 
-def test_a_record_of_a_kind_that_is_not_installed_is_kept_as_it_came() -> None:
+def test_a_record_of_a_kind_that_is_not_installed_is_kept_unparsed() -> None:
     unknown = record({"colour": ["red"]}, kind="paint")
     settings = settings_of(unknown)
     assert settings.unknown == {"paint": {DOMAIN: unknown}}
@@ -120,17 +120,17 @@ def test_a_record_of_a_kind_that_is_not_installed_is_kept_as_it_came() -> None:
 
 
 @given(st.lists(st.one_of(records, st.builds(deleted, scope=scopes), changes), max_size=10))
-def test_values_that_are_kept_are_those_that_would_be_made_anew(events: list[Event]) -> None:
+def test_cached_values_equal_newly_folded_ones(events: list[Event]) -> None:
     settings = Settings()
     for number, event in enumerate(events, start=1):
         settings.apply(event, number)
-        anew = [values(settings_of(*events[:number]))]
-        # The second time they are kept, and the third time they are what was kept.
-        assert [values(settings) for _ in range(3)] == 3 * anew
+        expected = values(settings_of(*events[:number]))
+        # The second request fills the cache, and the third one is answered from it.
+        assert [values(settings) for _ in range(3)] == 3 * [expected]
 
 
 @given(st.lists(st.one_of(records, st.builds(deleted, scope=scopes)), max_size=20))
-def test_a_place_has_the_records_of_its_domain_and_project(events: list[Event]) -> None:
+def test_records_are_grouped_by_their_project_domain(events: list[Event]) -> None:
     settings = settings_of(*events)
     for kind, stored in settings.records.items():
         for (domain, project), found in settings.by_project_domain[kind].items():
@@ -142,17 +142,19 @@ def test_a_place_has_the_records_of_its_domain_and_project(events: list[Event]) 
         assert sum(map(len, settings.by_project_domain[kind].values())) == len(stored)
 
 
-def test_of_targets_without_end_few_values_are_kept() -> None:
+def test_the_cache_of_effective_values_is_bounded() -> None:
     settings = settings_of(record())
     targets = [Scope("development", f"p{number}") for number in range(2 * CACHE_SIZE)]
-    asked = [settings.effective("task_resource", target) for target in targets for _ in range(2)]
-    references = [weakref.ref(effective) for effective in asked]
-    del asked
+    effective_values = [
+        settings.effective("task_resource", target) for target in targets for _ in range(2)
+    ]
+    references = [weakref.ref(effective) for effective in effective_values]
+    del effective_values
     assert 0 < sum(reference() is not None for reference in references) <= CACHE_SIZE
 
 
 def values(settings: Settings) -> list[object]:
-    """Of every kind at some targets, or why there is none."""
+    """Return the leaves, or the text of the error, for each kind at each of some targets."""
     found: list[object] = []
     for kind in ("task_resource", "execution_queue", "workflow_priority", "paint"):
         for target in TARGETS:
@@ -163,18 +165,20 @@ def values(settings: Settings) -> list[object]:
     return found
 
 
-def test_what_is_no_change_of_the_settings_is_a_mistake_of_the_program() -> None:
+def test_an_event_that_does_not_change_the_settings_is_refused() -> None:
     with pytest.raises(TypeError, match=r"trimtab\.heartbeat\.v1 is not a change"):
         Settings().apply(Heartbeat(owner="propeller-1"), 1)
 
 
 @given(st.lists(changes, max_size=20))
-def test_the_digest_is_that_of_the_live_subjects_and_their_revisions(events: list[Event]) -> None:
+def test_the_digest_depends_on_the_live_subjects_and_their_revisions_alone(
+    events: list[Event],
+) -> None:
     live: dict[str, int] = {}
     for revision, event in enumerate(events, start=1):
-        gone = event.document is None if isinstance(event, RecordChanged) else event.deleted  # type: ignore[attr-defined]
+        deletes = event.document is None if isinstance(event, RecordChanged) else event.deleted  # type: ignore[attr-defined]
         live.pop(subject_of(event), None)
-        if not gone:
+        if not deletes:
             live[subject_of(event)] = revision
     digest, expected = settings_of(*events).digest, Digest()
     for subject in random.Random(1).sample(sorted(live), len(live)):
@@ -182,7 +186,7 @@ def test_the_digest_is_that_of_the_live_subjects_and_their_revisions(events: lis
     assert (digest.count, str(digest)) == (len(live), str(expected))
 
 
-def test_a_digest_differs_where_a_subject_or_a_revision_differs() -> None:
+def test_digests_differ_where_a_subject_or_a_revision_differs() -> None:
     digests = set()
     for entries in ({}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 1}):
         digest = Digest()
@@ -192,7 +196,7 @@ def test_a_digest_differs_where_a_subject_or_a_revision_differs() -> None:
     assert len(digests) == 6
 
 
-def test_a_digest_of_the_same_subject_again_counts_it_once() -> None:
+def test_a_digest_counts_a_subject_once() -> None:
     digest = Digest()
     empty = str(digest)
     digest.put("a", 1)
