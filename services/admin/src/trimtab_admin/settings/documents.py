@@ -102,15 +102,14 @@ def _labels(
 def _prune(draft: Draft, owner: Label, caller: Caller) -> None:
     for name, records in draft.settings.records.items():
         for scope, record in records.items():
-            is_owned = record.labels.get(owner.key) == owner.value
-            if is_owned and (name, scope) not in draft.records:
-                if not caller.may(Role.EDITOR, scope, name):
-                    # The message does not name the scope, because the caller may not know that it
-                    # has records; the audit trail does.
-                    records_of = f"all records that {owner.key}={owner.value} owns"
-                    message = f'User "{caller.name}" is not an editor of {records_of}'
-                    raise Forbidden(message, str(scope))
-                draft.delete(DeleteRecord(record.kind, scope, Anything()))
+            if record.labels.get(owner.key) != owner.value or (name, scope) in draft.records:
+                continue
+            if not caller.may(Role.EDITOR, scope, name):
+                # The message does not name the scope, because the caller may not know that it has
+                # records; the audit trail does.
+                owned = f"all records that {owner.key}={owner.value} owns"
+                raise Forbidden(f'User "{caller.name}" is not an editor of {owned}', str(scope))
+            draft.delete(DeleteRecord(record.kind, scope, Anything()))
 
 
 def export(settings: Settings, caller: Caller, *, readable_only: bool) -> Iterator[DocumentBody]:

@@ -82,7 +82,7 @@ class Writer:
         """
         prepared = await self._prepare(request, author.caller)
         return await self._changes.commit(
-            lambda change: _fill(change, prepared, author.caller), author
+            lambda change: _add_writes(change, prepared, author.caller), author
         )
 
     async def dry_run(self, request: WriteRequest, caller: Caller) -> ChangesBody:
@@ -93,7 +93,7 @@ class Writer:
             targets = await self._targets.current(session)
             # Nothing below awaits, because another task could then change the shared settings.
             change = Change(await self._tree.current(session))
-            draft = _fill(change, prepared, caller).draft
+            draft = _add_writes(change, prepared, caller).draft
             if change.affects_namespaces:
                 namespace_names.compute(change.settings, change.writes, template)
             return ChangesBody(
@@ -149,7 +149,7 @@ def make_draft(settings: Settings, request: StateWrite, caller: Caller) -> Draft
     return draft
 
 
-def _fill(change: Change, request: StateWrite, caller: Caller) -> Written:
+def _add_writes(change: Change, request: StateWrite, caller: Caller) -> Written:
     """Add the writes of a request to a change, if the caller may make them and they are valid."""
     draft = make_draft(change.settings, request, caller)
     revisions = {}

@@ -90,12 +90,12 @@ class Changes:
         self._turns = asyncio.Lock()
         self.namespace_template = namespace_template
 
-    async def commit(self, fill: Callable[[Change], T], author: Author) -> T:
-        """Store the writes that ``fill`` adds, or nothing where it raises; return its result.
+    async def commit(self, add_writes: Callable[[Change], T], author: Author) -> T:
+        """Store the writes that ``add_writes`` adds, or nothing where it raises; return its result.
 
-        ``fill`` is called once for each try. A try stores its change in one statement, and only on
-        the revision that it was based on. A process that is paused while it makes a change holds up
-        no other, because it does not have the lock.
+        ``add_writes`` is called once for each try. A try stores its writes all at once, and only on
+        the revision that they are based on. The lock is not held while ``add_writes`` runs, so that
+        a process that is paused meanwhile does not block the others.
         """
         took = 0.0
         async with self._turn():
@@ -103,7 +103,7 @@ class Changes:
                 change = Change(await self._read(verified))
                 began = time.monotonic()
                 try:
-                    result = fill(change)
+                    result = add_writes(change)
                 except TrimtabError:
                     if verified:
                         raise
@@ -116,7 +116,7 @@ class Changes:
                 if took > _LONG_SECONDS:
                     break
             async with self.locked(author, min(_MARGIN * took, _TURN_SECONDS)) as change:
-                return fill(change)
+                return add_writes(change)
 
     async def _read(self, verified: bool) -> Settings:
         return await self._tree.latest(self._reading) if verified else self._tree.unverified
