@@ -94,8 +94,8 @@ class Changes:
         """Store the writes that ``add_writes`` adds, or nothing where it raises; return its result.
 
         ``add_writes`` is called once for each try. A try stores its writes all at once, and only on
-        the revision that they are based on. The lock is not held while ``add_writes`` runs, so that
-        a process that is paused meanwhile does not block the others.
+        the revision that they are based on. Only the last try holds the lock, because a process
+        that is paused while it holds the lock blocks all other writers.
         """
         took = 0.0
         async with self._turn():
