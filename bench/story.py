@@ -16,7 +16,7 @@ from statistics import quantiles
 
 import psutil
 
-from trimtab.api.places import ProjectBody
+from trimtab.api.entities import ProjectBody
 from trimtab.client import Client
 from trimtab.embedded.directory import Directory
 from trimtab.levels import Scope

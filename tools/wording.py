@@ -41,6 +41,9 @@ WORDS = {
 }
 """Prose does not contain these words. Names in backticks are not prose."""
 
+FIELDS = {"says"}
+"""Names that stay because they are fields of ``/api/v2``."""
+
 QUOTED = re.compile(r"``.*?``|`[^`]*`|\"[^\"\n]*\"|https?://\S+", re.DOTALL)
 _OPENING = {re.compile(rf"({words})\b"): reason for words, reason in OPENINGS.items()}
 _WORD = {re.compile(rf"\b({words})\b", re.IGNORECASE): reason for words, reason in WORDS.items()}
@@ -87,7 +90,8 @@ def names(source: str) -> Iterator[Text]:
                 name = node.attr
             case _:
                 continue
-        yield Text(node.lineno, re.sub(r"_|(?<=[a-z])(?=[A-Z])", " ", name))
+        if name not in FIELDS:
+            yield Text(node.lineno, re.sub(r"_|(?<=[a-z])(?=[A-Z])", " ", name))
 
 
 def lua_texts(source: str) -> Iterator[Text]:

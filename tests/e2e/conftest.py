@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.system import System
+from trimtab.api.entities import ProjectBody
 from trimtab.api.executions import WorkflowBody
-from trimtab.api.places import ProjectBody
 from trimtab.client import Client
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.workflows.graph import Node as GraphNode

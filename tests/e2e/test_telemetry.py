@@ -9,8 +9,8 @@ import pytest
 from tests.collector import Collector, collecting
 from tests.e2e.conftest import DOMAIN, PROJECT
 from tests.system import System
+from trimtab.api.entities import PoolBody, ProjectBody
 from trimtab.api.executions import ExecutionCreate, WorkflowBody
-from trimtab.api.places import PoolBody, ProjectBody
 from trimtab.client import Client
 from trimtab.levels import Scope
 from trimtab.workflows.graph import Node, Task, Workflow

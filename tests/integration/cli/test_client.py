@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import free_port
-from trimtab.api.places import DomainBody, PoolBody
+from trimtab.api.entities import DomainBody, PoolBody
 from trimtab.client import Client
 from trimtab.embedded.directory import Directory
 from trimtab.errors import Conflict, Invalid, NotFound, Stale, Unauthorized, Unavailable

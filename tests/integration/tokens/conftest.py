@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.integration.tokens.running import Installation
-from trimtab.api.places import PoolBody
+from trimtab.api.entities import PoolBody
 from trimtab.tokens.pools import Pools, connected
 
 _NUMBERS = itertools.count(1)

@@ -7,7 +7,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.integration.tokens.running import Installation
-from trimtab.api.places import PoolBody
+from trimtab.api.entities import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.flyte_resource_manager import (
     AllocationStatus,

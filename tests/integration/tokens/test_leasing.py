@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.tokens.holder import put
 from tests.integration.tokens.running import Installation, protected
-from trimtab.api.places import PoolBody
+from trimtab.api.entities import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect

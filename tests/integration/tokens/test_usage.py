@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.tokens.running import Installation
-from trimtab.api.places import PoolBody
+from trimtab.api.entities import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from trimtab.api.places import ClusterBody, PoolBody
+from trimtab.api.entities import ClusterBody, PoolBody
 from trimtab.models import DnsLabel
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces

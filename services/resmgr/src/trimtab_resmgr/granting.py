@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from trimtab.api.places import PoolBody
-from trimtab.client.places import Pools
+from trimtab.api.entities import PoolBody
+from trimtab.client.entities import Pools
 from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Stale, TrimtabError, Unavailable
 from trimtab.settings.view import View
 from trimtab.tokens.protocol import (

@@ -1,5 +1,5 @@
-"""Bodies of ``/api/v2``: what admin answers and what clients send, a module for each subject. Pure.
+"""Bodies of ``/api/v2``: what admin returns and clients send, one module per subject. Pure.
 
-Errors are ``application/problem+json`` with `problems.Problem`. Scopes are given as the query
-parameters ``domain``, ``project``, ``workflow``, ``launch_plan``.
+Errors are ``application/problem+json`` with `problems.Problem`. A scope is given by the query
+parameters ``domain``, ``project``, ``workflow`` and ``launch_plan``.
 """

@@ -9,11 +9,11 @@ from trimtab.models import Model
 TokenName = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.@-]*[A-Za-z0-9])?$")
 ]
-"""Of a token; it is the actor in history, so an address of a person is a good one."""
+"""The name of an API token. History records it as the actor of a change."""
 
 
 class GrantBody(Model):
-    """A role for all that lies at a scope and below it; no part of a scope is the platform."""
+    """A role for a scope and everything below it; a grant without a scope is for the platform."""
 
     role: Literal["viewer", "editor", "admin"]
     domain: str = Field(default="", max_length=200)
@@ -21,28 +21,28 @@ class GrantBody(Model):
     workflow: str = Field(default="", max_length=200)
     launch_plan: str = Field(default="", max_length=200)
     kinds: tuple[str, ...] = Field(default=(), max_length=100)
-    """Only records of these; empty is those of every kind, and all that is no record."""
+    """Restricts the grant to records of these kinds; empty does not restrict it."""
 
 
 class TokenCreate(Model):
     name: TokenName
     grants: tuple[GrantBody, ...] = Field(min_length=1, max_length=100)
     expires_at: AwareDatetime | None = None
-    """``None`` is never."""
+    """Absent: the token does not expire."""
 
 
 class TokenRotate(Model):
     grace_seconds: int = Field(default=3600, ge=0, le=7 * 24 * 3600)
-    """How long the secret before it is taken beside the new one."""
+    """How long the previous secret is accepted in addition to the new one."""
     expires_at: AwareDatetime | None = None
-    """Absent, it stays as it is."""
+    """Absent: the expiry does not change."""
 
 
 class TokenBody(Model):
-    """A token, without its secret, which nobody keeps."""
+    """An API token without its secret, of which only a hash is stored."""
 
     id: str
-    """How the token begins, after ``trimtab_``."""
+    """The part of the token after ``trimtab_``."""
     name: str
     grants: tuple[GrantBody, ...]
     created_at: AwareDatetime
@@ -50,30 +50,30 @@ class TokenBody(Model):
     expires_at: AwareDatetime | None = None
     rotated_at: AwareDatetime | None = None
     old_secret_until: AwareDatetime | None = None
-    """Of the secret before the last rotation."""
+    """Until when the secret before the last rotation is accepted."""
     revoked_at: AwareDatetime | None = None
     last_used_at: AwareDatetime | None = None
-    """To within some seconds."""
+    """Accurate to some seconds."""
 
 
 class NewTokenBody(TokenBody):
     secret: str
-    """What ``Authorization: Bearer`` takes. It is told once."""
+    """The value of ``Authorization: Bearer``. No later response contains it."""
 
 
 class AuditBody(Model):
-    """A call that was refused, that changed an API token, or that took a token of a pool away."""
+    """A call that was refused, that changed an API token, or that released a pool's token."""
 
     id: int
     at: AwareDatetime
     status: int
-    """Of the answer: 401 is nobody known, 403 somebody who may not, 429 one of too many."""
+    """The status of the response. 401: unknown caller; 403: no permission; 429: throttled."""
     client: str
-    """The address that the call came from."""
+    """The network address of the caller."""
     caller: str = ""
-    """The name of the token; empty where it was none that is known."""
+    """The name of the API token; empty for an unknown caller."""
     token: str = ""
-    """The id of the token, or what was brought as one."""
+    """The id of the API token, or the part of an unknown credential that names one."""
     method: str
     path: str
     scope: str = ""

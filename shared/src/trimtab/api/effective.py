@@ -1,4 +1,4 @@
-"""What applies to a target, and where each part of it comes from. Pure."""
+"""Effective values and their provenance. Pure."""
 
 from typing import Any
 
@@ -18,35 +18,39 @@ class SourceBody(Model):
 class LeafBody(Model):
     path: str
     value: JsonValue
-    """``null`` where the record unset it."""
+    """``null`` where the record unset the path."""
     scope: str
     revision: int
     overrode: tuple[SourceBody, ...] = ()
+    """Values of broader scopes, nearest first."""
 
 
 class EffectiveBody(Model):
-    """What applies to a target; it has no version, so it cannot be written back by mistake."""
+    """The effective value of a kind for a target.
+
+    It has no version, so it cannot be written back by mistake.
+    """
 
     kind: str
     target: ScopeBody
     document: dict[str, Any]
     leaves: tuple[LeafBody, ...]
     revision: int
-    """Of the settings it was folded from."""
+    """The revision of the settings that it was folded from."""
 
 
 class EffectiveAllBody(Model):
-    """What applies to a target, of every kind."""
+    """The effective values of all kinds for a target."""
 
     target: ScopeBody
     kinds: dict[str, EffectiveBody]
     unreadable: dict[str, str] = {}
-    """By kind, why its value cannot be told."""
+    """Kinds whose value cannot be computed, with the reason."""
     revision: int
 
 
 class SetterBody(Model):
-    """Who wrote a record, when and why; empty where no history says it."""
+    """The actor that wrote a record, when and why; empty where the history has no row for it."""
 
     actor: str = ""
     at: AwareDatetime | None = None
@@ -72,15 +76,15 @@ class ExplainedSourceBody(Model):
 class ExplainedLeafBody(Model):
     path: str
     value: JsonValue
-    """``null`` where the narrowest scope that speaks of it unset it."""
+    """``null`` where the narrowest scope that names the path unset it."""
     sources: tuple[ExplainedSourceBody, ...]
-    """Who speaks of it, narrowest first: the first one decides."""
+    """The scopes that set or unset the path, narrowest first. The first one is effective."""
     says: str
-    """The same as a sentence."""
+    """The sources as a sentence."""
 
 
 class ExplainBody(Model):
-    """Where each part of an effective value comes from."""
+    """An effective value with the chain that it was folded from, and who wrote each record."""
 
     kind: str
     target: ScopeBody
@@ -89,5 +93,5 @@ class ExplainBody(Model):
     """Every scope that applies, broadest first."""
     leaves: tuple[ExplainedLeafBody, ...]
     as_flyte: EffectiveBody | None
-    """By the rule of Flyte 1; ``None`` where it has no such kind."""
+    """The value by Flyte 1's rule; ``None`` where Flyte 1 has no such kind."""
     revision: int

@@ -24,11 +24,11 @@ class ExecutionCreate(ExecutionConfig):
     domain: DnsLabel
     workflow: Name
     version: str | None = None
-    """Of the workflow; the newest where absent."""
+    """The version of the workflow; absent: the newest."""
     launch_plan: Name | None = None
     inputs: dict[str, JsonValue] = {}
     overrides: dict[str, NodeOverrides] = {}
-    """By hook."""
+    """Overrides by hook."""
 
 
 class NodeBody(Model):
@@ -54,4 +54,4 @@ class ExecutionBody(Model):
     updated_at: AwareDatetime
     nodes: dict[str, NodeBody] = {}
     resolution: Resolution | None = None
-    """Answered for one execution, left out of lists."""
+    """Returned for a single execution; absent in lists."""

@@ -1,4 +1,4 @@
-"""What keeps the system whole: dead letters, and saying everything again. Pure."""
+"""Dead letters, and the resync of all readers. Pure."""
 
 from pydantic import AwareDatetime
 
@@ -6,25 +6,25 @@ from trimtab.models import Model
 
 
 class DeadLetterBody(Model):
-    """A message that its consumer gave up."""
+    """A message that its consumer rejected."""
 
     sequence: int
-    """By which it is read and replayed."""
+    """Identifies the dead letter in the calls that read and replay it."""
     stream: str
     consumer: str
     subject: str
-    """Where it was."""
+    """The subject that the message was published on."""
     reason: str
     event_id: str = ""
     event_type: str = ""
     at: AwareDatetime
-    """When it was given up."""
+    """When the consumer rejected it."""
     body: str | None = None
-    """As it came; left out of lists."""
+    """The body as it was published; absent in lists."""
 
 
 class ReplayedBody(Model):
-    """Where a dead letter is now."""
+    """Where a dead letter was published again."""
 
     stream: str
     subject: str
@@ -32,11 +32,11 @@ class ReplayedBody(Model):
 
 
 class ResyncBody(Model):
-    """What is said again."""
+    """The extent of a resync: everything that it publishes again."""
 
     revision: int
-    """A view that has reached it holds all that lives."""
+    """A view that has reached this revision is complete."""
     settings: int
-    """How many subjects, with those that are told to be gone."""
+    """The number of subjects, tombstones included."""
     executions: int
-    """How many have not ended and are requested again."""
+    """The number of unfinished executions that are requested again."""

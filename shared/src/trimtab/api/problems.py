@@ -1,4 +1,4 @@
-"""What went wrong with a call, as ``application/problem+json``. Pure."""
+"""The error of a call, as ``application/problem+json``. Pure."""
 
 from pydantic import JsonValue
 
@@ -6,14 +6,14 @@ from trimtab.models import Model
 
 
 class Problem(Model):
-    """RFC 9457, with the field."""
+    """RFC 9457, with the field that is wrong, its value and what is allowed."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     path: str | None = None
-    """Of the field that is wrong."""
+    """The path of the field."""
     value: JsonValue = None
     allowed: str | None = None
     given_version: int | None = None

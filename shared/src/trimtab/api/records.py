@@ -1,4 +1,4 @@
-"""Kinds, and what is stored for one at a scope. Pure."""
+"""Kinds and records. Pure."""
 
 from typing import Any
 
@@ -8,23 +8,23 @@ from trimtab.models import Model
 
 
 class KindBody(Model):
-    """Everything that a console or a command line needs of a kind that it does not know."""
+    """Describes a kind to a console or command line that does not have it installed."""
 
     name: str
     noun: str
     aliases: tuple[str, ...] = ()
-    """Other nouns."""
+    """Other nouns of the kind."""
     summary: str
     flyte_number: int | None
     levels: tuple[str, ...]
     refused_levels: dict[str, str] = {}
-    """Why a level that users may expect is refused."""
+    """Levels that users may expect but cannot set, with the reason."""
     form: tuple[forms.Field, ...] = ()
-    """Fields in order; those without a dot are the keys of an attribute file."""
+    """Fields in display order; those without a dot are the keys of an attribute file."""
     alternatives: tuple[str, ...] = ()
-    """Fields of which a record has one at most."""
+    """Fields that exclude each other in a record."""
     deprecated: dict[str, str] = {}
-    """Paths that are still taken, and what they are called now."""
+    """Old paths that are still accepted, with their new names."""
     json_schema: dict[str, Any]
 
 
@@ -37,9 +37,9 @@ class RecordBody(Model):
     """The revision that wrote it; the ETag."""
     document: dict[str, Any]
     labels: dict[str, str] = {}
-    """Of the record itself: who owns it, for `apply` with ``prune``."""
+    """Labels of the record, by which `apply` with ``prune`` finds its owner."""
     warnings: tuple[str, ...] = ()
-    """What its writer should know; in a list, why there is no document that could be read."""
+    """Warnings for the writer; in a list, why the document cannot be read."""
 
 
 class RollbackBody(Model):

@@ -1,4 +1,4 @@
-"""Which settings are meant: the parts of a scope. Pure."""
+"""Scopes. Pure."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from trimtab.models import Model
 Part = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")
 ]
-"""Of a scope; empty is unset."""
+"""A part of a scope; empty is unset."""
 
 
 class ScopeBody(Model):

@@ -1,4 +1,4 @@
-"""Settings together: documents, what a write changes and for whom, and history. Pure."""
+"""Documents that are applied together, the changes and effects of a write, and history. Pure."""
 
 from typing import Any, Literal
 
@@ -10,31 +10,31 @@ from trimtab.models import Model
 
 
 class DocumentBody(Model):
-    """One record, project, domain, cluster or pool, as it is to be."""
+    """The desired state of one record or entity."""
 
     kind: str
-    """Of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
+    """The kind of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
     name: str = ""
-    """Of anything but a record."""
+    """The name of an entity; empty for a record."""
     domain: Part = ""
     project: Part = ""
     workflow: Part = ""
     launch_plan: Part = ""
     document: dict[str, Any]
     labels: Labels | None = None
-    """Of the record; absent, they stay as they are."""
+    """Labels of the record; absent: they do not change."""
     version: int | None = Field(default=None, ge=0)
-    """Which one is replaced, 0 where nothing is stored; absent, whatever is stored."""
+    """The version to replace; 0: nothing may be stored; absent: any version."""
 
 
 class ApplyBody(Model):
-    """Written together or not at all. ``GET /export`` answers one."""
+    """Documents that are written in one transaction. ``GET /export`` returns one."""
 
     documents: tuple[DocumentBody, ...] = Field(max_length=20_000)
 
 
 class ChangedLeafBody(Model):
-    """``null`` is no value."""
+    """A field before and after a change; ``null`` is no value."""
 
     path: str
     before: JsonValue = None
@@ -42,28 +42,28 @@ class ChangedLeafBody(Model):
 
 
 class ChangeBody(Model):
-    """What a write does to one record, project, domain, cluster or pool."""
+    """The change of one record or entity."""
 
     kind: str
-    """Of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
+    """The kind of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
     scope: ScopeBody | None = None
-    """Of a record."""
+    """The scope of a record."""
     name: str = ""
-    """Of anything else."""
+    """The name of an entity."""
     index: int | None = None
-    """Of the document that asks for it; ``None`` for what is pruned."""
+    """The index of the document that causes the change; ``None`` for a pruned record."""
     action: Literal["create", "update", "delete", "none"]
     version: int | None
-    """What was stored before."""
+    """The version before the change."""
     revision: int | None = None
-    """What is stored now; ``None`` in a dry run."""
+    """The version after the change; ``None`` in a dry run."""
     changes: tuple[ChangedLeafBody, ...] = ()
     labels: tuple[ChangedLeafBody, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 class EffectBody(Model):
-    """How a target's effective value changes."""
+    """The change of a target's effective value."""
 
     kind: str
     target: ScopeBody
@@ -71,16 +71,16 @@ class EffectBody(Model):
 
 
 class RadiusBody(Model):
-    """Whose effective values change. The numbers are exact, the lists are cut."""
+    """The blast radius of a draft: numbers of targets, which are exact, and shortened lists."""
 
     domains: int = 0
     projects: int = 0
     project_domains: int = 0
     workflows: int = 0
-    """That are registered, and so below."""
+    """Registered workflows; launch plans likewise."""
     launch_plans: int = 0
     namespaces: int = 0
-    """That are rendered with other values."""
+    """Namespaces that are rendered with other values."""
     effects: tuple[EffectBody, ...] = ()
     """Broadest first, at most 100."""
     rendered: tuple[str, ...] = ()
@@ -88,18 +88,18 @@ class RadiusBody(Model):
 
 
 class ChangesBody(Model):
-    """What a write did; of a dry run, what it would do."""
+    """The changes of a write, or those that a dry run predicts."""
 
     dry_run: bool
     revision: int
-    """Of the settings: after the write, or those that the dry run was computed on."""
+    """The revision after the write, or the one that the dry run was computed on."""
     changes: tuple[ChangeBody, ...]
     radius: RadiusBody | None = None
-    """Of a dry run."""
+    """Present in a dry run."""
 
 
 class HistoryBody(Model):
-    """One change."""
+    """A committed change."""
 
     revision: int
     commit: int
@@ -108,13 +108,13 @@ class HistoryBody(Model):
     actor: str
     reason: str
     kind: str
-    """As in `ChangeBody`; so too the next ones."""
+    """The kind; this and the next fields are those of `ChangeBody`."""
     scope: ScopeBody | None
     name: str
     action: Literal["create", "update", "delete"]
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     labels: dict[str, str] = {}
-    """Of the record after the change."""
+    """Labels of the record after the change."""
     request_id: str
     trace_id: str

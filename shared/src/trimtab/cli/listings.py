@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.api.executions import ExecutionBody, WorkflowBody
-from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.api.records import KindBody, RecordBody
 from trimtab.cli import changes
 from trimtab.cli.commands import example, limit_option

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from trimtab.api.places import PoolBody
+from trimtab.api.entities import PoolBody
 from trimtab.cli.commands import CommandGroup, Failure, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
@@ -71,7 +71,7 @@ def describe_pool(server: Server, name: str, audit: bool, output: Output) -> Non
     async def read(client: Client) -> tuple[PoolBody, Inspected, Recounted | None]:
         pool = await client.pools.get(name)
         usage = await client.pools.usage(name)
-        return pool, usage, await client.pools.audit(name) if audit else None
+        return pool, usage, await client.pools.recount(name) if audit else None
 
     pool, usage, recount = server.call(read)
     if output != "table":

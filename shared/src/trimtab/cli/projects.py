@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from trimtab.api.places import ProjectBody
+from trimtab.api.entities import ProjectBody
 from trimtab.cli.commands import CommandGroup, Failure, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.server import Server, with_server

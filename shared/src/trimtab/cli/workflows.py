@@ -10,6 +10,7 @@ from typing import Any
 import click
 from pydantic import JsonValue
 
+from trimtab.api.entities import PoolBody
 from trimtab.api.executions import (
     ExecutionBody,
     ExecutionCreate,
@@ -17,7 +18,6 @@ from trimtab.api.executions import (
     NodeBody,
     WorkflowBody,
 )
-from trimtab.api.places import PoolBody
 from trimtab.cli.commands import Failure, example
 from trimtab.cli.configuration import Output
 from trimtab.cli.scopes import domain_option, project_option

@@ -1,12 +1,12 @@
-"""The client of admin's ``/api/v2``: nouns with verbs, our models, our errors.
+"""The client of admin's ``/api/v2``: a collection for each type of object, with verbs.
 
 ::
 
     async with Client("http://127.0.0.1:8080", token) as client:
         effective = await client.records.effective("task_resource", Scope("development", "shop"))
 
-Where admin gives no answer the error is `trimtab.errors.Unavailable`; a refusal is the error that
-admin itself raised, with its words. The modules are named as those of `trimtab.api` are.
+A call without a response raises `trimtab.errors.Unavailable`. An error response raises the error
+class that admin raised, with its message. The modules have the names of those in `trimtab.api`.
 """
 
 from types import TracebackType
@@ -14,39 +14,39 @@ from typing import Self
 
 from trimtab.api.operations import ResyncBody
 from trimtab.client.access import Audit, Tokens
-from trimtab.client.calls import Calls
+from trimtab.client.entities import Clusters, Domains, Pools, Projects
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
+from trimtab.client.http import HttpApi
 from trimtab.client.operations import DeadLetters, Namespaces
-from trimtab.client.places import Clusters, Domains, Pools, Projects
 from trimtab.client.records import Kinds, Records
 from trimtab.client.settings import Settings
 
 
 class Client:
-    """Use it as ``async with``: leaving closes its connections."""
+    """An async context manager; leaving it closes the connections."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
-        calls = Calls(self.url, token)
-        self._calls = calls
-        self.kinds = Kinds(calls)
-        self.records = Records(calls)
-        self.settings = Settings(calls)
-        self.projects = Projects(calls)
-        self.domains = Domains(calls)
-        self.clusters = Clusters(calls)
-        self.pools = Pools(calls)
-        self.workflows = Workflows(calls)
-        self.launch_plans = LaunchPlans(calls)
-        self.executions = Executions(calls)
-        self.namespaces = Namespaces(calls)
-        self.dead = DeadLetters(calls)
-        self.tokens = Tokens(calls)
-        self.audit = Audit(calls)
+        http = HttpApi(self.url, token)
+        self._http = http
+        self.kinds = Kinds(http)
+        self.records = Records(http)
+        self.settings = Settings(http)
+        self.projects = Projects(http)
+        self.domains = Domains(http)
+        self.clusters = Clusters(http)
+        self.pools = Pools(http)
+        self.workflows = Workflows(http)
+        self.launch_plans = LaunchPlans(http)
+        self.executions = Executions(http)
+        self.namespaces = Namespaces(http)
+        self.dead = DeadLetters(http)
+        self.tokens = Tokens(http)
+        self.audit = Audit(http)
 
     async def resync(self) -> ResyncBody:
-        """Have everything said again, for readers that have lost it. Every version becomes new."""
-        return await self._calls.one(ResyncBody, "POST", "/resync", json={})
+        """Publish everything again, for readers that lost their state. All versions change."""
+        return await self._http.fetch(ResyncBody, "POST", "/resync", json={})
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,4 +57,4 @@ class Client:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        await self._calls.close()
+        await self._http.close()

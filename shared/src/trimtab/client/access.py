@@ -4,34 +4,34 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from trimtab.api.access import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
-from trimtab.client.requests import Noun, at, given
+from trimtab.client.http import Collection, path_of, without_empty
 
 
-class Tokens(Noun):
-    """Of the API; only an admin of the platform may see and change them."""
+class Tokens(Collection):
+    """API tokens; only an admin of the platform may read and change them."""
 
     async def list(self) -> Sequence[TokenBody]:
-        """The oldest first, with those that were revoked."""
-        return await self._calls.many(TokenBody, "/tokens")
+        """Return all API tokens, the oldest first, revoked ones included."""
+        return await self._http.fetch_list(TokenBody, "/tokens")
 
     async def get(self, id: str) -> TokenBody:
-        return await self._calls.one(TokenBody, "GET", at("tokens", id))
+        return await self._http.fetch(TokenBody, "GET", path_of("tokens", id))
 
     async def create(self, token: TokenCreate) -> NewTokenBody:
-        """With its secret, which is told once. Raises `Conflict` where the name is taken."""
-        return await self._calls.one(NewTokenBody, "POST", "/tokens", body=token)
+        """Create a token; no later call returns its secret. Raises `Conflict` on a used name."""
+        return await self._http.fetch(NewTokenBody, "POST", "/tokens", body=token)
 
     async def rotate(self, id: str, rotate: TokenRotate | None = None) -> NewTokenBody:
-        """With a new secret; the one before is taken until the grace is over."""
-        path, body = at("tokens", id, "rotate"), rotate or TokenRotate()
-        return await self._calls.one(NewTokenBody, "POST", path, body=body)
+        """Give a token a new secret; the previous one is accepted until the grace ends."""
+        path, body = path_of("tokens", id, "rotate"), rotate or TokenRotate()
+        return await self._http.fetch(NewTokenBody, "POST", path, body=body)
 
     async def revoke(self, id: str) -> TokenBody:
-        return await self._calls.one(TokenBody, "DELETE", at("tokens", id))
+        return await self._http.fetch(TokenBody, "DELETE", path_of("tokens", id))
 
 
-class Audit(Noun):
-    """Calls that were refused, and changes of tokens."""
+class Audit(Collection):
+    """The audit trail: refused calls, changes of API tokens, forced releases."""
 
     async def list(
         self,
@@ -42,7 +42,7 @@ class Audit(Noun):
         since: datetime | None = None,
         limit: int | None = None,
     ) -> Sequence[AuditBody]:
-        """The newest first; ``since`` is aware of its zone."""
+        """Return entries, the newest first; ``since`` has a time zone."""
         moment = None if since is None else since.isoformat()
-        asked = given(status=status, caller=caller, client=client, since=moment)
-        return await self._calls.many(AuditBody, "/audit", asked, limit)
+        params = without_empty(status=status, caller=caller, client=client, since=moment)
+        return await self._http.fetch_list(AuditBody, "/audit", params, limit)

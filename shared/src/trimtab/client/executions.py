@@ -3,50 +3,52 @@
 from collections.abc import Sequence
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, LaunchPlanBody, WorkflowBody
-from trimtab.client.requests import Noun, at, given
+from trimtab.client.http import Collection, path_of, without_empty
 
 
-class Workflows(Noun):
+class Workflows(Collection):
     async def list(
         self, project: str | None = None, domain: str | None = None
     ) -> Sequence[WorkflowBody]:
-        params = given(project=project, domain=domain)
-        return await self._calls.many(WorkflowBody, "/workflows", params)
+        params = without_empty(project=project, domain=domain)
+        return await self._http.fetch_list(WorkflowBody, "/workflows", params)
 
     async def get(
         self, project: str, domain: str, name: str, version: str | None = None
     ) -> WorkflowBody:
-        """The version asked for, or the newest."""
-        path = at("workflows", project, domain, name)
-        return await self._calls.one(WorkflowBody, "GET", path, params=given(version=version))
+        """Return the version, or the newest one."""
+        path = path_of("workflows", project, domain, name)
+        return await self._http.fetch(
+            WorkflowBody, "GET", path, params=without_empty(version=version)
+        )
 
     async def create(self, workflow: WorkflowBody) -> WorkflowBody:
-        """The same version again is fine; with another content it raises `Conflict`."""
-        return await self._calls.one(WorkflowBody, "POST", "/workflows", body=workflow)
+        """Register a version. Raises `Conflict` where it exists with other content."""
+        return await self._http.fetch(WorkflowBody, "POST", "/workflows", body=workflow)
 
 
-class LaunchPlans(Noun):
+class LaunchPlans(Collection):
     async def list(
         self, project: str | None = None, domain: str | None = None
     ) -> Sequence[LaunchPlanBody]:
-        params = given(project=project, domain=domain)
-        return await self._calls.many(LaunchPlanBody, "/launch_plans", params)
+        params = without_empty(project=project, domain=domain)
+        return await self._http.fetch_list(LaunchPlanBody, "/launch_plans", params)
 
     async def create(self, launch_plan: LaunchPlanBody) -> LaunchPlanBody:
-        return await self._calls.one(LaunchPlanBody, "POST", "/launch_plans", body=launch_plan)
+        return await self._http.fetch(LaunchPlanBody, "POST", "/launch_plans", body=launch_plan)
 
 
-class Executions(Noun):
+class Executions(Collection):
     async def create(self, execution: ExecutionCreate) -> ExecutionBody:
-        return await self._calls.one(ExecutionBody, "POST", "/executions", body=execution)
+        return await self._http.fetch(ExecutionBody, "POST", "/executions", body=execution)
 
     async def list(
         self, project: str | None = None, domain: str | None = None, limit: int = 100
     ) -> Sequence[ExecutionBody]:
-        """The newest first."""
-        params = given(project=project, domain=domain, limit=limit)
-        return await self._calls.many(ExecutionBody, "/executions", params)
+        """Return executions, the newest first."""
+        params = without_empty(project=project, domain=domain, limit=limit)
+        return await self._http.fetch_list(ExecutionBody, "/executions", params)
 
     async def get(self, execution: str) -> ExecutionBody:
-        """With its nodes and its resolution."""
-        return await self._calls.one(ExecutionBody, "GET", at("executions", execution))
+        """Return an execution with its nodes and its resolution."""
+        return await self._http.fetch(ExecutionBody, "GET", path_of("executions", execution))

@@ -1,4 +1,4 @@
-"""Kinds, and the records of each: what is stored, what applies, and why."""
+"""Kinds and records: stored documents, effective values and their provenance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,52 +6,63 @@ from typing import Any
 from trimtab.api.effective import EffectiveBody, ExplainBody
 from trimtab.api.records import KindBody, RecordBody, RollbackBody
 from trimtab.api.settings import ChangesBody, HistoryBody
-from trimtab.client.requests import Noun, at, dry, given, parts, write
+from trimtab.client.http import (
+    Collection,
+    as_dry_run,
+    path_of,
+    scope_parameters,
+    without_empty,
+    write_request,
+)
 from trimtab.errors import NotFound
 from trimtab.levels import Scope
 
 
-class Kinds(Noun):
+class Kinds(Collection):
     async def list(self) -> Sequence[KindBody]:
-        return await self._calls.many(KindBody, "/kinds")
+        return await self._http.fetch_list(KindBody, "/kinds")
 
 
-class Records(Noun):
-    """What is stored for a kind at a scope.
+class Records(Collection):
+    """The stored documents of a kind.
 
-    Writes carry the version that the caller has seen, ``None`` for "there is no record"; another
-    one stored raises `Stale`. ``force`` writes over whatever is there. The ``dry`` ones change
-    nothing and say what would change, for whom.
+    A write names the version that it replaces, ``None`` where there is no record; it raises `Stale`
+    where another version is stored. ``force`` replaces any version. Methods whose names begin with
+    ``dry_`` change nothing, and return the changes and their blast radius.
     """
 
     async def list(self, kind: str | None = None, **where: str) -> Sequence[RecordBody]:
-        """Those of a kind, and of a ``level`` or of parts of a scope."""
-        return await self._calls.many(RecordBody, "/records", given(kind=kind, **where))
+        """Return the records of a kind, of a ``level`` and of the given parts of a scope."""
+        return await self._http.fetch_list(
+            RecordBody, "/records", without_empty(kind=kind, **where)
+        )
 
     async def get(self, kind: str, scope: Scope) -> RecordBody | None:
-        """The record of exactly this scope; ``None`` where there is none."""
+        """Return the record of exactly this scope; ``None`` where there is none."""
         try:
-            return await self._calls.one(RecordBody, "GET", _record(kind), params=parts(scope))
+            return await self._http.fetch(
+                RecordBody, "GET", _record(kind), params=scope_parameters(scope)
+            )
         except NotFound as error:
             if error.object_type != "record":
                 raise
             return None
 
     async def effective(self, kind: str, target: Scope) -> EffectiveBody:
-        path = at("effective", kind)
-        return await self._calls.one(EffectiveBody, "GET", path, params=parts(target))
+        path = path_of("effective", kind)
+        return await self._http.fetch(EffectiveBody, "GET", path, params=scope_parameters(target))
 
     async def explain(self, kind: str, target: Scope) -> ExplainBody:
-        """Where each part of the effective value comes from, who said it, when and why."""
-        path = at("explain", kind)
-        return await self._calls.one(ExplainBody, "GET", path, params=parts(target))
+        """Return the effective value with its provenance: who set each field, when and why."""
+        path = path_of("explain", kind)
+        return await self._http.fetch(ExplainBody, "GET", path, params=scope_parameters(target))
 
     async def history(
         self, kind: str, scope: Scope, *, since: int | None = None, limit: int | None = None
     ) -> Sequence[HistoryBody]:
-        """Changes of exactly this record, the newest first."""
-        params = parts(scope) | given(since=since, limit=limit)
-        return await self._calls.many(HistoryBody, f"{_record(kind)}/history", params, limit)
+        """Return the changes of exactly this record, the newest first."""
+        params = scope_parameters(scope) | without_empty(since=since, limit=limit)
+        return await self._http.fetch_list(HistoryBody, f"{_record(kind)}/history", params, limit)
 
     async def put(
         self,
@@ -64,8 +75,8 @@ class Records(Noun):
         reason: str = "",
     ) -> RecordBody:
         """Replace the record."""
-        request = write(scope, version, force, reason)
-        return await self._calls.one(RecordBody, "PUT", _record(kind), json=document, **request)
+        request = write_request(scope, version, force, reason)
+        return await self._http.fetch(RecordBody, "PUT", _record(kind), json=document, **request)
 
     async def dry_put(
         self,
@@ -76,8 +87,8 @@ class Records(Noun):
         version: int | None = None,
         force: bool = False,
     ) -> ChangesBody:
-        request = dry(write(scope, version, force, ""))
-        return await self._calls.one(ChangesBody, "PUT", _record(kind), json=document, **request)
+        request = as_dry_run(write_request(scope, version, force, ""))
+        return await self._http.fetch(ChangesBody, "PUT", _record(kind), json=document, **request)
 
     async def patch(
         self,
@@ -89,9 +100,9 @@ class Records(Noun):
         force: bool = False,
         reason: str = "",
     ) -> RecordBody:
-        """Change fields by JSON merge patch: ``None`` removes one, so that it inherits again."""
-        request = write(scope, version, force, reason)
-        return await self._calls.one(RecordBody, "PATCH", _record(kind), json=changes, **request)
+        """Change fields by JSON merge patch: ``None`` removes a field, so it inherits again."""
+        request = write_request(scope, version, force, reason)
+        return await self._http.fetch(RecordBody, "PATCH", _record(kind), json=changes, **request)
 
     async def dry_patch(
         self,
@@ -102,8 +113,8 @@ class Records(Noun):
         version: int | None = None,
         force: bool = False,
     ) -> ChangesBody:
-        request = dry(write(scope, version, force, ""))
-        return await self._calls.one(ChangesBody, "PATCH", _record(kind), json=changes, **request)
+        request = as_dry_run(write_request(scope, version, force, ""))
+        return await self._http.fetch(ChangesBody, "PATCH", _record(kind), json=changes, **request)
 
     async def delete(
         self,
@@ -114,15 +125,15 @@ class Records(Noun):
         force: bool = False,
         reason: str = "",
     ) -> None:
-        """Remove exactly this record. There being none is fine."""
-        request = write(scope, version, force, reason)
-        await self._calls.send("DELETE", _record(kind), **request)
+        """Delete exactly this record. It need not exist."""
+        request = write_request(scope, version, force, reason)
+        await self._http.send("DELETE", _record(kind), **request)
 
     async def dry_delete(
         self, kind: str, scope: Scope, *, version: int | None = None, force: bool = False
     ) -> ChangesBody:
-        request = dry(write(scope, version, force, ""))
-        return await self._calls.one(ChangesBody, "DELETE", _record(kind), **request)
+        request = as_dry_run(write_request(scope, version, force, ""))
+        return await self._http.fetch(ChangesBody, "DELETE", _record(kind), **request)
 
     async def rollback(
         self,
@@ -135,12 +146,12 @@ class Records(Noun):
         reason: str = "",
         dry_run: bool = False,
     ) -> ChangesBody:
-        """Make the record again what it was at one of its versions; one that was deleted, too."""
-        request = write(scope, version, force, reason)
-        request = dry(request) if dry_run else request
+        """Restore one of the record's versions, also after the record was deleted."""
+        request = write_request(scope, version, force, reason)
+        request = as_dry_run(request) if dry_run else request
         path, body = f"{_record(kind)}/rollback", RollbackBody(revision=revision)
-        return await self._calls.one(ChangesBody, "POST", path, body=body, **request)
+        return await self._http.fetch(ChangesBody, "POST", path, body=body, **request)
 
 
 def _record(kind: str) -> str:
-    return at("records", kind)
+    return path_of("records", kind)

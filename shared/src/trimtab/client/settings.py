@@ -1,4 +1,4 @@
-"""All records, projects, domains, clusters and pools together."""
+"""All records and entities together: apply, export, history, watch."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -6,7 +6,13 @@ from typing import Any
 
 from trimtab.api.effective import EffectiveAllBody
 from trimtab.api.settings import ApplyBody, ChangesBody, DocumentBody, HistoryBody
-from trimtab.client.requests import Noun, because, dry, given, parts
+from trimtab.client.http import (
+    Collection,
+    as_dry_run,
+    reason_header,
+    scope_parameters,
+    without_empty,
+)
 from trimtab.errors import Unavailable
 from trimtab.levels import Scope
 
@@ -15,8 +21,8 @@ SILENCE_SECONDS = 45.0
 _RETRY_SECONDS = 1.0
 
 
-class Settings(Noun):
-    """All records, projects, domains, clusters and pools together."""
+class Settings(Collection):
+    """All records and entities."""
 
     async def apply(
         self,
@@ -26,31 +32,36 @@ class Settings(Noun):
         dry_run: bool = False,
         reason: str = "",
     ) -> ChangesBody:
-        """Write all of them in one transaction, or nothing.
+        """Write all documents in one transaction.
 
-        ``prune``, a label such as ``owner=team-a``, is given to each record of the documents, and
-        records that have it and are not among them are deleted.
+        ``prune`` is a label such as ``owner=team-a``: each record of the documents gets it, and
+        other records that have it are deleted.
         """
-        request: dict[str, Any] = {"params": given(prune=prune), "headers": because(reason)}
-        request = dry(request) if dry_run else request
+        request: dict[str, Any] = {
+            "params": without_empty(prune=prune),
+            "headers": reason_header(reason),
+        }
+        request = as_dry_run(request) if dry_run else request
         body = ApplyBody(documents=tuple(documents))
-        return await self._calls.one(ChangesBody, "POST", "/apply", body=body, **request)
+        return await self._http.fetch(ChangesBody, "POST", "/apply", body=body, **request)
 
     async def diff(self, documents: Sequence[DocumentBody], *, prune: str = "") -> ChangesBody:
-        """What `apply` would change, for whom."""
+        """Return the changes that `apply` would make, and their blast radius."""
         return await self.apply(documents, prune=prune, dry_run=True)
 
     async def export(self, *, readable_only: bool = False) -> Sequence[DocumentBody]:
-        """Everything, as documents that `apply` takes back.
+        """Return everything as documents that `apply` accepts.
 
-        Raises `Rejected` where a record cannot be read by admin, unless they are left out.
+        Raises `Rejected` where admin cannot read a record; ``readable_only`` leaves those out.
         """
         params = {"readable_only": "true"} if readable_only else {}
-        return (await self._calls.one(ApplyBody, "GET", "/export", params=params)).documents
+        return (await self._http.fetch(ApplyBody, "GET", "/export", params=params)).documents
 
     async def effective(self, target: Scope) -> EffectiveAllBody:
-        """What applies to a target, of every kind."""
-        return await self._calls.one(EffectiveAllBody, "GET", "/effective", params=parts(target))
+        """Return the effective values of all kinds for a target."""
+        return await self._http.fetch(
+            EffectiveAllBody, "GET", "/effective", params=scope_parameters(target)
+        )
 
     async def history(
         self,
@@ -60,22 +71,22 @@ class Settings(Noun):
         limit: int | None = None,
         **where: str,
     ) -> Sequence[HistoryBody]:
-        """Changes, the newest first, of a kind and of parts of a scope."""
-        params = given(kind=kind, since=since, limit=limit, **where)
-        return await self._calls.many(HistoryBody, "/history", params, limit)
+        """Return the changes of a kind and of parts of a scope, the newest first."""
+        params = without_empty(kind=kind, since=since, limit=limit, **where)
+        return await self._http.fetch_list(HistoryBody, "/history", params, limit)
 
     async def watch(
         self, kind: str | None = None, *, since: int | None = None, **where: str
     ) -> AsyncGenerator[HistoryBody, None]:
-        """Changes as they are committed, after a revision or from now on; it ends with its user.
+        """Yield changes as they are committed, after a revision or from now on, indefinitely.
 
-        It goes on after an outage where it was. Raises `trimtab.errors.Gone` where admin no longer
-        has all changes since then: read everything again.
+        It resumes after an outage. Raises `trimtab.errors.Gone` where admin no longer has all
+        changes since then; the caller has to read everything again.
         """
-        params = given(kind=kind, since=since, **where)
+        params = without_empty(kind=kind, since=since, **where)
         while True:
             try:
-                async with self._calls.lines("/watch", params, SILENCE_SECONDS) as lines:
+                async with self._http.stream_lines("/watch", params, SILENCE_SECONDS) as lines:
                     async for line in lines:
                         name, _, value = line.partition(": ")
                         if name == "id":

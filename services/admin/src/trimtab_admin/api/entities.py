@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.errors import Invalid
 from trimtab_admin.api.inputs import By, Given, Write
 from trimtab_admin.api.rights import ADMIN, ADMIN_OF_PROJECT, ANYONE, VIEWER_OF_PROJECT, As

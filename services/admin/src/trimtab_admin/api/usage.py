@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from trimtab.api.places import PoolPriorityBody, PoolTokenBody
+from trimtab.api.entities import PoolPriorityBody, PoolTokenBody
 from trimtab.errors import Invalid
 from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
 from trimtab_admin.access.audit import Entry, Who

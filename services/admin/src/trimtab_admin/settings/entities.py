@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from trimtab.api.places import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.levels import Scope
 from trimtab.messages import subjects

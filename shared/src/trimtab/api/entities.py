@@ -1,4 +1,4 @@
-"""Projects, domains, clusters and pools. Pure."""
+"""Entities: projects, domains, clusters and pools. Pure."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ PoolName = Annotated[
         min_length=1, max_length=200, pattern=r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.:\-]*)$"
     ),
 ]
-"""``*`` is what holds of pools that nobody has declared; a colon parts a plugin from its pool."""
+"""``*`` stands for pools that are not declared; a colon separates a plugin from its pool."""
 
 
 class ProjectBody(Model):
@@ -22,7 +22,7 @@ class ProjectBody(Model):
     labels: Labels = {}
     state: Literal["active", "archived"] = "active"
     version: int | None = None
-    """Answered, ignored when sent."""
+    """Returned by admin; ignored in a request."""
 
 
 class DomainBody(Model):
@@ -44,22 +44,22 @@ class PoolBody(Model):
     project_cap: int | None = Field(default=None, ge=0)
     project_domain_cap: int | None = Field(default=None, ge=0)
     cohort: DnsLabel = "default"
-    """Pools of one cohort can be taken together."""
+    """A token can be of several pools of one cohort."""
     active: bool = True
-    """Whether anything is granted; what is held stays held."""
+    """Whether tokens are granted. Held tokens stay held."""
     max_weight: int | None = Field(default=None, ge=1)
-    """Units that one token may be of."""
+    """The units that one token may take at most."""
     version: int | None = None
 
 
 class PoolTokenBody(Model):
-    """Beside the id of a token."""
+    """Names a pool's token, in addition to its id in the path."""
 
     pools: tuple[PoolName, ...] = Field(default=(), max_length=16)
-    """All that it is of, where it is of several."""
+    """All pools of the token, where it is of several."""
 
 
 class PoolPriorityBody(PoolTokenBody):
-    """Of one that waits."""
+    """A new priority for a waiter."""
 
     priority: int = Field(ge=-1000, le=1000)

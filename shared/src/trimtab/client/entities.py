@@ -1,0 +1,113 @@
+"""Entities: projects, domains, clusters and pools."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trimtab.api.entities import (
+    ClusterBody,
+    DomainBody,
+    PoolBody,
+    PoolPriorityBody,
+    PoolTokenBody,
+    ProjectBody,
+)
+from trimtab.client.http import Collection, path_of, precondition, reason_header, write_request
+from trimtab.levels import Scope
+from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
+
+
+class Projects(Collection):
+    async def list(self) -> Sequence[ProjectBody]:
+        return await self._http.fetch_list(ProjectBody, "/projects")
+
+    async def get(self, name: str) -> ProjectBody:
+        return await self._http.fetch(ProjectBody, "GET", path_of("projects", name))
+
+    async def create(self, project: ProjectBody) -> ProjectBody:
+        """Raises `Conflict` where the name is used."""
+        return await self._http.fetch(ProjectBody, "POST", "/projects", body=project)
+
+    async def patch(
+        self, name: str, changes: Mapping[str, Any], *, version: int | None = None
+    ) -> ProjectBody:
+        """Change ``description``, ``labels`` or ``state`` by JSON merge patch."""
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        path = path_of("projects", name)
+        return await self._http.fetch(ProjectBody, "PATCH", path, json=changes, headers=headers)
+
+    async def archive(self, name: str) -> ProjectBody:
+        """Stop new executions in a project. Its namespaces do not change."""
+        return await self.patch(name, {"state": "archived"})
+
+    async def unarchive(self, name: str) -> ProjectBody:
+        return await self.patch(name, {"state": "active"})
+
+
+class Domains(Collection):
+    async def list(self) -> Sequence[DomainBody]:
+        return await self._http.fetch_list(DomainBody, "/domains")
+
+    async def create(self, domain: DomainBody) -> DomainBody:
+        """Raises `Conflict` where the name is used."""
+        return await self._http.fetch(DomainBody, "POST", "/domains", body=domain)
+
+
+class Clusters(Collection):
+    async def list(self) -> Sequence[ClusterBody]:
+        return await self._http.fetch_list(ClusterBody, "/clusters")
+
+    async def put(self, cluster: ClusterBody, *, version: int | None = None) -> ClusterBody:
+        """Declare a cluster; without a version, any stored version is replaced."""
+        request = precondition(version, force=version is None)
+        path = path_of("clusters", cluster.name)
+        return await self._http.fetch(ClusterBody, "PUT", path, body=cluster, **request)
+
+
+class Pools(Collection):
+    async def list(self) -> Sequence[PoolBody]:
+        return await self._http.fetch_list(PoolBody, "/pools")
+
+    async def get(self, name: str) -> PoolBody:
+        return await self._http.fetch(PoolBody, "GET", path_of("pools", name))
+
+    async def put(
+        self, pool: PoolBody, *, version: int | None = None, force: bool = False
+    ) -> PoolBody:
+        """Declare a pool; the arguments are those of `Records.put`."""
+        request = precondition(version, force)
+        path = path_of("pools", pool.name)
+        return await self._http.fetch(PoolBody, "PUT", path, body=pool, **request)
+
+    async def delete(
+        self, name: str, *, version: int | None = None, force: bool = False, reason: str = ""
+    ) -> None:
+        """Delete a pool: it grants no more tokens. Held tokens stay held until released."""
+        request = write_request(Scope(), version, force, reason)
+        await self._http.send("DELETE", path_of("pools", name), **request)
+
+    async def usage(self, name: str) -> Inspected:
+        """Return the current holders and waiters."""
+        return await self._http.fetch(Inspected, "GET", path_of("pools", name, "usage"))
+
+    async def recount(self, name: str) -> Recounted:
+        """Compare the pool's counters with its leases; also return forced releases."""
+        return await self._http.fetch(Recounted, "GET", path_of("pools", name, "audit"))
+
+    async def release(
+        self, name: str, token: str, *, reason: str, pools: Sequence[str] = ()
+    ) -> Released:
+        """Release a token, or remove a waiter, by force.
+
+        ``pools`` are all pools of the token, where it is of several. Its holder is notified.
+        """
+        path = path_of("pools", name, "tokens", token, "release")
+        body, headers = PoolTokenBody(pools=tuple(pools)), reason_header(reason)
+        return await self._http.fetch(Released, "POST", path, body=body, headers=headers)
+
+    async def reprioritize(
+        self, name: str, token: str, priority: int, *, pools: Sequence[str] = ()
+    ) -> Reprioritized:
+        """Change the priority of a waiter."""
+        path = path_of("pools", name, "tokens", token)
+        body = PoolPriorityBody(priority=priority, pools=tuple(pools))
+        return await self._http.fetch(Reprioritized, "PATCH", path, body=body)

@@ -1,0 +1,192 @@
+"""HTTP requests to admin's ``/api/v2``, and its responses as bodies and errors.
+
+A call without a response raises `trimtab.errors.Unavailable`. An error response raises the error
+class that admin raised, with admin's message and data.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from trimtab.api.problems import Problem
+from trimtab.errors import Invalid, NotFound, Stale, TrimtabError, Unavailable, family_of
+from trimtab.levels import Scope
+
+TIMEOUT_SECONDS = 30.0
+"""The timeout of one call; a write may wait for others."""
+
+B = TypeVar("B", bound=BaseModel)
+
+
+class HttpApi:
+    """A pool of HTTP connections to one admin."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        address = urlsplit(url)
+        self._http = httpx.AsyncClient(
+            base_url=f"{url}/api/v2",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=TIMEOUT_SECONDS,
+            # Loading the certificates takes longer than a call, and plain HTTP needs none.
+            verify=address.scheme == "https",
+            # A proxy of the environment cannot reach this machine's loopback.
+            trust_env=address.hostname not in {"127.0.0.1", "::1", "localhost"},
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def fetch(
+        self, shape: type[B], method: str, path: str, body: BaseModel | None = None, **request: Any
+    ) -> B:
+        """Send a request and parse the body of the response."""
+        if body is not None:
+            request["json"] = body.model_dump(mode="json")
+        response = await self.send(method, path, **request)
+        parsed: B = self._parse(TypeAdapter(shape), response)
+        return parsed
+
+    async def fetch_list(
+        self,
+        shape: type[B],
+        path: str,
+        params: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> tuple[B, ...]:
+        """Fetch all pages of a list, or its first ``limit`` items."""
+        items: list[B] = []
+        query = dict(params or {})
+        while True:
+            response = await self.send("GET", path, params=query)
+            items += self._parse(TypeAdapter(list[shape]), response)  # type: ignore[valid-type]
+            following = response.links.get("next", {}).get("url")
+            if following is None or (limit is not None and len(items) >= limit):
+                return tuple(items[:limit])
+            query["token"] = httpx.URL(following).params["token"]
+
+    async def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Send a request. Raises the error of an error response."""
+        with self._translate_outages():
+            response = await self._http.request(method, path, **request)
+        if response.is_error:
+            raise self._error(response)
+        return response
+
+    @asynccontextmanager
+    async def stream_lines(
+        self, path: str, params: Mapping[str, str], silence_seconds: float
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """Read a response line by line. Raises `Unavailable` after so long without a line."""
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=silence_seconds)
+        with self._translate_outages():
+            async with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise self._error(response)
+                yield response.aiter_lines()
+
+    @contextmanager
+    def _translate_outages(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise Unavailable(
+                f"{self._url} did not respond within {TIMEOUT_SECONDS:.0f} s"
+            ) from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unavailable(
+                f"no Trimtab responds at {self._url} ({error}); start one with `trimtab up`, "
+                "or name another with --server"
+            ) from error
+
+    def _parse(self, shape: TypeAdapter[Any], response: httpx.Response) -> Any:
+        try:
+            return shape.validate_json(response.content)
+        except ValidationError as error:
+            raise self._foreign_error(response) from error
+
+    def _error(self, response: httpx.Response) -> TrimtabError:
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            return self._foreign_error(response)
+        error = _error_of(problem)
+        # The constructors format a message, and admin has already formatted one.
+        error.args = (problem.detail,)
+        return error
+
+    def _foreign_error(self, response: httpx.Response) -> TrimtabError:
+        return Unavailable(
+            f"the response of {response.url} (status {response.status_code}) is not Trimtab's; "
+            "is it another server, or another release?"
+        )
+
+
+def _error_of(problem: Problem) -> TrimtabError:
+    """Return the error that admin reported as the problem, with the problem's data."""
+    family = family_of(problem.status)
+    path, allowed = problem.path or "", problem.allowed or ""
+    if problem.status == Invalid.code.http_status and problem.path is not None:
+        return Invalid(path, problem.value, allowed)
+    if family is NotFound:
+        return NotFound(path, str(problem.value or ""), allowed)
+    if family is Stale:
+        return Stale(path, problem.given_version, problem.stored_version)
+    return family(problem.detail)
+
+
+class Collection:
+    """Base of the calls for one type of object."""
+
+    def __init__(self, http: HttpApi) -> None:
+        self._http = http
+
+
+def path_of(*segments: str) -> str:
+    """Return the path with these segments, in which any character is quoted."""
+    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+
+
+def without_empty(**parameters: str | int | None) -> dict[str, str]:
+    """Return the parameters that are neither ``None`` nor empty, as text."""
+    return {name: str(value) for name, value in parameters.items() if value not in (None, "")}
+
+
+def scope_parameters(scope: Scope) -> dict[str, str]:
+    return without_empty(
+        domain=scope.domain,
+        project=scope.project,
+        workflow=scope.workflow,
+        launch_plan=scope.launch_plan,
+    )
+
+
+def reason_header(reason: str) -> dict[str, str]:
+    return {"X-Trimtab-Reason": reason} if reason else {}
+
+
+def precondition(version: int | None, force: bool) -> dict[str, Any]:
+    """Return what a write requires of the stored version; ``None`` is that nothing is stored."""
+    if force:
+        return {"params": {"force": "true"}}
+    if version is None:
+        return {"headers": {"If-None-Match": "*"}}
+    return {"headers": {"If-Match": f'"{version}"'}}
+
+
+def write_request(scope: Scope, version: int | None, force: bool, reason: str) -> dict[str, Any]:
+    """Return the parameters and headers of a write of one record."""
+    required = precondition(version, force)
+    return {
+        "headers": required.get("headers", {}) | reason_header(reason),
+        "params": scope_parameters(scope) | required.get("params", {}),
+    }
+
+
+def as_dry_run(request: dict[str, Any]) -> dict[str, Any]:
+    return request | {"params": request["params"] | {"dry_run": "true"}}
