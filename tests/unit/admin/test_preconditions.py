@@ -5,7 +5,7 @@ import pytest
 from trimtab.errors import Invalid, Stale
 from trimtab_admin.settings.preconditions import (
     Absent,
-    Anything,
+    AnyVersion,
     Precondition,
     PreconditionRequired,
     Version,
@@ -20,8 +20,8 @@ from trimtab_admin.settings.preconditions import (
         ('"12"', None, False, Version(12)),
         (" 12 ", None, False, Version(12)),
         (None, "*", False, Absent()),
-        (None, None, True, Anything()),
-        ('"12"', None, True, Anything()),
+        (None, None, True, AnyVersion()),
+        ('"12"', None, True, AnyVersion()),
     ],
 )
 def test_headers_or_force_give_a_precondition(
@@ -45,7 +45,7 @@ def test_a_malformed_header_is_rejected(if_match: str | None, if_none_match: str
 
 @pytest.mark.parametrize(
     ("precondition", "stored"),
-    [(Version(1), 1), (Absent(), None), (Anything(), None), (Anything(), 7)],
+    [(Version(1), 1), (Absent(), None), (AnyVersion(), None), (AnyVersion(), 7)],
 )
 def test_a_matching_version_meets_the_precondition(
     precondition: Precondition, stored: int | None

@@ -8,14 +8,14 @@ from trimtab.errors import Invalid, NotFound
 from trimtab.levels import PLATFORM, Scope
 from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import ROOT
-from trimtab_admin.settings.preconditions import Absent, Anything, Version
+from trimtab_admin.settings.preconditions import Absent, AnyVersion, Version
 from trimtab_admin.settings.requests import (
     ApplyDocuments,
     Document,
     Label,
+    PreparedRequest,
     PutEntity,
     PutRecord,
-    StateWrite,
 )
 from trimtab_admin.settings.writing import make_draft
 
@@ -23,7 +23,7 @@ KIND = kinds.by_name("task_resource")
 
 
 def put(scope: Scope = PLATFORM, cpu: str = "1") -> PutRecord:
-    return PutRecord(KIND, scope, {"limits": {"cpu": cpu}}, Anything())
+    return PutRecord(KIND, scope, {"limits": {"cpu": cpu}}, AnyVersion())
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def put(scope: Scope = PLATFORM, cpu: str = "1") -> PutRecord:
         ApplyDocuments((DocumentBody(kind=KIND.name, document={"limits": {"cpu": "1"}}),)),
     ],
 )
-def test_drafts_of_several_tries_share_one_parsed_document(request_: StateWrite) -> None:
+def test_drafts_of_several_tries_share_one_parsed_document(request_: PreparedRequest) -> None:
     [first], [second] = (make_draft(Settings(), request_, ROOT).records.values() for _ in range(2))
     assert first.after is not None
     assert second.after is not None
@@ -48,7 +48,7 @@ def test_an_unknown_scope_is_reported_before_an_invalid_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "precondition"), [(None, Anything()), (0, Absent()), (7, Version(7))]
+    ("version", "precondition"), [(None, AnyVersion()), (0, Absent()), (7, Version(7))]
 )
 def test_the_version_of_a_document_is_its_precondition(
     version: int | None, precondition: object

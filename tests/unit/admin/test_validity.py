@@ -12,7 +12,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, ProjectChanged, RecordChanged
 from trimtab.settings.state import Settings
 from trimtab_admin.settings.drafts import Draft
-from trimtab_admin.settings.preconditions import Anything
+from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import DeleteRecord, PutRecord
 
 KIND = kinds.by_name("task_resource")
@@ -56,7 +56,7 @@ def named(**documents: Any) -> Settings:
 def check_put(stored: Settings, scope: Scope, document: Any) -> Any:
     """Return the document that would be stored. Raises `Invalid`."""
     draft = Draft(stored)
-    draft.put(PutRecord(KIND, scope, document, Anything()))
+    draft.put(PutRecord(KIND, scope, document, AnyVersion()))
     draft.check()
     [edit] = draft.records.values()
     assert edit.after is not None
@@ -67,7 +67,7 @@ def check_deletion(stored: Settings, scope: Scope) -> None:
     """Raise `Invalid` where the record may not be deleted."""
     assert stored.digest.revision_of(subjects.attributes(KIND.name, scope)) is not None
     draft = Draft(stored)
-    draft.delete(DeleteRecord(KIND, scope, Anything()))
+    draft.delete(DeleteRecord(KIND, scope, AnyVersion()))
     draft.check()
 
 

@@ -28,7 +28,7 @@ class _Effects:
     """Project-domains whose manifests change."""
 
 
-def of(draft: Draft, registered: Sequence[Scope], template: str) -> RadiusBody:
+def compute(draft: Draft, registered: Sequence[Scope], template: str) -> RadiusBody:
     """Return the blast radius of a draft.
 
     ``registered`` holds the scopes of workflows and launch plans; ``template`` names namespaces.
@@ -61,7 +61,7 @@ def _add_effects(effects: _Effects, comparisons: Sequence[Comparison], target: S
         if comparison.kind is cluster_resource.KIND and target.level is Level.PROJECT_DOMAIN:
             effects.rendered.add(target)
         if len(effects.listed) < MAX_LISTED:
-            body = bodies.of_scope(target)
+            body = bodies.scope_body(target)
             changes = leaf_changes(pair.before, pair.after)
             effects.listed.append(
                 EffectBody(kind=comparison.kind.name, target=body, changes=changes)

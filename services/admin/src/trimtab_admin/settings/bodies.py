@@ -9,25 +9,25 @@ from trimtab.levels import Scope
 from trimtab.settings.fold import Effective, Leaf, Record
 
 
-def of_record(record: Record) -> RecordBody:
+def record_body(record: Record) -> RecordBody:
     return RecordBody(
         kind=record.kind.name,
-        scope=of_scope(record.scope),
+        scope=scope_body(record.scope),
         version=record.revision,
         document=record.document,
         labels=dict(record.labels),
     )
 
 
-def of_unreadable(kind: str, scope: Scope, version: int, reason: str) -> RecordBody:
+def unreadable_body(kind: str, scope: Scope, version: int, reason: str) -> RecordBody:
     """Return a body that shows, in lists, a record that is not readable."""
     warning = f"not readable: {reason}"
     return RecordBody(
-        kind=kind, scope=of_scope(scope), version=version, document={}, warnings=(warning,)
+        kind=kind, scope=scope_body(scope), version=version, document={}, warnings=(warning,)
     )
 
 
-def of_scope(scope: Scope) -> ScopeBody:
+def scope_body(scope: Scope) -> ScopeBody:
     return ScopeBody(
         level=scope.level.label,
         domain=scope.domain,
@@ -37,21 +37,21 @@ def of_scope(scope: Scope) -> ScopeBody:
     )
 
 
-def of_effective(effective: Effective, revision: int) -> EffectiveBody:
-    body = _OF_EFFECTIVE.get(effective)
+def effective_body(effective: Effective, revision: int) -> EffectiveBody:
+    body = _BODIES.get(effective)
     if body is None:
-        body = _OF_EFFECTIVE[effective] = _of_effective(effective, revision)
+        body = _BODIES[effective] = _new_effective_body(effective, revision)
     return body if body.revision == revision else body.model_copy(update={"revision": revision})
 
 
-_OF_EFFECTIVE: WeakKeyDictionary[Effective, EffectiveBody] = WeakKeyDictionary()
+_BODIES: WeakKeyDictionary[Effective, EffectiveBody] = WeakKeyDictionary()
 """Bodies of cached effective values: building a body takes longer than the rest of a read."""
 
 
-def _of_effective(effective: Effective, revision: int) -> EffectiveBody:
+def _new_effective_body(effective: Effective, revision: int) -> EffectiveBody:
     return EffectiveBody(
         kind=effective.kind.name,
-        target=of_scope(effective.target),
+        target=scope_body(effective.target),
         document=effective.document,
         leaves=tuple(_leaf(path, leaf) for path, leaf in sorted(effective.leaves.items())),
         revision=revision,

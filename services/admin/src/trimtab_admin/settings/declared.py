@@ -21,7 +21,7 @@ from trimtab_admin.access.rights import EVERYTHING, Caller
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.entities import CLUSTERS, POOLS
-from trimtab_admin.settings.preconditions import Anything
+from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import DeleteRecord, PutRecord
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
@@ -72,7 +72,7 @@ async def _last_declaration(session: AsyncSession, subject: str) -> str | None:
 def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) -> None:
     draft = Draft(change.settings)
     try:
-        draft.put(PutRecord(kinds.by_name(name), SETTINGS_FILE, document, Anything()))
+        draft.put(PutRecord(kinds.by_name(name), SETTINGS_FILE, document, AnyVersion()))
         draft.check()
     except Invalid as error:
         raise Invalid(f"records.{name}.{error.path}", error.value, error.allowed) from error
@@ -91,7 +91,7 @@ def _layered_kinds(settings: Settings) -> set[str]:
 def _delete_record(change: Change, name: str) -> None:
     if name in kinds.registered():
         draft = Draft(change.settings)
-        draft.delete(DeleteRecord(kinds.by_name(name), SETTINGS_FILE, Anything()))
+        draft.delete(DeleteRecord(kinds.by_name(name), SETTINGS_FILE, AnyVersion()))
         draft.check()
         _add(change, draft)
     else:

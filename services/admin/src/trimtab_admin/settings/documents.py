@@ -10,7 +10,7 @@ from trimtab.settings.state import Settings
 from trimtab_admin.access.rights import Caller, Role
 from trimtab_admin.settings.drafts import Draft, in_document
 from trimtab_admin.settings.entities import ENTITY_TYPES, PROJECTS
-from trimtab_admin.settings.preconditions import Anything
+from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import (
     ApplyDocuments,
     DeleteRecord,
@@ -109,7 +109,7 @@ def _prune(draft: Draft, owner: Label, caller: Caller) -> None:
                 # records; the audit trail does.
                 owned = f"all records that {owner.key}={owner.value} owns"
                 raise Forbidden(f'User "{caller.name}" is not an editor of {owned}', str(scope))
-            draft.delete(DeleteRecord(record.kind, scope, Anything()))
+            draft.delete(DeleteRecord(record.kind, scope, AnyVersion()))
 
 
 def export(settings: Settings, caller: Caller, *, readable_only: bool) -> Iterator[DocumentBody]:

@@ -71,7 +71,7 @@ class RecordEdit:
         before, after = self.before, self.after
         return ChangeBody(
             kind=self.kind.name,
-            scope=bodies.of_scope(self.scope),
+            scope=bodies.scope_body(self.scope),
             index=self.index,
             action=self.action,
             version=self.version,
@@ -86,7 +86,7 @@ class RecordEdit:
         after = self.after
         return RecordBody(
             kind=self.kind.name,
-            scope=bodies.of_scope(self.scope),
+            scope=bodies.scope_body(self.scope),
             version=revision,
             document=after.document if after else {},
             labels=dict(after.labels) if after else {},

@@ -48,7 +48,7 @@ class Explainer:
         setters = {scope: stored.get(subject, _UNKNOWN) for subject, scope in scopes.items()}
         return ExplainBody(
             kind=kind.name,
-            target=bodies.of_scope(target),
+            target=bodies.scope_body(target),
             document=effective.document,
             chain=tuple(_step(scope, records.get(scope), setters) for scope in target.chain),
             leaves=_leaves(effective, setters),
@@ -59,8 +59,8 @@ class Explainer:
 
 def _step(scope: Scope, record: Record | None, setters: Setters) -> ExplainedRecordBody:
     return ExplainedRecordBody(
-        scope=bodies.of_scope(scope),
-        record=None if record is None else bodies.of_record(record),
+        scope=bodies.scope_body(scope),
+        record=None if record is None else bodies.record_body(record),
         setter=setters.get(scope),
     )
 
@@ -108,4 +108,4 @@ def _as_flyte(settings: Settings, kind: Kind, target: Scope) -> EffectiveBody | 
         effective = flyte.effective(settings, kind.name, target)
     except Invalid:
         return None
-    return bodies.of_effective(effective, settings.revision)
+    return bodies.effective_body(effective, settings.revision)

@@ -160,7 +160,7 @@ def _body(row: Row) -> HistoryBody:
         actor=row["actor"],
         reason=row["reason"],
         kind=columns["kind"],
-        scope=None if scope is None else bodies.of_scope(scope),
+        scope=None if scope is None else bodies.scope_body(scope),
         name="" if is_record else subjects.name_of(subject),
         action=_action(before, after),
         before=_document(before, is_record),

@@ -34,17 +34,17 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Anything:
+class AnyVersion:
     """Requires nothing."""
 
 
-Precondition = Version | Absent | Anything
+Precondition = Version | Absent | AnyVersion
 
 
 def parse(if_match: str | None, if_none_match: str | None, force: bool) -> Precondition:
     """Return the precondition of a request. Raises `PreconditionRequired` and `Invalid`."""
     if force:
-        return Anything()
+        return AnyVersion()
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Invalid("If-None-Match", if_none_match, "*")
@@ -63,7 +63,7 @@ def check(precondition: Precondition, description: str, stored: int | None) -> N
     ``description`` names the record or entity; ``stored`` is ``None`` where nothing is stored.
     """
     match precondition:
-        case Anything():
+        case AnyVersion():
             return
         case Absent():
             if stored is not None:

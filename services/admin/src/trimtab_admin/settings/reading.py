@@ -33,9 +33,9 @@ class ListedRecord(NamedTuple):
 
     def body(self, settings: Settings) -> RecordBody:
         if isinstance(self.record, Record):
-            return bodies.of_record(self.record)
+            return bodies.record_body(self.record)
         version = settings.digest.revision_of(subjects.attributes(self.kind, self.scope))
-        return bodies.of_unreadable(self.kind, self.scope, version or 0, self.record)
+        return bodies.unreadable_body(self.kind, self.scope, version or 0, self.record)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Reader:
         record = readable_record(await self._latest(), kind, scope)
         if record is None:
             raise NotFound("record", f"{kind.name} of {scope}")
-        return bodies.of_record(record)
+        return bodies.record_body(record)
 
     async def effective(
         self, kind: Kind, target: Scope, *, as_flyte: bool = False
@@ -96,7 +96,7 @@ class Reader:
         rule = flyte.effective if as_flyte else Settings.effective
         settings = await self._latest()
         check_scope(settings, target)
-        return bodies.of_effective(rule(settings, kind.name, target), settings.revision)
+        return bodies.effective_body(rule(settings, kind.name, target), settings.revision)
 
     async def effective_of_kinds(self, target: Scope, names: Sequence[str]) -> EffectiveAllBody:
         """Return the effective values of these kinds, and why others are unreadable.
@@ -113,9 +113,9 @@ class Reader:
             except Unreadable as error:
                 unreadable[name] = str(error)
             else:
-                values[name] = bodies.of_effective(effective, settings.revision)
+                values[name] = bodies.effective_body(effective, settings.revision)
         return EffectiveAllBody(
-            target=bodies.of_scope(target),
+            target=bodies.scope_body(target),
             kinds=values,
             unreadable=unreadable,
             revision=settings.revision,

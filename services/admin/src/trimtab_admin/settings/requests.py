@@ -19,7 +19,7 @@ from trimtab.labels import Labels
 from trimtab.levels import Scope
 from trimtab.settings.fold import Record
 from trimtab_admin.settings.entities import ENTITY_TYPES, EntityBody, EntityType
-from trimtab_admin.settings.preconditions import Absent, Anything, Precondition, Version
+from trimtab_admin.settings.preconditions import Absent, AnyVersion, Precondition, Version
 
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
 
@@ -175,7 +175,7 @@ class Document:
     def _precondition(self) -> Precondition:
         version = self.body.version
         if version is None:
-            return Anything()
+            return AnyVersion()
         return Version(version) if version else Absent()
 
 
@@ -197,7 +197,7 @@ class ApplyDocuments:
         return Label.parse(self.prune) if self.prune else None
 
 
-StateWrite = (
+PreparedRequest = (
     PutRecord
     | PatchRecord
     | DeleteRecord
@@ -207,5 +207,5 @@ StateWrite = (
     | DeleteEntity
     | ApplyDocuments
 )
-"""A request whose outcome depends on nothing but the settings."""
-WriteRequest = StateWrite | RollBackRecord
+"""A request that becomes a draft with nothing but the settings."""
+WriteRequest = PreparedRequest | RollBackRecord

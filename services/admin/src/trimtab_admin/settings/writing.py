@@ -18,10 +18,10 @@ from trimtab_admin.settings.requests import (
     DeleteRecord,
     PatchEntity,
     PatchRecord,
+    PreparedRequest,
     PutEntity,
     PutRecord,
     RollBackRecord,
-    StateWrite,
     WriteRequest,
 )
 from trimtab_admin.settings.targets import RegisteredTargets
@@ -33,7 +33,7 @@ from trimtab_admin.storage.tree import Tree
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """The outcome of a write request."""
 
     draft: Draft
@@ -75,7 +75,7 @@ class Writer:
         self._history = history
         self._targets = RegisteredTargets()
 
-    async def write(self, request: WriteRequest, author: Author) -> Written:
+    async def write(self, request: WriteRequest, author: Author) -> WriteResult:
         """Store everything that a request changes, in one transaction, or nothing.
 
         Raises `Forbidden`, `NotFound`, `Stale`, `Invalid`, `Conflict` and `Unreadable`.
@@ -100,10 +100,10 @@ class Writer:
                 dry_run=True,
                 revision=draft.settings.revision,
                 changes=tuple(edit.body(None) for edit in draft.edits),
-                radius=blast_radius.of(draft, targets, template),
+                radius=blast_radius.compute(draft, targets, template),
             )
 
-    async def _prepare(self, request: WriteRequest, caller: Caller) -> StateWrite:
+    async def _prepare(self, request: WriteRequest, caller: Caller) -> PreparedRequest:
         """Do the part of a request that needs no settings, and so is not repeated for each try."""
         match request:
             case ApplyDocuments():
@@ -112,7 +112,7 @@ class Writer:
                 return await self._restore(request)
         return request
 
-    async def _restore(self, request: RollBackRecord) -> StateWrite:
+    async def _restore(self, request: RollBackRecord) -> PreparedRequest:
         """Return the write that restores an earlier version of a record.
 
         Labels are not restored, except where the record has been deleted since.
@@ -124,7 +124,7 @@ class Writer:
         return PutRecord(kind, scope, version.document, precondition, version.labels)
 
 
-def make_draft(settings: Settings, request: StateWrite, caller: Caller) -> Draft:
+def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> Draft:
     """Return the edits that a request makes of the settings. Its result is not judged yet."""
     draft = Draft(settings)
     match request:
@@ -149,7 +149,7 @@ def make_draft(settings: Settings, request: StateWrite, caller: Caller) -> Draft
     return draft
 
 
-def _add_writes(change: Change, request: StateWrite, caller: Caller) -> Written:
+def _add_writes(change: Change, request: PreparedRequest, caller: Caller) -> WriteResult:
     """Add the writes of a request to a change, if the caller may make them and they are valid."""
     draft = make_draft(change.settings, request, caller)
     revisions = {}
@@ -162,4 +162,4 @@ def _add_writes(change: Change, request: StateWrite, caller: Caller) -> Written:
     # Judged last, because its errors show values of other scopes, which only a caller who may write
     # here may see.
     draft.check()
-    return Written(draft, revisions, change.revision)
+    return WriteResult(draft, revisions, change.revision)
