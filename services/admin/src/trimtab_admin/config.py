@@ -47,7 +47,7 @@ class AdminConfig(ServiceConfig):
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
     """The largest other request. NATS carries 1 MiB, and every stored change is published."""
     failed_tries_per_minute: int = Field(default=30, ge=1)
-    """Refused calls per client address, and per API token, after which calls are throttled."""
+    """Refused calls of one client address or API token after which its calls are throttled."""
     audit_days: int = Field(default=90, ge=1)
     """How long entries of the audit trail are kept."""
     audit_rows: int = Field(default=100_000, ge=1)

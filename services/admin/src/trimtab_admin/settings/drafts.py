@@ -199,7 +199,7 @@ class Draft:
         """Raise `Conflict` where the name is in use."""
         type, name = request.type, request.body.name
         if name in type.stored(self.settings):
-            raise Conflict(f"{type.name} {name!r} exists already")
+            raise Conflict(f"{type.name} {name!r} already exists")
         self.put_entity(PutEntity(type, request.body, Absent()))
 
     def put_entity(self, request: PutEntity, *, index: int | None = None) -> None:

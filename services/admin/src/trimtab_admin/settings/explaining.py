@@ -92,10 +92,11 @@ def _sentence(sources: tuple[Source, ...], setters: Setters) -> str:
     """Return, for example, ``4, by project shop (ann, "more cores"), over 2 by platform``."""
     first, *others = sources
     setter = setters.get(first.scope, _UNKNOWN)
-    why = f', "{setter.reason}"' if setter.reason else ""
-    who = f" ({setter.actor}{why})" if setter.actor else ""
-    over = [f"{_value(source)} by {source.scope}" for source in others]
-    return f"{_value(first)}, by {first.scope}{who}" + (", over " * bool(over)) + ", ".join(over)
+    reason = f', "{setter.reason}"' if setter.reason else ""
+    author = f" ({setter.actor}{reason})" if setter.actor else ""
+    overrode = ", ".join(f"{_value(source)} by {source.scope}" for source in others)
+    sentence = f"{_value(first)}, by {first.scope}{author}"
+    return f"{sentence}, over {overrode}" if overrode else sentence
 
 
 def _value(source: Source) -> str:
