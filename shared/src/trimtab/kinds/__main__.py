@@ -46,13 +46,17 @@ def _sections(kinds: Iterable[Kind]) -> Iterator[str]:
             yield f"- `{old}` is deprecated and is read as `{new}`."
         yield from ["\n| field | meaning | input |", "|---|---|---|"]
         for field in forms.of_kind(kind):
-            yield f"| `{field.path}` | {field.help} | {_input(field)} |"
+            yield f"| `{field.path}` | {_markdown(field.help)} | {_input(field)} |"
 
 
 def _files(kind: Kind) -> str:
     """Return what the module documents about attribute files: all after its first paragraph."""
     documentation = sys.modules[kind.value.__module__].__doc__ or ""
-    return documentation.partition("\n\n")[2].replace("``", "`").strip()
+    return _markdown(documentation.partition("\n\n")[2]).strip()
+
+
+def _markdown(docstring: str) -> str:
+    return docstring.replace("``", "`")
 
 
 def _input(field: forms.Field) -> str:

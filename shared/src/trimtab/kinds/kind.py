@@ -52,7 +52,7 @@ class Kind:
     value: type[Value]
     levels: frozenset[Level]
     noun: str
-    """Its name on the command line: ``trimtab get <noun>``."""
+    """The name of the kind on the command line: ``trimtab get <noun>``."""
     summary: str
     other_nouns: tuple[str, ...] = ()
     """Other names that the command line accepts."""
@@ -63,7 +63,7 @@ class Kind:
     field_levels: Mapping[str, frozenset[Level]] = field(default_factory=dict)
     """Top-level fields that may be set at fewer levels than the kind."""
     alternatives: frozenset[str] = frozenset()
-    """Fields of which a record may set only one; setting one unsets the others."""
+    """Fields of which a record may set only one; it unsets the others of broader records."""
     deprecated: Mapping[str, str] = field(default_factory=dict)
     """Deprecated paths that are still accepted, with the paths that replace them."""
     from_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
@@ -99,7 +99,10 @@ class Kind:
         return value
 
     def to_document(self, value: Value) -> dict[str, Any]:
-        """Return the document to store: every field that is set and is not empty."""
+        """Return the document to store: every field that is set.
+
+        Empty groups, maps and lists are left out; empty text, 0 and false are values.
+        """
         document = value.model_dump(mode="json", exclude_unset=True)
         return _without_empty(document)
 
