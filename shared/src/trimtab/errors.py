@@ -33,6 +33,7 @@ class Code(Enum):
     GONE = (410, "NOT_FOUND", 3)
     STALE = (412, "ABORTED", 5)
     PRECONDITION_REQUIRED = (428, "FAILED_PRECONDITION", 1)
+    THROTTLED = (429, "RESOURCE_EXHAUSTED", 7)
 
     def __init__(self, http_status: int, grpc_status: str, exit_code: int) -> None:
         self.http_status = http_status

@@ -43,7 +43,7 @@ async def test_a_call_of_somebody_who_may_not_is_kept_with_name_and_scope(
     entry = (await trail(admin))[0]
     assert (entry["status"], entry["caller"], entry["token"]) == (403, "ci", created["id"])
     assert entry["scope"] == "project-domain shop/development"
-    assert entry["reason"].startswith("'ci' is no editor of task_resource")
+    assert entry["reason"].startswith('User "ci" is not an editor of task_resource')
 
 
 async def test_a_page_of_another_origin_is_kept(admin: httpx.AsyncClient) -> None:
@@ -65,8 +65,8 @@ async def test_changes_of_tokens_are_kept(admin: httpx.AsyncClient) -> None:
     await admin.delete(path)
     told = [(entry["caller"], entry["reason"]) for entry in await trail(admin)]
     said = [
-        f"token 'ci' ({created['id']}) {what}"
-        for what in ("was revoked", "got a new secret", "was made")
+        f'API token "ci" ({created["id"]}) {what}'
+        for what in ("was revoked", "was rotated", "was created")
     ]
     assert told == [("root", reason) for reason in said]
 
@@ -141,7 +141,7 @@ async def test_too_many_failures_have_to_wait_but_the_right_token_never(
         # The first one too many stands for those after it, which the next entry counts.
         assert [entry["status"] for entry in await trail(admin)] == [429, 401, 401, 401]
         await admin.get("/audit", headers=await token(admin, "ci", grant("viewer")))
-        counted = "; 2 more calls, of anybody, were put off since the last entry"
+        counted = "; 2 calls of all clients were throttled since the last entry"
         entry = (await trail(admin))[0]
         assert (entry["status"], entry["reason"].endswith(counted)) == (403, True)
 

@@ -16,7 +16,7 @@ from trimtab.errors import Conflict, Rejected, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, PoolChanged
 from trimtab_admin import migrations
-from trimtab_admin.access.rights import EVERYTHING, Caller
+from trimtab_admin.access.authorization import EVERYTHING, Caller
 from trimtab_admin.storage import database, outbox, tables
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import (

@@ -38,7 +38,7 @@ async def problem(admin: httpx.AsyncClient, method: str, path: str, **sent: Any)
         ("GET", "/effective/task_resources", {}, 404, "kind", "task_resource"),
         ("POST", "/projects", {"json": {"name": "x", "labls": {}}}, 400, "labls", "labels"),
         ("POST", "/projects", {"json": {"name": "X"}}, 400, "name", "pattern"),
-        ("POST", "/projects", {"json": []}, 400, "body", "valid dictionary"),
+        ("POST", "/projects", {"json": []}, 400, "body", "a JSON object"),
         ("POST", "/projects", {"content": b"name=x"}, 415, "Content-Type", "application/json"),
         ("PUT", RECORD, {"params": FORCE, "json": {"limit": {}}}, 400, "limit", "limits"),
         (

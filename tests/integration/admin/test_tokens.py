@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.admin.callers import bearing, grant, made, status, token
 from tests.integration.admin.running import TOKEN, rows, running
-from trimtab_admin.access.credentials import Credential, hash_of
+from trimtab_admin.access.credentials import Credential, hash_secret
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.storage import tables
 
@@ -67,7 +67,7 @@ async def test_hashes_are_compared_in_a_time_that_tells_nothing(
         row["id"]: row["secret_hash"] for row in await rows(shared_settings, tables.api_tokens)
     }
     assert compared.count(stored[created["id"]]) == 2
-    assert compared.count(hash_of(TOKEN)) >= 2
+    assert compared.count(hash_secret(TOKEN)) >= 2
 
 
 async def test_a_rotation_makes_a_new_secret_and_leaves_the_old_one_for_a_while(
@@ -89,7 +89,7 @@ async def test_a_revoked_token_is_refused_at_once_and_for_ever(shared: httpx.Asy
     first, second = await shared.delete(path), await shared.delete(path)
     assert first.json()["revoked_at"] == second.json()["revoked_at"] is not None
     answer = await shared.get("/kinds", headers=bearing(created["secret"]))
-    assert (answer.status_code, answer.json()["detail"]) == (401, "token 'ci-5' is revoked")
+    assert (answer.status_code, answer.json()["detail"]) == (401, 'API token "ci-5" is revoked')
     assert (await shared.post(f"{path}/rotate", json={})).status_code == 409
 
 

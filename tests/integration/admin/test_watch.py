@@ -18,7 +18,7 @@ from tests.integration.admin.test_process import environment, process
 from tests.servers import NatsServer
 from trimtab.api.settings import DocumentBody, HistoryBody
 from trimtab.client import Client
-from trimtab_admin.access.rights import ROOT
+from trimtab_admin.access.authorization import ROOT
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings.history import History, HistoryFilter
 from trimtab_admin.settings.watching import Watches

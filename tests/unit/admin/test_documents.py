@@ -8,7 +8,7 @@ from trimtab.levels import Scope
 from trimtab.messages.events import ProjectChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
-from trimtab_admin.access.rights import ROOT, Caller, Grant, Role
+from trimtab_admin.access.authorization import ROOT, Caller, Grant, Role
 from trimtab_admin.settings import documents
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.requests import ApplyDocuments

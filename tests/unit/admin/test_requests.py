@@ -7,7 +7,7 @@ from trimtab.api.settings import DocumentBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.levels import PLATFORM, Scope
 from trimtab.settings.state import Settings
-from trimtab_admin.access.rights import ROOT
+from trimtab_admin.access.authorization import ROOT
 from trimtab_admin.settings.preconditions import Absent, AnyVersion, Version
 from trimtab_admin.settings.requests import (
     ApplyDocuments,

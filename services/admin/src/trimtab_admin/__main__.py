@@ -1,4 +1,4 @@
-"""``python -m trimtab_admin``."""
+"""The entry point of admin: ``python -m trimtab_admin``."""
 
 import asyncio
 import sys
@@ -11,14 +11,14 @@ from trimtab_admin.config import AdminConfig
 
 
 def main() -> None:
-    """Ends with one sentence where the settings, the token or the database cannot be used."""
-    settings = load(AdminConfig)
+    """Run admin. Exit with one sentence where configuration, token file or database is unusable."""
+    config = load(AdminConfig)
     try:
-        asyncio.run(prepare(settings))
-        app = build(settings)
+        asyncio.run(prepare(config))
+        app = build(config)
     except (TrimtabError, OSError) as error:
         sys.exit(f"admin cannot start: {error}")
-    service.run("admin", settings, app, stopping=app.state.stopping)
+    service.run("admin", config, app, stopping=app.state.stopping)
 
 
 if __name__ == "__main__":

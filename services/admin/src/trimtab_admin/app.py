@@ -1,35 +1,26 @@
-"""Where admin is put together; nowhere else are engines, connections and routes made."""
+"""Where admin is composed; engines, connections and the application are made nowhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from fastapi import APIRouter, FastAPI
-from fastapi.middleware import Middleware
+from starlette.applications import Starlette
 
-from trimtab.errors import Forbidden, Invalid
+from trimtab.errors import Invalid
 from trimtab_admin import metrics, migrations
-from trimtab_admin.access.audit import Audit, Kept
-from trimtab_admin.access.tokens import Tokens
-from trimtab_admin.access.tries import Tries
-from trimtab_admin.api import (
-    effective,
-    executions,
-    operations,
-    problems,
-    records,
-    status,
-    usage,
-    workflows,
-)
-from trimtab_admin.api import entities as entity_routes
-from trimtab_admin.api import settings as settings_routes
-from trimtab_admin.api import tokens as token_routes
-from trimtab_admin.api.calls import Calls
-from trimtab_admin.api.guard import Guard, Rules, is_loopback
-from trimtab_admin.api.openapi import Api
-from trimtab_admin.api.refusals import Refusals
+from trimtab_admin.access.api_tokens import ApiTokens
+from trimtab_admin.access.audit import AuditLimits, AuditTrail
+from trimtab_admin.access.authentication import Authentication
+from trimtab_admin.access.control import AccessControl
+from trimtab_admin.access.throttling import FailureLimit
+from trimtab_admin.api import routing
+from trimtab_admin.api.access import AccessOperations
+from trimtab_admin.api.entities import EntityOperations
+from trimtab_admin.api.executions import ExecutionOperations
+from trimtab_admin.api.maintenance import MaintenanceOperations, health_routes
+from trimtab_admin.api.middleware import is_loopback
+from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.workflows import Workflows
@@ -56,50 +47,78 @@ from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
 from trimtab_admin.storage.tree import Tree
 
 
-async def prepare(settings: AdminConfig) -> None:
-    """Bring the database's schema up to date and publish what the settings file declares.
+async def prepare(config: AdminConfig) -> None:
+    """Migrate the schema of the database and publish what the settings file declares.
 
-    Raises `trimtab.errors.TrimtabError` and then has changed nothing but the schema.
+    Raises `trimtab.errors.TrimtabError`, and then only the schema has changed.
     """
-    sessions = migrating_sessions_of(settings.database_url)
-    reading = reading_sessions_of(settings.database_url)
+    sessions = migrating_sessions_of(config.database_url)
+    reading = reading_sessions_of(config.database_url)
     try:
         async with transaction(sessions) as session:
             connection = await session.connection()
             await connection.run_sync(migrations.upgrade)
-        template = settings.namespace_template
+        template = config.namespace_template
         changes = Changes(sessions, reading, Tree(), lambda: None, namespace_template=template)
-        await declared.publish(settings, changes, reading)
+        await declared.publish(config, changes, reading)
     finally:
         await _close(sessions)
         await _close(reading)
 
 
-def build(settings: AdminConfig) -> FastAPI:
-    """The application on a database that is prepared. Raises `OSError` and `Invalid`."""
-    sessions = sessions_of(settings.database_url)
-    reading = reading_sessions_of(settings.database_url)
-    nats_tasks = NatsTasks(settings, sessions, reading)
+def build(config: AdminConfig) -> Starlette:
+    """Return the application, whose database `prepare` has prepared.
+
+    ``app.state.stopping`` is a function that ends the watches, so that the server can stop.
+    Raises `OSError` and `Invalid`.
+    """
+    sessions = sessions_of(config.database_url)
+    reading = reading_sessions_of(config.database_url)
+    nats_tasks = NatsTasks(config, sessions, reading)
+    tree = Tree()
     history = History(reading)
     watches = Watches(history)
-    tree = Tree()
-    audit = Audit(sessions, reading, Kept(settings.audit_rows, timedelta(settings.audit_days)))
-    tokens = Tokens(sessions, reading, tree, audit, _root(settings))
-    refusals = Refusals(audit, Tries(settings.failed_tries_per_minute))
+    trail = AuditTrail(
+        sessions, reading, AuditLimits(config.audit_rows, timedelta(config.audit_days))
+    )
+    authentication = Authentication(sessions, reading, _root_token(config))
     readiness = Readiness(reading, nats_tasks)
+
+    def on_commit() -> None:
+        nats_tasks.wake_relay()
+        watches.wake()
+
+    template = config.namespace_template
+    changes = Changes(sessions, reading, tree, on_commit, namespace_template=template)
+    reader = Reader(reading, tree)
+    writer = Writer(changes, reading, tree, history)
+    explainer = Explainer(reading, tree)
+    settings = SettingsOperations(reader, writer, explainer, history, watches, authentication)
+    entities = EntityOperations(reader, writer, PoolUsage(reader, nats_tasks.resmgr_client, trail))
+    api_tokens = ApiTokens(sessions, reading, tree, trail, authentication)
+    executions = ExecutionOperations(
+        workflows=Workflows(reading, sessions, tree),
+        executions=Executions(reading, sessions, tree, nats_tasks.wake_requester),
+    )
+    maintenance = MaintenanceOperations(
+        namespaces=nats_tasks.namespace_statuses,
+        readiness=readiness,
+        dead_letters=DeadLetters(lambda: nats_tasks.client),
+        resyncing=Resync(sessions, nats_tasks),
+    )
     background = (
         nats_tasks,
-        HistoryRetention(sessions, settings.history_days),
-        tokens,
+        HistoryRetention(sessions, config.history_days),
+        authentication,
         Checkpoints(reading),
     )
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         metrics.observe(readiness.outbox)
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(task.run()) for task in background]
+                running = [tasks.create_task(part.run()) for part in background]
                 yield
                 for task in running:
                     task.cancel()
@@ -107,88 +126,32 @@ def build(settings: AdminConfig) -> FastAPI:
             await _close(sessions)
             await _close(reading)
 
-    app = Api(
-        title="Trimtab",
-        version="2",
-        lifespan=lifespan,
-        openapi_url="/api/v2/openapi.json",
-        # Their pages load scripts from elsewhere.
-        docs_url=None,
-        redoc_url=None,
-        # `Calls` makes the span, because it goes on with the caller's trace even where nothing is
-        # exported: the history and the outbox keep it.
-        telemetry={"tracing": False, "operation_spans": False, "metrics": False, "logs": False},
-        # Another path is another path; and a redirect would go to whatever Host says.
-        redirect_slashes=False,
-        middleware=[
-            Middleware(Calls),
-            Middleware(Guard, rules=_rules(settings), tokens=tokens, refusals=refusals),
+    app = routing.build(
+        [
+            *settings.table(),
+            *entities.table(),
+            *AccessOperations(api_tokens, trail).table(),
+            *executions.table(),
+            *maintenance.table(),
         ],
+        health_routes(readiness),
+        AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
+        routing.Limits(config.max_body_bytes, config.max_apply_bytes),
+        loopback_only=is_loopback(config.host),
+        lifespan=lifespan,
     )
-    problems.install(app)
-    app.add_exception_handler(Forbidden, refusals.on_forbidden)
-    app.include_router(status.health_router(readiness))
-
-    def committed() -> None:
-        nats_tasks.wake_relay()
-        watches.wake()
-
-    template = settings.namespace_template
-    changes = Changes(sessions, reading, tree, committed, namespace_template=template)
-    for routes in (
-        *_settings_api(changes, reading, tree, history, watches, nats_tasks, tokens, audit),
-        token_routes.router(tokens, audit),
-        *_api(sessions, reading, tree, nats_tasks, readiness),
-    ):
-        app.include_router(routes, prefix="/api/v2")
     app.state.stopping = watches.stop
     return app
 
 
-def _settings_api(
-    changes: Changes,
-    reading: Sessions,
-    tree: Tree,
-    history: History,
-    watches: Watches,
-    nats_tasks: NatsTasks,
-    tokens: Tokens,
-    audit: Audit,
-) -> Iterator[APIRouter]:
-    """Those first that are called most."""
-    reader = Reader(reading, tree)
-    writer = Writer(changes, reading, tree, history)
-    yield effective.router(reader)
-    yield records.router(reader, writer, Explainer(reading, tree), history)
-    yield settings_routes.router(reader, writer, history, watches, tokens)
-    yield entity_routes.router(reader, writer)
-    yield usage.router(PoolUsage(reader, nats_tasks.resmgr_client, audit))
-
-
-def _api(
-    sessions: Sessions, reading: Sessions, tree: Tree, nats_tasks: NatsTasks, readiness: Readiness
-) -> Iterator[APIRouter]:
-    created = nats_tasks.wake_requester
-    yield workflows.router(Workflows(reading, sessions, tree))
-    yield executions.router(Executions(reading, sessions, tree, created))
-    yield status.router(nats_tasks.namespace_statuses, readiness)
-    dead = DeadLetters(lambda: nats_tasks.client)
-    yield operations.router(dead, Resync(sessions, nats_tasks))
-
-
-def _root(settings: AdminConfig) -> str:
-    """The token of the token file; empty where there is none."""
-    if settings.token_file is None:
+def _root_token(config: AdminConfig) -> str:
+    """Return the token of the token file; empty where there is none. Raises as `build`."""
+    if config.token_file is None:
         return ""
-    token = settings.token_file.read_text().strip()
+    token = config.token_file.read_text().strip()
     if not token:
-        raise Invalid("token_file", str(settings.token_file), "a file that is not empty")
+        raise Invalid("token_file", str(config.token_file), "a file that is not empty")
     return token
-
-
-def _rules(settings: AdminConfig) -> Rules:
-    loopback_only = is_loopback(settings.host)
-    return Rules(loopback_only, settings.max_body_bytes, settings.max_apply_bytes)
 
 
 async def _close(sessions: Sessions) -> None:

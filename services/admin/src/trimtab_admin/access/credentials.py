@@ -1,8 +1,8 @@
-"""How an API token looks, and how it is compared with what is stored. Pure.
+"""The form of an API token, and its comparison with what is stored. Pure.
 
-A token is ``trimtab_<id>_<secret>``. The id is shown, the secret is stored as its SHA-256 only.
-A slow, salted hash guards passwords, because people choose those and they can be guessed; nobody
-guesses 256 random bits, however fast the hash is, and this one is computed for every call.
+An API token is ``trimtab_<id>_<secret>``. The id is public; only the SHA-256 of the secret is
+stored. A slow, salted hash protects passwords, which people choose and which can be guessed; 256
+random bits cannot be guessed however fast the hash is, and this hash is computed for every call.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class Credential:
-    """A token as its holder has it."""
+    """An API token in the form that its holder has."""
 
     id: str
     secret: str
 
     @classmethod
     def new(cls, id: str | None = None) -> "Credential":
-        """A new secret, for a new token or for one that there is."""
-        made = "".join(secrets.choice(_ID_ALPHABET) for _ in range(10))
-        return cls(id or made, secrets.token_urlsafe(_SECRET_BYTES))
+        """Return a new secret, for a new API token or for the one with the id."""
+        new_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(10))
+        return cls(id or new_id, secrets.token_urlsafe(_SECRET_BYTES))
 
     @classmethod
     def parse(cls, text: str) -> "Credential | None":
@@ -35,16 +35,16 @@ class Credential:
 
     @property
     def hash(self) -> str:
-        return hash_of(self.secret)
+        return hash_secret(self.secret)
 
     def __str__(self) -> str:
         return f"trimtab_{self.id}_{self.secret}"
 
 
-def hash_of(secret: str) -> str:
+def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def same(given: str, stored: str) -> bool:
-    """Of two hashes, in a time that tells nothing about how much of them is equal."""
+def are_equal(given: str, stored: str) -> bool:
+    """Compare two hashes in a time that does not depend on how many characters are equal."""
     return secrets.compare_digest(given, stored)

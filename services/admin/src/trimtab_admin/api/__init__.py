@@ -1,1 +1,1 @@
-"""The HTTP API: routes, and the checks that surround every call."""
+"""The HTTP API: its operations by subject, and their routing, parsing, errors and description."""

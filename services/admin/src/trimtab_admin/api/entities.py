@@ -1,123 +1,167 @@
-"""Projects, domains, clusters and pools."""
+"""Operations on projects, domains, clusters and pools, and on the tokens of pools."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from fastapi import APIRouter, Query
-
-from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.entities import (
+    ClusterBody,
+    DomainBody,
+    PoolBody,
+    PoolPriorityBody,
+    PoolTokenBody,
+    ProjectBody,
+)
 from trimtab.errors import Invalid
-from trimtab_admin.api.inputs import By, Given, Write
-from trimtab_admin.api.rights import ADMIN, ADMIN_OF_PROJECT, ANYONE, VIEWER_OF_PROJECT, As
-from trimtab_admin.api.strict import Routes
+from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
+from trimtab_admin.access.audit import AuditEntry
+from trimtab_admin.access.authorization import (
+    any_caller,
+    platform_viewer,
+    project_admin,
+    project_viewer,
+)
+from trimtab_admin.access.call import Call
+from trimtab_admin.api.operation import Operation
+from trimtab_admin.api.parameters import ReasonHeader, WriteHeaders, WriteQuery
+from trimtab_admin.operations.pool_usage import PoolUsage
 from trimtab_admin.settings.entities import CLUSTERS, DOMAINS, POOLS, PROJECTS
 from trimtab_admin.settings.reading import Reader
 from trimtab_admin.settings.requests import CreateEntity, DeleteEntity, PatchEntity, PutEntity
 from trimtab_admin.settings.writing import Writer
 
-How = Annotated[Write, Query()]
 
+@dataclass(frozen=True)
+class EntityOperations:
+    """The operations, with what reads and writes entities and inspects pools."""
 
-def router(reader: Reader, writer: Writer) -> APIRouter:
-    routes = APIRouter()
-    for of_type in (_projects, _domains, _clusters, _pools):
-        routes.include_router(of_type(reader, writer))
-    return routes
+    reader: Reader
+    writer: Writer
+    usage: PoolUsage
 
+    def table(self) -> Sequence[Operation]:
+        projects = partial(Operation, tag="projects")
+        domains = partial(Operation, tag="domains")
+        clusters = partial(Operation, tag="clusters")
+        pools = partial(Operation, tag="pools")
+        project, pool = "/projects/{name}", "/pools/{name}"
+        # The id of a pool's token has slashes.
+        token = f"{pool}/tokens/{{token:path}}"
+        return (
+            projects("GET", "/projects", self.list_projects, any_caller),
+            projects("POST", "/projects", self.create_project, status=201),
+            projects("GET", project, self.get_project, project_viewer),
+            projects("PUT", project, self.put_project, project_admin),
+            projects("PATCH", project, self.patch_project, project_admin),
+            domains("GET", "/domains", self.list_domains, any_caller),
+            domains("POST", "/domains", self.create_domain, status=201),
+            clusters("GET", "/clusters", self.list_clusters, any_caller),
+            clusters("PUT", "/clusters/{name}", self.put_cluster),
+            pools("GET", "/pools", self.list_pools, any_caller),
+            pools("GET", pool, self.get_pool, any_caller),
+            pools("PUT", pool, self.put_pool),
+            pools("DELETE", pool, self.delete_pool, status=204),
+            pools("GET", f"{pool}/usage", self.inspect_pool, platform_viewer),
+            pools("GET", f"{pool}/audit", self.audit_pool),
+            pools("POST", f"{token}/release", self.release_token),
+            pools("PATCH", token, self.patch_token),
+        )
 
-def _projects(reader: Reader, writer: Writer) -> APIRouter:
-    routes = Routes("/projects", tags=["projects"])
+    async def list_projects(self, call: Call) -> Sequence[ProjectBody]:
+        projects = await self.reader.entities(PROJECTS)
+        return [body for body in projects if call.caller.may_see_project(body.name)]
 
-    @routes.get("")
-    async def list_projects(caller: As) -> Sequence[ProjectBody]:
-        return [body for body in await reader.entities(PROJECTS) if caller.knows(body.name)]
+    async def create_project(
+        self, call: Call, headers: ReasonHeader, body: ProjectBody
+    ) -> ProjectBody:
+        written = await self.writer.write(CreateEntity(PROJECTS, body), headers.author(call))
+        return written.entity(PROJECTS)
 
-    @routes.post("", status_code=201, dependencies=[ADMIN])
-    async def create_project(body: ProjectBody, author: By) -> ProjectBody:
-        return (await writer.write(CreateEntity(PROJECTS, body), author)).entity(PROJECTS)
+    async def get_project(self, call: Call, name: str) -> ProjectBody:
+        return await self.reader.entity(PROJECTS, name)
 
-    @routes.get("/{name}", dependencies=[VIEWER_OF_PROJECT])
-    async def get_project(name: str) -> ProjectBody:
-        return await reader.entity(PROJECTS, name)
-
-    @routes.put("/{name}", dependencies=[ADMIN_OF_PROJECT])
     async def put_project(
-        name: str, body: ProjectBody, query: How, author: By, given: Given
+        self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: ProjectBody
     ) -> ProjectBody:
-        _same(name, body.name)
+        _check_name(name, body.name)
         # Only POST creates a project, so that a typo creates none.
-        await reader.entity(PROJECTS, name)
-        request = PutEntity(PROJECTS, body, given.optional(force=query.force))
-        return (await writer.write(request, author)).entity(PROJECTS)
+        await self.reader.entity(PROJECTS, name)
+        request = PutEntity(PROJECTS, body, headers.optional_precondition(force=query.force))
+        return (await self.writer.write(request, headers.author(call))).entity(PROJECTS)
 
-    @routes.patch("/{name}", dependencies=[ADMIN_OF_PROJECT])
     async def patch_project(
-        name: str, patch: dict[str, Any], query: How, author: By, given: Given
+        self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: dict[str, Any]
     ) -> ProjectBody:
-        request = PatchEntity(PROJECTS, name, patch, given.optional(force=query.force))
-        return (await writer.write(request, author)).entity(PROJECTS)
+        precondition = headers.optional_precondition(force=query.force)
+        request = PatchEntity(PROJECTS, name, body, precondition)
+        return (await self.writer.write(request, headers.author(call))).entity(PROJECTS)
 
-    return routes
+    async def list_domains(self, call: Call) -> Sequence[DomainBody]:
+        return await self.reader.entities(DOMAINS)
 
+    async def create_domain(
+        self, call: Call, headers: ReasonHeader, body: DomainBody
+    ) -> DomainBody:
+        written = await self.writer.write(CreateEntity(DOMAINS, body), headers.author(call))
+        return written.entity(DOMAINS)
 
-def _domains(reader: Reader, writer: Writer) -> APIRouter:
-    routes = Routes("/domains", tags=["domains"])
+    async def list_clusters(self, call: Call) -> Sequence[ClusterBody]:
+        return await self.reader.entities(CLUSTERS)
 
-    @routes.get("", dependencies=[ANYONE])
-    async def list_domains() -> Sequence[DomainBody]:
-        return await reader.entities(DOMAINS)
-
-    @routes.post("", status_code=201, dependencies=[ADMIN])
-    async def create_domain(body: DomainBody, author: By) -> DomainBody:
-        return (await writer.write(CreateEntity(DOMAINS, body), author)).entity(DOMAINS)
-
-    return routes
-
-
-def _clusters(reader: Reader, writer: Writer) -> APIRouter:
-    routes = Routes("/clusters", tags=["clusters"])
-
-    @routes.get("", dependencies=[ANYONE])
-    async def list_clusters() -> Sequence[ClusterBody]:
-        return await reader.entities(CLUSTERS)
-
-    @routes.put("/{name}", dependencies=[ADMIN])
     async def put_cluster(
-        name: str, body: ClusterBody, query: How, author: By, given: Given
+        self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: ClusterBody
     ) -> ClusterBody:
-        _same(name, body.name)
-        request = PutEntity(CLUSTERS, body, given.optional(force=query.force))
-        return (await writer.write(request, author)).entity(CLUSTERS)
+        _check_name(name, body.name)
+        request = PutEntity(CLUSTERS, body, headers.optional_precondition(force=query.force))
+        return (await self.writer.write(request, headers.author(call))).entity(CLUSTERS)
 
-    return routes
+    async def list_pools(self, call: Call) -> Sequence[PoolBody]:
+        return await self.reader.entities(POOLS)
+
+    async def get_pool(self, call: Call, name: str) -> PoolBody:
+        return await self.reader.entity(POOLS, name)
+
+    async def put_pool(
+        self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: PoolBody
+    ) -> PoolBody:
+        _check_name(name, body.name)
+        request = PutEntity(POOLS, body, headers.required_precondition(force=query.force))
+        return (await self.writer.write(request, headers.author(call))).entity(POOLS)
+
+    async def delete_pool(
+        self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders
+    ) -> None:
+        """Grant no more tokens of the pool; holders keep theirs until they release them."""
+        request = DeleteEntity(POOLS, name, headers.required_precondition(force=query.force))
+        await self.writer.write(request, headers.author(call))
+
+    async def inspect_pool(self, call: Call, name: str) -> Inspected:
+        """Return holders, waiters with position and reason, and sums by project."""
+        return await self.usage.inspect(name)
+
+    async def audit_pool(self, call: Call, name: str) -> Recounted:
+        """Recount the pool: return what differs, and which tokens admins released."""
+        return await self.usage.recount(name)
+
+    async def release_token(
+        self, call: Call, name: str, token: str, headers: ReasonHeader, body: PoolTokenBody
+    ) -> Released:
+        """Release a token by force. Its holder is notified; ``X-Trimtab-Reason`` is required."""
+        if not headers.reason:
+            raise Invalid("X-Trimtab-Reason", "", "the reason for releasing the token")
+        entry, author = AuditEntry.of(call, 200), headers.author(call)
+        return await self.usage.force_release(name, token, body.pools, author, entry)
+
+    async def patch_token(
+        self, call: Call, name: str, token: str, headers: ReasonHeader, body: PoolPriorityBody
+    ) -> Reprioritized:
+        """Change the priority of a waiter."""
+        author = headers.author(call)
+        return await self.usage.reprioritize(name, token, body.pools, body.priority, author)
 
 
-def _pools(reader: Reader, writer: Writer) -> APIRouter:
-    routes = Routes("/pools", tags=["pools"])
-
-    @routes.get("", dependencies=[ANYONE])
-    async def list_pools() -> Sequence[PoolBody]:
-        return await reader.entities(POOLS)
-
-    @routes.get("/{name}", dependencies=[ANYONE])
-    async def get_pool(name: str) -> PoolBody:
-        return await reader.entity(POOLS, name)
-
-    @routes.put("/{name}", dependencies=[ADMIN])
-    async def put_pool(name: str, body: PoolBody, query: How, author: By, given: Given) -> PoolBody:
-        _same(name, body.name)
-        request = PutEntity(POOLS, body, given.demand(force=query.force))
-        return (await writer.write(request, author)).entity(POOLS)
-
-    @routes.delete("/{name}", status_code=204)
-    async def delete_pool(name: str, query: How, author: By, given: Given) -> None:
-        """Delete a pool: it grants nothing more, and tokens of it stay valid until released."""
-        request = DeleteEntity(POOLS, name, given.demand(force=query.force))
-        await writer.write(request, author)
-
-    return routes
-
-
-def _same(in_path: str, in_body: str) -> None:
+def _check_name(in_path: str, in_body: str) -> None:
+    """Raises `Invalid`."""
     if in_path != in_body:
         raise Invalid("name", in_body, f"{in_path}, as in the path")

@@ -1,50 +1,163 @@
-"""The OpenAPI document, with the shape of every registered kind."""
+"""The OpenAPI 3.1 document of operations, with the schema of every registered kind. Pure."""
 
-from collections.abc import Iterable
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from pydantic import BaseModel, TypeAdapter
 
-from trimtab import kinds
+from trimtab.api.problems import Problem
 from trimtab.kinds import Kind
-from trimtab_admin.api import answers
+from trimtab_admin.api.operation import PREFIX, Operation
 
-_PUT = "/api/v2/records/{kind}"
+_SCHEMAS = "#/components/schemas/"
+_WRITES_RECORD = ("PUT", "/records/{kind}")
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
+_RETRY_AFTER = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
+_PROBLEMS = {
+    "400": "A part of the request is wrong: `path` names it, `allowed` says what would be right",
+    "401": "No API token, or one that is unknown or not valid any more",
+    "403": "The API token has no grant for this",
+    "404": "Nothing of this name exists",
+    "405": "The path has no such method",
+    "409": "The stored state does not allow it",
+    "410": "The requested data is no longer kept",
+    "412": "Another version is stored",
+    "413": "The body is too large",
+    "415": "Bodies are JSON, by their content type",
+    "428": "The request does not name the version that it replaces",
+    "429": "Too many calls were refused",
+    "503": "The database or NATS does not answer",
+}
+"""Every operation may return these."""
+_WITH_RETRY_AFTER = frozenset({"429", "503"})
+
+Json = dict[str, Any]
 
 
-class Api(FastAPI):
-    """Its routes take any kind; its document names those there are."""
+def document(operations: Sequence[Operation], kinds: Iterable[Kind]) -> Json:
+    """Return the document. Operations take any kind; the document names the registered ones."""
+    schemas = _Schemas(operations)
+    known = {kind.name: kind for kind in kinds}
+    components = schemas.components | _kind_schemas(known.values())
+    paths: dict[str, Json] = {}
+    for operation in operations:
+        described = _describe(operation, schemas, list(known))
+        path = PREFIX + operation.path_template
+        paths.setdefault(path, {})[operation.method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Trimtab", "version": "2"},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
 
-    def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        answers.describe(document)
-        if _PUT in document["paths"]:
-            describe(document, kinds.registered().values())
-        return document
+
+class _Schemas:
+    """The JSON schemas of all bodies, which share their components."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        inputs: list[tuple[Any, Any, TypeAdapter[Any]]] = [
+            (Problem, "serialization", TypeAdapter(Problem))
+        ]
+        for operation in operations:
+            if operation.body is not None:
+                inputs.append((id(operation), "validation", operation.body))
+            if operation.response is not None:
+                inputs.append((id(operation), "serialization", operation.response))
+        self._schemas, definitions = TypeAdapter.json_schemas(
+            inputs, ref_template=_SCHEMAS + "{model}"
+        )
+        self.components: Json = definitions["$defs"]
+
+    def body(self, operation: Operation) -> Json:
+        return self._schemas[id(operation), "validation"]
+
+    def response(self, operation: Operation) -> Json:
+        return self._schemas[id(operation), "serialization"]
 
 
-def describe(document: dict[str, Any], registered: Iterable[Kind]) -> None:
-    """Put the kinds in, also a second time."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    names = []
-    for kind in registered:
-        # Two kinds may have models of one name.
-        template = f"#/components/schemas/{kind.name}.{{model}}"
+def _kind_schemas(kinds: Iterable[Kind]) -> Json:
+    """Return the schema of each kind's value, and of the models in it."""
+    schemas: Json = {}
+    for kind in kinds:
+        # Two kinds may have models of the same name.
+        template = f"{_SCHEMAS}{kind.name}.{{model}}"
         schema = kind.value.model_json_schema(ref_template=template)
         inner = schema.pop("$defs", {})
         schemas |= {f"{kind.name}.{name}": model for name, model in inner.items()}
         schemas[kind.name] = schema
-        names.append(kind.name)
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            _name(operation, names)
-    shapes = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-    body = document["paths"][_PUT]["put"]["requestBody"]["content"]["application/json"]
-    body["schema"] = {"anyOf": shapes, "title": "Document"}
+    return schemas
 
 
-def _name(operation: Any, names: list[str]) -> None:
-    parameters = operation.get("parameters", ()) if isinstance(operation, dict) else ()
-    for parameter in parameters:
-        if (parameter["in"], parameter["name"]) == ("path", "kind"):
-            parameter["schema"] = {"type": "string", "enum": names}
+def _describe(operation: Operation, schemas: _Schemas, kinds: list[str]) -> Json:
+    described: Json = {"tags": [operation.tag], "summary": _title(operation.name)}
+    if operation.handler.__doc__:
+        described["description"] = inspect.cleandoc(operation.handler.__doc__)
+    described["operationId"] = _operation_id(operation)
+    if parameters := list(_parameters(operation, kinds)):
+        described["parameters"] = parameters
+    if operation.body is not None:
+        schema = schemas.body(operation)
+        if (operation.method, operation.path) == _WRITES_RECORD:
+            schema = {"anyOf": [{"$ref": _SCHEMAS + kind} for kind in kinds], "title": "Document"}
+        content = {"application/json": {"schema": schema}}
+        described["requestBody"] = {"required": True, "content": content}
+    described["responses"] = _successes(operation, schemas) | _problems()
+    return described
+
+
+def _operation_id(operation: Operation) -> str:
+    """Return an id that is unique and stays, because generated clients name methods by it."""
+    path = re.sub(r"\W", "_", PREFIX + operation.path_template)
+    return f"{operation.name}{path}_{operation.method.lower()}"
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").title()
+
+
+def _parameters(operation: Operation, kinds: list[str]) -> Iterator[Json]:
+    for name, adapter in operation.path_types.items():
+        schema = adapter.json_schema() | {"title": _title(name)}
+        if name == "kind":
+            schema = {"type": "string", "enum": kinds}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+    for model, location in ((operation.query, "query"), (operation.headers, "header")):
+        if model is not None:
+            yield from _fields(model, location)
+
+
+def _fields(model: type[BaseModel], location: str) -> Iterator[Json]:
+    for name, schema in model.model_json_schema()["properties"].items():
+        parameter = {"name": name, "in": location, "required": False, "schema": schema}
+        if "description" in schema:
+            parameter["description"] = schema["description"]
+        yield parameter
+
+
+def _successes(operation: Operation, schemas: _Schemas) -> Json:
+    content: Json = {}
+    if operation.is_stream:
+        content = {"text/event-stream": {"schema": {"type": "string"}}}
+    elif operation.response is not None:
+        content = {"application/json": {"schema": schemas.response(operation)}}
+    responses: Json = {str(operation.status): {"description": "Success", "content": content}}
+    if operation.other_status is not None:
+        status, description = operation.other_status
+        responses[str(status)] = {"description": description, "content": content}
+    responses.get("204", {}).pop("content", None)
+    return responses
+
+
+def _problems() -> Json:
+    def response(status: str) -> Json:
+        headers = {"headers": {"Retry-After": _RETRY_AFTER}} if status in _WITH_RETRY_AFTER else {}
+        return {"description": _PROBLEMS[status], "content": _PROBLEM, **headers}
+
+    return {status: response(status) for status in _PROBLEMS}

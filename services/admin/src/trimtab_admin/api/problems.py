@@ -1,53 +1,39 @@
-"""Errors as ``application/problem+json``: which status each has, and what it tells the client."""
+"""Errors as ``application/problem+json`` (RFC 9457): status, field, value, what is allowed. Pure.
+
+A problem repeats the value that was sent: cut, representable in JSON, and never what may be a
+secret.
+"""
 
 import http
-import logging
+import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
 
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from pydantic import JsonValue
 
 from trimtab.api.problems import Problem
-from trimtab.errors import (
-    Forbidden,
-    Invalid,
-    NotFound,
-    Stale,
-    TrimtabError,
-)
-from trimtab_admin.api.echo import cut, shown
+from trimtab.errors import Forbidden, Invalid, NotFound, Stale, TrimtabError
 
 DESCRIPTION = "/api/v2/openapi.json"
+HIDDEN = "(not shown)"
+_MAX_TEXT = 200
+_MAX_ITEMS = 10
+_MAX_DEPTH = 3
+_SECRET_NAME = re.compile(
+    r"secret|token|passw|pwd|credential|private|api_?key|access_?key|auth|cookie|^envs?$|^environment$",
+    re.IGNORECASE,
+)
+"""Environment variables often hold secrets, whatever their names are."""
+_SECRET_TEXT = re.compile(r"trimtab_[a-z0-9]{10}_|-----BEGIN |\beyJ[\w-]{10}|^(Bearer|Basic) ")
+_PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]*@")
 
-log = logging.getLogger(__name__)
 
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
-
-
-class Refused(HTTPException):
-    """A problem that middleware finds while the application reads."""
+class ProblemError(Exception):
+    """An error that exists in HTTP only, such as 415. Other errors are `TrimtabError`."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.status, problem.detail)
+        super().__init__(problem.detail)
         self.problem = problem
-
-
-class Answer(JSONResponse):
-    """A problem as a response."""
-
-    media_type = "application/problem+json"
-
-    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
-        content = problem.model_dump(mode="json", exclude_none=True)
-        super().__init__(
-            content, problem.status, {**_HEADERS.get(problem.status, {}), **(headers or {})}
-        )
 
 
 def of_status(status: int, detail: str) -> Problem:
@@ -55,109 +41,73 @@ def of_status(status: int, detail: str) -> Problem:
 
 
 def of_field(status: int, path: str, value: object, allowed: str) -> Problem:
-    """What is wrong with a part of the request, without any secret in it."""
-    error = Invalid(cut(path), shown(path, value), allowed)
+    """Return the problem of one part of the request, without the secrets in it."""
+    error = Invalid(cut(path), echo(path, value), allowed)
     about = {"path": error.path, "value": error.value, "allowed": allowed}
     return of_status(status, str(error)).model_copy(update=about)
 
 
 def of_error(error: TrimtabError) -> Problem:
-    """With the data that the error carries."""
+    """Return the problem with the error's status and data."""
     status = error.code.http_status
-    if isinstance(error, Invalid):
-        return of_field(status, error.path, error.value, error.allowed)
-    if isinstance(error, NotFound):
-        error = NotFound(error.object_type, cut(error.name), error.known)
-        about = {"path": error.object_type, "value": error.name, "allowed": error.known or None}
-        return of_status(status, str(error)).model_copy(update=about)
-    problem = of_status(status, str(error))
-    if isinstance(error, Stale):
-        versions = {"given_version": error.given, "stored_version": error.stored}
-        return problem.model_copy(update=versions)
-    if isinstance(error, Forbidden):
-        return problem.model_copy(update={"allowed": error.granted or None})
-    return problem
-
-
-def install(app: FastAPI) -> None:
-    """Every error of the application becomes a problem."""
-    app.add_exception_handler(TrimtabError, _on_trimtab_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_surprise)
-
-
-async def _on_trimtab_error(_request: Request, error: Exception) -> Answer:
-    assert isinstance(error, TrimtabError)
-    return Answer(of_error(error))
-
-
-async def _on_invalid_request(request: Request, error: Exception) -> Answer:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        reason = first.get("ctx", {}).get("error", "")
-        return Answer(of_error(Invalid("body", reason, "a JSON document")))
-    if first["type"] == "extra_forbidden":
-        allowed = f"{_fields(request, first['loc'])}; there is no field of this name"
-    else:
-        allowed = first["msg"].removeprefix("Value error, ")
-    return Answer(of_error(Invalid(_path(first["loc"]), first.get("input"), allowed)))
-
-
-def _fields(request: Request, location: Sequence[Any]) -> str:
-    """What the object that holds the unknown field may have, as far as the route's body says it."""
-    body = getattr(request.scope["route"], "body_field", None)
-    at: Any = body.field_info.annotation if body else None
-    for step in location[1:-1]:
-        at = _model_in(at)
-        if isinstance(step, str) and at is not None and step in at.model_fields:
-            at = at.model_fields[step].annotation
-    model = _model_in(at)
-    return ", ".join(model.model_fields) if model else "known fields"
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model itself, or that of the items of a list, of the values of a map, or of an option."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
-
-
-def _path(location: Sequence[Any]) -> str:
-    """As a person would write it, without where in the request it stood."""
-    return ".".join(str(step) for step in location[1:]) or str(location[0])
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Answer:
-    assert isinstance(error, HTTPException)
-    path = request.scope["path"]
+    data: dict[str, str | int | None] = {}
     match error:
-        case Refused():
-            return Answer(error.problem)
-        case HTTPException(status_code=404):
-            return Answer(of_field(404, "path", path, f"the paths of {DESCRIPTION}"))
-        case HTTPException(status_code=405):
-            methods = ", ".join(_methods(request))
-            problem = of_field(405, "method", request.method, f"{methods}, of {cut(path)}")
-            return Answer(problem, {"Allow": methods})
-    return Answer(of_status(error.status_code, str(error.detail)), error.headers)
+        case Invalid():
+            return of_field(status, error.path, error.value, error.allowed)
+        case NotFound():
+            error = NotFound(error.object_type, cut(error.name), error.known)
+            data = {"path": error.object_type, "value": error.name, "allowed": error.known or None}
+        case Stale():
+            data = {"given_version": error.given, "stored_version": error.stored}
+        case Forbidden():
+            data = {"allowed": error.granted or None}
+    return of_status(status, str(error)).model_copy(update=data)
 
 
-def _methods(request: Request) -> list[str]:
-    """What may be done with the path: there is a route for each method."""
-    path, routes = request.scope["path"], iter_route_contexts(request.app.routes)
-    return sorted(
-        {
-            method
-            for route in routes
-            if route.path_regex.match(path)
-            for method in route.methods or ()
-        }
-    )
+def echo(path: str, value: object) -> JsonValue:
+    """Return what a response may repeat of the value at the dotted path."""
+    if value is None or any(_SECRET_NAME.search(step) for step in path.split(".")):
+        return None if value is None else HIDDEN
+    return _echo(value, _MAX_DEPTH)
 
 
-async def _on_surprise(request: Request, _error: Exception) -> Answer:
-    # Starlette raises it on after the answer, and uvicorn logs it once with its traceback.
-    where = f"{request.method} {request.scope['path']}"
-    return Answer(of_status(500, f"{where} failed in a way that nobody foresaw; the log says how"))
+def cut(text: str, length: int = _MAX_TEXT) -> str:
+    """Return the text, or its beginning where it is longer."""
+    # JSON allows half of a surrogate pair; UTF-8 cannot encode it.
+    text = text.encode(errors="backslashreplace").decode()
+    if len(text) <= length:
+        return text
+    return f"{text[:length]}… ({len(text)} characters)"
+
+
+def _echo(value: object, depth: int) -> JsonValue:
+    match value:
+        case None | bool():
+            return value
+        case int() if abs(value) < 2**63:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case str():
+            return HIDDEN if _SECRET_TEXT.search(value) else cut(_PASSWORD.sub(r"\1:…@", value))
+        case Mapping():
+            return _echo_mapping(value, depth)
+        case bytes():
+            return f"{len(value)} bytes"
+        case Sequence():
+            if depth == 0 or len(value) > _MAX_ITEMS:
+                return f"a list of {len(value)}"
+            return [_echo(item, depth - 1) for item in value]
+        case int():
+            return "a number of more than 63 bits"
+        case _:
+            return cut(str(value))
+
+
+def _echo_mapping(value: Mapping[object, object], depth: int) -> JsonValue:
+    if depth == 0 or len(value) > _MAX_ITEMS:
+        return f"an object of {len(value)} fields"
+    return {
+        cut(str(name)): HIDDEN if _SECRET_NAME.search(str(name)) else _echo(item, depth - 1)
+        for name, item in value.items()
+    }

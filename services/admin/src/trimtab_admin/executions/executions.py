@@ -16,7 +16,7 @@ from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
-from trimtab_admin.access.rights import Caller
+from trimtab_admin.access.authorization import Caller
 from trimtab_admin.executions.projection import new_row, parse_request, stored_state
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope

@@ -11,7 +11,7 @@ from trimtab.api.executions import LaunchPlanBody, WorkflowBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.levels import Scope
 from trimtab.workflows.graph import LaunchPlan, Workflow
-from trimtab_admin.access.rights import Caller, Role
+from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction

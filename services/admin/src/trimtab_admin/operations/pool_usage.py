@@ -16,8 +16,7 @@ from trimtab.tokens.protocol import (
     Reprioritized,
 )
 from trimtab.tokens.resmgr import ResmgrClient
-from trimtab_admin.access.audit import Audit as Trail
-from trimtab_admin.access.audit import Entry
+from trimtab_admin.access.audit import AuditEntry, AuditTrail
 from trimtab_admin.settings.entities import POOLS
 from trimtab_admin.settings.reading import Reader
 from trimtab_admin.storage.outbox import Author
@@ -35,7 +34,7 @@ class PoolUsage:
         self,
         reader: Reader,
         resmgr_client: Callable[[str], ResmgrClient],
-        trail: Trail,
+        trail: AuditTrail,
     ) -> None:
         """``resmgr_client`` returns a cohort's client; ``trail`` records forced releases."""
         self._reader = reader
@@ -52,7 +51,7 @@ class PoolUsage:
         return await resmgr.request(Recount(pool=pool), Recounted)
 
     async def force_release(
-        self, pool: str, token: str, other_pools: Sequence[str], author: Author, entry: Entry
+        self, pool: str, token: str, other_pools: Sequence[str], author: Author, entry: AuditEntry
     ) -> Released:
         """Release a token of one or several pools, or remove a waiter from their queues.
 
@@ -83,7 +82,7 @@ class PoolUsage:
         log.info("token.reprioritized", extra={**fields, **actor})
         return reprioritized
 
-    async def _record(self, entry: Entry, reason: str) -> None:
+    async def _record(self, entry: AuditEntry, reason: str) -> None:
         try:
             await self._trail.add(replace(entry, reason=reason))
         except Unavailable as error:

@@ -17,7 +17,7 @@ from trimtab.levels import SETTINGS_FILE
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, RecordChanged
 from trimtab.settings.state import Settings
-from trimtab_admin.access.rights import EVERYTHING, Caller
+from trimtab_admin.access.authorization import EVERYTHING, Caller
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.entities import CLUSTERS, POOLS

@@ -7,7 +7,7 @@ from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unread
 from trimtab.levels import Level, Scope
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
-from trimtab_admin.access.rights import Caller, Role
+from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.settings.drafts import Draft, in_document
 from trimtab_admin.settings.entities import ENTITY_TYPES, PROJECTS
 from trimtab_admin.settings.preconditions import AnyVersion

@@ -16,7 +16,7 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import RecordChanged
 from trimtab_admin import paging
-from trimtab_admin.access.rights import Caller
+from trimtab_admin.access.authorization import Caller
 from trimtab_admin.paging import Page
 from trimtab_admin.settings import bodies
 from trimtab_admin.storage import outbox

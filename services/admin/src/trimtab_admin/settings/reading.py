@@ -14,7 +14,7 @@ from trimtab.messages import subjects
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import paging
-from trimtab_admin.access.rights import Caller, Role
+from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.paging import Key, Page
 from trimtab_admin.settings import bodies, documents, flyte
 from trimtab_admin.settings.drafts import readable_record

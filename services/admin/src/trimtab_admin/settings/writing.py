@@ -6,7 +6,7 @@ from typing import assert_never
 from trimtab.api.records import RecordBody
 from trimtab.api.settings import ChangesBody
 from trimtab.settings.state import Settings
-from trimtab_admin.access.rights import Caller
+from trimtab_admin.access.authorization import Caller
 from trimtab_admin.settings import blast_radius, documents
 from trimtab_admin.settings.drafts import Draft, EntityEdit, RecordEdit
 from trimtab_admin.settings.entities import B, E, EntityType

@@ -22,7 +22,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import Event, setting, tombstone
 from trimtab.runtime import telemetry
 from trimtab.settings.state import Settings
-from trimtab_admin.access.rights import Caller
+from trimtab_admin.access.authorization import Caller
 from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.storage.database import (
     Sessions,

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trimtab_admin.access.rights import Caller, Grant
+from trimtab_admin.access.authorization import Caller, Grant
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
 """Columns by the part of the scope that they hold, and ``kind`` if the rows have a kind.

@@ -1,0 +1,81 @@
+"""Operations on API tokens and on the audit trail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field
+
+from trimtab.api.access import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
+from trimtab_admin.access.api_tokens import ApiTokens
+from trimtab_admin.access.audit import AuditEntry, AuditFilter, AuditTrail
+from trimtab_admin.access.call import Call
+from trimtab_admin.api.operation import Operation
+from trimtab_admin.api.parameters import Parameters
+from trimtab_admin.paging import Page
+
+
+def _to_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time between the years 1 and 9999, in UTC too") from error
+
+
+class AuditQuery(Parameters):
+    """A filter of the audit trail; an empty part matches all."""
+
+    status: int | None = Field(default=None, ge=100, le=599)
+    caller: str = Field(default="", max_length=200)
+    """The name of an API token."""
+    client: str = Field(default="", max_length=200)
+    """The address of a client."""
+    since: Annotated[AwareDatetime, AfterValidator(_to_utc)] | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+    token: str = Field(default="", pattern=r"^[0-9]{0,18}$")
+    """Continues behind the page before; the header ``Link`` of a response has the address of the
+    next page."""
+
+
+@dataclass(frozen=True)
+class AccessOperations:
+    """The operations, with the API tokens and the audit trail."""
+
+    api_tokens: ApiTokens
+    trail: AuditTrail
+
+    def table(self) -> Sequence[Operation]:
+        """Return the operations. All of them are for admins of the platform."""
+        access = partial(Operation, tag="access")
+        return (
+            access("GET", "/tokens", self.list_tokens),
+            access("POST", "/tokens", self.create_token, status=201),
+            access("GET", "/tokens/{id}", self.get_token),
+            access("DELETE", "/tokens/{id}", self.revoke_token),
+            access("POST", "/tokens/{id}/rotate", self.rotate_token),
+            access("GET", "/audit", self.list_audit),
+        )
+
+    async def list_tokens(self, call: Call) -> Sequence[TokenBody]:
+        return await self.api_tokens.list()
+
+    async def create_token(self, call: Call, body: TokenCreate) -> NewTokenBody:
+        return await self.api_tokens.create(body, AuditEntry.of(call, 201))
+
+    async def get_token(self, call: Call, id: str) -> TokenBody:
+        return await self.api_tokens.get(id)
+
+    async def revoke_token(self, call: Call, id: str) -> TokenBody:
+        """Revoke an API token. It stays in the list, and its name is never used again."""
+        return await self.api_tokens.revoke(id, AuditEntry.of(call, 200))
+
+    async def rotate_token(self, call: Call, id: str, body: TokenRotate) -> NewTokenBody:
+        return await self.api_tokens.rotate(id, body, AuditEntry.of(call, 200))
+
+    async def list_audit(self, call: Call, query: AuditQuery) -> Page[AuditBody]:
+        """Return refused calls, changes of API tokens and forced releases, the newest first."""
+        matching = AuditFilter(query.status, query.caller, query.client, query.since)
+        before = int(query.token) if query.token else None
+        return await self.trail.list(matching, before, query.limit)

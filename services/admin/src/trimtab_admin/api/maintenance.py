@@ -1,0 +1,93 @@
+"""Operations on the installation: status, namespaces, dead letters and resync; and health."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from trimtab.api.operations import DeadLetterBody, ReplayedBody, ResyncBody
+from trimtab.api.scopes import Part
+from trimtab.levels import Scope
+from trimtab.messages.events import NamespaceStatus
+from trimtab_admin.access.authorization import Role, any_caller
+from trimtab_admin.access.call import Call
+from trimtab_admin.api.operation import Operation
+from trimtab_admin.api.parameters import PageQuery, ReasonHeader
+from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
+from trimtab_admin.operations.dead_letters import DeadLetters
+from trimtab_admin.operations.readiness import Readiness, StatusBody
+from trimtab_admin.operations.resync import Resync
+from trimtab_admin.paging import Page
+
+SequenceNumber = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class DeadLettersQuery(PageQuery):
+    """A filter of dead letters; an empty part matches all."""
+
+    stream: Part = ""
+    consumer: Part = ""
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+@dataclass(frozen=True)
+class MaintenanceOperations:
+    """The operations, with what they read and start."""
+
+    namespaces: NamespaceStatuses
+    readiness: Readiness
+    dead_letters: DeadLetters
+    resyncing: Resync
+
+    def table(self) -> Sequence[Operation]:
+        status = partial(Operation, tag="status")
+        operations = partial(Operation, tag="operations")
+        dead_letter = "/dead/{sequence}"
+        return (
+            status("GET", "/namespaces", self.list_namespaces, any_caller),
+            status("GET", "/status", self.get_status, any_caller),
+            operations("GET", "/dead", self.list_dead_letters),
+            operations("GET", dead_letter, self.get_dead_letter),
+            operations("POST", f"{dead_letter}/replay", self.replay_dead_letter),
+            operations("POST", "/resync", self.resync),
+        )
+
+    async def list_namespaces(self, call: Call) -> Sequence[NamespaceStatus]:
+        def is_visible(status: NamespaceStatus) -> bool:
+            return call.caller.may(Role.VIEWER, Scope(status.domain, status.project))
+
+        return [status for status in self.namespaces.list() if is_visible(status)]
+
+    async def get_status(self, call: Call) -> StatusBody:
+        return await self.readiness.status()
+
+    async def list_dead_letters(self, call: Call, query: DeadLettersQuery) -> Page[DeadLetterBody]:
+        return await self.dead_letters.list(query.stream, query.consumer, query.token, query.limit)
+
+    async def get_dead_letter(self, call: Call, sequence: SequenceNumber) -> DeadLetterBody:
+        return await self.dead_letters.get(sequence)
+
+    async def replay_dead_letter(self, call: Call, sequence: SequenceNumber) -> ReplayedBody:
+        return await self.dead_letters.replay(sequence)
+
+    async def resync(self, call: Call, headers: ReasonHeader) -> ResyncBody:
+        return await self.resyncing.run(headers.author(call))
+
+
+def health_routes(readiness: Readiness) -> list[Route]:
+    """Return ``/healthz``: the process responds, and ``/readyz``: it can do its work."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        if reasons := await readiness.reasons():
+            return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -1,0 +1,188 @@
+"""Strict parsing of requests: parameters, headers, content type and JSON.
+
+An unknown query parameter, and one that occurs twice, is an error: a misspelt scope would be a
+broader one. A body must be JSON by its content type, so that no form of a web page can send one.
+It must be JSON as RFC 8259 defines it: Python's parser accepts values that cannot be written again.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from trimtab.errors import Invalid
+from trimtab_admin.api import problems
+from trimtab_admin.api.operation import Operation
+from trimtab_admin.api.problems import ProblemError
+
+M = TypeVar("M", bound=BaseModel)
+
+_CONTENT_TYPES = {
+    "POST": ("application/json",),
+    "PUT": ("application/json",),
+    "PATCH": ("application/merge-patch+json", "application/json"),
+}
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MAX_DIGITS = 1000
+"""More digits than any meaningful number has; Python refuses to parse more than 4300."""
+
+
+async def arguments(operation: Operation, request: Request, max_body_bytes: int) -> dict[str, Any]:
+    """Return the keyword arguments of the operation's handler.
+
+    Raises `Invalid` for the first part that is wrong, and `ProblemError`.
+    """
+    _check_content_type(request)
+    _check_parameters(request, operation)
+    taken: dict[str, Any] = {
+        name: _validate(adapter, request.path_params[name], (name,))
+        for name, adapter in operation.path_types.items()
+    }
+    if operation.query is not None:
+        taken["query"] = _parse_model(operation.query, dict(request.query_params))
+    if operation.headers is not None:
+        taken["headers"] = _parse_headers(operation.headers, request)
+    if operation.body is not None:
+        document = parse_json(await _read(request, max_body_bytes))
+        try:
+            taken["body"] = operation.body.validate_python(document)
+        except ValidationError as error:
+            raise _first_error(error, operation.body_type, ()) from error
+    return taken
+
+
+def parse_json(body: bytes) -> Any:
+    """Raises `Invalid`, also for a value that could not be stored or returned."""
+    try:
+        if _SURROGATE.search(body):
+            # A surrogate must be one of a pair, or the text cannot be encoded.
+            json.dumps(json.loads(body), ensure_ascii=False).encode()
+        return json.loads(
+            body, parse_constant=_reject_number, parse_float=_parse_float, parse_int=_parse_int
+        )
+    except RecursionError as error:
+        raise _not_json("it is nested too deeply") from error
+    except UnicodeError as error:
+        raise _not_json("it is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise _not_json(error.msg) from error
+
+
+def _not_json(reason: str) -> Invalid:
+    return Invalid("body", reason, "a JSON document")
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        _reject_number(text)
+    return number
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        _reject_number(text)
+    return int(text)
+
+
+def _reject_number(text: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{text[:40]} is not a number that can be stored", text, 0)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """Raises `ProblemError` as soon as the body exceeds the limit."""
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > max_bytes:
+                allowed = f"at most {max_bytes} bytes"
+                raise ProblemError(problems.of_field(413, "body", "more", allowed))
+    except ClientDisconnect as error:
+        raise Invalid("body", f"{size} bytes", "a complete body") from error
+    return b"".join(chunks)
+
+
+def _check_content_type(request: Request) -> None:
+    """Raises `ProblemError`."""
+    allowed = _CONTENT_TYPES.get(request.method, ())
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if allowed and content_type not in allowed:
+        problem = problems.of_field(415, "Content-Type", content_type, " or ".join(allowed))
+        raise ProblemError(problem)
+
+
+def _check_parameters(request: Request, operation: Operation) -> None:
+    """Raises `Invalid`."""
+    known = operation.query.model_fields if operation.query else {}
+    for name, value in request.path_params.items():
+        _check_text(name, value)
+    seen = set()
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            allowed = ", ".join(sorted(known)) or "no parameter"
+            raise Invalid(name, value, f"{allowed}; there is no parameter of this name")
+        if name in seen:
+            raise Invalid(name, value, "one value")
+        _check_text(name, value)
+        seen.add(name)
+
+
+def _check_text(name: str, value: str) -> None:
+    if "\0" in value:
+        raise Invalid(name, value, "text without NUL")
+
+
+def _parse_model(model: type[M], values: Mapping[str, object]) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _first_error(error, model, ()) from error
+
+
+def _parse_headers(model: type[M], request: Request) -> M:
+    names = [info.alias or name for name, info in model.model_fields.items()]
+    present = {name: request.headers[name] for name in names if name in request.headers}
+    return _parse_model(model, present)
+
+
+def _validate(adapter: TypeAdapter[Any], value: object, location: Sequence[str]) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise _first_error(error, None, location) from error
+
+
+def _first_error(error: ValidationError, model: Any, location: Sequence[str]) -> Invalid:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(map(str, (*location, *first["loc"]))) or "body"
+    if first["type"] == "extra_forbidden":
+        allowed = f"{_fields(model, first['loc'])}; there is no field of this name"
+    elif first["type"] == "model_type":
+        allowed = "a JSON object"
+    else:
+        allowed = first["msg"].removeprefix("Value error, ")
+    return Invalid(path, first["input"], allowed)
+
+
+def _fields(model: Any, location: Sequence[int | str]) -> str:
+    """Return the fields of the object that has the unknown field, as far as a model names them."""
+    annotation: Any = model
+    for step in location[:-1]:
+        annotation = _model_in(annotation)
+        if isinstance(step, str) and annotation is not None and step in annotation.model_fields:
+            annotation = annotation.model_fields[step].annotation
+    innermost = _model_in(annotation)
+    return ", ".join(innermost.model_fields) if innermost else "known fields"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model itself, or that of a list's items, a map's values, or an optional value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)

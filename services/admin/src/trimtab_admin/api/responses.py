@@ -1,0 +1,66 @@
+"""HTTP responses, from what handlers return and from errors."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from trimtab.api.problems import Problem
+from trimtab.errors import TrimtabError
+from trimtab_admin.access.throttling import Throttled
+from trimtab_admin.api import problems
+from trimtab_admin.api.operation import Operation, Reply
+from trimtab_admin.paging import Page
+
+
+class ProblemResponse(JSONResponse):
+    """A problem as a response."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        content = problem.model_dump(mode="json", exclude_none=True)
+        super().__init__(content, problem.status, headers)
+
+    @classmethod
+    def of(cls, error: TrimtabError) -> "ProblemResponse":
+        """Return the response for an error, with the headers that its status requires."""
+        problem = problems.of_error(error)
+        headers = {}
+        if isinstance(error, Throttled):
+            headers["Retry-After"] = f"{error.delay_seconds}"
+        elif problem.status == 503:
+            headers["Retry-After"] = "1"
+        elif problem.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return cls(problem, headers)
+
+
+def of_result(operation: Operation, request: Request, result: Any) -> Response:
+    """Return the response for what the operation's handler returned."""
+    status, headers = operation.status, {}
+    match result:
+        case None:
+            return Response(status_code=204)
+        case AsyncIterator():
+            headers["Cache-Control"] = "no-store"
+            return StreamingResponse(result, status, headers, "text/event-stream")
+        case Page():
+            headers = _link(request, result)
+            result = result.items
+        case Reply():
+            status = result.status or status
+            headers = {} if result.version is None else {"ETag": f'"{result.version}"'}
+            result = result.body
+    assert operation.response is not None
+    content = operation.response.dump_json(result)
+    return Response(content, status, headers, "application/json")
+
+
+def _link(request: Request, page: Page[Any]) -> dict[str, str]:
+    """Return the header with the address of the next page, if there is one."""
+    if page.cursor is None:
+        return {}
+    url = request.url.include_query_params(token=page.cursor)
+    return {"Link": f'<{url.path}?{url.query}>; rel="next"'}
