@@ -1,4 +1,4 @@
-"""Tokens for tests, and calls that bring them."""
+"""API tokens for tests, and the headers of calls that carry them."""
 
 from typing import Any
 
@@ -9,21 +9,26 @@ def grant(role: str, *kinds: str, **scope: str) -> dict[str, Any]:
     return {"role": role, **scope, "kinds": list(kinds)}
 
 
-async def made(admin: httpx.AsyncClient, name: str, *grants: Any, **more: Any) -> dict[str, Any]:
-    """A new token, as its maker sees it."""
-    answer = await admin.post("/tokens", json={"name": name, "grants": list(grants), **more})
-    assert answer.status_code == 201, answer.text
-    token: dict[str, Any] = answer.json()
+async def create_token(
+    admin: httpx.AsyncClient, name: str, *grants: Any, **fields: Any
+) -> dict[str, Any]:
+    """Create an API token; return the response, which contains the secret."""
+    body = {"name": name, "grants": list(grants), **fields}
+    response = await admin.post("/tokens", json=body)
+    assert response.status_code == 201, response.text
+    token: dict[str, Any] = response.json()
     return token
 
 
-def bearing(secret: str) -> dict[str, str]:
+def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-async def token(admin: httpx.AsyncClient, name: str, *grants: Any, **more: Any) -> dict[str, str]:
-    """The header of a new token."""
-    return bearing((await made(admin, name, *grants, **more))["secret"])
+async def token_headers(
+    admin: httpx.AsyncClient, name: str, *grants: Any, **fields: Any
+) -> dict[str, str]:
+    """Create an API token; return the header of calls that carry it."""
+    return bearer((await create_token(admin, name, *grants, **fields))["secret"])
 
 
 async def status(admin: httpx.AsyncClient, headers: dict[str, str], path: str = "/kinds") -> int:

@@ -1,4 +1,4 @@
-"""admin, running, with one project."""
+"""A running admin with one project."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ async def admin(settings: AdminConfig) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="module")
 def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminConfig]:
-    """Of `shared`; nobody has to wait after refusals."""
+    """The configuration of `shared`, which does not throttle refused calls."""
     directory = tmp_path_factory.mktemp("admin")
     with NatsServer(directory / "nats") as server:
         yield settings_for(directory, server.url, failed_tries_per_minute=100_000)
@@ -34,7 +34,7 @@ def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminC
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(shared_settings: AdminConfig) -> AsyncIterator[httpx.AsyncClient]:
-    """admin for a whole module, with two projects; its tests run in the module's loop."""
+    """One admin for all tests of a module, with two projects; they run in the module's loop."""
     async with running(shared_settings) as client:
         for project in ("shop", "lab"):
             await client.post("/projects", json={"name": project})

@@ -1,4 +1,4 @@
-"""Logs of executions, as propellers write them."""
+"""Execution logs, as propeller writes them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from trimtab.runtime import bus
 
 
 def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
-    """The log of a run that went well."""
+    """Return the events of an execution of two nodes that succeeds."""
     began = datetime(2026, 1, 1, tzinfo=UTC)
     events: list[AnyEvent] = []
 

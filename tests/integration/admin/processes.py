@@ -1,4 +1,4 @@
-"""Several admins as processes on one database, to be killed and paused."""
+"""Replicas of admin as processes on one database, which tests kill and pause."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.servers import free_port
 
 
 class Admin:
-    """One process that comes back on its port, and a client of it."""
+    """One replica, which restarts on the same port, and a client of it."""
 
     def __init__(self, directory: Path, nats_url: str, database_url: str) -> None:
         token = directory / "token"
@@ -36,22 +36,22 @@ class Admin:
         self.client = httpx.AsyncClient(
             base_url=f"{self.url}/api/v2",
             headers={"Authorization": f"Bearer {TOKEN}"},
-            # One that is paused gives no answer at all.
+            # A paused process never responds.
             timeout=3.0,
         )
         return self.client
 
     def start(self) -> None:
-        """Where it is not running."""
+        """Start the process unless it is running."""
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "trimtab_admin"]
             self._process = subprocess.Popen(command, env=self._environment)
 
-    def send(self, how: signal.Signals) -> None:
-        """A signal; it is gone on return where the signal kills."""
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; after SIGKILL, wait until the process has ended."""
         assert self._process is not None
-        self._process.send_signal(how)
-        if how is signal.SIGKILL:
+        self._process.send_signal(number)
+        if number is signal.SIGKILL:
             self._process.wait(PATIENCE_SECONDS)
 
     async def ready(self) -> bool:
@@ -70,7 +70,7 @@ class Admin:
 
 
 async def leader(admins: list[Admin]) -> tuple[Admin, Admin]:
-    """The one of two that relays, and the other."""
+    """Wait until one of two replicas is the leader; return it and the standby."""
 
     async def settled() -> tuple[Admin, Admin] | None:
         match [admin for admin in admins if await admin.relays()]:

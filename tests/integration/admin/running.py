@@ -1,4 +1,4 @@
-"""admin with its real database and NATS, in the test's own process; what its tests send it."""
+"""admin in the test's process, with a real database and NATS, and requests that its tests send."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,11 +18,11 @@ TOKEN = "t0ken"
 SCOPE = {"project": "shop", "domain": "development"}
 FORCE = {"force": "true"}
 PATIENCE_SECONDS = 60
-"""Far more than anything takes, because test machines may be busy."""
+"""Far longer than any wait should take, because test machines may be busy."""
 
 
 def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminConfig:
-    """A database and a token of its own."""
+    """Return a configuration with a database and a token file in the directory."""
     token = directory / "token"
     token.write_text(TOKEN + "\n")
     more.setdefault("database_url", f"sqlite+aiosqlite:///{directory / 'admin.db'}")
@@ -31,7 +31,7 @@ def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminConfig:
 
 @asynccontextmanager
 async def running(settings: AdminConfig) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of admin for as long as admin runs."""
+    """Run admin and yield a client of it."""
     await prepare(settings)
     app = build(settings)
     async with app.router.lifespan_context(app), client_of(app) as client:
@@ -47,7 +47,7 @@ def client_of(app: Any) -> httpx.AsyncClient:
 
 
 async def rows(settings: AdminConfig, table: sa.Table) -> list[dict[str, Any]]:
-    """What the database holds, read past admin."""
+    """Return the rows of a table, read without admin."""
     engine = create_async_engine(settings.database_url)
     async with engine.connect() as connection:
         found = (await connection.execute(sa.select(table))).mappings().all()
@@ -56,7 +56,7 @@ async def rows(settings: AdminConfig, table: sa.Table) -> list[dict[str, Any]]:
 
 
 def workflow(version: str = "1", **more: Any) -> Workflow:
-    """Two tasks; the second one is hooked as ``trainer``."""
+    """Return a workflow of two tasks; the second one has the hook ``trainer``."""
     tasks = {name: Task(name=name) for name in ("load", "train")}
     nodes = (
         Node(id="n0", task="load", inputs={"day": FromInput(name="day")}),
@@ -84,8 +84,8 @@ def registration(workflow: Workflow) -> dict[str, Any]:
 
 
 async def register(admin: httpx.AsyncClient, workflow: Workflow) -> None:
-    answer = await admin.post("/workflows", json=registration(workflow))
-    assert answer.status_code == 201, answer.text
+    response = await admin.post("/workflows", json=registration(workflow))
+    assert response.status_code == 201, response.text
 
 
 async def execute(admin: httpx.AsyncClient, **more: Any) -> httpx.Response:
@@ -93,9 +93,9 @@ async def execute(admin: httpx.AsyncClient, **more: Any) -> httpx.Response:
     return await admin.post("/executions", json=body)
 
 
-async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
-    """What the question answers once it is true."""
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Call the function until its result is true; return the result."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (answer := await holds()):
+        while not (result := await condition()):
             await asyncio.sleep(0.02)
-        return answer
+        return result

@@ -1,4 +1,4 @@
-"""Every mistake is answered in one shape: what is wrong, with which value, and what is allowed."""
+"""Every error has one form: it names the field, the value and what is allowed."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def problem(admin: httpx.AsyncClient, method: str, path: str, **sent: Any) -> dict[str, Any]:
-    answer = await admin.request(method, path, **sent)
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    found: dict[str, Any] = answer.json()
-    assert found["status"] == answer.status_code
+    response = await admin.request(method, path, **sent)
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    found: dict[str, Any] = response.json()
+    assert found["status"] == response.status_code
     assert found["title"]
     return found
 
@@ -59,7 +59,7 @@ async def problem(admin: httpx.AsyncClient, method: str, path: str, **sent: Any)
         ),
     ],
 )
-async def test_a_mistake_is_named_with_what_is_allowed(
+async def test_an_error_names_the_field_and_what_is_allowed(
     shared: httpx.AsyncClient,
     method: str,
     path: str,
@@ -86,25 +86,29 @@ async def test_a_mistake_is_named_with_what_is_allowed(
         b'{"name": ' + b"9" * 5000 + b"}",
     ],
 )
-async def test_what_is_no_json_is_a_problem_of_the_body(
+async def test_a_body_that_is_not_json_is_an_error_of_the_body(
     shared: httpx.AsyncClient, body: bytes
 ) -> None:
     found = await problem(shared, "POST", "/projects", content=body, headers=JSON)
     assert (found["status"], found["path"]) == (400, "body")
 
 
-async def test_a_body_that_is_too_large_is_told_the_limit(shared: httpx.AsyncClient) -> None:
+async def test_the_error_of_a_large_body_names_the_limit(
+    shared: httpx.AsyncClient,
+) -> None:
     found = await problem(shared, "POST", "/projects", json={"name": "x" * 600_000})
     assert (found["status"], found["path"]) == (413, "body")
     assert "524288 bytes" in found["allowed"]
 
 
-async def test_the_allowed_methods_are_in_the_header_too(shared: httpx.AsyncClient) -> None:
-    answer = await shared.delete("/projects")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+async def test_the_header_allow_lists_the_methods_of_the_path(shared: httpx.AsyncClient) -> None:
+    response = await shared.delete("/projects")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
 
 
-async def test_a_long_value_is_cut(shared: httpx.AsyncClient) -> None:
+async def test_an_error_repeats_the_beginning_of_a_long_value(
+    shared: httpx.AsyncClient,
+) -> None:
     found = await problem(shared, "POST", "/projects", json={"name": "X" * 100_000})
     assert found["value"] == "X" * 200 + "… (100000 characters)"
     assert len(str(found)) < 1000
@@ -119,7 +123,7 @@ async def test_a_long_value_is_cut(shared: httpx.AsyncClient) -> None:
         ("cluster_resource", {"password": "hunter2"}),
     ],
 )
-async def test_a_secret_is_not_repeated(
+async def test_an_error_does_not_repeat_a_secret(
     shared: httpx.AsyncClient, kind: str, document: dict[str, Any]
 ) -> None:
     found = await problem(shared, "PUT", f"/records/{kind}", params=FORCE, json=document)

@@ -1,4 +1,4 @@
-"""Who may call, and with what."""
+"""The checks before any operation: token, host, origin, content type and size of the body."""
 
 import httpx
 import pytest
@@ -12,70 +12,72 @@ RECORD = "/records/task_resource"
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer wrong", f"Basic {TOKEN}", "Bearer t0ké"])
 async def test_a_call_without_the_token_is_refused(admin: httpx.AsyncClient, token: str) -> None:
     headers = [(b"Authorization", token.encode())]
-    answer = await admin.get("/projects", headers=headers)
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = await admin.get("/projects", headers=headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_health_needs_no_token(admin: httpx.AsyncClient) -> None:
+async def test_health_needs_no_api_token(admin: httpx.AsyncClient) -> None:
     for path in ("healthz", "readyz"):
-        answer = await admin.get(f"http://127.0.0.1/{path}", headers={"Authorization": ""})
-        assert answer.status_code in (200, 503)
+        response = await admin.get(f"http://127.0.0.1/{path}", headers={"Authorization": ""})
+        assert response.status_code in (200, 503)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
 async def test_another_host_name_is_refused(admin: httpx.AsyncClient, host: str) -> None:
-    answer = await admin.get("/projects", headers={"Host": host})
-    assert answer.status_code == 403
+    response = await admin.get("/projects", headers={"Host": host})
+    assert response.status_code == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080"])
-async def test_names_of_this_machine_are_taken(admin: httpx.AsyncClient, host: str) -> None:
+async def test_names_of_this_machine_are_accepted(admin: httpx.AsyncClient, host: str) -> None:
     assert (await admin.get("/projects", headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:9999"])
 async def test_a_page_of_another_origin_is_refused(admin: httpx.AsyncClient, origin: str) -> None:
-    answer = await admin.post("/projects", headers={"Origin": origin}, json={"name": "lab"})
-    assert answer.status_code == 403
+    response = await admin.post("/projects", headers={"Origin": origin}, json={"name": "lab"})
+    assert response.status_code == 403
     assert len((await admin.get("/projects")).json()) == 1
 
 
-async def test_a_page_of_the_api_itself_is_taken(admin: httpx.AsyncClient) -> None:
+async def test_a_page_of_the_own_origin_is_accepted(admin: httpx.AsyncClient) -> None:
     headers = {"Origin": "http://127.0.0.1:8080", "Host": "127.0.0.1:8080"}
     assert (await admin.get("/projects", headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_a_body_that_a_form_could_send_is_refused(
+async def test_a_content_type_that_a_form_can_send_is_refused(
     admin: httpx.AsyncClient, content_type: str
 ) -> None:
     headers = {"Content-Type": content_type}
-    answer = await admin.post("/projects", headers=headers, content=b'{"name": "lab"}')
-    assert answer.status_code == 415
-    assert "application/json" in answer.json()["detail"]
+    response = await admin.post("/projects", headers=headers, content=b'{"name": "lab"}')
+    assert response.status_code == 415
+    assert "application/json" in response.json()["detail"]
 
 
-async def test_a_merge_patch_may_say_that_it_is_one(admin: httpx.AsyncClient) -> None:
+async def test_only_patch_accepts_merge_patches(
+    admin: httpx.AsyncClient,
+) -> None:
     headers = {"Content-Type": "application/merge-patch+json; charset=utf-8"}
     document = b'{"limits": {"cpu": "1"}}'
     for method, status in (("PATCH", 200), ("PUT", 415)):
-        answer = await admin.request(
+        response = await admin.request(
             method, RECORD, params=FORCE, headers=headers, content=document
         )
-        assert answer.status_code == status
+        assert response.status_code == status
 
 
-async def test_a_body_that_nats_could_not_carry_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_body_that_exceeds_what_nats_carries_is_refused(admin: httpx.AsyncClient) -> None:
     attributes = {"size": "x" * 600_000}
-    answer = await admin.put(
+    response = await admin.put(
         "/records/cluster_resource", params=FORCE, json={"attributes": attributes}
     )
-    assert answer.status_code == 413
+    assert response.status_code == 413
 
 
-async def test_patches_cannot_grow_a_record_past_what_nats_carries(
+async def test_patches_cannot_grow_a_record_beyond_what_nats_carries(
     admin: httpx.AsyncClient,
 ) -> None:
     codes = [
@@ -91,11 +93,11 @@ async def test_patches_cannot_grow_a_record_past_what_nats_carries(
     assert codes == [200, 400]
 
 
-async def test_an_unknown_path_is_a_problem_too(admin: httpx.AsyncClient) -> None:
+async def test_an_unknown_path_is_a_problem(admin: httpx.AsyncClient) -> None:
     for path, status in (("/nothing", 404), ("/kinds", 405)):
-        answer = await admin.post(path, json={})
-        assert answer.status_code == status
-        assert answer.headers["content-type"] == "application/problem+json"
+        response = await admin.post(path, json={})
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
 
 
 async def test_the_api_describes_itself(admin: httpx.AsyncClient) -> None:

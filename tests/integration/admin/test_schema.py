@@ -1,4 +1,4 @@
-"""admin against its own OpenAPI document: whatever is sent, the answer is one that it describes."""
+"""Every response of admin, to any request, is one that its OpenAPI document describes."""
 
 import asyncio
 import signal
@@ -11,8 +11,8 @@ from tests.integration.admin.running import TOKEN
 from tests.integration.admin.test_process import environment, process
 from tests.servers import NatsServer
 
-# Not those that each valid body is taken and each other one refused: what a body lacks is often
-# known to the database alone, and pydantic takes false where a number is wanted.
+# The checks that every valid body is accepted and every other one is refused are left out: whether
+# a body is complete often depends on what is stored, and pydantic accepts false as a number.
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -22,7 +22,7 @@ CHECKS = (
     "unsupported_method",
     "ignored_auth",
 )
-# Each part of their bodies in each wrong way would be as much as all the rest.
+# Every wrong value of every part of these bodies would take as long as all other operations.
 CONFIGURATION = """
 [[operations]]
 include-name = ["PUT /api/v2/records/{kind}", "POST /api/v2/workflows"]
@@ -32,10 +32,10 @@ phases.fuzzing.generation.max-examples = 40
 
 
 @pytest.mark.timeout(240)
-async def test_whatever_is_sent_is_answered_as_described(
+async def test_every_response_is_one_that_the_document_describes(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    # Calls without a token are tried at every path, and need not wait.
+    # Each operation is also called without a token, which must not be throttled.
     more = {"TRIMTAB_FAILED_TRIES_PER_MINUTE": "100000", "TRIMTAB_LOG_LEVEL": "ERROR"}
     variables = environment(tmp_path, nats_server.url, **more)
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
@@ -47,13 +47,13 @@ async def test_whatever_is_sent_is_answered_as_described(
             *("--checks", ",".join(CHECKS)),
             *("--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "1"),
             *("--generation-database", "none"),
-            *("--exclude-path", "/api/v2/watch"),  # its answer does not end
-            # Ids of tokens hold slashes, so this is also the path of a token that can be patched.
+            *("--exclude-path", "/api/v2/watch"),  # its response does not end
+            # The id of a pool's token has slashes, so this path is also one that PATCH accepts.
             *("--exclude-path", "/api/v2/pools/{name}/tokens/{token}/release"),
             *("--request-timeout", "30", "--no-color"),
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
         )
-        told = (await ended.communicate())[0].decode()
-    assert ended.returncode == 0, told[-20_000:]
-    assert " passed" in told
+        output = (await ended.communicate())[0].decode()
+    assert ended.returncode == 0, output[-20_000:]
+    assert " passed" in output

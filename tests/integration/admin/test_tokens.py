@@ -1,4 +1,4 @@
-"""API tokens: made, rotated, revoked, expired; what is stored of them."""
+"""API tokens: created, rotated, revoked, expired; what the database stores of them."""
 
 import asyncio
 import secrets
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.admin.callers import bearing, grant, made, status, token
+from tests.integration.admin.callers import bearer, create_token, grant, status, token_headers
 from tests.integration.admin.running import TOKEN, rows, running
 from trimtab_admin.access.credentials import Credential, hash_secret
 from trimtab_admin.config import AdminConfig
@@ -19,19 +19,19 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 VIEWER = grant("viewer")
 
 
-async def test_a_token_is_known_by_its_secret_which_is_told_once(shared: httpx.AsyncClient) -> None:
-    created = await made(shared, "ci-1", VIEWER)
+async def test_a_secret_authenticates_and_is_returned_only_once(shared: httpx.AsyncClient) -> None:
+    created = await create_token(shared, "ci-1", VIEWER)
     assert created["secret"].startswith(f"trimtab_{created['id']}_")
-    assert await status(shared, bearing(created["secret"])) == 200
+    assert await status(shared, bearer(created["secret"])) == 200
     listed = {token["id"]: token for token in (await shared.get("/tokens")).json()}
     assert "secret" not in listed[created["id"]]
     assert (listed[created["id"]]["name"], created["created_by"]) == ("ci-1", "root")
 
 
-async def test_the_secret_is_stored_nowhere(
+async def test_the_database_never_contains_the_secret(
     shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:
-    created = await made(shared, "ci-2", VIEWER)
+    created = await create_token(shared, "ci-2", VIEWER)
     await shared.post(f"/tokens/{created['id']}/rotate", json={})
     secret = created["secret"].split("_", 2)[2].encode()
     stored = await rows(shared_settings, tables.api_tokens)
@@ -42,14 +42,14 @@ async def test_the_secret_is_stored_nowhere(
     assert not any(secret in content for content in files)
 
 
-async def test_a_changed_letter_makes_an_unknown_token(shared: httpx.AsyncClient) -> None:
-    secret = (await made(shared, "ci-3", VIEWER))["secret"]
+async def test_a_secret_with_a_changed_letter_is_refused(shared: httpx.AsyncClient) -> None:
+    secret = (await create_token(shared, "ci-3", VIEWER))["secret"]
     other = "x" if secret[-1] != "x" else "y"
-    assert await status(shared, bearing(secret[:-1] + other)) == 401
-    assert await status(shared, bearing(secret + "x")) == 401
+    assert await status(shared, bearer(secret[:-1] + other)) == 401
+    assert await status(shared, bearer(secret + "x")) == 401
 
 
-async def test_hashes_are_compared_in_a_time_that_tells_nothing(
+async def test_hashes_are_compared_in_constant_time(
     shared: httpx.AsyncClient, shared_settings: AdminConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[str] = []
@@ -58,11 +58,11 @@ async def test_hashes_are_compared_in_a_time_that_tells_nothing(
         compared.append(stored)
         return given == stored
 
-    created = await made(shared, "ci-9", VIEWER)
+    created = await create_token(shared, "ci-9", VIEWER)
     monkeypatch.setattr(secrets, "compare_digest", compare)
     credential = Credential(created["id"], "x" * 43)
-    assert await status(shared, bearing(str(credential))) == 401
-    assert await status(shared, bearing(created["secret"])) == 200
+    assert await status(shared, bearer(str(credential))) == 401
+    assert await status(shared, bearer(created["secret"])) == 200
     stored = {
         row["id"]: row["secret_hash"] for row in await rows(shared_settings, tables.api_tokens)
     }
@@ -70,58 +70,62 @@ async def test_hashes_are_compared_in_a_time_that_tells_nothing(
     assert compared.count(hash_secret(TOKEN)) >= 2
 
 
-async def test_a_rotation_makes_a_new_secret_and_leaves_the_old_one_for_a_while(
+async def test_after_a_rotation_the_old_secret_is_valid_until_the_grace_is_over(
     shared: httpx.AsyncClient,
 ) -> None:
-    first = await made(shared, "ci-4", VIEWER)
+    first = await create_token(shared, "ci-4", VIEWER)
     path = f"/tokens/{first['id']}/rotate"
     second = (await shared.post(path, json={"grace_seconds": 60})).json()
-    assert [await status(shared, bearing(each["secret"])) for each in (first, second)] == [200, 200]
+    assert [await status(shared, bearer(each["secret"])) for each in (first, second)] == [200, 200]
     third = (await shared.post(path, json={"grace_seconds": 0})).json()
-    tried = [await status(shared, bearing(each["secret"])) for each in (first, second, third)]
+    tried = [await status(shared, bearer(each["secret"])) for each in (first, second, third)]
     assert tried == [401, 401, 200]
 
 
-async def test_a_revoked_token_is_refused_at_once_and_for_ever(shared: httpx.AsyncClient) -> None:
-    created = await made(shared, "ci-5", VIEWER)
+async def test_a_revoked_token_is_refused_permanently(
+    shared: httpx.AsyncClient,
+) -> None:
+    created = await create_token(shared, "ci-5", VIEWER)
     path = f"/tokens/{created['id']}"
-    assert await status(shared, bearing(created["secret"])) == 200
+    assert await status(shared, bearer(created["secret"])) == 200
     first, second = await shared.delete(path), await shared.delete(path)
     assert first.json()["revoked_at"] == second.json()["revoked_at"] is not None
-    answer = await shared.get("/kinds", headers=bearing(created["secret"]))
-    assert (answer.status_code, answer.json()["detail"]) == (401, 'API token "ci-5" is revoked')
+    response = await shared.get("/kinds", headers=bearer(created["secret"]))
+    assert (response.status_code, response.json()["detail"]) == (401, 'API token "ci-5" is revoked')
     assert (await shared.post(f"{path}/rotate", json={})).status_code == 409
 
 
-async def test_another_admin_hears_of_a_revocation(
+async def test_a_revocation_takes_effect_at_other_admins(
     shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:
-    created = await made(shared, "ci-6", VIEWER)
+    created = await create_token(shared, "ci-6", VIEWER)
     async with running(shared_settings) as other:
-        assert await status(other, bearing(created["secret"])) == 200
+        assert await status(other, bearer(created["secret"])) == 200
         await shared.delete(f"/tokens/{created['id']}")
         async with asyncio.timeout(10):
-            while await status(other, bearing(created["secret"])) == 200:
+            while await status(other, bearer(created["secret"])) == 200:
                 await asyncio.sleep(0.1)
 
 
-async def test_an_expired_token_ends_its_watch_and_is_refused(shared: httpx.AsyncClient) -> None:
+async def test_expiry_ends_the_watches_of_a_token(shared: httpx.AsyncClient) -> None:
     async with asyncio.timeout(60):
-        for seconds in (2, 8, 32):  # on a busy machine the watch may begin too late
+        for seconds in (2, 8, 32):  # on a busy machine the token may expire before the watch begins
             soon = datetime.now(UTC) + timedelta(seconds=seconds)
-            headers = await token(shared, f"for-{seconds}", VIEWER, expires_at=soon.isoformat())
+            headers = await token_headers(
+                shared, f"for-{seconds}", VIEWER, expires_at=soon.isoformat()
+            )
             if await status(shared, headers, "/watch") == 200:
                 break
-    answer = await shared.get("/kinds", headers=headers)
-    assert (answer.status_code, seconds < 32) == (401, True)
-    assert "has expired" in answer.json()["detail"]
+    response = await shared.get("/kinds", headers=headers)
+    assert (response.status_code, seconds < 32) == (401, True)
+    assert "has expired" in response.json()["detail"]
 
 
-async def test_a_revocation_ends_the_watches_of_other_admins_too(
+async def test_a_revocation_ends_watches_at_all_admins(
     shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:
-    created = await made(shared, "ci-7", VIEWER)
-    headers = bearing(created["secret"])
+    created = await create_token(shared, "ci-7", VIEWER)
+    headers = bearer(created["secret"])
     async with running(shared_settings) as other, asyncio.timeout(60):
         watches = [
             asyncio.create_task(status(admin, headers, "/watch")) for admin in (shared, other)
@@ -133,9 +137,9 @@ async def test_a_revocation_ends_the_watches_of_other_admins_too(
         assert await asyncio.gather(*watches) == [200, 200]
 
 
-async def test_the_last_use_is_kept(shared: httpx.AsyncClient) -> None:
-    created = await made(shared, "ci-8", VIEWER)
-    await status(shared, bearing(created["secret"]))
+async def test_the_last_use_of_a_token_is_stored(shared: httpx.AsyncClient) -> None:
+    created = await create_token(shared, "ci-8", VIEWER)
+    await status(shared, bearer(created["secret"]))
     async with asyncio.timeout(20):
         while (used := await last_used(shared, created["id"])) is None:
             await asyncio.sleep(0.1)
@@ -147,12 +151,12 @@ async def last_used(admin: httpx.AsyncClient, id: str) -> str | None:
     return found
 
 
-async def test_a_name_is_never_used_twice(shared: httpx.AsyncClient) -> None:
-    revoked = await made(shared, "gone", VIEWER)
+async def test_the_name_of_a_token_is_never_used_again(shared: httpx.AsyncClient) -> None:
+    revoked = await create_token(shared, "gone", VIEWER)
     await shared.delete(f"/tokens/{revoked['id']}")
     for name in ("gone", "root", "anonymous"):
-        answer = await shared.post("/tokens", json={"name": name, "grants": [VIEWER]})
-        assert answer.status_code == 409
+        response = await shared.post("/tokens", json={"name": name, "grants": [VIEWER]})
+        assert response.status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -170,12 +174,12 @@ async def test_a_name_is_never_used_twice(shared: httpx.AsyncClient) -> None:
         ({"secret": "mine"}, 400, "secret"),
     ],
 )
-async def test_a_token_that_could_not_be_meant_is_refused(
+async def test_a_token_that_is_not_valid_is_not_created(
     shared: httpx.AsyncClient, change: dict[str, object], status: int, path: str
 ) -> None:
     body = {"name": "never", "grants": [VIEWER], **change}
-    answer = await shared.post("/tokens", json=body)
-    assert (answer.status_code, answer.json()["path"]) == (status, path)
+    response = await shared.post("/tokens", json=body)
+    assert (response.status_code, response.json()["path"]) == (status, path)
     assert "never" not in [token["name"] for token in (await shared.get("/tokens")).json()]
 
 
@@ -185,18 +189,18 @@ async def test_the_first_token_closes_an_open_api(settings: AdminConfig) -> None
         refused = await admin.post("/tokens", json={"name": "ci", "grants": [VIEWER]})
         assert (refused.status_code, refused.json()["path"]) == (400, "grants")
         watch = asyncio.create_task(status(admin, {"Authorization": ""}, "/watch"))
-        created = await made(admin, "me", grant("admin"))
-        # It may have begun too late to be let in at all.
+        created = await create_token(admin, "me", grant("admin"))
+        # The token may be created before the watch is authenticated.
         assert await asyncio.wait_for(watch, 60) in (200, 401)
         assert await status(admin, {"Authorization": ""}) == 401
-        assert await status(admin, bearing(TOKEN)) == 401
-        headers = bearing(created["secret"])
+        assert await status(admin, bearer(TOKEN)) == 401
+        headers = bearer(created["secret"])
         await admin.delete(f"/tokens/{created['id']}", headers=headers)
         assert await status(admin, headers) == await status(admin, {"Authorization": ""}) == 401
 
 
-async def test_the_actor_in_history_is_the_name_of_the_token(shared: httpx.AsyncClient) -> None:
-    headers = await token(shared, "ann@example.com", grant("editor", project="lab"))
+async def test_history_names_the_token_as_the_actor(shared: httpx.AsyncClient) -> None:
+    headers = await token_headers(shared, "ann@example.com", grant("editor", project="lab"))
     await shared.put(
         "/records/execution_queue",
         params={"project": "lab", "force": "true"},

@@ -95,7 +95,7 @@ UNAUTHENTICATED = Caller("", ())
 """The caller of a call that is not authenticated (yet)."""
 
 Requirement = Callable[[Caller, Mapping[str, str]], None]
-"""What an operation requires: it raises `Forbidden` unless the caller may make a call with these
+"""A requirement of an operation: it raises `Forbidden` unless the caller may make a call with these
 parameters. It runs before the body is read, so that a refusal discloses nothing that is stored."""
 
 

@@ -16,7 +16,7 @@ _WRITES_RECORD = ("PUT", "/records/{kind}")
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
 _RETRY_AFTER = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
 _PROBLEMS = {
-    "400": "A part of the request is wrong: `path` names it, `allowed` says what would be right",
+    "400": "A part of the request is wrong: `path` names it, `allowed` describes valid values",
     "401": "No API token, or one that is unknown or not valid any more",
     "403": "The API token has no grant for this",
     "404": "Nothing of this name exists",

@@ -49,7 +49,7 @@ class Operation:
     """The path below `PREFIX`; ``{name:path}`` matches slashes too."""
     handler: Handler
     requires: Requirement = platform_admin
-    """What is required of the caller; an operation that names nothing is for admins."""
+    """The requirement on the caller; an operation that names none is for admins."""
     status: int = 200
     other_status: tuple[int, str] | None = None
     """A second status of success, with its description."""
