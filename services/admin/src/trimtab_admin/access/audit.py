@@ -91,7 +91,9 @@ class AuditTrail:
         """Append within the caller's transaction."""
         now = datetime.now(UTC)
         row = {name: _fit(name, value) for name, value in asdict(entry).items()}
-        added = await session.execute(tables.audit_trail.insert().returning(_ROW.id), {**row, "at": now})
+        added = await session.execute(
+            tables.audit_trail.insert().returning(_ROW.id), {**row, "at": now}
+        )
         newest = added.scalar_one()
         too_many = _ROW.id <= newest - self._limits.rows
         too_old = _ROW.at < now - self._limits.age
