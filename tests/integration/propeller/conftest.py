@@ -1,4 +1,4 @@
-"""A propeller on a server of its own, and the settings that it sees."""
+"""Propellers on a NATS server of their own, executions for them, and modules of tasks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,13 +15,13 @@ Start = Callable[..., Propeller]
 
 @pytest.fixture
 def start(nats_server: NatsServer, client: Client, tmp_path: Path) -> Iterator[Start]:
-    """Starts propellers that share one data directory; ``client`` has declared the streams."""
+    """Start propellers that share one data directory. ``client`` has declared the streams."""
     with ExitStack() as stack:
 
-        def started(**environment: str) -> Propeller:
+        def start_propeller(**environment: str) -> Propeller:
             return stack.enter_context(Propeller(nats_server.url, tmp_path, **environment))
 
-        yield started
+        yield start_propeller
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def executions(client: Client) -> Executions:
 
 @pytest.fixture
 def module(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a module, with the SDK imported."""
+    """Write a module that has the SDK imported."""
 
-    def written(source: str) -> Path:
+    def write(source: str) -> Path:
         path = tmp_path / "module.py"
         path.write_text(
             "import os, time\nfrom pathlib import Path\nfrom trimtab import *\n" + source
         )
         return path
 
-    return written
+    return write

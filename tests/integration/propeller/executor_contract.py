@@ -1,7 +1,7 @@
 """The contract of `trimtab_propeller.executors.port.Executor`, for every implementation.
 
-A test class for an implementation inherits the tests and says how to make an executor, how to stop
-it from working, and how an attempt is ended from outside.
+A test class for an implementation inherits the tests. It implements how an executor is made, how
+its data is broken, and how an attempt is ended from outside.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Propeller as a process, executions for it, and a resmgr that keeps its promises in memory."""
+"""Propeller as a process, requests for it, the logs of its executions, and a resmgr in memory."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ A = TypeVar("A", bound=Model)
 
 
 class Propeller:
-    """``python -m trimtab_propeller``, as in production."""
+    """``python -m trimtab_propeller``, the command that runs in production."""
 
     def __init__(self, nats_url: str, directory: Path, **environment: str) -> None:
         self.data_dir = directory / "data"
@@ -87,16 +87,16 @@ class Propeller:
         if error is not None:
             error.add_note(f"{self.log}:\n{self.log.read_text()[-6000:]}")
 
-    def send(self, what: signal.Signals) -> None:
-        self._process.send_signal(what)
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def kill(self) -> None:
-        """At once, as a crash would."""
+        """End it at once, like a crash."""
         self.send(signal.SIGKILL)
         self._process.wait(10)
 
     def stop(self) -> int:
-        """In order; the exit code."""
+        """End it in order and return the exit code."""
         self.send(signal.SIGTERM)
         return self._process.wait(20)
 
@@ -112,7 +112,7 @@ class Propeller:
         return body
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """What it has logged under this name."""
+        """Return the records that it has logged under this event name."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line[0] == "{"]
         return [line for line in lines if line["event"] == event]
 
@@ -124,7 +124,7 @@ def request(
     inputs: Mapping[str, Any] | None = None,
     overrides: Mapping[str, NodeOverrides] | None = None,
 ) -> Request:
-    """A request to run the module's only workflow, of an execution of its own."""
+    """Make a request to run the module's only workflow, with an execution id that is unique."""
     [workflow] = load_module(module).workflows
     plan = LaunchPlan(name=workflow.name, workflow=workflow.name, version=workflow.version)
     return Request(
@@ -140,8 +140,8 @@ def request(
 
 
 @dataclass
-class Story:
-    """The log of an execution and what it adds up to."""
+class RecordedLog:
+    """The events of an execution log, and the state that they replay to."""
 
     events: list[AnyEvent] = field(default_factory=list)
 
@@ -158,100 +158,102 @@ class Story:
         return self.state.nodes
 
 
-async def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
-    """Wait for an effect; the test's own timeout ends what never comes."""
+async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Wait for an effect. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
-        while not true():
+        while not condition():
             await asyncio.sleep(0.05)
 
 
 class Executions:
-    """Asks for executions as admin does, and reads their logs."""
+    """Publishes requests and restores logs in the same way as admin, and reads logs."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def ask(self, wanted: Request, *, times: int = 1) -> str:
+    async def request(self, wanted: Request, *, times: int = 1) -> str:
+        """Publish a request and return the id of its execution."""
         event = ExecutionRequested(request=wanted)
         subject = subjects.requested(wanted.domain, wanted.project)
         for _ in range(times):
             await bus.publish(self._client, subjects.EXECUTIONS, subject, event)
         return wanted.execution
 
-    async def until(self, execution: str, *types: str) -> Story:
-        """Its log up to the first event of one of these types, though the server goes away."""
+    async def until(self, execution: str, *types: str) -> RecordedLog:
+        """Return the log up to the first event of these types, even if the server restarts."""
         while True:
             with suppress(Retryable):
                 return await self._until(execution, types)
 
-    async def _until(self, execution: str, types: tuple[str, ...]) -> Story:
-        story = Story()
+    async def _until(self, execution: str, types: tuple[str, ...]) -> RecordedLog:
+        recorded = RecordedLog()
         subject = subjects.events(execution)
         following = bus.follow(self._client, subjects.EXECUTION_EVENTS, subject, every_message=True)
         async with aclosing(following):
             async for message in following:
                 if message is None:
                     continue
-                story.events.append(parse_event(message.body))
-                if story.types[-1] in types:
-                    return story
-        raise AssertionError(f"{execution} has ended as {story.types}")
+                recorded.events.append(parse_event(message.body))
+                if recorded.types[-1] in types:
+                    return recorded
+        raise AssertionError(f"{execution} has ended with {recorded.types}")
 
-    async def ended(self, execution: str) -> Story:
+    async def ended(self, execution: str) -> RecordedLog:
+        """Wait for the end of an execution and return its log."""
         return await self.until(execution, "succeeded", "failed", "refused")
 
-    async def restore(self, story: Story) -> None:
-        """Put a log back, as admin does."""
-        for event in story.events:
+    async def restore(self, recorded: RecordedLog) -> None:
+        """Publish a log again, like admin after the stream has lost it."""
+        for event in recorded.events:
             subject = subjects.events(event.execution)
             await bus.publish(self._client, subjects.EXECUTION_EVENTS, subject, event)
 
-    async def whole(self, execution: str) -> Story:
-        """Its log as it is now."""
+    async def read(self, execution: str) -> RecordedLog:
+        """Read the log as it is stored now."""
         messages = await bus.read_all(
             self._client, subjects.EXECUTION_EVENTS, subjects.events(execution)
         )
-        return Story([parse_event(message.body) for message in messages])
+        return RecordedLog([parse_event(message.body) for message in messages])
 
 
-class Resmgr:
-    """resmgr's protocol with one pool, no order, and leases that never end."""
+class FakeResmgr:
+    """The protocol of resmgr with one pool, no queue, and leases that never expire."""
 
     def __init__(self, quota: int) -> None:
         self.quota = quota
         self.held: dict[str, int] = {}
         self.fences: dict[str, int] = {}
-        self.asked: list[Allocate] = []
-        self.renewed: list[Renew] = []
-        self.reasserted: list[Reassert] = []
+        self.requests: list[Allocate] = []
+        self.renewals: list[Renew] = []
+        self.assertions: list[Reassert] = []
         self.released: list[str] = []
         self.lease_seconds: list[float] = []
-        """Of the next grants, where they are not what was asked for."""
+        """The leases of the next grants, where they differ from the requested ones."""
         self.retry_after_seconds = 0.5
 
     @asynccontextmanager
-    async def answering(self, client: Client) -> AsyncIterator[Self]:
-        async def subscribed(model: type[A], answer: Callable[[A], Model]) -> Subscription:
+    async def serving(self, client: Client) -> AsyncIterator[Self]:
+        async def subscribe(model: type[A], answer: Callable[[A], Model]) -> Subscription:
             async def on_message(message: Msg) -> None:
-                said = answer(model.model_validate_json(message.data))
+                reply = answer(model.model_validate_json(message.data))
                 if message.reply:
-                    await message.respond(said.model_dump_json().encode())
+                    await message.respond(reply.model_dump_json().encode())
 
             subject = subjects.resmgr(model.__name__.lower(), COHORT)
             return await client.subscribe(subject, cb=on_message)
 
         subscriptions = [
-            await subscribed(Allocate, self._allocate),
-            await subscribed(Renew, self._renew),
-            await subscribed(Reassert, self._reassert),
-            await subscribed(Release, self._release),
+            await subscribe(Allocate, self._allocate),
+            await subscribe(Renew, self._renew),
+            await subscribe(Reassert, self._reassert),
+            await subscribe(Release, self._release),
         ]
         yield self
         for subscription in subscriptions:
             await subscription.unsubscribe()
 
     def _allocate(self, wanted: Allocate) -> Allocated:
-        self.asked.append(wanted)
+        self.requests.append(wanted)
         if wanted.weight > self.quota:
             reason = f"weight {wanted.weight} is over the quota {self.quota}"
             return Allocated(status="never_fits", reason=reason)
@@ -264,21 +266,21 @@ class Resmgr:
                 retry_after_seconds=self.retry_after_seconds,
             )
         if wanted.token not in self.held:
-            self.fences[wanted.token] = len(self.asked)
+            self.fences[wanted.token] = len(self.requests)
         self.held[wanted.token] = wanted.weight
         seconds = self.lease_seconds.pop(0) if self.lease_seconds else wanted.lease_seconds
         fence = self.fences[wanted.token]
         return Allocated(status="granted", lease_seconds=seconds, fence=fence)
 
     def _renew(self, wanted: Renew) -> Renewed:
-        self.renewed.append(wanted)
+        self.renewals.append(wanted)
         if wanted.token not in self.fences:
             return Renewed(status="reassert")
         held = wanted.token in self.held and wanted.fence == self.fences[wanted.token]
         return Renewed(status="held" if held else "lost", lease_seconds=wanted.lease_seconds)
 
     def _reassert(self, wanted: Reassert) -> Renewed:
-        self.reasserted.append(wanted)
+        self.assertions.append(wanted)
         self.held[wanted.token], self.fences[wanted.token] = wanted.weight, wanted.fence
         return Renewed(status="held", lease_seconds=wanted.lease_seconds)
 

@@ -1,4 +1,4 @@
-"""Killed, stopped or cut off while a task runs: nothing runs twice, nothing is forgotten."""
+"""Propellers, tasks and servers that end while a task runs: its outcome counts, once."""
 
 import asyncio
 import json
@@ -6,84 +6,91 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, Propeller, Story, request, until
+from tests.integration.propeller.harness import Executions, Propeller, RecordedLog, request, until
 from tests.servers import NatsServer
 from tests.settings_stream import SettingsStream
 from trimtab.errors import Unavailable
+from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
-from trimtab.messages.executions import NodeFailed, NodeRunning, Owned
+from trimtab.messages.executions import Admitted, NodeFailed, NodeRunning, NodeStarting, Owned
+from trimtab.settings.state import Settings
 from trimtab_admin.messaging import streams
+from trimtab_propeller.executors.process import CAPABILITIES
+from trimtab_propeller.resolution import resolve
 
 GATED = """
 @task
-def gated(place: str):
-    with open(place + "/begun", "a") as begun:
+def gated(directory: str):
+    with open(directory + "/begun", "a") as begun:
         begun.write(os.environ["TRIMTAB_ATTEMPT"] + "\\n")
-    while not Path(place, "go").exists():
+    while not Path(directory, "go").exists():
         time.sleep(0.02)
     return "went"
 @workflow
-def job(place: str): return gated(place=place)
+def job(directory: str): return gated(directory=directory)
 """
 
 Module = Callable[[str], Path]
 
 
 class Gated:
-    """An execution whose task says that it began, and ends when it is let go."""
+    """An execution whose task records that it has begun, and ends after `open_gate`."""
 
-    def __init__(self, executions: Executions, place: Path, module: Path) -> None:
+    def __init__(self, executions: Executions, directory: Path, module: Path) -> None:
         self._executions = executions
-        self._request = request(module, inputs={"place": str(place)})
-        self._place = place
-        free = place / "free"
+        self._request = request(module, inputs={"directory": str(directory)})
+        self._gate = directory
+        free = directory / "free"
         free.mkdir()
         (free / "go").touch()
-        self.other = request(module, inputs={"place": str(free)})
-        """An execution that does not wait."""
+        self.other = request(module, inputs={"directory": str(free)})
+        """An execution whose gate is open."""
         self.id = self._request.execution
 
-    async def ask(self) -> None:
-        await self._executions.ask(self._request)
+    async def request(self) -> None:
+        await self._executions.request(self._request)
 
     async def begin(self) -> None:
-        await self.ask()
+        """Request the execution and wait until its task is running."""
+        await self.request()
         await until(lambda: bool(self.attempts))
         await self._executions.until(self.id, "node_running")
 
-    def let_go(self) -> None:
-        (self._place / "go").touch()
+    def open_gate(self) -> None:
+        (self._gate / "go").touch()
 
     @property
     def attempts(self) -> list[str]:
-        """The number of each attempt that began to run."""
-        begun = self._place / "begun"
+        """The number of each attempt whose task has begun."""
+        begun = self._gate / "begun"
         return begun.read_text().split() if begun.exists() else []
 
     @property
     async def directory(self) -> Path:
-        story = await self._executions.whole(self.id)
-        return next(Path(e.location) for e in story.events if isinstance(e, NodeRunning))
+        recorded = await self._executions.read(self.id)
+        return next(Path(e.location) for e in recorded.events if isinstance(e, NodeRunning))
 
-    async def owned_again(self) -> Owned:
+    async def taken_over(self) -> Owned:
+        """Wait for a second claim and return it."""
         while True:
-            claims = owned(await self._executions.whole(self.id))
+            claims = claims_of(await self._executions.read(self.id))
             if len(claims) > 1:
                 return claims[-1]
             await asyncio.sleep(0.05)
 
-    async def ended(self) -> Story:
+    async def ended(self) -> RecordedLog:
         return await self._executions.ended(self.id)
 
 
-def owned(story: Story) -> list[Owned]:
-    return [event for event in story.events if isinstance(event, Owned)]
+def claims_of(recorded: RecordedLog) -> list[Owned]:
+    return [event for event in recorded.events if isinstance(event, Owned)]
 
 
 @pytest.fixture
@@ -99,66 +106,70 @@ async def test_a_task_whose_propeller_was_killed_is_adopted(start: Start, gated:
     await gated.begin()
     first.kill()
     start()
-    assert (await gated.owned_again()).epoch == 2
-    gated.let_go()
-    story = await gated.ended()
-    assert (story.state.output, gated.attempts) == ("went", ["0"])
-    assert story.types.count("node_starting") == 1
+    assert (await gated.taken_over()).epoch == 2
+    gated.open_gate()
+    recorded = await gated.ended()
+    assert (recorded.state.output, gated.attempts) == ("went", ["0"])
+    assert recorded.types.count("node_starting") == 1
 
 
-async def test_what_ended_while_no_propeller_ran_is_recorded(start: Start, gated: Gated) -> None:
+async def test_an_attempt_that_ended_while_no_propeller_ran_is_recorded(
+    start: Start, gated: Gated
+) -> None:
     first = start()
     await gated.begin()
     first.kill()
-    gated.let_go()
+    gated.open_gate()
     end = await gated.directory / "exit.json"
     await until(end.exists)
     start()
     assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0"])
 
 
-async def test_a_stopped_owner_is_taken_over_and_acts_no_more(
+async def test_a_suspended_owner_is_taken_over_and_appends_no_more(
     start: Start, gated: Gated, executions: Executions
 ) -> None:
     propellers = [start(), start()]
     await gated.begin()
     owner = await owner_of(gated, executions, propellers)
     owner.send(signal.SIGSTOP)
-    await gated.owned_again()
-    gated.let_go()
-    story = await gated.ended()
+    await gated.taken_over()
+    gated.open_gate()
+    recorded = await gated.ended()
     owner.send(signal.SIGCONT)
     await until(lambda: bool(owner.logged("execution.superseded")))
-    assert (story.state.output, gated.attempts) == ("went", ["0"])
-    assert await executions.whole(gated.id) == story
+    assert (recorded.state.output, gated.attempts) == ("went", ["0"])
+    assert await executions.read(gated.id) == recorded
 
 
 async def owner_of(gated: Gated, executions: Executions, propellers: list[Propeller]) -> Propeller:
-    [claim] = owned(await executions.whole(gated.id))
+    [claim] = claims_of(await executions.read(gated.id))
     by_owner = {propeller.readiness()["owner"]: propeller for propeller in propellers}
     return by_owner[claim.owner]
 
 
-async def test_an_attempt_that_was_killed_is_lost_and_made_again(
+async def test_an_attempt_that_was_killed_is_interrupted_and_tried_again(
     start: Start, gated: Gated
 ) -> None:
     start()
     await gated.begin()
     os.killpg(int((await gated.directory / "started").read_text()), signal.SIGKILL)
-    gated.let_go()
-    story = await gated.ended()
-    [failure] = [event for event in story.events if isinstance(event, NodeFailed)]
+    gated.open_gate()
+    recorded = await gated.ended()
+    [failure] = [event for event in recorded.events if isinstance(event, NodeFailed)]
     assert (failure.interrupted, failure.final) == (True, False)
-    assert (story.state.output, gated.attempts) == ("went", ["0", "1"])
+    assert (recorded.state.output, gated.attempts) == ("went", ["0", "1"])
 
 
-async def test_a_task_that_outlives_its_shim_is_waited_for(start: Start, gated: Gated) -> None:
+async def test_the_next_attempt_waits_for_a_task_that_outlives_its_shim(
+    start: Start, gated: Gated
+) -> None:
     start()
     await gated.begin()
     os.kill(int((await gated.directory / "started").read_text()), signal.SIGKILL)
     with pytest.raises(TimeoutError):
         await until(lambda: len(gated.attempts) > 1, seconds=1)
-    gated.let_go()
+    gated.open_gate()
     await gated.ended()
     assert gated.attempts == ["0", "1"]
 
@@ -169,31 +180,33 @@ async def test_a_task_outlives_its_server(
     start()
     await gated.begin()
     nats_server.kill()
-    gated.let_go()
+    gated.open_gate()
     nats_server.start()
     assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0"])
 
 
-async def test_a_stop_in_order_leaves_tasks_to_the_next_propeller(
+async def test_a_stopped_propeller_leaves_its_tasks_to_the_next_one(
     start: Start, gated: Gated
 ) -> None:
     first = start()
     await gated.begin()
     assert first.stop() == 0
     start()
-    await gated.owned_again()
-    gated.let_go()
+    await gated.taken_over()
+    gated.open_gate()
     assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0"])
 
 
-async def test_a_stop_in_order_ends_tasks_where_that_is_set(start: Start, gated: Gated) -> None:
+async def test_a_stopped_propeller_ends_its_tasks_with_stop_tasks(
+    start: Start, gated: Gated
+) -> None:
     first = start(TRIMTAB_STOP_TASKS="true")
     await gated.begin()
     task = json.loads((await gated.directory / "started").read_text())
     assert first.stop() == 0
     await until(lambda: not Path(f"/proc/{task}").exists())
     start()
-    gated.let_go()
+    gated.open_gate()
     assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0", "1"])
 
 
@@ -207,23 +220,49 @@ async def test_a_task_outlives_a_server_that_has_lost_everything(
     settings_stream: SettingsStream,
     restored: bool,
 ) -> None:
-    """As admin does after it: streams, settings, what it has of the logs, the requests again."""
+    """Admin declares the streams again and publishes settings, its copies of logs, and requests."""
     start()
-    await executions.until(await executions.ask(gated.other), "succeeded")
+    await executions.until(await executions.request(gated.other), "succeeded")
     await gated.begin()
-    story = await executions.whole(gated.id)
+    recorded = await executions.read(gated.id)
     nats_server.wipe()
-    await declared(client)
+    await declare_streams(client)
     await settings_stream.refill()
     if restored:
-        await executions.restore(story)
-    await gated.ask()
-    gated.let_go()
-    story = await gated.ended()
-    assert (story.state.output, gated.attempts) == ("went", ["0"])
+        await executions.restore(recorded)
+    await gated.request()
+    gated.open_gate()
+    recorded = await gated.ended()
+    assert (recorded.state.output, gated.attempts) == ("went", ["0"])
 
 
-async def declared(client: Client) -> None:
+async def test_a_log_of_an_older_release_is_taken_over(
+    start: Start, client: Client, executions: Executions, gated: Gated
+) -> None:
+    wanted, fields = gated.other, {"owner": "propeller-old", "epoch": 1, "at": datetime.now(UTC)}
+    fields["execution"] = wanted.execution
+    resolution = resolve(wanted, Settings(), CAPABILITIES)
+    node = {"node": "n0", "attempt": 0}
+    bodies = [
+        Owned(index=0, request=wanted, **fields).body(),
+        Admitted(index=1, resolution=resolution, **fields).body(),
+        NodeStarting(index=2, **node, **fields).body(),
+        NodeRunning(index=3, location="n0/0", **node, **fields)
+        .body()
+        .replace(b"location", b"place"),
+        NodeFailed(index=4, error="", final=False, interrupted=True, **node, **fields)
+        .body()
+        .replace(b"interrupted", b"lost"),
+    ]
+    for body in bodies:
+        await client.jetstream().publish(subjects.events(wanted.execution), body)
+    start()
+    recorded = await executions.ended(wanted.execution)
+    assert (recorded.state.output, recorded.nodes["n0"].interrupted) == ("went", 1)
+
+
+async def declare_streams(client: Client) -> None:
+    """Declare the streams as soon as the server is available."""
     async with asyncio.timeout(60):
         while True:
             with suppress(Unavailable):

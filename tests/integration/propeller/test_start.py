@@ -1,4 +1,4 @@
-"""Starting with settings that cannot work."""
+"""A start with a configuration that cannot work."""
 
 import os
 import subprocess
@@ -9,15 +9,15 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "message"),
     [
         ("TRIMTAB_DATA_DIR", "file/data", "propeller cannot write to"),
         ("TRIMTAB_EXECUTOR", "docker", "configuration executor: 'docker' is not valid"),
         ("TRIMTAB_HEARTBEAT_SECONDS", "0", "configuration heartbeat_seconds: '0' is not valid"),
     ],
 )
-def test_a_start_that_cannot_work_ends_with_a_sentence(
-    tmp_path: Path, variable: str, value: str, says: str
+def test_a_start_that_cannot_work_ends_with_one_message(
+    tmp_path: Path, variable: str, value: str, message: str
 ) -> None:
     (tmp_path / "file").touch()
     ended = subprocess.run(
@@ -30,4 +30,4 @@ def test_a_start_that_cannot_work_ends_with_a_sentence(
         timeout=60,
     )
     assert ended.returncode == 1
-    assert (ended.stderr.startswith(says), ended.stderr.count("\n")) == (True, 1)
+    assert (ended.stderr.startswith(message), ended.stderr.count("\n")) == (True, 1)

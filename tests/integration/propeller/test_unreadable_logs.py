@@ -58,7 +58,7 @@ async def test_an_execution_whose_log_cannot_be_read_is_ended_with_the_reason(
     await jetstream.publish(log, owned)
     await jetstream.publish(log, unreadable(old.execution))
     start()
-    assert (await executions.ended(await executions.ask(new))).state.phase == "succeeded"
+    assert (await executions.ended(await executions.request(new))).state.phase == "succeeded"
     body = b""
     while b'"failed"' not in body:
         body = (await jetstream.get_last_msg(subjects.EXECUTION_EVENTS, log)).data or b""

@@ -1,4 +1,4 @@
-"""Requests, graphs and settings with defaults, so that a test shows only what matters."""
+"""Builders of requests, graphs and settings, whose defaults leave a test only what matters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +73,7 @@ def request(
 
 
 def settings(*events: Event) -> Settings:
-    """After these changes, with revisions from 1."""
+    """Return the settings after these changes, with revisions from 1."""
     after = Settings()
     for revision, event in enumerate(events, 1):
         after.apply(event, revision)

@@ -1,6 +1,6 @@
-"""What requests and limits should become, told again without the product's code.
+"""The oracle for requests and limits: the same rule, without the product's code.
 
-Amounts are small whole numbers. ``None`` is: nobody says it.
+Amounts are small whole numbers; ``None`` is an absent one.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from itertools import product
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a node asks for, and what the records say of defaults."""
+class Given:
+    """The request and limit of a node, and the defaults of the records."""
 
     request: int | None
     limit: int | None
@@ -19,7 +19,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the records allow."""
+    """The limits of the records."""
 
     limit: int | None
     ceiling: int | None
@@ -31,7 +31,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Runs:
-    """With this request and this limit."""
+    """The node runs with this request and this limit."""
 
     request: int | None
     limit: int | None
@@ -39,48 +39,48 @@ class Runs:
 
 @dataclass(frozen=True)
 class Refused:
-    """Because this is over that."""
+    """The request or the limit is over a bound."""
 
-    what: str
+    field: str
     value: int
     over: int
 
 
 UNSTORABLE = "cannot be stored"
-"""The records contradict each other, and the later one is refused when it is written."""
+"""The records contradict each other; the later one is refused when it is written."""
 
 Decision = Runs | Refused | str
 
 AMOUNTS = (None, 1, 3)
-ASKED = [
-    *(Asked(None, None, default) for default in AMOUNTS),
-    *(Asked(r, limit, None) for r, limit in product(AMOUNTS, (None, 2, 4)) if r or limit),
-    *(Asked(request, None, None, mirror=True) for request in (1, 3)),
+GIVEN = [
+    *(Given(None, None, default) for default in AMOUNTS),
+    *(Given(r, limit, None) for r, limit in product(AMOUNTS, (None, 2, 4)) if r or limit),
+    *(Given(request, None, None, mirror=True) for request in (1, 3)),
 ]
 BOUNDS = [Bounds(limit, ceiling) for ceiling in (None, 3) for limit in (None, 2, 4)]
 
 
-def decide(asked: Asked, bounds: Bounds, *, clamp: bool) -> Decision:
-    """The rule, in the order of the page's sentences."""
+def decide(given: Given, bounds: Bounds, *, clamp: bool) -> Decision:
+    """Apply the rule in the order of the page's sentences."""
     for value, bound in (
-        (asked.default, bounds.limit),
-        (asked.default, bounds.ceiling),
+        (given.default, bounds.limit),
+        (given.default, bounds.ceiling),
         (bounds.limit, bounds.ceiling),
     ):
         if value is not None and bound is not None and value > bound:
             return UNSTORABLE
-    request, limit = asked.request, asked.limit
+    request, limit = given.request, given.limit
     if request is None and limit is None:
-        request = limit = asked.default
+        request = limit = given.default
     elif request is None:
         request = limit
-    elif limit is None and asked.mirror:
+    elif limit is None and given.mirror:
         limit = request
-    return _bounded(asked, request, limit, bounds.lowest, clamp)
+    return _bounded(given, request, limit, bounds.lowest, clamp)
 
 
 def _bounded(
-    asked: Asked, request: int | None, limit: int | None, lowest: int | None, clamp: bool
+    given: Given, request: int | None, limit: int | None, lowest: int | None, clamp: bool
 ) -> Decision:
     if clamp:
         if lowest is not None:
@@ -89,8 +89,8 @@ def _bounded(
         if request is not None and limit is not None:
             request = min(request, limit)
         return Runs(request, limit)
-    if lowest is not None and asked.request is not None and asked.request > lowest:
-        return Refused("request", asked.request, lowest)
+    if lowest is not None and given.request is not None and given.request > lowest:
+        return Refused("request", given.request, lowest)
     if lowest is not None and limit is not None and limit > lowest:
         return Refused("limit", limit, lowest)
     if request is not None and limit is not None and request > limit:

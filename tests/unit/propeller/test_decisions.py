@@ -1,6 +1,6 @@
-"""Every cell of docs/task-resources.md, for every resource; and the page is made of the cells.
+"""The cells of docs/task-resources.md equal the rule for every resource, and make the page.
 
-``pytest --update-golden tests/unit/propeller/test_decisions.py`` writes the page anew.
+``pytest --update-golden tests/unit/propeller/test_decisions.py`` writes the page.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ import pytest
 
 from tests.unit.propeller.building import record, request, resources, settings
 from tests.unit.propeller.decisions import (
-    ASKED,
     BOUNDS,
+    GIVEN,
     UNSTORABLE,
-    Asked,
     Bounds,
     Decision,
+    Given,
     Refused,
     Runs,
     decide,
@@ -33,54 +33,54 @@ UNITS = {"cpu": "", "gpu": "", "memory": "Gi", "ephemeral_storage": "Gi"}
 CLAMP = pytest.mark.parametrize("clamp", [False, True], ids=["refuse", "clamp"])
 
 
-def decided(resource: str, asked: Asked, bounds: Bounds, clamp: bool) -> Decision:
-    """What the product makes of a cell."""
+def resolve_cell(resource: str, given: Given, bounds: Bounds, clamp: bool) -> Decision:
+    """Return the decision of the product."""
     unit = UNITS[resource]
 
-    def said(amount: int | None) -> dict[str, str]:
+    def amounts(amount: int | None) -> dict[str, str]:
         return {} if amount is None else {resource: f"{amount}{unit}"}
 
     narrow: dict[str, Any] = {"over_limit": "clamp" if clamp else "refuse"}
-    narrow |= {"mirror_limits_request": asked.mirror}
-    narrow |= {"defaults": said(asked.default), "limits": said(bounds.limit)}
-    broad = {"ceiling": said(bounds.ceiling)}
+    narrow |= {"mirror_limits_request": given.mirror}
+    narrow |= {"defaults": amounts(given.default), "limits": amounts(bounds.limit)}
+    broad = {"ceiling": amounts(bounds.ceiling)}
     kind = kinds.by_name("task_resource")
     if list(kind.validate(kind.schema.flatten(narrow | broad))):
         return UNSTORABLE
     after = settings(record("task_resource", broad, PLATFORM), record("task_resource", narrow))
-    wanted = request(task=resources(said(asked.request), said(asked.limit)))
+    wanted = request(task=resources(amounts(given.request), amounts(given.limit)))
     try:
         found = resolve(wanted, after, Capabilities("any"))
     except Refusal as refusal:
-        what = {"requests": "request", "limits": "limit"}[refusal.path.split(".")[1]]
-        return Refused(what, whole(refusal.value, unit), whole(refusal.limit, unit))
+        field = {"requests": "request", "limits": "limit"}[refusal.path.split(".")[1]]
+        return Refused(field, whole(refusal.value, unit), whole(refusal.limit, unit))
     paths = (f"resources.{group}.{resource}" for group in ("requests", "limits"))
     return Runs(*(whole(found.value("n0", path), unit) for path in paths))
 
 
 def whole(value: Any, unit: str) -> Any:
-    """The number in front of the unit; ``None`` where there is no value."""
+    """Return the number before the unit, ``None`` where there is no value."""
     return None if value is None else int(str(value).removesuffix(unit))
 
 
 @CLAMP
 @pytest.mark.parametrize("resource", UNITS)
-def test_every_cell_of_the_table_is_what_the_rule_says(resource: str, clamp: bool) -> None:
-    for asked in ASKED:
+def test_every_cell_of_the_table_follows_the_rule(resource: str, clamp: bool) -> None:
+    for given in GIVEN:
         for bounds in BOUNDS:
-            found = decided(resource, asked, bounds, clamp)
-            assert found == decide(asked, bounds, clamp=clamp), (asked, bounds)
+            found = resolve_cell(resource, given, bounds, clamp)
+            assert found == decide(given, bounds, clamp=clamp), (given, bounds)
 
 
 @CLAMP
-def test_a_default_means_nothing_where_a_node_asks_itself(clamp: bool) -> None:
-    for asked in ASKED:
-        if asked.request is not None or asked.limit is not None:
+def test_a_default_does_not_apply_where_a_node_sets_an_amount(clamp: bool) -> None:
+    for given in GIVEN:
+        if given.request is not None or given.limit is not None:
             for default in (1, 2):
-                other = Asked(asked.request, asked.limit, default, asked.mirror)
+                other = Given(given.request, given.limit, default, given.mirror)
                 for bounds in BOUNDS:
-                    found = decided("cpu", other, bounds, clamp)
-                    assert found == decide(asked, bounds, clamp=clamp), (other, bounds)
+                    found = resolve_cell("cpu", other, bounds, clamp)
+                    assert found == decide(given, bounds, clamp=clamp), (other, bounds)
 
 
 EXACT = [
@@ -113,7 +113,7 @@ def test_amounts_are_compared_exactly(resource: str, limit: str, amount: str, fi
 
 
 @pytest.mark.parametrize("amount", ["1500m", "0.5", "1e-1"])
-def test_no_part_of_a_gpu_can_be_asked_for_or_allowed(amount: str) -> None:
+def test_a_fraction_of_a_gpu_is_neither_a_request_nor_a_limit(amount: str) -> None:
     assert quantities.parse(amount) % 1
     with pytest.raises(ValueError, match="whole number of GPUs"):
         resources({"gpu": amount})
@@ -156,7 +156,7 @@ A number is an amount of cores, devices or Gi; the table applies to all four res
 a node that runs with a request of 1 and a limit of 2; `–` means that there is none. A default
 applies only to a node that sets neither."""
 
-EXACTLY = """## Comparison of amounts
+COMPARISON = """## Comparison of amounts
 
 Amounts are Kubernetes quantities, compared as exact numbers whatever their suffixes. An amount of
 GPUs is a whole number: `1500m` can be neither a request nor a limit.
@@ -170,32 +170,32 @@ def _page() -> Iterator[str]:
     for clamp, name in ((False, "refuse"), (True, "clamp")):
         default = "" if clamp else ", which is the default"
         yield f"\n### `over_limit: {name}`{default}\n"
-        headings = [f"limit {_shown(b.limit)}, ceiling {_shown(b.ceiling)}" for b in BOUNDS]
+        headings = [f"limit {_amount(b.limit)}, ceiling {_amount(b.ceiling)}" for b in BOUNDS]
         yield "| request | limit | default | " + " | ".join(headings) + " |"
         yield "|" + "---|" * (3 + len(BOUNDS))
-        for asked in ASKED:
-            cells = [_told(decided("cpu", asked, bounds, clamp)) for bounds in BOUNDS]
-            yield f"| {_asked(asked)} | {' | '.join(cells)} |"
-    yield f"\n{EXACTLY}"
+        for given in GIVEN:
+            cells = [_cell(resolve_cell("cpu", given, bounds, clamp)) for bounds in BOUNDS]
+            yield f"| {_given(given)} | {' | '.join(cells)} |"
+    yield f"\n{COMPARISON}"
     for resource, limit, amount, fits in EXACT:
         yield f"| {resource} | {limit} | {amount} | {'runs' if fits else 'over the limit'} |"
 
 
-def _asked(asked: Asked) -> str:
-    request = _shown(asked.request) + (", mirrored" if asked.mirror else "")
-    asks = asked.request is not None or asked.limit is not None
-    return f"{request} | {_shown(asked.limit)} | {'any' if asks else _shown(asked.default)}"
+def _given(given: Given) -> str:
+    request = _amount(given.request) + (", mirrored" if given.mirror else "")
+    has_amount = given.request is not None or given.limit is not None
+    return f"{request} | {_amount(given.limit)} | {'any' if has_amount else _amount(given.default)}"
 
 
-def _told(decision: Decision) -> str:
+def _cell(decision: Decision) -> str:
     match decision:
         case Runs():
-            return f"{_shown(decision.request)} / {_shown(decision.limit)}"
+            return f"{_amount(decision.request)} / {_amount(decision.limit)}"
         case Refused():
-            return f"refused: {decision.what} {decision.value} > {decision.over}"
+            return f"refused: {decision.field} {decision.value} > {decision.over}"
         case _:
             return decision
 
 
-def _shown(amount: int | None) -> str:
+def _amount(amount: int | None) -> str:
     return "–" if amount is None else str(amount)

@@ -1,4 +1,4 @@
-"""What the settings say of an execution as a whole, and of nodes that say nothing else."""
+"""Values of an execution as a whole, and values of the settings for each of its nodes."""
 
 from typing import Any
 
@@ -48,16 +48,16 @@ EVERYTHING = settings(
 )
 
 
-def whole(resolution: Resolution) -> dict[str, ResolvedValue]:
+def execution_values(resolution: Resolution) -> dict[str, ResolvedValue]:
     return {value.path: value for value in resolution.execution}
 
 
-def resolved(after: Settings = EVERYTHING) -> Resolution:
+def resolve_default(after: Settings = EVERYTHING) -> Resolution:
     return resolve(request(), after, CAPABILITIES)
 
 
 def test_every_field_of_the_kinds_is_recorded_for_the_execution() -> None:
-    found = {path: value.value for path, value in whole(resolved()).items()}
+    found = {path: value.value for path, value in execution_values(resolve_default()).items()}
     assert found == {
         "annotations.cost-center": "42",
         "cluster_assignment.cluster_pool_name": "gpus",
@@ -74,26 +74,26 @@ def test_every_field_of_the_kinds_is_recorded_for_the_execution() -> None:
     }
 
 
-def test_each_value_says_the_record_it_is_from() -> None:
-    tier = whole(resolved())["labels.tier"]
+def test_each_value_names_its_record() -> None:
+    tier = execution_values(resolve_default())["labels.tier"]
     assert (tier.source, tier.scope, tier.revision) == (f"{CONFIG}.labels.tier", "platform", 1)
-    tags = whole(resolved())["execution_queue.tags"]
+    tags = execution_values(resolve_default())["execution_queue.tags"]
     assert (tags.source, tags.scope) == ("execution_queue.tags", str(PROJECT_DOMAIN))
 
 
-def test_what_the_process_executor_does_not_apply_it_says() -> None:
-    values = whole(resolved())
+def test_values_that_the_process_executor_ignores_have_a_note() -> None:
+    values = execution_values(resolve_default())
     applied = {path for path, value in values.items() if not value.note}
     assert applied == {"max_parallelism"}
     assert values["overwrite_cache"].note == "ignored by the process executor"
 
 
-def test_the_number_of_places_is_read_from_the_resolution() -> None:
-    assert resolved().max_parallelism == 5
-    assert resolved(settings()).max_parallelism is None
+def test_max_parallelism_is_read_from_the_resolution() -> None:
+    assert resolve_default().max_parallelism == 5
+    assert resolve_default(settings()).max_parallelism is None
 
 
-def test_variables_of_the_settings_are_those_of_every_node() -> None:
+def test_every_node_has_the_variables_of_the_settings() -> None:
     wanted = request(node("n0"), node("n1"))
     resolution = resolve(wanted, EVERYTHING, CAPABILITIES)
     for name in ("n0", "n1"):
@@ -102,46 +102,46 @@ def test_variables_of_the_settings_are_those_of_every_node() -> None:
 
 
 @pytest.mark.parametrize("source", ["task", "with_overrides", "launch plan", "execution"])
-def test_what_anybody_else_says_of_a_node_comes_first(source: str) -> None:
-    said = {"environment": {"LOG": "mine"}}
+def test_every_other_source_of_a_variable_wins_over_the_settings(source: str) -> None:
+    own = {"environment": {"LOG": "mine"}}
     wanted = request(
-        node(compiled=overrides(**said) if source == "with_overrides" else None),
-        task=overrides(**said) if source == "task" else None,
-        plan=said if source == "launch plan" else None,
-        **(said if source == "execution" else {}),
+        node(compiled=overrides(**own) if source == "with_overrides" else None),
+        task=overrides(**own) if source == "task" else None,
+        plan=own if source == "launch plan" else None,
+        **(own if source == "execution" else {}),
     )
     leaves = resolve(wanted, EVERYTHING, Capabilities("any")).nodes["n0"]
     log = next(leaf for leaf in leaves if leaf.path == "environment.LOG")
     assert (log.value, log.source) == ("mine", source)
 
 
-SAID = {"max_parallelism": 7, "overwrite_cache": False, "labels": {"team": "c"}}
+OWN = {"max_parallelism": 7, "overwrite_cache": False, "labels": {"team": "c"}}
 
 
 @pytest.mark.parametrize(
-    ("plan", "asked", "source"),
+    ("plan", "fields", "source"),
     [
-        (SAID, {}, "launch plan"),
-        ({}, SAID, "execution"),
+        (OWN, {}, "launch plan"),
+        ({}, OWN, "execution"),
         (
             {"max_parallelism": 9, "overwrite_cache": True, "labels": {"team": "d"}},
-            SAID,
+            OWN,
             "execution",
         ),
     ],
 )
-def test_a_request_comes_before_its_launch_plan_and_both_before_the_settings(
-    plan: dict[str, Any], asked: dict[str, Any], source: str
+def test_a_request_wins_over_its_launch_plan_and_both_over_the_settings(
+    plan: dict[str, Any], fields: dict[str, Any], source: str
 ) -> None:
-    resolution = resolve(request(plan=plan, **asked), EVERYTHING, Capabilities("any"))
-    found = whole(resolution)
+    resolution = resolve(request(plan=plan, **fields), EVERYTHING, Capabilities("any"))
+    found = execution_values(resolution)
     for path, value in {"overwrite_cache": False, "labels.team": "c"}.items():
         assert (found[path].value, found[path].source) == (value, source)
     assert resolution.max_parallelism == 7
     assert found["labels.tier"].source == f"{CONFIG}.labels.tier"
 
 
-def test_names_of_the_execution_are_filled_into_the_text_of_records() -> None:
+def test_placeholders_of_records_are_filled_with_names_of_the_execution() -> None:
     texts = {"envs": "PREFIX", "annotations": "note", "labels": "team"}
     document: dict[str, Any] = {
         field: {key: "{{ project }}-{{ domain }}"} for field, key in texts.items()
@@ -149,7 +149,7 @@ def test_names_of_the_execution_are_filled_into_the_text_of_records() -> None:
     prefix = {"output_location_prefix": "s3://b/{{ workflow }}/{{ launch_plan }}/{{ execution }}"}
     after = settings(record(CONFIG, document | {"raw_output_data_config": prefix}, PLATFORM))
     resolution = resolve(request(), after, Capabilities("any"))
-    found = whole(resolution)
+    found = execution_values(resolution)
     assert resolution.environment("n0") == {"PREFIX": "shop-development"}
     assert found["annotations.note"].value == found["labels.team"].value == "shop-development"
     assert found["labels.team"].note == "from '{{ project }}-{{ domain }}'"
@@ -157,7 +157,7 @@ def test_names_of_the_execution_are_filled_into_the_text_of_records() -> None:
     assert location.value == "s3://b/nightly/nightly/e1"
 
 
-def test_other_braces_stay_and_what_is_filled_in_is_not_looked_at_again() -> None:
+def test_other_braces_stay_and_filled_text_is_not_filled_again() -> None:
     names = dict.fromkeys(PLACEHOLDERS, "{{ project }}")
     assert (
         fill_placeholders("{{ domain }} {{ team }} {{project}}", names)
@@ -165,35 +165,35 @@ def test_other_braces_stay_and_what_is_filled_in_is_not_looked_at_again() -> Non
     )
 
 
-def test_a_label_that_a_name_makes_too_long_is_refused_by_its_record() -> None:
+def test_a_label_that_a_placeholder_makes_too_long_is_refused_with_its_record() -> None:
     after = settings(record(CONFIG, {"labels": {"team": f"{'a' * 60}{{{{ project }}}}"}}))
     with pytest.raises(Refusal, match="at most 63") as refused:
         resolve(request(), after, Capabilities("any"))
     assert (refused.value.path, refused.value.scope) == ("labels.team", str(PROJECT_DOMAIN))
 
 
-def test_a_request_may_say_whether_its_tasks_can_be_interrupted() -> None:
+def test_a_request_may_set_whether_its_tasks_are_interruptible() -> None:
     wanted = request(
         task=overrides(interruptible=True), plan={"interruptible": True}, interruptible=False
     )
     assert resolve(wanted, EVERYTHING, Capabilities("any")).value("n0", "interruptible") is False
 
 
-def test_labels_of_the_project_stand_behind_all_others() -> None:
+def test_every_other_label_wins_over_that_of_the_project() -> None:
     shop = ProjectChanged(name="shop", labels={"team": "shop", "cost": "7"})
     team = record(CONFIG, {"labels": {"team": "b"}})
-    found = whole(resolve(request(), settings(team, shop), Capabilities("any")))
+    found = execution_values(resolve(request(), settings(team, shop), Capabilities("any")))
     assert (found["labels.team"].value, found["labels.cost"].value) == ("b", "7")
     cost = found["labels.cost"]
     assert (cost.source, cost.scope, cost.revision) == ("project", "project shop", 2)
 
 
-def test_a_task_may_refuse_to_be_interrupted() -> None:
+def test_a_task_may_set_that_it_is_not_interruptible() -> None:
     wanted = request(task=overrides(interruptible=False))
     assert resolve(wanted, EVERYTHING, Capabilities("any")).value("n0", "interruptible") is False
 
 
-def test_what_is_unset_is_not_recorded() -> None:
+def test_an_unset_value_is_not_recorded() -> None:
     after = settings(
         record(CONFIG, {"max_parallelism": 5, "labels": {"team": "a"}}, PLATFORM),
         record(CONFIG, {"unset": ["max_parallelism", "labels.team"]}),

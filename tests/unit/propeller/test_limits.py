@@ -1,4 +1,4 @@
-"""Requests and limits: what is filled in, what is refused, what is lowered."""
+"""Requests and limits are filled in, refused or lowered."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ from trimtab_propeller.resolution import resolve
 ANY = Capabilities("any")
 
 
-def resolved(
-    asked: dict[str, str], task_resource: dict[str, Any], ceiling: str | None = None
+def resolve_node(
+    amounts: dict[str, str], task_resource: dict[str, Any], ceiling: str | None = None
 ) -> Resolution:
-    """One node that asks for ``request`` and ``limit`` of cpu."""
-    requests = {"cpu": asked["request"]} if "request" in asked else {}
-    limits = {"cpu": asked["limit"]} if "limit" in asked else {}
+    """Resolve one node whose task sets the ``request`` and the ``limit`` of cpu."""
+    requests = {"cpu": amounts["request"]} if "request" in amounts else {}
+    limits = {"cpu": amounts["limit"]} if "limit" in amounts else {}
     records = [record("task_resource", task_resource)]
     if ceiling:
         records.append(record("task_resource", {"ceiling": {"cpu": ceiling}}, PLATFORM))
@@ -43,7 +43,7 @@ MIRROR = {**DEFAULT, "mirror_limits_request": True}
 
 
 @pytest.mark.parametrize(
-    ("asked", "task_resource", "expected"),
+    ("given", "task_resource", "expected"),
     [
         ({}, {}, (None, None)),
         ({}, {"limits": {"cpu": "2"}}, (None, None)),
@@ -62,12 +62,12 @@ MIRROR = {**DEFAULT, "mirror_limits_request": True}
         ({"request": "3"}, {**CLAMP, "unset": ["limits.cpu"], "limits": {}}, ("3", None)),
     ],
 )
-def test_requests_and_limits_become(asked: Any, task_resource: Any, expected: Any) -> None:
-    assert pair(resolved(asked, task_resource)) == expected
+def test_requests_and_limits_are_completed(given: Any, task_resource: Any, expected: Any) -> None:
+    assert pair(resolve_node(given, task_resource)) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "path", "value", "limit"),
+    ("given", "path", "value", "limit"),
     [
         ({"request": "3"}, "resources.requests.cpu", "3", "2"),
         ({"request": "2001m"}, "resources.requests.cpu", "2001m", "2"),
@@ -77,18 +77,18 @@ def test_requests_and_limits_become(asked: Any, task_resource: Any, expected: An
         ({"request": "2", "limit": "1"}, "resources.requests.cpu", "2", "1"),
     ],
 )
-def test_what_is_over_a_limit_is_refused_by_the_field_that_was_written(
-    asked: Any, path: str, value: str, limit: str
+def test_an_amount_over_a_limit_is_refused_with_the_field_that_the_user_set(
+    given: Any, path: str, value: str, limit: str
 ) -> None:
     with pytest.raises(Refusal) as refused:
-        resolved(asked, DEFAULT)
+        resolve_node(given, DEFAULT)
     refusal = refused.value
     assert (refusal.node, refusal.path, refusal.value, refusal.limit) == ("n0", path, value, limit)
 
 
 def test_a_refusal_names_the_scope_of_the_limit() -> None:
     with pytest.raises(Refusal) as refused:
-        resolved({"request": "3"}, DEFAULT)
+        resolve_node({"request": "3"}, DEFAULT)
     assert refused.value.scope == "project-domain shop/development"
     assert str(refused.value) == (
         "resources.requests.cpu: 3 (task) is over 2, "
@@ -96,16 +96,16 @@ def test_a_refusal_names_the_scope_of_the_limit() -> None:
     )
 
 
-def test_the_ceiling_holds_where_no_limit_does() -> None:
+def test_the_ceiling_applies_where_there_is_no_limit() -> None:
     with pytest.raises(Refusal) as refused:
-        resolved({"limit": "5"}, {}, ceiling="4")
+        resolve_node({"limit": "5"}, {}, ceiling="4")
     assert (refused.value.limit, refused.value.scope) == ("4", "platform")
 
 
-def test_a_lowered_value_says_what_it_was_and_who_lowered_it() -> None:
+def test_a_lowered_amount_has_its_former_value_and_the_record_that_lowered_it() -> None:
     [leaf] = [
         leaf
-        for leaf in resolved({"request": "3"}, CLAMP).nodes["n0"]
+        for leaf in resolve_node({"request": "3"}, CLAMP).nodes["n0"]
         if leaf.path == "resources.requests.cpu"
     ]
     assert (leaf.value, leaf.source, leaf.revision) == ("2", "task_resource.limits.cpu", 1)
@@ -115,12 +115,12 @@ def test_a_lowered_value_says_what_it_was_and_who_lowered_it() -> None:
 amounts = st.sampled_from(["0", "1m", "500m", "1", "1000m", "1.5", "2", "2e3", "3Ki"])
 
 
-def maybe(name: str) -> st.SearchStrategy[dict[str, str]]:
+def optional(name: str) -> st.SearchStrategy[dict[str, str]]:
     return st.one_of(st.just({}), amounts.map(lambda amount: {name: amount}))
 
 
 @given(
-    asked=st.tuples(maybe("request"), maybe("limit")).map(lambda two: two[0] | two[1]),
+    given=st.tuples(optional("request"), optional("limit")).map(lambda two: two[0] | two[1]),
     limit=st.none() | amounts,
     default=st.none() | amounts,
     ceiling=st.none() | amounts,
@@ -128,16 +128,16 @@ def maybe(name: str) -> st.SearchStrategy[dict[str, str]]:
     mirror=st.booleans(),
 )
 def test_request_limit_effective_limit_and_ceiling_are_always_in_order(
-    asked: Any, limit: Any, default: Any, ceiling: Any, over: str, mirror: bool
+    given: Any, limit: Any, default: Any, ceiling: Any, over: str, mirror: bool
 ) -> None:
     document: dict[str, Any] = {"over_limit": over, "mirror_limits_request": mirror}
     document |= {"limits": {"cpu": limit}} if limit else {}
     document |= {"defaults": {"cpu": default}} if default else {}
     try:
-        settled = pair(resolved(asked, document, ceiling))
+        found = pair(resolve_node(given, document, ceiling))
     except Refusal:
         assert over == "refuse"
         return
     bounds = sorted(quantities.parse(bound) for bound in (limit, ceiling) if bound)
-    chain = [quantities.parse(value) for value in settled if value is not None] + bounds[:1]
+    chain = [quantities.parse(value) for value in found if value is not None] + bounds[:1]
     assert chain == sorted(chain)

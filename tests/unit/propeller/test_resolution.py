@@ -28,15 +28,17 @@ def leaf(
 
 
 def layered(field: dict[str, Any], last: str) -> Request:
-    """The field is said by this source and by all that lose against it, with other values."""
+    """Make a request in which this source and all less specific ones set the field differently."""
     sources = ["task", "with_overrides", "hook default", "launch plan override"]
     sources.append("execution override")
-    said = {s: overrides(**field[s]) for s in sources[: sources.index(last) + 1]}
+    given = {s: overrides(**field[s]) for s in sources[: sources.index(last) + 1]}
     return request(
-        node(compiled=said.get("with_overrides"), hook="trainer", default=said.get("hook default")),
-        task=said["task"],
-        plan={"runtime_override": {"trainer": said.get("launch plan override") or overrides()}},
-        overrides={"trainer": said.get("execution override") or overrides()},
+        node(
+            compiled=given.get("with_overrides"), hook="trainer", default=given.get("hook default")
+        ),
+        task=given["task"],
+        plan={"runtime_override": {"trainer": given.get("launch plan override") or overrides()}},
+        overrides={"trainer": given.get("execution override") or overrides()},
     )
 
 
@@ -72,19 +74,19 @@ def test_of_two_sources_the_more_specific_one_wins(path: str, source: str) -> No
         ({"compiled": "2", "plan": "3", "execution": "4", "default": "5"}, "hook default"),
     ],
 )
-def test_the_environment_of_plan_and_execution_lies_between(
+def test_the_environment_of_plan_and_execution_is_between_hook_and_task(
     others: dict[str, str], source: str
 ) -> None:
-    said = {name: {"environment": {"LOG": value}} for name, value in others.items()}
+    given = {name: {"environment": {"LOG": value}} for name, value in others.items()}
     wanted = request(
         node(
-            compiled=overrides(**said.get("compiled", {})),
+            compiled=overrides(**given.get("compiled", {})),
             hook="trainer",
-            default=overrides(**said.get("default", {})),
+            default=overrides(**given.get("default", {})),
         ),
         task=overrides(environment={"LOG": "1"}),
-        plan=said.get("plan"),
-        **said.get("execution", {}),
+        plan=given.get("plan"),
+        **given.get("execution", {}),
     )
     assert leaf("environment.LOG", wanted).source == source
 
@@ -100,11 +102,11 @@ def test_maps_merge_by_key_and_resources_by_name() -> None:
     assert resolution.value("n0", "resources.requests.memory") == "2"
 
 
-def test_what_nobody_says_is_the_engines() -> None:
+def test_a_value_without_a_source_is_the_default_of_the_engine() -> None:
     assert leaf("retries", request()) == ResolvedValue(path="retries", value=0, source="engine")
 
 
-def test_a_record_is_named_with_its_scope_and_revision() -> None:
+def test_a_value_of_a_record_has_its_scope_and_revision() -> None:
     after = settings(
         record("task_resource", {"defaults": {"cpu": "1"}}, PLATFORM),
         record("task_resource", {"defaults": {"cpu": "2"}}),
@@ -125,7 +127,7 @@ def test_a_named_launch_plan_is_a_level_and_the_default_one_is_not() -> None:
     assert resolve(request(), after, ANY).value("n0", "priority") is None
 
 
-def test_hooked_nodes_alone_hear_an_override() -> None:
+def test_an_override_changes_only_nodes_with_its_hook() -> None:
     wanted = request(
         node("n0"),
         node("n1", hook="trainer"),
@@ -149,36 +151,36 @@ def clusters(**weights: float) -> list[ClusterChanged]:
 LABELLED = record("execution_cluster_label", {"value": "gpu"})
 
 
-def test_clusters_are_chosen_by_weight_and_the_same_one_for_the_same_execution() -> None:
+def test_clusters_are_selected_by_weight_and_always_alike_for_one_execution() -> None:
     after = settings(*clusters(one=1, three=3, none=0), LABELLED)
     wanted = [request(execution=f"e{number}") for number in range(400)]
-    chosen = [leaf("cluster", each, after).value for each in wanted]
-    counted = Counter(chosen)
-    assert chosen == [leaf("cluster", each, after).value for each in wanted]
+    selected = [leaf("cluster", each, after).value for each in wanted]
+    counted = Counter(selected)
+    assert selected == [leaf("cluster", each, after).value for each in wanted]
     assert counted.keys() == {"one", "three"}
     assert 2 < counted["three"] / counted["one"] < 4
 
 
-def test_without_a_label_any_enabled_cluster_will_do() -> None:
+def test_without_a_label_any_enabled_cluster_is_selected() -> None:
     after = settings(ClusterChanged(name="only"), ClusterChanged(name="off", enabled=False))
     assert leaf("cluster", request(), after).value == "only"
 
 
 @pytest.mark.parametrize(
-    "there", [ClusterChanged(name="c", labels=("cpu",)), *clusters(weightless=0)]
+    "cluster", [ClusterChanged(name="c", labels=("cpu",)), *clusters(weightless=0)]
 )
-def test_a_label_that_no_cluster_offers_is_refused_by_name(there: ClusterChanged) -> None:
+def test_a_label_that_no_cluster_has_is_refused_by_name(cluster: ClusterChanged) -> None:
     with pytest.raises(
-        Refusal, match=f"'gpu'.*labels of enabled clusters: {there.labels[0]}"
+        Refusal, match=f"'gpu'.*labels of enabled clusters: {cluster.labels[0]}"
     ) as refused:
-        resolve(request(), settings(there, LABELLED), ANY)
+        resolve(request(), settings(cluster, LABELLED), ANY)
     assert refused.value.scope == "project-domain shop/development"
 
 
-def test_a_disabled_cluster_offers_no_label() -> None:
-    there = ClusterChanged(name="c", labels=("gpu",), enabled=False)
+def test_labels_of_a_disabled_cluster_do_not_count() -> None:
+    cluster = ClusterChanged(name="c", labels=("gpu",), enabled=False)
     with pytest.raises(Refusal, match="labels of enabled clusters: none"):
-        resolve(request(), settings(there, LABELLED), ANY)
+        resolve(request(), settings(cluster, LABELLED), ANY)
 
 
 def test_a_pool_is_resolved_with_its_weight() -> None:
@@ -198,7 +200,7 @@ def test_a_pool_is_resolved_with_its_weight() -> None:
         (request(task=overrides(environment={"A": "\0"})), "environment.A"),
     ],
 )
-def test_what_cannot_run_is_refused_by_its_path(wanted: Request, path: str) -> None:
+def test_a_request_that_cannot_run_is_refused_with_the_path(wanted: Request, path: str) -> None:
     with pytest.raises(Refusal) as refused:
         resolve(wanted, settings(), ANY)
     assert refused.value.path == path
@@ -211,7 +213,7 @@ def test_a_record_that_cannot_be_read_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("path", ["container_image", "interruptible", "resources.limits.cpu"])
-def test_what_the_process_executor_ignores_is_said(path: str) -> None:
+def test_a_value_that_the_process_executor_ignores_has_a_note(path: str) -> None:
     wanted = request(task=overrides(container_image="i", resources={"limits": {"cpu": "1"}}))
     assert leaf(path, wanted, executor=CAPABILITIES).note == "ignored by the process executor"
     assert leaf("retries", wanted, executor=CAPABILITIES).note == ""

@@ -45,7 +45,7 @@ class Capabilities:
 
 
 class Resources(Model):
-    """ResolvedValue requests and limits, as Kubernetes quantities."""
+    """Resolved requests and limits, as Kubernetes quantities."""
 
     requests: ResourceSpec = ResourceSpec()
     limits: ResourceSpec = ResourceSpec()
