@@ -9,7 +9,7 @@ from contextlib import closing
 import asyncpg
 import sqlalchemy as sa
 
-from bench.http import Taken
+from bench.http import Timings
 
 _TABLES = (
     "CREATE TABLE bench_counter (value BIGINT)",
@@ -20,7 +20,7 @@ _COUNT = "UPDATE bench_counter SET value = value + 1 RETURNING value"
 _BODY = "x" * 400
 
 
-async def appended(url: str, writers: int, writes: int) -> Taken:
+async def appended(url: str, writers: int, writes: int) -> Timings:
     """Each write counts one up and stores a row: as little as a numbered change can be."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -43,17 +43,17 @@ def _in_file(path: str, writes: int) -> Iterator[None]:
             yield
 
 
-def _timed(writes: Iterator[None]) -> Taken:
+def _timed(writes: Iterator[None]) -> Timings:
     first = began = time.perf_counter()
     taken = []
     for _ in writes:
         ended = time.perf_counter()
         taken.append(1000 * (ended - began))
         began = ended
-    return Taken(began - first, taken)
+    return Timings(began - first, taken)
 
 
-async def _on_server(url: str, writers: int, writes: int) -> Taken:
+async def _on_server(url: str, writers: int, writes: int) -> Timings:
     taken: list[float] = []
 
     async def writer() -> None:
@@ -72,4 +72,4 @@ async def _on_server(url: str, writers: int, writes: int) -> Taken:
     await connection.close()
     began = time.perf_counter()
     await asyncio.gather(*(writer() for _ in range(writers)))
-    return Taken(time.perf_counter() - began, taken)
+    return Timings(time.perf_counter() - began, taken)

@@ -1,6 +1,6 @@
-"""HTTP as cheap as it can be had, so that what is measured is the server.
+"""An HTTP client that costs as little as possible, so that the server dominates measurements.
 
-Many requests over connections that stay, one after the other on each.
+It sends many requests over connections that stay open, one after the other on each.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a number of calls took."""
+class Timings:
+    """The durations of a number of calls."""
 
     seconds: float
-    """All together."""
+    """The time from the first call to the end of the last."""
     milliseconds: list[float]
-    """Each."""
+    """The duration of each call."""
 
     @property
     def rate(self) -> float:
@@ -31,7 +31,7 @@ class Taken:
 
 
 class Connection:
-    """One that stays open. Use it as a context manager."""
+    """A connection that stays open. Use it as a context manager."""
 
     def __init__(self, address: str, token: str = "") -> None:
         parts = urlsplit(address)
@@ -48,40 +48,40 @@ class Connection:
         await self._writer.wait_closed()
 
     async def call(self, method: str, path: str, body: object = None) -> bytes:
-        """The body of the answer, which must be a good one."""
+        """Send a request; return the body of the response, whose status must be a success."""
         if self._reader.at_eof():
-            # A server closes what has been quiet for a while.
+            # A server closes a connection that has been idle for a while.
             self._writer.close()
             await self.__aenter__()
-        content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(content)}\r\n\r\n"
-        self._writer.write(head.encode() + content)
+        sent = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(sent)}\r\n\r\n"
+        self._writer.write(head.encode() + sent)
         status, _, headers = (await self._reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
         length = headers.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        answer = await self._reader.readexactly(int(length))
-        assert status[9:10] == b"2", (status, answer)
-        return answer
+        content = await self._reader.readexactly(int(length))
+        assert status[9:10] == b"2", (status, content)
+        return content
 
     async def json(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = json.loads(await self.call(method, path, body))
-        return answer
+        content: Mapping[str, Any] = json.loads(await self.call(method, path, body))
+        return content
 
 
 Call = Callable[[Connection, int], Awaitable[object]]
-"""Makes one call, told which one it is."""
+"""Makes the call with the given number."""
 
 
-async def callers(address: str, token: str, how_many: int, calls: int, call: Call) -> Taken:
-    """So many calls in all, by so many callers that wait for each answer."""
-    taken: list[float] = []
+async def run_callers(address: str, token: str, how_many: int, calls: int, call: Call) -> Timings:
+    """Measure so many calls in all, by so many callers, each of which waits for every response."""
+    durations: list[float] = []
 
     async def caller(first: int) -> None:
         async with Connection(address, token) as connection:
             for number in range(first, calls, how_many):
                 began = time.perf_counter()
                 await call(connection, number)
-                taken.append(1000 * (time.perf_counter() - began))
+                durations.append(1000 * (time.perf_counter() - began))
 
     began = time.perf_counter()
     await asyncio.gather(*(caller(first) for first in range(how_many)))
-    return Taken(time.perf_counter() - began, taken)
+    return Timings(time.perf_counter() - began, durations)

@@ -20,7 +20,7 @@ import uvloop
 
 from bench import fold
 from bench.databases import appended
-from bench.http import Call, Connection, Taken, callers
+from bench.http import Call, Connection, Timings, run_callers
 from tests import databases
 from tests.servers import PostgresServer
 from tests.system import System
@@ -171,7 +171,7 @@ class Bench:
                 taken.append(1000 * (time.perf_counter() - began))
         return Figure(
             "PUT → propeller's view",
-            spread(Taken(1.0, taken)),
+            spread(Timings(1.0, taken)),
             "p99 < 100 ms",
             spread(await self._published(SEEN)),
             "one append to JetStream",
@@ -203,10 +203,10 @@ class Bench:
                 return
             await asyncio.sleep(0.02)
 
-    async def _called(self, how_many: int, calls: int, call: Call) -> Taken:
-        return await callers(self._system.url, self._system.token, how_many, calls, call)
+    async def _called(self, how_many: int, calls: int, call: Call) -> Timings:
+        return await run_callers(self._system.url, self._system.token, how_many, calls, call)
 
-    async def _published(self, how_many: int) -> Taken:
+    async def _published(self, how_many: int) -> Timings:
         """One after the other, each acknowledged, to a stream of its own."""
         server = self._system.nats
         client = await nats.connect(server.url, user=server.user, password=server.password)
@@ -221,19 +221,19 @@ class Bench:
         seconds = time.perf_counter() - first
         await jetstream.delete_stream("BENCH")
         await client.close()
-        return Taken(seconds, taken)
+        return Timings(seconds, taken)
 
 
-def together(rounds: Sequence[Taken]) -> Taken:
+def together(rounds: Sequence[Timings]) -> Timings:
     each = [one for taken in rounds for one in taken.milliseconds]
-    return Taken(sum(taken.seconds for taken in rounds), each)
+    return Timings(sum(taken.seconds for taken in rounds), each)
 
 
-def figures(taken: Taken) -> str:
+def figures(taken: Timings) -> str:
     return f"{taken.rate:,.0f}/s  {spread(taken)}"
 
 
-def spread(taken: Taken) -> str:
+def spread(taken: Timings) -> str:
     return f"p50 {taken.percentile(50):.1f} ms  p99 {taken.percentile(99):.1f} ms"
 
 
