@@ -57,6 +57,12 @@ class Operation:
     """Whether the body may have the size of many documents."""
     tag: str = field(default="", kw_only=True)
 
+    def __post_init__(self) -> None:
+        known = {*re.findall(r"{(\w+)", self.path), "query", "headers", "body", "call"}
+        if unknown := set(inspect.signature(self.handler).parameters) - known:
+            names = ", ".join(sorted(unknown))
+            raise TypeError(f"{self.name} takes {names}, which no request of {self.path} has")
+
     @property
     def name(self) -> str:
         return getattr(self.handler, "__name__", "")
@@ -103,9 +109,6 @@ class Operation:
 
     @cached_property
     def _types(self) -> Mapping[str, Any]:
-        known = {*re.findall(r"{(\w+)", self.path), "query", "headers", "body", "call"}
-        taken = set(inspect.signature(self.handler).parameters)
-        assert taken <= known, f"{self.name} takes {taken - known}, which no request has"
         return get_type_hints(self.handler, include_extras=True)
 
 

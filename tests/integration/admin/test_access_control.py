@@ -1,0 +1,71 @@
+"""Access control of calls that do not arrive by HTTP: every door shares it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.integration.admin.running import TOKEN
+from trimtab.errors import Forbidden, Unauthorized
+from trimtab_admin.access.audit import AuditFilter, AuditLimits, AuditTrail
+from trimtab_admin.access.authentication import Authentication
+from trimtab_admin.access.authorization import ROOT, Caller, platform_admin
+from trimtab_admin.access.call import Call
+from trimtab_admin.access.control import AccessControl
+from trimtab_admin.access.throttling import FailureLimit, Throttled
+from trimtab_admin.app import prepare
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage.database import reading_sessions_of, sessions_of
+
+CALL = Call("10.0.0.1", "ListProjects", "/flyteidl.service.AdminService", "r-1")
+
+
+@pytest.fixture
+async def trail(settings: AdminConfig) -> AsyncIterator[AuditTrail]:
+    await prepare(settings)
+    sessions = sessions_of(settings.database_url)
+    reading = reading_sessions_of(settings.database_url)
+    yield AuditTrail(sessions, reading, AuditLimits(100, timedelta(1)))
+    for each in (sessions, reading):
+        await each.kw["bind"].dispose()
+
+
+@pytest.fixture
+def access(trail: AuditTrail) -> AccessControl:
+    authentication = Authentication(trail._sessions, trail._reading, TOKEN)
+    return AccessControl(authentication, trail, FailureLimit(per_minute=2))
+
+
+async def test_a_call_is_authenticated_by_its_credential(access: AccessControl) -> None:
+    call = await access.authenticate(CALL, f"Bearer {TOKEN}")
+    assert call == replace(CALL, caller=ROOT)
+
+
+async def test_refused_calls_are_audited_and_throttled(
+    access: AccessControl, trail: AuditTrail
+) -> None:
+    for error in (Unauthorized, Unauthorized, Throttled):
+        with pytest.raises(error):
+            await access.authenticate(CALL, "Bearer wrong")
+    entries = (await trail.list(AuditFilter(), None, 10)).items
+    assert [entry.status for entry in entries] == [429, 401, 401]
+    newest = entries[0]
+    assert (newest.client, newest.method, newest.path, newest.request_id) == (
+        CALL.peer,
+        CALL.method,
+        CALL.path,
+        CALL.request_id,
+    )
+
+
+async def test_a_forbidden_call_is_audited_with_its_caller_and_scope(
+    access: AccessControl, trail: AuditTrail
+) -> None:
+    call = replace(CALL, caller=Caller("ci", ()))
+    with pytest.raises(Forbidden) as caught:
+        platform_admin(call.caller, {})
+    assert await access.refuse(call, caught.value) is caught.value
+    [entry] = (await trail.list(AuditFilter(status=403), None, 10)).items
+    assert (entry.caller, entry.scope) == ("ci", "platform")
+    assert entry.reason == 'User "ci" is not an admin of the platform; granted: nothing'
