@@ -1,1 +1,1 @@
-"""Tokens of pools: resmgr's protocol, the client of it, and the leases that a holder has."""
+"""Tokens of pools: the protocol of resmgr, its client, and the leases that a process holds."""

@@ -1,18 +1,18 @@
-"""Tokens of pools, for whoever uses an outside resource: asked for, kept, given back.
+"""Pools: a program takes a token, a thread renews it, and the end of a block releases it.
 
 ::
 
-    async with leasing.connected("nats://127.0.0.1:4222") as pools:
+    async with trimtab.pools("nats://127.0.0.1:4222") as pools:
         async with pools.token("gpus", project="shop", domain="development") as lease:
             await train(fence=lease.fence)
 
 The token is renewed at a third of its lease, by a thread that `connected` runs with a connection
-of its own: a blocked event loop, or Python code that computes, does not stop it. What does is a
-process that stands still, or code that keeps Python's lock, for two thirds of the lease. Failures
-are tried again until the lease is over, counted by this machine's clock from before the request was
-*sent*. From then on `Lease.check` refuses, `Lease.lost` returns, and the block ends with
-`LeaseLost`. Between a check and an act a process can still be stopped: a target that must be safe
-from that checks `Lease.fence`.
+of its own: a blocked event loop, or Python code that computes, does not stop renewals. A process
+that is suspended, or code that keeps Python's global lock, for two thirds of the lease does.
+Failures are retried until the lease is over, measured by this machine's clock from before the
+request was *sent*. From then on `Lease.check` raises, `Lease.lost` returns, and the block ends with
+`LeaseLost`. A process can still be suspended between a check and an action: a target that must be
+safe from that compares `Lease.fence`.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ from nats.aio.client import Client
 from trimtab.errors import Rejected, Retryable, TrimtabError
 from trimtab.messages import subjects
 from trimtab.models import parse_model
+from trimtab.runtime.retrying import backoff_seconds
 from trimtab.tokens.lease import Lease, LeaseLost, now
 from trimtab.tokens.protocol import (
     COHORT,
@@ -53,36 +54,37 @@ __all__ = ["Lease", "LeaseLost", "NeverFits", "NotGranted", "Pools", "connected"
 
 log = logging.getLogger(__name__)
 
-PACE_SECONDS = 1.0
-"""Between two requests where resmgr names no other pace."""
+RETRY_SECONDS = 1.0
+"""The longest delay between two tries while resmgr does not answer."""
 JITTER_SECONDS = 0.005
-"""Before an answer to a hint, which several may hear."""
-LONGEST_SECONDS = 604_800.0
-"""That resmgr keeps a place for; who waits for ever then takes a new one."""
+"""The longest delay between a hint and the request that follows it: several waiters may receive
+the same hint."""
+LONGEST_WAIT_SECONDS = 604_800.0
+"""The longest ``wait_seconds`` of resmgr. A caller that waits indefinitely then queues again."""
 
-_SHARE = {"token", "pool", "weight", "pools", "project", "domain", "lease_seconds"}
-"""What a request for a token and one to assert it have in common."""
+_REASSERTED = {"token", "pool", "weight", "pools", "project", "domain", "lease_seconds"}
+"""The fields that `Allocate` and `Reassert` share."""
 
 T = TypeVar("T")
 
 
 class NotGranted(Retryable):
-    """The time for waiting is over."""
+    """The token was not granted within ``wait_seconds``."""
 
 
 class NeverFits(Rejected):
-    """More was asked for than a limit allows, however long one waits."""
+    """The request exceeds a limit of the pool, so that waiting cannot help."""
 
 
 class Pools:
     """The pools of one cohort, over one connection to NATS.
 
-    `token` and `hold` can be used on any event loop, and what they ask runs on that of the
-    connection; the other methods are for those who are on it already.
+    `token` and `hold` may be called on any event loop; they run their requests on the loop of the
+    connection. The other methods have to be called on that loop.
     """
 
     def __init__(self, resmgr: ResmgrClient, home: asyncio.AbstractEventLoop | None = None) -> None:
-        """``home`` is the loop of its connection; absent, the running one."""
+        """``home`` is the loop of the connection; ``None`` is the running loop."""
         self._resmgr = resmgr
         self._home = home or asyncio.get_running_loop()
 
@@ -103,15 +105,17 @@ class Pools:
     ) -> AsyncIterator[Lease]:
         """Hold a token while the block runs.
 
-        ``pool`` may be several with their weights, all or none. ``token`` is its id, unique to this
-        holder; absent, a random one. ``wait_seconds`` absent waits as long as it takes, 0 not at
-        all. Raises `NotGranted`, `Unavailable`, `NeverFits` and other `Rejected`, and `LeaseLost`
-        where the token was lost before the block was over.
+        ``pool`` is a name, or a map of several names to weights that are taken together. ``token``
+        is an id that is unique to this holder; the default is random. ``wait_seconds`` of ``None``
+        waits indefinitely, 0 does not wait.
+
+        Raises `NotGranted`, `Unavailable`, `NeverFits` and other errors of `Rejected`, and
+        `LeaseLost` where the token was lost before the end of the block.
         """
         several = (
             [] if isinstance(pool, str) else [{"pool": p, "weight": w} for p, w in pool.items()]
         )
-        asked = {
+        fields = {
             **({"pools": several} if several else {"pool": pool, "weight": weight}),
             "token": token or uuid4().hex,
             "project": project,
@@ -122,138 +126,142 @@ class Pools:
             "lease_seconds": lease_seconds,
             "wait_seconds": wait_seconds,
         }
-        async with self.hold(parse_model(Allocate, asked)) as lease:
+        async with self.hold(parse_model(Allocate, fields)) as lease:
             yield lease
 
     @asynccontextmanager
-    async def hold(self, ask: Allocate) -> AsyncIterator[Lease]:
-        """As `token`, for a request that is made already."""
-        taking = self._at_home(self._taken(ask))
+    async def hold(self, request: Allocate) -> AsyncIterator[Lease]:
+        """Hold the token of a request while the block runs. Raises what `token` raises."""
+        taking = self._run_at_home(self._take(request))
         try:
             lease = await asyncio.wrap_future(taking)
         except asyncio.CancelledError:
-            self._at_home(self.withdraw(ask))  # it may be granted at this very moment
+            # The token may be granted at this moment.
+            self._run_at_home(self.withdraw(request))
             raise
-        keeping = self._at_home(self.keep_renewed(lease))
+        renewing = self._run_at_home(self.keep_renewed(lease))
         try:
             yield lease
             lease.check()
         finally:
-            keeping.cancel()
+            renewing.cancel()
             try:
-                await asyncio.wrap_future(self._at_home(self.release(lease)))
+                await asyncio.wrap_future(self._run_at_home(self.release(lease)))
             except Retryable as error:
-                # The block is over all the same, and the lease ends by itself.
+                # The block ends all the same, and the lease expires.
                 log.warning("token.not_released", extra=_fields(lease, error))
 
-    async def allocate(self, ask: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
-        """What resmgr answers until it gives a `Lease`, or says what waiting cannot help against.
+    async def allocate(self, request: Allocate) -> AsyncGenerator[Lease | Allocated, None]:
+        """Request a token until it is granted or refused, and yield each reply.
 
-        Asks when resmgr hints that it is granted, and else at the pace that resmgr names. A resmgr
-        that is away is a reason to wait. Leaving early keeps the place for as long as resmgr said;
-        `withdraw` gives it back. Raises `Rejected`, and `Unavailable` where resmgr is away when the
-        time for waiting is over.
+        The last item is a `Lease`, or the reply that ends the wait: ``never_fits``, or
+        ``exhausted`` after ``wait_seconds``. Requests again when resmgr hints at a grant, and
+        otherwise at a third of ``retry_after_seconds``. While resmgr does not answer, the wait goes
+        on. A caller that leaves early keeps its position for ``retry_after_seconds``; `withdraw`
+        releases it.
+
+        Raises `Rejected`, and `Unavailable` where resmgr does not answer at the end of the wait.
         """
-        patience = LONGEST_SECONDS if ask.wait_seconds is None else ask.wait_seconds
-        waiting = ask.model_copy(update={"wait_seconds": patience})
-        ends, last = now() + patience, False
-        subject = subjects.granted(self._resmgr.cohort, ask.token)
-        async with self._resmgr.hints(subject) as hinted:
-            while not last:
-                hinted.clear()
-                answer = await self._asked(waiting, ends)
-                last = _is_last(answer, forever=ask.wait_seconds is None)
-                yield answer
-                if not last:
-                    await _hint_or(hinted, _pace(answer))
+        patience = LONGEST_WAIT_SECONDS if request.wait_seconds is None else request.wait_seconds
+        waiting = request.model_copy(update={"wait_seconds": patience})
+        ends, failures = now() + patience, 0
+        subject = subjects.granted(self._resmgr.cohort, request.token)
+        async with self._resmgr.hints(subject) as hint:
+            while True:
+                hint.clear()
+                reply = await self._request_until(ends, waiting)
+                yield reply
+                if _is_final(reply, waits_indefinitely=request.wait_seconds is None):
+                    return
+                # A reply of resmgr to a waiter has a pace, except for one that queues again.
+                pace = reply.retry_after_seconds if isinstance(reply, Allocated) else None
+                failures = failures + 1 if pace is None else 0
+                await _wait_for_hint(hint, _pause_seconds(pace, failures))
 
     async def keep_renewed(self, lease: Lease) -> None:
-        """Renew it until it is lost or this is cancelled."""
+        """Renew a lease until it is lost or this is cancelled."""
         if not lease.expires:
             return
-        pause = lease.seconds / 3
+        failures = 0
         subject = subjects.lost(self._resmgr.cohort, lease.token)
-        async with self._resmgr.hints(subject) as doubted:
+        async with self._resmgr.hints(subject) as hint:
             while lease.held:
-                await _hint_or(doubted, min(pause * random.uniform(0.8, 1), lease.seconds_left))
-                doubted.clear()
+                pause = min(_renewal_pause_seconds(lease, failures), lease.seconds_left)
+                await _wait_for_hint(hint, pause)
+                hint.clear()
                 if not lease.held:
                     break
-                pause = await self._kept(lease)
+                try:
+                    await self.renew(lease)
+                    failures = 0
+                except TrimtabError as error:
+                    log.warning("token.not_renewed", extra=_fields(lease, error))
+                    failures += 1
         log.warning("token.lost", extra=_fields(lease))
 
     async def renew(self, lease: Lease) -> None:
-        """Once; where resmgr has lost its memory, say what is held. Raises `TrimtabError`."""
+        """Renew a lease once, and reassert it where resmgr lost its data. Raises `TrimtabError`."""
         timeout = max(0.05, min(TIMEOUT_SECONDS, lease.seconds / 5, lease.seconds_left))
-        ask = Renew(
+        renew = Renew(
             token=lease.token,
             pools=lease.pools,
             fence=lease.fence,
             lease_seconds=lease.request.lease_seconds,
         )
         sent = now()
-        answer = await self._resmgr.request(ask, Renewed, timeout)
-        if answer.status == "reassert" and lease.fence is not None:
-            share = lease.request.model_dump(include=_SHARE)
+        reply = await self._resmgr.request(renew, Renewed, timeout)
+        if reply.status == "reassert" and lease.fence is not None:
+            granted = lease.request.model_dump(include=_REASSERTED)
+            reassert = Reassert(**granted, fence=lease.fence)
             sent = now()
-            answer = await self._resmgr.request(
-                Reassert(**share, fence=lease.fence), Renewed, timeout
-            )
-        if answer.status == "held":
-            lease.fence = lease.fence if answer.fence is None else answer.fence
-            lease.extend(sent, answer.lease_seconds)
+            reply = await self._resmgr.request(reassert, Renewed, timeout)
+        if reply.status == "held":
+            lease.fence = lease.fence if reply.fence is None else reply.fence
+            lease.extend(sent, reply.lease_seconds)
         else:
-            lease.mark_lost(answer.reason or "resmgr knows nothing of it")
+            lease.mark_lost(reply.reason or "resmgr does not hold it")
 
     async def release(self, lease: Lease) -> Released:
-        """Give it back. Where it was lost the answer says so. Raises `Retryable`."""
-        ask = Release(token=lease.token, pools=lease.pools, fence=lease.fence)
-        answer = await self._resmgr.request(ask, Released)
-        if not answer.released and lease.fence is not None:
-            log.info("token.was_not_held", extra=_fields(lease) | {"reason": answer.reason})
-        return answer
+        """Release a token. The reply shows whether it was still held. Raises `Retryable`."""
+        release = Release(token=lease.token, pools=lease.pools, fence=lease.fence)
+        reply = await self._resmgr.request(release, Released)
+        if not reply.released and lease.fence is not None:
+            log.info("token.was_not_held", extra=_fields(lease) | {"reason": reply.reason})
+        return reply
 
-    async def withdraw(self, ask: Allocate) -> None:
-        """Give back a place, or what it has become meanwhile; nobody waits for the answer."""
-        pools = tuple(units.pool for units in ask.units)
-        await self._resmgr.send(Release(token=ask.token, pools=pools))
+    async def withdraw(self, request: Allocate) -> None:
+        """Release the position of a waiter, or its grant, without waiting for a reply."""
+        pools = tuple(units.pool for units in request.units)
+        await self._resmgr.send(Release(token=request.token, pools=pools))
 
-    async def _taken(self, ask: Allocate) -> Lease:
+    async def _take(self, request: Allocate) -> Lease:
         try:
-            async with aclosing(self.allocate(ask)) as answers:
-                async for answer in answers:
-                    if isinstance(answer, Lease):
-                        return answer
-                    said = answer
+            async with aclosing(self.allocate(request)) as replies:
+                async for reply in replies:
+                    if isinstance(reply, Lease):
+                        return reply
+                    refusal = reply
         except (asyncio.CancelledError, Retryable):
-            await self.withdraw(ask)
+            await self.withdraw(request)
             raise
-        if said.status == "never_fits":
-            raise NeverFits(said.reason)
-        raise NotGranted(f"not granted within {ask.wait_seconds:g} s: {said.reason}")
+        if refusal.status == "never_fits":
+            raise NeverFits(refusal.reason)
+        raise NotGranted(f"not granted within {request.wait_seconds:g} s: {refusal.reason}")
 
-    async def _asked(self, ask: Allocate, ends: float) -> Lease | Allocated:
+    async def _request_until(self, ends: float, request: Allocate) -> Lease | Allocated:
+        """Request a token once; before ``ends``, a resmgr that does not answer means waiting."""
         sent = now()
         try:
-            answer = await self._resmgr.request(ask, Allocated)
+            reply = await self._resmgr.request(request, Allocated)
         except Retryable as error:
             if now() >= ends:
                 raise
             return Allocated(status="waiting", reason=str(error))
-        if answer.status != "granted":
-            return answer
-        return Lease(ask, fence=answer.fence, seconds=answer.lease_seconds, sent=sent)
+        if reply.status != "granted":
+            return reply
+        return Lease(request, fence=reply.fence, seconds=reply.lease_seconds, sent=sent)
 
-    async def _kept(self, lease: Lease) -> float:
-        """Renew it, and say how many seconds later it should be tried again."""
-        try:
-            await self.renew(lease)
-        except TrimtabError as error:
-            log.warning("token.not_renewed", extra=_fields(lease, error))
-            return min(1.0, lease.seconds / 10)
-        return lease.seconds / 3
-
-    def _at_home(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+    def _run_at_home(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._home)
 
 
@@ -261,10 +269,10 @@ class Pools:
 async def connected(
     url: str, *, user: str = "", password: str = "", cohort: str = COHORT
 ) -> AsyncIterator[Pools]:
-    """Pools over a connection of their own, in a thread of their own. Waits for a server."""
-    with _thread() as home:
+    """Yield pools over a connection and a thread of their own. Waits for the NATS server."""
+    with _loop_in_thread() as home:
         client = Client()
-        opening = _open(client, url, user, password)
+        opening = _connect(client, url, user, password)
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opening, home))
         try:
             yield Pools(ResmgrClient(client, cohort), home)
@@ -272,7 +280,7 @@ async def connected(
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.close(), home))
 
 
-async def _open(client: Client, url: str, user: str, password: str) -> None:
+async def _connect(client: Client, url: str, user: str, password: str) -> None:
     async def on_error(error: Exception) -> None:
         log.warning("nats.error", extra={"error": f"{type(error).__name__}: {error}"})
 
@@ -281,7 +289,7 @@ async def _open(client: Client, url: str, user: str, password: str) -> None:
         name="trimtab-pools",
         user=user or None,
         password=password or None,
-        # The default gives up after two minutes, and then nothing would be renewed any more.
+        # By default nats-py gives up after two minutes, and renewals would stop for good.
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]  # seconds, and nats-py takes fractions
         ping_interval=5,
@@ -291,17 +299,17 @@ async def _open(client: Client, url: str, user: str, password: str) -> None:
 
 
 @contextmanager
-def _thread() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in a thread until the block ends, with all that is left on it."""
+def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread until the block ends; its remaining tasks are cancelled."""
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
-    async def live() -> None:
+    async def run() -> None:
         over = asyncio.Event()
         started.set_result((asyncio.get_running_loop(), over))
         await over.wait()
 
-    # A daemon, so that a holder that ends without leaving the block ends all the same.
-    thread = threading.Thread(target=lambda: asyncio.run(live()), name="leases", daemon=True)
+    # A daemon, so that a process that ends without leaving the block ends all the same.
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="leases", daemon=True)
     thread.start()
     loop, over = started.result()
     try:
@@ -311,31 +319,40 @@ def _thread() -> Iterator[asyncio.AbstractEventLoop]:
         thread.join()
 
 
-async def _hint_or(hinted: asyncio.Event, seconds: float) -> None:
-    """Wait for a hint, at most so long."""
+async def _wait_for_hint(hint: asyncio.Event, seconds: float) -> None:
+    """Wait for a hint, but no longer than this."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await hinted.wait()
+            await hint.wait()
             await asyncio.sleep(random.uniform(0, JITTER_SECONDS))
 
 
-def _is_last(answer: Lease | Allocated, *, forever: bool) -> bool:
-    match answer:
+def _is_final(reply: Lease | Allocated, *, waits_indefinitely: bool) -> bool:
+    match reply:
         case Allocated(status="waiting"):
             return False
         case Allocated(status="exhausted"):
-            return not forever
+            return not waits_indefinitely
         case _:
             return True
 
 
-def _pace(answer: Lease | Allocated) -> float:
-    """Seconds until it is asked again; not the same for all that began to wait together."""
-    named = answer.retry_after_seconds if isinstance(answer, Allocated) else None
-    return (PACE_SECONDS if named is None else named / 3) * random.uniform(0.7, 1.0)
+def _pause_seconds(retry_after: float | None, failures: int) -> float:
+    """Return the delay until the next request, jittered so that waiters do not poll in step."""
+    if retry_after is None:
+        return backoff_seconds(failures, first=RETRY_SECONDS / 2, longest=RETRY_SECONDS)
+    return retry_after / 3 * random.uniform(0.7, 1.0)
+
+
+def _renewal_pause_seconds(lease: Lease, failures: int) -> float:
+    """Return the delay until the next renewal, after so many failed ones in a row."""
+    if failures:
+        longest = min(RETRY_SECONDS, lease.seconds / 10)
+        return backoff_seconds(failures, first=longest / 2, longest=longest)
+    return lease.seconds / 3 * random.uniform(0.8, 1.0)
 
 
 def _fields(lease: Lease, error: Exception | None = None) -> dict[str, str]:
-    """For a line in the log."""
+    """Return the fields of a log event."""
     fields = {"token": lease.token, "pools": ", ".join(lease.pools)}
     return fields if error is None else {**fields, "error": str(error)}

@@ -1,14 +1,15 @@
-"""The protocol of resmgr: requests and answers on ``trimtab.resmgr.<operation>.<cohort>``. Pure.
+"""The wire protocol of resmgr: requests, replies and hints. Pure.
 
-Operations are named after their requests: ``register``, ``allocate``, ``renew``, ``reassert``,
-``release``, ``reprioritize``, ``force_release``, ``inspect``, ``recount``, ``batch``. Bodies are
-JSON; a refusal that is an error has the headers ``Nats-Service-Error`` and
-``Nats-Service-Error-Code`` of NATS micro. `TokenGranted` and `TokenLost` are hints that resmgr
-publishes on ``trimtab.resmgr.granted.>`` and ``trimtab.resmgr.lost.>``. A hint may not arrive; a
-reply decides.
+A request is sent to ``trimtab.resmgr.<operation>.<cohort>``. The operation is the name of its
+model: ``force_release`` for `ForceRelease`. Its reply is the model of the past participle:
+`Released` for `Release`. Bodies are JSON. A reply that is an error has the headers
+``Nats-Service-Error`` and ``Nats-Service-Error-Code`` of NATS micro and a ``problem+json`` body.
 
-A token is named by its id and by the pools that it is of: the same id in another pool is another
-token, and one of several pools is named by all of them, in any order.
+`TokenGranted` and `TokenLost` are hints that resmgr publishes on ``trimtab.resmgr.granted.>`` and
+``trimtab.resmgr.lost.>``. A hint may not arrive; only replies are authoritative.
+
+A token is identified by its id and its pools: the same id in another pool is another token. A token
+of several pools is identified by all of them, in any order.
 """
 
 from typing import Annotated, Literal, Self
@@ -27,75 +28,76 @@ NewPoolName = Annotated[
 TokenId = Annotated[
     str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
-"""Opaque; unique to one attempt of one node."""
+"""An opaque id, unique to one attempt of one node."""
 ScopePart = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 ]
-"""Of a project or domain: sums are told by ``project/domain``."""
+"""A project or domain. Without ``/``, which separates the two in `Inspected.by_project_domain`."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 def operation(request: type[Model]) -> str:
-    """What a request is sent to: ``force_release`` for `ForceRelease`."""
+    """Return the operation of a request: ``force_release`` for `ForceRelease`."""
     return "".join("_" + c.lower() if c.isupper() else c for c in request.__name__).lstrip("_")
 
 
 class _Request(Model):
-    """What callers say: a number is one, and not a text or a truth value that looks like one."""
+    """The base of requests. Parsing is strict: a number is neither a text nor a boolean."""
 
     model_config = ConfigDict(strict=True)
 
 
 class Units(_Request):
-    """So much of one pool."""
+    """A number of units of one pool."""
 
     pool: PoolName
     weight: int = Field(default=1, ge=1)
 
 
 class _Token(_Request):
-    """Names a token, by ``pool`` or by ``pools``."""
+    """The base of requests that identify a token, by ``pool`` or by ``pools``."""
 
     token: TokenId
     pool: PoolName | None = None
     pools: tuple[PoolName, ...] = Field(default=(), max_length=16, strict=False)
 
     @model_validator(mode="after")
-    def _named_once(self) -> Self:
+    def _check_pools(self) -> Self:
         _check_pools(self.pool, self.pools)
         return self
 
     @property
     def all_pools(self) -> tuple[str, ...]:
-        """Sorted."""
+        """The names of the pools, sorted."""
         return tuple(sorted(self.pools)) if self.pool is None else (self.pool,)
 
 
 class _Share(_Request):
-    """Units for a project: ``weight`` of ``pool``, or all of ``pools`` together."""
+    """The base of requests for units of a project: ``weight`` of ``pool``, or all of ``pools``."""
 
     token: TokenId
     pool: PoolName | None = None
     weight: int = Field(default=1, ge=1)
-    """Of ``pool``; those of ``pools`` have their own."""
+    """Units of ``pool``. Each of ``pools`` has a weight of its own."""
     pools: tuple[Units, ...] = Field(default=(), max_length=16, strict=False)
-    """Several pools of the cohort, all or none of them."""
+    """Several pools of the cohort, of which all or none are taken."""
     project: ScopePart
     domain: ScopePart
     lease_seconds: Seconds = 60.0
-    """How long the token is held unless it is renewed. resmgr may cut it; its answer says to what.
+    """How long the token is held unless it is renewed. resmgr may shorten it; the reply has the
+    result.
 
-    A holder counts from when it *sent* the request, and stops acting when that time is over.
+    A holder measures it from when it *sent* the request, and then stops acting.
     """
 
     @model_validator(mode="after")
-    def _named_once(self) -> Self:
+    def _check_pools(self) -> Self:
         _check_pools(self.pool, [units.pool for units in self.pools])
         return self
 
     @property
     def units(self) -> tuple[Units, ...]:
-        """Sorted by pool."""
+        """The units of each pool, sorted by pool."""
         if self.pool is None:
             return tuple(sorted(self.pools, key=lambda units: units.pool))
         return (Units(pool=self.pool, weight=self.weight),)
@@ -109,38 +111,41 @@ def _check_pools(pool: str | None, pools: "list[str] | tuple[str, ...]") -> None
 
 
 class Register(_Request):
-    """A service needs this pool. The same quota again is fine, another one is an error."""
+    """Create a pool that a service needs. Registering the quota that a pool has succeeds; another
+    quota is an error."""
 
     pool: NewPoolName
     quota: int = Field(ge=1)
 
 
 class Registered(Model):
+    """The reply to `Register`."""
+
     pool: str
     quota: int
 
 
 class Allocate(_Share):
-    """Ask for a token. Asking again for one that is held grants it again and renews its lease.
+    """Request a token. Requesting a held token grants it again and renews its lease.
 
-    A request that has to wait keeps its place for as long as it is asked again.
+    A request that has to wait keeps its position for as long as it is repeated.
     """
 
     project_cap: int | None = Field(default=None, ge=0)
-    """Of each pool, beside the pool's own caps; absent is no cap, 0 is none allowed."""
+    """A cap in each pool in addition to the pool's own. Absent: no cap; 0: nothing is allowed."""
     project_domain_cap: int | None = Field(default=None, ge=0)
     priority: int = Field(default=0, ge=-1000, le=1000)
-    """Higher goes first. It ages: who waits long enough comes before whoever comes later."""
+    """A higher priority goes first. Priority ages: a long wait outweighs a later, higher one."""
     wait_seconds: float | None = Field(default=None, ge=0, le=604_800)
-    """How long this may wait in all; then it is ``exhausted`` and its place is gone.
+    """The longest wait in all. After it the reply is ``exhausted`` and the position is gone.
 
-    Absent asks like an old plugin: the answer is ``exhausted`` instead of ``waiting``, and the
-    place is kept all the same while the plugin polls. 0 wants no place.
+    Absent: the reply is ``exhausted`` instead of ``waiting``, as plugins of Flyte expect, and the
+    position is kept while the plugin polls. 0: the request does not wait.
     """
 
 
 class Blocker(Model):
-    """Something that is in the way of a request."""
+    """A limit that keeps a request from being granted."""
 
     limit: Literal[
         "quota",
@@ -152,120 +157,133 @@ class Blocker(Model):
         "order",
         "reservation",
     ]
-    """``order``: an earlier request of the same project, domain and priority, or others before it
-    in the pool; ``reservation``: units kept for one that has waited long; ``quarantine``: Redis
-    lost its memory, and holders are given the time to say what they hold."""
+    """``order``: other waiters of the pool come first, such as an earlier request of the same
+    project, domain and priority. ``reservation``: units are reserved for a request that has waited
+    long. ``quarantine``: Redis lost its data, and holders have time to reassert their tokens."""
     pool: str
     number: int | None = None
-    """Units that the limit allows, or keeps."""
+    """The units that the limit allows, or that are reserved."""
     held: int | None = None
-    """Units that it counts as held."""
+    """The held units that count towards the limit."""
 
 
 class Allocated(Model):
-    """The answer to `Allocate`."""
+    """The reply to `Allocate`."""
 
     status: Literal["granted", "waiting", "exhausted", "never_fits", "error"]
-    """``error`` only in a `Batched`: a single request gets an error with headers."""
+    """``error`` occurs only in a `Batched`: a single request gets an error with headers."""
     reason: str = ""
-    """Which limit refused, with its numbers."""
+    """The first blocker as a sentence, with its numbers."""
     held: int = 0
-    """Units of the pool held after the request; of several pools, those of the first by name."""
+    """The units of the pool that are held after the request; of the first pool by name, where the
+    request names several."""
     lease_seconds: float | None = None
-    """``None`` where nothing expires (noop), or nothing was granted."""
+    """``null`` where nothing was granted, or nothing expires (type ``noop``)."""
     fence: int | None = None
     """Grows with each grant: a target that stores the highest one can refuse an earlier holder."""
     position: int | None = None
-    """Of a request that has a place: 1 is the first of its pool. Of several pools the worst."""
+    """The position of a waiter; 1 is next. Of several pools the worst."""
     blockers: tuple[Blocker, ...] = ()
     retry_after_seconds: float | None = None
-    """A place or a grant in passing is lost unless it is asked for again within this time, which
-    may be any time before; about a third of it is a good pace."""
+    """A waiter that does not repeat its request within this time loses its position or its grant.
+    It may repeat it at any time before; a third of it is a good pace."""
     waited_seconds: float | None = None
-    """Since the first time it was asked for, where it has or had a place."""
+    """The time since the first request, for one that has or had a position."""
 
 
 class Renew(_Token):
-    """Keep what is held. Never takes anything anew."""
+    """Renew the lease of a held token. Never grants anything."""
 
     fence: int | None = None
-    """That of the grant; absent renews whichever there is."""
+    """The fence of the grant. Absent: any grant of the token is renewed."""
     lease_seconds: Seconds = 60.0
 
 
 class Reassert(_Share):
-    """Say what is held, after resmgr has lost its memory. Also renews what it still knows."""
+    """Restore a held token after Redis lost its data, or renew it where it is still known."""
 
     fence: int = Field(ge=0, le=2**53 - 1)
 
 
 class Renewed(Model):
-    """The answer to `Renew` and `Reassert`."""
+    """The reply to `Renew` and `Reassert`."""
 
     status: Literal["held", "lost", "reassert"]
-    """``reassert``: resmgr lost its memory; send `Reassert` while the lease lasts."""
+    """``reassert``: Redis lost its data; send `Reassert` while the lease lasts."""
     reason: str = ""
     lease_seconds: float | None = None
-    """``None`` where nothing expires (noop), or nothing is held."""
+    """``null`` where nothing is held, or nothing expires (type ``noop``)."""
     fence: int | None = None
 
 
 class Release(_Token):
-    """Give a token, or the place of one that waits, back. What is not held is no error."""
+    """Release a token, or the position of a waiter. Releasing one that is not held is no error."""
 
     fence: int | None = None
-    """That of the grant: a later grant of the same token is left alone. Absent: whichever."""
+    """The fence of the grant: a later grant of the token stays held. Absent: any grant."""
 
 
 class Released(Model):
+    """The reply to `Release` and `ForceRelease`."""
+
     released: bool
     """Whether the token was held."""
     withdrew: bool = False
-    """Whether it had a place and gave that back."""
+    """Whether it had a position, which was released."""
     reason: str = ""
-    """Why nothing was released: the lease had ended, or somebody has forced it."""
+    """Why nothing was released: the token was not held, or has been granted again since."""
 
 
 class ForceRelease(_Token):
-    """An admin takes a token or a place away. Kept in the audit; the holder is told it is lost."""
+    """Release a token or position of another caller, as an admin. The reason is stored, and a hint
+    informs the holder."""
 
     actor: str = Field(min_length=1, max_length=200)
     why: str = Field(min_length=1, max_length=1000)
 
 
 class Reprioritize(_Token):
-    """Change the priority of a request that waits."""
+    """Change the priority of a waiter."""
 
     priority: int = Field(ge=-1000, le=1000)
 
 
 class Reprioritized(Model):
+    """The reply to `Reprioritize`."""
+
     waiting: bool
-    """Whether it had a place; otherwise nothing has changed."""
+    """Whether it had a position; if not, nothing has changed."""
     position: int | None = None
+    """``null`` where it does not wait, or was granted by the change."""
 
 
 class Inspect(_Request):
+    """Read the current state of a pool."""
+
     pool: PoolName
 
 
 class Holder(Model):
+    """A token of a pool, as `Inspected` lists it."""
+
     token: str
     project: str
     domain: str
     weight: int
     expires_in_seconds: float
-    """Below 0 while its grace lasts."""
+    """Negative during the grace of the lease."""
     fence: int | None = None
     age_seconds: float = 0.0
-    """Since it was granted."""
+    """The time since the grant."""
     claimed: bool = True
-    """False for one that was granted while it waited and was not asked for again yet."""
+    """False for a pre-granted token, which its waiter has not claimed yet."""
     pools: tuple[str, ...] = ()
-    """All that the token is of, where there are several."""
+    """All pools of the token, where it has several."""
 
 
 class Waiter(Model):
+    """A waiter of a pool, as `Inspected` lists it."""
+
     token: str
     project: str
     domain: str
@@ -275,12 +293,12 @@ class Waiter(Model):
     reason: str
     blockers: tuple[Blocker, ...] = ()
     age_seconds: float
-    """Since it was asked for first."""
+    """The time since its first request."""
     pools: tuple[str, ...] = ()
 
 
 class Inspected(Model):
-    """A pool as it is now."""
+    """The current state of a pool; the reply to `Inspect`."""
 
     pool: str
     type: Literal["redis", "noop"]
@@ -291,25 +309,25 @@ class Inspected(Model):
     by_project_domain: dict[str, int]
     """Units by ``project/domain``."""
     holders: tuple[Holder, ...]
-    """Of very many the first 1000 by the end of their lease; the sums are of all."""
+    """At most 1000, those whose leases end first; the sums cover all."""
     waiters: tuple[Waiter, ...] = ()
-    """Of very many the first 1000 by position."""
+    """At most 1000, by position."""
     waiting: int = 0
-    """All of them."""
+    """The number of all waiters."""
     active: bool = True
     cohort: str = COHORT
     quarantine_seconds: float = 0.0
-    """How long nothing will be granted, because Redis lost its memory."""
+    """How long nothing will be granted, because Redis lost its data."""
 
 
 class Recount(_Request):
-    """Count a pool anew. Reads all of it, in one step."""
+    """Compare the sums of a pool with its leases. Reads all of the pool, in one step."""
 
     pool: PoolName
 
 
 class Forced(Model):
-    """A token or place that an admin has taken away."""
+    """A token or position that an admin released."""
 
     token: str
     pools: tuple[str, ...]
@@ -318,19 +336,21 @@ class Forced(Model):
     at_seconds: float
     """Seconds since 1970, by the clock of Redis."""
     held: bool
-    """False where it was a place only."""
+    """Whether it was a token; false for a position."""
 
 
 class Recounted(Model):
+    """The reply to `Recount`."""
+
     pool: str
     differences: tuple[str, ...]
-    """A sentence for each; none is how it must be."""
+    """A sentence for each difference; none in a correct pool."""
     forced: tuple[Forced, ...] = ()
-    """Of the whole cohort, the latest first, at most 1000."""
+    """The releases by admins in the whole cohort, the latest first, at most 1000."""
 
 
 class Batch(_Request):
-    """Several requests, each answered as if it had come alone."""
+    """Send several requests, each of which is processed on its own."""
 
     allocate: tuple[Allocate, ...] = Field(default=(), max_length=500)
     renew: tuple[Renew, ...] = Field(default=(), max_length=500)
@@ -338,7 +358,7 @@ class Batch(_Request):
 
 
 class Batched(Model):
-    """Answers in the order of the requests."""
+    """The replies to a `Batch`, in the order of its requests."""
 
     allocate: tuple[Allocated, ...] = ()
     renew: tuple[Renewed, ...] = ()
@@ -346,16 +366,16 @@ class Batched(Model):
 
 
 class TokenGranted(Model):
-    """Hint: a request that waited was granted. Ask again to keep it."""
+    """A hint that a waiter was granted its token. It claims the token by repeating its request."""
 
     token: str
     pools: tuple[str, ...]
     claim_seconds: float
-    """How long the grant is kept for whoever does not ask again."""
+    """How long the grant is kept without being claimed."""
 
 
 class TokenLost(Model):
-    """Hint: a token is no longer held."""
+    """A hint that a token is no longer held."""
 
     token: str
     pools: tuple[str, ...]

@@ -1,7 +1,6 @@
-"""resmgr, asked over NATS: requests with their answers as errors or bodies, and its hints."""
+"""The NATS client of resmgr: sends requests, raises errors from replies, subscribes to hints."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
@@ -13,76 +12,75 @@ from nats.aio.msg import Msg
 from trimtab.errors import NotFound, Unavailable, family_of
 from trimtab.messages import subjects
 from trimtab.models import Model
-from trimtab.tokens.protocol import COHORT
+from trimtab.runtime.retrying import raise_if_cancelled
+from trimtab.tokens import protocol
 
 TIMEOUT_SECONDS = 2.0
-"""Of one request."""
+"""The timeout of one request."""
 
-A = TypeVar("A", bound=Model)
+Reply = TypeVar("Reply", bound=Model)
 
 
 class ResmgrClient:
-    """One cohort of it. Everything runs on the event loop of the connection."""
+    """A client of one cohort. Call it on the event loop of its connection."""
 
     def __init__(
         self,
         client: Client,
-        cohort: str = COHORT,
+        cohort: str = protocol.COHORT,
         headers: Callable[[], dict[str, str]] = dict,
     ) -> None:
-        """``headers`` are put on every request, such as those of a trace."""
+        """``headers`` returns the headers of a request, such as those of a trace."""
         self.cohort = cohort
         self._client = client
         self._headers = headers
 
-    async def request(self, request: Model, answer: type[A], timeout: float = TIMEOUT_SECONDS) -> A:
-        """Raises `Unavailable`, and `Rejected` with the words of resmgr."""
+    async def request(
+        self, request: Model, reply: type[Reply], timeout: float = TIMEOUT_SECONDS
+    ) -> Reply:
+        """Send a request and return its reply.
+
+        Raises `Unavailable` where none arrives, and the error that resmgr replies.
+        """
         body = request.model_dump_json(exclude_none=True).encode()
         subject, headers = self._subject(request), self._headers() or None
         try:
-            reply = await self._client.request(subject, body, timeout=timeout, headers=headers)
+            message = await self._client.request(subject, body, timeout=timeout, headers=headers)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"resmgr does not answer ({type(error).__name__})") from error
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # wait_for of Python 3.11, which nats-py uses, loses a cancellation that comes together
-            # with its result.
-            raise asyncio.CancelledError
-        _raise_for(reply)
-        return answer.model_validate_json(reply.data)
+        raise_if_cancelled()
+        _raise_error(message)
+        return reply.model_validate_json(message.data)
 
     async def send(self, request: Model) -> None:
-        """Send a request whose answer nobody waits for. It may get lost."""
+        """Publish a request without waiting for its reply. It may not arrive."""
         body = request.model_dump_json(exclude_none=True).encode()
+        subject, headers = self._subject(request), self._headers() or None
         with suppress(nats.errors.Error):
-            await self._client.publish(
-                self._subject(request), body, headers=self._headers() or None
-            )
+            await self._client.publish(subject, body, headers=headers)
 
     @asynccontextmanager
     async def hints(self, subject: str) -> AsyncIterator[asyncio.Event]:
-        """Set by each message on the subject."""
-        hinted = asyncio.Event()
+        """Yield an event that each message on the subject sets."""
+        received = asyncio.Event()
 
-        async def heard(_message: Msg) -> None:
-            hinted.set()
+        async def on_message(_message: Msg) -> None:
+            received.set()
 
-        subscription = await self._client.subscribe(subject, cb=heard)
+        subscription = await self._client.subscribe(subject, cb=on_message)
         try:
-            yield hinted
+            yield received
         finally:
-            with suppress(nats.errors.Error):  # without the connection it is gone already
+            with suppress(nats.errors.Error):  # A closed connection has no subscriptions.
                 await subscription.unsubscribe()
 
     def _subject(self, request: Model) -> str:
-        """Operations are named after their requests: ``force_release`` after `ForceRelease`."""
-        operation = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(request).__name__).lower()
-        return subjects.resmgr(operation, self.cohort)
+        return subjects.resmgr(protocol.operation(type(request)), self.cohort)
 
 
-def _raise_for(reply: Msg) -> None:
+def _raise_error(message: Msg) -> None:
     """Raise the error that the headers of the reply report, with resmgr's message."""
-    headers = reply.headers or {}
+    headers = message.headers or {}
     text = headers.get("Nats-Service-Error")
     if text is None:
         return
