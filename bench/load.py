@@ -1,8 +1,8 @@
-"""Load on NATS: some callers, each with one request in flight, and every request counted singly.
+"""Load on NATS: callers with one request in flight each, whose requests are counted one by one.
 
-The callers share the machine's cores with what they measure, so they cost as little as Python
-allows: frames are written beforehand, and the protocol is spoken by hand. What is measured so is
-what the others need, and a limit that is measured so is a hard one.
+The callers share the machine's cores with the measured processes, so they use as little CPU time as
+Python allows: frames are built in advance, without a NATS client. So the result is the speed of the
+other processes, and the result for an echo is a hard limit.
 """
 
 import asyncio
@@ -24,36 +24,36 @@ class Request(NamedTuple):
     subject: str
     body: bytes
     wanted: bytes
-    """What its answer must contain."""
+    """The bytes that its reply must contain."""
 
 
 class Round(NamedTuple):
     per_second: float
     milliseconds: list[float]
-    """Of each request."""
+    """The latency of each request."""
 
 
-async def measured(url: str, callers: Sequence[Sequence[Request]]) -> Round:
-    """Each caller sends its requests one by one. Raises `AssertionError` on another answer."""
+async def measure(url: str, callers: Sequence[Sequence[Request]]) -> Round:
+    """Send the requests of each caller in turn. Raises `AssertionError` on an unexpected reply."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     host, _, port = urlsplit(url).netloc.partition(":")
     transport, load = await loop.create_connection(lambda: _Load(callers, done), host, int(port))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await load.greeted.wait()
+            await load.ready.wait()
             began = time.perf_counter()
             load.begin()
             await done
-            return Round(len(load.taken) / (time.perf_counter() - began), load.taken)
+            return Round(len(load.milliseconds) / (time.perf_counter() - began), load.milliseconds)
     finally:
         transport.close()
 
 
 class _Load(asyncio.Protocol):
     def __init__(self, callers: Sequence[Sequence[Request]], done: asyncio.Future[None]) -> None:
-        self.greeted = asyncio.Event()
-        self.taken: list[float] = []
+        self.ready = asyncio.Event()
+        self.milliseconds: list[float] = []
         self._frames = [_frames(number, requests) for number, requests in enumerate(callers)]
         self._sent = [0.0] * len(callers)
         self._wanted = [b""] * len(callers)
@@ -62,9 +62,9 @@ class _Load(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are all that asyncio's are, and none of their classes.
+        # uvloop's transports have the methods of asyncio's, but not its base classes.
         self._transport = cast(asyncio.Transport, transport)
-        # Answered once the subscription is there.
+        # The server answers the ping after it has processed the subscription.
         self._transport.write(_HELLO + b"PING\r\n")
 
     def begin(self) -> None:
@@ -72,7 +72,7 @@ class _Load(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._transport.write(b"".join(self._answers(self._received + data)))
+            self._transport.write(b"".join(self._next_frames(self._received + data)))
         except (AssertionError, ValueError) as error:
             if not self._done.done():
                 self._done.set_exception(error)
@@ -80,8 +80,8 @@ class _Load(asyncio.Protocol):
         if not self._left and not self._done.done():
             self._done.set_result(None)
 
-    def _answers(self, data: bytes) -> Iterator[bytes]:
-        """What to send next, after each answer that has come completely."""
+    def _next_frames(self, data: bytes) -> Iterator[bytes]:
+        """Yield the frame that follows each complete message."""
         at = 0
         while (end := data.find(b"\r\n", at)) >= 0:
             verb, _, rest = data[at:end].partition(b" ")
@@ -90,19 +90,19 @@ class _Load(asyncio.Protocol):
                 after = end + 2 + int(size) + 2
                 if after > len(data):
                     break
-                yield self._answered(int(inbox[len(_INBOX) :]), data[end + 2 : after - 2])
+                yield self._on_reply(int(inbox[len(_INBOX) :]), data[end + 2 : after - 2])
                 end = after - 2
             elif verb == b"PONG":
-                self.greeted.set()
+                self.ready.set()
             elif verb == b"PING":
                 yield b"PONG\r\n"
-            else:  # an answer with headers is an error
+            else:  # A reply with headers is an error.
                 assert verb in (b"INFO", b"+OK"), data[at:]
             at = end + 2
         self._received = data[at:]
 
-    def _answered(self, caller: int, body: bytes) -> bytes:
-        self.taken.append(1000 * (time.perf_counter() - self._sent[caller]))
+    def _on_reply(self, caller: int, body: bytes) -> bytes:
+        self.milliseconds.append(1000 * (time.perf_counter() - self._sent[caller]))
         self._left -= 1
         assert self._wanted[caller] in body, body
         return self._next(caller)
@@ -114,7 +114,7 @@ class _Load(asyncio.Protocol):
 
 
 def _frames(caller: int, requests: Sequence[Request]) -> Iterator[tuple[bytes, bytes]]:
-    """Written now, and not when they are sent."""
+    """Build all frames in advance, with the bytes that each reply must contain."""
     frames = []
     for subject, body, wanted in requests:
         head = f"PUB {subject} {_INBOX.decode()}{caller} {len(body)}\r\n"

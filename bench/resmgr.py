@@ -1,7 +1,7 @@
-"""resmgr over NATS: requests a second with 64 in flight, beside a raw echo in the same run.
+"""resmgr over NATS: requests per second with 64 in flight, and those of a raw echo as the limit.
 
-Allocations and releases are counted singly. NATS, Valkey, resmgr, the echo and the callers are five
-processes that share the machine's cores. Run as ``python -m bench.resmgr``.
+Each allocation and each release counts as a request. NATS, Valkey, resmgr, the echo and the callers
+are five processes that share the machine's cores. Run as ``python -m bench.resmgr``.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ import uvloop
 from nats.aio.client import Client
 
 from bench import system
-from bench.load import Request, Round, measured
+from bench.load import Request, Round
+from bench.load import measure as measure_load
 from bench.system import System
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
@@ -24,13 +25,13 @@ from trimtab.tokens.resmgr import ResmgrClient
 
 IN_FLIGHT = 64
 REQUESTS = 25_600
-"""Of one round."""
+"""The number of requests in one round."""
 ROUNDS = 5
-"""Echo and resmgr take turns, so that a busy moment of the machine meets both."""
-HANDED_OVER = 500
+"""Rounds of the echo and of resmgr alternate, so that a busy machine slows both."""
+HANDOVERS = 500
 ECHO = "bench.echo"
 
-ECHOING = f"""
+ECHO_PROGRAM = f"""
 import asyncio, sys, nats, uvloop
 async def main():
     client = await nats.connect(sys.argv[1])
@@ -43,50 +44,54 @@ uvloop.run(main())
 
 
 def callers(pool: str, requests: int = REQUESTS) -> list[list[Request]]:
-    """Each takes a token and gives it back, again and again."""
+    """Return the requests of each caller, which takes and releases tokens in turn."""
     turns = range(requests // IN_FLIGHT // 2)
     return [
-        [request for turn in turns for request in taken_and_given(pool, f"e{number}/node/{turn}")]
+        [request for turn in turns for request in take_and_release(pool, f"e{number}/node/{turn}")]
         for number in range(IN_FLIGHT)
     ]
 
 
-def taken_and_given(pool: str, token: str) -> tuple[Request, Request]:
-    ask = Allocate(pool=pool, token=token, project="flytesnacks", domain="development")
-    give = Release(pool=pool, token=token)
+def take_and_release(pool: str, token: str) -> tuple[Request, Request]:
+    allocate = Allocate(pool=pool, token=token, project="flytesnacks", domain="development")
+    release = Release(pool=pool, token=token)
     return (
-        Request(subjects.resmgr("allocate", COHORT), ask.model_dump_json().encode(), b'"granted"'),
-        Request(subjects.resmgr("release", COHORT), give.model_dump_json().encode(), b'ed":true'),
+        Request(
+            subjects.resmgr("allocate", COHORT), allocate.model_dump_json().encode(), b'"granted"'
+        ),
+        Request(
+            subjects.resmgr("release", COHORT), release.model_dump_json().encode(), b'ed":true'
+        ),
     )
 
 
-def echoed(callers: Sequence[Sequence[Request]]) -> list[list[Request]]:
-    """The same bodies, to be sent back."""
+def echo_requests(callers: Sequence[Sequence[Request]]) -> list[list[Request]]:
+    """Return requests to the echo with the same bodies."""
     return [[Request(ECHO, each.body, each.body) for each in requests] for requests in callers]
 
 
-async def rounds(system: System) -> tuple[list[Round], list[Round], dict[str, float]]:
-    """Of the echo and of resmgr, and the CPU time of a request of resmgr in µs, by process."""
+async def measure_rounds(system: System) -> tuple[list[Round], list[Round], dict[str, float]]:
+    """Measure the echo and resmgr, and the CPU time of a request of resmgr in µs by process."""
     url, echoes, granted = system.nats.url, [], []
     used = dict.fromkeys(system.processes, 0.0)
     for _ in range(ROUNDS):
-        echoes.append(await measured(url, echoed(callers("gpu"))))
-        asked = callers("gpu")
+        echoes.append(await measure_load(url, echo_requests(callers("gpu"))))
+        requests = callers("gpu")
         before = system.cpu_seconds()
-        granted.append(await measured(url, asked))
+        granted.append(await measure_load(url, requests))
         for name, seconds in system.cpu_seconds().items():
             used[name] += 1e6 * (seconds - before[name]) / REQUESTS / ROUNDS
     return echoes, granted, used
 
 
-async def handed_over(client: Client) -> list[float]:
-    """Milliseconds from sending a release until who waits next has its grant, by our client."""
+async def measure_handovers(client: Client) -> list[float]:
+    """Return the milliseconds from a release until the next waiter has its grant."""
     pools, taken = Pools(ResmgrClient(client)), []
-    lease = await got(pools, "first", asyncio.Event())
-    for number in range(HANDED_OVER):
+    lease = await wait_for_grant(pools, "first", asyncio.Event())
+    for number in range(HANDOVERS):
         waiting = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(got(pools, str(number), waiting))
+            following = tasks.create_task(wait_for_grant(pools, str(number), waiting))
             await waiting.wait()
             began = time.perf_counter()
             tasks.create_task(pools.release(lease))
@@ -95,21 +100,21 @@ async def handed_over(client: Client) -> list[float]:
     return taken
 
 
-async def got(pools: Pools, token: str, waiting: asyncio.Event) -> Lease:
-    ask = Allocate(pool="one", token=token, project="flytesnacks", domain="development")
-    async for answer in pools.allocate(ask):
-        if isinstance(answer, Lease):
-            return answer
+async def wait_for_grant(pools: Pools, token: str, waiting: asyncio.Event) -> Lease:
+    request = Allocate(pool="one", token=token, project="flytesnacks", domain="development")
+    async for reply in pools.allocate(request):
+        if isinstance(reply, Lease):
+            return reply
         waiting.set()
-    raise AssertionError("waits no longer")
+    raise AssertionError("the wait ended without a grant")
 
 
 async def measure() -> tuple[list[Round], list[Round], dict[str, float], list[float]]:
     pools = PoolChanged(name="gpu", quota=1000), PoolChanged(name="one", quota=1)
     async with system.running(*pools) as found:
-        with system.process("-c", ECHOING, found.nats.url):
+        with system.process("-c", ECHO_PROGRAM, found.nats.url):
             await system.answering(found.client, ECHO, b"")
-            return *await rounds(found), await handed_over(found.client)
+            return *await measure_rounds(found), await measure_handovers(found.client)
 
 
 def line(name: str, measured: list[Round]) -> str:
@@ -127,7 +132,7 @@ def run() -> None:
     print(f"{'  CPU time of a request':31} {sum(used.values()):8.0f} µs   of it", end=" ")
     print(", ".join(f"{name} {micros:.0f}" for name, micros in used.items()))
     cuts = quantiles(handed, n=100)
-    name = f"release → next granted ({HANDED_OVER})"
+    name = f"release → next granted ({HANDOVERS})"
     print(f"{name:43}   p50 {cuts[49]:5.1f} ms   p99 {cuts[98]:5.1f} ms   goal p99 ≤ 20 ms")
 
 

@@ -1,10 +1,10 @@
-"""Tokens taken and given back a second: one script, beside the four round trips of Flyte.
+"""Tokens taken and released per second: one script, and the four round trips of Flyte.
 
-Both ask Redis directly, each from 64 callers with the caps of project and domain, in a pool that
-has so many held already. Flyte's ResourceManager asks whether the token is a member, how many there
-are, and for all of them to count those of the project, and then adds it: nothing keeps two callers
-from doing so at once, and every answer grows with the pool. This one is written from its
-description, with connections of its own for each caller. Run as ``python -m bench.roundtrips``.
+Both call Redis directly, from 64 callers with caps of project and domain, in a pool that has many
+held tokens already. Flyte's ResourceManager reads whether the token is a member, how many members
+there are, and all of them to count those of the project, and then adds it: two callers can do so at
+the same time, and each reply grows with the pool. `RoundTrips` is written from its description,
+with a connection for each caller. Run as ``python -m bench.roundtrips``.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ from bench.system import LEASE_SECONDS
 from tests.servers import ValkeyServer
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Allocate, Release
-from trimtab_resmgr import asking, config, connection, pools
-from trimtab_resmgr.leases import Leases, Limits, Rules
+from trimtab_resmgr import config, encoding, scripts
+from trimtab_resmgr.store import CohortStore, PoolLimits, Rules
 
 HELD = (100, 1_000, 10_000)
 GOAL = 50
-"""Of the last, the ratio."""
+"""The smallest ratio of the two with the most held tokens."""
 QUOTA = 1_000_000
 CALLERS = 64
 SECONDS = 1.5
-"""Of one round."""
+"""The duration of one round."""
 ROUNDS = 3
 PROJECT, DOMAIN = "flytesnacks", "development"
 PROJECTS = 10
-"""That hold tokens, the one that asks among them."""
+"""The number of projects that hold tokens, including the one of the callers."""
 
 Turn = Callable[[str], Awaitable[None]]
-"""Takes a token and gives it back."""
+"""Takes a token and releases it."""
 
 
 def owner(number: int) -> str:
@@ -47,7 +47,7 @@ def owner(number: int) -> str:
 
 
 class RoundTrips:
-    """One set of tokens for each pool, with what they belong to in their names."""
+    """A set of tokens for each pool, with project and domain in their names."""
 
     KEY = "flyte:gpu"
 
@@ -60,15 +60,15 @@ class RoundTrips:
 
     async def turn(self, token: str) -> None:
         member = f"ex:{PROJECT}:{DOMAIN}:{token}"
-        assert await self._allocated(member)
+        assert await self._allocate(member)
         await self._redis.srem(self.KEY, member)
 
-    async def _allocated(self, member: str) -> bool:
+    async def _allocate(self, member: str) -> bool:
         if await self._redis.sismember(self.KEY, member):
             return True
         if await self._redis.scard(self.KEY) >= QUOTA:
             return False
-        # Nobody has asked the client to decode.
+        # The client does not decode replies.
         members = cast(set[bytes], await self._redis.smembers(self.KEY))
         for scope in (f"ex:{PROJECT}".encode(), f"ex:{PROJECT}:{DOMAIN}".encode()):
             if sum(each.startswith(scope) for each in members) >= QUOTA:
@@ -78,25 +78,28 @@ class RoundTrips:
 
 
 class OneScript:
-    """The leases of resmgr."""
+    """The script of resmgr."""
 
-    LIMITS: Limits = ("gpu", pools.limits(PoolChanged(name="gpu", quota=QUOTA), 0, QUOTA))
+    LIMITS: PoolLimits = (
+        "gpu",
+        encoding.pool_limits(PoolChanged(name="gpu", quota=QUOTA), 0, QUOTA),
+    )
 
-    def __init__(self, leases: Leases) -> None:
-        self._leases = leases
+    def __init__(self, store: CohortStore) -> None:
+        self._store = store
 
     async def hold(self, held: int) -> None:
-        asks = (ask(f"f{number:x}-n0-0", owner(number)) for number in range(held))
-        await system.hold(self._leases, asks, self.LIMITS)
+        requests = (allocate(f"f{number:x}-n0-0", owner(number)) for number in range(held))
+        await system.hold(self._store, requests, self.LIMITS)
 
     async def turn(self, token: str) -> None:
-        request = asking.allocate(ask(token, PROJECT), LEASE_SECONDS)
-        [answer] = await self._leases.ask((request, (self.LIMITS,)))
-        assert answer[0] == asking.Status.GRANTED
-        await self._leases.ask((asking.release(Release(pool="gpu", token=token)), ()))
+        request = encoding.allocate(allocate(token, PROJECT), LEASE_SECONDS)
+        [reply] = await self._store.submit((request, (self.LIMITS,)))
+        assert reply[0] == encoding.AllocationReply.GRANTED
+        await self._store.submit((encoding.release(Release(pool="gpu", token=token)), ()))
 
 
-def ask(token: str, project: str) -> Allocate:
+def allocate(token: str, project: str) -> Allocate:
     return Allocate(
         pool="gpu",
         token=token,
@@ -109,7 +112,7 @@ def ask(token: str, project: str) -> Allocate:
 
 
 async def per_second(turn: Turn) -> float:
-    """Turns of all callers together."""
+    """Return the turns per second of all callers together."""
     began = time.perf_counter()
 
     async def caller(number: int) -> int:
@@ -124,15 +127,15 @@ async def per_second(turn: Turn) -> float:
 
 
 async def measure(port: int) -> list[tuple[float, float]]:
-    """Of each number of held tokens, turns a second: ours, theirs."""
+    """Return the turns per second for each number of held tokens: of resmgr, of Flyte."""
     found = []
-    own = connection.connect(config.Redis(host_paths=(f"127.0.0.1:{port}",)))
+    own = scripts.connect(config.Redis(host_paths=(f"127.0.0.1:{port}",)))
     async with (
         redis.Redis(port=port, max_connections=CALLERS) as client,
         own,
         asyncio.TaskGroup() as tasks,
     ):
-        ours = OneScript(Leases(own, tasks, "default", Rules(lease=LEASE_SECONDS)))
+        ours = OneScript(CohortStore(own, tasks, "default", Rules(max_lease=LEASE_SECONDS)))
         theirs = RoundTrips(client)
         for held in HELD:
             await ours.hold(held)
@@ -150,7 +153,7 @@ def run() -> None:
     for held, (ours, theirs) in zip(HELD, found, strict=True):
         goal = f"   goal ≥ {GOAL}" if held == HELD[-1] else ""
         print(
-            f"{f'taken and given, {held:,} held':31} {ours:8.0f} /s   "
+            f"{f'taken and released, {held:,} held':31} {ours:8.0f} /s   "
             f"four round trips {theirs:6.0f} /s   ratio {ours / theirs:5.1f}{goal}"
         )
 

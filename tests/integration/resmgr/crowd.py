@@ -1,4 +1,4 @@
-"""Many holders at once, who write down what they see."""
+"""A crowd of holders that request tokens at the same time and record what they observe."""
 
 import asyncio
 import itertools
@@ -13,24 +13,26 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.micro.request import ERROR_HEADER
 
-from tests.integration.resmgr.lives import Life, Limits
+from tests.integration.resmgr.invariants import Limits, Observation
 from trimtab.messages import subjects
 from trimtab.models import Model
 from trimtab.tokens import protocol
 
 LEASE_SECONDS = 1.0
-LONG = 0.04
-"""Of those who hold: for some leases, so that most units are held over whatever happens."""
+LONG_SHARE = 0.04
+"""The share of holders that hold for several leases, so that most units are held during faults."""
 RENEW_SECONDS = 0.4
 PROJECT_CAPS = (*[None] * 17, 0, 4, 6)
-"""Of requests. Few have any, as whoever waits for its own cap holds up its line."""
+"""The caps of requests. Few have one, because a waiter at its own cap blocks its subqueue."""
 DOMAIN_CAPS = (*[None] * 17, 0, 3, 4)
-DYING = 0.005
-"""Of those who wait or hold: they are not heard of again."""
-ANSWER_SECONDS = 2.0
-LOOK_SECONDS = 0.2
+DEATH_SHARE = 0.005
+"""The share of waits and of holds that end without another request."""
+REPLY_SECONDS = 2.0
+CHECK_SECONDS = 0.2
 
-Answer = TypeVar("Answer", bound=Model)
+Reply = TypeVar("Reply", bound=Model)
+Grant = tuple[str, int | None]
+"""The token and the fence of a grant."""
 
 
 def now() -> float:
@@ -39,62 +41,65 @@ def now() -> float:
 
 @dataclass
 class Crowd:
-    """Holders that ask for tokens until so many operations were asked for."""
+    """Holders that request tokens until so many operations were sent."""
 
     client: Client
     limits: Mapping[str, Limits]
     operations: int
     chance: Random
-    asked: int = 0
-    lives: list[Life] = field(default_factory=list)
+    sent: int = 0
+    observations: list[Observation] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """What was found wrong while they lived."""
+    """Violations that were found while the crowd ran."""
     _disturbances: int = 0
-    _given_back: set[tuple[str, int]] = field(default_factory=set)
-    """Tokens and fences that Redis was heard to have taken back."""
+    _released: set[Grant] = field(default_factory=set)
+    """Grants whose release was confirmed."""
     _hints: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def run(self, holders: int) -> None:
-        """Until all operations were asked for and all holders have left."""
+        """Run until all operations were sent and all holders have ended."""
 
-        async def hinted(message: Msg) -> None:
-            if (waiting := self._hints.get(subjects.name_of(message.subject))) is not None:
-                waiting.set()
+        async def on_hint(message: Msg) -> None:
+            if (hint := self._hints.get(subjects.name_of(message.subject))) is not None:
+                hint.set()
 
-        hints = await self.client.subscribe("trimtab.resmgr.granted.default.*", cb=hinted)
-        await asyncio.gather(self._look(), *(self._holder(number) for number in range(holders)))
+        hints = await self.client.subscribe("trimtab.resmgr.granted.default.*", cb=on_hint)
+        await asyncio.gather(
+            self._check(), *(self._run_holder(number) for number in range(holders))
+        )
         await hints.unsubscribe()
 
-    def disturbed(self) -> None:
-        """Redis forgets something about now: to be called before and after."""
+    def on_disturbance(self) -> None:
+        """Record that Redis loses data about now. Call it before and after."""
         self._disturbances += 1
-        self._given_back.clear()
+        self._released.clear()
 
     @property
     def _over(self) -> bool:
-        return self.asked >= self.operations
+        return self.sent >= self.operations
 
-    async def _look(self) -> None:
-        """Sums are right, nothing is held that was given back, nor of a part of its pools."""
+    async def _check(self) -> None:
+        """Check periodically that sums are right, that no released grant is held, and that tokens
+        are held in all of their pools."""
         while not self._over:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             pool, other = self.chance.sample(list(self.limits), 2)
-            audited = await self._ask(protocol.Recount(pool=pool), protocol.Recounted)
-            self.wrong += () if audited is None else audited.differences
-            given_back, disturbances = self._given_back.copy(), self._disturbances
-            first, between, last = [await self._held(each) for each in (pool, other, pool)]
+            recounted = await self._request(protocol.Recount(pool=pool), protocol.Recounted)
+            self.wrong += () if recounted is None else recounted.differences
+            released, disturbances = self._released.copy(), self._disturbances
+            first, between, last = [await self._holders(each) for each in (pool, other, pool)]
             if first is None or between is None or last is None:
                 continue
             if disturbances == self._disturbances:
-                wrong = given_back & last.keys()
-                self.wrong += [f"{each} was given back to {pool} and is held" for each in wrong]
+                wrong = released & last.keys()
+                self.wrong += [f"{each} of {pool} was released and is held" for each in wrong]
                 both = {each for each in first.keys() & last.keys() if other in last[each]}
                 wrong = both - between.keys()
-                self.wrong += [f"{each} is held of {pool}, not of {other}" for each in wrong]
+                self.wrong += [f"{each} is held in {pool}, but not in {other}" for each in wrong]
 
-    async def _held(self, pool: str) -> dict[tuple[str, int | None], tuple[str, ...]] | None:
-        """Tokens and fences, with their pools where they are of several and their lease lasts."""
-        found = await self._ask(protocol.Inspect(pool=pool), protocol.Inspected)
+    async def _holders(self, pool: str) -> dict[Grant, tuple[str, ...]] | None:
+        """Return the grants of a pool, with the pools of those that have several and last."""
+        found = await self._request(protocol.Inspect(pool=pool), protocol.Inspected)
         if found is None:
             return None
         return {
@@ -102,19 +107,19 @@ class Crowd:
             for each in found.holders
         }
 
-    async def _holder(self, number: int) -> None:
+    async def _run_holder(self, number: int) -> None:
         for turn in itertools.count():
             if self._over:
                 return
-            life = self._born(f"{number}-{turn}")
-            if await self._granted(life):
-                await self._hold(life)
-                self.lives.append(life)
+            observation = self._draw(f"{number}-{turn}")
+            if await self._wait_for_grant(observation):
+                await self._hold(observation)
+                self.observations.append(observation)
 
-    def _born(self, token: str) -> Life:
-        """It wants one pool or two, for a project and domain, and a few allow themselves little."""
+    def _draw(self, token: str) -> Observation:
+        """Draw a request for one pool or two, some with caps of their own."""
         pools = self.chance.sample(list(self.limits), self.chance.choice((1, 1, 1, 1, 2)))
-        return Life(
+        return Observation(
             token=token,
             units=tuple((pool, self.chance.randint(1, 3)) for pool in pools),
             project=self.chance.choice("ab"),
@@ -125,79 +130,84 @@ class Crowd:
             domain_cap=self.chance.choice(DOMAIN_CAPS),
         )
 
-    async def _granted(self, life: Life) -> bool:
-        """False for one that can never be, died while it waited, or was not served in time."""
-        ask = protocol.Allocate(
-            **_share(life),
-            priority=life.priority,
-            project_cap=life.project_cap,
-            project_domain_cap=life.domain_cap,
+    async def _wait_for_grant(self, observation: Observation) -> bool:
+        """Return false where the request never fits, died, or was not granted before the end."""
+        request = protocol.Allocate(
+            **_share(observation),
+            priority=observation.priority,
+            project_cap=observation.project_cap,
+            project_domain_cap=observation.domain_cap,
             wait_seconds=600,
         )
-        hint = self._hints.setdefault(life.token, asyncio.Event())
+        hint = self._hints.setdefault(observation.token, asyncio.Event())
         disturbances = -1
         try:
             while not self._over:
                 hint.clear()
-                life.sent = now()
-                answer = await self._ask(ask, protocol.Allocated)
-                if answer is not None and answer.status == "granted":
-                    life.undisturbed = disturbances == self._disturbances
-                    _begin(life, answer)
+                observation.sent = now()
+                reply = await self._request(request, protocol.Allocated)
+                if reply is not None and reply.status == "granted":
+                    observation.undisturbed = disturbances == self._disturbances
+                    _record_grant(observation, reply)
                     return True
-                if answer is not None and (answer.status == "never_fits") is life.can_fit:
-                    self.wrong.append(f"{life.token} is told {answer.status}: {life}")
-                if answer is not None and answer.status == "never_fits":
+                if reply is not None and (reply.status == "never_fits") is observation.can_fit:
+                    wrong = f"the reply to {observation.token} is {reply.status}: {observation}"
+                    self.wrong.append(wrong)
+                if reply is not None and reply.status == "never_fits":
                     return False
-                if answer is not None and answer.status == "waiting" and life.placed is None:
-                    life.placed, disturbances = now(), self._disturbances
-                if self.chance.random() < DYING:
+                waits = reply is not None and reply.status == "waiting"
+                if waits and observation.queued is None:
+                    observation.queued, disturbances = now(), self._disturbances
+                if self.chance.random() < DEATH_SHARE:
                     return False
                 with suppress(TimeoutError):
                     await asyncio.wait_for(hint.wait(), self.chance.uniform(0.3, 0.6))
             return False
         finally:
-            del self._hints[life.token]
+            del self._hints[observation.token]
 
-    async def _hold(self, life: Life) -> None:
-        """For a moment, or longer than its lease; a few never give it back."""
-        long = self.chance.random() < LONG
+    async def _hold(self, observation: Observation) -> None:
+        """Hold for a moment or for several leases, and release, except for a few that die."""
+        long = self.chance.random() < LONG_SHARE
         shortest, longest = (LEASE_SECONDS, 4 * LEASE_SECONDS) if long else (0, 0.02)
         until = now() + self.chance.uniform(shortest, longest)
-        while now() < until and now() < life.ends:
+        while now() < until and now() < observation.ends:
             await asyncio.sleep(min(until - now(), RENEW_SECONDS))
-            if now() < until and not await self._renewed(life):
+            if now() < until and not await self._renew(observation):
                 break
-        if self.chance.random() < DYING:
-            life.stopped = life.ends
+        if self.chance.random() < DEATH_SHARE:
+            observation.stopped = observation.ends
             return
-        life.stopped = min(now(), life.ends)
-        release = protocol.Release(**_name(life), fence=life.fence)
-        answer = await self._ask(release, protocol.Released)
-        if answer is not None and answer.released:
-            self._given_back.add((life.token, life.fence))
+        observation.stopped = min(now(), observation.ends)
+        release = protocol.Release(**_name(observation), fence=observation.fence)
+        reply = await self._request(release, protocol.Released)
+        if reply is not None and reply.released:
+            self._released.add((observation.token, observation.fence))
 
-    async def _renewed(self, life: Life) -> bool:
+    async def _renew(self, observation: Observation) -> bool:
+        """Renew or reassert once, and return whether the token may still be held."""
         sent = now()
-        renew = protocol.Renew(**_name(life), fence=life.fence, lease_seconds=LEASE_SECONDS)
-        answer = await self._ask(renew, protocol.Renewed)
-        if answer is not None and answer.status == "reassert" and now() < life.ends:
+        renew = protocol.Renew(
+            **_name(observation), fence=observation.fence, lease_seconds=LEASE_SECONDS
+        )
+        reply = await self._request(renew, protocol.Renewed)
+        if reply is not None and reply.status == "reassert" and now() < observation.ends:
             sent = now()
-            reassert = protocol.Reassert(**_share(life), fence=life.fence)
-            answer = await self._ask(reassert, protocol.Renewed)
-        if answer is None:
-            return True  # until its lease is over
-        if answer.status == "held" and now() < life.ends:
-            life.ends = sent + (answer.lease_seconds or 0)
-        return answer.status == "held"
+            reassert = protocol.Reassert(**_share(observation), fence=observation.fence)
+            reply = await self._request(reassert, protocol.Renewed)
+        if reply is None:
+            return True  # The token is held until its lease ends.
+        if reply.status == "held" and now() < observation.ends:
+            observation.ends = sent + (reply.lease_seconds or 0)
+        return reply.status == "held"
 
-    async def _ask(self, ask: Model, answer: type[Answer]) -> Answer | None:
-        """Nothing where nobody answered, or Redis is away."""
-        self.asked += 1
-        subject = subjects.resmgr(protocol.operation(type(ask)), protocol.COHORT)
-        body = ask.model_dump_json().encode()
+    async def _request(self, request: Model, reply: type[Reply]) -> Reply | None:
+        """Send a request; returns ``None`` where no replica or no Redis answers."""
+        self.sent += 1
+        subject = subjects.resmgr(protocol.operation(type(request)), protocol.COHORT)
+        body = request.model_dump_json().encode()
         try:
-            message = await self.client.request(subject, body, timeout=ANSWER_SECONDS)
+            message = await self.client.request(subject, body, timeout=REPLY_SECONDS)
         except (nats.errors.Error, TimeoutError):
             await asyncio.sleep(0.05)
             return None
@@ -207,26 +217,27 @@ class Crowd:
                 self.wrong.append(error)
             await asyncio.sleep(0.05)
             return None
-        return answer.model_validate_json(message.data)
+        return reply.model_validate_json(message.data)
 
 
-def _name(life: Life) -> dict[str, Any]:
-    """Of one pool by ``pool``, as nearly everybody says it."""
-    if len(life.units) == 1:
-        return {"token": life.token, "pool": life.units[0][0]}
-    return {"token": life.token, "pools": life.pools}
+def _name(observation: Observation) -> dict[str, Any]:
+    """Return the fields that identify a token; one of a single pool uses ``pool``."""
+    if len(observation.units) == 1:
+        return {"token": observation.token, "pool": observation.units[0][0]}
+    return {"token": observation.token, "pools": observation.pools}
 
 
-def _share(life: Life) -> dict[str, Any]:
-    """Two pools in the order in which they were drawn."""
-    place = {"project": life.project, "domain": life.domain, "lease_seconds": LEASE_SECONDS}
-    if len(life.units) == 1:
-        return _name(life) | place | {"weight": life.units[0][1]}
-    units = tuple(protocol.Units(pool=pool, weight=weight) for pool, weight in life.units)
-    return {"token": life.token, "pools": units} | place
+def _share(observation: Observation) -> dict[str, Any]:
+    """Return the fields of a request for units; two pools are in the order of the draw."""
+    scope = {"project": observation.project, "domain": observation.domain}
+    common = scope | {"lease_seconds": LEASE_SECONDS}
+    if len(observation.units) == 1:
+        return _name(observation) | common | {"weight": observation.units[0][1]}
+    units = tuple(protocol.Units(pool=pool, weight=weight) for pool, weight in observation.units)
+    return {"token": observation.token, "pools": units} | common
 
 
-def _begin(life: Life, answer: protocol.Allocated) -> None:
-    life.began, life.ends = now(), life.sent + (answer.lease_seconds or 0)
-    life.stopped = life.ends
-    life.fence, life.waited = answer.fence or 0, answer.waited_seconds
+def _record_grant(observation: Observation, reply: protocol.Allocated) -> None:
+    observation.began, observation.ends = now(), observation.sent + (reply.lease_seconds or 0)
+    observation.stopped = observation.ends
+    observation.fence, observation.waited = reply.fence or 0, reply.waited_seconds

@@ -1,4 +1,4 @@
-"""One cohort, asked without NATS: what its scripts do, and what they say beside their answers."""
+"""A cohort on a real Redis without NATS: calls of its scripts, and the effects that they report."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -18,91 +18,93 @@ from trimtab.tokens.protocol import (
     Reprioritize,
     Reprioritized,
 )
-from trimtab_resmgr import asking, pools
-from trimtab_resmgr.asking import Answer, Request
+from trimtab_resmgr import encoding
 from trimtab_resmgr.config import Redis
-from trimtab_resmgr.connection import connect
-from trimtab_resmgr.leases import Contents, Leases, Limits, News, Rules
+from trimtab_resmgr.encoding import Reply, Request
+from trimtab_resmgr.scripts import connect
+from trimtab_resmgr.store import CohortStore, Contents, Effects, PoolLimits, Rules
 
 CEILING = 1_000_000
+SCOPE = {"project": "flytesnacks", "domain": "development"}
 
 
 class Cohort:
-    """Leases, with the pools that they are asked of."""
+    """The store of a cohort, the limits of its pools, and the effects of all calls so far."""
 
-    def __init__(self, leases: Leases, rules: Rules, news: list[News]) -> None:
-        self.leases = leases
-        self.news = news
-        self._longest = rules.lease
+    def __init__(self, store: CohortStore, rules: Rules, effects: list[Effects]) -> None:
+        self.store = store
+        self.effects = effects
+        self._max_lease = rules.max_lease
         self._revision = 0
-        self.limits: dict[str, Limits] = {}
+        self.limits: dict[str, PoolLimits] = {}
 
-    def declare(self, *declared: PoolChanged) -> None:
-        """Known to the scripts with the next request that names them."""
-        for pool in declared:
+    def declare(self, *pools: PoolChanged) -> None:
+        """Change pools. The scripts get the limits with the next request for a pool."""
+        for pool in pools:
             self._revision += 1
-            self.limits[pool.name] = (pool.name, pools.limits(pool, self._revision, CEILING))
+            limits = encoding.pool_limits(pool, self._revision, CEILING)
+            self.limits[pool.name] = (pool.name, limits)
+
+    async def declare_now(self, pool: str) -> None:
+        """Send the limits of a pool to the scripts."""
+        await self.store.declare([self.limits[pool]])
 
     async def allocate(self, token: str, pool: str | None = "gpu", **more: Any) -> Allocated:
-        where = {"project": "flytesnacks", "domain": "development"}
-        ask = Allocate(token=token, pool=pool, **{**where, **more})
-        limits = self._of(units.pool for units in ask.units)
-        answer = await self._asked(asking.allocate(ask, self._longest), limits)
-        return asking.allocated(ask, self._longest, answer)
+        request = Allocate(token=token, pool=pool, **{**SCOPE, **more})
+        limits = self._limits_of(units.pool for units in request.units)
+        reply = await self._submit(encoding.allocate(request, self._max_lease), limits)
+        return encoding.parse_allocated(request, self._max_lease, reply)
 
     async def renew(self, token: str, pool: str | None = "gpu", **more: Any) -> Renewed:
-        ask = Renew(token=token, pool=pool, **more)
-        answer = await self._asked(asking.renew(ask, self._longest))
-        return asking.renewed(ask, self._longest, answer)
+        request = Renew(token=token, pool=pool, **more)
+        reply = await self._submit(encoding.renew(request, self._max_lease))
+        return encoding.parse_renewed(request, self._max_lease, reply)
 
     async def reassert(self, token: str, fence: int | None, **more: Any) -> Renewed:
-        where = {"project": "flytesnacks", "domain": "development", "pool": "gpu"}
-        ask = Reassert.model_validate({"token": token, "fence": fence, **where, **more})
-        answer = await self._asked(asking.reassert(ask, self._longest))
-        return asking.renewed(ask, self._longest, answer)
+        fields = {"token": token, "fence": fence, "pool": "gpu", **SCOPE, **more}
+        request = Reassert.model_validate(fields)
+        reply = await self._submit(encoding.reassert(request, self._max_lease))
+        return encoding.parse_renewed(request, self._max_lease, reply)
 
     async def release(self, token: str, pool: str | None = "gpu", **more: Any) -> Released:
-        ask = Release(token=token, pool=pool, **more)
-        return asking.released(await self._asked(asking.release(ask)))
+        request = Release(token=token, pool=pool, **more)
+        return encoding.parse_released(await self._submit(encoding.release(request)))
 
-    async def force(self, token: str) -> Released:
-        ask = ForceRelease(token=token, pool="gpu", actor="ann", why="it hangs")
-        return asking.released(await self._asked(asking.force(ask)))
+    async def force_release(self, token: str) -> Released:
+        request = ForceRelease(token=token, pool="gpu", actor="ann", why="it hangs")
+        return encoding.parse_released(await self._submit(encoding.force_release(request)))
 
     async def reprioritize(
         self, token: str, priority: int, pools: tuple[str, ...] = ("gpu",)
     ) -> Reprioritized:
-        ask = Reprioritize(token=token, pools=pools, priority=priority)
-        return asking.reprioritized(await self._asked(asking.reprioritize(ask)))
-
-    async def announce(self, pool: str) -> None:
-        """Make the limits known now."""
-        await self.leases.declare([self.limits[pool]])
+        request = Reprioritize(token=token, pools=pools, priority=priority)
+        return encoding.parse_reprioritized(await self._submit(encoding.reprioritize(request)))
 
     async def sweep(self) -> None:
-        await self.leases.sweep()
+        await self.store.sweep()
 
     async def inspect(self, pool: str = "gpu") -> Contents:
-        return await self.leases.inspect(pool)
+        return await self.store.inspect(pool)
 
-    async def audit(self, pool: str = "gpu") -> tuple[str, ...]:
-        differences, _ = await self.leases.audit(pool)
+    async def recount(self, pool: str = "gpu") -> tuple[str, ...]:
+        differences, _ = await self.store.recount(pool)
         return differences
 
-    async def _asked(self, request: Request, limits: tuple[Limits, ...] = ()) -> Answer:
-        [answer] = await self.leases.ask((request, limits))
-        return answer
+    async def _submit(self, request: Request, limits: tuple[PoolLimits, ...] = ()) -> Reply:
+        [reply] = await self.store.submit((request, limits))
+        return reply
 
-    def _of(self, names: Iterable[str]) -> tuple[Limits, ...]:
+    def _limits_of(self, names: Iterable[str]) -> tuple[PoolLimits, ...]:
         return tuple(self.limits[name] for name in names)
 
 
 @asynccontextmanager
-async def cohort(port: int, rules: Rules, *declared: PoolChanged) -> AsyncIterator[Cohort]:
-    """On the server at this port of loopback."""
+async def open_cohort(port: int, rules: Rules, *pools: PoolChanged) -> AsyncIterator[Cohort]:
+    """Yield a cohort with these pools, on the server at this port of loopback."""
     client = connect(Redis(host_paths=(f"127.0.0.1:{port}",)))
-    news: list[News] = []
+    effects: list[Effects] = []
     async with client, asyncio.TaskGroup() as tasks:
-        found = Cohort(Leases(client, tasks, "default", rules, news.append), rules, news)
-        found.declare(*declared)
-        yield found
+        store = CohortStore(client, tasks, "default", rules, effects.append)
+        cohort = Cohort(store, rules, effects)
+        cohort.declare(*pools)
+        yield cohort

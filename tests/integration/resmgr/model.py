@@ -1,6 +1,6 @@
-"""What resmgr must answer, in plain Python: lists that are counted anew each time. Pure.
+"""A model of resmgr in plain Python: lists that each step counts again. Pure.
 
-It shares no code with the product, knows no time, and takes one step after the other.
+It shares no code with the product, has no clock, and performs one step after the other.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 AGEING = 1000
 
+TokenName = tuple[str, tuple[str, ...]]
+"""The id of a token and its pools."""
+
 
 class Limits(NamedTuple):
-    """Of a pool; ``None`` is no limit."""
+    """The limits of a pool; ``None`` is no limit."""
 
     quota: int
     project_cap: int | None = None
@@ -28,7 +31,7 @@ class Blocker(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """A request for a token."""
 
     token: str
@@ -39,13 +42,13 @@ class Ask:
     priority: int = 0
     project_cap: int | None = None
     domain_cap: int | None = None
-    place: bool = True
-    """Whether it wants one."""
+    waits: bool = True
+    """Whether it waits for its token."""
     grant: int = 0
-    """Which one it got, as later fences are higher; 0 where it has none."""
+    """The number of its grant, which orders fences; 0 where it was not granted."""
 
     @property
-    def id(self) -> tuple[str, tuple[str, ...]]:
+    def name(self) -> TokenName:
         return self.token, self.pools
 
     @property
@@ -58,17 +61,17 @@ class Ask:
 
 @dataclass(frozen=True)
 class Waiter:
-    ask: Ask
+    request: Request
     arrival: int
     tags: dict[str, int]
-    """Where it begins in the virtual time of each of its pools."""
+    """The start tags in the virtual time of its pools."""
 
     @property
-    def line(self) -> tuple[str, str, int]:
-        return self.ask.project, self.ask.domain, self.ask.priority
+    def subqueue(self) -> tuple[str, str, int]:
+        return self.request.project, self.request.domain, self.request.priority
 
     def score(self, pool: str) -> int:
-        return self.tags[pool] - self.ask.priority * AGEING
+        return self.tags[pool] - self.request.priority * AGEING
 
 
 class Reply(NamedTuple):
@@ -80,12 +83,12 @@ class Reply(NamedTuple):
 @dataclass
 class Model:
     limits: dict[str, Limits]
-    ripe: bool
-    """Whether units are kept for the first that waits for room, from the beginning."""
-    held: list[Ask] = field(default_factory=list)
+    reserving: bool
+    """Whether units are reserved for the first waiter that needs them without a delay."""
+    held: list[Request] = field(default_factory=list)
     waiting: list[Waiter] = field(default_factory=list)
-    woken: list[str] = field(default_factory=list)
-    """Tokens granted in passing by the last step."""
+    pre_granted: list[str] = field(default_factory=list)
+    """Tokens of the waiters that the last step granted."""
     quarantined: bool = False
     _grants: int = 0
     _arrivals: int = 0
@@ -93,167 +96,168 @@ class Model:
     _finish: dict[tuple[str, str], int] = field(default_factory=dict)
     _freed: list[str] = field(default_factory=list)
 
-    # What may happen.
+    # Steps
 
-    def allocate(self, ask: Ask) -> Reply:
-        if self.holds(ask.id):
+    def allocate(self, request: Request) -> Reply:
+        if self.holds(request.name):
             return Reply("granted")
-        blockers = self._limited(ask)
-        known = self._place(ask.id)
-        if any(b.number is not None and ask.weight(b.pool) > b.number for b in blockers):
+        blockers = self._exceeded_limits(request)
+        known = self._waiter(request.name)
+        if any(b.number is not None and request.weight(b.pool) > b.number for b in blockers):
             if known:
-                self._leave(known)
-            self._settle()
+                self._dequeue(known)
+            self._grant_freed()
             return Reply("never_fits", None, tuple(blockers))
-        if not any(self._queue(pool) for pool in ask.pools):
+        if not any(self._queue(pool) for pool in request.pools):
             if not blockers:
-                self._grant(ask)
+                self._grant(request)
                 return Reply("granted")
-            if not ask.place:
+            if not request.waits:
                 return Reply("exhausted", None, tuple(blockers))
-        return self._wait(ask, known)
+        return self._wait(request, known)
 
-    def release(self, name: tuple[str, tuple[str, ...]]) -> bool:
-        """Whether it was held or waited."""
-        found = self.drop(name)
-        known = self._place(name)
+    def release(self, name: TokenName) -> bool:
+        """Return whether the token was held or waited."""
+        found = self._delete(name)
+        known = self._waiter(name)
         if not found and known:
-            self._leave(known)
-        self._settle()
+            self._dequeue(known)
+        self._grant_freed()
         return found or known is not None
 
-    def forget(self, name: tuple[str, tuple[str, ...]]) -> None:
-        """Its place was not asked for again."""
-        if known := self._place(name):
-            self._leave(known)
-        self._settle()
+    def abandon(self, name: TokenName) -> None:
+        """Drop a waiter that did not repeat its request."""
+        if known := self._waiter(name):
+            self._dequeue(known)
+        self._grant_freed()
 
-    def end(self, name: tuple[str, tuple[str, ...]]) -> None:
-        """Its lease has ended."""
-        self._sweep(name[1] if self.drop(name) else ())
+    def expire(self, name: TokenName) -> None:
+        """End the lease of a token."""
+        self._sweep(name[1] if self._delete(name) else ())
 
     def declare(self, pool: str, limits: Limits) -> None:
         changed = self.limits[pool] != limits
         self.limits[pool] = limits
         if changed:
             self._freed.append(pool)
-        self._settle()
+        self._grant_freed()
 
-    def reprioritize(self, name: tuple[str, tuple[str, ...]], priority: int) -> int | None:
-        """Its position; 0 where it was granted by that, and ``None`` where it does not wait."""
-        known = self._place(name)
+    def reprioritize(self, name: TokenName, priority: int) -> int | None:
+        """Return the position; 0 where the change granted it, ``None`` where it does not wait."""
+        known = self._waiter(name)
         if known is None:
             return None
         self.waiting.remove(known)
-        moved = replace(known, ask=replace(known.ask, priority=priority))
+        moved = replace(known, request=replace(known.request, priority=priority))
         self.waiting.append(moved)
-        self._freed += moved.ask.pools
-        self._settle()
+        self._freed += moved.request.pools
+        self._grant_freed()
         return self._position(moved) if moved in self.waiting else 0
 
-    def lose(self) -> None:
-        """Another server, with everything that this one knew."""
+    def fail_over(self) -> None:
+        """Move to another server that has all data."""
         self.quarantined = True
 
     def flush(self) -> None:
-        """Nothing is known any more; fences grow all the same."""
-        self.__init__(self.limits, self.ripe, quarantined=True, _grants=self._grants)  # type: ignore[misc]
+        """Delete all data. Fences grow all the same."""
+        self.__init__(  # type: ignore[misc]
+            self.limits, self.reserving, quarantined=True, _grants=self._grants
+        )
 
-    def reassert(self, ask: Ask) -> str:
-        """With the fence of the grant that it knows, which may have been followed by another."""
-        for each in self.held:
-            if each.id == ask.id:
-                return "held" if each.grant == ask.grant else "lost"
+    def reassert(self, request: Request) -> str:
+        """Reassert a grant, which may have been followed by another of the same token."""
+        for held in self.held:
+            if held.name == request.name:
+                return "held" if held.grant == request.grant else "lost"
         if not self.quarantined:
             return "lost"
-        if known := self._place(ask.id):
-            self._leave(known)
-        self.held.append(ask)
+        if known := self._waiter(request.name):
+            self._dequeue(known)
+        self.held.append(request)
         self._freed.clear()
         return "held"
 
-    def calm(self) -> None:
-        """The quarantine is over."""
+    def end_quarantine(self) -> None:
         self.quarantined = False
         self._sweep(sorted(self.limits))
 
-    # What can be seen.
+    # Observations
 
-    def holds(self, name: tuple[str, tuple[str, ...]]) -> bool:
-        return any(each.id == name for each in self.held)
+    def holds(self, name: TokenName) -> bool:
+        return any(held.name == name for held in self.held)
 
     def units(self, pool: str, project: str | None = None, domain: str | None = None) -> int:
         return sum(
-            each.weight(pool)
-            for each in self.held
-            if pool in each.pools
-            and (project is None or each.project == project)
-            and (domain is None or each.domain == domain)
+            held.weight(pool)
+            for held in self.held
+            if pool in held.pools
+            and (project is None or held.project == project)
+            and (domain is None or held.domain == domain)
         )
 
     def order(self, pool: str) -> list[Waiter]:
         return sorted(self._queue(pool), key=lambda w: (w.score(pool), w.arrival))
 
-    def drop(self, name: tuple[str, tuple[str, ...]]) -> bool:
+    # Decisions
+
+    def _delete(self, name: TokenName) -> bool:
         found = self.holds(name)
         if found:
-            self.held = [each for each in self.held if each.id != name]
+            self.held = [held for held in self.held if held.name != name]
             self._freed += name[1]
         return found
 
-    # How it is decided.
-
-    def _grant(self, ask: Ask) -> None:
+    def _grant(self, request: Request) -> None:
         self._grants += 1
-        self.held.append(replace(ask, grant=self._grants))
+        self.held.append(replace(request, grant=self._grants))
 
-    def _wait(self, ask: Ask, known: Waiter | None) -> Reply:
-        if known and not (self._same(known.ask, ask) and ask.place):
-            self._leave(known)
-            self._settle()
+    def _wait(self, request: Request, known: Waiter | None) -> Reply:
+        if known and not (self._is_same(known.request, request) and request.waits):
+            self._dequeue(known)
+            self._grant_freed()
             known = None
-        mine = self._renewed(known, ask) if known else self._lined_up(ask)
-        blockers = self._hindrances(mine)
+        waiter = self._refresh(known, request) if known else self._enqueue(request)
+        blockers = self._blockers(waiter)
         if not blockers:
-            self._grant(mine.ask)
-            self._leave(mine, served=True)
+            self._grant(waiter.request)
+            self._dequeue(waiter, granted=True)
             reply = Reply("granted")
-        elif not ask.place:
-            self._leave(mine)
+        elif not request.waits:
+            self._dequeue(waiter)
             reply = Reply("exhausted", None, tuple(blockers))
         else:
-            reply = Reply("waiting", self._position(mine), tuple(blockers))
-        self._settle()
+            reply = Reply("waiting", self._position(waiter), tuple(blockers))
+        self._grant_freed()
         return reply
 
-    def _same(self, one: Ask, other: Ask) -> bool:
+    def _is_same(self, one: Request, other: Request) -> bool:
         return (one.project, one.domain, one.units) == (other.project, other.domain, other.units)
 
-    def _renewed(self, known: Waiter, ask: Ask) -> Waiter:
-        caps = {"project_cap": ask.project_cap, "domain_cap": ask.domain_cap}
-        mine = replace(known, ask=replace(known.ask, **caps))
-        self.waiting[self.waiting.index(known)] = mine
-        return mine
+    def _refresh(self, known: Waiter, request: Request) -> Waiter:
+        caps = {"project_cap": request.project_cap, "domain_cap": request.domain_cap}
+        waiter = replace(known, request=replace(known.request, **caps))
+        self.waiting[self.waiting.index(known)] = waiter
+        return waiter
 
-    def _lined_up(self, ask: Ask) -> Waiter:
+    def _enqueue(self, request: Request) -> Waiter:
         self._arrivals += 1
         tags = {}
-        for pool, weight in ask.units:
-            project = (pool, ask.project)
+        for pool, weight in request.units:
+            project = (pool, request.project)
             tags[pool] = max(self._virtual.get(pool, 0), self._finish.get(project, 0))
             self._finish[project] = tags[pool] + weight
-        mine = Waiter(ask, self._arrivals, tags)
-        self.waiting.append(mine)
-        return mine
+        waiter = Waiter(request, self._arrivals, tags)
+        self.waiting.append(waiter)
+        return waiter
 
-    def _leave(self, waiter: Waiter, *, served: bool = False) -> None:
+    def _dequeue(self, waiter: Waiter, *, granted: bool = False) -> None:
         self.waiting.remove(waiter)
-        for pool, weight in waiter.ask.units:
-            project, tag = (pool, waiter.ask.project), waiter.tags[pool]
+        for pool, weight in waiter.request.units:
+            project, tag = (pool, waiter.request.project), waiter.tags[pool]
             if not self._queue(pool):
                 self._virtual.pop(pool, None)
                 self._finish = {k: v for k, v in self._finish.items() if k[0] != pool}
-            elif served:
+            elif granted:
                 self._virtual[pool] = max(self._virtual.get(pool, 0), tag)
             elif self._finish.get(project) == tag + weight:
                 self._finish[project] = tag
@@ -261,60 +265,58 @@ class Model:
 
     def _sweep(self, pools: Iterable[str]) -> None:
         for pool in pools:
-            self._advance(pool)
-        self._settle()
+            self._grant_waiters(pool)
+        self._grant_freed()
 
-    def _settle(self) -> None:
+    def _grant_freed(self) -> None:
         while self._freed:
-            self._advance(self._freed.pop())
+            self._grant_waiters(self._freed.pop())
 
-    def _advance(self, pool: str) -> None:
+    def _grant_waiters(self, pool: str) -> None:
         limits, rank = self.limits[pool], 0
         if self.quarantined or not limits.active:
             return
         while self.units(pool) < limits.quota and rank < len(heads := self._heads(pool)):
             first = heads[rank]
-            if self._hindrances(first):
+            if self._blockers(first):
                 rank += 1
             else:
-                self._grant(first.ask)
-                self.woken.append(first.ask.token)
-                self._leave(first, served=True)
+                self._grant(first.request)
+                self.pre_granted.append(first.request.token)
+                self._dequeue(first, granted=True)
 
-    def _hindrances(self, waiter: Waiter) -> list[Blocker]:
+    def _blockers(self, waiter: Waiter) -> list[Blocker]:
         found = []
-        for pool, weight in waiter.ask.units:
-            limited = list(self._limits_of(pool, waiter.ask))
-            found += limited
-            own = [b for b in limited if b.limit != "quarantine"]
+        for pool, weight in waiter.request.units:
+            exceeded = list(self._exceeded_in(pool, waiter.request))
+            found += exceeded
+            of_pool = [b for b in exceeded if b.limit != "quarantine"]
             if waiter not in self._heads(pool):
                 found.append(Blocker("order", pool))
-            elif not own and (kept := self._reserved(pool, waiter)):
+            elif not of_pool and (reserved := self._reserved(pool, waiter)):
                 used = self.units(pool)
-                if used + weight + kept > self.limits[pool].quota:
-                    found.append(Blocker("reservation", pool, kept, used))
+                if used + weight + reserved > self.limits[pool].quota:
+                    found.append(Blocker("reservation", pool, reserved, used))
         return found
 
-    def _limited(self, ask: Ask) -> list[Blocker]:
-        return [each for pool in ask.pools for each in self._limits_of(pool, ask)]
+    def _exceeded_limits(self, request: Request) -> list[Blocker]:
+        return [b for pool in request.pools for b in self._exceeded_in(pool, request)]
 
-    def _limits_of(self, pool: str, ask: Ask) -> Iterator[Blocker]:
-        limits, weight = self.limits[pool], ask.weight(pool)
+    def _exceeded_in(self, pool: str, request: Request) -> Iterator[Blocker]:
+        limits, weight = self.limits[pool], request.weight(pool)
         if self.quarantined:
             yield Blocker("quarantine", pool)
         if not limits.active:
             yield Blocker("inactive", pool)
         if limits.max_weight is not None and weight > limits.max_weight:
             yield Blocker("max_weight", pool, limits.max_weight, 0)
-        scope = (ask.project, ask.domain)
+        project, domain = request.project, request.domain
+        project_cap = smaller(limits.project_cap, request.project_cap)
+        domain_cap = smaller(limits.domain_cap, request.domain_cap)
         for limit, number, held in (
             ("quota", limits.quota, self.units(pool)),
-            ("project_cap", least(limits.project_cap, ask.project_cap), self.units(pool, scope[0])),
-            (
-                "project_domain_cap",
-                least(limits.domain_cap, ask.domain_cap),
-                self.units(pool, *scope),
-            ),
+            ("project_cap", project_cap, self.units(pool, project)),
+            ("project_domain_cap", domain_cap, self.units(pool, project, domain)),
         ):
             if number is not None and held + weight > number:
                 yield Blocker(limit, pool, number, held)
@@ -323,28 +325,28 @@ class Model:
         for head in self._heads(pool)[:8]:
             if head == waiter:
                 return 0
-            found = {each.limit for each in self._limited(head.ask)} - {"quarantine"}
+            found = {b.limit for b in self._exceeded_limits(head.request)} - {"quarantine"}
             if found == {"quota"}:
                 older = head.arrival < waiter.arrival
-                return head.ask.weight(pool) if self.ripe and older else 0
+                return head.request.weight(pool) if self.reserving and older else 0
         return 0
 
     def _queue(self, pool: str) -> list[Waiter]:
-        return [each for each in self.waiting if pool in each.ask.pools]
+        return [waiter for waiter in self.waiting if pool in waiter.request.pools]
 
     def _heads(self, pool: str) -> list[Waiter]:
         first: dict[tuple[str, str, int], Waiter] = {}
-        for each in sorted(self._queue(pool), key=lambda w: w.arrival):
-            first.setdefault(each.line, each)
+        for waiter in sorted(self._queue(pool), key=lambda w: w.arrival):
+            first.setdefault(waiter.subqueue, waiter)
         return sorted(first.values(), key=lambda w: (w.score(pool), w.arrival))
 
-    def _place(self, name: tuple[str, tuple[str, ...]]) -> Waiter | None:
-        return next((each for each in self.waiting if each.ask.id == name), None)
+    def _waiter(self, name: TokenName) -> Waiter | None:
+        return next((waiter for waiter in self.waiting if waiter.request.name == name), None)
 
     def _position(self, waiter: Waiter) -> int:
-        return max(1 + self.order(pool).index(waiter) for pool in waiter.ask.pools)
+        return max(1 + self.order(pool).index(waiter) for pool in waiter.request.pools)
 
 
-def least(one: int | None, other: int | None) -> int | None:
+def smaller(one: int | None, other: int | None) -> int | None:
     given = [each for each in (one, other) if each is not None]
     return min(given) if given else None

@@ -1,4 +1,4 @@
-"""Replicas of resmgr as processes: started, killed, replaced."""
+"""Replicas of resmgr as processes that can be started and stopped."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.servers import NatsServer, free_port
 
 @dataclass
 class Replicas:
-    """Those that run, the oldest first."""
+    """Running replicas, the oldest first."""
 
     nats_url: str
     manager: Mapping[str, Any]
@@ -28,10 +28,10 @@ class Replicas:
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     async def start(self) -> None:
-        """One more; returns when it answers requests."""
+        """Start a replica, and return when it is ready."""
         port = free_port()
         inherited = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
-        settings = {
+        variables = {
             "TRIMTAB_NATS_URL": self.nats_url,
             "TRIMTAB_PORT": str(port),
             "TRIMTAB_LOG_LEVEL": "ERROR",
@@ -39,12 +39,12 @@ class Replicas:
         }
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "trimtab_resmgr"]
-            process = subprocess.Popen(command, env={**inherited, **settings}, stderr=log)
+            process = subprocess.Popen(command, env={**inherited, **variables}, stderr=log)
         self.running.append(process)
         await eventually(lambda: is_ready(port))
 
-    async def end(self, how: signal.Signals) -> int:
-        """The oldest; its exit code."""
+    async def stop(self, how: signal.Signals) -> int:
+        """Stop the oldest replica with a signal, and return its exit code."""
         oldest = self.running.pop(0)
         oldest.send_signal(how)
         return await asyncio.to_thread(oldest.wait)
@@ -54,24 +54,24 @@ class Replicas:
 async def replicas(
     nats_server: NatsServer, manager: Mapping[str, Any], log: Path, number: int
 ) -> AsyncIterator[Replicas]:
-    """So many, all ready, killed at the end."""
+    """Yield so many ready replicas, and kill those that still run at the end."""
     found = Replicas(nats_server.url, manager, log)
     try:
         await asyncio.gather(*(found.start() for _ in range(number)))
         yield found
     finally:
         while found.running:
-            await found.end(signal.SIGKILL)
+            await found.stop(signal.SIGKILL)
 
 
 async def is_ready(port: int) -> bool:
-    """Whether the replica at this port answers requests."""
+    """Return whether the replica at this port is ready."""
 
-    def look() -> bool:
+    def check() -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return True
         except OSError:
             return False
 
-    return await asyncio.to_thread(look)
+    return await asyncio.to_thread(check)

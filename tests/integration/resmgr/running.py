@@ -1,4 +1,4 @@
-"""resmgr as tests run it: the real application, on real servers, asked over NATS."""
+"""The real application on real servers, and a caller of it over NATS."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,13 +20,13 @@ from trimtab_resmgr.app import build
 from trimtab_resmgr.config import ResmgrConfig, ResourceManager
 
 PATIENCE_SECONDS = 30.0
-"""Far more than anything takes, because test machines may be busy."""
+"""Far more than any wait should take, because test machines may be busy."""
 
-Answer = TypeVar("Answer", bound=Model)
+Reply = TypeVar("Reply", bound=Model)
 
 
-class Refused(Exception):
-    """The answer was an error."""
+class ErrorReply(Exception):
+    """The reply to a request was an error."""
 
     def __init__(self, problem: Problem, message: Msg) -> None:
         super().__init__(problem.detail)
@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 class Caller:
-    """Asks as any service would, in JSON."""
+    """Sends requests as JSON, without the product's client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -43,79 +43,81 @@ class Caller:
     async def allocate(
         self, token: str, pool: str | None = "gpu", *, cohort: str = protocol.COHORT, **more: Any
     ) -> protocol.Allocated:
-        ask = {"project": "flytesnacks", "domain": "development", **more}
-        allocate = protocol.Allocate(pool=pool, token=token, **ask)
-        return await self.ask(protocol.Allocated, allocate, cohort)
+        scope = {"project": "flytesnacks", "domain": "development"}
+        allocate = protocol.Allocate(pool=pool, token=token, **{**scope, **more})
+        return await self.request(protocol.Allocated, allocate, cohort)
 
     async def release(self, token: str, pool: str = "gpu", **more: Any) -> bool:
         release = protocol.Release(pool=pool, token=token, **more)
-        return (await self.ask(protocol.Released, release)).released
+        return (await self.request(protocol.Released, release)).released
 
     async def renew(self, token: str, pool: str = "gpu", **more: Any) -> protocol.Renewed:
-        return await self.ask(protocol.Renewed, protocol.Renew(pool=pool, token=token, **more))
+        return await self.request(protocol.Renewed, protocol.Renew(pool=pool, token=token, **more))
 
     async def inspect(self, pool: str = "gpu") -> protocol.Inspected:
-        return await self.ask(protocol.Inspected, protocol.Inspect(pool=pool))
+        return await self.request(protocol.Inspected, protocol.Inspect(pool=pool))
 
     async def register(self, pool: str, quota: int) -> protocol.Registered:
-        return await self.ask(protocol.Registered, protocol.Register(pool=pool, quota=quota))
+        return await self.request(protocol.Registered, protocol.Register(pool=pool, quota=quota))
+
+    async def request(
+        self, reply: type[Reply], request: Model, cohort: str = protocol.COHORT
+    ) -> Reply:
+        operation = protocol.operation(type(request))
+        body = await self.send(operation, request.model_dump_json().encode(), cohort)
+        return reply.model_validate_json(body)
 
     async def send(self, operation: str, body: bytes, cohort: str = protocol.COHORT) -> bytes:
         subject = subjects.resmgr(operation, cohort)
         message = await self._client.request(subject, body, timeout=PATIENCE_SECONDS)
         if message.headers and ERROR_CODE_HEADER in message.headers:
-            raise Refused(Problem.model_validate_json(message.data), message)
+            raise ErrorReply(Problem.model_validate_json(message.data), message)
         return message.data
 
-    async def ask(self, answer: type[Answer], ask: Model, cohort: str = protocol.COHORT) -> Answer:
-        operation = protocol.operation(type(ask))
-        body = await self.send(operation, ask.model_dump_json().encode(), cohort)
-        return answer.model_validate_json(body)
 
-
-def settings(nats_server: NatsServer, block: dict[str, Any], **more: Any) -> ResmgrConfig:
+def config(nats_server: NatsServer, block: dict[str, Any], **more: Any) -> ResmgrConfig:
     manager = ResourceManager.model_validate(block)
     return ResmgrConfig(nats_url=nats_server.url, resourcemanager=manager, **more)
 
 
-def limiting(
+def redis_config(
     nats_server: NatsServer,
     valkey_server: ValkeyServer,
     *,
     times: dict[str, float] | None = None,
     **more: Any,
 ) -> ResmgrConfig:
-    """Of type ``redis``, with a grace that a test can wait for."""
+    """Return a configuration of type ``redis`` with a grace that a test can wait for."""
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
     block = {"type": "redis", "redis": redis, "graceSeconds": 0.1, **(times or {})}
-    return settings(nats_server, block, **more)
+    return config(nats_server, block, **more)
 
 
 @asynccontextmanager
-async def started(settings: ResmgrConfig) -> AsyncIterator[Starlette]:
-    """One replica, ready."""
-    app = build(settings)
+async def started(config: ResmgrConfig) -> AsyncIterator[Starlette]:
+    """Run one replica, and yield when it is ready."""
+    app = build(config)
     async with app.router.lifespan_context(app):
-        await eventually(lambda: ready(app))
+        await eventually(lambda: is_ready(app))
         yield app
 
 
-async def ready(app: Starlette) -> bool:
-    return not await reasons(app)
+async def is_ready(app: Starlette) -> bool:
+    return not await unready_reasons(app)
 
 
-async def reasons(app: Starlette) -> dict[str, str]:
-    """Why ``/readyz`` says no; empty when it says yes."""
+async def unready_reasons(app: Starlette) -> dict[str, str]:
+    """Return the reasons in ``/readyz``; empty for a ready service."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://resmgr") as client:
-        answer = await client.get("/readyz")
-    found: dict[str, str] = answer.json().get("reasons", {})
-    assert answer.is_success is not bool(found)
-    return found
+        response = await client.get("/readyz")
+    reasons: dict[str, str] = response.json().get("reasons", {})
+    assert response.is_success is not bool(reasons)
+    return reasons
 
 
 async def eventually(holds: Callable[[], Any]) -> None:
-    """Wait until a coroutine function says that it is so."""
+    """Wait until a coroutine function returns true."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await holds():
             await asyncio.sleep(0.02)

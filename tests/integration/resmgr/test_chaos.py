@@ -1,9 +1,9 @@
-"""Nothing is over-granted, lost or overtaken, whatever is killed, slowed or forgotten.
+"""No token is over-granted, lost or overtaken, whatever is killed, slow or deleted.
 
-64 holders ask for one pool or two, some with caps of their own. Their replicas are killed, Redis is
-slow in bursts, killed, flushed and replaced, and they are believed about what they hold;
-`tests.integration.resmgr.lives` says what must hold of it. ``--operations`` says for how long,
-``--seed`` with which chances.
+64 holders request tokens of one pool or two, some with caps of their own. Replicas of resmgr are
+killed; Redis is slow in bursts, killed, flushed and replaced, and holders reassert their tokens.
+`tests.integration.resmgr.invariants` has the conditions that must hold. ``--operations`` sets the
+length, ``--seed`` the random choices.
 """
 
 import asyncio
@@ -16,10 +16,15 @@ import pytest
 from nats.aio.client import Client
 
 from tests.integration.resmgr.crowd import LEASE_SECONDS, Crowd
-from tests.integration.resmgr.lives import Limits, not_grown, over_granted, overtaken
+from tests.integration.resmgr.invariants import (
+    Limits,
+    find_fence_regressions,
+    find_over_grants,
+    find_overtaken,
+)
 from tests.integration.resmgr.replicas import Replicas, replicas
-from tests.integration.resmgr.running import Caller, Refused, eventually
-from tests.integration.resmgr.slow import slowed
+from tests.integration.resmgr.running import Caller, ErrorReply, eventually
+from tests.integration.resmgr.slow_proxy import slow_proxy
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
@@ -37,7 +42,7 @@ BLOCK = {
 
 
 @pytest.mark.timeout(4 * 3600)
-async def test_nothing_is_over_granted_lost_or_overtaken(
+async def test_no_token_is_over_granted_lost_or_overtaken(
     tmp_path: Path,
     nats_server: NatsServer,
     valkey_server: ValkeyServer,
@@ -47,28 +52,29 @@ async def test_nothing_is_over_granted_lost_or_overtaken(
     seed: int,
 ) -> None:
     chance = Random(seed)
-    await settings_stream.announce(*map(declared, POOLS))
+    await settings_stream.announce(*map(declared_pool, POOLS))
     crowd = Crowd(client, POOLS, operations, chance)
     log = tmp_path / "replicas.log"
-    async with slowed(valkey_server.port, chance) as port:
+    async with slow_proxy(valkey_server.port, chance) as port:
         block = BLOCK | {"redis": {"hostPaths": [f"127.0.0.1:{port}"]}}
         async with replicas(nats_server, block, log, 2) as found, asyncio.TaskGroup() as tasks:
             disturbing = tasks.create_task(disturb(crowd, found, valkey_server))
             await crowd.run(HOLDERS)
             await disturbing
             await eventually(lambda: is_free(Caller(client)))
+    observations = crowd.observations
     assert crowd.wrong == []
-    assert len(crowd.lives) > operations // 20
-    assert over_granted(crowd.lives, POOLS) == []
-    assert not_grown(crowd.lives) == []
-    assert overtaken(crowd.lives) == []
-    enough = len(crowd.lives) // 20
-    assert sum(life.kept_its_place for life in crowd.lives) > enough
-    assert sum(len(life.units) == 2 for life in crowd.lives) > enough
-    assert sum(life.is_capped for life in crowd.lives) > enough
+    assert len(observations) > operations // 20
+    assert find_over_grants(observations, POOLS) == []
+    assert find_fence_regressions(observations) == []
+    assert find_overtaken(observations) == []
+    enough = len(observations) // 20
+    assert sum(each.kept_its_position for each in observations) > enough
+    assert sum(len(each.units) == 2 for each in observations) > enough
+    assert sum(each.is_capped for each in observations) > enough
 
 
-def declared(name: str) -> PoolChanged:
+def declared_pool(name: str) -> PoolChanged:
     quota, project_cap, domain_cap = POOLS[name]
     return PoolChanged(
         name=name, quota=quota, project_cap=project_cap, project_domain_cap=domain_cap
@@ -76,40 +82,40 @@ def declared(name: str) -> PoolChanged:
 
 
 def restart(valkey_server: ValkeyServer) -> None:
-    """It has its append-only file, but for what was not written yet."""
+    """Kill the server, which loses what it has not written to its append-only file yet."""
     valkey_server.kill()
     valkey_server.start()
 
 
-FORGETTING = {"flush": ValkeyServer.flush, "restart": restart, "replace": ValkeyServer.wipe}
+REDIS_FAULTS = {"flush": ValkeyServer.flush, "restart": restart, "replace": ValkeyServer.wipe}
 FAULTS = ("flush", "replica", "replace", "restart")
 
 
 async def disturb(crowd: Crowd, found: Replicas, valkey_server: ValkeyServer) -> None:
-    """One fault after the other, seven in all or one for each 5 000 operations."""
+    """Cause one fault after the other, seven in all or one for each 5 000 operations."""
     pace = min(crowd.operations // 8, 5_000)
     for number in range(1, crowd.operations // pace):
-        while crowd.asked < number * pace:
+        while crowd.sent < number * pace:
             await asyncio.sleep(0.02)
         fault = FAULTS[number % len(FAULTS) - 1]
         if fault == "replica":
-            await found.end(signal.SIGKILL)
+            await found.stop(signal.SIGKILL)
             await found.start()
             continue
-        crowd.disturbed()
-        await asyncio.to_thread(FORGETTING[fault], valkey_server)
-        crowd.disturbed()
+        crowd.on_disturbance()
+        await asyncio.to_thread(REDIS_FAULTS[fault], valkey_server)
+        crowd.on_disturbance()
 
 
 async def is_free(caller: Caller) -> bool:
-    """Whether nothing is held or waits any more, of all that the dead have left."""
+    """Return whether no pool has a holder or a waiter any more, including those that died."""
     try:
         for pool in POOLS:
-            audited = await caller.ask(protocol.Recounted, protocol.Recount(pool=pool))
-            assert audited.differences == ()
+            recounted = await caller.request(protocol.Recounted, protocol.Recount(pool=pool))
+            assert recounted.differences == ()
             inspected = await caller.inspect(pool)
             if inspected.held or inspected.waiting:
                 return False
-    except (Refused, nats.errors.Error, TimeoutError):
+    except (ErrorReply, nats.errors.Error, TimeoutError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""The ways to reach Redis: a password, a unix socket, a cluster."""
+"""Connections to Redis: with a password, over a unix socket, to a cluster."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -15,15 +15,15 @@ from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Units
 from trimtab_resmgr.config import Redis
-from trimtab_resmgr.connection import connect
-from trimtab_resmgr.leases import Leases, Rules
+from trimtab_resmgr.scripts import connect
+from trimtab_resmgr.store import CohortStore, Rules
 
-RULES = Rules(lease=0.05, grace=0.0)
-"""Nobody has said that these servers are new, so each is in quarantine for as long as a lease."""
+RULES = Rules(max_lease=0.05, grace=0.0)
+"""Short leases: these servers are not declared new, so the quarantine of each lasts for a lease."""
 
 
-class Guarded(ValkeyServer):
-    """Asks for a password, and listens on a unix socket too."""
+class ServerWithPassword(ValkeyServer):
+    """A server that requires a password, and also listens on a unix socket."""
 
     greeting = b"-NOAUTH"
 
@@ -35,11 +35,11 @@ class Guarded(ValkeyServer):
         return [*super().command(), "--unixsocket", str(self.socket), "--requirepass", "secret"]
 
     def declare_new(self) -> None:
-        """Not without the password."""
+        """Do nothing: the command would need the password."""
 
 
 class Node(ValkeyServer):
-    """Of a cluster."""
+    """A node of a cluster."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -50,7 +50,7 @@ class Node(ValkeyServer):
         return [*super().command(), *cluster]
 
     def declare_new(self) -> None:
-        """Not before it is in a cluster."""
+        """Do nothing: the node is in no cluster yet."""
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ async def connected(*paths: str, password: str = "") -> AsyncIterator[Cohort]:
     client = connect(Redis.model_validate({"hostPaths": paths, "hostKey": password}))
     try:
         async with asyncio.TaskGroup() as tasks:
-            cohort = Cohort(Leases(client, tasks, "default", RULES), RULES, [])
+            cohort = Cohort(CohortStore(client, tasks, "default", RULES), RULES, [])
             cohort.declare(PoolChanged(name="gpu", quota=100), PoolChanged(name="seats", quota=1))
             yield cohort
     finally:
@@ -74,7 +74,7 @@ async def grants(cohort: Cohort, token: str = "a") -> bool:
 
 @pytest.mark.parametrize(("password", "granted"), [("secret", True), ("wrong", False), ("", False)])
 async def test_the_host_key_is_the_password(tmp_path: Path, password: str, granted: bool) -> None:
-    with Guarded(tmp_path) as server:
+    with ServerWithPassword(tmp_path) as server:
         async with connected(f"127.0.0.1:{server.port}", password=password) as cohort:
             if granted:
                 await eventually(lambda: grants(cohort))
@@ -84,21 +84,21 @@ async def test_the_host_key_is_the_password(tmp_path: Path, password: str, grant
 
 
 async def test_a_path_is_a_unix_socket() -> None:
-    # The kernel takes no path that is longer than 108 bytes, and pytest's may be.
-    with TemporaryDirectory() as directory, Guarded(Path(directory)) as server:
+    # The path of a socket has at most 108 bytes, and pytest's directory may be longer.
+    with TemporaryDirectory() as directory, ServerWithPassword(Path(directory)) as server:
         async with connected(str(server.socket), password="secret") as cohort:
             await eventually(lambda: grants(cohort))
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[list[Node]]:
-    """Three nodes that know nothing of each other yet."""
+    """Three nodes that are not connected to each other."""
     with ExitStack() as stack:
         yield [stack.enter_context(Node(tmp_path / str(number))) for number in range(3)]
 
 
 def join(nodes: list[Node]) -> list[str]:
-    """Make them one cluster, and return how it is reached."""
+    """Connect nodes to a cluster, and return their addresses."""
     slots = (b"0 5460", b"5461 10922", b"10923 16383")
     for node, some in zip(nodes, slots, strict=True):
         assert node.ask(b"CLUSTER ADDSLOTSRANGE " + some + b"\r\n") == b"+OK\r\n"
@@ -111,7 +111,7 @@ def addresses(nodes: list[Node]) -> list[str]:
     return [f"127.0.0.1:{node.port}" for node in nodes]
 
 
-async def test_several_host_paths_are_a_cluster(cluster: list[Node]) -> None:
+async def test_several_host_paths_are_seeds_of_a_cluster(cluster: list[Node]) -> None:
     async with connected(*join(cluster)) as cohort:
         await eventually(lambda: grants(cohort))
         both = {"pool": None, "pools": (Units(pool="gpu"), Units(pool="seats"))}
@@ -119,16 +119,16 @@ async def test_several_host_paths_are_a_cluster(cluster: list[Node]) -> None:
         assert (await cohort.allocate("c", **both, wait_seconds=60)).status == "waiting"
         await cohort.release("b", pool=None, pools=("gpu", "seats"))
         assert (await cohort.allocate("c", **both, wait_seconds=60)).status == "granted"
-        assert [await cohort.audit(pool) for pool in ("gpu", "seats")] == [(), ()]
+        assert [await cohort.recount(pool) for pool in ("gpu", "seats")] == [(), ()]
 
 
-async def test_a_cluster_without_slots_is_no_answer(cluster: list[Node]) -> None:
+async def test_a_cluster_without_slots_grants_nothing(cluster: list[Node]) -> None:
     async with connected(*addresses(cluster)) as cohort:
         for token in "ab":
             assert not await grants(cohort, token)
 
 
-async def test_a_cluster_that_was_away_is_used_again(cluster: list[Node]) -> None:
+async def test_a_cluster_is_used_again_after_an_outage(cluster: list[Node]) -> None:
     async with connected(*join(cluster)) as cohort:
         await eventually(lambda: grants(cohort))
         for node in cluster:

@@ -1,11 +1,11 @@
-"""What callers may rely on, whichever type of resmgr answers."""
+"""The guarantees to callers that both types of resmgr give."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.client import Client
 
-from tests.integration.resmgr.running import Caller, Refused, settings, started
+from tests.integration.resmgr.running import Caller, ErrorReply, config, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
@@ -21,47 +21,47 @@ async def caller(
 ) -> AsyncIterator[Caller]:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
-    async with started(settings(nats_server, {"type": request.param, "redis": redis})):
+    async with started(config(nats_server, {"type": request.param, "redis": redis})):
         yield Caller(client)
 
 
-async def test_a_token_is_granted_and_granted_again(caller: Caller) -> None:
+async def test_a_granted_token_is_granted_again_on_request(caller: Caller) -> None:
     answers = [await caller.allocate("a") for _ in range(2)]
     assert [answer.status for answer in answers] == ["granted", "granted"]
 
 
-async def test_a_token_that_is_not_held_can_be_given_back(caller: Caller) -> None:
-    assert await caller.release("never asked for") is False
+async def test_releasing_a_token_that_is_not_held_succeeds(caller: Caller) -> None:
+    assert await caller.release("unknown") is False
 
 
-async def test_a_token_of_a_pool_that_is_gone_can_be_given_back(caller: Caller) -> None:
+async def test_releasing_a_token_of_an_unknown_pool_succeeds(caller: Caller) -> None:
     assert await caller.release("a", pool="no such pool") is False
 
 
-async def test_a_token_can_be_taken_after_it_was_given_back(caller: Caller) -> None:
+async def test_a_released_token_can_be_granted_again(caller: Caller) -> None:
     await caller.allocate("a")
     await caller.release("a")
     assert (await caller.allocate("a")).status == "granted"
 
 
-async def test_registering_the_quota_that_a_pool_has_is_fine(caller: Caller) -> None:
+async def test_registering_the_quota_of_a_pool_again_succeeds(caller: Caller) -> None:
     assert (await caller.register("gpu", 10)).quota == 10
 
 
-async def test_inspect_tells_the_quota(caller: Caller) -> None:
+async def test_inspect_reports_the_quota(caller: Caller) -> None:
     assert (await caller.inspect()).quota == 10
 
 
-async def test_inspecting_an_unknown_pool_is_an_error_that_names_those_there_are(
+async def test_inspecting_an_unknown_pool_is_an_error_that_names_the_known_ones(
     caller: Caller,
 ) -> None:
-    with pytest.raises(Refused, match="pool 'cpu' does not exist; there are: gpu") as refused:
+    with pytest.raises(ErrorReply, match="pool 'cpu' does not exist; there are: gpu") as refused:
         await caller.inspect("cpu")
     assert refused.value.problem.status == 404
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (b"", "EOF"),
         (b"[1]", "object"),
@@ -74,21 +74,21 @@ async def test_inspecting_an_unknown_pool_is_an_error_that_names_those_there_are
         (b'{"pool": "gpu", "token": "", "project": "p", "domain": "d"}', "token"),
     ],
 )
-async def test_a_bad_request_is_refused_with_its_field(
-    caller: Caller, body: bytes, words: str
+async def test_a_bad_request_gets_an_error_that_names_its_field(
+    caller: Caller, body: bytes, message: str
 ) -> None:
-    with pytest.raises(Refused, match=words) as refused:
+    with pytest.raises(ErrorReply, match=message) as refused:
         await caller.send("allocate", body)
     assert refused.value.headers["Nats-Service-Error-Code"] == "400"
-    assert words in refused.value.headers["Nats-Service-Error"]
+    assert message in refused.value.headers["Nats-Service-Error"]
 
 
-async def test_another_cohort_is_refused_with_the_one_there_is(caller: Caller) -> None:
-    with pytest.raises(Refused, match="cohort 'other' does not exist; there are: default"):
+async def test_an_unknown_cohort_is_an_error_that_names_the_known_ones(caller: Caller) -> None:
+    with pytest.raises(ErrorReply, match="cohort 'other' does not exist; there are: default"):
         await caller.send("inspect", b'{"pool": "gpu"}', cohort="other")
 
 
-async def test_an_error_may_hold_any_letters(caller: Caller) -> None:
-    with pytest.raises(Refused, match="pool 'größe\\\\n✓' does not exist") as refused:
+async def test_an_error_may_contain_any_characters(caller: Caller) -> None:
+    with pytest.raises(ErrorReply, match="pool 'größe\\\\n✓' does not exist") as refused:
         await caller.inspect("größe\n✓")
     assert refused.value.headers["Nats-Service-Error-Code"] == "404"

@@ -1,4 +1,4 @@
-"""Leases, on a real server: what is granted, what is counted, what ends."""
+"""Grants, sums and the ends of leases, on a real server."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -12,12 +12,12 @@ from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Allocated, Units
-from trimtab_resmgr.leases import Ended
+from trimtab_resmgr.store import LostToken
 
 SHORT = 0.05
-"""A lease that ends before the test looks again."""
+"""A lease that ends before the test reads it again."""
 NOW = {"wait_seconds": 0.0}
-"""Wants no place."""
+"""The options of a request that does not wait."""
 
 
 def pool(**more: int | None) -> PoolChanged:
@@ -28,8 +28,8 @@ def granted(answers: Sequence[Allocated]) -> list[bool]:
     return [answer.status == "granted" for answer in answers]
 
 
-async def in_turn(*asks: Awaitable[Allocated]) -> list[Allocated]:
-    return [await ask for ask in asks]
+async def in_turn(*requests: Awaitable[Allocated]) -> list[Allocated]:
+    return [await request for request in requests]
 
 
 async def test_a_token_is_granted_until_the_quota_is_held(cohort: Cohort) -> None:
@@ -42,7 +42,7 @@ async def test_a_token_is_granted_until_the_quota_is_held(cohort: Cohort) -> Non
     ]
 
 
-async def test_asking_again_for_a_held_token_grants_it_and_counts_nothing(cohort: Cohort) -> None:
+async def test_requesting_a_held_token_grants_it_and_counts_nothing(cohort: Cohort) -> None:
     cohort.declare(pool(quota=1))
     answers = await in_turn(*(cohort.allocate("a") for _ in range(3)))
     assert granted(answers) == [True] * 3
@@ -50,59 +50,61 @@ async def test_asking_again_for_a_held_token_grants_it_and_counts_nothing(cohort
     assert (await cohort.inspect()).held == 1
 
 
-async def test_asking_again_is_granted_even_where_it_would_now_be_refused(cohort: Cohort) -> None:
+async def test_requesting_a_held_token_is_granted_even_beyond_lowered_limits(
+    cohort: Cohort,
+) -> None:
     await cohort.allocate("a", weight=3)
     cohort.declare(pool(quota=1, project_cap=0, max_weight=1))
     assert (await cohort.allocate("a", weight=3, project_domain_cap=0)).status == "granted"
 
 
-async def test_asking_again_lengthens_the_lease(cohort: Cohort) -> None:
+async def test_requesting_a_held_token_extends_its_lease(cohort: Cohort) -> None:
     await cohort.allocate("a", lease_seconds=10)
     await cohort.allocate("a", lease_seconds=50)
     [holder] = (await cohort.inspect()).holders
     assert 40 < holder.expires_in_seconds <= 50
 
 
-async def test_no_lease_is_longer_than_the_longest(cohort: Cohort) -> None:
+async def test_no_lease_is_longer_than_the_configured_one(cohort: Cohort) -> None:
     assert (await cohort.allocate("a", lease_seconds=1000)).lease_seconds == 60
     assert (await cohort.renew("a", lease_seconds=1000)).lease_seconds == 60
     [holder] = (await cohort.inspect()).holders
     assert holder.expires_in_seconds <= 60
 
 
-async def test_giving_a_token_back_frees_its_units_and_a_second_time_says_so(
+async def test_releasing_frees_units_and_a_second_release_reports_that_nothing_was_held(
     cohort: Cohort,
 ) -> None:
     await cohort.allocate("a", weight=4)
     answers = [await cohort.release("a") for _ in range(2)]
     assert [answer.released for answer in answers] == [True, False]
-    assert answers[1].reason == "it is not held: its lease has ended, or it was taken away"
+    assert answers[1].reason == "the token is not held: its lease has ended, or it was released"
     assert (await cohort.inspect()).held == 0
-    assert await cohort.audit() == ()
+    assert await cohort.recount() == ()
 
 
 async def test_weights_are_summed(cohort: Cohort) -> None:
-    asks = {"a": 6, "b": 5, "c": 4, "d": 1}
-    answers = await in_turn(*(cohort.allocate(t, weight=w, **NOW) for t, w in asks.items()))
+    weights = {"a": 6, "b": 5, "c": 4, "d": 1}
+    answers = await in_turn(*(cohort.allocate(t, weight=w, **NOW) for t, w in weights.items()))
     assert granted(answers) == [True, False, True, False]
 
 
 async def test_a_project_is_not_charged_for_one_with_a_longer_name(cohort: Cohort) -> None:
     projects = {"a": "flytesnacks", "b": "flyte", "c": "flyte"}
-    asks = (cohort.allocate(t, project=p, project_cap=1, **NOW) for t, p in projects.items())
-    assert granted(await in_turn(*asks)) == [True, True, False]
+    requests = (cohort.allocate(t, project=p, project_cap=1, **NOW) for t, p in projects.items())
+    assert granted(await in_turn(*requests)) == [True, True, False]
 
 
-async def test_a_domain_is_not_charged_for_another_that_reads_alike(cohort: Cohort) -> None:
-    places = [("flyte", "development"), ("flyte", "dev"), ("flyte:d", "ev"), ("flyte", "d:ev")]
+async def test_a_domain_is_not_charged_for_another_with_a_similar_name(cohort: Cohort) -> None:
+    scopes = [("flyte", "development"), ("flyte", "dev"), ("flyte:d", "ev"), ("flyte", "d:ev")]
     for turn, fits in ((1, True), (2, False)):
-        for project, domain in places:
+        for project, domain in scopes:
             token, scope = f"{turn} {project}|{domain}", {"project": project, "domain": domain}
             answer = await cohort.allocate(token, **scope, project_domain_cap=1, **NOW)
             assert (answer.status == "granted") is fits
 
 
-async def test_a_cap_of_nothing_refuses_also_in_an_empty_pool(cohort: Cohort) -> None:
+async def test_a_cap_of_zero_never_fits_even_in_an_empty_pool(cohort: Cohort) -> None:
     refused = await cohort.allocate("a", project_cap=0)
     assert refused.status == "never_fits"
     assert refused.reason == (
@@ -110,21 +112,23 @@ async def test_a_cap_of_nothing_refuses_also_in_an_empty_pool(cohort: Cohort) ->
     )
 
 
-async def test_a_token_may_have_no_more_units_than_its_pool_allows_one(cohort: Cohort) -> None:
+async def test_a_token_may_have_no_more_units_than_the_max_weight_of_its_pool(
+    cohort: Cohort,
+) -> None:
     cohort.declare(pool(max_weight=3))
     assert (await cohort.allocate("a", weight=3)).status == "granted"
     refused = await cohort.allocate("b", weight=4)
     assert refused.reason == "a token of pool 'gpu' may have 3, so 4 can never be granted"
 
 
-async def test_pools_are_counted_apart(cohort: Cohort) -> None:
+async def test_pools_are_counted_separately(cohort: Cohort) -> None:
     cohort.declare(pool(quota=1), PoolChanged(name="gpu:2", quota=1))
-    asks = [("a", "gpu"), ("a", "gpu:2"), ("b", "gpu")]
-    answers = await in_turn(*(cohort.allocate(t, pool=p, **NOW) for t, p in asks))
+    tokens = [("a", "gpu"), ("a", "gpu:2"), ("b", "gpu")]
+    answers = await in_turn(*(cohort.allocate(t, pool=p, **NOW) for t, p in tokens))
     assert granted(answers) == [True, True, False]
 
 
-async def test_of_several_pools_a_token_takes_all_or_nothing(cohort: Cohort) -> None:
+async def test_a_token_takes_all_of_several_pools_or_none(cohort: Cohort) -> None:
     cohort.declare(pool(quota=2), PoolChanged(name="seats", quota=1))
     both = {"pool": None, "pools": (Units(pool="seats"), Units(pool="gpu", weight=2))}
     await cohort.allocate("a", pool="seats")
@@ -135,7 +139,7 @@ async def test_of_several_pools_a_token_takes_all_or_nothing(cohort: Cohort) -> 
     held = [(await cohort.inspect(each)).held for each in ("gpu", "seats")]
     assert held == [2, 1]
     assert (await cohort.release("b", pool=None, pools=("gpu", "seats"))).released
-    assert [await cohort.audit(each) for each in ("gpu", "seats")] == [(), ()]
+    assert [await cohort.recount(each) for each in ("gpu", "seats")] == [(), ()]
 
 
 async def test_fences_grow_with_each_grant(cohort: Cohort) -> None:
@@ -160,7 +164,7 @@ async def test_an_earlier_fence_neither_renews_nor_releases_a_later_grant(cohort
     assert (await cohort.inspect()).held == 1
 
 
-async def test_a_renewal_keeps_what_is_held_and_takes_nothing_anew(cohort: Cohort) -> None:
+async def test_a_renewal_extends_a_held_token_and_grants_nothing(cohort: Cohort) -> None:
     fence = (await cohort.allocate("a")).fence
     renewed = await cohort.renew("a", fence=fence, lease_seconds=30)
     assert (renewed.status, renewed.lease_seconds, renewed.fence) == ("held", 30, fence)
@@ -168,7 +172,7 @@ async def test_a_renewal_keeps_what_is_held_and_takes_nothing_anew(cohort: Cohor
     assert (await cohort.inspect()).held == 1
 
 
-async def test_a_lease_that_is_not_renewed_ends_after_its_grace_and_its_holder_is_told(
+async def test_a_lease_that_is_not_renewed_ends_after_its_grace_and_is_reported_as_lost(
     cohort: Cohort,
 ) -> None:
     fence = (await cohort.allocate("a", weight=10, lease_seconds=SHORT)).fence
@@ -179,11 +183,11 @@ async def test_a_lease_that_is_not_renewed_ends_after_its_grace_and_its_holder_i
     await eventually(freed)
     assert not (await cohort.release("a")).released
     assert [each.token for each in (await cohort.inspect()).holders] == ["b"]
-    ended = {each for news in cohort.news for each in news.ended}
-    assert ended == {Ended("a", ("gpu",), fence or 0)}
+    ended = {token for effects in cohort.effects for token in effects.lost}
+    assert ended == {LostToken("a", ("gpu",), fence or 0)}
 
 
-async def test_in_its_grace_a_lease_can_be_renewed_and_its_units_are_kept(cohort: Cohort) -> None:
+async def test_in_its_grace_a_lease_can_be_renewed_and_its_units_stay_held(cohort: Cohort) -> None:
     cohort.declare(pool(quota=1))
     await cohort.allocate("a", lease_seconds=0.001)
     [holder] = (await cohort.inspect()).holders
@@ -192,29 +196,29 @@ async def test_in_its_grace_a_lease_can_be_renewed_and_its_units_are_kept(cohort
     assert (await cohort.renew("a")).status == "held"
 
 
-async def test_a_crowd_of_ended_leases_is_reaped_in_parts(cohort: Cohort) -> None:
+async def test_many_ended_leases_are_reaped_in_parts(cohort: Cohort) -> None:
     cohort.declare(pool(quota=150))
-    asks = (cohort.allocate(str(number), lease_seconds=SHORT) for number in range(150))
-    await asyncio.gather(*asks)
+    requests = (cohort.allocate(str(number), lease_seconds=SHORT) for number in range(150))
+    await asyncio.gather(*requests)
     await asyncio.sleep(4 * SHORT)
     held = []
     for _ in range(3):
         await cohort.sweep()
         held.append((await cohort.inspect()).held)
     assert held == [150 - 64, 150 - 128, 0]
-    assert await cohort.audit() == ()
+    assert await cohort.recount() == ()
 
 
-async def test_an_ended_lease_is_not_held_even_before_it_is_reaped(cohort: Cohort) -> None:
+async def test_an_ended_lease_counts_as_not_held_before_it_is_reaped(cohort: Cohort) -> None:
     cohort.declare(pool(quota=150))
-    asks = (cohort.allocate(f"{number:03}", lease_seconds=SHORT) for number in range(150))
-    await asyncio.gather(*asks)
+    requests = (cohort.allocate(f"{number:03}", lease_seconds=SHORT) for number in range(150))
+    await asyncio.gather(*requests)
     await asyncio.sleep(4 * SHORT)
     assert not (await cohort.release("149")).released
     assert (await cohort.allocate("148")).held == 150 - 1 - 64 - 1 + 1
 
 
-async def test_an_empty_pool_leaves_nothing_but_its_limits(
+async def test_an_empty_pool_stores_nothing_but_its_limits(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await cohort.allocate("a", weight=10)
@@ -232,24 +236,24 @@ async def test_requests_of_one_tick_are_one_call(
     cohort.declare(*(PoolChanged(name=f"pool-{number}", quota=9) for number in range(7)))
     await cohort.inspect()
     before = calls(valkey_server)
-    asks = (cohort.allocate(str(number), pool=f"pool-{number % 7}") for number in range(32))
-    gifts = (cohort.release(str(number), pool=f"pool-{number % 7}") for number in range(32))
-    await asyncio.gather(*asks, *gifts)
-    # The first time the server has to be taught the script.
+    requests = (cohort.allocate(str(number), pool=f"pool-{number % 7}") for number in range(32))
+    releases = (cohort.release(str(number), pool=f"pool-{number % 7}") for number in range(32))
+    await asyncio.gather(*requests, *releases)
+    # The first call also loads the script.
     assert calls(valkey_server) - before <= 2
 
 
-async def test_answers_of_one_call_are_each_their_own(cohort: Cohort) -> None:
-    asks = (
+async def test_each_request_of_a_call_gets_its_own_reply(cohort: Cohort) -> None:
+    requests = (
         cohort.allocate(str(n), project="flyte" if n % 2 else "flytesnacks", project_cap=2, **NOW)
         for n in range(10)
     )
-    answers = await asyncio.gather(*asks)
+    answers = await asyncio.gather(*requests)
     assert granted(answers) == [True] * 4 + [False] * 6
     assert {b.limit for a in answers[4:] for b in a.blockers} >= {"project_cap"}
 
 
-async def test_inspect_says_who_holds_what(cohort: Cohort) -> None:
+async def test_inspect_lists_holders_and_sums(cohort: Cohort) -> None:
     fence = (await cohort.allocate("a", weight=2, project="flyte:x", domain="a:b")).fence
     await cohort.allocate("ü", lease_seconds=10, domain="production")
     contents = await cohort.inspect()
@@ -260,23 +264,23 @@ async def test_inspect_says_who_holds_what(cohort: Cohort) -> None:
     assert 0 <= contents.holders[1].age_seconds < 60
 
 
-async def test_an_admin_takes_a_token_away_and_the_audit_remembers(cohort: Cohort) -> None:
+async def test_a_forced_release_loses_the_token_and_is_recorded(cohort: Cohort) -> None:
     await cohort.allocate("a", weight=10)
-    assert (await cohort.force("a")).released
-    assert not (await cohort.force("a")).released
-    assert {each.token for each in cohort.news[-2].ended} == {"a"}
-    _, [forced] = await cohort.leases.audit("gpu")
+    assert (await cohort.force_release("a")).released
+    assert not (await cohort.force_release("a")).released
+    assert {each.token for each in cohort.effects[-2].lost} == {"a"}
+    _, [forced] = await cohort.store.recount("gpu")
     assert (forced.token, forced.actor, forced.why, forced.held) == ("a", "ann", "it hangs", True)
     assert (await cohort.renew("a")).status == "lost"
 
 
-async def test_audit_names_a_sum_that_is_wrong(cohort: Cohort, valkey_server: ValkeyServer) -> None:
+async def test_recount_names_a_wrong_sum(cohort: Cohort, valkey_server: ValkeyServer) -> None:
     await cohort.allocate("a")
     valkey_server.ask(b"HINCRBY trimtab:{default}:sums:gpu t 5\r\n")
-    assert await cohort.audit() == ("sum t is 6, counted are 1",)
+    assert await cohort.recount() == ("sum t is 6, its leases have 1",)
 
 
-async def test_scripts_that_redis_has_forgotten_are_sent_again(
+async def test_scripts_are_sent_again_after_redis_has_dropped_them(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await cohort.allocate("a")
@@ -284,7 +288,7 @@ async def test_scripts_that_redis_has_forgotten_are_sent_again(
     assert (await cohort.allocate("b")).held == 2
 
 
-async def test_a_script_that_fails_is_no_answer(
+async def test_a_failing_script_raises_unavailable(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     assert valkey_server.ask(b"SET trimtab:{default}:sums:gpu text\r\n") == b"+OK\r\n"
@@ -292,7 +296,7 @@ async def test_a_script_that_fails_is_no_answer(
         await cohort.allocate("a")
 
 
-async def test_a_server_without_memory_refuses_and_counts_on(
+async def test_a_server_without_memory_refuses_and_keeps_its_sums(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await asyncio.gather(cohort.allocate("a"), cohort.allocate("b"))
@@ -301,10 +305,10 @@ async def test_a_server_without_memory_refuses_and_counts_on(
         with pytest.raises(Unavailable, match="maxmemory"):
             await refused
     assert valkey_server.ask(b"CONFIG SET maxmemory 0\r\n") == b"+OK\r\n"
-    assert await cohort.audit() == ()
+    assert await cohort.recount() == ()
 
 
 def calls(server: ValkeyServer) -> int:
-    """Scripts run since the server started."""
+    """Return the number of script calls since the server started."""
     with redis.Redis.from_url(server.url) as client:
         return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])

@@ -1,4 +1,4 @@
-"""resmgr as a process: how it starts, what stops a start, how it ends."""
+"""The process of resmgr: its start, failures at the start, and its end."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
 
 
-def process(**settings: str) -> subprocess.Popen[str]:
+def process(**variables: str) -> subprocess.Popen[str]:
     inherited = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
     return subprocess.Popen(
         [sys.executable, "-m", "trimtab_resmgr"],
-        env={**inherited, **{f"TRIMTAB_{name}": value for name, value in settings.items()}},
+        env={**inherited, **{f"TRIMTAB_{name}": value for name, value in variables.items()}},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -32,14 +32,16 @@ async def test_a_pool_above_the_ceiling_stops_the_start(
     manager = json.dumps({**block, "redis": redis})
     refused = process(NATS_URL=nats_server.url, RESOURCEMANAGER=manager)
     try:
-        _, words = refused.communicate(timeout=PATIENCE_SECONDS)
+        _, message = refused.communicate(timeout=PATIENCE_SECONDS)
     finally:
         refused.kill()
     assert refused.returncode == 1
-    assert "quota of pool 'gpu': 101 is not valid; allowed: at most resourceMaxQuota, 100" in words
+    assert (
+        "quota of pool 'gpu': 101 is not valid; allowed: at most resourceMaxQuota, 100" in message
+    )
 
 
-async def test_it_ends_in_order_when_it_is_told_to(
+async def test_sigterm_ends_it_with_status_0(
     nats_server: NatsServer, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
@@ -54,7 +56,7 @@ async def test_it_ends_in_order_when_it_is_told_to(
     assert running.returncode == 0
 
 
-def test_it_ends_also_while_it_still_waits_for_nats() -> None:
+def test_sigterm_ends_it_while_it_waits_for_nats() -> None:
     waiting = process(NATS_URL=f"nats://127.0.0.1:{free_port()}")
     assert waiting.stderr is not None
     try:

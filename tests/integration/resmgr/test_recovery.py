@@ -1,4 +1,4 @@
-"""What becomes of tokens when Redis is killed, flushed, replaced or promoted."""
+"""Tokens and waiters when Redis is killed, flushed, replaced or promoted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,26 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.resmgr.direct import Cohort
-from tests.integration.resmgr.direct import cohort as asked
+from tests.integration.resmgr.direct import Cohort, open_cohort
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
-from trimtab_resmgr.leases import Rules
+from trimtab_resmgr.store import Rules
 
 LEASE = 0.5
-"""Short enough to wait for, long enough to say something in."""
+"""Short enough to wait for, long enough to renew in."""
 WAIT = {"wait_seconds": 600.0}
 
 
 @pytest.fixture
 def rules() -> Rules:
-    return Rules(lease=LEASE, grace=0.1)
+    return Rules(max_lease=LEASE, grace=0.1)
 
 
 async def until_granted(cohort: Cohort, token: str) -> float:
-    """Seconds until it is."""
+    """Return the seconds until a token is granted."""
     began = asyncio.get_running_loop().time()
 
     async def granted() -> bool:
@@ -44,13 +43,13 @@ async def answers(cohort: Cohort) -> bool:
     return True
 
 
-async def test_an_empty_server_that_nobody_declared_new_is_in_quarantine(
+async def test_an_empty_server_that_is_not_declared_new_is_in_quarantine(
     tmp_path: Path, rules: Rules
 ) -> None:
     server = ValkeyServer(tmp_path)
     server.start()
     try:
-        async with asked(server.port, rules, PoolChanged(name="gpu", quota=10)) as cohort:
+        async with open_cohort(server.port, rules, PoolChanged(name="gpu", quota=10)) as cohort:
             waiting = await cohort.allocate("a", **WAIT)
             assert [each.limit for each in waiting.blockers] == ["quarantine"]
             assert (await cohort.inspect()).quarantine_seconds > 0
@@ -59,7 +58,7 @@ async def test_an_empty_server_that_nobody_declared_new_is_in_quarantine(
         server.kill()
 
 
-async def test_after_a_flush_holders_say_what_they_hold_and_nobody_else_gets_it(
+async def test_after_a_flush_holders_reassert_and_their_units_are_not_granted(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     fence = (await cohort.allocate("a", weight=8)).fence
@@ -67,8 +66,8 @@ async def test_after_a_flush_holders_say_what_they_hold_and_nobody_else_gets_it(
     assert (await cohort.allocate("b", weight=3, **WAIT)).status == "waiting"
     assert (await cohort.renew("a", fence=fence)).status == "reassert"
     assert (await cohort.reassert("a", fence, weight=8)).status == "held"
-    assert await cohort.audit() == ()
-    renewing = asyncio.create_task(renewed_for(cohort, "a", 2 * LEASE))
+    assert await cohort.recount() == ()
+    renewing = asyncio.create_task(keep_renewing(cohort, "a", 2 * LEASE))
     await asyncio.sleep(1.5 * LEASE)
     assert (await cohort.allocate("b", weight=3, **WAIT)).status == "waiting"
     await renewing
@@ -76,14 +75,14 @@ async def test_after_a_flush_holders_say_what_they_hold_and_nobody_else_gets_it(
     assert (await cohort.allocate("b", weight=3, **WAIT)).status == "granted"
 
 
-async def renewed_for(cohort: Cohort, token: str, seconds: float) -> None:
+async def keep_renewing(cohort: Cohort, token: str, seconds: float) -> None:
     async with asyncio.timeout(30):
         for _ in range(10):
             assert (await cohort.renew(token)).status == "held"
             await asyncio.sleep(seconds / 10)
 
 
-async def test_after_a_flush_units_of_holders_that_are_gone_are_free_after_the_quarantine(
+async def test_after_a_flush_units_of_dead_holders_are_free_after_the_quarantine(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await cohort.allocate("dead", weight=10)
@@ -91,7 +90,9 @@ async def test_after_a_flush_units_of_holders_that_are_gone_are_free_after_the_q
     assert await until_granted(cohort, "alive") > LEASE / 2
 
 
-async def test_fences_grow_on_after_a_flush(cohort: Cohort, valkey_server: ValkeyServer) -> None:
+async def test_fences_keep_growing_after_a_flush(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
     before = (await cohort.allocate("a")).fence
     assert before is not None
     valkey_server.flush()
@@ -102,21 +103,21 @@ async def test_fences_grow_on_after_a_flush(cohort: Cohort, valkey_server: Valke
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-async def test_after_a_restart_leases_are_still_there_and_nothing_new_is_granted_for_a_while(
+async def test_after_a_restart_leases_are_kept_and_nothing_is_granted_in_the_quarantine(
     cohort: Cohort, valkey_server: ValkeyServer, how: str
 ) -> None:
     fence = (await cohort.allocate("a", weight=8)).fence
-    await asyncio.sleep(1.1)  # the append-only file is written every second
+    await asyncio.sleep(1.1)  # The append-only file is written every second.
     getattr(valkey_server, how)()
     valkey_server.start()
     await eventually(lambda: answers(cohort))
     assert (await cohort.allocate("b", **WAIT)).status == "waiting"
-    # Its lease has ended meanwhile, but it could not renew it and nobody else had its units.
+    # Its lease has ended meanwhile, but in quarantine its units are not granted.
     assert (await cohort.renew("a", fence=fence)).status == "held"
     assert await until_granted(cohort, "b") > LEASE / 4
 
 
-async def test_another_server_in_its_place_is_in_quarantine(
+async def test_a_replaced_server_is_in_quarantine(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     fence = (await cohort.allocate("a", weight=10)).fence
@@ -126,15 +127,15 @@ async def test_another_server_in_its_place_is_in_quarantine(
     assert (await cohort.allocate("b", **WAIT)).status == "waiting"
 
 
-async def test_a_replica_that_takes_over_is_in_quarantine(tmp_path: Path, rules: Rules) -> None:
+async def test_a_promoted_replica_is_in_quarantine(tmp_path: Path, rules: Rules) -> None:
     with ValkeyServer(tmp_path / "first") as first, ValkeyServer(tmp_path / "second") as second:
         second.ask(f"REPLICAOF 127.0.0.1 {first.port}\r\n".encode())
         pool = PoolChanged(name="gpu", quota=10)
-        async with asked(first.port, rules, pool) as before:
+        async with open_cohort(first.port, rules, pool) as before:
             fence = (await before.allocate("a")).fence
         await eventually(lambda: replicated(second))
         second.ask(b"REPLICAOF NO ONE\r\n")
-        async with asked(second.port, rules, pool) as after:
+        async with open_cohort(second.port, rules, pool) as after:
             assert (await after.allocate("b", **WAIT)).status == "waiting"
             assert (await after.renew("a", fence=fence)).status == "held"
 
@@ -143,7 +144,7 @@ async def replicated(server: ValkeyServer) -> bool:
     return server.ask(b"HEXISTS trimtab:{default}:tokens:gpu a\r\n") == b":1\r\n"
 
 
-async def test_out_of_quarantine_nothing_is_taken_on_trust(cohort: Cohort) -> None:
+async def test_without_a_quarantine_an_unknown_token_cannot_be_reasserted(cohort: Cohort) -> None:
     fence = (await cohort.allocate("a")).fence
     await cohort.release("a")
     assert (await cohort.reassert("a", fence)).status == "lost"
@@ -151,26 +152,26 @@ async def test_out_of_quarantine_nothing_is_taken_on_trust(cohort: Cohort) -> No
 
 
 @asynccontextmanager
-async def quarantined(cohort: Cohort, server: ValkeyServer) -> AsyncIterator[None]:
+async def after_flush(cohort: Cohort, server: ValkeyServer) -> AsyncIterator[None]:
     server.flush()
     yield
-    assert await cohort.audit() == ()
+    assert await cohort.recount() == ()
 
 
-async def test_of_two_that_claim_the_same_token_the_later_grant_counts(
+async def test_of_two_reasserted_grants_of_a_token_the_later_one_counts(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     early = (await cohort.allocate("a")).fence
     await cohort.release("a")
     late = (await cohort.allocate("a", weight=2)).fence
-    async with quarantined(cohort, valkey_server):
+    async with after_flush(cohort, valkey_server):
         assert (await cohort.reassert("a", early)).status == "held"
         assert (await cohort.reassert("a", late, weight=2)).status == "held"
         assert (await cohort.reassert("a", early)).status == "lost"
         assert (await cohort.inspect()).held == 2
 
 
-async def test_who_knows_an_earlier_grant_does_not_take_over_one_made_in_passing(
+async def test_an_earlier_grant_cannot_be_reasserted_over_a_pre_granted_token(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     early = (await cohort.allocate("a", weight=10)).fence
@@ -186,15 +187,15 @@ async def test_who_knows_an_earlier_grant_does_not_take_over_one_made_in_passing
     assert (await cohort.allocate("a", weight=10, **WAIT)).fence == holder.fence
 
 
-async def test_a_fence_that_nobody_was_given_is_not_believed(
+async def test_a_fence_far_ahead_of_the_clock_is_rejected(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await cohort.allocate("a")
-    async with quarantined(cohort, valkey_server):
+    async with after_flush(cohort, valkey_server):
         assert (await cohort.reassert("a", 2**53 - 1)).status == "lost"
 
 
-async def test_those_who_wait_keep_their_order_over_a_restart(
+async def test_waiters_keep_their_order_over_a_restart(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await cohort.allocate("holder", weight=10)
@@ -206,10 +207,10 @@ async def test_those_who_wait_keep_their_order_over_a_restart(
     await eventually(lambda: answers(cohort))
     assert [w.token for w in (await cohort.inspect()).waiters] == ["a", "b"]
     await cohort.release("holder")
-    assert await until_first(cohort, "ab") == "a"
+    assert await until_first_grant(cohort, "ab") == "a"
 
 
-async def until_first(cohort: Cohort, tokens: str) -> str:
+async def until_first_grant(cohort: Cohort, tokens: str) -> str:
     async with asyncio.timeout(30):
         while True:
             for token in reversed(tokens):

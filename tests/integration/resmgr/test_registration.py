@@ -1,4 +1,4 @@
-"""Pools that services register: made in admin, a real one, and seen by resmgr."""
+"""Pools that services register: a real admin creates them, and resmgr consumes them."""
 
 import asyncio
 import os
@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.resmgr.running import Caller, Refused, eventually, limiting, started
+from tests.integration.resmgr.running import Caller, ErrorReply, eventually, redis_config, started
 from tests.servers import NatsServer, ValkeyServer, free_port
 from trimtab import client as api
 from trimtab.runtime.connection import connect
 
 
 class Admin:
-    """A process of its own, as in production, beside the servers that it and resmgr need."""
+    """admin as a process, with the NATS and Valkey servers that it shares with resmgr."""
 
     def __init__(self, directory: Path, nats: NatsServer, valkey: ValkeyServer) -> None:
         self.nats = nats
@@ -46,7 +46,7 @@ class Admin:
 
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
-    """Of all tests here, which therefore name different pools."""
+    """One admin for all tests of the module, which therefore name different pools."""
     directory = tmp_path_factory.mktemp("admin")
     with NatsServer(directory / "nats") as nats, ValkeyServer(directory / "valkey") as valkey:
         admin = Admin(directory, nats, valkey)
@@ -59,18 +59,18 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
 async def caller(admin: Admin) -> AsyncIterator[Caller]:
     await eventually(admin.answers)
     where = {"admin_url": admin.url, "token_file": admin.token_file}
-    async with asking(admin, **where) as caller:
+    async with calling(admin, **where) as caller:
         yield caller
 
 
 @asynccontextmanager
-async def asking(admin: Admin, **more: Any) -> AsyncIterator[Caller]:
-    configured = limiting(admin.nats, admin.valkey, **more)
+async def calling(admin: Admin, **more: Any) -> AsyncIterator[Caller]:
+    configured = redis_config(admin.nats, admin.valkey, **more)
     async with connect(configured, "test") as client, started(configured):
         yield Caller(client)
 
 
-async def test_a_pool_that_is_not_there_is_made_and_can_be_used_at_once(
+async def test_an_unknown_pool_is_created_and_can_be_used_at_once(
     caller: Caller, admin: Admin
 ) -> None:
     assert (await caller.register("licences", 3)).quota == 3
@@ -79,41 +79,43 @@ async def test_a_pool_that_is_not_there_is_made_and_can_be_used_at_once(
         assert (await client.pools.get("licences")).quota == 3
 
 
-async def test_many_that_register_the_same_pool_at_once_all_succeed(caller: Caller) -> None:
+async def test_concurrent_registrations_of_a_pool_all_succeed(caller: Caller) -> None:
     answers = await asyncio.gather(*(caller.register("seats", 3) for _ in range(10)))
     assert {answer.quota for answer in answers} == {3}
 
 
 async def test_another_quota_is_an_error_that_names_both(caller: Caller) -> None:
     await caller.register("slots", 3)
-    with pytest.raises(Refused, match="has a quota of 3 and cannot be registered with 4") as error:
+    with pytest.raises(
+        ErrorReply, match="has a quota of 3 and cannot be registered with 4"
+    ) as error:
         await caller.register("slots", 4)
     assert error.value.problem.status == 409
 
 
 async def test_a_quota_above_the_ceiling_is_an_error_that_names_it(caller: Caller) -> None:
-    with pytest.raises(Refused, match=r"quota: 1001 is not valid; .* resourceMaxQuota, 1000$"):
+    with pytest.raises(ErrorReply, match=r"quota: 1001 is not valid; .* resourceMaxQuota, 1000$"):
         await caller.register("many", 1001)
 
 
-async def test_a_name_that_no_pool_can_have_is_refused(caller: Caller) -> None:
+async def test_an_invalid_name_is_refused(caller: Caller) -> None:
     with pytest.raises(
-        Refused, match="pool: 'no name' is not valid; allowed: String should match pattern"
+        ErrorReply, match="pool: 'no name' is not valid; allowed: String should match pattern"
     ):
         await caller.send("register", b'{"pool": "no name", "quota": 1}')
 
 
-async def test_without_the_token_registering_is_refused(admin: Admin) -> None:
+async def test_without_the_api_token_registering_is_refused(admin: Admin) -> None:
     await eventually(admin.answers)
-    async with asking(admin, admin_url=admin.url) as caller:
-        with pytest.raises(Refused, match="Authorization") as error:
+    async with calling(admin, admin_url=admin.url) as caller:
+        with pytest.raises(ErrorReply, match="Authorization") as error:
             await caller.register("secrets", 1)
     assert error.value.problem.status == 401
 
 
-async def test_without_admin_registering_fails_and_says_so(admin: Admin) -> None:
+async def test_without_admin_registering_fails_with_503(admin: Admin) -> None:
     await eventually(admin.answers)
-    async with asking(admin, admin_url=f"http://127.0.0.1:{free_port()}") as caller:
-        with pytest.raises(Refused, match="answers at http") as error:
+    async with calling(admin, admin_url=f"http://127.0.0.1:{free_port()}") as caller:
+        with pytest.raises(ErrorReply, match="answers at http") as error:
             await caller.register("other", 4)
     assert error.value.problem.status == 503

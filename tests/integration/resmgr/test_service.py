@@ -1,4 +1,4 @@
-"""resmgr of type redis as a whole: limits held by many at once, and what outages do."""
+"""The whole service of type redis: limits under concurrency, hints, statistics, outages."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ from starlette.applications import Starlette
 from tests.integration.resmgr.running import (
     PATIENCE_SECONDS,
     Caller,
-    Refused,
+    ErrorReply,
     eventually,
-    limiting,
-    ready,
-    reasons,
+    is_ready,
+    redis_config,
     started,
+    unready_reasons,
 )
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
@@ -30,24 +30,24 @@ from trimtab.messages.events import PoolChanged
 from trimtab.tokens import protocol
 
 
-async def test_of_forty_that_ask_at_once_exactly_ten_are_granted(caller: Caller) -> None:
+async def test_of_forty_concurrent_requests_exactly_ten_are_granted(caller: Caller) -> None:
     for round_ in range(20):
-        protocol = [f"{round_}/{number}" for number in range(40)]
-        answers = await asyncio.gather(*map(caller.allocate, protocol))
+        tokens = [f"{round_}/{number}" for number in range(40)]
+        answers = await asyncio.gather(*map(caller.allocate, tokens))
         assert Counter(a.status for a in answers) == {"granted": 10, "exhausted": 30}
         assert (await caller.inspect()).held == 10
-        released = await asyncio.gather(*map(caller.release, protocol))
+        released = await asyncio.gather(*map(caller.release, tokens))
         assert sum(released) == 10
 
 
-async def test_a_refusal_says_which_limit_and_its_numbers(caller: Caller) -> None:
+async def test_a_refusal_names_the_limit_and_its_numbers(caller: Caller) -> None:
     await caller.allocate("a", weight=8)
     full = await caller.allocate("b", weight=3)
-    assert full.reason == "pool 'gpu' has a quota of 10: 8 held, 3 asked for"
+    assert full.reason == "pool 'gpu' has a quota of 10: 8 held, 3 requested"
     assert (full.status, full.held) == ("exhausted", 8)
 
 
-async def test_what_can_never_fit_is_told_at_once(caller: Caller) -> None:
+async def test_a_request_that_never_fits_is_refused_at_once(caller: Caller) -> None:
     answers = [
         await caller.allocate("a", weight=11),
         await caller.allocate("b", project_cap=0),
@@ -57,22 +57,22 @@ async def test_what_can_never_fit_is_told_at_once(caller: Caller) -> None:
     assert answers[0].reason == "pool 'gpu' has a quota of 10, so 11 can never be granted"
 
 
-async def test_caps_of_the_pool_and_of_the_request_hold_together(
+async def test_caps_of_the_pool_and_of_the_request_both_apply(
     caller: Caller, settings_stream: SettingsStream
 ) -> None:
     capped = PoolChanged(name="capped", quota=10, project_cap=3, project_domain_cap=2)
     await settings_stream.announce(capped)
-    places = [("flyte", "dev")] * 3 + [("flyte", "prod")] * 2 + [("flytesnacks", "dev")]
+    scopes = [("flyte", "dev")] * 3 + [("flyte", "prod")] * 2 + [("flytesnacks", "dev")]
     statuses = [
         (await caller.allocate(str(n), "capped", project=project, domain=domain)).status
-        for n, (project, domain) in enumerate(places)
+        for n, (project, domain) in enumerate(scopes)
     ]
     granted, exhausted = "granted", "exhausted"
     assert statuses == [granted, granted, exhausted, granted, exhausted, granted]
     assert (await caller.allocate("x", "capped", project_cap=1)).status == exhausted
 
 
-async def test_after_a_lowered_quota_nothing_is_granted_until_enough_came_back(
+async def test_after_a_lowered_quota_nothing_is_granted_until_enough_is_released(
     caller: Caller, settings_stream: SettingsStream
 ) -> None:
     for token in "abcde":
@@ -87,7 +87,7 @@ async def test_after_a_lowered_quota_nothing_is_granted_until_enough_came_back(
     assert (await caller.allocate("new")).status == "granted"
 
 
-async def test_a_lease_ends_where_it_is_not_renewed(caller: Caller) -> None:
+async def test_a_lease_ends_without_renewals(caller: Caller) -> None:
     await caller.allocate("a", weight=10, lease_seconds=0.2)
 
     async def freed() -> bool:
@@ -97,13 +97,13 @@ async def test_a_lease_ends_where_it_is_not_renewed(caller: Caller) -> None:
     assert [holder.token for holder in (await caller.inspect()).holders] == ["b"]
 
 
-async def test_an_unknown_pool_is_an_error_that_names_those_there_are(caller: Caller) -> None:
-    with pytest.raises(Refused, match="pool 'cpu' does not exist; there are: gpu") as refused:
+async def test_an_unknown_pool_is_an_error_that_names_the_known_ones(caller: Caller) -> None:
+    with pytest.raises(ErrorReply, match="pool 'cpu' does not exist; there are: gpu") as refused:
         await caller.allocate("a", pool="cpu")
     assert refused.value.headers["Nats-Service-Error-Code"] == "404"
 
 
-async def test_a_pool_made_this_moment_is_waited_for(
+async def test_a_request_waits_for_a_pool_that_is_being_created(
     caller: Caller, settings_stream: SettingsStream
 ) -> None:
     answer = asyncio.create_task(caller.allocate("a", pool="new"))
@@ -111,19 +111,19 @@ async def test_a_pool_made_this_moment_is_waited_for(
     assert (await answer).status == "granted"
 
 
-async def test_without_redis_callers_are_told_so_and_later_served_again(
+async def test_without_redis_callers_get_503_and_are_served_again_later(
     caller: Caller, valkey_server: ValkeyServer
 ) -> None:
     await caller.allocate("a", weight=10)
     valkey_server.stop()
-    with pytest.raises(Refused, match="Redis does not answer") as refused:
+    with pytest.raises(ErrorReply, match="Redis does not answer") as refused:
         await caller.allocate("b")
     assert refused.value.headers["Nats-Service-Error-Code"] == "503"
     valkey_server.start()
     assert (await caller.allocate("b")).status == "exhausted"
 
 
-async def test_a_flushed_redis_is_used_again_once_holders_had_time_to_speak(
+async def test_a_flushed_redis_is_used_again_after_the_quarantine(
     nats_server: NatsServer,
     valkey_server: ValkeyServer,
     client: Client,
@@ -131,14 +131,14 @@ async def test_a_flushed_redis_is_used_again_once_holders_had_time_to_speak(
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
     caller = Caller(client)
-    async with started(limiting(nats_server, valkey_server, times={"maxLeaseSeconds": 0.5})):
+    async with started(redis_config(nats_server, valkey_server, times={"maxLeaseSeconds": 0.5})):
         fence = (await caller.allocate("a", weight=8)).fence
         valkey_server.flush()
         assert (await caller.renew("a", fence=fence)).status == "reassert"
         held = protocol.Reassert(
             pool="gpu", weight=8, token="a", project="p", domain="d", fence=fence or 0
         )
-        assert (await caller.ask(protocol.Renewed, held)).status == "held"
+        assert (await caller.request(protocol.Renewed, held)).status == "held"
         assert (await caller.allocate("b", wait_seconds=60)).blockers[0].limit == "quarantine"
         assert (await caller.inspect()).quarantine_seconds > 0
 
@@ -148,7 +148,7 @@ async def test_a_flushed_redis_is_used_again_once_holders_had_time_to_speak(
         await eventually(granted)
 
 
-async def test_a_redis_that_hangs_is_told_to_all_who_wait_at_the_same_time(
+async def test_all_concurrent_callers_get_503_at_once_from_a_redis_that_hangs(
     caller: Caller, valkey_server: ValkeyServer
 ) -> None:
     await caller.allocate("a")
@@ -156,25 +156,25 @@ async def test_a_redis_that_hangs_is_told_to_all_who_wait_at_the_same_time(
         process = client.info("server")["process_id"]
     os.kill(process, signal.SIGSTOP)
     try:
-        # One after the other they would take more than a minute.
+        # Sequential timeouts would take more than a minute.
         async with asyncio.timeout(20):
-            asks = (caller.allocate(str(number)) for number in range(64))
-            answers = await asyncio.gather(*asks, return_exceptions=True)
+            requests = (caller.allocate(str(number)) for number in range(64))
+            answers = await asyncio.gather(*requests, return_exceptions=True)
     finally:
         os.kill(process, signal.SIGCONT)
     assert {code_of(answer) for answer in answers} == {503}
-    # What Redis had already been sent may be granted now, so there need not be room for another.
+    # Requests that Redis had received may be granted now, so the pool may be full.
     assert (await caller.allocate("a")).status == "granted"
 
 
-async def test_two_replicas_share_the_work_and_both_are_found(
+async def test_two_replicas_share_requests_and_service_discovery_finds_both(
     nats_server: NatsServer,
     valkey_server: ValkeyServer,
     client: Client,
     settings_stream: SettingsStream,
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
-    configured = limiting(nats_server, valkey_server)
+    configured = redis_config(nats_server, valkey_server)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(started(configured))
@@ -187,9 +187,9 @@ async def test_two_replicas_share_the_work_and_both_are_found(
     assert all(served)
 
 
-async def test_discovery_counts_requests_and_refusals(caller: Caller, client: Client) -> None:
+async def test_service_statistics_count_requests_and_errors(caller: Caller, client: Client) -> None:
     await caller.allocate("a")
-    with pytest.raises(Refused):
+    with pytest.raises(ErrorReply):
         await caller.send("allocate", b"no JSON")
     [stats] = await discovered(client, "STATS", 1)
     allocate = endpoint_of(stats, "allocate")
@@ -198,7 +198,9 @@ async def test_discovery_counts_requests_and_refusals(caller: Caller, client: Cl
     assert allocate["average_processing_time"] > 0
 
 
-async def test_a_release_may_be_sent_without_waiting(caller: Caller, client: Client) -> None:
+async def test_a_release_may_be_published_without_a_reply_subject(
+    caller: Caller, client: Client
+) -> None:
     await caller.allocate("a", weight=10)
     await client.publish("trimtab.resmgr.release.default", b'{"pool": "gpu", "token": "a"}')
 
@@ -216,7 +218,7 @@ async def test_a_request_may_carry_a_trace(caller: Caller, client: Client) -> No
     assert json.loads(answer.data)["status"] == "granted"
 
 
-async def test_whoever_can_go_next_is_told_on_its_subject(caller: Caller, client: Client) -> None:
+async def test_a_granted_waiter_gets_a_hint_on_its_subject(caller: Caller, client: Client) -> None:
     hints = await client.subscribe(subjects.granted(protocol.COHORT, "b/0"))
     await caller.allocate("a", weight=10)
     assert (await caller.allocate("b/0", wait_seconds=60)).status == "waiting"
@@ -227,9 +229,7 @@ async def test_whoever_can_go_next_is_told_on_its_subject(caller: Caller, client
     assert (await caller.allocate("b/0", wait_seconds=60)).status == "granted"
 
 
-async def test_a_waiter_is_woken_by_the_end_of_a_lease_without_anybody_asking(
-    caller: Caller, client: Client
-) -> None:
+async def test_a_sweep_grants_a_waiter_when_a_lease_ends(caller: Caller, client: Client) -> None:
     granted = await client.subscribe(subjects.granted(protocol.COHORT, "b"))
     lost = await client.subscribe(subjects.lost(protocol.COHORT, "a"))
     fence = (await caller.allocate("a", weight=10, lease_seconds=0.2)).fence
@@ -239,7 +239,7 @@ async def test_a_waiter_is_woken_by_the_end_of_a_lease_without_anybody_asking(
     assert protocol.TokenLost.model_validate_json(message.data).fence == fence
 
 
-async def test_a_larger_quota_wakes_those_who_wait(
+async def test_a_larger_quota_grants_waiters(
     caller: Caller, client: Client, settings_stream: SettingsStream
 ) -> None:
     hints = await client.subscribe(subjects.granted(protocol.COHORT, "b"))
@@ -249,41 +249,39 @@ async def test_a_larger_quota_wakes_those_who_wait(
     await hints.next_msg(timeout=PATIENCE_SECONDS)
 
 
-async def test_an_admin_can_take_a_token_away_which_its_holder_hears(
-    caller: Caller, client: Client
-) -> None:
+async def test_a_forced_release_sends_a_hint_to_the_holder(caller: Caller, client: Client) -> None:
     lost = await client.subscribe(subjects.lost(protocol.COHORT, "a"))
     await caller.allocate("a")
     force = protocol.ForceRelease(pool="gpu", token="a", actor="ann", why="it hangs")
-    assert (await caller.ask(protocol.Released, force)).released
+    assert (await caller.request(protocol.Released, force)).released
     await lost.next_msg(timeout=PATIENCE_SECONDS)
-    audited = await caller.ask(protocol.Recounted, protocol.Recount(pool="gpu"))
-    assert audited.differences == ()
-    assert [(each.actor, each.why) for each in audited.forced] == [("ann", "it hangs")]
+    recounted = await caller.request(protocol.Recounted, protocol.Recount(pool="gpu"))
+    assert recounted.differences == ()
+    assert [(each.actor, each.why) for each in recounted.forced] == [("ann", "it hangs")]
 
 
-async def test_a_batch_answers_each_as_if_it_had_come_alone(caller: Caller) -> None:
+async def test_each_request_of_a_batch_is_processed_on_its_own(caller: Caller) -> None:
     await caller.allocate("held")
-    where = {"project": "flyte", "domain": "development"}
-    asks = [protocol.Allocate(pool=each, token="a", **where) for each in ("gpu", "none")]
+    scope = {"project": "flyte", "domain": "development"}
+    requests = [protocol.Allocate(pool=each, token="a", **scope) for each in ("gpu", "none")]
     names = ("held", "unheld")
     batch = protocol.Batch(
-        allocate=tuple(asks),
+        allocate=tuple(requests),
         renew=tuple(protocol.Renew(pool="gpu", token=name) for name in names),
         release=tuple(protocol.Release(pool="gpu", token=name) for name in names),
     )
-    answers = await caller.ask(protocol.Batched, batch)
+    answers = await caller.request(protocol.Batched, batch)
     assert [each.status for each in answers.allocate] == ["granted", "error"]
     assert answers.allocate[1].reason.startswith("pool 'none' does not exist")
     assert [each.status for each in answers.renew] == ["held", "lost"]
     assert [each.released for each in answers.release] == [True, False]
 
 
-async def test_the_priority_of_one_that_waits_can_be_changed(caller: Caller) -> None:
+async def test_the_priority_of_a_waiter_can_be_changed(caller: Caller) -> None:
     await caller.allocate("a", weight=10)
     for token in "bc":
         await caller.allocate(token, wait_seconds=60)
-    moved = await caller.ask(
+    moved = await caller.request(
         protocol.Reprioritized, protocol.Reprioritize(pool="gpu", token="c", priority=1)
     )
     assert (moved.waiting, moved.position) == (True, 1)
@@ -292,17 +290,17 @@ async def test_the_priority_of_one_that_waits_can_be_changed(caller: Caller) -> 
     assert found.waiting == 2
 
 
-async def test_pools_of_another_cohort_are_asked_there(
+async def test_a_pool_is_requested_in_its_own_cohort(
     caller: Caller, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(PoolChanged(name="far", quota=1, cohort="away"))
-    with pytest.raises(Refused, match="one of cohort 'default'; this one is of 'away'"):
+    with pytest.raises(ErrorReply, match="one of cohort 'default'; this one is of 'away'"):
         await caller.allocate("a", pool="far")
     answer = await caller.allocate("a", pool="far", cohort="away")
-    assert answer.blockers[0].limit == "quarantine"  # of this cohort nobody said that it is new
+    assert answer.blockers[0].limit == "quarantine"  # The cohort is not declared new.
 
 
-async def test_pools_that_nobody_declared_are_like_the_default(
+async def test_undeclared_pools_have_the_limits_of_the_default(
     caller: Caller, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(PoolChanged(name="*", quota=1))
@@ -313,7 +311,9 @@ async def test_pools_that_nobody_declared_are_like_the_default(
     assert (await caller.inspect("some")).quota == 1
 
 
-async def test_discovery_counts_allocations_by_status(caller: Caller, client: Client) -> None:
+async def test_service_statistics_count_allocations_by_status(
+    caller: Caller, client: Client
+) -> None:
     await caller.allocate("a", weight=10)
     await caller.allocate("b", wait_seconds=60)
     await caller.allocate("c", weight=11)
@@ -322,44 +322,44 @@ async def test_discovery_counts_allocations_by_status(caller: Caller, client: Cl
     assert counted == {"granted": 1, "waiting": 1, "never_fits": 1}
 
 
-async def test_after_outages_that_readiness_names_callers_are_served_again(
+async def test_outages_are_reported_by_readiness_and_end(
     nats_server: NatsServer,
     valkey_server: ValkeyServer,
     client: Client,
     settings_stream: SettingsStream,
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
-    async with started(limiting(nats_server, valkey_server)) as app:
+    async with started(redis_config(nats_server, valkey_server)) as app:
         valkey_server.stop()
         nats_server.stop()
-        await eventually(lambda: misses(app, "nats", "redis"))
+        await eventually(lambda: is_missing(app, "nats", "redis"))
         valkey_server.start()
         nats_server.start()
-        await eventually(lambda: ready(app))
+        await eventually(lambda: is_ready(app))
         assert (await Caller(client).allocate("a")).status == "granted"
 
 
 def code_of(answer: object) -> int | None:
-    return answer.problem.status if isinstance(answer, Refused) else None
+    return answer.problem.status if isinstance(answer, ErrorReply) else None
 
 
 async def has_quota(caller: Caller, quota: int) -> bool:
     return (await caller.inspect()).quota == quota
 
 
-async def misses(app: Starlette, *parts: str) -> bool:
-    return set(parts) <= set(await reasons(app))
+async def is_missing(app: Starlette, *parts: str) -> bool:
+    return set(parts) <= set(await unready_reasons(app))
 
 
 async def discovered(client: Client, verb: str, replicas: int) -> list[dict[str, Any]]:
-    """What that many replicas say of themselves."""
+    """Return the replies of so many replicas to a request of service discovery."""
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
     await client.publish(f"$SRV.{verb}.trimtab-resmgr", reply=inbox)
     found = [await answers.next_msg(timeout=PATIENCE_SECONDS) for _ in range(replicas)]
     await answers.unsubscribe()
-    said = {each["id"]: each for each in (json.loads(message.data) for message in found)}
-    return list(said.values())
+    by_id = {each["id"]: each for each in (json.loads(message.data) for message in found)}
+    return list(by_id.values())
 
 
 def endpoint_of(stats: dict[str, Any], name: str) -> dict[str, Any]:

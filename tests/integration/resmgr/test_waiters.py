@@ -1,4 +1,4 @@
-"""Who waits: places, order, who goes next, and what they are told."""
+"""Waiters: positions, order, grants and blockers."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Units
-from trimtab_resmgr.leases import Rules, Woken
+from trimtab_resmgr.store import PreGrant, Rules
 
 WAIT = {"wait_seconds": 600.0}
 NOW = {"wait_seconds": 0.0}
@@ -20,34 +20,34 @@ def pool(**more: object) -> PoolChanged:
 
 @pytest.fixture
 async def full(cohort: Cohort) -> Cohort:
-    """A pool of 1 that is held by ``holder``."""
+    """A cohort with a pool of 1 unit, which ``holder`` holds."""
     cohort.declare(pool())
     await cohort.allocate("holder")
     return cohort
 
 
-def woken(cohort: Cohort) -> list[str]:
-    return [each.token for news in cohort.news for each in news.woken]
+def pre_granted(cohort: Cohort) -> list[str]:
+    return [grant.token for effects in cohort.effects for grant in effects.pre_grants]
 
 
 async def order(cohort: Cohort) -> list[str]:
     return [waiter.token for waiter in (await cohort.inspect()).waiters]
 
 
-async def test_a_waiter_is_told_its_position_and_what_is_in_its_way(full: Cohort) -> None:
+async def test_a_waiter_gets_its_position_and_its_blockers(full: Cohort) -> None:
     answers = [await full.allocate(token, **WAIT) for token in "ab"]
     assert [(a.status, a.position) for a in answers] == [("waiting", 1), ("waiting", 2)]
-    assert answers[0].reason == "pool 'gpu' has a quota of 1: 1 held, 1 asked for"
+    assert answers[0].reason == "pool 'gpu' has a quota of 1: 1 held, 1 requested"
     assert [(b.limit, b.number, b.held) for b in answers[0].blockers] == [("quota", 1, 1)]
     assert {b.limit for b in answers[1].blockers} == {"quota", "order"}
     assert answers[0].retry_after_seconds == 10
 
 
-async def test_a_release_wakes_exactly_the_next_and_it_has_to_claim(full: Cohort) -> None:
+async def test_a_release_grants_exactly_the_next_waiter_which_has_to_claim(full: Cohort) -> None:
     for token in "ab":
         await full.allocate(token, **WAIT)
     await full.release("holder")
-    assert full.news[-1].woken == (Woken("a", ("gpu",), 10.0),)
+    assert full.effects[-1].pre_grants == (PreGrant("a", ("gpu",), 10.0),)
     [holder] = (await full.inspect()).holders
     assert (holder.token, holder.claimed) == ("a", False)
     claimed = await full.allocate("a", **WAIT)
@@ -58,7 +58,7 @@ async def test_a_release_wakes_exactly_the_next_and_it_has_to_claim(full: Cohort
     assert holder.expires_in_seconds > 50
 
 
-async def test_one_that_polls_is_told_what_it_always_was_and_keeps_its_place(full: Cohort) -> None:
+async def test_a_poller_gets_exhausted_and_keeps_its_position(full: Cohort) -> None:
     answers = [await full.allocate(token) for token in "abab"]
     assert {answer.status for answer in answers} == {"exhausted"}
     assert [answer.position for answer in answers] == [1, 2, 1, 2]
@@ -66,7 +66,9 @@ async def test_one_that_polls_is_told_what_it_always_was_and_keeps_its_place(ful
     assert [(await full.allocate(token)).status for token in "ba"] == ["exhausted", "granted"]
 
 
-async def test_who_wants_no_place_has_none_and_does_not_overtake(full: Cohort) -> None:
+async def test_a_request_that_does_not_wait_has_no_position_and_does_not_overtake(
+    full: Cohort,
+) -> None:
     await full.allocate("a", **WAIT)
     assert (await full.allocate("b", **NOW)).position is None
     assert await order(full) == ["a"]
@@ -74,8 +76,8 @@ async def test_who_wants_no_place_has_none_and_does_not_overtake(full: Cohort) -
     assert (await full.allocate("b", **NOW)).status == "exhausted"
 
 
-@pytest.mark.parametrize("rules", [Rules(place=0.1)])
-async def test_a_place_that_is_not_asked_for_again_is_lost(full: Cohort) -> None:
+@pytest.mark.parametrize("rules", [Rules(keep_waiter=0.1)])
+async def test_a_waiter_that_does_not_repeat_its_request_loses_its_position(full: Cohort) -> None:
     await full.allocate("dead", **WAIT)
 
     async def first() -> bool:
@@ -83,11 +85,11 @@ async def test_a_place_that_is_not_asked_for_again_is_lost(full: Cohort) -> None
 
     await eventually(first)
     assert await order(full) == ["alive"]
-    assert sum(news.dropped for news in full.news) == 1
+    assert sum(effects.abandoned for effects in full.effects) == 1
 
 
-@pytest.mark.parametrize("rules", [Rules(place=0.1)])
-async def test_a_grant_that_is_not_claimed_goes_to_the_next(full: Cohort) -> None:
+@pytest.mark.parametrize("rules", [Rules(keep_waiter=0.1)])
+async def test_an_unclaimed_grant_goes_to_the_next_waiter(full: Cohort) -> None:
     await full.allocate("dead", **WAIT)
     await full.release("holder")
 
@@ -95,24 +97,24 @@ async def test_a_grant_that_is_not_claimed_goes_to_the_next(full: Cohort) -> Non
         return (await full.allocate("alive", **WAIT)).status == "granted"
 
     await eventually(granted)
-    assert sum(news.unclaimed for news in full.news) == 1
-    assert not any(news.ended for news in full.news)
+    assert sum(effects.unclaimed for effects in full.effects) == 1
+    assert not any(effects.lost for effects in full.effects)
 
 
-async def test_who_has_waited_for_its_budget_is_told_so_and_leaves(full: Cohort) -> None:
+async def test_a_waiter_is_refused_after_its_wait_seconds(full: Cohort) -> None:
     await full.allocate("a", wait_seconds=0.05)
     await asyncio.sleep(0.06)
     answer = await full.allocate("a", wait_seconds=0.05)
-    assert (answer.status, answer.reason) == ("exhausted", "it has waited for its 0.05 s")
+    assert (answer.status, answer.reason) == ("exhausted", "not granted within wait_seconds, 0.05")
     assert await order(full) == []
 
 
-async def test_a_release_of_one_that_waits_gives_its_place_back(full: Cohort) -> None:
+async def test_a_release_withdraws_a_waiter(full: Cohort) -> None:
     await full.allocate("a", **WAIT)
     released = await full.release("a")
     assert (released.released, released.withdrew) == (False, True)
     assert await order(full) == []
-    assert await full.audit() == ()
+    assert await full.recount() == ()
 
 
 async def test_a_smaller_request_of_the_same_scope_does_not_overtake(cohort: Cohort) -> None:
@@ -121,35 +123,35 @@ async def test_a_smaller_request_of_the_same_scope_does_not_overtake(cohort: Coh
     small = await cohort.allocate("small", weight=1, **WAIT)
     assert [b.limit for b in small.blockers] == ["order"]
     await cohort.release("holder")
-    assert woken(cohort) == ["large", "small"]
+    assert pre_granted(cohort) == ["large", "small"]
 
 
-async def test_a_request_of_another_project_goes_where_it_fits(cohort: Cohort) -> None:
+async def test_a_request_of_another_project_is_granted_where_it_fits(cohort: Cohort) -> None:
     await cohort.allocate("holder", weight=6)
     await cohort.allocate("large", weight=5, **WAIT)
     small = await cohort.allocate("small", weight=1, project="other", **WAIT)
     assert small.status == "granted"
 
 
-@pytest.mark.parametrize("rules", [Rules(ripe=0.0)])
-async def test_units_are_kept_for_the_first_once_it_has_waited_long(cohort: Cohort) -> None:
+@pytest.mark.parametrize("rules", [Rules(reserve_after=0.0)])
+async def test_units_are_reserved_for_the_first_after_a_long_wait(cohort: Cohort) -> None:
     await cohort.allocate("holder", weight=6)
     await cohort.allocate("large", weight=8, **WAIT)
     small = await cohort.allocate("small", weight=1, project="other", **WAIT)
     assert [(b.limit, b.number) for b in small.blockers] == [("reservation", 8)]
     await cohort.release("holder")
-    assert woken(cohort) == ["large", "small"]
+    assert pre_granted(cohort) == ["large", "small"]
 
 
-@pytest.mark.parametrize("rules", [Rules(ripe=0.0)])
-async def test_nothing_is_kept_for_one_that_waits_for_its_own_cap(cohort: Cohort) -> None:
+@pytest.mark.parametrize("rules", [Rules(reserve_after=0.0)])
+async def test_nothing_is_reserved_for_a_waiter_at_its_own_cap(cohort: Cohort) -> None:
     await cohort.allocate("holder", weight=6)
     await cohort.allocate("capped", weight=4, project_cap=9, **WAIT)
     assert (await cohort.allocate("small", project="other", **WAIT)).status == "granted"
 
 
-@pytest.mark.parametrize("rules", [Rules(ripe=0.0)])
-async def test_two_that_wait_for_each_others_pools_do_not_block_each_other(
+@pytest.mark.parametrize("rules", [Rules(reserve_after=0.0)])
+async def test_waiters_of_the_same_two_pools_do_not_block_each_other(
     cohort: Cohort,
 ) -> None:
     cohort.declare(pool(), pool(name="seats"))
@@ -160,7 +162,7 @@ async def test_two_that_wait_for_each_others_pools_do_not_block_each_other(
         await cohort.allocate(str(number), **both, project=f"p{number}", **WAIT)
     await cohort.release("a")
     await cohort.release("b", pool="seats")
-    assert woken(cohort) == ["0"]
+    assert pre_granted(cohort) == ["0"]
 
 
 async def test_projects_take_turns(full: Cohort) -> None:
@@ -176,7 +178,7 @@ async def test_a_higher_priority_comes_first(full: Cohort) -> None:
 
 
 @pytest.mark.parametrize("rules", [Rules(ageing=3)])
-async def test_who_waits_long_is_not_overtaken_by_priority_for_ever(full: Cohort) -> None:
+async def test_a_waiter_is_not_overtaken_by_higher_priorities_indefinitely(full: Cohort) -> None:
     await full.allocate("patient", project="other", **WAIT)
     holder, overtaken = "holder", 0
     for turn in range(10):
@@ -190,26 +192,26 @@ async def test_who_waits_long_is_not_overtaken_by_priority_for_ever(full: Cohort
     assert 0 < overtaken <= 4
 
 
-async def test_the_priority_of_a_waiter_can_be_changed_and_stays_so(full: Cohort) -> None:
+async def test_a_changed_priority_of_a_waiter_stays_changed(full: Cohort) -> None:
     for token in "abc":
         await full.allocate(token, **WAIT)
     moved = await full.reprioritize("c", 1)
     assert (moved.waiting, moved.position) == (True, 1)
     assert (await full.allocate("c", **WAIT)).position == 1
     assert await order(full) == ["c", "a", "b"]
-    assert not (await full.reprioritize("never asked", 1)).waiting
-    assert await full.audit() == ()
+    assert not (await full.reprioritize("unknown", 1)).waiting
+    assert await full.recount() == ()
 
 
-async def test_a_larger_quota_lets_waiters_go_at_once(full: Cohort) -> None:
+async def test_a_larger_quota_grants_waiters_at_once(full: Cohort) -> None:
     for token in "abc":
         await full.allocate(token, **WAIT)
     full.declare(pool(quota=3))
     await full.allocate("c", **WAIT)
-    assert woken(full) == ["a", "b"]
+    assert pre_granted(full) == ["a", "b"]
 
 
-async def test_of_a_pool_that_is_not_active_nothing_is_granted_and_holders_stay(
+async def test_an_inactive_pool_grants_nothing_and_keeps_its_holders(
     full: Cohort,
 ) -> None:
     full.declare(pool(quota=5, active=False))
@@ -220,7 +222,7 @@ async def test_of_a_pool_that_is_not_active_nothing_is_granted_and_holders_stay(
     assert (await full.allocate("a", **WAIT)).status == "granted"
 
 
-async def test_after_a_lowered_quota_nothing_is_granted_until_enough_came_back(
+async def test_after_a_lowered_quota_nothing_is_granted_until_enough_is_released(
     cohort: Cohort,
 ) -> None:
     for token in "abcde":
@@ -234,7 +236,7 @@ async def test_after_a_lowered_quota_nothing_is_granted_until_enough_came_back(
     assert (await cohort.allocate("new", **WAIT)).status == "granted"
 
 
-async def test_who_no_longer_fits_at_all_is_told_so_and_does_not_hold_up_others(
+async def test_a_waiter_that_no_longer_fits_at_all_is_refused_and_blocks_no_other(
     cohort: Cohort,
 ) -> None:
     await cohort.allocate("holder", weight=10)
@@ -252,11 +254,11 @@ async def test_a_replica_that_missed_a_change_does_not_undo_it(full: Cohort) -> 
     full.limits = stale
     assert (await full.allocate("b", **WAIT)).status == "granted"
     assert (await full.allocate("c", **WAIT)).reason == (
-        "pool 'gpu' has a quota of 3: 3 held, 1 asked for"
+        "pool 'gpu' has a quota of 3: 3 held, 1 requested"
     )
 
 
-async def test_behind_very_many_that_have_reached_their_caps_others_still_go(
+async def test_a_waiter_behind_very_many_at_their_caps_is_granted(
     cohort: Cohort,
 ) -> None:
     cohort.declare(pool(quota=400))
@@ -269,5 +271,5 @@ async def test_behind_very_many_that_have_reached_their_caps_others_still_go(
     await cohort.release("holder")
     for _ in range(3):
         await cohort.sweep()
-    assert woken(cohort) == ["last"]
-    assert await cohort.audit() == ()
+    assert pre_granted(cohort) == ["last"]
+    assert await cohort.recount() == ()

@@ -1,4 +1,4 @@
-"""One installation for the tests of a file, and a pool for each."""
+"""Fixtures: an installation for each module, and a pool for each test."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +14,7 @@ _NUMBERS = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with Installation(tmp_path_factory.mktemp("leasing")) as installation:
+    with Installation(tmp_path_factory.mktemp("tokens")) as installation:
         yield installation
 
 
@@ -26,7 +26,7 @@ async def pools(installation: Installation) -> AsyncIterator[Pools]:
 
 @pytest.fixture
 async def pool(installation: Installation) -> str:
-    """Of two units, used by one test only."""
+    """A pool of two units that one test uses."""
     name = f"pool-{next(_NUMBERS)}"
     async with installation.client() as client:
         await client.pools.put(PoolBody(name=name, quota=2))

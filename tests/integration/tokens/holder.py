@@ -1,4 +1,4 @@
-"""A program that holds a token, and acts when it is told to: ``holder.py NATS POOL TARGET``."""
+"""A program that holds a token and acts on each line of input: ``holder.py NATS POOL TARGET``."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ LEASE_SECONDS = 2.0
 
 
 def put(target: str, fence: int | None) -> int:
-    """Act on the target; the status of its answer."""
+    """Send a request with the fence to the target, and return the status of the response."""
     request = urllib.request.Request(target, method="PUT", headers={"Fence": str(fence)})
     try:
         with urllib.request.urlopen(request) as answer:
@@ -32,7 +32,7 @@ async def main(url: str, pool: str, target: str) -> None:
                 lease.check()
             except trimtab.LeaseLost as error:
                 click.echo(f"refuses: {error}")
-            # As if it had been stopped between its check and its act.
+            # Act regardless, like a holder that was suspended between its check and its action.
             click.echo(f"acted {put(target, lease.fence)}")
 
 

@@ -1,4 +1,4 @@
-"""admin and resmgr as processes on real servers, and a target that a late holder cannot harm."""
+"""admin and resmgr as processes on real servers, and a target that checks fences."""
 
 import json
 import os
@@ -26,7 +26,7 @@ TOKEN = "t0ken"
 
 
 class Installation:
-    """Shared by tests, which therefore name pools of their own."""
+    """NATS, Valkey, admin and resmgr. Tests share it, and therefore use pools of their own."""
 
     def __init__(self, directory: Path) -> None:
         self.nats = NatsServer(directory / "nats")
@@ -37,7 +37,7 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """Of admin."""
+        """The URL of admin."""
         return f"http://127.0.0.1:{self._ports['admin']}"
 
     def client(self) -> Client:
@@ -50,7 +50,7 @@ class Installation:
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:
-        """A service that stands still."""
+        """Suspend a service while the block runs."""
         self._processes[name].send_signal(signal.SIGSTOP)
         try:
             yield
@@ -63,7 +63,7 @@ class Installation:
         self.nats.__enter__()
         self.valkey.__enter__()
         redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
-        # A place lasts long, so that only a hint can be why somebody asks again at once.
+        # With this long pace, only a hint can be the cause of an early request of a waiter.
         block = {"type": "redis", "graceSeconds": 0.2, "placeSeconds": 60, "redis": redis}
         self._start("admin", DATABASE_URL=f"sqlite+aiosqlite:///{self.directory}/admin.db")
         self._start("resmgr", RESOURCEMANAGER=json.dumps(block), ADMIN_URL=self.url)
@@ -80,13 +80,13 @@ class Installation:
 
     def _start(self, name: str, **own: str) -> None:
         environment = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
-        settings = {
+        variables = {
             "NATS_URL": self.nats.url,
             "PORT": str(self._ports[name]),
             "TOKEN_FILE": str(self.directory / "token"),
             **own,
         }
-        environment |= {f"TRIMTAB_{key}": value for key, value in settings.items()}
+        environment |= {f"TRIMTAB_{key}": value for key, value in variables.items()}
         with (self.directory / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", f"trimtab_{name}"]
             self._processes[name] = subprocess.Popen(command, env=environment, stderr=log)
@@ -105,8 +105,8 @@ class Installation:
 
 
 @contextmanager
-def protected() -> Iterator[str]:
-    """A target that keeps the highest fence it has seen and refuses a lower one with 409."""
+def fenced_target() -> Iterator[str]:
+    """Yield the URL of a target that stores the highest fence and refuses lower ones with 409."""
 
     class Handler(BaseHTTPRequestHandler):
         highest = 0
@@ -118,7 +118,7 @@ def protected() -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_arguments: object) -> None:
-            """Nothing: the tests' output is not the place."""
+            """Keep the log out of the output of the tests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

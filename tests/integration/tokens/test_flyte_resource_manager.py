@@ -1,4 +1,4 @@
-"""What plugins that were written for Flyte rely on, each held to the real resmgr."""
+"""The guarantees that plugins of Flyte rely on, with the real resmgr."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def plugins(nats: Client) -> AsyncIterator[Plugins]:
 
 @pytest.fixture
 async def plugin(plugins: Plugins, pool: str) -> str:
-    """Its pool ``default`` has two units; no other test knows it."""
+    """A plugin of one test, whose pool ``default`` has two units."""
     await plugins.registrar(pool).register_resource_quota("default", 2)
     return pool
 
@@ -48,7 +48,7 @@ def manager(plugins: Plugins, plugin: str) -> ResourceManager:
     return plugins.manager(plugin, "flytesnacks", "development", "f1")
 
 
-async def ask(
+async def allocate(
     manager: ResourceManager, token: str, caps: ResourceConstraintsSpec = NO_CAPS
 ) -> AllocationStatus:
     return await manager.allocate_resource("default", token, caps)
@@ -59,22 +59,22 @@ async def usage(installation: Installation, plugin: str) -> Inspected:
         return await client.pools.usage(f"redisresourcemanager:{plugin}:default")
 
 
-async def test_asking_again_for_what_is_held_is_granted_and_counts_nothing(
+async def test_requesting_a_held_token_is_granted_and_counts_nothing(
     installation: Installation, manager: ResourceManager, plugin: str
 ) -> None:
-    assert [await ask(manager, token) for token in "aab"] == [GRANTED] * 3
+    assert [await allocate(manager, token) for token in "aab"] == [GRANTED] * 3
     async with installation.client() as client:
         stored = await client.pools.get(f"redisresourcemanager:{plugin}:default")
         await client.pools.put(PoolBody(name=stored.name, quota=1), force=True)
-    assert [await ask(manager, token) for token in "ab"] == [GRANTED] * 2
+    assert [await allocate(manager, token) for token in "ab"] == [GRANTED] * 2
     assert (await usage(installation, plugin)).held == 2
 
 
-async def test_giving_back_what_is_not_held_succeeds(
+async def test_releasing_a_token_that_is_not_held_succeeds(
     installation: Installation, manager: ResourceManager, plugin: str
 ) -> None:
-    await ask(manager, "a")
-    await manager.release_resource("default", "never asked for")
+    await allocate(manager, "a")
+    await manager.release_resource("default", "unknown")
     for _ in range(2):
         await manager.release_resource("default", "a")
     assert (await usage(installation, plugin)).held == 0
@@ -82,38 +82,38 @@ async def test_giving_back_what_is_not_held_succeeds(
 
 async def test_a_refusal_is_exhausted_whichever_limit_refused(manager: ResourceManager) -> None:
     one_each = ResourceConstraintsSpec(1, 1)
-    assert await ask(manager, "a", one_each) == GRANTED
-    assert await ask(manager, "b", one_each) == EXHAUSTED
-    assert await ask(manager, "c", ResourceConstraintsSpec(0)) == EXHAUSTED
-    assert [await ask(manager, token) for token in "bc"] == [GRANTED, EXHAUSTED]
+    assert await allocate(manager, "a", one_each) == GRANTED
+    assert await allocate(manager, "b", one_each) == EXHAUSTED
+    assert await allocate(manager, "c", ResourceConstraintsSpec(0)) == EXHAUSTED
+    assert [await allocate(manager, token) for token in "bc"] == [GRANTED, EXHAUSTED]
 
 
-async def test_an_answer_comes_at_once_though_the_pool_is_full(manager: ResourceManager) -> None:
+async def test_a_full_pool_is_exhausted_without_a_delay(manager: ResourceManager) -> None:
     for token in "ab":
-        await ask(manager, token)
+        await allocate(manager, token)
     async with asyncio.timeout(5):
-        assert [await ask(manager, f"c{n}") for n in range(50)] == [EXHAUSTED] * 50
+        assert [await allocate(manager, f"c{n}") for n in range(50)] == [EXHAUSTED] * 50
 
 
-async def test_caps_come_with_each_request_and_none_is_no_cap(
+async def test_caps_apply_to_their_request_and_none_is_no_cap(
     plugins: Plugins, plugin: str
 ) -> None:
     managers = [plugins.manager(plugin, "flyte", domain, "f1") for domain in ("dev", "development")]
     longer = plugins.manager(plugin, "flytesnacks", "dev", "f1")
-    assert await ask(longer, "a", ResourceConstraintsSpec(1, 1)) == GRANTED
+    assert await allocate(longer, "a", ResourceConstraintsSpec(1, 1)) == GRANTED
     # Neither a project nor a domain is charged for one whose name begins with its own.
-    assert await ask(managers[0], "a", ResourceConstraintsSpec(1, 1)) == GRANTED
-    assert await ask(managers[1], "a", ResourceConstraintsSpec(1, None)) == EXHAUSTED
+    assert await allocate(managers[0], "a", ResourceConstraintsSpec(1, 1)) == GRANTED
+    assert await allocate(managers[1], "a", ResourceConstraintsSpec(1, None)) == EXHAUSTED
     await longer.release_resource("default", "a")
-    assert await ask(managers[1], "a", ResourceConstraintsSpec(None, 1)) == GRANTED
+    assert await allocate(managers[1], "a", ResourceConstraintsSpec(None, 1)) == GRANTED
 
 
-async def test_a_token_is_any_text_and_each_attempt_has_its_own(
+async def test_a_token_may_have_any_text_and_identifies_an_attempt(
     installation: Installation, manager: ResourceManager, plugin: str
 ) -> None:
-    assert await ask(manager, "f1-n0-0") == GRANTED
-    assert await ask(manager, "größe: 1/2, *") == GRANTED
-    assert await ask(manager, "f1-n0-1") == EXHAUSTED
+    assert await allocate(manager, "f1-n0-0") == GRANTED
+    assert await allocate(manager, "größe: 1/2, *") == GRANTED
+    assert await allocate(manager, "f1-n0-1") == EXHAUSTED
     held = {holder.token for holder in (await usage(installation, plugin)).holders}
     prefix = "ex:flytesnacks:development:f1-"
     assert held == {f"{prefix}f1-n0-0", f"{prefix}größe: 1/2, *"}
@@ -124,16 +124,16 @@ async def test_a_pool_that_was_not_registered_is_an_error(manager: ResourceManag
         await manager.allocate_resource("other", "a", NO_CAPS)
 
 
-async def test_a_cap_below_none_is_an_error(manager: ResourceManager) -> None:
+async def test_a_negative_cap_is_an_error(manager: ResourceManager) -> None:
     with pytest.raises(Invalid, match="project_cap: -1 is not valid"):
-        await ask(manager, "a", ResourceConstraintsSpec(-1))
+        await allocate(manager, "a", ResourceConstraintsSpec(-1))
 
 
 async def test_each_plugin_has_pools_of_its_own(plugins: Plugins, plugin: str) -> None:
     await plugins.registrar(f"{plugin}-other").register_resource_quota("default", 1)
     for name in (plugin, f"{plugin}-other"):
         manager = plugins.manager(name, "flytesnacks", "development", "f1")
-        assert await ask(manager, "a") == GRANTED
+        assert await allocate(manager, "a") == GRANTED
 
 
 async def test_another_quota_for_a_registered_pool_is_an_error(
@@ -145,12 +145,12 @@ async def test_another_quota_for_a_registered_pool_is_an_error(
         await registrar.register_resource_quota("default", 3)
 
 
-async def test_what_a_plugin_holds_is_renewed(
+async def test_the_tokens_of_a_plugin_are_renewed(
     installation: Installation, nats: Client, plugin: str
 ) -> None:
     async with Plugins(ResmgrClient(nats), lease_seconds=1.5) as plugins:
         manager = plugins.manager(plugin, "flytesnacks", "development", "f1")
-        await ask(manager, "a")
+        await allocate(manager, "a")
         [first] = (await usage(installation, plugin)).holders
         later = first
         while later.age_seconds < 3:
@@ -158,9 +158,9 @@ async def test_what_a_plugin_holds_is_renewed(
         assert later.fence == first.fence
 
 
-def test_the_statuses_have_the_numbers_and_words_of_flyte() -> None:
-    words = ["AllocationUndefined", "Granted", "Exhausted", "NamespaceQuotaExceeded"]
-    assert [(int(status), str(status)) for status in AllocationStatus] == [*enumerate(words)]
+def test_the_statuses_have_the_numbers_and_names_of_flyte() -> None:
+    names = ["AllocationUndefined", "Granted", "Exhausted", "NamespaceQuotaExceeded"]
+    assert [(int(status), str(status)) for status in AllocationStatus] == [*enumerate(names)]
 
 
 async def test_the_manager_has_the_id_of_flyte(manager: ResourceManager) -> None:

@@ -1,6 +1,6 @@
-"""docs/resmgr-protocol.md: each of its examples is sent as it stands, and answered as it says.
+"""Each example of docs/resmgr-protocol.md is sent verbatim and gets the reply on the page.
 
-``pytest --update-golden`` on this file writes the answers anew.
+``pytest --update-golden`` on this file updates the replies.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tests.integration.resmgr.running import limiting, started
+from tests.integration.resmgr.running import redis_config, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
@@ -25,16 +25,16 @@ SHOWN_HEADERS = ("Nats-Service-Error-Code", "Nats-Service-Error")
 VARYING = frozenset(
     {"age_seconds", "at_seconds", "expires_in_seconds", "fence", "id", "waited_seconds"}
 )
-"""What is another number each time."""
+"""Fields whose values differ in each run."""
 _FENCE = re.compile(r'"fence": ?(\d+)')
 
 
 class Example:
-    """A command of the page and the text under it."""
+    """A command of the page and the reply under it."""
 
-    def __init__(self, command: str, answer: str) -> None:
+    def __init__(self, command: str, reply: str) -> None:
         self.command = command
-        self.answer = answer
+        self.reply = reply
         self.words = shlex.split(command)
         self.subject, *self.bodies = [word for word in self.words[2:] if word[:2] != "--"]
 
@@ -45,21 +45,21 @@ class Example:
 
 def examples(page: str) -> Iterator[Example]:
     for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
-        for command, answer in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-            yield Example(command, answer)
+        for command, reply in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            yield Example(command, reply)
 
 
-class Speaker:
-    """What the ``nats`` command line sends and prints."""
+class NatsCommand:
+    """Sends and prints what the ``nats`` command line would."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._hints: dict[str, asyncio.Queue[Msg]] = {}
         self._fences: dict[str, str] = {}
-        """Those of the page, and what they are in this run."""
+        """The fences of this run by those on the page."""
 
     @asynccontextmanager
-    async def listening(self, all_examples: list[Example]) -> AsyncIterator[None]:
+    async def subscribed(self, all_examples: list[Example]) -> AsyncIterator[None]:
         for example in all_examples:
             if example.is_hint:
                 queue: asyncio.Queue[Msg] = asyncio.Queue()
@@ -75,9 +75,9 @@ class Speaker:
             [body] = example.bodies
             message = await self._client.request(example.subject, self._body(body), timeout=20)
         text = message.data.decode()
-        told, is_so = _FENCE.search(example.answer), _FENCE.search(text)
-        if told and is_so:
-            self._fences.setdefault(told[1], is_so[1])
+        expected, actual = _FENCE.search(example.reply), _FENCE.search(text)
+        if expected and actual:
+            self._fences.setdefault(expected[1], actual[1])
         for on_page, now in self._fences.items():
             text = text.replace(now, on_page)
         headers = message.headers or {}
@@ -91,25 +91,25 @@ class Speaker:
 
 
 def comparable(text: str) -> Any:
-    """Headers and body, without what varies."""
+    """Return headers and body; values that vary are replaced by their types."""
     headers, _, body = text.rpartition("\n\n")
-    return headers, _steady(json.loads(body))
+    return headers, _replace_varying(json.loads(body))
 
 
-def _steady(value: Any) -> Any:
+def _replace_varying(value: Any) -> Any:
     match value:
         case dict():
             return {
-                key: (type(v).__name__ if key in VARYING and v is not None else _steady(v))
+                key: (type(v).__name__ if key in VARYING and v is not None else _replace_varying(v))
                 for key, v in value.items()
             }
         case list():
-            return [_steady(each) for each in value]
+            return [_replace_varying(each) for each in value]
         case _:
             return value
 
 
-async def test_every_example_is_answered_as_the_page_says(
+async def test_every_example_gets_the_reply_on_the_page(
     nats_server: NatsServer,
     valkey_server: ValkeyServer,
     client: Client,
@@ -120,28 +120,28 @@ async def test_every_example_is_answered_as_the_page_says(
         PoolChanged(name="gpu", quota=10), PoolChanged(name="licence", quota=1)
     )
     page = PAGE.read_text()
-    found, speaker = list(examples(page)), Speaker(client)
-    answers = []
-    async with started(limiting(nats_server, valkey_server)), speaker.listening(found):
+    found, command = list(examples(page)), NatsCommand(client)
+    replies = []
+    async with started(redis_config(nats_server, valkey_server)), command.subscribed(found):
         for example in found:
-            answers.append(await speaker.run(example))
+            replies.append(await command.run(example))
     if update_golden:
-        PAGE.write_text(filled(page, found, answers))
+        PAGE.write_text(update_page(page, found, replies))
         return
-    for example, answer in zip(found, answers, strict=True):
-        assert comparable(answer) == comparable(example.answer), example.command
+    for example, reply in zip(found, replies, strict=True):
+        assert comparable(reply) == comparable(example.reply), example.command
 
 
-def filled(page: str, found: list[Example], answers: list[str]) -> str:
-    """The page with these answers."""
-    for example, answer in zip(found, answers, strict=True):
-        before, _, after = page.partition(f"$ {example.command}\n{example.answer}")
-        page = f"{before}\0{example.command}\n{answer}{after}"
+def update_page(page: str, found: list[Example], replies: list[str]) -> str:
+    """Return the page with these replies."""
+    for example, reply in zip(found, replies, strict=True):
+        before, _, after = page.partition(f"$ {example.command}\n{example.reply}")
+        page = f"{before}\0{example.command}\n{reply}{after}"
     return page.replace("\0", "$ ")
 
 
 def test_every_operation_has_an_example() -> None:
     subjects = {example.subject for example in examples(PAGE.read_text())}
-    operations = "allocate audit batch force_release inspect reassert register release renew"
+    operations = "allocate batch force_release inspect reassert recount register release renew"
     for operation in f"{operations} reprioritize".split():
         assert f"trimtab.resmgr.{operation}.default" in subjects

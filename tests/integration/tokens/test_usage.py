@@ -1,4 +1,4 @@
-"""Pools as admins see and change them, through the API and the command line."""
+"""Pools as admins inspect and change them, through the API and the command line."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -14,8 +14,8 @@ from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
 SHOP: dict[str, Any] = {"project": "shop", "domain": "staging"}
 
 
-async def line_up(pools: Pools, pool: str, *names: str) -> list[asyncio.Task[None]]:
-    """Waiters, one after the other."""
+async def start_waiters(pools: Pools, pool: str, *names: str) -> list[asyncio.Task[None]]:
+    """Start waiters, which request their tokens in this order."""
 
     async def wait(name: str) -> None:
         async with pools.token(pool, **SHOP, token=name):
@@ -24,8 +24,8 @@ async def line_up(pools: Pools, pool: str, *names: str) -> list[asyncio.Task[Non
     return [asyncio.create_task(wait(name), name=name) for name in names]
 
 
-async def waiting(installation: Installation, pool: str, number: int) -> list[str]:
-    """The line, once there are so many in it."""
+async def wait_for_queue(installation: Installation, pool: str, number: int) -> list[str]:
+    """Return the tokens in the queue, once there are so many."""
     async with asyncio.timeout(30), installation.client() as client:
         while True:
             waiters = (await client.pools.usage(pool)).waiters
@@ -34,12 +34,12 @@ async def waiting(installation: Installation, pool: str, number: int) -> list[st
             await asyncio.sleep(0.05)
 
 
-async def test_describe_shows_who_holds_and_who_waits_and_why(
+async def test_describe_shows_holders_and_waiters_with_reasons(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async with pools.token(pool, **SHOP, weight=2, token="e1/n0/0"):
-        [waiter] = await line_up(pools, pool, "e2/n0/0")
-        await waiting(installation, pool, 1)
+        [waiter] = await start_waiters(pools, pool, "e2/n0/0")
+        await wait_for_queue(installation, pool, 1)
         shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool)
     await waiter
     assert shown.exit_code == 0, shown.output
@@ -48,10 +48,10 @@ async def test_describe_shows_who_holds_and_who_waits_and_why(
     assert ["shop:", "2", "(staging", "2)"] in lines
     assert ["e1/n0/0", "shop", "staging", "2"] in [line[:4] for line in lines]
     assert ["1", "e2/n0/0", "shop", "staging", "1", "0"] in [line[:6] for line in lines]
-    assert f"pool '{pool}' has a quota of 2: 2 held, 1 asked for" in shown.output
+    assert f"pool '{pool}' has a quota of 2: 2 held, 1 requested" in shown.output
 
 
-async def test_an_admin_takes_a_token_away_and_says_why(
+async def test_a_forced_release_records_its_reason(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async def hold() -> None:
@@ -66,14 +66,14 @@ async def test_an_admin_takes_a_token_away_and_says_why(
     shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool, "--audit")
     assert "recounted: all sums are right" in shown.output
     assert f"released token e1/n0/0 of {pool} by force: its node burnt down" in shown.output
-    audited = await asyncio.to_thread(installation.trimtab, "audit", "--status", "200")
-    [entry] = [line for line in audited.output.splitlines() if f"/pools/{pool}/" in line]
+    trail = await asyncio.to_thread(installation.trimtab, "audit", "--status", "200")
+    [entry] = [line for line in trail.output.splitlines() if f"/pools/{pool}/" in line]
     assert entry.endswith("released token e1/n0/0: its node burnt down")
     log = (installation.directory / "admin.log").read_text()
     assert any("token.forced" in line and pool in line for line in log.splitlines())
 
 
-async def test_a_token_is_not_taken_away_without_a_reason(
+async def test_a_forced_release_without_a_reason_is_refused(
     installation: Installation, pool: str
 ) -> None:
     async with installation.client() as client:
@@ -81,7 +81,7 @@ async def test_a_token_is_not_taken_away_without_a_reason(
             await client.pools.release(pool, "e1/n0/0", reason="")
 
 
-async def test_a_token_of_several_pools_is_taken_away_by_one_of_them(
+async def test_a_forced_release_by_one_of_several_pools_releases_all(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async with installation.client() as client:
@@ -94,51 +94,51 @@ async def test_a_token_of_several_pools_is_taken_away_by_one_of_them(
         assert (await client.pools.usage(f"{pool}-more")).held == 0
 
 
-async def test_what_nobody_holds_cannot_be_taken_away(
+async def test_a_forced_release_of_an_unknown_token_fails(
     installation: Installation, pool: str
 ) -> None:
     done = await asyncio.to_thread(
-        installation.trimtab, "release", "token", pool, "nobody", "--reason", "to try"
+        installation.trimtab, "release", "token", pool, "unknown", "--reason", "to try"
     )
-    assert (done.exit_code, done.stderr) == (3, "Error: token 'nobody' does not exist\n")
+    assert (done.exit_code, done.stderr) == (3, "Error: token 'unknown' does not exist\n")
 
 
-async def test_a_waiter_of_higher_priority_comes_first(
+async def test_a_waiter_with_a_raised_priority_comes_first(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async with pools.token(pool, **SHOP, weight=2):
-        first = await line_up(pools, pool, "first")
-        await waiting(installation, pool, 1)
-        second = await line_up(pools, pool, "second")
-        assert await waiting(installation, pool, 2) == ["first", "second"]
+        first = await start_waiters(pools, pool, "first")
+        await wait_for_queue(installation, pool, 1)
+        second = await start_waiters(pools, pool, "second")
+        assert await wait_for_queue(installation, pool, 2) == ["first", "second"]
         update = ("update", "token", pool, "second", "--priority", "5")
         done = await asyncio.to_thread(installation.trimtab, *update)
         assert done.output.endswith("priority 5, position 1\n"), done.output
-        assert await waiting(installation, pool, 2) == ["second", "first"]
+        assert await wait_for_queue(installation, pool, 2) == ["second", "first"]
     await asyncio.gather(*first, *second)
 
 
-async def test_a_lowered_quota_takes_nothing_away_and_grants_nothing_until_enough_came_back(
+async def test_a_lowered_quota_releases_nothing_and_grants_nothing_until_enough_is_released(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async with installation.client() as client, AsyncExitStack() as held:
         leases = [await held.enter_async_context(pools.token(pool, **SHOP)) for _ in range(2)]
         done = await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--quota", "1")
         assert done.output == f"Updated pool {pool}: quota 1; cohort default\n"
-        await waits(pools, pool, "has a quota of 1: 2 held")
+        await wait_for_refusal(pools, pool, "has a quota of 1: 2 held")
         assert all(lease.held for lease in leases)
         assert (await client.pools.usage(pool)).held == 2
 
 
-async def waits(pools: Pools, pool: str, why: str) -> None:
-    """Nothing is granted, for this reason, once resmgr has heard of it."""
+async def wait_for_refusal(pools: Pools, pool: str, reason: str) -> None:
+    """Wait until requests are refused for this reason, once resmgr has consumed a change."""
     async with asyncio.timeout(30):
         while True:
             try:
                 async with pools.token(pool, **SHOP, wait_seconds=0):
                     pass
             except NotGranted as error:
-                if why in str(error):
+                if reason in str(error):
                     return
             await asyncio.sleep(0.05)
 
@@ -147,15 +147,15 @@ async def test_an_inactive_pool_grants_nothing_until_it_is_active_again(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--inactive")
-    await waits(pools, pool, "is not active")
-    [waiter] = await line_up(pools, pool, "a")
-    await waiting(installation, pool, 1)
+    await wait_for_refusal(pools, pool, "is not active")
+    [waiter] = await start_waiters(pools, pool, "a")
+    await wait_for_queue(installation, pool, 1)
     await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--active")
     async with asyncio.timeout(10):
         await waiter
 
 
-async def test_a_default_holds_for_pools_that_nobody_declared(
+async def test_a_default_applies_to_undeclared_pools(
     installation: Installation, pools: Pools
 ) -> None:
     update = ("update", "pool", "*", "--quota", "3", "--max-weight", "2")
@@ -179,7 +179,7 @@ async def test_pools_are_listed_with_their_limits(installation: Installation, po
     assert line == [pool, "2", "-", "-", "-", "default", "true"]
 
 
-async def test_a_pool_that_is_used_is_deleted_by_force_only_and_takes_nothing_away(
+async def test_a_pool_in_use_is_deleted_by_force_only_and_its_tokens_stay_held(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async with pools.token(pool, **SHOP) as lease:
@@ -197,12 +197,12 @@ async def test_a_pool_that_is_used_is_deleted_by_force_only_and_takes_nothing_aw
     assert gone.exit_code == 3
 
 
-async def test_a_pool_that_nobody_uses_is_deleted(installation: Installation, pool: str) -> None:
+async def test_an_unused_pool_is_deleted(installation: Installation, pool: str) -> None:
     done = await asyncio.to_thread(installation.trimtab, "delete", "pool", pool)
     assert done.output == f"Deleted pool {pool}\n"
 
 
-async def test_a_quota_above_the_ceiling_is_shown_as_it_is_granted(
+async def test_a_quota_above_the_ceiling_is_shown_as_the_ceiling(
     installation: Installation, pool: str
 ) -> None:
     update = ("update", "pool", pool, "--quota", "5000")

@@ -1,4 +1,4 @@
-"""What a bad request is told: which field is wrong, and what is allowed."""
+"""The problem of a bad request names the invalid field and the allowed values."""
 
 import json
 from typing import Any
@@ -17,17 +17,17 @@ SHARE: dict[str, Any] = {**TOKEN, "project": "p", "domain": "d"}
 def problem(request: str, body: bytes) -> Problem:
     with pytest.raises(ValidationError) as error:
         vars(protocol)[request].model_validate_json(body)
-    return problems.of(error.value)
+    return problems.problem_of(error.value)
 
 
 @pytest.mark.parametrize("request_", ["Allocate", "Batch", "ForceRelease", "Inspect", "Register"])
-def test_a_body_that_is_no_object_is_told_so(request_: str) -> None:
+def test_a_body_must_be_a_json_object(request_: str) -> None:
     assert problem(request_, b"").detail.startswith("body is not JSON: EOF")
     assert problem(request_, b"[1]").detail == "body: [1] is not valid; allowed: a JSON object"
 
 
 @pytest.mark.parametrize(
-    ("request_", "body", "path", "words"),
+    ("request_", "body", "path", "message"),
     [
         ("Allocate", TOKEN, "project", "project is missing"),
         ("Allocate", {**SHARE, "weight": 0}, "weight", "0 is not valid; allowed: greater than or"),
@@ -49,17 +49,17 @@ def test_a_body_that_is_no_object_is_told_so(request_: str) -> None:
         ("Batch", {"renew": [{**TOKEN, "fence": 1.5}]}, "renew.0.fence", "1.5 is not valid"),
     ],
 )
-def test_the_field_that_is_wrong_is_named_with_what_is_allowed(
-    request_: str, body: dict[str, Any], path: str, words: str
+def test_an_invalid_field_is_named_with_the_allowed_values(
+    request_: str, body: dict[str, Any], path: str, message: str
 ) -> None:
-    told = problem(request_, json.dumps(body).encode())
-    assert (told.status, told.path) == (400, path)
-    assert words in told.detail
-    assert told.allowed
+    found = problem(request_, json.dumps(body).encode())
+    assert (found.status, found.path) == (400, path)
+    assert message in found.detail
+    assert found.allowed
 
 
 @pytest.mark.parametrize(
-    ("request_", "body", "words"),
+    ("request_", "body", "message"),
     [
         ("Inspect", {"pol": "x", "pool": "x"}, "pol is not known; allowed: pool"),
         ("Batch", {"release": [{**TOKEN, "x": 1}]}, "release.0.x is not known; allowed: token, "),
@@ -70,13 +70,13 @@ def test_the_field_that_is_wrong_is_named_with_what_is_allowed(
         ),
     ],
 )
-def test_a_field_that_is_not_known_is_told_with_those_that_are(
-    request_: str, body: dict[str, Any], words: str
+def test_an_unknown_field_is_named_with_the_known_ones(
+    request_: str, body: dict[str, Any], message: str
 ) -> None:
-    assert words in problem(request_, json.dumps(body).encode()).detail
+    assert message in problem(request_, json.dumps(body).encode()).detail
 
 
-def test_a_long_value_is_not_repeated_as_a_whole() -> None:
-    told = problem("Allocate", json.dumps({**SHARE, "token": "x" * 501}).encode())
-    assert "at most 500 characters" in told.detail
-    assert len(told.detail) < 200
+def test_a_long_value_is_not_repeated_in_full() -> None:
+    found = problem("Allocate", json.dumps({**SHARE, "token": "x" * 501}).encode())
+    assert "at most 500 characters" in found.detail
+    assert len(found.detail) < 200

@@ -203,7 +203,7 @@ MESSAGES: dict[str, BaseModel] = {
     ),
     "tokens.allocated.waiting": protocol.Allocated(
         status="waiting",
-        reason="pool 'gpus' has a quota of 10: 10 held, 2 asked for",
+        reason="pool 'gpus' has a quota of 10: 10 held, 2 requested",
         held=10,
         position=3,
         blockers=(protocol.Blocker(limit="quota", pool="gpus", number=10, held=10),),
@@ -230,7 +230,7 @@ MESSAGES: dict[str, BaseModel] = {
     "tokens.recount": protocol.Recount(pool="gpus"),
     "tokens.recounted": protocol.Recounted(
         pool="gpus",
-        differences=("sum t is 6, counted are 1",),
+        differences=("sum t is 6, its leases have 1",),
         forced=(
             protocol.Forced(
                 token="e1/n0/0",
@@ -287,7 +287,7 @@ MESSAGES: dict[str, BaseModel] = {
                 weight=9,
                 priority=3,
                 position=1,
-                reason="pool 'gpus' has a quota of 10: 2 held, 9 asked for",
+                reason="pool 'gpus' has a quota of 10: 2 held, 9 requested",
                 blockers=(protocol.Blocker(limit="quota", pool="gpus", number=10, held=2),),
                 age_seconds=3.5,
             ),

@@ -1,4 +1,4 @@
-"""``python -m trimtab_resmgr``: resmgr as one process."""
+"""Run resmgr as a process: ``python -m trimtab_resmgr``."""
 
 import sys
 
@@ -10,12 +10,12 @@ from trimtab_resmgr.config import ResmgrConfig
 
 
 def main() -> None:
-    settings = load(ResmgrConfig)
+    config = load(ResmgrConfig)
     try:
-        app = build(settings)
+        app = build(config)
     except Invalid as error:
-        sys.exit(f"setting {error}")
-    service.run("resmgr", settings, app)
+        sys.exit(f"configuration {error}")
+    service.run("resmgr", config, app)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes resmgr's parts and joins them."""
+"""The composition of resmgr: creates its parts and connects them."""
 
 import asyncio
 import logging
@@ -7,167 +7,165 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 
-from nats.aio.client import Client
+from nats.aio.client import Client as Nats
 from starlette.applications import Starlette
 
-from trimtab import client
+from trimtab.client import Client as AdminClient
 from trimtab.errors import Invalid
 from trimtab.messages.events import PoolChanged
 from trimtab.runtime import service
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import Change, View
-from trimtab.tokens import protocol
-from trimtab_resmgr import connection, handlers, pools
+from trimtab.tokens.protocol import COHORT
+from trimtab_resmgr import handlers, limits, scripts
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.config import ResmgrConfig
-from trimtab_resmgr.granting import Always, Granting, Limited
-from trimtab_resmgr.leases import Rules
+from trimtab_resmgr.managers import Manager, NoopManager, RedisManager
 from trimtab_resmgr.metrics import Metrics
+from trimtab_resmgr.store import Rules
 
 log = logging.getLogger(__name__)
 
 
-def build(settings: ResmgrConfig) -> Starlette:
-    """Raises `Invalid` on settings that do not fit together."""
-    resmgr = _Resmgr(settings)
+def build(config: ResmgrConfig) -> Starlette:
+    """Return the application. Raises `Invalid` on values that do not fit together."""
+    resmgr = _Resmgr(config)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with connect(settings, "resmgr") as nats, resmgr.running(nats):
+        async with connect(config, "resmgr") as nats, resmgr.run(nats):
             yield
 
-    return service.health_app(resmgr.wrong, lifespan, resmgr.facts)
+    return service.health_app(resmgr.unready_reasons, lifespan, resmgr.details)
 
 
 class _Resmgr:
-    """The service between its start and its end."""
+    """The running service: its connections, checks and background tasks."""
 
-    def __init__(self, settings: ResmgrConfig) -> None:
-        block = settings.resourcemanager
-        self._settings = settings
+    def __init__(self, config: ResmgrConfig) -> None:
+        block = config.resourcemanager
+        self._config = config
         self._ceiling = block.resource_max_quota
-        self._redis = connection.connect(block.redis) if block.type == "redis" else None
-        self._admin = client.Client(settings.admin_url, _token(settings.token_file))
+        self._redis = scripts.connect(block.redis) if block.type == "redis" else None
+        self._admin = AdminClient(config.admin_url, _read_token(config.token_file))
         self._checks: dict[str, Callable[[], str]] = {}
-        self._facts: Callable[[], dict[str, object]] = dict
+        self._summary: Callable[[], dict[str, object]] = dict
         self._cohorts: Cohorts | None = None
 
-    def wrong(self) -> dict[str, str]:
-        """Why the service is not ready, by part."""
-        return {part: wrong for part, check in self._checks.items() if (wrong := check())}
+    def unready_reasons(self) -> dict[str, str]:
+        """Return why the service is not ready, by part."""
+        return {part: reason for part, check in self._checks.items() if (reason := check())}
 
-    def facts(self) -> dict[str, object]:
-        """What ``/readyz`` tells beside that."""
-        return {"type": self._settings.resourcemanager.type, **self._facts()}
+    def details(self) -> dict[str, object]:
+        """Return the further fields of ``/readyz``."""
+        return {"type": self._config.resourcemanager.type, **self._summary()}
 
     @asynccontextmanager
-    async def running(self, nats: Client) -> AsyncIterator[None]:
-        """Serve on this connection for as long as this lasts."""
+    async def run(self, nats: Nats) -> AsyncIterator[None]:
+        """Serve on this connection while the block runs."""
         redis = nullcontext() if self._redis is None else aclosing(self._redis)
         async with self._admin, redis, asyncio.TaskGroup() as tasks:
             loaded = asyncio.Event()
-            stale_after = self._settings.stale_after_seconds
-            view = View(nats, self._changed, lambda: self._reloaded(view, loaded), stale_after)
-            self._watch(nats, view)
+            stale_after = self._config.stale_after_seconds
+            view = View(nats, self._on_changes, lambda: self._on_reload(view, loaded), stale_after)
+            self._add_checks(nats, view)
             metrics = Metrics(lambda: view.settings.pools)
             if self._redis is not None:
-                self._cohorts = self._limiting(nats, self._redis, view, tasks, metrics)
+                self._cohorts = self._build_cohorts(nats, self._redis, view, tasks, metrics)
             serving = self._serve(nats, view, loaded, tasks, metrics)
             background = [tasks.create_task(each) for each in (view.follow(), serving)]
             yield
             for task in background:
                 task.cancel()
 
-    def _watch(self, nats: Client, view: View) -> None:
-        self._facts = view.summary
-        self._checks["requests"] = lambda: "not answered yet"
+    def _add_checks(self, nats: Nats, view: View) -> None:
+        self._summary = view.summary
+        self._checks["requests"] = lambda: "not served yet"
         self._checks["nats"] = lambda: "" if nats.is_connected else "not connected"
-        unproved = "not proved to be what admin has stored"
-        self._checks["settings"] = lambda: "" if view.ready else unproved
+        unverified = "not verified to be those that admin has stored"
+        self._checks["settings"] = lambda: "" if view.ready else unverified
 
-    def _limiting(
+    def _build_cohorts(
         self,
-        nats: Client,
-        redis: connection.Client,
+        nats: Nats,
+        redis: scripts.Client,
         view: View,
         tasks: asyncio.TaskGroup,
         metrics: Metrics,
     ) -> Cohorts:
-        block = self._settings.resourcemanager
+        block = self._config.resourcemanager
         rules = Rules(
-            lease=block.max_lease_seconds,
+            max_lease=block.max_lease_seconds,
             grace=block.grace_seconds,
-            place=block.place_seconds,
-            poll=block.poll_seconds,
-            ripe=block.reserve_seconds,
+            keep_waiter=block.place_seconds,
+            keep_poller=block.poll_seconds,
+            reserve_after=block.reserve_seconds,
         )
-        cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, metrics.heard)
-        metrics.observe(cohorts.look, cohorts.quota)
-        self._checks["redis"] = lambda: cohorts.wrong
+        cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, metrics.on_effects)
+        metrics.observe_pools(cohorts.refresh_usage, cohorts.quota)
+        self._checks["redis"] = lambda: cohorts.unready_reason
         return cohorts
 
     async def _serve(
         self,
-        nats: Client,
+        nats: Nats,
         view: View,
         loaded: asyncio.Event,
         tasks: asyncio.TaskGroup,
         metrics: Metrics,
     ) -> None:
-        """Not before the pools are known: until then, other replicas answer."""
+        """Join the queue group once the pools are known: until then, other replicas serve."""
         await loaded.wait()
         try:
             self._check_ceiling(view.settings.pools.values())
         except Invalid as error:
             log.error("resmgr.refused_to_start", extra={"error": str(error)})
             os._exit(1)
-        granting: Granting = Always(view)
+        manager: Manager = NoopManager(view)
         if self._cohorts is not None:
-            ceiling = self._ceiling
-            granting = Limited(view, self._cohorts, self._admin.pools, ceiling, metrics)
-        async with handlers.serving(nats, granting, self._named(view), metrics.counts, tasks):
+            pools = self._admin.pools
+            manager = RedisManager(view, self._cohorts, pools, self._ceiling, metrics)
+        cohorts = self._known_cohorts(view)
+        async with handlers.serve(nats, manager, cohorts, metrics.counts, tasks):
             del self._checks["requests"]
             if self._cohorts is None:
                 await asyncio.get_running_loop().create_future()
             else:
-                await asyncio.gather(self._cohorts.watch(), self._cohorts.keep())
+                checking, sweeping = self._cohorts.check_forever(), self._cohorts.sweep_forever()
+                await asyncio.gather(checking, sweeping)
 
-    def _reloaded(self, view: View, loaded: asyncio.Event) -> None:
+    def _on_reload(self, view: View, loaded: asyncio.Event) -> None:
         if self._cohorts is not None:
-            self._cohorts.changed(view.settings.pools)
+            self._cohorts.on_change(view.settings.pools)
         loaded.set()
 
-    def _changed(self, changes: Iterable[Change]) -> None:
-        """Say of a pool that grew beyond the ceiling while we run that it is cut to it."""
-        live = []
+    def _on_changes(self, changes: Iterable[Change]) -> None:
+        """Apply changes of pools, and warn about one whose quota now exceeds the ceiling."""
+        current = []
         for event, revision, *_ in changes:
             match event:
                 case PoolChanged(deleted=True) if self._cohorts is not None:
-                    self._cohorts.deleted(event, revision)
+                    self._cohorts.on_delete(event, revision)
                 case PoolChanged(deleted=False):
-                    live.append(event)
+                    current.append(event)
         if self._cohorts is not None:
-            self._cohorts.changed(pool.name for pool in live)
+            self._cohorts.on_change(pool.name for pool in current)
         try:
-            self._check_ceiling(live)
+            self._check_ceiling(current)
         except Invalid as error:
             log.warning("resmgr.quota_cut", extra={"error": str(error)})
 
-    def _named(self, view: View) -> Callable[[], set[str]]:
-        """The cohorts that there are, and those that something may still be held in."""
+    def _known_cohorts(self, view: View) -> Callable[[], set[str]]:
+        """Return a function of the cohorts that pools name, or that may have held tokens."""
         used = () if self._cohorts is None else self._cohorts.used
-        return lambda: {
-            protocol.COHORT,
-            *used,
-            *(pool.cohort for pool in view.settings.pools.values()),
-        }
+        return lambda: {COHORT, *used, *(pool.cohort for pool in view.settings.pools.values())}
 
-    def _check_ceiling(self, found: Iterable[PoolChanged]) -> None:
+    def _check_ceiling(self, pools: Iterable[PoolChanged]) -> None:
         if self._redis is not None:
-            pools.check_ceiling(found, self._ceiling)
+            limits.check_ceiling(pools, self._ceiling)
 
 
-def _token(file: Path | None) -> str:
+def _read_token(file: Path | None) -> str:
     if file is None:
         return ""
     try:

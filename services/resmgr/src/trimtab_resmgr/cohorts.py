@@ -1,7 +1,8 @@
-"""The leases of every cohort, and what goes on without being asked for.
+"""The stores of all cohorts, and their background work.
 
-Leases that have ended are reaped, changed limits made known, and hints published to whom they
-concern. All of it may be done by several replicas at once, and be left undone by one that dies.
+Sweeps expire leases and declare changed limits; hints go to waiters that were granted and to
+holders that lost a token. Several replicas may do all of it at the same time, and one that dies may
+leave any of it undone.
 """
 
 import asyncio
@@ -16,21 +17,21 @@ from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
 from trimtab.models import Model
 from trimtab.settings.view import View
-from trimtab.tokens import protocol
-from trimtab_resmgr import pools
-from trimtab_resmgr.connection import FAILURES, Client
-from trimtab_resmgr.leases import Leases, Limits, News, Rules
+from trimtab.tokens.protocol import COHORT, TokenGranted, TokenLost
+from trimtab_resmgr import encoding
+from trimtab_resmgr.scripts import FAILURES, Client
+from trimtab_resmgr.store import CohortStore, Effects, PoolLimits, Rules
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.2
-"""How long units whose lease has ended may be idle while somebody waits for them."""
-LOOK_SECONDS = 1.0
-"""How often readiness looks whether Redis answers."""
+"""The time between two sweeps: how long units of an ended lease may be idle despite waiters."""
+PING_SECONDS = 1.0
+"""The time between two checks of Redis for readiness."""
 
 
 class Cohorts:
-    """Run `keep` for as long as they are used."""
+    """The stores of cohorts by name. Run `sweep_forever` for as long as they are used."""
 
     def __init__(
         self,
@@ -40,79 +41,81 @@ class Cohorts:
         tasks: asyncio.TaskGroup,
         rules: Rules,
         ceiling: int,
-        heard: Callable[[News], None],
+        on_effects: Callable[[Effects], None],
     ) -> None:
         """``ceiling`` is the largest quota of any pool."""
-        self.wrong = "Redis was not asked yet"
-        """Why nothing can be granted; empty where it can. `watch` keeps it up to date."""
+        self.unready_reason = "Redis has not answered yet"
+        """Why nothing can be granted; empty where it can. `check_forever` updates it."""
         self.rules = rules
         self._nats = nats
         self._redis = redis
         self._view = view
         self._tasks = tasks
         self._ceiling = ceiling
-        self._heard = heard
-        self._leases: dict[str, Leases] = {}
-        self._limits: dict[str, Limits] = {}
+        self._on_effects = on_effects
+        self._stores: dict[str, CohortStore] = {}
+        self._limits: dict[str, PoolLimits] = {}
         self._changed: set[str] = set()
-        self._deleted: dict[str, Limits] = {}
-        """Of pools that were deleted: what is to be made known, by cohort and name."""
+        self._deleted: dict[str, PoolLimits] = {}
+        """The limits of deleted pools that have to be declared, by cohort and name."""
 
-    def leases(self, cohort: str) -> Leases:
-        """Of a cohort that somebody has named."""
-        if cohort not in self._leases:
-            self._leases[cohort] = Leases(
+    def store(self, cohort: str) -> CohortStore:
+        """Return the store of a cohort, which need not have a pool."""
+        if cohort not in self._stores:
+            self._stores[cohort] = CohortStore(
                 self._redis,
                 self._tasks,
                 cohort,
                 self.rules,
-                lambda news: self._spread(cohort, news),
+                lambda effects: self._process(cohort, effects),
             )
-        return self._leases[cohort]
+        return self._stores[cohort]
 
     def quota(self, pool: PoolChanged) -> int:
+        """Return the quota of a pool, which the ceiling limits."""
         return min(pool.quota, self._ceiling)
 
-    def limits(self, name: str, cohort: str) -> Limits:
-        """As the scripts read them; written once for each change.
+    def limits(self, name: str, cohort: str) -> PoolLimits:
+        """Return the limits of a pool as the scripts read them, encoded once for each change.
 
         Raises `NotFound`, and `Invalid` on a pool of another cohort.
         """
         known = self._limits.get(f"{cohort} {name}")
-        return known if known is not None else self._write(name, cohort)
+        return known if known is not None else self._encode_limits(name, cohort)
 
-    def changed(self, names: Iterable[str]) -> None:
-        """These pools have other limits than before: those who wait may go now."""
+    def on_change(self, names: Iterable[str]) -> None:
+        """Declare new limits of pools in the next sweep, which may grant their waiters."""
         self._changed.update(names)
         self._limits.clear()
 
-    def deleted(self, pool: PoolChanged, revision: int) -> None:
-        """Nothing more is granted of it, also not to those who wait; what is held stays held."""
+    def on_delete(self, pool: PoolChanged, revision: int) -> None:
+        """Stop granting a pool, also to its waiters. Held tokens stay held."""
         closed = pool.model_copy(update={"active": False})
-        text = pools.limits(closed, revision, self._ceiling)
+        text = encoding.pool_limits(closed, revision, self._ceiling)
         self._deleted[f"{pool.cohort} {pool.name}"] = (pool.name, text)
         self._limits.clear()
 
     @property
     def used(self) -> Collection[str]:
-        """Cohorts that something was asked of, also those of pools that are deleted since."""
-        return self._leases.keys()
+        """The cohorts that have been requested, including those whose pools were deleted since."""
+        return self._stores.keys()
 
-    def _write(self, name: str, cohort: str) -> Limits:
+    def _encode_limits(self, name: str, cohort: str) -> PoolLimits:
         settings = self._view.settings
         pool = settings.pool(name)
         if pool.cohort != cohort:
-            right = f"one of cohort {cohort!r}; this one is of {pool.cohort!r}"
-            raise Invalid("pool", name, right)
-        # What holds of pools that nobody has declared also holds of one that was deleted since.
+            allowed = f"one of cohort {cohort!r}; this one is of {pool.cohort!r}"
+            raise Invalid("pool", name, allowed)
+        # An undeclared pool has the limits of the default pool. The current revision lets them
+        # replace the stored ones of a deleted pool with this name.
         declared = settings.digest.revision_of(subjects.pool(name))
-        text = pools.limits(pool, declared or settings.revision, self._ceiling)
-        if declared:  # others may be named once and never again
+        text = encoding.pool_limits(pool, declared or settings.revision, self._ceiling)
+        if declared:  # An undeclared pool may be requested once and never again.
             self._limits[f"{cohort} {name}"] = (name, text)
         return name, text
 
-    async def keep(self) -> None:
-        """Sweep every cohort again and again, until cancelled."""
+    async def sweep_forever(self) -> None:
+        """Sweep every cohort periodically, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             changed, self._changed = self._changed, set()
@@ -122,27 +125,27 @@ class Cohorts:
                 self._changed |= changed
                 log.debug("cohorts.not_swept", extra={"error": str(error)})
 
-    async def look(self) -> None:
-        """Look at every pool that is declared, so that it is heard how full each of them is."""
+    async def refresh_usage(self) -> None:
+        """Call the scripts for every declared pool, so that `Effects` report the usage of each."""
         await self._sweep(self._view.settings.pools)
 
-    async def watch(self) -> None:
-        """Look again and again whether Redis answers, until cancelled."""
+    async def check_forever(self) -> None:
+        """Check periodically whether Redis answers, until cancelled."""
         while True:
             try:
                 await self._redis.ping()
             except FAILURES as error:
-                if not self.wrong:
-                    log.warning("redis.lost", extra={"error": str(error)})
-                self.wrong = f"Redis does not answer: {error}"
+                if not self.unready_reason:
+                    log.warning("redis.unavailable", extra={"error": str(error)})
+                self.unready_reason = f"Redis does not answer: {error}"
             else:
-                if self.wrong:
-                    log.info("redis.found")
-                self.wrong = ""
-            await asyncio.sleep(LOOK_SECONDS)
+                if self.unready_reason:
+                    log.info("redis.available")
+                self.unready_reason = ""
+            await asyncio.sleep(PING_SECONDS)
 
     async def _sweep(self, changed: Iterable[str]) -> None:
-        declared: dict[str, list[Limits]] = {protocol.COHORT: []}
+        declared: dict[str, list[PoolLimits]] = {COHORT: []}
         for pool in self._view.settings.pools.values():
             declared.setdefault(pool.cohort, [])
         for name in changed:
@@ -152,29 +155,28 @@ class Cohorts:
         for key, limits in deleted.items():
             declared.setdefault(key.partition(" ")[0], []).append(limits)
         for cohort, all_limits in declared.items():
-            await self.leases(cohort).declare(all_limits)
-            await self.leases(cohort).sweep()
+            await self.store(cohort).declare(all_limits)
+            await self.store(cohort).sweep()
         for key in deleted:
             self._deleted.pop(key, None)
 
-    def _spread(self, cohort: str, news: News) -> None:
-        self._heard(news)
-        for ended in news.ended:
-            log.warning("lease.lost", extra={"token": ended.token, "pools": ended.pools})
-        if news.woken or news.ended:
-            self._tasks.create_task(self._hint(cohort, news))
+    def _process(self, cohort: str, effects: Effects) -> None:
+        self._on_effects(effects)
+        for token in effects.lost:
+            log.warning("token.lost", extra={"token": token.token, "pools": token.pools})
+        if effects.pre_grants or effects.lost:
+            self._tasks.create_task(self._publish_hints(cohort, effects))
 
-    async def _hint(self, cohort: str, news: News) -> None:
-        """Hints may get lost: whoever waits asks again, whoever holds renews."""
+    async def _publish_hints(self, cohort: str, effects: Effects) -> None:
+        """A hint may not arrive: waiters also poll, and holders also renew."""
         hints: list[tuple[str, Model]] = []
-        for woken in news.woken:
-            granted = protocol.TokenGranted(**woken._asdict())
-            hints.append((subjects.granted(cohort, woken.token), granted))
-        for ended in news.ended:
-            lost = protocol.TokenLost(
-                **ended._asdict(), reason="its lease has ended, or it was taken away"
-            )
-            hints.append((subjects.lost(cohort, ended.token), lost))
+        for pre_grant in effects.pre_grants:
+            granted = TokenGranted(**pre_grant._asdict())
+            hints.append((subjects.granted(cohort, pre_grant.token), granted))
+        for token in effects.lost:
+            reason = "its lease has ended, or an admin released it"
+            lost = TokenLost(**token._asdict(), reason=reason)
+            hints.append((subjects.lost(cohort, token.token), lost))
         for subject, hint in hints:
             try:
                 await self._nats.publish(subject, hint.model_dump_json().encode())

@@ -1,4 +1,8 @@
-"""Settings of resmgr: the ``resourcemanager`` block in Flyte's words, and where admin answers."""
+"""The configuration of resmgr: the ``resourcemanager`` block in Flyte's words, and admin's address.
+
+``placeSeconds``, ``pollSeconds`` and ``reserveSeconds`` are keys that users have set. Elsewhere
+Trimtab calls a place in the queue a position.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -12,7 +16,7 @@ REDIS_PORT = 6379
 
 
 class _Block(BaseModel):
-    """Keys are written ``likeThis``; unknown ones are errors."""
+    """The base of blocks. Keys are in camel case; an unknown key is an error."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -24,7 +28,7 @@ class _Block(BaseModel):
 
 
 class Redis(_Block):
-    """Where the leases are kept."""
+    """The server that stores leases and waiters."""
 
     host_paths: tuple[str, ...] = ()
     """``host:port``, ``host`` with Redis's own port, or the path of a unix socket; several are
@@ -32,56 +36,56 @@ class Redis(_Block):
     host_key: SecretStr = SecretStr("")
     """The password; empty is none."""
     max_retries: int = Field(default=0, ge=0, le=10)
-    """Of one call, after its first failure. Each may take as long as the time limit of a call."""
+    """Retries of a failed call. Each try has the full timeout of a call."""
 
     @field_validator("host_paths")
     @classmethod
-    def _addresses(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_addresses(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         for path in paths:
-            address(path)
+            parse_address(path)
         if len(paths) > 1 and any(path.startswith("/") for path in paths):
             raise ValueError("a Redis Cluster is not reached over a unix socket")
         return paths
 
 
 class ResourceManager(_Block):
-    """What grants tokens."""
+    """The type and the rules of the resource manager."""
 
     type: Literal["noop", "redis"] = "noop"
-    """``noop`` grants always and keeps nothing."""
+    """``noop`` grants every request and stores nothing."""
     resource_max_quota: int = Field(default=1000, ge=1)
-    """No pool may have a larger quota. Of each pool, not of all together; ignored by ``noop``."""
+    """The largest quota of each single pool; ``noop`` ignores it."""
     max_lease_seconds: float = Field(default=60.0, gt=0, le=86_400)
-    """No lease is longer. Also how long, with the grace, nothing is granted after Redis has lost
-    its memory, so that whoever holds something can say so: a minute is a bearable pause, and
-    renewing three times in it costs next to nothing."""
+    """The longest lease. After Redis has lost its data, nothing is granted for this time plus the
+    grace, so that holders can reassert their tokens. A minute is a bearable pause, and three
+    renewals in it cost next to nothing."""
     grace_seconds: float = Field(default=2.0, ge=0, le=3600)
-    """Units stay held for so long after a lease has ended: for a renewal that is on its way, and
-    for a holder that is slow to stop."""
+    """How long units stay held after a lease has ended: for a renewal in transit, and for a holder
+    that stops slowly."""
     place_seconds: float = Field(default=10.0, gt=0, le=3600)
-    """Whoever waits loses its place, or what it was granted meanwhile, unless it asks again in
-    this time. Units of one that has died while it waited are idle for so long."""
+    """How long a waiter keeps its position, or its grant, without repeating its request. Units of a
+    waiter that died are idle for so long."""
     poll_seconds: float = Field(default=45.0, gt=0, le=3600)
-    """The same for one that polls, before its pace is known: Flyte's charts have it poll every 30
-    seconds."""
+    """The same for a plugin that polls, until its pace is known: Flyte's charts have it poll every
+    30 seconds."""
     reserve_seconds: float = Field(default=30.0, ge=0, le=86_400)
-    """Once the first in line waits for so long, units that come back are kept for it until they
+    """How long the first in the queue waits before released units are reserved for it until they
     are enough."""
     redis: Redis = Redis()
 
 
 class ResmgrConfig(ServiceConfig):
-    """Everything that resmgr can be told."""
+    """The configuration of the process."""
 
     resourcemanager: ResourceManager = ResourceManager()
     admin_url: str = "http://127.0.0.1:8080"
-    """Where pools are created that a service registers."""
+    """The API of admin, which creates the pools that services register."""
     token_file: Path | None = None
-    """Holds the bearer token that admin asks for."""
+    """The file with the API token for admin."""
 
 
-def address(path: str) -> tuple[str, int]:
-    """Host and port of one of ``hostPaths``. A unix socket has its path and the port 0."""
+def parse_address(path: str) -> tuple[str, int]:
+    """Return host and port of one of ``hostPaths``; of a unix socket, its path and port 0."""
     if path.startswith("/"):
         return path, 0
     if path and ":" not in path:

@@ -1,7 +1,7 @@
-"""The endpoints of resmgr on NATS: read a request, let it be answered, answer.
+"""The endpoints of resmgr on NATS: parse a request, call the manager, send the reply.
 
-Each request has its own task, so that one that waits holds up nobody else; but those that come in
-numbers, all for one call of Redis, share one.
+Each request has a task of its own, so that one that waits delays no other. Operations with many
+requests share a task, and one call of Redis, among all requests of a tick of the event loop.
 """
 
 import asyncio
@@ -36,35 +36,36 @@ from trimtab.models import Model
 from trimtab.runtime import telemetry
 from trimtab.tokens import protocol
 from trimtab_resmgr import problems
-from trimtab_resmgr.granting import Granting, batch
+from trimtab_resmgr.managers import Manager, process_batch
 
 log = logging.getLogger(__name__)
 
 NAME = "trimtab-resmgr"
-VERSION = "0.2.0"
-"""Of the protocol, as service discovery tells it."""
+VERSION = "0.3.0"
+"""The version of the protocol, which service discovery reports."""
 QUEUE = "resmgr"
-"""The queue group: of all replicas, one answers."""
-MOST_TOGETHER = 500
-"""Requests of one tick that are one task."""
+"""The queue group: one of all replicas receives each request."""
+MAX_PER_TASK = 500
+"""Requests of one tick that share a task."""
 
-Ask = TypeVar("Ask", bound=Model)
+Parsed = TypeVar("Parsed", bound=Model)
 
 
-class Endpoint(Generic[Ask]):
-    """One operation and what became of its requests."""
+class Endpoint(Generic[Parsed]):
+    """Serves one operation, and counts its errors and its time."""
 
     def __init__(
         self,
         operation: str,
-        model: type[Ask],
-        answer: Callable[[Ask, str], Awaitable[Model]],
+        model: type[Parsed],
+        process: Callable[[Parsed, str], Awaitable[Model]],
         cohorts: Callable[[], Collection[str]],
         tasks: asyncio.TaskGroup,
     ) -> None:
+        """``process`` is called with a parsed request and its cohort."""
         self.operation = operation
         self._model = model
-        self._answer = answer
+        self._process = process
         self._cohorts = cohorts
         self._tasks = tasks
         self._errors = 0
@@ -74,30 +75,29 @@ class Endpoint(Generic[Ask]):
     async def on_request(self, request: Request) -> None:
         self._tasks.create_task(self._serve(request))
 
-    def correct(self, stats: EndpointStats) -> None:
-        """Put in what nats-py cannot know, since `on_request` returns before the work is done."""
+    def update_stats(self, stats: EndpointStats) -> None:
+        """Set the statistics that nats-py gets wrong, since `on_request` returns before the work
+        is done."""
         stats.num_errors = self._errors
         stats.last_error = self._last_error
         stats.processing_time = self._nanoseconds
         stats.average_processing_time = self._nanoseconds // max(stats.num_requests, 1)
 
     async def _serve(self, request: Request) -> None:
-        """Alone."""
+        """Serve a request on its own."""
         started = time.perf_counter_ns()
         with self._span(request):
             try:
-                answer = await self._work(request)
-                await _respond(request, answer.model_dump_json().encode())
+                cohort = self._cohort(request.subject)
+                parsed = self._model.model_validate_json(request.data)
+                reply = await self._process(parsed, cohort)
+                await _respond(request, reply.model_dump_json().encode())
             except (TrimtabError, ValidationError) as error:
-                await self._refused(request, error)
-            except Exception:  # one bad request must not end the service
+                await self._refuse(request, error)
+            except Exception:  # One faulty request must not end the service.
                 log.exception("resmgr.failed", extra={"operation": self.operation})
-                await self._refuse(request, problems.UNEXPECTED)
+                await self._respond_problem(request, problems.unexpected())
         self._nanoseconds += time.perf_counter_ns() - started
-
-    async def _work(self, request: Request) -> Model:
-        cohort = self._cohort(request.subject)
-        return await self._answer(self._model.model_validate_json(request.data), cohort)
 
     def _cohort(self, subject: str) -> str:
         cohort = _last_name(subject)
@@ -105,17 +105,17 @@ class Endpoint(Generic[Ask]):
             raise NotFound("cohort", cohort, ", ".join(sorted(known)))
         return cohort
 
-    async def _refused(self, request: Request, error: TrimtabError | ValidationError) -> None:
+    async def _refuse(self, request: Request, error: TrimtabError | ValidationError) -> None:
         level = logging.WARNING if isinstance(error, Retryable) else logging.INFO
         fields = {"operation": self.operation, "error": str(error)}
         log.log(level, "resmgr.refused", extra=fields)
-        await self._refuse(request, problems.of(error))
+        await self._respond_problem(request, problems.problem_of(error))
 
-    async def _refuse(self, request: Request, problem: Problem) -> None:
+    async def _respond_problem(self, request: Request, problem: Problem) -> None:
         self._errors += 1
         self._last_error = f"{problem.status}:{problem.detail}"
         headers = {
-            # One line, and no longer than a header should be; the body has all of it.
+            # A header has one line and should be short; the body has the whole text.
             micro.request.ERROR_HEADER: " ".join(problem.detail.split())[:500],
             micro.request.ERROR_CODE_HEADER: str(problem.status),
             "Content-Type": "application/problem+json",
@@ -123,121 +123,120 @@ class Endpoint(Generic[Ask]):
         await _respond(request, problem.model_dump_json(exclude_none=True).encode(), headers)
 
     def _span(self, request: Request) -> AbstractContextManager[object]:
-        """Under the caller's, where there is one; a span of each poll would tell nothing."""
-        if not _traced(request):
+        """Return a span under the caller's; without one, polls would fill the traces."""
+        if not _is_traced(request):
             return nullcontext()
         return telemetry.span(f"resmgr {self.operation}", request.headers, SpanKind.SERVER)
 
 
-class Gathering(Endpoint[Ask]):
-    """An operation whose requests come in numbers: those of one tick of the loop are one task.
+class BatchEndpoint(Endpoint[Parsed]):
+    """Serves the requests of one tick of the event loop in one task.
 
-    Whatever is unusual about a request is left to a task of its own, so that it costs nobody else
-    anything.
+    A request that is unusual in any way is left to a task of its own, so that it delays no other.
     """
 
     def __init__(
         self,
         operation: str,
-        model: type[Ask],
-        answer: Callable[[Ask, str], Awaitable[Model]],
-        answer_all: Callable[[Sequence[Ask], str], Awaitable[Sequence[Model | None]]],
+        model: type[Parsed],
+        process: Callable[[Parsed, str], Awaitable[Model]],
+        process_all: Callable[[Sequence[Parsed], str], Awaitable[Sequence[Model | None]]],
         cohorts: Callable[[], Collection[str]],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        super().__init__(operation, model, answer, cohorts, tasks)
-        self._answer_all = answer_all
-        self._gathered: dict[str, list[Request]] = {}
+        super().__init__(operation, model, process, cohorts, tasks)
+        self._process_all = process_all
+        self._collected: dict[str, list[Request]] = {}
 
     async def on_request(self, request: Request) -> None:
-        if _traced(request):
+        if _is_traced(request):
             await super().on_request(request)
             return
-        gathered = self._gathered.get(request.subject)
-        if gathered is None or len(gathered) == MOST_TOGETHER:
-            gathered = self._gathered[request.subject] = []
-            # The task begins in the next tick, when all of this one have come.
-            self._tasks.create_task(self._serve_gathered(request.subject, gathered))
-        gathered.append(request)
+        collected = self._collected.get(request.subject)
+        if collected is None or len(collected) == MAX_PER_TASK:
+            collected = self._collected[request.subject] = []
+            # The task starts in the next tick, after all requests of this one have arrived.
+            self._tasks.create_task(self._serve_all(request.subject, collected))
+        collected.append(request)
 
-    async def _serve_gathered(self, subject: str, requests: list[Request]) -> None:
+    async def _serve_all(self, subject: str, requests: list[Request]) -> None:
         started = time.perf_counter_ns()
-        if self._gathered[subject] is requests:
-            del self._gathered[subject]
-        usual, unusual = self._sorted(requests)
+        if self._collected[subject] is requests:
+            del self._collected[subject]
+        valid, alone = self._parse_all(requests)
         try:
             cohort = self._cohort(subject)
-            answers = await self._answer_all([ask for _, ask in usual], cohort)
+            replies = await self._process_all([parsed for _, parsed in valid], cohort)
         except Retryable as error:
-            for request, _ in usual:
-                await self._refused(request, error)
-        except Exception:  # noqa: BLE001  # alone, only the one that is to blame fails
-            unusual = requests
+            for request, _ in valid:
+                await self._refuse(request, error)
+        except Exception:  # noqa: BLE001  # Served alone, only the faulty request fails.
+            alone = requests
         else:
-            for (request, _), answer in zip(usual, answers, strict=True):
-                if answer is None:
-                    unusual.append(request)
+            for (request, _), reply in zip(valid, replies, strict=True):
+                if reply is None:
+                    alone.append(request)
                 else:
-                    await _respond(request, answer.model_dump_json().encode())
-        for request in unusual:
+                    await _respond(request, reply.model_dump_json().encode())
+        for request in alone:
             self._tasks.create_task(self._serve(request))
-        alone = len(requests) - len(unusual)
-        self._nanoseconds += alone * (time.perf_counter_ns() - started)
+        served = len(requests) - len(alone)
+        self._nanoseconds += served * (time.perf_counter_ns() - started)
 
-    def _sorted(
+    def _parse_all(
         self, requests: Iterable[Request]
-    ) -> tuple[list[tuple[Request, Ask]], list[Request]]:
-        """Those that can be read, and those that cannot."""
-        usual: list[tuple[Request, Ask]] = []
-        unusual: list[Request] = []
+    ) -> tuple[list[tuple[Request, Parsed]], list[Request]]:
+        """Return the valid requests with their models, and the invalid ones."""
+        valid: list[tuple[Request, Parsed]] = []
+        invalid: list[Request] = []
         for request in requests:
             try:
-                usual.append((request, self._model.model_validate_json(request.data)))
+                valid.append((request, self._model.model_validate_json(request.data)))
             except ValidationError:
-                unusual.append(request)
-        return usual, unusual
+                invalid.append(request)
+        return valid, invalid
 
 
 @asynccontextmanager
-async def serving(
+async def serve(
     client: Client,
-    granting: Granting,
+    manager: Manager,
     cohorts: Callable[[], Collection[str]],
-    counted: Callable[[], Mapping[str, int]],
+    allocations: Callable[[], Mapping[str, int]],
     tasks: asyncio.TaskGroup,
 ) -> AsyncIterator[None]:
-    """Answer all operations for as long as this lasts.
+    """Serve all operations while the block runs.
 
-    ``cohorts`` are those that pools are declared in, ``counted`` are allocations by status.
+    ``cohorts`` returns the known cohorts, ``allocations`` the number of allocations by status.
     """
     operations: dict[type[Model], Callable[[Any, str], Awaitable[Model]]] = {
-        protocol.Register: granting.register,
-        protocol.Allocate: granting.allocate,
-        protocol.Renew: granting.renew,
-        protocol.Reassert: granting.reassert,
-        protocol.Release: granting.release,
-        protocol.Reprioritize: granting.reprioritize,
-        protocol.ForceRelease: granting.force_release,
-        protocol.Inspect: granting.inspect,
-        protocol.Recount: granting.recount,
-        protocol.Batch: partial(batch, granting),
+        protocol.Register: manager.register,
+        protocol.Allocate: manager.allocate,
+        protocol.Renew: manager.renew,
+        protocol.Reassert: manager.reassert,
+        protocol.Release: manager.release,
+        protocol.Reprioritize: manager.reprioritize,
+        protocol.ForceRelease: manager.force_release,
+        protocol.Inspect: manager.inspect,
+        protocol.Recount: manager.recount,
+        protocol.Batch: partial(process_batch, manager),
     }
-    together: dict[type[Model], Callable[[Any, str], Awaitable[Sequence[Model | None]]]] = {
-        protocol.Allocate: granting.allocate_all,
-        protocol.Renew: granting.renew_all,
-        protocol.Release: granting.release_all,
+    batched: dict[type[Model], Callable[[Any, str], Awaitable[Sequence[Model | None]]]] = {
+        protocol.Allocate: manager.allocate_all,
+        protocol.Renew: manager.renew_all,
+        protocol.Release: manager.release_all,
     }
     endpoints = {
-        name: Gathering(name, model, answer, together[model], cohorts, tasks)
-        if model in together
-        else Endpoint(name, model, answer, cohorts, tasks)
-        for model, answer in operations.items()
+        name: BatchEndpoint(name, model, process, batched[model], cohorts, tasks)
+        if model in batched
+        else Endpoint(name, model, process, cohorts, tasks)
+        for model, process in operations.items()
         for name in [protocol.operation(model)]
     }
 
-    def stats(found: EndpointStats) -> Mapping[str, int]:
-        endpoints[found.name].correct(found)
-        return counted() if found.name == protocol.operation(protocol.Allocate) else {}
+    def stats(endpoint: EndpointStats) -> Mapping[str, int]:
+        endpoints[endpoint.name].update_stats(endpoint)
+        return allocations() if endpoint.name == protocol.operation(protocol.Allocate) else {}
 
     service = await micro.add_service(
         client,
@@ -248,24 +247,24 @@ async def serving(
         stats_handler=stats,
     )
     for name, endpoint in endpoints.items():
-        # Of every cohort, so that a wrong one is answered with a reason and not with silence.
+        # The wildcard receives every cohort, so that an unknown one gets an error and no silence.
         subject = f"trimtab.resmgr.{name}.*"
         await service.add_endpoint(name=name, subject=subject, handler=endpoint.on_request)
-    await client.flush()  # so that whoever sees us ready also reaches us
+    await client.flush()  # A caller that sees this replica ready must reach it.
     try:
         yield
     finally:
-        # While the server is away there is nobody to say goodbye to.
+        # While the server is away there is no subscription to end.
         with suppress(nats.errors.Error, TimeoutError):
-            await _leave(client, service)
+            await _leave_queue_group(client, service)
 
 
-async def _leave(client: Client, service: Service) -> None:
-    """Let others take what comes from now on, and pass on what has come to us already.
+async def _leave_queue_group(client: Client, service: Service) -> None:
+    """Leave new requests to other replicas, and process those that have arrived already.
 
-    The service's own stop would drop that, and whoever asked would wait in vain. So would a drain
-    alone: nats-py writes a ping at once and everything else in the next tick, so the server may
-    answer the ping of the drain before it hears that we leave.
+    The service's own stop would drop those, and their callers would time out. So would a drain
+    alone: nats-py writes the ping of a drain at once and everything else in the next tick, so the
+    server may answer the ping before it processes the end of the subscriptions.
     """
     endpoints = [e._subscription for e in service._endpoints if e._subscription is not None]
     for endpoint in endpoints:
@@ -274,7 +273,7 @@ async def _leave(client: Client, service: Service) -> None:
     await asyncio.gather(*(endpoint.drain() for endpoint in endpoints))
 
 
-def _traced(request: Request) -> bool:
+def _is_traced(request: Request) -> bool:
     return TRACEPARENT in (request.headers or {})
 
 
@@ -287,7 +286,8 @@ async def _respond(request: Request, body: bytes, headers: dict[str, str] | None
     try:
         await request.respond(body, headers)
     except ValueError:
-        log.debug("resmgr.no_reply_wanted")  # a release may be sent without waiting for its answer
+        # A release may be published without a reply subject.
+        log.debug("resmgr.no_reply_subject")
     except nats.errors.Error as error:
-        # The caller will ask again; what it held or gave back stays so.
+        # The caller repeats its request, and finds that it was processed.
         log.warning("resmgr.unanswered", extra={"error": f"{type(error).__name__}: {error}"})

@@ -1,4 +1,4 @@
-"""What resmgr measures. A request costs a look into a dictionary; the rest is told when asked."""
+"""The metrics of resmgr. A request costs one update of a counter; usage is read at each export."""
 
 import asyncio
 from collections import Counter
@@ -10,96 +10,97 @@ from trimtab.messages.events import PoolChanged
 from trimtab.runtime import metrics
 from trimtab.settings.state import ANY_POOL
 from trimtab.tokens.protocol import Allocated
-from trimtab_resmgr.leases import Level, News
+from trimtab_resmgr.store import Effects, PoolUsage
 
-Declared = Callable[[], Mapping[str, PoolChanged]]
+DeclaredPools = Callable[[], Mapping[str, PoolChanged]]
 
 _waited = metrics.seconds(
-    "trimtab.resmgr.wait.duration", "From the first asking to the grant, of those that waited"
+    "trimtab.resmgr.wait.duration", "Time from the first request to the grant, for waiters"
 )
 _redis = metrics.seconds(
-    "db.client.operation.duration", "Calls of Redis, each of all requests of a tick"
+    "db.client.operation.duration", "Calls of Redis, each with all requests of a tick"
 )
 _SCRIPT = {"db.system.name": "redis", "db.operation.name": "EVALSHA"}
 _lost = metrics.meter.create_counter(
-    "trimtab.resmgr.leases.lost", "{token}", "Leases that ended without being given back"
+    "trimtab.resmgr.leases.lost", "{token}", "Tokens whose leases ended or that an admin released"
 )
-_gave_up = metrics.meter.create_counter(
-    "trimtab.resmgr.places.lost", "{request}", "Places and grants nobody asked for again"
+_abandoned = metrics.meter.create_counter(
+    "trimtab.resmgr.places.lost", "{request}", "Positions and grants of abandoned waiters"
 )
 
 
 class Metrics:
-    """Of one process."""
+    """The metrics of one process."""
 
-    def __init__(self, declared: Declared) -> None:
-        """``declared`` are the pools that are told of by name; others come and go."""
+    def __init__(self, declared: DeclaredPools) -> None:
+        """Only ``declared`` pools are reported by name; the number of others has no bound."""
         self._declared = declared
-        self._answers: Counter[tuple[str, str, str]] = Counter()
-        self._levels: dict[str, Level] = {}
+        self._replies: Counter[tuple[str, str, str]] = Counter()
+        self._usages: dict[str, PoolUsage] = {}
         metrics.meter.create_observable_counter(
             "trimtab.resmgr.allocations",
-            [self._allocations],
+            [self._observe_allocations],
             "{answer}",
-            "Answers by pool, status, and what was in the way",
+            "Replies to allocations by pool, status and first blocker",
         )
 
-    def answered(self, pool: str, answer: Allocated) -> None:
-        """One of several pools that were asked for together stands for all."""
-        limit = answer.blockers[0].limit if answer.blockers else ""
-        named = pool if pool in self._declared() else ANY_POOL
-        self._answers[named, answer.status, limit] += 1
-        if answer.waited_seconds is not None and answer.status == "granted":
-            # Costly, but rare: it has asked before, and waited since.
-            _waited.record(answer.waited_seconds)
+    def on_reply(self, pool: str, reply: Allocated) -> None:
+        """Count a reply; one to a request for several pools counts for the first of them."""
+        limit = reply.blockers[0].limit if reply.blockers else ""
+        name = pool if pool in self._declared() else ANY_POOL
+        self._replies[name, reply.status, limit] += 1
+        if reply.waited_seconds is not None and reply.status == "granted":
+            # Recording is slow, but waiters are few compared with other requests.
+            _waited.record(reply.waited_seconds)
 
-    def heard(self, news: News) -> None:
-        _redis.record(news.seconds, _SCRIPT)
-        if news.ended:
-            _lost.add(len(news.ended))
-        if gave_up := news.unclaimed + news.dropped:
-            _gave_up.add(gave_up)
-        for level in news.levels:
-            if level.pool in self._declared():
-                self._levels[level.pool] = level
+    def on_effects(self, effects: Effects) -> None:
+        """Record the effects of a call of the request script."""
+        _redis.record(effects.seconds, _SCRIPT)
+        if effects.lost:
+            _lost.add(len(effects.lost))
+        if abandoned := effects.unclaimed + effects.abandoned:
+            _abandoned.add(abandoned)
+        for usage in effects.usages:
+            if usage.pool in self._declared():
+                self._usages[usage.pool] = usage
 
     def counts(self) -> Mapping[str, int]:
-        """Allocations by status since the start, for NATS's service statistics."""
+        """Return the allocations by status since the start, for NATS's service statistics."""
         counts: Counter[str] = Counter()
-        for (_, status, _), number in list(self._answers.items()):
+        for (_, status, _), number in list(self._replies.items()):
             counts[status] += number
         return counts
 
-    def observe(
-        self, look: Callable[[], Awaitable[None]], quota: Callable[[PoolChanged], int]
+    def observe_pools(
+        self, refresh: Callable[[], Awaitable[None]], quota: Callable[[PoolChanged], int]
     ) -> None:
-        """Tell of the pools from now on. ``look`` lets us hear how full each of them is."""
+        """Create gauges of the usage of pools, which ``refresh`` updates before each export."""
         loop = asyncio.get_running_loop()
 
-        async def levels() -> list[Level]:
-            await look()
-            return [self._levels[pool] for pool in self._declared() if pool in self._levels]
+        async def usages() -> list[PoolUsage]:
+            await refresh()
+            return [self._usages[pool] for pool in self._declared() if pool in self._usages]
 
-        def of_each(value: Callable[[Level], int]) -> Callable[[], Iterable[Observation]]:
+        def observe(value: Callable[[PoolUsage], int]) -> Callable[[], Iterable[Observation]]:
             return lambda: [
-                Observation(value(level), {"trimtab.pool": level.pool})
-                for level in metrics.result_of(loop, levels) or ()
+                Observation(value(usage), {"trimtab.pool": usage.pool})
+                for usage in metrics.result_of(loop, usages) or ()
             ]
 
-        held, waiting = of_each(lambda level: level.held), of_each(lambda level: level.waiting)
-        metrics.gauge("trimtab.resmgr.pool.held", "{unit}", "Units that are granted", held)
-        metrics.gauge("trimtab.resmgr.pool.waiting", "{request}", "That wait for units", waiting)
+        held, waiting = observe(lambda usage: usage.held), observe(lambda usage: usage.waiting)
+        metrics.gauge("trimtab.resmgr.pool.held", "{unit}", "Units that are held", held)
+        metrics.gauge("trimtab.resmgr.pool.waiting", "{request}", "Waiters of the pool", waiting)
         metrics.gauge(
             "trimtab.resmgr.pool.quota",
             "{unit}",
-            "That may be granted",
+            "Units that may be held",
             lambda: [
                 Observation(quota(pool), {"trimtab.pool": pool.name})
                 for pool in list(self._declared().values())
             ],
         )
 
-    def _allocations(self, _options: CallbackOptions) -> Iterable[Observation]:
-        for (pool, status, limit), number in list(self._answers.items()):
-            named = {"trimtab.pool": pool, "trimtab.status": status}
-            yield Observation(number, named | ({"trimtab.limit": limit} if limit else {}))
+    def _observe_allocations(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for (pool, status, limit), number in list(self._replies.items()):
+            attributes = {"trimtab.pool": pool, "trimtab.status": status}
+            yield Observation(number, attributes | ({"trimtab.limit": limit} if limit else {}))

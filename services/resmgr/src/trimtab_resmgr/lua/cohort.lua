@@ -1,29 +1,34 @@
--- What every script begins with: the clock, what is known of the server, and the limits of pools.
+-- The beginning of every script: clock, identity of the server, and limits of pools.
 --
--- KEYS[1] is `trimtab:{<cohort>}:state`; the other keys of the cohort begin alike and so lie in the
--- same hash slot:
---   state           hash: run (of the server that wrote it), until (end of the quarantine), last
---                   (number given out), longest (lease that anyone may have)
---   new             set by whoever made an empty server: nothing can be held, so no quarantine
---   pools           hash: pool, its limits as resmgr knows them
---   due             sorted set: pool, when a lease of it ends first
---   leases:<pool>   sorted set: token, when its units are free. That is its lease and a grace
---   tokens:<pool>   hash: token, its weight, project, domain, fence; and for one that waited and
---                   has not been asked for since, when it was asked for first
+-- KEYS[1] is `trimtab:{<cohort>}:state`. The other keys of the cohort have the same prefix and hash
+-- slot. Their names, and the names of packed fields, are stored in Redis: a release that changes
+-- one has to convert the stored data.
+--   state           hash: run (the id of the server that wrote it), until (the end of the
+--                   quarantine), last (the last number given out), longest (the longest lease that
+--                   any holder may have)
+--   new             set by the operator of an empty server: nothing can be held, so no quarantine
+--   pools           hash: pool -> its limits, as resmgr declared them
+--   due             sorted set: pool, the time when its first lease ends
+--   leases:<pool>   sorted set: token, the time when its units are free: its lease plus the grace
+--   tokens:<pool>   hash: token -> weight, project, domain, fence; and, while it is pre-granted and
+--                   not claimed, the time of its first request
 --   sums:<pool>     hash: units held in all, by project, and by project and domain
---   asks            hash: request that waits, everything that is known of it
---   patience        sorted set: request that waits, when its place is lost unless it is asked again
---   waiters:<pool>  sorted set: ticket of a request, its score; the order of the pool
---   line:<pool>…    sorted set: tickets of one project, domain and priority, when they came
---   heads:<pool>    sorted set: the first ticket of each line, its score
---   tags:<pool>     hash: virtual time (v), where each project's next request begins, the cursor (c)
---   forced          list: what admins took away, the latest first
+--   asks            hash: id of a waiter -> its request, see queue.lua
+--   patience        sorted set: id of a waiter, the time when it is dropped unless its request is
+--                   repeated
+--   waiters:<pool>  sorted set: ticket of a waiter, its score; this is the queue of the pool
+--   line:<pool>…    sorted set: tickets of one project, domain and priority, their arrivals; a
+--                   subqueue of the pool
+--   heads:<pool>    sorted set: the first ticket of each subqueue, its score
+--   tags:<pool>     hash: virtual time (v), the start tag of each project's next request, cursor (c)
+--   forced          list: releases by admins, the latest first
 --
 -- Times are microseconds of the server's clock: a double holds them exactly until the year 2255.
--- Keys that would be empty are absent. A script reads and checks before it writes: nothing of a
--- request is done where any of it is refused.
+-- Keys that would be empty do not exist. A script reads and checks before it writes: a request that
+-- is refused changes nothing.
 --
--- ARGV[1] are the rules, in JSON: grace, longest, place, poll, ripe (microseconds) and ageing.
+-- ARGV[1] are the rules in JSON: grace, max_lease, keep_waiter, keep_poller, reserve_after
+-- (microseconds) and ageing; `Rules` of store.py has their meanings.
 
 local prefix = string.sub(KEYS[1], 1, -6)
 local rules = cjson.decode(ARGV[1])
@@ -31,30 +36,30 @@ local rules = cjson.decode(ARGV[1])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
--- Another one after each restart, after a failover and on another server: what was acknowledged
--- may be missing there, and its clock may be another.
-local run = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+-- The replication id changes with each restart and failover and differs between servers. On another
+-- server acknowledged writes may be missing, and its clock may differ.
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local state = redis.call('HMGET', KEYS[1], 'run', 'until', 'last', 'longest')
-local quarantine = tonumber(state[2] or 0)
+local quarantine_end = tonumber(state[2] or 0)
 local last = tonumber(state[3] or 0)
-local longest = math.max(tonumber(state[4] or 0), rules.longest)
-if state[1] ~= run then
+local longest_lease = math.max(tonumber(state[4] or 0), rules.max_lease)
+if state[1] ~= server then
   local nothing_held = not state[1] and redis.call('DEL', prefix .. 'new') == 1
-  quarantine = nothing_held and 0 or now + longest + rules.grace
-  redis.call('HSET', KEYS[1], 'run', run, 'until', quarantine)
+  quarantine_end = nothing_held and 0 or now + longest_lease + rules.grace
+  redis.call('HSET', KEYS[1], 'run', server, 'until', quarantine_end)
 end
-if longest ~= tonumber(state[4]) then
-  redis.call('HSET', KEYS[1], 'longest', longest)
+if longest_lease ~= tonumber(state[4]) then
+  redis.call('HSET', KEYS[1], 'longest', longest_lease)
 end
-local quarantined = now < quarantine
+local quarantined = now < quarantine_end
 
--- Grows with each call, also where the memory of the last one is lost, as long as clocks agree.
+-- Numbers grow with each call. As long as clocks agree they do so even where the last one is lost.
 local function next_number()
   last = math.max(last + 1, now)
   return last
 end
 
-local REVISION, ACTIVE, QUOTA_OF, CAP, DOMAIN_CAP, MOST = 1, 2, 3, 4, 5, 6
+local REVISION, ACTIVE, QUOTA_OF, PROJECT_CAP_OF, DOMAIN_CAP_OF, MAX_WEIGHT_OF = 1, 2, 3, 4, 5, 6
 
 local pools = {}
 local function pool_of(name)
@@ -69,10 +74,10 @@ local function pool_of(name)
       waiters = prefix .. 'waiters:' .. name,
       heads = prefix .. 'heads:' .. name,
       tags = prefix .. 'tags:' .. name,
-      line = prefix .. 'line:' .. #name .. ':' .. name .. ':',
+      subqueues = prefix .. 'line:' .. #name .. ':' .. name .. ':',
       limits = limits and cjson.decode(limits),
-      known = {},
-      summed = {},
+      cached_sums = {},
+      changed_sums = {},
     }
     pool.waiting = redis.call('ZCARD', pool.waiters)
     pools[name] = pool
@@ -80,16 +85,16 @@ local function pool_of(name)
   return pool
 end
 
--- Limits are [revision, active, quota, cap of a project, cap of a project in a domain, most units of
--- one token] in JSON.
--- A replica that has not heard of a change does not undo it.
+-- Store the limits of a pool: [revision, active, quota, cap of a project, cap of a project in a
+-- domain, largest weight of a token] in JSON. A replica with an older revision does not undo a
+-- change.
 local function declare(name, text)
   local pool, limits = pool_of(name), cjson.decode(text)
   local known = pool.limits
   if not known or limits[REVISION] >= known[REVISION] then
     if redis.call('HGET', prefix .. 'pools', name) ~= text then
       redis.call('HSET', prefix .. 'pools', name, text)
-      pool.changed = true
+      pool.limits_changed = true
     end
     pool.limits = limits
   end

@@ -1,12 +1,12 @@
--- A pool as it is now.
+-- Read the current state of a pool.
 --
--- ARGV[2]: its name; ARGV[3]: how many holders to name, those first whose lease ends first, and how
---   many requests that wait
+-- ARGV[2]: its name; ARGV[3]: the number of holders, by the end of their leases, and of waiters, by
+-- position, to list
 -- Returns the sums as field, units, …; for each holder: token as in its pools, project, domain,
---   weight, fence, microseconds that its lease still lasts, microseconds since it was granted (its
---   fence is the time of that, or hardly later), 1 where it was claimed; for each request that waits:
---   token, pools, project, domain, weight, priority, microseconds since it came, and what is in the
---   way, as requests.lua tells it; how many wait; microseconds of quarantine
+--   weight, fence, microseconds until its lease ends, microseconds since the grant (a fence is the
+--   time of its grant, or hardly later), 1 where it was claimed; for each waiter: token, pools,
+--   project, domain, weight, priority, microseconds since its arrival, and blockers as in
+--   requests.lua; the number of all waiters; microseconds of quarantine
 
 local pool, most = pool_of(ARGV[2]), tonumber(ARGV[3])
 
@@ -25,16 +25,16 @@ end
 
 local waiters = {}
 for _, ticket in ipairs(redis.call('ZRANGE', pool.waiters, 0, most - 1)) do
-  local ask = ask_at(ticket)
+  local waiter = waiter_at(ticket)
   local weight
-  for _, unit in ipairs(ask.units) do
+  for _, unit in ipairs(waiter.units) do
     weight = unit[1] == pool.name and unit[2] or weight
   end
   waiters[#waiters + 1] = {
-    ask.token, names_of(ask.units), ask.project, ask.domain, weight, ask.priority,
-    now - ask.arrival, (hindrances(ask)),
+    waiter.token, names_of(waiter.units), waiter.project, waiter.domain, weight, waiter.priority,
+    now - waiter.arrival, (blockers_of(waiter)),
   }
 end
 
-local left = quarantined and quarantine - now or 0
+local left = quarantined and quarantine_end - now or 0
 return {redis.call('HGETALL', pool.sums), holders, waiters, pool.waiting, left}

@@ -1,21 +1,24 @@
--- Who waits, in which order, for what, and who goes next.
+-- The queues of pools: waiters, their order, their blockers, and which of them are granted.
 --
--- A request's score in a pool is its start tag, less its priority in steps of ageing. The start tag
--- is the virtual time of the pool or the end of its project's request before it, whichever is later;
--- so projects take turns by weight, and who waits is overtaken by ever fewer of those who come.
--- Within a line (one project, domain and priority) nobody overtakes: only its head may go.
+-- The score of a waiter in a pool is its start tag, less its priority times `ageing`. The start tag
+-- is the virtual time of the pool or the end of the previous request of the same project, whichever
+-- is later (start-time fair queueing). So projects take turns by weight, and a waiter is overtaken
+-- by ever fewer of the requests that arrive later. Within a subqueue (one project, domain and
+-- priority) the order is that of arrival: only its head may be granted.
 
-local MOST_LOOKED = 128   -- heads that one call looks at in a pool; the next one goes on
-local MOST_SKIPPED = 8    -- heads at their caps that a reservation looks past
+local MAX_HEADS_CHECKED = 128  -- heads that one call checks in a pool; the next call continues
+local MAX_HEADS_SKIPPED = 8    -- heads at their caps that a reservation skips
 
-local QUOTA, PROJECT, PROJECT_DOMAIN, INACTIVE = 1, 2, 3, 4
+-- `Limit` of limits.py has the same numbers.
+local QUOTA, PROJECT_CAP, PROJECT_DOMAIN_CAP, INACTIVE = 1, 2, 3, 4
 local QUARANTINE, ORDER, RESERVATION, MAX_WEIGHT = 5, 6, 7, 8
 
-local woken = {}     -- tickets granted in passing: token, pools, microseconds to claim it
-local dropped = 0    -- requests that were not asked again in time
+local pre_granted = {}  -- waiters granted by this call: id, token, pools, microseconds to claim it
+local abandoned = 0     -- waiters that did not repeat their request in time
 
--- An ask: token, project, domain, priority, cap, domain_cap, lease, wait (false: polls), arrival,
--- asked (last), place (how long it is kept), units ({pool, weight, start tag}, …).
+-- A request: token, project, domain, priority, cap, domain_cap, lease, wait (false: polls),
+-- arrival, asked (when it was repeated last), place (how long its position is kept), units ({pool,
+-- weight, start tag}, …). It is stored packed under its id.
 local function names_of(units)
   local names = {}
   for at, unit in ipairs(units) do
@@ -28,42 +31,48 @@ local function id_of(token, names)
   return table.concat(names, '\n') .. '\n' .. token
 end
 
-local function ticket_of(ask)
-  return string.format('%016.0f', ask.arrival) .. ask.id
+-- The member of a waiter in sorted sets. Equal scores are ordered by member, so by arrival.
+local function ticket_of(request)
+  return string.format('%016.0f', request.arrival) .. request.id
 end
 
-local function line_of(pool, ask)
-  return pool.line .. ask.priority .. ':' .. #ask.project .. ':' .. ask.project .. ':' .. ask.domain
+local function subqueue_of(pool, request)
+  return pool.subqueues .. request.priority .. ':' .. #request.project .. ':' .. request.project
+    .. ':' .. request.domain
 end
 
-local function find(id)
+local function find_waiter(id)
   local packed = redis.call('HGET', prefix .. 'asks', id)
   if not packed then
     return nil
   end
-  local ask = cmsgpack.unpack(packed)
-  ask.id = id
-  return ask
+  local request = cmsgpack.unpack(packed)
+  request.id = id
+  return request
 end
 
-local function ask_at(ticket)
-  return find(string.sub(ticket, 17))
+local function waiter_at(ticket)
+  return find_waiter(string.sub(ticket, 17))
 end
 
-local function keep(ask)
-  local id = ask.id
-  ask.id = nil
-  redis.call('HSET', prefix .. 'asks', id, cmsgpack.pack(ask))
-  ask.id = id
-  redis.call('ZADD', prefix .. 'patience', now + ask.place, id)
+local function store_request(request)
+  local id = request.id
+  request.id = nil
+  redis.call('HSET', prefix .. 'asks', id, cmsgpack.pack(request))
+  request.id = id
 end
 
-local function line_up(pool, ask, unit)
-  local ticket, line = ticket_of(ask), line_of(pool, ask)
-  local score = unit[3] - ask.priority * rules.ageing
+local function store_waiter(request)
+  store_request(request)
+  redis.call('ZADD', prefix .. 'patience', now + request.place, request.id)
+end
+
+local function insert_ticket(pool, request, unit)
+  local ticket, subqueue = ticket_of(request), subqueue_of(pool, request)
+  local score = unit[3] - request.priority * rules.ageing
   redis.call('ZADD', pool.waiters, score, ticket)
-  redis.call('ZADD', line, ask.arrival, ticket)
-  local first = redis.call('ZRANGE', line, 0, 1)
+  redis.call('ZADD', subqueue, request.arrival, ticket)
+  local first = redis.call('ZRANGE', subqueue, 0, 1)
   if first[1] == ticket then
     if first[2] then
       redis.call('ZREM', pool.heads, first[2])
@@ -72,64 +81,64 @@ local function line_up(pool, ask, unit)
   end
 end
 
-local function step_out(pool, ask)
-  local ticket, line = ticket_of(ask), line_of(pool, ask)
+local function remove_ticket(pool, request)
+  local ticket, subqueue = ticket_of(request), subqueue_of(pool, request)
   redis.call('ZREM', pool.waiters, ticket)
-  redis.call('ZREM', line, ticket)
+  redis.call('ZREM', subqueue, ticket)
   if redis.call('ZREM', pool.heads, ticket) == 1 then
-    local follower = redis.call('ZRANGE', line, 0, 0)[1]
-    if follower then
-      redis.call('ZADD', pool.heads, redis.call('ZSCORE', pool.waiters, follower), follower)
+    local successor = redis.call('ZRANGE', subqueue, 0, 0)[1]
+    if successor then
+      redis.call('ZADD', pool.heads, redis.call('ZSCORE', pool.waiters, successor), successor)
     end
   end
 end
 
-local function enqueue(ask)
-  for _, unit in ipairs(ask.units) do
-    local pool, project = pool_of(unit[1]), 'p:' .. ask.project
+local function enqueue(request)
+  for _, unit in ipairs(request.units) do
+    local pool, project = pool_of(unit[1]), 'p:' .. request.project
     local tags = redis.call('HMGET', pool.tags, 'v', project)
     unit[3] = math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0))
     redis.call('HSET', pool.tags, project, unit[3] + unit[2])
-    line_up(pool, ask, unit)
+    insert_ticket(pool, request, unit)
     pool.waiting = pool.waiting + 1
   end
-  keep(ask)
+  store_waiter(request)
 end
 
--- `served` where it got what it waited for, which moves the virtual time.
-local function dequeue(ask, served)
-  for _, unit in ipairs(ask.units) do
-    local pool, project = pool_of(unit[1]), 'p:' .. ask.project
-    step_out(pool, ask)
+-- Remove a waiter. `granted` advances the virtual time of its pools.
+local function dequeue(request, granted)
+  for _, unit in ipairs(request.units) do
+    local pool, project = pool_of(unit[1]), 'p:' .. request.project
+    remove_ticket(pool, request)
     pool.waiting = pool.waiting - 1
     if pool.waiting == 0 then
       redis.call('DEL', pool.tags)
-    elseif served then
+    elseif granted then
       local v = tonumber(redis.call('HGET', pool.tags, 'v') or 0)
       redis.call('HSET', pool.tags, 'v', math.max(v, unit[3]))
     elseif tonumber(redis.call('HGET', pool.tags, project)) == unit[3] + unit[2] then
-      -- It was the last of its project: who follows is not to pay for what it did not take.
+      -- It was the last of its project: the next one is not charged for units that were not taken.
       redis.call('HSET', pool.tags, project, unit[3])
     end
-    freed[#freed + 1] = pool
+    freed_pools[#freed_pools + 1] = pool
   end
-  redis.call('HDEL', prefix .. 'asks', ask.id)
-  redis.call('ZREM', prefix .. 'patience', ask.id)
+  redis.call('HDEL', prefix .. 'asks', request.id)
+  redis.call('ZREM', prefix .. 'patience', request.id)
 end
 
-local function least(first, second)
+local function smaller(first, second)
   if first and second then
     return math.min(first, second)
   end
   return first or second
 end
 
--- Whether it can never fit, and its line in `found` where it does not fit now.
-local function exceeds(found, pool, weight, limit, allowed, field)
+-- Append a blocker to `found` where the weight does not fit now. Returns whether it can never fit.
+local function check_limit(found, pool, weight, limit, allowed, field)
   if not allowed then
     return false
   end
-  local counted = sum(pool, field)
+  local counted = sum_of(pool, field)
   if counted + weight <= allowed then
     return false
   end
@@ -137,9 +146,9 @@ local function exceeds(found, pool, weight, limit, allowed, field)
   return weight > allowed
 end
 
--- What of the pool's own is in the way: {pool, limit, units it allows, units it counts}, …
--- The second result tells whether nothing but time can help: it can never fit.
-local function limited_by(pool, ask, weight)
+-- The limits of one pool that block a request: {pool, limit, units it allows, units counted}, …
+-- The second result is whether the request exceeds one of them by itself, so that it never fits.
+local function exceeded_limits(pool, request, weight)
   local found, limits = {}, pool.limits
   if not limits or not limits[ACTIVE] then
     found[1] = {pool.name, INACTIVE, -1, -1}
@@ -147,23 +156,24 @@ local function limited_by(pool, ask, weight)
   if not limits then
     return found, false
   end
-  local never = limits[MOST] and weight > limits[MOST]
+  local never = limits[MAX_WEIGHT_OF] and weight > limits[MAX_WEIGHT_OF]
   if never then
-    found[#found + 1] = {pool.name, MAX_WEIGHT, limits[MOST], 0}
+    found[#found + 1] = {pool.name, MAX_WEIGHT, limits[MAX_WEIGHT_OF], 0}
   end
-  local names = fields(ask.project, ask.domain)
-  local cap, domain_cap = least(limits[CAP], ask.cap), least(limits[DOMAIN_CAP], ask.domain_cap)
-  never = exceeds(found, pool, weight, QUOTA, limits[QUOTA_OF], names[1]) or never
-  never = exceeds(found, pool, weight, PROJECT, cap, names[2]) or never
-  never = exceeds(found, pool, weight, PROJECT_DOMAIN, domain_cap, names[3]) or never
+  local names = sum_fields(request.project, request.domain)
+  local cap = smaller(limits[PROJECT_CAP_OF], request.cap)
+  local domain_cap = smaller(limits[DOMAIN_CAP_OF], request.domain_cap)
+  never = check_limit(found, pool, weight, QUOTA, limits[QUOTA_OF], names[1]) or never
+  never = check_limit(found, pool, weight, PROJECT_CAP, cap, names[2]) or never
+  never = check_limit(found, pool, weight, PROJECT_DOMAIN_CAP, domain_cap, names[3]) or never
   return found, never
 end
 
--- Whether it waits for units that others will give back, and not for its own caps or a switch.
-local function waits_for_room(ask)
+-- Whether quotas alone block a request, and neither caps nor an inactive pool: released units help.
+local function waits_for_units(request)
   local short = false
-  for _, unit in ipairs(ask.units) do
-    for _, blocker in ipairs(limited_by(pool_of(unit[1]), ask, unit[2])) do
+  for _, unit in ipairs(request.units) do
+    for _, blocker in ipairs(exceeded_limits(pool_of(unit[1]), request, unit[2])) do
       if blocker[2] ~= QUOTA then
         return false
       end
@@ -173,17 +183,17 @@ local function waits_for_room(ask)
   return short
 end
 
--- Units of the pool that are kept from this ask: those for the first head that waits for room, once
--- it is ripe, and only from those who came after it. So of several that reserve in each other's
--- pools the oldest goes first.
-local function reserved(pool, ask)
-  local heads = redis.call('ZRANGE', pool.heads, 0, MOST_SKIPPED - 1)
+-- The units of the pool that are reserved against this request: those of the first head that waits
+-- for units, once it has waited for `reserve_after`, and only against requests that arrived later.
+-- So where several reserve in each other's pools, the oldest goes first.
+local function reserved_units(pool, request)
+  local heads = redis.call('ZRANGE', pool.heads, 0, MAX_HEADS_SKIPPED - 1)
   for _, ticket in ipairs(heads) do
-    local other = ask_at(ticket)
-    if other.id == ask.id then
+    local other = waiter_at(ticket)
+    if other.id == request.id then
       return 0
-    elseif waits_for_room(other) then
-      if now - other.arrival < rules.ripe or other.arrival > ask.arrival then
+    elseif waits_for_units(other) then
+      if now - other.arrival < rules.reserve_after or other.arrival > request.arrival then
         return 0
       end
       for _, unit in ipairs(other.units) do
@@ -196,31 +206,32 @@ local function reserved(pool, ask)
   return 0
 end
 
-local function is_head(pool, ask)
-  return not not redis.call('ZSCORE', pool.heads, ticket_of(ask))
+local function is_head(pool, request)
+  return not not redis.call('ZSCORE', pool.heads, ticket_of(request))
 end
 
--- Everything that is in the way of an ask; nothing, and it may have what it wants. `new` for one
--- that has no place, of a pool where nobody waits.
-local function hindrances(ask, new)
+-- Everything that blocks a request; an empty list means that it can be granted. The second result
+-- is whether it can never fit. `unqueued` is for a request without a position, of pools without
+-- waiters.
+local function blockers_of(request, unqueued)
   local found, never = {}, false
-  for _, unit in ipairs(ask.units) do
+  for _, unit in ipairs(request.units) do
     local pool = pool_of(unit[1])
     if quarantined then
       found[#found + 1] = {pool.name, QUARANTINE, -1, -1}
     end
-    local limits, hopeless = limited_by(pool, ask, unit[2])
-    never = never or hopeless
-    for _, blocker in ipairs(limits) do
+    local exceeded, exceeds_alone = exceeded_limits(pool, request, unit[2])
+    never = never or exceeds_alone
+    for _, blocker in ipairs(exceeded) do
       found[#found + 1] = blocker
     end
-    if not new then
-      if not is_head(pool, ask) then
+    if not unqueued then
+      if not is_head(pool, request) then
         found[#found + 1] = {pool.name, ORDER, -1, -1}
-      elseif #limits == 0 then
-        local kept, used = reserved(pool, ask), total(pool)
-        if kept > 0 and used + unit[2] + kept > pool.limits[QUOTA_OF] then
-          found[#found + 1] = {pool.name, RESERVATION, kept, used}
+      elseif #exceeded == 0 then
+        local reserved, used = reserved_units(pool, request), units_held(pool)
+        if reserved > 0 and used + unit[2] + reserved > pool.limits[QUOTA_OF] then
+          found[#found + 1] = {pool.name, RESERVATION, reserved, used}
         end
       end
     end
@@ -228,38 +239,43 @@ local function hindrances(ask, new)
   return found, never
 end
 
--- `since` where it has to be claimed, with the place that it had.
-local function grant(ask, ends, since)
-  local names, fence = names_of(ask.units), next_number()
-  local member = member_of(ask.token, names)
-  for _, unit in ipairs(ask.units) do
-    hold(pool_of(unit[1]), member, unit[2], ask.project, ask.domain, fence, ends, since)
+-- Store the token of a request and return its fence. `since` is the arrival of a waiter that has to
+-- claim the token.
+local function grant(request, ends, since)
+  local names, fence = names_of(request.units), next_number()
+  local member = member_of(request.token, names)
+  for _, unit in ipairs(request.units) do
+    local pool = pool_of(unit[1])
+    store_token(pool, member, unit[2], request.project, request.domain, fence, ends, since)
   end
   return fence
 end
 
--- Grant whatever can be granted now to those who wait, in order. A claim lasts as long as the place
--- would have: whoever does not ask again has lost either. Where there are more heads than one call
--- looks at, sweeps go on from the cursor (c); again (a), where units came back meanwhile.
-local function advance(pool, sweeping)
+-- Grant the waiters of a pool that fit now, in order. A grant can be claimed for as long as the
+-- position would have been kept: a waiter that does not repeat its request loses either. Where
+-- there are more heads than one call checks, sweeps continue at the cursor (c), and start again (a)
+-- if units were freed meanwhile.
+local function grant_waiters(pool, sweeping)
   local limits = pool.limits
   if pool.waiting == 0 or quarantined or not limits or not limits[ACTIVE] then
     return
   end
   local rank = sweeping and tonumber(redis.call('HGET', pool.tags, 'c') or 0) or 0
-  for _ = 1, MOST_LOOKED do
-    local ticket = total(pool) < limits[QUOTA_OF] and redis.call('ZRANGE', pool.heads, rank, rank)[1]
+  for _ = 1, MAX_HEADS_CHECKED do
+    local ticket = units_held(pool) < limits[QUOTA_OF]
+      and redis.call('ZRANGE', pool.heads, rank, rank)[1]
     if not ticket then
       if sweeping and redis.call('HDEL', pool.tags, 'c', 'a') == 2 then
         pool.unfinished = true
       end
       return
     end
-    local ask = ask_at(ticket)
-    if #hindrances(ask) == 0 then
-      grant(ask, now + ask.place, ask.arrival)
-      dequeue(ask, true)
-      woken[#woken + 1] = {ask.id, ask.token, names_of(ask.units), ask.place}
+    local waiter = waiter_at(ticket)
+    if #blockers_of(waiter) == 0 then
+      grant(waiter, now + waiter.place, waiter.arrival)
+      dequeue(waiter, true)
+      pre_granted[#pre_granted + 1] =
+        {waiter.id, waiter.token, names_of(waiter.units), waiter.place}
     else
       rank = rank + 1
     end
@@ -272,9 +288,9 @@ local function advance(pool, sweeping)
   end
 end
 
--- Let go next whoever can, until nothing moves.
-local function settle()
-  while #freed > 0 do
-    advance(table.remove(freed))
+-- Grant waiters in every pool whose units or queue changed, until nothing changes any more.
+local function grant_freed()
+  while #freed_pools > 0 do
+    grant_waiters(table.remove(freed_pools))
   end
 end

@@ -1,4 +1,4 @@
-"""The ``resourcemanager`` block, and the sentence that a wrong setting ends the process with."""
+"""The ``resourcemanager`` block, and the message with which a wrong value stops the start."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ import pytest
 
 from trimtab.runtime.config import load
 from trimtab_resmgr.__main__ import main
-from trimtab_resmgr.config import ResmgrConfig, address
+from trimtab_resmgr.config import ResmgrConfig, parse_address
 
 
-def sentence(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
-    """What the process says that does not start."""
-    for name, value in settings.items():
+def exit_message(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    """Return the message of a process that does not start."""
+    for name, value in variables.items():
         monkeypatch.setenv(f"TRIMTAB_{name}", value)
     with pytest.raises(SystemExit) as exit_:
         main()
-    words = str(exit_.value)
-    assert "\n" not in words
-    return words
+    message = str(exit_.value)
+    assert "\n" not in message
+    return message
 
 
 def test_the_default_is_noop_with_a_ceiling_of_a_thousand() -> None:
@@ -25,7 +25,7 @@ def test_the_default_is_noop_with_a_ceiling_of_a_thousand() -> None:
     assert (block.type, block.resource_max_quota, block.redis.max_retries) == ("noop", 1000, 0)
 
 
-def test_a_block_in_the_words_of_flyte_is_read(
+def test_a_block_with_the_keys_of_flyte_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.yaml"
@@ -41,7 +41,7 @@ def test_a_block_in_the_words_of_flyte_is_read(
     assert "mypassword" not in repr(block)
 
 
-def test_the_block_of_flytes_documentation_is_read_as_it_stands(
+def test_the_block_of_flytes_documentation_is_read_verbatim(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.yaml"
@@ -60,13 +60,11 @@ def test_the_block_of_flytes_documentation_is_read_as_it_stands(
     monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
     block = load(ResmgrConfig).resourcemanager
     assert (block.type, block.resource_max_quota) == ("redis", 100)
-    assert [address(path) for path in block.redis.host_paths] == [("foo", 6379)]
+    assert [parse_address(path) for path in block.redis.host_paths] == [("foo", 6379)]
     assert (block.redis.host_key.get_secret_value(), block.redis.max_retries) == ("bar", 0)
 
 
-def test_the_block_that_turns_it_off_is_read_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_block_of_type_noop_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("    resourcemanager:\n      type: noop\n")
     monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
@@ -74,7 +72,7 @@ def test_the_block_that_turns_it_off_is_read_too(
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "message"),
     [
         ('{"type": "Redis"}', "type: 'Redis' is not valid: Input should be 'noop' or 'redis'"),
         ('{"type": "redis"}', "redis.hostPaths: [] is not valid; allowed: host:port or the path"),
@@ -86,18 +84,18 @@ def test_the_block_that_turns_it_off_is_read_too(
     ],
 )
 def test_a_wrong_block_stops_the_start(
-    monkeypatch: pytest.MonkeyPatch, block: str, said: str
+    monkeypatch: pytest.MonkeyPatch, block: str, message: str
 ) -> None:
-    assert said in sentence(monkeypatch, RESOURCEMANAGER=block)
+    assert message in exit_message(monkeypatch, RESOURCEMANAGER=block)
 
 
-def test_a_token_file_that_is_not_there_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = sentence(monkeypatch, TOKEN_FILE="/no/such/file")
-    assert "token_file: '/no/such/file' is not valid" in said
+def test_a_missing_token_file_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = exit_message(monkeypatch, TOKEN_FILE="/no/such/file")
+    assert "token_file: '/no/such/file' is not valid" in message
 
 
 @pytest.mark.parametrize(
-    ("path", "place"),
+    ("path", "expected"),
     [
         ("valkey:6380", ("valkey", 6380)),
         ("valkey", ("valkey", 6379)),
@@ -105,11 +103,11 @@ def test_a_token_file_that_is_not_there_stops_the_start(monkeypatch: pytest.Monk
         ("/run/valkey.sock", ("/run/valkey.sock", 0)),
     ],
 )
-def test_a_host_path_is_an_address_or_a_socket(path: str, place: tuple[str, int]) -> None:
-    assert address(path) == place
+def test_a_host_path_is_an_address_or_a_socket(path: str, expected: tuple[str, int]) -> None:
+    assert parse_address(path) == expected
 
 
 @pytest.mark.parametrize("path", ["", "valkey:", ":6379", "valkey:0", "valkey:65536"])
-def test_anything_else_is_no_host_path(path: str) -> None:
+def test_any_other_text_is_not_a_host_path(path: str) -> None:
     with pytest.raises(ValueError, match="neither host:port"):
-        address(path)
+        parse_address(path)

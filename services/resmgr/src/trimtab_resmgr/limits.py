@@ -1,0 +1,82 @@
+"""The limits of pools: which there are, and the messages that explain a refusal. Pure."""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+from trimtab.errors import Invalid
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocate, Blocker
+
+
+class Limit(IntEnum):
+    """The kinds of `Blocker`, with the numbers of ``lua/queue.lua``."""
+
+    QUOTA = 1
+    PROJECT_CAP = 2
+    PROJECT_DOMAIN_CAP = 3
+    INACTIVE = 4
+    QUARANTINE = 5
+    ORDER = 6
+    RESERVATION = 7
+    MAX_WEIGHT = 8
+
+
+def check_ceiling(pools: Iterable[PoolChanged], ceiling: int) -> None:
+    """Raise `Invalid` on the first pool whose quota exceeds the ceiling."""
+    for pool in pools:
+        if pool.quota > ceiling:
+            allowed = f"at most resourceMaxQuota, {ceiling}"
+            raise Invalid(f"quota of pool {pool.name!r}", pool.quota, allowed)
+
+
+def wait_reason(request: Allocate, blockers: Sequence[Blocker]) -> str:
+    """Describe the first blocker of a request; empty where there is none."""
+    if not blockers:
+        return ""
+    first = blockers[0]
+    return describe_blocker(first, request.project, request.domain, _weight(request, first.pool))
+
+
+def never_fits_reason(request: Allocate, blockers: Sequence[Blocker]) -> str:
+    """Describe the first limit that the request exceeds by itself."""
+    for blocker in blockers:
+        weight = _weight(request, blocker.pool)
+        number, held = blocker.number, blocker.held
+        if number is not None and held is not None and weight > number:
+            limit = _describe_limit(blocker, request.project, request.domain)
+            return f"{limit}, so {weight} can never be granted"
+    raise ValueError(f"{request} exceeds none of {blockers} by itself")
+
+
+def describe_blocker(blocker: Blocker, project: str, domain: str, weight: int) -> str:
+    """Describe a blocker of a request for so many units of its pool."""
+    match blocker.limit:
+        case "inactive":
+            return f"pool {blocker.pool!r} is not active"
+        case "quarantine":
+            return "Redis lost its data: holders have time to reassert their tokens"
+        case "order":
+            return f"other waiters of pool {blocker.pool!r} come first"
+        case "reservation":
+            limit = f"{blocker.number} of pool {blocker.pool!r} are reserved for an earlier waiter"
+        case _:
+            limit = _describe_limit(blocker, project, domain)
+    return f"{limit}: {blocker.held} held, {weight} requested"
+
+
+def _describe_limit(blocker: Blocker, project: str, domain: str) -> str:
+    number, pool = blocker.number, blocker.pool
+    match blocker.limit:
+        case "project_cap":
+            return f"project {project!r} may hold {number} of pool {pool!r}"
+        case "max_weight":
+            return f"a token of pool {pool!r} may have {number}"
+        case "project_domain_cap":
+            where = f"domain {domain!r}"
+            return f"project {project!r} may hold {number} of pool {pool!r} in {where}"
+        case _:
+            return f"pool {pool!r} has a quota of {number}"
+
+
+def _weight(request: Allocate, pool: str) -> int:
+    return next((units.weight for units in request.units if units.pool == pool), request.weight)

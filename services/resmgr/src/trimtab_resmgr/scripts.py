@@ -1,0 +1,150 @@
+"""Calls of Lua scripts on Redis or Valkey: the connection, and the batching of requests."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+
+from trimtab.errors import Invalid, Unavailable
+from trimtab_resmgr import config
+
+Client = Redis | RedisCluster
+
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""The exceptions of a call without a reply. redis-py's errors of a cluster are another family."""
+
+TIMEOUT_SECONDS = 1.0
+"""The timeout of one try of one call. Callers wait for some seconds; an early error serves them
+better."""
+
+MAX_BATCH = 500
+"""Requests in one call: some milliseconds in which the server serves no other call. Only a caller
+that sends more at once has more in its call."""
+MAX_IN_FLIGHT = 2
+"""Calls at the same time: the server runs one while the other is transmitted. Requests that arrive
+meanwhile form the next call, so the calls grow, and each request becomes cheaper, with the load."""
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+def connect(redis: config.Redis) -> Client:
+    """Return a client that connects at its first call, and again after a failure.
+
+    Raises `Invalid` where no server is configured.
+    """
+    if not redis.host_paths:
+        allowed = "host:port or the path of a unix socket, at least one"
+        raise Invalid("resourcemanager.redis.hostPaths", [], allowed)
+    addresses = [config.parse_address(path) for path in redis.host_paths]
+    password = redis.host_key.get_secret_value() or None
+    # redis-py accepts its own back-off classes only.
+    retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), redis.max_retries)
+    if len(addresses) > 1:
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in addresses],
+            password=password,
+            retry=retry,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
+    [(host, port)] = addresses
+    return Redis(
+        host=host,
+        port=port,
+        unix_socket_path=None if port else host,
+        password=password,
+        retry=retry,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+    )
+
+
+class Script:
+    """The concatenation of files in ``lua/``."""
+
+    def __init__(self, *parts: str) -> None:
+        lua = files("trimtab_resmgr") / "lua"
+        texts = [(lua / f"{part}.lua").read_text(encoding="utf-8") for part in parts]
+        # With this line, Redis 7 without free memory refuses to run the script at all, instead of
+        # stopping it at its first write that needs memory.
+        self._text = "\n".join(["#!lua", *texts])
+        # Redis identifies a script by its SHA-1.
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, client: Client, key: str, *arguments: bytes | str | int) -> Any:
+        """Return the result that the head of the file describes. Raises `Unavailable`."""
+        try:
+            try:
+                return await client.evalsha(self._sha, 1, key, *arguments)
+            except NoScriptError:  # The server was restarted or flushed; EVAL caches it again.
+                return await client.eval(self._text, 1, key, *arguments)
+        except FAILURES as error:
+            raise Unavailable(f"Redis does not answer: {error}") from error
+
+
+class _Submission(NamedTuple, Generic[Request, Reply]):
+    requests: Sequence[Request]
+    replies: asyncio.Future[Sequence[Reply]]
+
+
+class Batches(Generic[Request, Reply]):
+    """Collects the requests of one tick of the event loop and sends them in one call."""
+
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        send: Callable[[Sequence[Request]], Awaitable[Sequence[Reply]]],
+    ) -> None:
+        """``send`` returns a reply for each request, in order."""
+        self._tasks = tasks
+        self._send = send
+        self._queued: list[_Submission[Request, Reply]] = []
+        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    def submit(self, *requests: Request) -> asyncio.Future[Sequence[Reply]]:
+        """Return the future replies, which raises what ``send`` raised for the batch.
+
+        It is not a coroutine, because each one would cost a task.
+        """
+        replies: asyncio.Future[Sequence[Reply]] = asyncio.get_running_loop().create_future()
+        self._queued.append(_Submission(requests, replies))
+        if len(self._queued) == 1:
+            # The task starts in the next tick, after all submissions of this one.
+            self._tasks.create_task(self._send_queued())
+        return replies
+
+    async def _send_queued(self) -> None:
+        async with self._slots:
+            queued, self._queued = self._queued, []
+            batch: list[_Submission[Request, Reply]] = []
+            size = 0
+            for submission in queued:
+                if batch and size + len(submission.requests) > MAX_BATCH:
+                    await self._send_batch(batch)
+                    batch, size = [], 0
+                batch.append(submission)
+                size += len(submission.requests)
+            await self._send_batch(batch)
+
+    async def _send_batch(self, batch: Sequence[_Submission[Request, Reply]]) -> None:
+        try:
+            replies = await self._send([request for each in batch for request in each.requests])
+        except Exception as error:  # noqa: BLE001  # Every caller gets it; other batches go on.
+            for submission in batch:
+                if not submission.replies.done():  # A cancelled caller's future is done.
+                    submission.replies.set_exception(error)
+            return
+        first = 0
+        for submission in batch:
+            after = first + len(submission.requests)
+            if not submission.replies.done():
+                submission.replies.set_result(replies[first:after])
+            first = after

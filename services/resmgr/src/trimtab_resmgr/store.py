@@ -1,0 +1,209 @@
+"""The leases and waiters of one cohort, stored in Redis.
+
+All requests of a tick of the event loop are one run of one script, so each request is atomic.
+``lua/cohort.lua`` lists the keys.
+"""
+
+import time
+from asyncio import Future, TaskGroup
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from trimtab.tokens.protocol import Forced, Holder, Waiter
+from trimtab_resmgr import encoding
+from trimtab_resmgr.encoding import Reply, Request
+from trimtab_resmgr.scripts import Batches, Client, Script
+
+MAX_LISTED = 1000
+"""Holders and waiters that `CohortStore.inspect` lists: a reply must fit into a NATS message."""
+MAX_DECLARED = 500
+"""Pools that one call declares."""
+
+PoolLimits = tuple[str, str]
+"""The name of a pool and its limits as `encoding.pool_limits` encodes them."""
+Submission = tuple[Request, tuple[PoolLimits, ...]]
+"""A request, and the limits of its pools where it may take units of them."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The configuration of the scripts, in seconds. All replicas should have the same."""
+
+    max_lease: float = 60.0
+    """The longest lease."""
+    grace: float = 2.0
+    """The time after a lease in which its units are not granted again."""
+    keep_waiter: float = 10.0
+    """How long a waiter keeps its position or its grant without repeating its request."""
+    keep_poller: float = 45.0
+    """The same for a caller without ``wait_seconds``, until its pace is known."""
+    reserve_after: float = 30.0
+    """How long the first waiter that needs units waits before units are reserved for it."""
+    ageing: int = 1000
+    """The units by which one step of priority puts a request ahead of others."""
+
+    def to_json(self) -> bytes:
+        """Encode the rules as ``lua/cohort.lua`` reads them."""
+        return to_json(
+            {
+                "max_lease": encoding.micros(self.max_lease),
+                "grace": encoding.micros(self.grace),
+                "keep_waiter": encoding.micros(self.keep_waiter),
+                "keep_poller": encoding.micros(self.keep_poller),
+                "reserve_after": encoding.micros(self.reserve_after),
+                "ageing": self.ageing,
+            }
+        )
+
+
+class PreGrant(NamedTuple):
+    """A waiter that was granted and has to claim its token."""
+
+    token: str
+    pools: tuple[str, ...]
+    claim_seconds: float
+
+
+class LostToken(NamedTuple):
+    """A token whose lease has ended, or that an admin released."""
+
+    token: str
+    pools: tuple[str, ...]
+    fence: int
+
+
+class PoolUsage(NamedTuple):
+    """The usage of a pool after a call."""
+
+    pool: str
+    held: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The changes that a call made in addition to its replies."""
+
+    pre_grants: tuple[PreGrant, ...]
+    lost: frozenset[LostToken]
+    unclaimed: int
+    """Grants that their waiters did not claim in time."""
+    abandoned: int
+    """Waiters that did not repeat their requests in time."""
+    usages: tuple[PoolUsage, ...]
+    """The pools that the call used."""
+    seconds: float
+    """The duration of the call, including the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The current state of a pool."""
+
+    held: int
+    by_project: dict[str, int]
+    by_project_domain: dict[str, int]
+    holders: tuple[Holder, ...]
+    waiters: tuple[Waiter, ...]
+    waiting: int
+    quarantine_seconds: float
+
+
+_REQUESTS = Script("cohort", "leases", "queue", "requests")
+_INSPECT = Script("cohort", "leases", "queue", "inspect")
+_RECOUNT = Script("cohort", "leases", "queue", "recount")
+
+
+class CohortStore:
+    """Reads and changes one cohort. Every method raises `Unavailable` where Redis is."""
+
+    def __init__(
+        self,
+        client: Client,
+        tasks: TaskGroup,
+        cohort: str,
+        rules: Rules,
+        on_effects: Callable[[Effects], None] = lambda _effects: None,
+    ) -> None:
+        """``on_effects`` is called after each call of the request script."""
+        self._client = client
+        self._key = f"trimtab:{{{cohort}}}:state"
+        self._rules = rules.to_json()
+        self._on_effects = on_effects
+        self._batches = Batches[Submission, Reply](tasks, self._send)
+
+    def submit(self, *submissions: Submission) -> Future[Sequence[Reply]]:
+        """Send requests together with all others of this tick; returns their replies in order."""
+        return self._batches.submit(*submissions)
+
+    async def sweep(self) -> None:
+        """Expire some of the ended leases and drop some of the abandoned waiters."""
+        await self.submit((("sweep",), ()))
+
+    async def declare(self, limits: Sequence[PoolLimits]) -> None:
+        """Store new limits of pools, and grant waiters that they let fit."""
+        for first in range(0, len(limits), MAX_DECLARED):
+            await self.submit((("sweep",), tuple(limits[first : first + MAX_DECLARED])))
+
+    async def inspect(self, pool: str) -> Contents:
+        """Return the state of a pool, with the first holders by lease and waiters by position."""
+        found = await _INSPECT.run(self._client, self._key, self._rules, pool, MAX_LISTED)
+        sums, holders, waiters, waiting, quarantine = found
+        return Contents(
+            *encoding.parse_sums(sums),
+            tuple(encoding.parse_holder(*holder) for holder in holders),
+            tuple(encoding.parse_waiter(at, *waiter) for at, waiter in enumerate(waiters, start=1)),
+            waiting,
+            quarantine / 1_000_000,
+        )
+
+    async def recount(self, pool: str) -> tuple[tuple[str, ...], tuple[Forced, ...]]:
+        """Compare a pool with its leases.
+
+        Returns a message for each difference, and the releases by admins, the latest first.
+        """
+        differences, forced = await _RECOUNT.run(self._client, self._key, self._rules, pool)
+        messages = tuple(message.decode() for message in differences)
+        return messages, tuple(encoding.parse_forced(entry) for entry in forced)
+
+    async def _send(self, submissions: Sequence[Submission]) -> Sequence[Reply]:
+        # Where a pool occurs several times in a batch, its last limits count.
+        declared = {pool: text for _, limits in submissions for pool, text in limits}
+        limits = to_json(list(declared.items()))
+        requests = to_json([request for request, _ in submissions])
+        began = time.perf_counter()
+        found = await _REQUESTS.run(self._client, self._key, self._rules, limits, requests)
+        self._on_effects(_parse_effects(*found[1:], seconds=time.perf_counter() - began))
+        replies: Sequence[Reply] = found[0]
+        return replies
+
+
+def _parse_effects(
+    pre_grants: Iterable[Any],
+    lost: Iterable[Any],
+    counts: Sequence[int],
+    usages: Iterable[Any],
+    *,
+    seconds: float,
+) -> Effects:
+    unclaimed, abandoned = counts
+    return Effects(
+        tuple(
+            PreGrant(token.decode(), tuple(name.decode() for name in names), micros / 1_000_000)
+            for token, names, micros in pre_grants
+        ),
+        frozenset(_parse_lost(*each) for each in lost),
+        unclaimed,
+        abandoned,
+        tuple(PoolUsage(pool.decode(), held, waiting) for pool, held, waiting in usages),
+        seconds,
+    )
+
+
+def _parse_lost(member: bytes, fence: int, pool: bytes) -> LostToken:
+    """A token of several pools is reported once for each pool, and becomes equal values."""
+    token, several = encoding.parse_member(member)
+    return LostToken(token, several or (pool.decode(),), fence)

@@ -1,0 +1,92 @@
+"""The limits of pools: their encoding, the ceiling, and the messages of refusals."""
+
+import json
+from typing import Any
+
+import pytest
+
+from trimtab.errors import Invalid
+from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import Allocate, Blocker, Units
+from trimtab_resmgr import encoding, limits
+from trimtab_resmgr.limits import Limit
+
+CEILING = 1000
+
+
+def request(**more: Any) -> Allocate:
+    fields = {"pool": "gpu", "token": "a", "project": "flyte", "domain": "development"}
+    return Allocate(**{**fields, **more})
+
+
+def pool(**more: Any) -> PoolChanged:
+    return PoolChanged(**{"name": "gpu", "quota": 10, **more})
+
+
+def blocker(limit: Limit, number: int = encoding.NONE, held: int = encoding.NONE) -> Blocker:
+    return encoding.parse_blocker(b"gpu", limit, number, held)
+
+
+def test_the_limits_of_a_pool_are_encoded_for_the_scripts() -> None:
+    capped = pool(project_cap=0, project_domain_cap=3, max_weight=2, active=False)
+    assert json.loads(encoding.pool_limits(pool(), 7, CEILING)) == [
+        7,
+        True,
+        10,
+        False,
+        False,
+        False,
+    ]
+    assert json.loads(encoding.pool_limits(capped, 8, CEILING)) == [8, False, 10, 0, 3, 2]
+
+
+def test_the_ceiling_cuts_the_quota() -> None:
+    assert json.loads(encoding.pool_limits(pool(quota=2000), 1, CEILING))[2] == 1000
+
+
+@pytest.mark.parametrize(
+    ("blocked", "message"),
+    [
+        (blocker(Limit.QUOTA, 10, 9), "pool 'gpu' has a quota of 10: 9 held, 2 requested"),
+        (
+            blocker(Limit.PROJECT_CAP, 3, 2),
+            "project 'flyte' may hold 3 of pool 'gpu': 2 held, 2 requested",
+        ),
+        (
+            blocker(Limit.PROJECT_DOMAIN_CAP, 2, 1),
+            "project 'flyte' may hold 2 of pool 'gpu' in domain 'development': 1 held, 2 requested",
+        ),
+        (blocker(Limit.INACTIVE), "pool 'gpu' is not active"),
+        (blocker(Limit.ORDER), "other waiters of pool 'gpu' come first"),
+        (
+            blocker(Limit.RESERVATION, 8, 1),
+            "8 of pool 'gpu' are reserved for an earlier waiter: 1 held, 2 requested",
+        ),
+        (
+            blocker(Limit.QUARANTINE),
+            "Redis lost its data: holders have time to reassert their tokens",
+        ),
+    ],
+)
+def test_a_reason_names_the_first_blocker_with_its_numbers(blocked: Blocker, message: str) -> None:
+    assert limits.wait_reason(request(weight=2), [blocked, blocker(Limit.ORDER)]) == message
+
+
+def test_without_a_blocker_there_is_no_reason() -> None:
+    assert limits.wait_reason(request(), []) == ""
+
+
+def test_the_reason_of_never_fits_names_the_limit_that_the_request_exceeds_by_itself() -> None:
+    both = (Units(pool="seats", weight=1), Units(pool="gpu", weight=4))
+    several = Allocate(pools=both, token="a", project="flyte", domain="development")
+    full = encoding.parse_blocker(b"seats", Limit.QUOTA, 3, 3)
+    small = blocker(Limit.PROJECT_CAP, 3, 0)
+    assert limits.never_fits_reason(several, [full, small]) == (
+        "project 'flyte' may hold 3 of pool 'gpu', so 4 can never be granted"
+    )
+
+
+def test_a_pool_above_the_ceiling_is_an_error_that_names_it() -> None:
+    limits.check_ceiling([pool(quota=CEILING)], CEILING)
+    with pytest.raises(Invalid, match="quota of pool 'gpu': 1001 is not valid"):
+        limits.check_ceiling([pool(quota=1001)], CEILING)
