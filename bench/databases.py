@@ -1,4 +1,4 @@
-"""What a database gives a program that does nothing else: the limit of writes."""
+"""The fastest writes that a database allows: a program that does nothing but write."""
 
 import asyncio
 import sqlite3
@@ -20,17 +20,17 @@ _COUNT = "UPDATE bench_counter SET value = value + 1 RETURNING value"
 _BODY = "x" * 400
 
 
-async def appended(url: str, writers: int, writes: int) -> Timings:
-    """Each write counts one up and stores a row: as little as a numbered change can be."""
+async def measure_appends(url: str, writers: int, writes: int) -> Timings:
+    """Measure writes that increment a counter and insert a row: the least that a change needs."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         assert parsed.database is not None
-        # One after the other, because SQLite has one writer anyway.
-        return _timed(_in_file(parsed.database, writes))
-    return await _on_server(url.replace("+asyncpg", ""), writers, writes)
+        # Without concurrency, because SQLite has one writer at a time.
+        return _measure(_write_to_file(parsed.database, writes))
+    return await _write_to_server(url.replace("+asyncpg", ""), writers, writes)
 
 
-def _in_file(path: str, writes: int) -> Iterator[None]:
+def _write_to_file(path: str, writes: int) -> Iterator[None]:
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous=NORMAL")
         for statement in _TABLES:
@@ -43,7 +43,7 @@ def _in_file(path: str, writes: int) -> Iterator[None]:
             yield
 
 
-def _timed(writes: Iterator[None]) -> Timings:
+def _measure(writes: Iterator[None]) -> Timings:
     first = began = time.perf_counter()
     taken = []
     for _ in writes:
@@ -53,7 +53,7 @@ def _timed(writes: Iterator[None]) -> Timings:
     return Timings(began - first, taken)
 
 
-async def _on_server(url: str, writers: int, writes: int) -> Timings:
+async def _write_to_server(url: str, writers: int, writes: int) -> Timings:
     taken: list[float] = []
 
     async def writer() -> None:

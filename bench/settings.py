@@ -1,8 +1,8 @@
-"""Settings over HTTP on SQLite and on PostgreSQL, ten thousand records stored.
+"""Settings over HTTP on SQLite and on PostgreSQL, with ten thousand stored records.
 
-The four services, NATS, Valkey, the database and the callers share the machine's cores. Both
-databases keep what they answered over a crash of any process. Every limit is measured beside its
-figure, in the same minute. Run as ``python -m bench.settings``.
+The four services, NATS, Valkey, the database and the clients share the machine's cores. Both
+databases keep a committed change when any process crashes. Each limit is measured within a minute
+of its figure. Run as ``python -m bench.settings``.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import nats
 import uvloop
 
 from bench import fold
-from bench.databases import appended
+from bench.databases import measure_appends
 from bench.http import Call, Connection, Timings, run_callers
 from tests import databases
 from tests.servers import PostgresServer
@@ -29,19 +29,19 @@ PROJECTS, WORKFLOWS = 100, 100
 """A record for each workflow of each project."""
 RECORDS = PROJECTS * WORKFLOWS
 APPLIED = 250
-"""Documents of one ``apply``."""
+"""Documents in one request to apply."""
 WRITERS, WRITES = 4, 2000
 READERS, READS = 16, 4000
 ROUNDS = 3
-"""What is compared takes turns, so that a busy moment of the machine meets both."""
-SEEN = 300
+"""Measurements that are compared alternate, so that load on the machine affects both."""
+VIEWED = 300
 DRY_RUNS = 20
 DOMAIN = "development"
 KIND = "task_resource"
 
 
 class Figure(NamedTuple):
-    """One line of the table."""
+    """A measurement in the printed table, with its goal and its limit."""
 
     name: str
     measured: str
@@ -50,27 +50,27 @@ class Figure(NamedTuple):
     limit_is: str = ""
 
 
-def record(workflow: str, project: str) -> str:
-    """Its path and query."""
-    place = {"domain": DOMAIN, "project": project, "workflow": workflow}
-    return f"/api/v2/records/{KIND}?{urlencode({**place, 'force': 'true'})}"
+def record_path(workflow: str, project: str) -> str:
+    """Return the path and query of a record."""
+    scope = {"domain": DOMAIN, "project": project, "workflow": workflow}
+    return f"/api/v2/records/{KIND}?{urlencode({**scope, 'force': 'true'})}"
 
 
-def effective(number: int) -> str:
-    """Of one of the targets that are busy."""
+def effective_path(number: int) -> str:
+    """Return the path and query of the effective value of one of 70 targets."""
     project, workflow = f"p{number % 10}", f"w{number % 7}"
-    place = {"domain": DOMAIN, "project": project, "workflow": workflow}
-    return f"/api/v2/effective/{KIND}?{urlencode(place)}"
+    scope = {"domain": DOMAIN, "project": project, "workflow": workflow}
+    return f"/api/v2/effective/{KIND}?{urlencode(scope)}"
 
 
 def documents() -> Iterator[dict[str, object]]:
-    """The records of `bench.fold` and their projects, to be applied."""
+    """Yield the projects and records of `bench.fold` as documents to apply."""
     for name in (f"p{number}" for number in range(PROJECTS)):
         yield {"kind": "project", "name": name, "document": {}}
         yield {"kind": KIND, "domain": DOMAIN, "project": name, "document": fold.PROJECT}
         for number in range(WORKFLOWS):
-            place = {"domain": DOMAIN, "project": name, "workflow": f"w{number}"}
-            yield {"kind": KIND, **place, "document": fold.WORKFLOW}
+            scope = {"domain": DOMAIN, "project": name, "workflow": f"w{number}"}
+            yield {"kind": KIND, **scope, "document": fold.WORKFLOW}
     yield {"kind": KIND, "domain": DOMAIN, "document": fold.DOMAIN}
 
 
@@ -82,7 +82,7 @@ async def seed(admin: Connection) -> None:
 
 
 class Bench:
-    """What is measured on one running system."""
+    """Measures one running system."""
 
     def __init__(self, system: System, database_url: str) -> None:
         self._system = system
@@ -93,23 +93,23 @@ class Bench:
         await system.until_ready()
         async with Connection(system.url, system.token) as admin:
             await seed(admin)
-            await self._until_seen(admin)
-            # What the others do with a change is not to be measured as admin's.
+            await self._until_equal_views(admin)
+            # These services would use the cores for each change while admin is measured.
             system.kill("clusterres", "resmgr")
             yield await self._writes()
             yield await self._reads()
             yield await self._dry_run(admin)
-            yield await self._seen(admin)
+            yield await self._time_to_view(admin)
             yield await self._resync(admin)
 
     async def _writes(self) -> Figure:
         async def put(connection: Connection, number: int) -> None:
             document = {"limits": {"cpu": "2", "memory": f"{1 + number}Mi"}}
-            path = record(f"w{number % WORKFLOWS}", f"p{number % 7}")
+            path = record_path(f"w{number % WORKFLOWS}", f"p{number % 7}")
             await connection.call("PUT", path, document)
 
-        taken = await self._called(WRITERS, WRITES, put)
-        limit = await appended(self._database_url, WRITERS, WRITES)
+        taken = await self._call(WRITERS, WRITES, put)
+        limit = await measure_appends(self._database_url, WRITERS, WRITES)
         return Figure(
             f"writes, {WRITERS} at a time",
             figures(taken),
@@ -120,17 +120,17 @@ class Bench:
 
     async def _reads(self) -> Figure:
         async def read(connection: Connection, number: int) -> None:
-            await connection.call("GET", effective(number))
+            await connection.call("GET", effective_path(number))
 
-        async def nothing(connection: Connection, _number: int) -> None:
+        async def read_health(connection: Connection, _number: int) -> None:
             await connection.call("GET", "/healthz")
 
-        await self._called(READERS, READS, read)
+        await self._call(READERS, READS, read)
         pairs = [
-            (await self._called(READERS, READS, nothing), await self._called(READERS, READS, read))
+            (await self._call(READERS, READS, read_health), await self._call(READERS, READS, read))
             for _ in range(ROUNDS)
         ]
-        empty, taken = (together(column) for column in zip(*pairs, strict=True))
+        empty, taken = (combine(column) for column in zip(*pairs, strict=True))
         share = f"{taken.rate / empty.rate:.0%} of an empty route"
         return Figure(
             f"effective reads, {READERS} at a time",
@@ -159,13 +159,13 @@ class Bench:
             "a plain merge of the documents",
         )
 
-    async def _seen(self, admin: Connection) -> Figure:
+    async def _time_to_view(self, admin: Connection) -> Figure:
         taken: list[float] = []
         async with Connection(self._system.address("propeller")) as propeller:
-            for number in range(SEEN):
+            for number in range(VIEWED):
                 began = time.perf_counter()
                 document = {"limits": {"cpu": "2", "memory": f"{1 + number}Gi"}}
-                version = (await admin.json("PUT", record("w0", "p0"), document))["version"]
+                version = (await admin.json("PUT", record_path("w0", "p0"), document))["version"]
                 while (await propeller.json("GET", "/readyz"))["view"]["revision"] < version:
                     pass
                 taken.append(1000 * (time.perf_counter() - began))
@@ -173,19 +173,19 @@ class Bench:
             "PUT → propeller's view",
             spread(Timings(1.0, taken)),
             "p99 < 100 ms",
-            spread(await self._published(SEEN)),
+            spread(await self._publish(VIEWED)),
             "one append to JetStream",
         )
 
     async def _resync(self, admin: Connection) -> Figure:
         self._system.start("clusterres", "resmgr")
         await self._system.until_ready()
-        await self._until_seen(admin)
+        await self._until_equal_views(admin)
         began = time.perf_counter()
         answer = await admin.json("POST", "/api/v2/resync", {})
-        await self._until_seen(admin)
+        await self._until_equal_views(admin)
         seconds = time.perf_counter() - began
-        limit = await self._published(answer["settings"])
+        limit = await self._publish(answer["settings"])
         return Figure(
             f"resync of {answer['settings']:,} until all views are equal",
             f"{seconds:.1f} s",
@@ -194,8 +194,8 @@ class Bench:
             "as many appends to JetStream",
         )
 
-    async def _until_seen(self, admin: Connection) -> None:
-        """By every reader: the same content at the revision of the database."""
+    async def _until_equal_views(self, admin: Connection) -> None:
+        """Wait until all views have the same content at the revision of the database."""
         while True:
             current = (await admin.json("GET", "/api/v2/status"))["revision"]
             views = self._system.views()
@@ -203,18 +203,18 @@ class Bench:
                 return
             await asyncio.sleep(0.02)
 
-    async def _called(self, how_many: int, calls: int, call: Call) -> Timings:
-        return await run_callers(self._system.url, self._system.token, how_many, calls, call)
+    async def _call(self, count: int, calls: int, call: Call) -> Timings:
+        return await run_callers(self._system.url, self._system.token, count, calls, call)
 
-    async def _published(self, how_many: int) -> Timings:
-        """One after the other, each acknowledged, to a stream of its own."""
+    async def _publish(self, count: int) -> Timings:
+        """Publish messages to an extra stream, each after the acknowledgement of the last one."""
         server = self._system.nats
         client = await nats.connect(server.url, user=server.user, password=server.password)
         jetstream = client.jetstream()
         await jetstream.add_stream(name="BENCH", subjects=["bench"])
         taken = []
         first = time.perf_counter()
-        for _ in range(how_many):
+        for _ in range(count):
             began = time.perf_counter()
             await jetstream.publish("bench", b"x" * 200)
             taken.append(1000 * (time.perf_counter() - began))
@@ -224,7 +224,7 @@ class Bench:
         return Timings(seconds, taken)
 
 
-def together(rounds: Sequence[Timings]) -> Timings:
+def combine(rounds: Sequence[Timings]) -> Timings:
     each = [one for taken in rounds for one in taken.milliseconds]
     return Timings(sum(taken.seconds for taken in rounds), each)
 
@@ -237,7 +237,7 @@ def spread(taken: Timings) -> str:
     return f"p50 {taken.percentile(50):.1f} ms  p99 {taken.percentile(99):.1f} ms"
 
 
-async def printed(figures: AsyncIterator[Figure]) -> None:
+async def print_figures(figures: AsyncIterator[Figure]) -> None:
     async for figure in figures:
         goal = f"  goal {figure.goal}" if figure.goal else ""
         print(f"  {figure.name:<52}{figure.measured}{goal}")
@@ -245,9 +245,9 @@ async def printed(figures: AsyncIterator[Figure]) -> None:
 
 
 @contextmanager
-def database(sort: str, directory: Path) -> Iterator[str]:
-    """The URL of an empty one."""
-    if sort == "SQLite":
+def database(backend: str, directory: Path) -> Iterator[str]:
+    """Yield the URL of an empty database."""
+    if backend == "SQLite":
         yield f"sqlite+aiosqlite:///{directory / 'admin.db'}"
         return
     with (
@@ -258,16 +258,18 @@ def database(sort: str, directory: Path) -> Iterator[str]:
 
 
 def run() -> None:
-    for sort in ("SQLite", "PostgreSQL"):
+    for backend in ("SQLite", "PostgreSQL"):
         with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as path:
             directory = Path(path)
             (directory / "postgres").mkdir()
             with (
-                database(sort, directory) as url,
+                database(backend, directory) as url,
                 System(directory / "system", url) as system,
             ):
-                print(f"{sort}, on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f}")
-                uvloop.run(printed(Bench(system, url).run()))
+                print(
+                    f"{backend}, on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f}"
+                )
+                uvloop.run(print_figures(Bench(system, url).run()))
 
 
 if __name__ == "__main__":

@@ -65,19 +65,19 @@ class Admin:
     async def status(self) -> dict[str, Any]:
         return dict((await self.client.get("/status")).json())
 
-    async def relays(self) -> bool:
+    async def leads_relay(self) -> bool:
         return bool((await self.status())["relays"])
 
 
 async def leader(admins: list[Admin]) -> tuple[Admin, Admin]:
     """Wait until one of two replicas is the leader; return it and the standby."""
 
-    async def settled() -> tuple[Admin, Admin] | None:
-        match [admin for admin in admins if await admin.relays()]:
+    async def one_leader() -> tuple[Admin, Admin] | None:
+        match [admin for admin in admins if await admin.leads_relay()]:
             case [leading]:
                 [other] = [admin for admin in admins if admin is not leading]
                 return leading, other
         return None
 
-    found: tuple[Admin, Admin] = await until(settled)
+    found: tuple[Admin, Admin] = await until(one_leader)
     return found

@@ -1,4 +1,4 @@
-"""Writes and relays in a process that ends with SIGKILL at a chosen point of its way."""
+"""A process that writes changes and relays them until it kills itself at a chosen point."""
 
 import asyncio
 import os
@@ -16,48 +16,48 @@ from trimtab_admin.storage.relay import Relay
 POINTS = ("before commit", "before publish", "before mark")
 
 
-def die() -> None:
+def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Dying(Relay):
-    """Dies at the third row, so that some of a batch are sent and some are not."""
+class KilledRelay(Relay):
+    """Kills the process at the third row, so that a part of a batch is published."""
 
     point = ""
-    seen = 0
+    rows = 0
 
     async def _publish(self, row: OutboxRow) -> None:
-        self.seen += 1
-        if self.seen == 3 and self.point == "before publish":
-            die()
+        self.rows += 1
+        if self.rows == 3 and self.point == "before publish":
+            kill_self()
         await super()._publish(row)
-        if self.seen == 3 and self.point == "before mark":
-            die()
+        if self.rows == 3 and self.point == "before mark":
+            kill_self()
 
 
 def domains(prefix: str, count: int) -> list[Write]:
-    """Each on a subject of its own, so that the stream keeps every one."""
+    """Return changes of different subjects, so that the stream keeps every message."""
     names = [f"{prefix}-{index}" for index in range(count)]
     return [Write(subjects.domain(name), DomainChanged(name=name)) for name in names]
 
 
-async def write_and_die(sessions: Sessions, prefix: str, point: str) -> None:
+async def write_changes(sessions: Sessions, prefix: str, point: str) -> None:
     for write in domains(prefix, 5):
         async with sessions.begin() as session:
             await outbox.append(session, [write])
     async with sessions.begin() as session:
         await outbox.append(session, domains(f"{prefix}-lost", 2))
         if point == "before commit":
-            die()
+            kill_self()
 
 
 async def _main(database: str, nats_url: str, prefix: str, point: str) -> None:
     sessions = sessions_of(database)
-    await write_and_die(sessions, prefix, point)
+    await write_changes(sessions, prefix, point)
     async with connect(ServiceConfig(nats_url=nats_url), "admin") as client:
-        dying = Dying(client, sessions, reading_sessions_of(database))
-        dying.point = point
-        await dying.run()
+        relay = KilledRelay(client, sessions, reading_sessions_of(database))
+        relay.point = point
+        await relay.run()
 
 
 def main(database: str, nats_url: str, prefix: str, point: str) -> None:

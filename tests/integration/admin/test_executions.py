@@ -1,4 +1,4 @@
-"""Executions: what is refused, what is requested, and the copy of their logs."""
+"""Executions: validated, requested, projected from their logs, and restored after a wipe."""
 
 import asyncio
 import random
@@ -31,37 +31,37 @@ from trimtab_admin.executions.projection import LogPurge
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import reading_sessions_of
 
-SECONDS = 30
+TIMEOUT_SECONDS = 30
 """Far more than anything here takes, because test machines may be busy."""
 
 
 @pytest.fixture
 async def client(admin: httpx.AsyncClient, settings: AdminConfig) -> AsyncIterator[Client]:
-    """A bystander on NATS, once the streams are there."""
+    """A connection to NATS, once admin has created the streams."""
     await register(admin, workflow())
     async with connect(settings, "test") as client:
-        await until(lambda: reachable(client))
+        await until(lambda: consumer_exists(client))
         yield client
 
 
 async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
-    """What the question answers once it is true."""
-    async with asyncio.timeout(SECONDS):
-        while not (answer := await holds()):
+    """Call ``holds`` until its result is true, and return the result."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not (result := await holds()):
             await asyncio.sleep(0.02)
-        return answer
+        return result
 
 
-async def reachable(client: Client) -> bool:
+async def consumer_exists(client: Client) -> bool:
     try:
         await client.jetstream().consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
-    except Exception:  # noqa: BLE001  # whatever is not there yet
+    except Exception:  # noqa: BLE001  # The stream or the server may be missing.
         return False
     return True
 
 
 async def requests(client: Client) -> list[Request]:
-    """Every request that the stream holds; a work queue cannot be followed."""
+    """Return every request in the stream; a work queue cannot be followed."""
     jetstream = client.jetstream()
     state = (await jetstream.stream_info(subjects.EXECUTIONS)).state
     bodies = [
@@ -76,7 +76,7 @@ async def log_of(client: Client, execution: str) -> list[bytes]:
     return [m.body for m in await bus.read_all(client, subjects.EXECUTION_EVENTS, subject)]
 
 
-async def created(admin: httpx.AsyncClient, **more: Any) -> str:
+async def create(admin: httpx.AsyncClient, **more: Any) -> str:
     answer = await execute(admin, **more)
     assert answer.status_code == 201, answer.text
     execution: str = answer.json()["id"]
@@ -88,11 +88,13 @@ async def phase(admin: httpx.AsyncClient, execution: str) -> str:
     return found
 
 
-async def test_an_execution_is_requested_complete(admin: httpx.AsyncClient, client: Client) -> None:
+async def test_the_request_of_an_execution_is_complete(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
     version = (
         await admin.put("/records/task_resource", params=FORCE, json={"limits": {"cpu": "2"}})
     ).json()["version"]
-    execution = await created(admin, overrides={"trainer": {"retries": 0}})
+    execution = await create(admin, overrides={"trainer": {"retries": 0}})
     [request] = await until(lambda: requests(client))
     assert (request.execution, request.revision) == (execution, version)
     assert request.workflow == workflow()
@@ -101,10 +103,10 @@ async def test_an_execution_is_requested_complete(admin: httpx.AsyncClient, clie
     assert str(request.target) == "workflow shop/development/nightly"
 
 
-async def test_a_created_execution_is_listed_and_got(
+async def test_a_created_execution_is_listed_and_read(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
-    ids = [await created(admin) for _ in range(3)]
+    ids = [await create(admin) for _ in range(3)]
     listed = (await admin.get("/executions", params=SCOPE | {"limit": 2})).json()
     assert [body["id"] for body in listed] == [ids[2], ids[1]]
     body = (await admin.get(f"/executions/{ids[0]}")).json()
@@ -116,8 +118,8 @@ async def test_a_created_execution_is_listed_and_got(
     assert (await admin.get("/executions/x0")).status_code == 404
 
 
-async def test_ids_are_fit_for_dns_names(admin: httpx.AsyncClient, client: Client) -> None:
-    execution = await created(admin)
+async def test_ids_can_be_part_of_a_dns_name(admin: httpx.AsyncClient, client: Client) -> None:
+    execution = await create(admin)
     assert len(execution) == 16
     assert execution[0] == "x"
     assert execution.isalnum()
@@ -138,7 +140,7 @@ async def test_ids_are_fit_for_dns_names(admin: httpx.AsyncClient, client: Clien
         ({"domain": "dev"}, 404, "domain", "staging"),
     ],
 )
-async def test_what_cannot_run_is_refused_and_makes_no_execution(
+async def test_a_body_that_cannot_be_executed_is_rejected_and_creates_nothing(
     admin: httpx.AsyncClient, wrong: dict[str, Any], status: int, path: str, allowed: str
 ) -> None:
     await register(admin, workflow())
@@ -149,14 +151,14 @@ async def test_what_cannot_run_is_refused_and_makes_no_execution(
     assert (await admin.get("/executions")).json() == []
 
 
-async def test_an_archived_project_runs_nothing(admin: httpx.AsyncClient) -> None:
+async def test_nothing_can_be_executed_in_an_archived_project(admin: httpx.AsyncClient) -> None:
     await register(admin, workflow())
     await admin.put("/projects/shop", json={"name": "shop", "state": "archived"})
     answer = await execute(admin)
     assert (answer.status_code, "archived" in answer.json()["detail"]) == (409, True)
 
 
-async def test_a_launch_plan_gives_its_inputs_and_its_version(
+async def test_an_execution_has_the_inputs_and_the_version_of_its_launch_plan(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
     plan = {"name": "weekly", "workflow": "nightly", "version": "1", "inputs": {"day": "sunday"}}
@@ -168,8 +170,10 @@ async def test_a_launch_plan_gives_its_inputs_and_its_version(
     assert str(request.target) == "launch-plan shop/development/nightly/weekly"
 
 
-async def test_the_log_is_stored_and_adds_up(admin: httpx.AsyncClient, client: Client) -> None:
-    execution = await created(admin)
+async def test_the_log_is_stored_and_sets_the_state_of_the_execution(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    execution = await create(admin)
     await append(client, *events_of(execution))
 
     async def ended() -> bool:
@@ -186,14 +190,14 @@ async def test_the_log_is_stored_and_adds_up(admin: httpx.AsyncClient, client: C
 
 
 @BOTH
-async def test_events_three_times_in_any_order_end_in_the_same_state(
+async def test_events_that_are_delivered_three_times_in_any_order_lead_to_the_same_state(
     admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
-    orderly, shuffled = await created(admin), await created(admin)
-    await append(client, *events_of(orderly))
-    thrice = events_of(shuffled) * 3
-    random.Random(7).shuffle(thrice)
-    await append(client, *thrice)
+    ordered, shuffled = await create(admin), await create(admin)
+    await append(client, *events_of(ordered))
+    deliveries = events_of(shuffled) * 3
+    random.Random(7).shuffle(deliveries)
+    await append(client, *deliveries)
 
     async def handled() -> bool:
         info = await client.jetstream().consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
@@ -207,13 +211,13 @@ async def test_events_three_times_in_any_order_end_in_the_same_state(
     assert one == other
     assert one["phase"] == "succeeded"
     stored = [row["execution"] for row in await rows(settings, tables.execution_events)]
-    assert stored.count(orderly) == stored.count(shuffled) == len(events_of(orderly))
+    assert stored.count(ordered) == stored.count(shuffled) == len(events_of(ordered))
 
 
-async def test_an_event_behind_a_gap_counts_only_when_the_gap_is_filled(
+async def test_an_event_after_a_gap_has_no_effect_until_the_gap_is_filled(
     admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
-    execution = await created(admin)
+    execution = await create(admin)
     events = events_of(execution)
     await append(client, *events[1:])
 
@@ -230,7 +234,7 @@ async def test_an_event_behind_a_gap_counts_only_when_the_gap_is_filled(
     await until(ended)
 
 
-async def test_a_log_without_its_row_brings_the_execution_back(
+async def test_an_execution_that_the_database_lacks_is_restored_from_its_log(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
     request = Request.model_validate(
@@ -243,24 +247,24 @@ async def test_a_log_without_its_row_brings_the_execution_back(
     )
     await append(client, *events_of("xlost", request))
 
-    async def back() -> bool:
+    async def restored() -> bool:
         answer = await admin.get("/executions/xlost")
         return answer.status_code == 200 and answer.json()["phase"] == "succeeded"
 
-    await until(back)
+    await until(restored)
 
 
-@pytest.mark.parametrize("what", ["consumer", "stream"])
-async def test_a_consumer_or_stream_that_was_deleted_is_made_again_and_heard(
-    admin: httpx.AsyncClient, client: Client, what: str
+@pytest.mark.parametrize("deleted", ["consumer", "stream"])
+async def test_a_deleted_consumer_or_stream_is_created_again_and_used(
+    admin: httpx.AsyncClient, client: Client, deleted: str
 ) -> None:
-    execution = await created(admin)
+    execution = await create(admin)
     jetstream = client.jetstream()
-    if what == "consumer":
+    if deleted == "consumer":
         await jetstream.delete_consumer(subjects.EXECUTION_EVENTS, subjects.ADMIN)
     else:
         await jetstream.delete_stream(subjects.EXECUTION_EVENTS)
-    await until(lambda: reachable(client))
+    await until(lambda: consumer_exists(client))
     await append(client, *events_of(execution))
 
     async def ended() -> bool:
@@ -269,10 +273,10 @@ async def test_a_consumer_or_stream_that_was_deleted_is_made_again_and_heard(
     await until(ended)
 
 
-async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_requested_again(
+async def test_after_a_wipe_unfinished_executions_are_requested_again_with_their_logs_restored(
     admin: httpx.AsyncClient, client: Client, settings: AdminConfig, nats_server: NatsServer
 ) -> None:
-    done, begun, fresh = [await created(admin) for _ in range(3)]
+    done, begun, fresh = [await create(admin) for _ in range(3)]
     await append(client, *events_of(done), *events_of(begun)[:4])
 
     async def stored() -> bool:
@@ -282,12 +286,12 @@ async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_re
     logs = await log_of(client, begun)
     nats_server.wipe()
 
-    async def asked_again() -> bool:
-        if not await reachable(client):
+    async def requested_again() -> bool:
+        if not await consumer_exists(client):
             return False
         return {request.execution for request in await requests(client)} == {begun, fresh}
 
-    await until(asked_again)
+    await until(requested_again)
     assert await log_of(client, begun) == logs
     assert await log_of(client, done) == []
     await append(client, *events_of(begun)[4:])
@@ -298,10 +302,10 @@ async def test_after_a_wipe_unfinished_executions_get_their_logs_back_and_are_re
     await until(ended)
 
 
-async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
+async def test_the_log_of_an_ended_execution_is_purged_and_the_execution_stays_readable(
     admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
-    done, begun = [await created(admin) for _ in range(2)]
+    done, begun = [await create(admin) for _ in range(2)]
     await append(client, *events_of(done), *events_of(begun)[:4])
 
     async def stored() -> bool:
@@ -309,10 +313,10 @@ async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
 
     await until(stored)
     sessions = reading_sessions_of(settings.database_url)
-    purging = LogPurge(client, sessions, days=1)
-    await purging.purge(events_of(done)[-1].at)
+    log_purge = LogPurge(client, sessions, days=1)
+    await log_purge.purge(events_of(done)[-1].at)
     assert len(await log_of(client, done)) == len(events_of(done))
-    await purging.purge(datetime.now(UTC))
+    await log_purge.purge(datetime.now(UTC))
     await sessions.kw["bind"].dispose()
     assert await log_of(client, done) == []
     assert len(await log_of(client, begun)) == 4
@@ -320,14 +324,14 @@ async def test_the_log_of_what_ended_leaves_the_stream_and_stays_readable(
     assert (body["phase"], body["nodes"]["n1"]["phase"]) == ("succeeded", "succeeded")
 
 
-async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(
+async def test_a_wipe_while_admin_did_not_run_is_noticed_at_its_start(
     settings: AdminConfig, nats_server: NatsServer
 ) -> None:
     async with running(settings) as admin, connect(settings, "test") as client:
         await admin.post("/projects", json={"name": "shop"})
         await register(admin, workflow())
-        execution = await created(admin)
-        await until(lambda: reachable(client))
+        execution = await create(admin)
+        await until(lambda: consumer_exists(client))
         await append(client, *events_of(execution)[:3])
 
         async def stored() -> bool:
@@ -336,7 +340,7 @@ async def test_a_wipe_while_admin_was_away_is_noticed_at_its_start(
         await until(stored)
     nats_server.wipe()
     async with running(settings), connect(settings, "test") as client:
-        await until(lambda: reachable(client))
+        await until(lambda: consumer_exists(client))
         [request] = await until(lambda: requests(client))
         assert request.execution == execution
         assert len(await log_of(client, execution)) == 3

@@ -1,4 +1,4 @@
-"""Dead letters, and saying everything again."""
+"""Dead letters are listed and replayed; a resync publishes everything live again."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ ADMIN, PROPELLER = "admin", subjects.PROPELLER
 
 @pytest.fixture(autouse=True)
 async def connected(admin: httpx.AsyncClient) -> None:
-    """admin serves before it has found NATS, which it needs here."""
+    """Wait until admin is connected to NATS, which it does not need to serve."""
 
     async def is_connected() -> bool:
         return bool((await admin.get("/status")).json()["nats_connected"])
@@ -30,8 +30,8 @@ async def connected(admin: httpx.AsyncClient) -> None:
     await until(is_connected)
 
 
-async def bury(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
-    """As `trimtab.runtime.deliveries` does with what a handler rejects."""
+async def dead_letter(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
+    """Publish a dead letter as `trimtab.runtime.deliveries` does, and return its sequence."""
     headers = {EVENT_ID: f"id of {reason}", "ce-type": "trimtab.execution_requested.v1"}
     headers |= {"trimtab-reason": reason, "trimtab-subject": REQUESTED, **more}
     subject = subjects.dead(subjects.EXECUTIONS, consumer)
@@ -40,17 +40,17 @@ async def bury(client: Client, reason: str, consumer: str = PROPELLER, **more: s
 
 
 async def requests(client: Client) -> list[Any]:
-    """What the work queue holds."""
+    """Return the messages in the work queue."""
     jetstream = client.jetstream()
     state = (await jetstream.stream_info(subjects.EXECUTIONS)).state
     numbers = range(max(1, state.first_seq), state.last_seq + 1)
     return [await jetstream.get_msg(subjects.EXECUTIONS, number) for number in numbers]
 
 
-async def test_dead_letters_are_listed_with_what_happened_to_them(
+async def test_a_dead_letter_is_listed_with_the_reason_and_its_origin(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
-    sequence = await bury(client, "no such pool")
+    sequence = await dead_letter(client, "no such pool")
     [letter] = (await admin.get("/dead")).json()
     assert {**letter, "at": ""} == {
         "sequence": sequence,
@@ -67,12 +67,12 @@ async def test_dead_letters_are_listed_with_what_happened_to_them(
     assert json.loads(shown["body"]) == {"why": "no such pool"}
 
 
-async def test_dead_letters_are_filtered_and_come_in_pages(
+async def test_dead_letters_are_filtered_and_listed_in_pages(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
     for number in range(5):
-        await bury(client, f"reason {number}")
-    await bury(client, "another", consumer=ADMIN)
+        await dead_letter(client, f"reason {number}")
+    await dead_letter(client, "another", consumer=ADMIN)
     first = await admin.get("/dead", params={"consumer": PROPELLER, "limit": 3})
     assert [letter["reason"] for letter in first.json()] == ["reason 0", "reason 1", "reason 2"]
     second = await admin.get(first.links["next"]["url"].removeprefix("/api/v2"))
@@ -81,10 +81,10 @@ async def test_dead_letters_are_filtered_and_come_in_pages(
     assert (await admin.get("/dead", params={"stream": "SETTINGS"})).json() == []
 
 
-async def test_a_replayed_letter_is_where_it_was_and_no_longer_dead(
+async def test_a_replayed_message_is_on_its_original_subject_and_no_dead_letter(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
-    sequence = await bury(
+    sequence = await dead_letter(
         client, "too early", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     )
     answer = await admin.post(f"/dead/{sequence}/replay", json={})
@@ -97,10 +97,10 @@ async def test_a_replayed_letter_is_where_it_was_and_no_longer_dead(
     assert (await admin.get("/dead")).json() == []
 
 
-async def test_a_replay_that_ended_before_the_copy_was_removed_doubles_nothing(
+async def test_a_replay_after_one_that_ended_before_the_deletion_publishes_nothing(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
-    sequence = await bury(client, "twice")
+    sequence = await dead_letter(client, "twice")
     jetstream = client.jetstream()
     headers = {"Nats-Msg-Id": f"id of twice-replayed-{sequence}"}
     await jetstream.publish(REQUESTED, b"{}", headers=headers)
@@ -119,7 +119,7 @@ async def test_a_replay_that_ended_before_the_copy_was_removed_doubles_nothing(
         ("GET", "/dead?limit=0", 400),
     ],
 )
-async def test_what_is_not_there_or_not_meant_is_refused(
+async def test_an_unknown_dead_letter_or_an_invalid_parameter_is_an_error(
     admin: httpx.AsyncClient, client: Client, method: str, path: str, status: int
 ) -> None:
     body = {"json": {}} if method == "POST" else {}
@@ -127,16 +127,16 @@ async def test_what_is_not_there_or_not_meant_is_refused(
     assert answer.status_code == status, answer.text
 
 
-async def test_a_copy_that_does_not_say_where_it_was_stays(
+async def test_a_dead_letter_without_an_original_subject_is_not_replayed(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
-    sequence = await bury(client, "strange", **{"trimtab-subject": ""})
+    sequence = await dead_letter(client, "strange", **{"trimtab-subject": ""})
     assert (await admin.post(f"/dead/{sequence}/replay", json={})).status_code == 409
     assert len((await admin.get("/dead")).json()) == 1
 
 
 @BOTH
-async def test_a_resync_says_all_that_lives_again_and_takes_out_what_does_not(
+async def test_a_resync_publishes_all_live_settings_and_a_tombstone_for_any_other_subject(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
     await admin.put("/records/task_resource", params=FORCE, json={"limits": {"cpu": "2"}})
@@ -148,11 +148,11 @@ async def test_a_resync_says_all_that_lives_again_and_takes_out_what_does_not(
     answer = (await admin.post("/resync", json={})).json()
     await until(lambda: caught_up(admin))
     messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.>")
-    said = {m.subject: m for m in messages if m.subject != subjects.WATERMARK}
-    assert answer["settings"] == len(said)
-    newest = sorted(int(message.headers[REVISION]) for message in said.values())
-    assert newest == list(range(answer["revision"] - len(said) + 1, answer["revision"] + 1))
-    assert b'"deleted":true' in said[stray].body
+    published = {m.subject: m for m in messages if m.subject != subjects.WATERMARK}
+    assert answer["settings"] == len(published)
+    newest = sorted(int(message.headers[REVISION]) for message in published.values())
+    assert newest == list(range(answer["revision"] - len(published) + 1, answer["revision"] + 1))
+    assert b'"deleted":true' in published[stray].body
     after = (await admin.get("/explain/task_resource")).json()
     assert after["document"] == explained["document"]
     setters = [step["setter"] for step in explained["chain"]]
@@ -185,7 +185,7 @@ async def test_a_resync_requests_unfinished_executions_again(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
-async def test_who_asks_while_an_execution_is_requested_gets_another_request(
+async def test_a_resync_during_a_request_causes_another_request(
     admin: httpx.AsyncClient, client: Client, database_url: str
 ) -> None:
     await register(admin, workflow())
@@ -200,13 +200,13 @@ async def test_who_asks_while_an_execution_is_requested_gets_another_request(
     await connection.execute(mark.format(1))
     async with connection.transaction():
         await connection.execute(mark.format(2))
-        # What admin writes about the second one has to wait for ours.
+        # admin updates the row after the second request, and has to wait for this transaction.
         await until(lambda: requested(2))
     await connection.close()
     await until(lambda: requested(3))
 
 
-async def test_without_nats_there_is_no_resync_and_the_settings_stay(
+async def test_a_resync_without_nats_fails_and_changes_nothing(
     admin: httpx.AsyncClient, client: Client, nats_server: NatsServer
 ) -> None:
     before = (await admin.get("/status")).json()["revision"]

@@ -1,4 +1,4 @@
-"""A committed change reaches the stream once, in revision order, whatever is killed when."""
+"""The relay publishes each committed change once, in the order of revisions, whatever is killed."""
 
 import asyncio
 import multiprocessing
@@ -52,7 +52,7 @@ async def committed(sessions: Sessions) -> list[int]:
 
 
 async def published(client: Client) -> list[int]:
-    """Revisions in the order of the stream, watermarks left out."""
+    """Return the revisions in the order of the stream, without watermarks."""
     messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*")
     return [int(message.headers[REVISION]) for message in messages]
 
@@ -64,7 +64,7 @@ async def watermark(client: Client) -> Watermark | None:
 
 @asynccontextmanager
 async def running(relay: Relay) -> AsyncIterator[None]:
-    """While the relay is at work; its failure is the test's."""
+    """Run the relay during the block; its error fails the test."""
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(relay.run())
         yield
@@ -77,10 +77,10 @@ async def all_marked(sessions: Sessions) -> bool:
         return not await session.scalar(unsent)
 
 
-async def relay_until_quiet(
+async def relay_until_sent(
     client: Client, sessions: Sessions, reading: Sessions, revision: int = 0
 ) -> None:
-    """Until a watermark says that everything up to the revision is sent, and it is marked so."""
+    """Run a relay until a watermark confirms the revision and all rows are marked as sent."""
     async with sessions.begin() as session:
         revision = revision or await outbox.lock(session)
     async with running(Relay(client, sessions, reading)):
@@ -94,7 +94,7 @@ async def relay_until_quiet(
     ("backend", "point"),
     [*(("sqlite", point) for point in relay_process.POINTS), ("postgresql", "before publish")],
 )
-async def test_a_relay_killed_twenty_times_loses_and_doubles_nothing(
+async def test_a_relay_that_is_killed_twenty_times_publishes_each_change_once(
     client: Client,
     nats_server: NatsServer,
     database_url: str,
@@ -102,7 +102,7 @@ async def test_a_relay_killed_twenty_times_loses_and_doubles_nothing(
     reading: Sessions,
     point: str,
 ) -> None:
-    # A fork of a process that has everything imported makes a round cheap.
+    # Forking a process that has imported everything makes a round fast.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([relay_process.__name__])
     for number in range(ROUNDS):
@@ -111,49 +111,51 @@ async def test_a_relay_killed_twenty_times_loses_and_doubles_nothing(
         process.start()
         await asyncio.to_thread(process.join, 30)
         assert process.exitcode == -9
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     assert await published(client) == await committed(sessions)
     lost = 0 if point == "before commit" else 2
     assert len(await committed(sessions)) == ROUNDS * (5 + lost)
 
 
-async def test_changes_of_one_transaction_carry_one_commit(
+async def test_changes_of_one_transaction_have_one_commit(
     client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
     revisions = await write(sessions, "together")
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*")
     assert [int(m.headers[REVISION]) for m in messages] == revisions
     assert {int(m.headers[COMMIT]) for m in messages} == {revisions[-1]}
 
 
 @BOTH
-async def test_of_two_relays_each_change_is_published_by_one(
+async def test_with_two_relays_each_change_is_published_once(
     client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
     async with running(Relay(client, sessions, reading)), running(Relay(client, sessions, reading)):
         for number in range(30):
             await write(sessions, f"write-{number}")
             await asyncio.sleep(0.01)
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     assert await published(client) == await committed(sessions)
 
 
 @BOTH
-async def test_a_wiped_stream_is_filled_again_with_everything_that_lives(
+async def test_everything_live_is_published_again_after_a_wipe_of_the_stream(
     client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
 ) -> None:
     await write(sessions, "before", 5)
-    await relay_until_quiet(client, sessions, reading)
-    told = asyncio.Event()
+    await relay_until_sent(client, sessions, reading)
+    resynced = asyncio.Event()
 
-    async def lost() -> None:
-        told.set()
+    async def on_resync() -> None:
+        resynced.set()
 
-    async with running(Relay(client, sessions, reading, on_resync=lost, watermark_seconds=0.2)):
+    async with running(
+        Relay(client, sessions, reading, on_resync=on_resync, watermark_seconds=0.2)
+    ):
         await asyncio.to_thread(nats_server.wipe)
-        await told.wait()
-    await relay_until_quiet(client, sessions, reading)
+        await resynced.wait()
+    await relay_until_sent(client, sessions, reading)
     async with sessions.begin() as session:
         state = await outbox.load(session)
     mark = await watermark(client)
@@ -163,55 +165,55 @@ async def test_a_wiped_stream_is_filled_again_with_everything_that_lives(
 
 
 @BOTH
-async def test_a_stream_that_is_ahead_of_the_database_loses_what_the_database_lacks(
+async def test_subjects_that_only_the_stream_has_get_tombstones(
     client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
-    """As after restoring a backup: the subjects of the lost changes get tombstones."""
+    """The database is behind the stream after a backup was restored."""
     await write(sessions, "kept", 2)
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     async with sessions.begin() as session:
         await session.execute(tables.outbox.delete().where(tables.outbox.c.revision == 2))
         await session.execute(tables.settings.delete().where(tables.settings.c.revision == 2))
         await session.execute(tables.revision.update().values(value=1))
-    await relay_until_quiet(client, sessions, reading, revision=4)
+    await relay_until_sent(client, sessions, reading, revision=4)
     last = {m.subject: m.body for m in await bus.read_all(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[subjects.domain("kept-1")]
     assert b'"deleted":false' in last[subjects.domain("kept-0")]
 
 
-async def test_one_that_looked_before_another_published_everything_stands_by(
+async def test_a_relay_that_read_the_stream_before_another_one_published_becomes_a_standby(
     client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
     await write(sessions, "ours", 3)
-    late = Late(client, sessions, reading)
+    late = LateRelay(client, sessions, reading)
     async with running(late):
-        await late.looked.wait()
-        await relay_until_quiet(client, sessions, reading)
+        await late.has_read.wait()
+        await relay_until_sent(client, sessions, reading)
         late.go_on.set()
         while late.is_leader or late.sent < 3:
             await asyncio.sleep(0.02)
 
 
-class Late(Relay):
-    """Held up between its look at the stream and what it does with that."""
+class LateRelay(Relay):
+    """Waits between reading the end of the stream and marking the rows."""
 
     def __init__(self, client: Client, sessions: Sessions, reading: Sessions) -> None:
         super().__init__(client, sessions, reading)
-        self.looked, self.go_on = asyncio.Event(), asyncio.Event()
+        self.has_read, self.go_on = asyncio.Event(), asyncio.Event()
 
     async def _mark_sent(self) -> None:
-        self.looked.set()
+        self.has_read.set()
         await self.go_on.wait()
         await super()._mark_sent()
 
 
-async def test_a_message_of_somebody_else_makes_everything_be_said_again(
+async def test_a_message_that_no_relay_published_causes_a_resync(
     client: Client, sessions: Sessions, reading: Sessions
 ) -> None:
     await write(sessions, "ours", 3)
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     async with sessions.begin() as session:
-        # As after a crash before the rows were marked: the stream knows them by their ids.
+        # The state after a crash before the rows were marked; the server drops duplicates by id.
         await session.execute(tables.outbox.update().values(sent_at=None))
         await session.execute(
             tables.outbox.update()
@@ -220,18 +222,18 @@ async def test_a_message_of_somebody_else_makes_everything_be_said_again(
         )
     stray = subjects.domain("stray")
     await client.jetstream().publish(stray, b"{}")
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     last = {m.subject: m.body for m in await bus.read_all(client, subjects.SETTINGS, "trimtab.>")}
     assert b'"deleted":true' in last[stray]
     assert b'"deleted":false' in last[subjects.domain("ours-2")]
 
 
-async def test_writes_go_on_while_nats_is_away(
+async def test_changes_are_committed_during_an_outage_of_nats_and_published_after_it(
     client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
 ) -> None:
     async with running(Relay(client, sessions, reading)):
         await asyncio.to_thread(nats_server.kill)
         await write(sessions, "outage", 10)
         await asyncio.to_thread(nats_server.start)
-    await relay_until_quiet(client, sessions, reading)
+    await relay_until_sent(client, sessions, reading)
     assert await published(client) == await committed(sessions)

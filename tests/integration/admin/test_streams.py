@@ -1,4 +1,4 @@
-"""Bootstrap: everything declared once, drift reported, state never put at risk."""
+"""Bootstrap: it declares what is missing, reports drift, and never risks the state."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ async def test_bootstrap_again_changes_and_reports_nothing(client: Client) -> No
     assert [await config(client, str(each.config.name)) for each in streams.declared()] == before
 
 
-async def test_what_an_operator_set_otherwise_is_reported_and_left(client: Client) -> None:
+async def test_what_an_operator_changed_is_reported_and_left(client: Client) -> None:
     jetstream = client.jetstream()
     letters = replace(await config(client, subjects.DEAD_LETTERS), max_age=3600.0)
     await jetstream.update_stream(letters)
@@ -55,7 +55,7 @@ async def test_what_an_operator_set_otherwise_is_reported_and_left(client: Clien
     ],
 )
 @pytest.mark.parametrize("stream", [subjects.SETTINGS, subjects.NAMESPACES])
-async def test_a_state_stream_with_other_limits_is_refused(
+async def test_a_state_stream_with_other_limits_is_a_conflict(
     client: Client, stream: str, limits: dict[str, object], field: str
 ) -> None:
     changed = replace(await config(client, stream), **limits)  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ async def test_a_state_stream_with_other_limits_is_refused(
         await streams.bootstrap(client)
 
 
-async def test_a_durable_or_stream_that_is_gone_is_declared_again(client: Client) -> None:
+async def test_a_deleted_durable_or_stream_is_declared_again(client: Client) -> None:
     jetstream = client.jetstream()
     await jetstream.delete_consumer(subjects.EXECUTIONS, subjects.PROPELLER)
     await jetstream.delete_stream(subjects.EXECUTION_EVENTS)
@@ -73,7 +73,7 @@ async def test_a_durable_or_stream_that_is_gone_is_declared_again(client: Client
     await jetstream.consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
 
 
-async def test_a_state_stream_keeps_the_last_message_of_each_subject_and_nothing_else(
+async def test_a_state_stream_keeps_only_the_last_message_of_each_subject(
     client: Client,
 ) -> None:
     jetstream = client.jetstream()
@@ -84,7 +84,7 @@ async def test_a_state_stream_keeps_the_last_message_of_each_subject_and_nothing
     assert (state.messages, state.last_seq) == (2, 6)
 
 
-async def test_a_server_that_is_away_is_unavailable(
+async def test_a_server_that_does_not_run_is_unavailable(
     nats_server: NatsServer, client: Client
 ) -> None:
     nats_server.stop()

@@ -1,4 +1,4 @@
-"""Two admins on one PostgreSQL: either serves, one relays, and each may die or pause."""
+"""Two admins on one PostgreSQL: both serve, one leads the relay, and either may end or pause."""
 
 import asyncio
 import itertools
@@ -50,7 +50,7 @@ def database_url(postgres_url: str) -> Iterator[str]:
 def processes(
     tmp_path_factory: pytest.TempPathFactory, nats_server: NatsServer, database_url: str
 ) -> Iterator[list[Admin]]:
-    """Started at once on a database that is empty."""
+    """Two admins that start at the same time on an empty database."""
     directory = tmp_path_factory.mktemp("admins")
     admins = [Admin(directory, nats_server.url, database_url) for _ in range(2)]
     for admin in admins:
@@ -62,7 +62,7 @@ def processes(
 
 @pytest.fixture
 async def pair(processes: list[Admin]) -> AsyncIterator[list[Admin]]:
-    """Both running and ready, whatever happened to them before."""
+    """Both admins, running and ready, whatever an earlier test did to them."""
     async with processes[0].new_client(), processes[1].new_client():
         for admin in processes:
             admin.start()
@@ -72,13 +72,13 @@ async def pair(processes: list[Admin]) -> AsyncIterator[list[Admin]]:
 
 
 class Published:
-    """The revisions of SETTINGS as they come, watermarks left out."""
+    """Records the revisions of new messages in SETTINGS, without watermarks."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._caught_up = asyncio.Event()
         self.start = 0
-        """The last one that was there before; of those, some are replaced."""
+        """The last revision that the stream had at the start. Earlier messages may be replaced."""
         self.revisions: list[int] = []
 
     async def _read(self) -> None:
@@ -94,8 +94,8 @@ class Published:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Published"]:
-        # Of one that is replaced at once the server may have nothing left to deliver.
-        async with every_message_kept(self._client):
+        # The server may not deliver a message that a newer one on its subject replaced.
+        async with keep_every_message(self._client):
             reading = asyncio.create_task(self._read())
             try:
                 await self._caught_up.wait()
@@ -107,14 +107,17 @@ class Published:
         return len(self.revisions) > count
 
     async def has_all(self, database_url: str) -> bool:
-        """Each once, in order."""
+        """Return whether every newer committed revision was published once, in order."""
         newer = [number for number in await committed(database_url) if number > self.start]
         return self.revisions == newer
 
 
 @asynccontextmanager
-async def every_message_kept(client: Client) -> AsyncIterator[None]:
-    """By SETTINGS, not only the last of each subject. Nobody may start meanwhile: it is refused."""
+async def keep_every_message(client: Client) -> AsyncIterator[None]:
+    """Let SETTINGS keep more than the last message of each subject.
+
+    No admin may start meanwhile, because it would raise `Conflict` for these limits.
+    """
     jetstream = client.jetstream()
     config = (await jetstream.stream_info(subjects.SETTINGS)).config
     await jetstream.update_stream(replace(config, max_msgs_per_subject=-1))
@@ -134,12 +137,12 @@ async def committed(database_url: str) -> list[int]:
 
 
 class Load:
-    """Four writers that turn to the next admin when one gives no answer."""
+    """Four writers; each calls the next admin if one does not respond."""
 
     def __init__(self, pair: list[Admin]) -> None:
         self._clients = [admin.client for admin in pair]
         self._numbers = itertools.count(1)
-        self.answered = 0
+        self.responses = 0
 
     async def write(self, writer: int) -> None:
         clients = itertools.cycle(self._clients[writer % 2 :] + self._clients[: writer % 2])
@@ -149,12 +152,12 @@ class Load:
             scope = {"domain": ("development", "staging")[writer % 2]}
             try:
                 await client.put("/records/workflow_priority", params=FORCE | scope, json=body)
-                self.answered += 1
+                self.responses += 1
             except httpx.TransportError:
                 client = next(clients)
 
-    async def goes_on(self, count: int) -> bool:
-        return self.answered > count
+    async def has_responses(self, count: int) -> bool:
+        return self.responses > count
 
     def stop(self) -> None:
         for writer in self._writers:
@@ -170,65 +173,65 @@ class Load:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_another_relay_takes_over_in_seconds_and_loses_doubles_and_swaps_nothing(
+async def test_a_takeover_of_the_relay_takes_seconds_and_publishes_each_change_once_in_order(
     pair: list[Admin], client: Client, database_url: str, how: signal.Signals
 ) -> None:
-    relaying, other = await leader(pair)
+    leading, standby = await leader(pair)
     loop = asyncio.get_running_loop()
     async with Published(client).running() as published, Load(pair).running() as load:
         await until(lambda: published.has(50))
-        relaying.send(how)
-        ended, before = loop.time(), load.answered
-        await until(other.relays)
+        leading.send(how)
+        ended, before = loop.time(), load.responses
+        await until(standby.leads_relay)
         known = len(published.revisions)
         await until(lambda: published.has(known))
         assert loop.time() - ended < TAKEOVER_SECONDS
-        await until(lambda: load.goes_on(before + 50))
+        await until(lambda: load.has_responses(before + 50))
         if how is signal.SIGSTOP:
-            relaying.send(signal.SIGCONT)
-            await until(relaying.ready)
-        # Calls that were given up may still be at work in one that was paused.
+            leading.send(signal.SIGCONT)
+            await until(leading.ready)
+        # The admin that was paused may still execute calls whose client gave up.
         load.stop()
         await until(lambda: published.has_all(database_url))
 
 
-async def test_one_that_is_paused_within_a_transaction_is_not_waited_for_longer(
+async def test_a_takeover_takes_no_longer_if_the_leader_is_paused_in_a_transaction(
     pair: list[Admin], client: Client, database_url: str
 ) -> None:
-    relaying, other = await leader(pair)
+    leading, standby = await leader(pair)
     sessions, loop = sessions_of(database_url), asyncio.get_running_loop()
     async with Published(client).running() as published, sessions() as session:
-        await until(lambda: quiet(other))
+        await until(lambda: all_published(standby))
         known = len(published.revisions)
-        # Ours stands for one of the admin that is paused.
+        # This transaction represents one of the paused admin.
         await outbox.lock(session)
-        relaying.send(signal.SIGSTOP)
+        leading.send(signal.SIGSTOP)
         paused = loop.time()
         path = "/records/workflow_priority"
-        await other.client.put(path, params=FORCE, json={"priority": 7})
+        await standby.client.put(path, params=FORCE, json={"priority": 7})
         await until(lambda: published.has(known))
         assert loop.time() - paused < TAKEOVER_SECONDS
         await session.invalidate()
     await sessions.kw["bind"].dispose()
 
 
-async def test_one_that_was_paused_stands_by_and_serves_again(
+async def test_an_admin_that_was_paused_becomes_a_standby_and_serves_again(
     pair: list[Admin], client: Client
 ) -> None:
-    relaying, other = await leader(pair)
-    relaying.send(signal.SIGSTOP)
-    await other.client.post("/projects", json={"name": "basket"})
-    await until(lambda: quiet(other))
-    relaying.send(signal.SIGCONT)
-    assert (await relaying.client.get("/projects/basket")).status_code == 200
-    answer = await relaying.client.post("/projects", json={"name": "cart"})
+    leading, standby = await leader(pair)
+    leading.send(signal.SIGSTOP)
+    await standby.client.post("/projects", json={"name": "basket"})
+    await until(lambda: all_published(standby))
+    leading.send(signal.SIGCONT)
+    assert (await leading.client.get("/projects/basket")).status_code == 200
+    answer = await leading.client.post("/projects", json={"name": "cart"})
     assert answer.status_code == 201
-    await until(lambda: quiet(relaying))
-    assert await leader(pair) == (other, relaying)
+    await until(lambda: all_published(leading))
+    assert await leader(pair) == (standby, leading)
     assert len(await bus.read_all(client, subjects.SETTINGS, subjects.project("cart"))) == 1
 
 
-async def test_either_answers_with_what_the_other_has_committed(pair: list[Admin]) -> None:
+async def test_each_admin_returns_what_the_other_one_has_committed(pair: list[Admin]) -> None:
     one, another = pair
     for number in range(1, 11):
         body = {"priority": number}
@@ -238,7 +241,7 @@ async def test_either_answers_with_what_the_other_has_committed(pair: list[Admin
         one, another = another, one
 
 
-async def test_of_tokens_with_one_name_made_at_once_there_is_one_and_both_know_its_end(
+async def test_of_concurrent_api_tokens_with_one_name_one_is_created_and_both_admins_revoke_it(
     pair: list[Admin],
 ) -> None:
     body = {"name": "ci", "grants": [{"role": "viewer"}]}
@@ -246,19 +249,19 @@ async def test_of_tokens_with_one_name_made_at_once_there_is_one_and_both_know_i
         *(pair[number % 2].client.post("/tokens", json=body) for number in range(6))
     )
     assert sorted(answer.status_code for answer in answers) == [201, *[409] * 5]
-    [made] = [answer.json() for answer in answers if answer.status_code == 201]
-    headers = {"Authorization": f"Bearer {made['secret']}"}
+    [created] = [answer.json() for answer in answers if answer.status_code == 201]
+    headers = {"Authorization": f"Bearer {created['secret']}"}
 
-    async def known() -> list[int]:
+    async def statuses() -> list[int]:
         return [(await each.client.get("/kinds", headers=headers)).status_code for each in pair]
 
-    await until(lambda: holds(known, [200, 200]))
-    await pair[0].client.delete(f"/tokens/{made['id']}")
-    await until(lambda: holds(known, [401, 401]))
+    await until(lambda: returns(statuses, [200, 200]))
+    await pair[0].client.delete(f"/tokens/{created['id']}")
+    await until(lambda: returns(statuses, [401, 401]))
 
 
-async def holds(question: Callable[[], Awaitable[object]], answer: object) -> bool:
-    return await question() == answer
+async def returns(call: Callable[[], Awaitable[object]], result: object) -> bool:
+    return await call() == result
 
 
 async def test_writers_of_one_record_on_two_admins_lose_no_update(
@@ -283,21 +286,21 @@ async def test_writers_of_one_record_on_two_admins_lose_no_update(
     assert final["document"] == {"priority": 21}
 
 
-async def test_executions_of_both_are_requested_once_and_either_adds_their_logs_up(
+async def test_executions_of_both_admins_are_requested_once_and_either_stores_their_logs(
     pair: list[Admin], client: Client
 ) -> None:
     one, another = pair
     await one.client.post("/projects", json={"name": "shop"})
     await register(one.client, workflow())
-    made = [(await execute(pair[number % 2].client)).json()["id"] for number in range(10)]
-    await until(lambda: requested(client, len(made)))
-    await asyncio.sleep(2.5)  # Either has looked once more at what is to be requested.
-    assert await requested(client, len(made))
-    for execution in made[:5]:
+    created = [(await execute(pair[number % 2].client)).json()["id"] for number in range(10)]
+    await until(lambda: requested(client, len(created)))
+    await asyncio.sleep(2.5)  # Both requesters have polled the database again.
+    assert await requested(client, len(created))
+    for execution in created[:5]:
         await append(client, *events_of(execution))
     await until(lambda: succeeded(one, 5))
     one.send(signal.SIGKILL)
-    for execution in made[5:]:
+    for execution in created[5:]:
         await append(client, *events_of(execution))
     await until(lambda: succeeded(another, 10))
 
@@ -312,6 +315,6 @@ async def succeeded(admin: Admin, count: int) -> bool:
     return [body["phase"] for body in listed].count("succeeded") == count
 
 
-async def quiet(admin: Admin) -> bool:
+async def all_published(admin: Admin) -> bool:
     status = await admin.status()
     return bool(status["revision"] == status["sent_revision"])

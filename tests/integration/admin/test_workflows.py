@@ -1,4 +1,4 @@
-"""Workflows and launch plans: registered once, refused where they do not fit."""
+"""Workflows and launch plans: registered once, and rejected if they are inconsistent."""
 
 from typing import Any
 
@@ -14,7 +14,9 @@ async def post_plan(admin: httpx.AsyncClient, **more: Any) -> httpx.Response:
     return await admin.post("/launch_plans", json={**SCOPE, "launch_plan": {**PLAN, **more}})
 
 
-async def test_registering_the_same_again_is_fine(admin: httpx.AsyncClient) -> None:
+async def test_registering_a_version_again_with_the_same_content_succeeds(
+    admin: httpx.AsyncClient,
+) -> None:
     codes = [
         (await admin.post("/workflows", json=registration(workflow()))).status_code
         for _again in range(2)
@@ -23,7 +25,9 @@ async def test_registering_the_same_again_is_fine(admin: httpx.AsyncClient) -> N
     assert len((await admin.get("/workflows")).json()) == 1
 
 
-async def test_another_content_of_a_version_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_different_content_for_a_registered_version_is_a_conflict(
+    admin: httpx.AsyncClient,
+) -> None:
     await register(admin, workflow())
     other = workflow(module="def load(day): return 1\ndef train(rate): ...\n")
     answer = await admin.post("/workflows", json=registration(other))
@@ -31,7 +35,9 @@ async def test_another_content_of_a_version_is_refused(admin: httpx.AsyncClient)
     assert "version '1'" in answer.json()["detail"]
 
 
-async def test_the_newest_version_is_the_one_registered_last(admin: httpx.AsyncClient) -> None:
+async def test_the_newest_version_is_the_one_that_was_registered_last(
+    admin: httpx.AsyncClient,
+) -> None:
     for version in ("10", "9"):
         await register(admin, workflow(version))
     path = "/workflows/shop/development/nightly"
@@ -41,7 +47,7 @@ async def test_the_newest_version_is_the_one_registered_last(admin: httpx.AsyncC
     assert (unknown.status_code, unknown.json()["allowed"]) == (404, "10, 9")
 
 
-async def test_a_workflow_whose_names_do_not_fit_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_node_with_an_unknown_task_is_rejected(admin: httpx.AsyncClient) -> None:
     body = registration(workflow())
     body["workflow"]["nodes"][1]["task"] = "trian"
     answer = await admin.post("/workflows", json=body)
@@ -49,14 +55,14 @@ async def test_a_workflow_whose_names_do_not_fit_is_refused(admin: httpx.AsyncCl
     assert answer.json()["allowed"] == "load, train"
 
 
-async def test_a_field_that_a_workflow_does_not_have_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_an_unknown_field_of_a_workflow_is_rejected(admin: httpx.AsyncClient) -> None:
     body = registration(workflow())
     body["workflow"]["nodes"][0]["retrys"] = 3
     answer = await admin.post("/workflows", json=body)
     assert (answer.status_code, answer.json()["path"]) == (400, "workflow.nodes.0.retrys")
 
 
-async def test_a_pool_that_there_is_not_is_refused(admin: httpx.AsyncClient) -> None:
+async def test_a_task_with_an_unknown_pool_is_rejected(admin: httpx.AsyncClient) -> None:
     body = registration(workflow())
     body["workflow"]["tasks"]["train"]["pool"] = "gpu"
     answer = await admin.post("/workflows", json=body)
@@ -65,13 +71,13 @@ async def test_a_pool_that_there_is_not_is_refused(admin: httpx.AsyncClient) -> 
     assert (await admin.post("/workflows", json=body)).status_code == 201
 
 
-async def test_lists_are_filtered_by_place(admin: httpx.AsyncClient) -> None:
+async def test_workflows_are_filtered_by_project_and_domain(admin: httpx.AsyncClient) -> None:
     await register(admin, workflow())
     for params, count in ((SCOPE, 1), ({"domain": "staging"}, 0), ({"project": "x"}, 0)):
         assert len((await admin.get("/workflows", params=params)).json()) == count
 
 
-async def test_a_launch_plan_is_kept(admin: httpx.AsyncClient) -> None:
+async def test_a_registered_launch_plan_is_listed(admin: httpx.AsyncClient) -> None:
     await register(admin, workflow())
     plan = {"inputs": {"day": "sunday"}, "runtime_override": {"trainer": {"retries": 3}}}
     codes = [(await post_plan(admin, **plan)).status_code for _again in range(2)]
@@ -88,7 +94,7 @@ async def test_a_launch_plan_is_kept(admin: httpx.AsyncClient) -> None:
         ({"name": "nightly"}, "launch_plan.name", "another name"),
     ],
 )
-async def test_a_launch_plan_that_does_not_fit_its_workflow_is_refused(
+async def test_a_launch_plan_that_does_not_match_its_workflow_is_rejected(
     admin: httpx.AsyncClient, wrong: dict[str, Any], path: str, allowed: str
 ) -> None:
     await register(admin, workflow())
@@ -98,17 +104,17 @@ async def test_a_launch_plan_that_does_not_fit_its_workflow_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("place", "known"), [({"project": "x"}, "shop"), ({"domain": "x"}, "staging")]
+    ("scope", "known"), [({"project": "x"}, "shop"), ({"domain": "x"}, "staging")]
 )
-async def test_an_unknown_place_is_refused(
-    admin: httpx.AsyncClient, place: dict[str, str], known: str
+async def test_an_unknown_project_or_domain_is_rejected(
+    admin: httpx.AsyncClient, scope: dict[str, str], known: str
 ) -> None:
-    answer = await admin.post("/workflows", json=registration(workflow()) | place)
+    answer = await admin.post("/workflows", json=registration(workflow()) | scope)
     assert answer.status_code == 404
     assert known in answer.json()["allowed"]
 
 
-async def test_nothing_is_registered_in_an_archived_project(admin: httpx.AsyncClient) -> None:
+async def test_nothing_can_be_registered_in_an_archived_project(admin: httpx.AsyncClient) -> None:
     await register(admin, workflow())
     await admin.patch("/projects/shop", json={"state": "archived"})
     for answer in (
