@@ -168,7 +168,7 @@ class Cohorts:
             self._tasks.create_task(self._publish_hints(cohort, effects))
 
     async def _publish_hints(self, cohort: str, effects: Effects) -> None:
-        """A hint may not arrive: waiters also poll, and holders also renew."""
+        """Publish hints. They may not arrive: waiters also poll, and holders also renew."""
         hints: list[tuple[str, Model]] = []
         for pre_grant in effects.pre_grants:
             granted = TokenGranted(**pre_grant._asdict())

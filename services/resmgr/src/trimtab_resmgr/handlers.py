@@ -76,8 +76,7 @@ class Endpoint(Generic[Parsed]):
         self._tasks.create_task(self._serve(request))
 
     def update_stats(self, stats: EndpointStats) -> None:
-        """Set the statistics that nats-py gets wrong, since `on_request` returns before the work
-        is done."""
+        """Correct the statistics of nats-py, since `on_request` returns before the work is done."""
         stats.num_errors = self._errors
         stats.last_error = self._last_error
         stats.processing_time = self._nanoseconds

@@ -204,6 +204,6 @@ def _parse_effects(
 
 
 def _parse_lost(member: bytes, fence: int, pool: bytes) -> LostToken:
-    """A token of several pools is reported once for each pool, and becomes equal values."""
+    """Return a lost token. One of several pools is reported for each of them, as equal values."""
     token, several = encoding.parse_member(member)
     return LostToken(token, several or (pool.decode(),), fence)
