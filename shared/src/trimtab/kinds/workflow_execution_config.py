@@ -40,7 +40,7 @@ class Secret(KindModel):
     key: str | None = None
     """The key inside the group."""
     mount_requirement: Literal["ANY", "ENV_VAR", "FILE"] | None = None
-    """How the task receives it, as a variable or a file; unset means either."""
+    """How the task receives it, as a variable or as a file; either by default."""
 
 
 class OAuth2Client(KindModel):
@@ -123,9 +123,9 @@ class ExecutionEnvAssignment(KindModel):
     """The tasks that run in an environment."""
 
     node_ids: tuple[str, ...] | None = Field(default=None, strict=False)
-    """Ids of the nodes; unset means all nodes."""
+    """Ids of the nodes; all nodes by default."""
     task_type: str | None = None
-    """The type of the tasks; unset means every type."""
+    """The type of the tasks; every type by default."""
     execution_env: ExecutionEnv
     """The environment that the tasks run in."""
 
@@ -134,7 +134,7 @@ class WorkflowExecutionConfig(Value):
     """Configuration of executions."""
 
     max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    """The largest number of nodes of one execution that run at once; unset means no limit."""
+    """The largest number of nodes of one execution that run at once; no limit by default."""
     security_context: SecurityContext | None = None
     """Identity, secrets and tokens of executions."""
     raw_output_data_config: RawOutputDataConfig | None = None
