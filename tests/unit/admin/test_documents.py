@@ -19,10 +19,10 @@ PRUNE = ApplyDocuments((), prune="owner=ml")
 EDITOR = Caller("ci", (Grant(Role.EDITOR, SHOP),))
 
 
-def stored(*owned: Scope) -> Settings:
-    """Return settings with an owned record at each scope, and one that is not readable."""
+def stored(*labelled: Scope) -> Settings:
+    """Return settings with a labelled record at each scope, and one that is not readable."""
     labels = {"owner": "ml"}
-    records = {scope: Record.of(KIND, scope, 1, {"priority": 1}, labels) for scope in owned}
+    records = {scope: Record.of(KIND, scope, 1, {"priority": 1}, labels) for scope in labelled}
     return Settings(
         projects={name: ProjectChanged(name=name) for name in ("shop", "lab")},
         records={KIND.name: records},
@@ -41,6 +41,6 @@ def test_a_refused_prune_names_the_foreign_scope_in_the_audit_trail_only() -> No
     documents.apply(Draft(stored(SHOP)), PRUNE, EDITOR)
     with pytest.raises(Forbidden) as caught:
         documents.apply(Draft(stored(SHOP, LAB)), PRUNE, EDITOR)
-    message = 'User "ci" is not an editor of all records that owner=ml owns'
+    message = 'User "ci" is not an editor of all records of owner=ml'
     assert str(caught.value) == message
     assert caught.value.scope == "project lab"

@@ -67,9 +67,9 @@ def test_a_document_of_an_entity_is_parsed_once() -> None:
     assert (request.body.name, request is document.request) == ("gpu", True)
 
 
-def test_an_owner_is_a_label_with_a_value() -> None:
+def test_prune_takes_a_label_with_a_value() -> None:
     assert Label.parse("owner=team-a") == ("owner", "team-a")
-    assert ApplyDocuments(()).owner is None
+    assert ApplyDocuments(()).label is None
     for text in ("owner", "owner=", "=team-a", "owner=a b"):
         with pytest.raises(Invalid, match="owner=team-a"):
             Label.parse(text)

@@ -40,30 +40,30 @@ def check_access(request: ApplyDocuments, caller: Caller) -> None:
 
 
 def apply(draft: Draft, request: ApplyDocuments, caller: Caller) -> None:
-    """Put every document, then delete the owner's records that have no document.
+    """Put every document, then prune the records of the request's label that have no document.
 
     Raises `Invalid`, `Conflict` and `Stale`, which name the document, and `Forbidden`.
     """
-    owner = request.owner
+    label = request.label
     # Records may refer to entities of the same request, in whatever order the documents come.
     for document in sorted(request.documents, key=lambda document: not document.is_entity):
         try:
-            _put(draft, document, owner)
+            _put(draft, document, label)
         except (Invalid, NotFound, Conflict) as error:
             raise in_document(document.index, error) from error
         except Stale as error:
             what = f"what documents.{document.index} replaces"
             raise Stale(what, document.body.version, error.stored) from error
-    if owner is not None:
-        _prune(draft, owner, caller)
+    if label is not None:
+        _prune(draft, label, caller)
 
 
-def _put(draft: Draft, document: Document, owner: Label | None) -> None:
+def _put(draft: Draft, document: Document, label: Label | None) -> None:
     match document.request:
         case PutEntity() as request:
             draft.put_entity(request, index=document.index)
         case PutRecord() as request:
-            labels = _labels(draft.settings, request, document.body, owner)
+            labels = _labels(draft.settings, request, document.body, label)
             try:
                 draft.put(request, labels=labels, index=document.index)
             except Invalid as error:
@@ -78,37 +78,39 @@ def _in_fields(error: Invalid) -> Invalid:
 
 
 def _labels(
-    settings: Settings, request: PutRecord, body: DocumentBody, owner: Label | None
+    settings: Settings, request: PutRecord, body: DocumentBody, label: Label | None
 ) -> Mapping[str, str] | None:
     """Return the record's new labels; ``None`` where they stay as they are.
 
-    Raises `Conflict` where the record has another owner.
+    Raises `Conflict` where the record has another value of the label.
     """
-    if owner is None:
+    if label is None:
         return body.labels
     stored = settings.records.get(request.kind.name, {}).get(request.scope)
     before = stored.labels if stored else {}
-    if before.get(owner.key, owner.value) != owner.value:
+    if before.get(label.key, label.value) != label.value:
         raise Conflict(
-            f"the {body.kind} record of {request.scope} is owned by {owner.key}={before[owner.key]}"
+            f"the {body.kind} record of {request.scope} has another label: "
+            f"{label.key}={before[label.key]}"
         )
     given = before if body.labels is None else body.labels
-    if given.get(owner.key, owner.value) != owner.value:
-        allowed = f"{owner.value}, the value that prune has"
-        raise Invalid(f"labels.{owner.key}", given[owner.key], allowed)
-    return {**given, owner.key: owner.value}
+    if given.get(label.key, label.value) != label.value:
+        allowed = f"{label.value}, the value that prune has"
+        raise Invalid(f"labels.{label.key}", given[label.key], allowed)
+    return {**given, label.key: label.value}
 
 
-def _prune(draft: Draft, owner: Label, caller: Caller) -> None:
+def _prune(draft: Draft, label: Label, caller: Caller) -> None:
     for name, records in draft.settings.records.items():
         for scope, record in records.items():
-            if record.labels.get(owner.key) != owner.value or (name, scope) in draft.records:
+            if record.labels.get(label.key) != label.value or (name, scope) in draft.records:
                 continue
             if not caller.may(Role.EDITOR, scope, name):
                 # The message does not name the scope, because the caller may not know that it has
                 # records; the audit trail does.
-                owned = f"all records that {owner.key}={owner.value} owns"
-                raise Forbidden(f'User "{caller.name}" is not an editor of {owned}', str(scope))
+                records_of = f"all records of {label.key}={label.value}"
+                message = f'User "{caller.name}" is not an editor of {records_of}'
+                raise Forbidden(message, str(scope))
             draft.delete(DeleteRecord(record.kind, scope, AnyVersion()))
 
 

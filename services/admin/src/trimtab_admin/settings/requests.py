@@ -107,7 +107,7 @@ class DeleteEntity:
 
 
 class Label(NamedTuple):
-    """The label by which an owner marks its records."""
+    """A label with its value."""
 
     key: str
     value: str
@@ -163,7 +163,7 @@ class Document:
             if value := getattr(scope, name):
                 raise Invalid(name, value, f"no scope: a {body.kind} has only a name")
         if body.labels is not None:
-            raise Invalid("labels", body.labels, "no labels: only records have an owner")
+            raise Invalid("labels", body.labels, "no labels: an entity has them in its document")
         try:
             entity = type.parse(body.name, body.document)
         except Invalid as error:
@@ -181,18 +181,18 @@ class Document:
 
 @dataclass(frozen=True)
 class ApplyDocuments:
-    """Write documents in one transaction; with an owner, delete its records that have none."""
+    """Write documents in one transaction, and prune the other records that have a label."""
 
     bodies: tuple[DocumentBody, ...]
     prune: str = ""
-    """The owner's label, such as ``owner=team-a``, which every record gets; empty: no owner."""
+    """The label, such as ``owner=team-a``, which every record gets; empty: nothing is pruned."""
 
     @cached_property
     def documents(self) -> tuple[Document, ...]:
         return tuple(Document(index, body) for index, body in enumerate(self.bodies))
 
     @cached_property
-    def owner(self) -> Label | None:
+    def label(self) -> Label | None:
         """Raises `Invalid`."""
         return Label.parse(self.prune) if self.prune else None
 
