@@ -12,7 +12,7 @@ from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Allocated, Units
-from trimtab_resmgr.store import LostToken
+from trimtab_resmgr.store import LostToken, Rules
 
 SHORT = 0.05
 """A lease that ends before the test reads it again."""
@@ -187,6 +187,7 @@ async def test_a_lease_that_is_not_renewed_ends_after_its_grace_and_is_reported_
     assert ended == {LostToken("a", ("gpu",), fence or 0)}
 
 
+@pytest.mark.parametrize("rules", [Rules(grace=60)])
 async def test_in_its_grace_a_lease_can_be_renewed_and_its_units_stay_held(cohort: Cohort) -> None:
     cohort.declare(pool(quota=1))
     await cohort.allocate("a", lease_seconds=0.001)
