@@ -1,4 +1,4 @@
-"""The AsyncAPI document: what it says is what is sent, and nothing in it leads nowhere.
+"""The AsyncAPI document is complete, and each of its references resolves.
 
 ``pytest --update-golden tests/unit/trimtab/test_asyncapi.py`` writes it after a change.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from trimtab.cli import asyncapi_document
+from trimtab.cli.asyncapi import document
 from trimtab.cli.main import cli
 from trimtab.messages import subjects
 from trimtab.models import Model
@@ -30,46 +30,46 @@ def references(part: Any) -> Iterator[str]:
             yield from (found for value in part for found in references(value))
 
 
-def followed(document: dict[str, Any], reference: str) -> Any:
-    place: Any = document
+def resolve(reference: str, within: dict[str, Any]) -> Any:
+    part: Any = within
     for step in reference.removeprefix("#/").split("/"):
-        place = place[step]
-    return place
+        part = part[step]
+    return part
 
 
-def test_the_document_is_the_one_that_is_kept(update_golden: bool) -> None:
-    text = json.dumps(asyncapi_document.document(), indent=2, ensure_ascii=False) + "\n"
+def test_the_document_equals_the_golden_file(update_golden: bool) -> None:
+    text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if update_golden:
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
 
 
-def test_every_reference_leads_somewhere() -> None:
-    document = asyncapi_document.document()
-    found = set(references(document))
+def test_every_reference_resolves() -> None:
+    whole = document()
+    found = set(references(whole))
     assert len(found) > 100
-    assert all(isinstance(followed(document, reference), dict) for reference in found)
+    assert all(isinstance(resolve(reference, whole), dict) for reference in found)
 
 
-def test_every_subject_of_a_stream_is_told() -> None:
-    addresses = [str(each["address"]) for each in asyncapi_document.document()["channels"].values()]
-    told = {".".join(address.split(".")[:3]).partition(".{")[0] for address in addresses}
-    untold = {subjects.ALL_COMMANDS, "trimtab.dead.>"}
+def test_every_subject_of_a_stream_is_documented() -> None:
+    addresses = [str(each["address"]) for each in document()["channels"].values()]
+    documented = {".".join(address.split(".")[:3]).partition(".{")[0] for address in addresses}
+    undocumented = {subjects.ALL_COMMANDS, "trimtab.dead.>"}
     stored = {name for each in streams.declared() for name in each.config.subjects or []}
-    for subject in stored - untold:
-        assert subject.rstrip(".>*") in told, subject
+    for subject in stored - undocumented:
+        assert subject.rstrip(".>*") in documented, subject
 
 
-def test_every_request_of_the_protocol_is_told_with_its_answer() -> None:
-    operations = asyncapi_document.document()["operations"]
+def test_every_request_of_the_protocol_is_documented_with_its_reply() -> None:
+    operations = document()["operations"]
     assert operations["resmgr.force_release"]["action"] == "receive"
-    [answer, refusal] = operations["resmgr.force_release"]["reply"]["messages"]
-    assert answer["$ref"].endswith("/messages/Released")
-    assert refusal["$ref"].endswith("/messages/Problem")
+    [reply, problem] = operations["resmgr.force_release"]["reply"]["messages"]
+    assert reply["$ref"].endswith("/messages/Released")
+    assert problem["$ref"].endswith("/messages/Problem")
 
 
 def test_every_body_of_the_protocol_has_a_schema() -> None:
-    schemas = asyncapi_document.document()["components"]["schemas"]
+    schemas = document()["components"]["schemas"]
     bodies = [v for v in vars(protocol).values() if isinstance(v, type) and issubclass(v, Model)]
     public = {body.__name__ for body in bodies if not body.__name__.startswith("_")} - {"Model"}
     assert public <= schemas.keys()
@@ -78,4 +78,4 @@ def test_every_body_of_the_protocol_has_a_schema() -> None:
 def test_the_command_line_prints_it() -> None:
     result = CliRunner().invoke(cli, ["asyncapi"], prog_name="trimtab")
     assert result.exit_code == 0
-    assert json.loads(result.output) == asyncapi_document.document()
+    assert json.loads(result.output) == document()

@@ -11,7 +11,7 @@ from trimtab.errors import Invalid
 from trimtab.levels import SETTINGS_FILE, Scope
 from trimtab.messages import subjects
 
-# No surrogates: they are no text that UTF-8 can say.
+# No surrogates: UTF-8 cannot encode them.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 one_token = re.compile(r"[A-Za-z0-9_=-]+")
 

@@ -1,1 +1,1 @@
-"""Every message on NATS outside resmgr: its body, its subject, its stream."""
+"""The messages on NATS outside resmgr: their bodies, headers, subjects and streams."""

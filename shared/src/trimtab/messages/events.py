@@ -1,7 +1,7 @@
-"""Messages on the wire outside an execution's own log: frozen, versioned, full new state. Pure.
+"""The messages outside an execution's log, and the headers of all messages. Pure.
 
-Each has a golden file in ``tests/unit/trimtab/wire``. Readers ignore fields they do not know, so
-that services of two releases can run together; writers never send one they do not know.
+Each message carries the full new state. Readers ignore fields that they do not know, so that
+services of two releases can run together. ``tests/unit/trimtab/wire`` has a golden file of each.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,15 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 
 REVISION = "trimtab-revision"
-"""Header: the revision of the change in the message."""
+"""Header in SETTINGS: the revision of the change."""
 COMMIT = "trimtab-commit"
-"""Header: the last revision of the transaction."""
+"""Header in SETTINGS: the last revision of the transaction of the change."""
 EVENT_ID = "ce-id"
+"""Header: the id of the event, the same each time it is published."""
 EVENT_TYPE = "ce-type"
+"""Header: the type and version of the event, such as ``trimtab.record_changed.v1``."""
 TRACEPARENT = "traceparent"
+"""Header: the W3C trace context that the event was caused in."""
 DEAD_REASON = "trimtab-reason"
 """Header of a dead letter: the error that made the message one."""
 DEAD_SUBJECT = "trimtab-subject"
@@ -26,13 +29,13 @@ DEAD_SUBJECT = "trimtab-subject"
 
 
 class Event(BaseModel):
-    """Base of every message."""
+    """The base of every message outside an execution's log."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     @property
     def event_type(self) -> str:
-        """Of the CloudEvent: ``trimtab.record_changed.v1``."""
+        """The CloudEvents type, such as ``trimtab.record_changed.v1``."""
         name = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)
         return f"trimtab.{name.lstrip('_')}.v1"
 
@@ -41,7 +44,7 @@ class Event(BaseModel):
 
 
 class RecordChanged(Event):
-    """The value of a kind at a scope."""
+    """The record of a kind at a scope was written or deleted."""
 
     kind: str
     domain: str = ""
@@ -49,10 +52,11 @@ class RecordChanged(Event):
     workflow: str = ""
     launch_plan: str = ""
     settings_file: bool = False
+    """Whether the record is of the settings file, below all scopes."""
     document: dict[str, JsonValue] | None
-    """The new record; ``None`` where it was deleted."""
+    """The new document; ``null`` where the record was deleted."""
     labels: dict[str, str] = {}
-    """Of the record itself: who owns it."""
+    """The labels of the record itself, such as its owner."""
 
     @property
     def scope(self) -> Scope:
@@ -79,7 +83,7 @@ class RecordChanged(Event):
 
 
 class ProjectChanged(Event):
-    """A project as it is now."""
+    """A project was created, changed or deleted."""
 
     name: str
     description: str = ""
@@ -89,70 +93,70 @@ class ProjectChanged(Event):
 
 
 class DomainChanged(Event):
-    """A domain as it is now."""
+    """A domain was created or deleted."""
 
     name: str
     deleted: bool = False
 
 
 class ClusterChanged(Event):
-    """A target that namespaces are made on, as declared."""
+    """A cluster, on which namespaces are made, was declared, changed or deleted."""
 
     name: str
     labels: tuple[str, ...] = ()
-    """What ``execution_cluster_label`` may name."""
+    """The labels that records of ``execution_cluster_label`` may name."""
     weight: float = 1.0
     enabled: bool = True
     deleted: bool = False
 
 
 class PoolChanged(Event):
-    """A quota of an outside resource."""
+    """A pool, the quota of an outside resource, was declared, changed or deleted."""
 
     name: str
     quota: int = 1
-    """Units that may be held at once."""
+    """The units that may be held at once."""
     project_cap: int | None = None
-    """Units that one project may hold; ``None`` is no cap, 0 is none allowed."""
+    """The units that one project may hold; ``null`` is no cap, 0 allows none."""
     project_domain_cap: int | None = None
-    """Units that one project may hold in one domain."""
+    """The units that one project may hold in one domain; ``null`` is no cap."""
     cohort: str = "default"
-    """Pools of one cohort can be taken together. Never changes: what is held is counted there."""
+    """Pools of one cohort can be taken together. It never changes: tokens are counted in it."""
     active: bool = True
-    """Whether anything is granted; what is held stays held."""
+    """Whether new tokens are granted; tokens that are held stay held."""
     max_weight: int | None = None
-    """Units that one token may be of; ``None`` is as many as the quota has."""
+    """The largest weight of one token; ``null`` is the quota."""
     deleted: bool = False
 
 
 class Watermark(Event):
-    """What every reader's view must be like at a revision."""
+    """The facts that every view of the settings must equal at a revision."""
 
     revision: int
     count: int
-    """Subjects that live, tombstones not counted."""
+    """The number of live subjects, without tombstones."""
     digest: str
-    """Sum of a hash for each live subject and its revision, as hexadecimal text."""
+    """The sum of a hash for each live subject and its revision, in hexadecimal."""
 
 
 class NamespaceStatus(Event):
-    """What clusterres made of one namespace on one cluster."""
+    """The state of one namespace on one cluster, after clusterres tried to apply it."""
 
     cluster: str
     namespace: str
     project: str
     domain: str
     revision: int
-    """Of the settings it was rendered from."""
+    """The revision of the settings that the namespace was rendered from."""
     state: Literal["ready", "failed"]
     objects: tuple[str, ...] = ()
-    """``ResourceQuota/project-quota``, in the order of application."""
+    """The objects, such as ``ResourceQuota/project-quota``, in the order of application."""
     error: str = ""
     at: AwareDatetime
 
 
 class Heartbeat(Event):
-    """A propeller lives."""
+    """A propeller is alive."""
 
     owner: str
 
@@ -167,15 +171,15 @@ _SETTINGS: dict[str, type[Event]] = {
 
 
 def setting(subject: str, body: bytes | str) -> Event:
-    """The change that a message of SETTINGS says.
+    """Parse a message of SETTINGS.
 
-    Raises ``KeyError`` on another subject, and pydantic's ``ValidationError``.
+    Raises ``KeyError`` on a subject of no setting, and pydantic's ``ValidationError``.
     """
     return _SETTINGS[subject.split(".")[1]].model_validate_json(body)
 
 
 def tombstone(subject: str) -> Event:
-    """The change that says that nothing is at a subject of SETTINGS any more."""
+    """Build the change that states that a subject of SETTINGS has no value any more."""
     family = subject.split(".")[1]
     if family == "attributes":
         kind, scope = subjects.parse_attributes(subject)

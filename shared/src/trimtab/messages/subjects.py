@@ -1,4 +1,4 @@
-"""Subjects, streams and durable names: written nowhere else. Pure."""
+"""All names on NATS: streams, durable consumers, subjects. Pure."""
 
 from urllib.parse import quote, unquote
 
@@ -12,7 +12,7 @@ NAMESPACES = "NAMESPACES"
 DEAD_LETTERS = "DEAD_LETTERS"
 
 ADMIN = "admin"
-"""admin's durable consumer of EXECUTION_EVENTS."""
+"""The durable consumer of EXECUTION_EVENTS that all replicas of admin share."""
 PROPELLER = "propeller"
 """The durable consumer of EXECUTIONS that all propellers share."""
 
@@ -23,26 +23,27 @@ ALL_EVENTS = "trimtab.executions.events.>"
 ALL_COMMANDS = "trimtab.executions.commands.>"
 ALL_NAMESPACES = "trimtab.namespaces.>"
 HEARTBEATS = "trimtab.propeller.heartbeats"
-"""Core NATS: each propeller says that it lives."""
+"""Core NATS: the heartbeats of propellers."""
 RELAY = "trimtab.relay"
-"""Core NATS: an admin whose relay stands by has written something for the one at work."""
+"""Core NATS: a replica of admin whose relay is a standby notifies the leader of new rows."""
 
 MAX_LENGTH = 2048
+"""The longest subject, in bytes."""
 
 _UNSET = "-"
-# No escaped part begins so, because ``s`` is no hexadecimal digit.
+# No escaped name begins with it, because ``s`` is no hexadecimal digit.
 _SETTINGS_FILE = "=settings"
 
 
 def attributes(kind: str, scope: Scope) -> str:
-    """The subject of one record. Raises `Invalid` where names are too long together."""
+    """Return the subject of a record. Raises `Invalid` where its names together are too long."""
     domain = _SETTINGS_FILE if scope.settings_file else _escape(scope.domain)
     parts = [kind, domain, *map(_escape, (scope.project, scope.workflow, scope.launch_plan))]
-    return _checked("trimtab.attributes." + ".".join(parts))
+    return _check_length("trimtab.attributes." + ".".join(parts))
 
 
 def parse_attributes(subject: str) -> tuple[str, Scope]:
-    """The inverse of `attributes`: kind and scope. Raises `ValueError` on another subject."""
+    """Return kind and scope of the subject of a record. Raises `ValueError` on other subjects."""
     match subject.split("."):
         case ["trimtab", "attributes", kind, domain, *_] if domain == _SETTINGS_FILE:
             return kind, SETTINGS_FILE
@@ -55,7 +56,7 @@ def parse_attributes(subject: str) -> tuple[str, Scope]:
 
 
 def family(subject: str) -> str:
-    """All subjects like this one, with none of the names in it: for spans and metrics."""
+    """Return the wildcard of all subjects like this one, without names: for spans and metrics."""
     match subject.split("."):
         case ["trimtab", "attributes" | "executions" as first, second, *_]:
             return f"trimtab.{first}.{second}.>"
@@ -66,36 +67,36 @@ def family(subject: str) -> str:
 
 
 def name_of(subject: str) -> str:
-    """The name at the end of a subject of one project, domain, cluster, pool or log."""
+    """Return the name at the end of the subject of a project, domain, cluster, pool or log."""
     return _unescape(subject.rpartition(".")[2])
 
 
 def project(name: str) -> str:
-    return _checked(f"trimtab.projects.{_escape(name)}")
+    return _check_length(f"trimtab.projects.{_escape(name)}")
 
 
 def domain(name: str) -> str:
-    return _checked(f"trimtab.domains.{_escape(name)}")
+    return _check_length(f"trimtab.domains.{_escape(name)}")
 
 
 def cluster(name: str) -> str:
-    return _checked(f"trimtab.clusters.{_escape(name)}")
+    return _check_length(f"trimtab.clusters.{_escape(name)}")
 
 
 def pool(name: str) -> str:
-    return _checked(f"trimtab.pools.{_escape(name)}")
+    return _check_length(f"trimtab.pools.{_escape(name)}")
 
 
 def requested(domain: str, project: str) -> str:
-    return _checked(f"trimtab.executions.requested.{_escape(domain)}.{_escape(project)}")
+    return _check_length(f"trimtab.executions.requested.{_escape(domain)}.{_escape(project)}")
 
 
 def events(execution: str) -> str:
-    return _checked(f"trimtab.executions.events.{_escape(execution)}")
+    return _check_length(f"trimtab.executions.events.{_escape(execution)}")
 
 
 def namespace(cluster: str, name: str) -> str:
-    return _checked(f"trimtab.namespaces.{_escape(cluster)}.{_escape(name)}")
+    return _check_length(f"trimtab.namespaces.{_escape(cluster)}.{_escape(name)}")
 
 
 def dead(stream: str, consumer: str) -> str:
@@ -103,22 +104,25 @@ def dead(stream: str, consumer: str) -> str:
 
 
 def resmgr(operation: str, cohort: str) -> str:
-    """Request and reply: ``trimtab.resmgr.allocate.default``."""
-    return _checked(f"trimtab.resmgr.{operation}.{_escape(cohort)}")
+    """Return the subject of requests to resmgr, such as ``trimtab.resmgr.allocate.default``."""
+    return _check_length(f"trimtab.resmgr.{operation}.{_escape(cohort)}")
 
 
 def granted(cohort: str, token: str) -> str:
-    """Core NATS: a hint that a token that was waited for is granted."""
-    return _checked(f"trimtab.resmgr.granted.{_escape(cohort)}.{_escape(token)}")
+    """Core NATS: the subject of the hint that a waiter's token is granted."""
+    return _check_length(f"trimtab.resmgr.granted.{_escape(cohort)}.{_escape(token)}")
 
 
 def lost(cohort: str, token: str) -> str:
-    """Core NATS: a hint that a token is held no longer."""
-    return _checked(f"trimtab.resmgr.lost.{_escape(cohort)}.{_escape(token)}")
+    """Core NATS: the subject of the hint that a token is held no longer."""
+    return _check_length(f"trimtab.resmgr.lost.{_escape(cohort)}.{_escape(token)}")
 
 
 def _escape(part: str) -> str:
-    """One token, reversible; ``-`` only where empty, without ``.``, ``*``, ``>``, blanks."""
+    """Escape one name so that it can be read back and holds no ``.``, ``*``, ``>`` or blank.
+
+    Only an empty name gives ``-``.
+    """
     if not part:
         return _UNSET
     if part == _UNSET:
@@ -131,7 +135,7 @@ def _unescape(token: str) -> str:
     return "" if token == _UNSET else unquote(token.replace("=", "%"))
 
 
-def _checked(subject: str) -> str:
+def _check_length(subject: str) -> str:
     if len(subject) > MAX_LENGTH:
         raise Invalid("scope", f"{subject[:80]}…", f"names of at most {MAX_LENGTH} bytes together")
     return subject
