@@ -1,4 +1,4 @@
-"""Every figure, each beside its limit. Run as ``python -m bench``."""
+"""Run all benchmarks and print each figure with its limit: ``python -m bench``."""
 
 import platform
 from importlib.metadata import version

@@ -113,7 +113,7 @@ async def measure() -> tuple[list[Round], list[Round], dict[str, float], list[fl
     pools = PoolChanged(name="gpu", quota=1000), PoolChanged(name="one", quota=1)
     async with system.running(*pools) as found:
         with system.process("-c", ECHO_PROGRAM, found.nats.url):
-            await system.answering(found.client, ECHO, b"")
+            await system.wait_for_response(found.client, ECHO, b"")
             return *await measure_rounds(found), await measure_handovers(found.client)
 
 

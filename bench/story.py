@@ -1,4 +1,4 @@
-"""The embedded system: how soon it is ready, what it weighs, how soon a change is a manifest.
+"""The embedded system: time to start, memory, and time from a change to its manifest.
 
 Run as ``python -m bench.story``.
 """
@@ -27,7 +27,7 @@ PROJECT, DOMAIN = "bench", "development"
 
 @contextmanager
 def running(path: Path) -> Iterator[tuple[Directory, subprocess.Popen[str], float]]:
-    """``trimtab up`` in a directory of its own, and the seconds until it said to be up."""
+    """Run ``trimtab up`` in a directory of its own; yield it and the seconds until it was ready."""
     began = time.perf_counter()
     up = subprocess.Popen(
         [str(Path(sys.executable).with_name("trimtab")), "up", "--data", str(path)],
@@ -46,36 +46,36 @@ def running(path: Path) -> Iterator[tuple[Directory, subprocess.Popen[str], floa
 
 
 def memory_mib(process: psutil.Process) -> float:
-    """Of the process and all below it; what they share is counted once."""
-    everything = [process, *process.children(recursive=True)]
-    return sum(one.memory_full_info().pss for one in everything) / 2**20
+    """Return the memory of a process and its descendants; shared memory is counted once."""
+    processes = [process, *process.children(recursive=True)]
+    return sum(one.memory_full_info().pss for one in processes) / 2**20
 
 
-async def until_changed(file: Path, before: int) -> float:
-    """When the file was replaced, by its own time."""
+async def wait_for_change(file: Path, before: int) -> float:
+    """Wait until a file is replaced, and return its modification time."""
     while not file.exists() or file.stat().st_mtime_ns == before:
         await asyncio.sleep(0.0005)
     return file.stat().st_mtime_ns / 1e9
 
 
 async def changes(client: Client, manifest: Path) -> tuple[list[float], list[float]]:
-    """Milliseconds from sending a PUT to its manifest, and to its answer."""
-    to_manifest, to_answer = [], []
+    """Return the milliseconds from each PUT to its manifest, and to its response."""
+    to_manifest, to_response = [], []
     scope = Scope(DOMAIN, PROJECT)
     for number in range(CHANGES):
         before = manifest.stat().st_mtime_ns if manifest.exists() else 0
         document = {"attributes": {"projectQuotaCpu": str(1000 + number)}}
         began, clock = time.time(), time.perf_counter()
         await client.records.put("cluster_resource", scope, document, force=True)
-        to_answer.append(1000 * (time.perf_counter() - clock))
-        to_manifest.append(1000 * (await until_changed(manifest, before) - began))
-        # As a person would: one change is through before the next one is made.
+        to_response.append(1000 * (time.perf_counter() - clock))
+        to_manifest.append(1000 * (await wait_for_change(manifest, before) - began))
+        # One change is complete before the next one is made.
         await asyncio.sleep(0.01)
-    return to_manifest, to_answer
+    return to_manifest, to_response
 
 
 def writes(directory: Path) -> list[float]:
-    """The floor: milliseconds to replace a manifest atomically, nothing else."""
+    """Return the milliseconds of atomically replacing a manifest: the lower bound."""
     taken = []
     for number in range(CHANGES):
         began = time.perf_counter()
@@ -95,7 +95,7 @@ def middle_and_tail(values: list[float]) -> str:
 
 
 async def measure(directory: Directory) -> tuple[list[float], list[float]]:
-    address, token = directory.url(), directory.token()
+    address, token = directory.url(), directory.api_token()
     assert address is not None
     async with Client(address, token) as client:
         await client.projects.create(ProjectBody(name=PROJECT))
@@ -106,7 +106,7 @@ async def measure(directory: Directory) -> tuple[list[float], list[float]]:
 def run() -> None:
     with tempfile.TemporaryDirectory() as path, running(Path(path) / "data") as system:
         directory, up, seconds = system
-        to_manifest, to_answer = asyncio.run(measure(directory))
+        to_manifest, to_response = asyncio.run(measure(directory))
         print(f"trimtab up until ready          {seconds:6.1f} s                     goal ≤ 5 s")
         weight = memory_mib(psutil.Process(up.pid))
         print(f"memory of all processes         {weight:6.0f} MiB                   goal ≤ 500 MB")
@@ -114,7 +114,7 @@ def run() -> None:
             f"change → manifest ({CHANGES})         {middle_and_tail(to_manifest)}   "
             "goal p99 ≤ 250 ms"
         )
-        print(f"  of it PUT until its answer    {middle_and_tail(to_answer)}")
+        print(f"  of it PUT until its response  {middle_and_tail(to_response)}")
         print(f"  floor: one atomic write       {middle_and_tail(writes(Path(path)))}")
 
 

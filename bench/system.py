@@ -1,4 +1,4 @@
-"""A resmgr of type ``redis`` with its servers, each a process of its own, to be measured."""
+"""A resmgr of type ``redis`` and its servers, each in its own process, for measurements."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ from trimtab_resmgr.store import CohortStore, PoolLimits
 
 CEILING = 2_000_000
 LEASE_SECONDS = 3600
-"""Longer than any measurement: nothing that is held ends meanwhile."""
+"""Longer than any measurement, so that no lease expires during one."""
 
 
 class System(NamedTuple):
@@ -40,7 +40,7 @@ class System(NamedTuple):
     processes: Mapping[str, psutil.Process]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """That each process has used until now."""
+        """Return the CPU time that each process has used."""
         return {
             name: (times := process.cpu_times()).user + times.system
             for name, process in self.processes.items()
@@ -49,7 +49,7 @@ class System(NamedTuple):
 
 @asynccontextmanager
 async def running(*pools: PoolChanged) -> AsyncIterator[System]:
-    """Ready to grant."""
+    """Run the system, and enter the block when it can grant tokens."""
     others = set(psutil.Process().children())
     with (
         tempfile.TemporaryDirectory() as path,
@@ -67,14 +67,14 @@ async def running(*pools: PoolChanged) -> AsyncIterator[System]:
             settings = {"NATS_URL": nats_server.url, "RESOURCEMANAGER": block, "PORT": "0"}
             with process("-m", "trimtab_resmgr", **settings) as resmgr:
                 first = f'{{"pool": "{pools[0].name}"}}'.encode()
-                await answering(client, subjects.resmgr("inspect", COHORT), first)
+                await wait_for_response(client, subjects.resmgr("inspect", COHORT), first)
                 processes = {"resmgr": resmgr, "callers": psutil.Process(), **servers}
                 yield System(nats_server, valkey, client, processes)
 
 
 @contextmanager
 def process(*arguments: str, **settings: str) -> Iterator[psutil.Process]:
-    """Of Python, until the block ends."""
+    """Run a Python process until the block ends."""
     environment = {**os.environ, **{f"TRIMTAB_{key}": value for key, value in settings.items()}}
     command = [sys.executable, *arguments]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as running:
@@ -92,8 +92,8 @@ async def hold(store: CohortStore, requests: Iterator[Allocate], limits: PoolLim
         assert {reply[0] for reply in replies} == {encoding.AllocationReply.GRANTED}
 
 
-async def answering(client: Client, subject: str, body: bytes) -> None:
-    """Wait until somebody answers."""
+async def wait_for_response(client: Client, subject: str, body: bytes) -> None:
+    """Wait until requests to a subject have a response."""
     while True:
         try:
             await client.request(subject, body, timeout=1.0)

@@ -160,7 +160,7 @@ def show_namespace() -> None:
 async def _put_quota(cpu: str) -> float:
     """Write the CPU quota of the namespace, and return the time just before the request."""
     document = {"attributes": {"projectQuotaCpu": cpu, "projectQuotaMemory": "5Ti"}}
-    async with Client(str(DATA.url()), DATA.token()) as client:
+    async with Client(str(DATA.url()), DATA.api_token()) as client:
         stored = await client.records.get("cluster_resource", SCOPE)
         version = stored.version if stored else None
         written_at = time.time()

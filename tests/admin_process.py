@@ -1,4 +1,4 @@
-"""admin as a process of its own, with its own database, for tests from outside."""
+"""admin as a process with a database of its own."""
 
 import os
 import subprocess
@@ -10,17 +10,16 @@ from pathlib import Path
 
 import httpx
 
-from tests.servers import free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 
 TOKEN = "t0ken"
-SECONDS = 60
 
 
 @contextmanager
 def admin_process(
     directory: Path, nats_url: str, variables: Mapping[str, str] = os.environ
 ) -> Iterator[str]:
-    """Its address, once it is ready."""
+    """Run admin and yield its address once it is ready."""
     (directory / "token").write_text(TOKEN)
     port = free_port()
     own = {
@@ -36,12 +35,12 @@ def admin_process(
         yield url
     finally:
         admin.terminate()
-        code = admin.wait(SECONDS)
+        code = admin.wait(PATIENCE_SECONDS)
     assert code == 0
 
 
 def _wait_for(url: str, admin: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while admin.poll() is None and time.monotonic() < deadline:
         try:
             if httpx.get(f"{url}/readyz").status_code == 200:

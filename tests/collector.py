@@ -1,4 +1,4 @@
-"""Takes spans and metrics as an OTLP collector does, over HTTP."""
+"""A collector of OTLP over HTTP, which stores spans and metrics for tests."""
 
 import gzip
 import threading
@@ -18,7 +18,7 @@ Attributes = frozenset[tuple[str, str]]
 
 
 class Series(NamedTuple):
-    """What has values over time."""
+    """A metric of one service with one set of attributes."""
 
     service: str
     name: str
@@ -26,26 +26,26 @@ class Series(NamedTuple):
 
 
 class Collector(ThreadingHTTPServer):
-    """What has arrived so far."""
+    """The spans and values that have arrived."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.spans: list[tuple[str, str, bytes]] = []
-        """Service, name and trace id."""
+        """Service, name and trace id of each span."""
         self.values: dict[Series, float] = {}
-        """The last one each; of a histogram, how much was recorded."""
+        """The last value of each series; for a histogram, the number of records."""
         self.units: dict[str, str] = {}
-        """By metric."""
+        """The unit of each metric."""
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def traces_with(self, service: str, name: str) -> set[bytes]:
-        return {trace for at, what, trace in list(self.spans) if (at, what) == (service, name)}
+        return {trace for of, span, trace in list(self.spans) if (of, span) == (service, name)}
 
     def value(self, service: str, name: str, **attributes: str) -> float:
-        """The sum of all series that have these attributes, ``_`` for a dot; 0 without any."""
+        """Return the sum of all series with these attributes, ``_`` for a dot; 0 without any."""
         wanted = {(key.replace("_", "."), value) for key, value in attributes.items()}
         return sum(
             value
@@ -54,13 +54,13 @@ class Collector(ThreadingHTTPServer):
             and wanted <= series.attributes
         )
 
-    def take_spans(self, body: bytes) -> None:
+    def store_spans(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = dict(_attributes(resource.resource.attributes))["service.name"]
             for scope in resource.scope_spans:
                 self.spans += [(service, span.name, span.trace_id) for span in scope.spans]
 
-    def take_metrics(self, body: bytes) -> None:
+    def store_metrics(self, body: bytes) -> None:
         for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
             service = dict(_attributes(resource.resource.attributes))["service.name"]
             for scope in resource.scope_metrics:
@@ -77,13 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        take = {"/v1/traces": self.server.take_spans, "/v1/metrics": self.server.take_metrics}
-        take[self.path](body)
+        store = {"/v1/traces": self.server.store_spans, "/v1/metrics": self.server.store_metrics}
+        store[self.path](body)
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_arguments: object) -> None:
-        """Nothing: the test looks at what has come."""
+        """Log nothing."""
 
 
 @contextmanager

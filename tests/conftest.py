@@ -1,4 +1,4 @@
-"""Fixtures that tests of several rooms share."""
+"""Fixtures that tests of several folders share."""
 
 import os
 import random
@@ -23,31 +23,31 @@ settings.load_profile("trimtab")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
     parser.addoption(
         "--database",
         choices=["sqlite", "postgresql"],
         default="sqlite",
-        help="where tests run that run on one database only",
+        help="the database of tests that use one only",
     )
-    parser.addoption("--operations", type=int, default=20_000, help="of each random history")
-    parser.addoption("--seed", type=int, help="of the random histories; absent, another each time")
+    parser.addoption("--operations", type=int, default=20_000, help="length of each random history")
+    parser.addoption("--seed", type=int, help="of random histories; by default a new one")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
-        told = getattr(config, "workerinput", {})
-        config.option.seed = told["seed"] if told else random.randrange(1_000_000)
+        given = getattr(config, "workerinput", {})
+        config.option.seed = given["seed"] if given else random.randrange(1_000_000)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Workers of xdist draw what the head of the run says, and not each their own."""
+    """Give each worker of xdist the seed of the run."""
     node.workerinput["seed"] = node.config.option.seed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, or all workers but one are done before it."""
+    """Run the longest test first, so that no worker runs it alone at the end."""
     items.sort(key=lambda item: item.path.name != "test_chaos.py")
 
 
@@ -57,13 +57,13 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture
 def operations(request: pytest.FixtureRequest) -> int:
-    """How long random histories are."""
+    """The length of random histories."""
     return int(request.config.option.operations)
 
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """Of random histories; what was drawn is in the head of the run."""
+    """The seed of random histories, which the header of the run shows."""
     return int(request.config.option.seed)
 
 
@@ -86,7 +86,7 @@ def valkey_server(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where databases can be made: on the server of ``POSTGRES_URL``, or on one of our own."""
+    """The URL of a PostgreSQL server: that of ``POSTGRES_URL``, or one started for the run."""
     if given := os.environ.get("POSTGRES_URL"):
         yield given
         return
@@ -96,13 +96,13 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
-    """The sort of database; `tests.databases.BOTH` gives a test each in turn."""
+    """The kind of database; `tests.databases.BOTH` runs a test on each."""
     return str(request.config.getoption("--database"))
 
 
 @pytest.fixture
 def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Of an empty database of the test's own."""
+    """The URL of an empty database for this test."""
     if backend == "sqlite":
         yield f"sqlite+aiosqlite:///{tmp_path / 'admin.db'}"
         return
@@ -112,7 +112,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
-    """Connected as a service is, with every stream declared."""
+    """A client that is connected as a service is, on a server with all streams."""
     settings = ServiceConfig(nats_url=nats_server.url)
     async with connect(settings, "test") as client:
         await streams.bootstrap(client)

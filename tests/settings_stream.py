@@ -1,4 +1,4 @@
-"""Publishes SETTINGS as admin's relay does, for tests of what reads it."""
+"""Publishes SETTINGS as admin's relay does, for tests of its readers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -40,29 +40,29 @@ def subject_of(event: Event) -> str:
 
 
 def contents(settings: Settings) -> object:
-    """Everything that settings say, in a form that is equal where they say the same."""
+    """Return the contents of settings in a form that can be compared."""
     by_kind: list[Mapping[str, object]] = [
         settings.records,
         settings.unreadable,
         settings.unknown,
     ]
-    said = [{kind: by_scope for kind, by_scope in each.items() if by_scope} for each in by_kind]
+    of_kinds = [{kind: by_scope for kind, by_scope in each.items() if by_scope} for each in by_kind]
     named = [settings.projects, settings.domains, settings.clusters, settings.pools]
-    return settings.revision, str(settings.digest), said, named
+    return settings.revision, str(settings.digest), of_kinds, named
 
 
 class SettingsStream:
-    """The only writer of a stream that was empty when it began."""
+    """The only writer of a stream that was empty at the beginning."""
 
     def __init__(self, client: Client) -> None:
         self.settings = Settings()
-        """What the database would hold: every view must come to equal it."""
+        """The settings that the database would hold; every view must become equal to them."""
         self._client = client
         self._last: dict[str, Event] = {}
 
     @property
     def revision(self) -> int:
-        """Of the last change."""
+        """The revision of the last change."""
         return self.settings.revision
 
     async def put(self, *events: Event) -> int:
@@ -77,19 +77,19 @@ class SettingsStream:
         return commit
 
     async def watermark(self) -> int:
-        """Publish what every view must be like now; a new view shows nothing before this."""
+        """Publish the watermark of the settings; a new view shows nothing before it arrives."""
         digest = self.settings.digest
         mark = Watermark(revision=self.revision, count=digest.count, digest=str(digest))
         return await self._append(subjects.WATERMARK, mark)
 
     async def announce(self, *events: Event) -> int:
-        """One transaction and its watermark."""
+        """Publish changes as one transaction, and its watermark."""
         commit = await self.put(*events)
         await self.watermark()
         return commit
 
     async def refill(self) -> int:
-        """As resync does after a wipe: everything again, with new revisions, and a watermark."""
+        """Publish the current state with new revisions and a watermark, as a resync does."""
         return await self.announce(*self._last.values())
 
     async def _append(
@@ -99,13 +99,13 @@ class SettingsStream:
         event_id: str = "",
         headers: dict[str, str] | None = None,
     ) -> int:
-        """Behind what the stream ends with, however long the server is away, and once."""
+        """Append a message once, retrying while the server is away."""
         expected: int | None = None
         while True:
             try:
                 sequence = await self._last_sequence()
                 if expected is not None and sequence == expected + 1:
-                    return sequence  # it was stored, and only the answer was lost
+                    return sequence  # it was stored, but its confirmation did not arrive
                 expected = sequence
                 return await bus.publish(
                     self._client,

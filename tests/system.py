@@ -13,29 +13,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from tests.servers import NatsServer, ValkeyServer, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer, free_port
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS = 30.0
 
 
 class System:
-    """Everything in one directory. Services start in any order and wait for each other."""
+    """The servers and services of one directory. Services start in any order."""
 
     def __init__(self, directory: Path, database_url: str = "") -> None:
-        """Without a database of its own it keeps the settings in a file of the directory."""
+        """``database_url`` is a SQLite file of the directory by default."""
         self.directory = directory
         self._database_url = database_url or f"sqlite+aiosqlite:///{directory}/admin.db"
         self.nats = NatsServer(directory / "nats", user="trimtab", password="secret")
         self.valkey = ValkeyServer(directory / "valkey")
         self.manifests = directory / "clusters" / "embedded"
         self.token = "test-token"
-        self._ports = {name: free_port() for name in self._own_settings()}
+        self._ports = {name: free_port() for name in self._own_variables()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def url(self) -> str:
-        """Of admin."""
+        """The address of admin."""
         return self.address("admin")
 
     def address(self, name: str) -> str:
@@ -52,18 +51,18 @@ class System:
                     start_new_session=True,
                 )
 
-    def signal(self, name: str, how: signal.Signals) -> None:
-        self._processes[name].send_signal(how)
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self._processes[name].send_signal(number)
 
     def kill(self, *names: str) -> None:
-        """At once, as a crash would."""
+        """Kill services, as a crash would."""
         for name in names:
             process = self._processes.pop(name)
             process.kill()
             process.wait()
 
-    def ready(self, name: str) -> dict[str, Any]:
-        """What ``/readyz`` says; empty where nobody answers."""
+    def readiness(self, name: str) -> dict[str, Any]:
+        """Return the body of ``/readyz``; empty where the service does not respond."""
         try:
             with urllib.request.urlopen(f"{self.address(name)}/readyz", timeout=2) as answer:
                 return dict(json.load(answer))
@@ -73,19 +72,19 @@ class System:
             return {}
 
     async def until_ready(self, *names: str) -> None:
-        """Raises `AssertionError` with the log of the service that is not."""
-        deadline = time.monotonic() + READY_SECONDS
+        """Wait until services are ready. Raises `AssertionError` with the log of a service."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         for name in names or tuple(self._processes):
-            while self.ready(name).get("status") != "ready":
+            while self.readiness(name).get("status") != "ready":
                 log = (self.directory / f"{name}.log").read_text()[-4000:]
-                assert time.monotonic() < deadline, f"{name}: {self.ready(name)}\n{log}"
+                assert time.monotonic() < deadline, f"{name}: {self.readiness(name)}\n{log}"
                 assert self._processes[name].poll() is None, f"{name} ended:\n{log}"
                 await asyncio.sleep(0.05)
 
     def views(self) -> list[Mapping[str, object]]:
-        """What each reader of the settings holds."""
+        """Return the summary of the view of each service that has one."""
         readers = [name for name in self._processes if name != "admin"]
-        return [self.ready(name).get("view", {}) for name in readers]
+        return [self.readiness(name).get("view", {}) for name in readers]
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -111,12 +110,12 @@ class System:
             "NATS_USER": self.nats.user,
             "NATS_PASSWORD": self.nats.password,
             "PORT": str(self._ports[name]),
-            **self._own_settings()[name],
+            **self._own_variables()[name],
         }
         inherited = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
         return inherited | {f"TRIMTAB_{key}": value for key, value in own.items()}
 
-    def _own_settings(self) -> dict[str, dict[str, str]]:
+    def _own_variables(self) -> dict[str, dict[str, str]]:
         token = str(self.directory / "token")
         values = {"projectQuotaCpu": "4", "projectQuotaMemory": "3000Mi"}
         cluster = {"name": "embedded", "labels": ["mycluster"]}

@@ -24,22 +24,22 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture
 async def api(system: System) -> AsyncIterator[Client]:
-    """Ready, with a project and a workflow that asks for more than any limit."""
+    """A client of a ready system with a project and a workflow that requests too much CPU."""
     await system.until_ready()
     async with Client(system.url, system.token) as client:
         await client.projects.create(ProjectBody(name=PROJECT))
         await client.workflows.create(
-            WorkflowBody(project=PROJECT, domain=DOMAIN, workflow=greedy())
+            WorkflowBody(project=PROJECT, domain=DOMAIN, workflow=oversized())
         )
         yield client
 
 
-def greedy() -> Workflow:
-    """Its one task asks for 1000 CPUs, so that a run ends with the limit that it saw."""
-    asked = ResourceOverrides(requests=ResourceSpec(cpu="1000"))
-    task = Task(name="take", config=NodeOverrides(resources=asked))
+def oversized() -> Workflow:
+    """Build a workflow whose task requests 1000 CPUs, so that its error names the limit."""
+    requested = ResourceOverrides(requests=ResourceSpec(cpu="1000"))
+    task = Task(name="take", config=NodeOverrides(resources=requested))
     return Workflow(
-        name="greedy",
+        name="oversized",
         version="1",
         tasks={"take": task},
         nodes=(GraphNode(id="n0", task="take", inputs={}),),

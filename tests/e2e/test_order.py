@@ -27,44 +27,44 @@ async def ended(api: Client, execution: str) -> ExecutionBody:
     return body
 
 
-async def others_write(api: Client, chance: random.Random) -> None:
+async def write_other_scopes(api: Client, chance: random.Random) -> None:
     while True:
         await limit(api, chance.choice(NOISE), chance.randint(200, 900))
         await asyncio.sleep(chance.random() / 50)
 
 
 async def backlog(api: Client, chance: random.Random) -> None:
-    """More than is published while an execution is on its way, so that its change comes late."""
-    places = {"kind": "workflow_priority", "domain": "production", "project": PROJECT}
+    """Write so much that the next change is published after the execution is requested."""
+    scope = {"kind": "workflow_priority", "domain": "production", "project": PROJECT}
     documents = [
-        DocumentBody(**places, workflow=f"w{n}", document={"priority": chance.randint(1, 100)})
+        DocumentBody(**scope, workflow=f"w{n}", document={"priority": chance.randint(1, 100)})
         for n in range(BACKLOG)
     ]
     await api.settings.apply(documents)
 
 
-async def test_a_change_made_before_an_execution_is_always_in_it(api: Client) -> None:
+async def test_an_execution_sees_each_change_committed_before_it_was_created(api: Client) -> None:
     chance = random.Random(20)
     async with asyncio.TaskGroup() as group:
-        writing = group.create_task(others_write(api, chance))
+        writing = group.create_task(write_other_scopes(api, chance))
         expected: dict[str, int] = {}
         for cpu in range(1, INTERLEAVINGS + 1):
             if cpu % 25 == 0:
                 await backlog(api, chance)
             await limit(api, Scope(DOMAIN, PROJECT), cpu)
             await asyncio.sleep(chance.choice((0, 0, 0, chance.random() / 50)))
-            asked = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="greedy")
-            expected[(await api.executions.create(asked)).id] = cpu
+            wanted = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="oversized")
+            expected[(await api.executions.create(wanted)).id] = cpu
         writing.cancel()
     for execution, cpu in expected.items():
         body = await ended(api, execution)
-        # Later changes may be in it too, because they may be committed before it is admitted.
+        # It may see later changes too, if they are committed before it is admitted.
         assert body.phase == "refused"
         assert seen_limit(body) >= cpu
 
 
 def seen_limit(body: ExecutionBody) -> int:
-    """The limit that the refusal names."""
+    """Return the limit that the error names."""
     words = body.error.replace(",", " ").replace(";", " ").split()
     numbers = [int(word) for word in words if word.isdecimal() and word != "1000"]
     return numbers[0]

@@ -1,4 +1,4 @@
-"""After any outage every view equals the database again, by itself, and nothing runs twice."""
+"""After any outage each view becomes equal to the database again by itself."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ OUTAGE_SECONDS = 10.0
 
 @asynccontextmanager
 async def load(api: Client) -> AsyncIterator[list[int]]:
-    """Twenty changes a second in random namespaces, whatever happens to NATS."""
+    """Make twenty changes a second in random namespaces, and yield their versions."""
     chance, versions = random.Random(7), list[int]()
 
     async def write() -> None:
@@ -35,8 +35,8 @@ async def load(api: Client) -> AsyncIterator[list[int]]:
         writing.cancel()
 
 
-async def all_views_show(system: System, revision: int) -> None:
-    """Each reader's view is the same, proved, and at the revision or past it."""
+async def wait_for_views(system: System, revision: int) -> None:
+    """Wait until all views are verified, equal, and at a revision or past it."""
     async with asyncio.timeout(60):
         while True:
             await system.until_ready()
@@ -46,8 +46,8 @@ async def all_views_show(system: System, revision: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def manifests_show(api: Client, system: System) -> None:
-    """Every namespace's quota is the one that the database says."""
+async def wait_for_manifests(api: Client, system: System) -> None:
+    """Wait until the quota of each namespace is its effective value."""
     for domain in await api.domains.list():
         effective = await api.records.effective("cluster_resource", Scope(domain.name, PROJECT))
         cpu = effective.document["attributes"]["projectQuotaCpu"]
@@ -73,8 +73,8 @@ async def test_all_views_equal_the_database_after_ten_seconds_without_nats(
         assert len(versions) > before + 50  # writes went on
         await asyncio.to_thread(system.nats.start)
         await asyncio.sleep(1)
-    await all_views_show(system, versions[-1])
-    await manifests_show(api, system)
+    await wait_for_views(system, versions[-1])
+    await wait_for_manifests(api, system)
 
 
 async def test_all_views_equal_the_database_after_the_store_of_nats_was_wiped_under_load(
@@ -84,23 +84,23 @@ async def test_all_views_equal_the_database_after_the_store_of_nats_was_wiped_un
         await asyncio.sleep(1)
         await asyncio.to_thread(system.nats.wipe)
         await asyncio.sleep(1)
-    await all_views_show(system, versions[-1])
-    await manifests_show(api, system)
+    await wait_for_views(system, versions[-1])
+    await wait_for_manifests(api, system)
 
 
 async def test_executions_run_after_the_store_of_nats_was_wiped(
     api: Client, system: System
 ) -> None:
     await asyncio.to_thread(system.nats.wipe)
-    asked = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="greedy")
+    wanted = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="oversized")
     await api.records.put(
         "task_resource", Scope(DOMAIN, PROJECT), {"limits": {"cpu": "2"}}, force=True
     )
-    body = await ended(api, (await api.executions.create(asked)).id)
+    body = await ended(api, (await api.executions.create(wanted)).id)
     assert body.phase == "refused"
 
 
-async def test_a_killed_admin_comes_back_with_everything_and_readers_follow_it(
+async def test_a_killed_admin_starts_again_with_its_data_and_readers_follow_it(
     api: Client, system: System
 ) -> None:
     async with load(api) as versions:
@@ -108,5 +108,5 @@ async def test_a_killed_admin_comes_back_with_everything_and_readers_follow_it(
     system.kill("admin")
     system.start("admin")
     await system.until_ready("admin")
-    await all_views_show(system, versions[-1])
-    await manifests_show(api, system)
+    await wait_for_views(system, versions[-1])
+    await wait_for_manifests(api, system)

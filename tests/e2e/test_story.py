@@ -9,7 +9,7 @@ from tests.system import ROOT
 
 
 @pytest.mark.timeout(300)
-def test_the_story_is_told_to_its_end_and_leaves_nothing_running() -> None:
+def test_the_demo_runs_to_its_end() -> None:
     done = subprocess.run(
         [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=280
     )

@@ -1,4 +1,4 @@
-"""What an OTLP collector gets from the four services: traces that span them, and metrics."""
+"""The traces and metrics that an OTLP collector receives from the four services."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -104,7 +104,7 @@ async def test_tokens_are_counted_by_pool_and_reason(collector: Collector, api: 
     assert seen("resmgr", "db.client.operation.duration", db_system_name="redis")
 
 
-async def test_executions_are_counted_by_what_became_of_them(collector: Collector) -> None:
+async def test_executions_are_counted_by_outcome(collector: Collector) -> None:
     seen = collector.value
     succeeded = {"trimtab_event": "succeeded"}
     await eventually(lambda: seen("propeller", "trimtab.propeller.executions", **succeeded))
@@ -113,7 +113,7 @@ async def test_executions_are_counted_by_what_became_of_them(collector: Collecto
     assert seen("propeller", "trimtab.propeller.nodes", trimtab_event="node_waiting")
 
 
-def test_whatever_is_measured_is_documented_with_its_unit(collector: Collector) -> None:
+def test_each_metric_is_documented_with_its_unit(collector: Collector) -> None:
     page = DOCUMENTED.read_text(encoding="utf-8")
     own = {f"| `{name}` | {unit} |" for name, unit in collector.units.items() if "otel" not in name}
     assert len(own) > 15
@@ -121,7 +121,7 @@ def test_whatever_is_measured_is_documented_with_its_unit(collector: Collector) 
 
 
 def holding() -> Workflow:
-    """Two tasks, of which only one can hold its token at a time."""
+    """Build a workflow of two tasks of which only one can hold its token at a time."""
     task = Task(name="hold", pool="gpu", weight=2)
     nodes = tuple(Node(id=name, task="hold", inputs={}) for name in ("n0", "n1"))
     return Workflow(

@@ -1,7 +1,7 @@
-"""Imports modules where nothing is installed but what was declared; see `test_distributions`.
+"""Imports modules where only declared distributions are installed; see `test_distributions`.
 
 Reads ``{"wheels": [...], "site": "...", "files": [...], "modules": [...]}`` from stdin, and is run
-with ``python -I -S``, so that neither the checkout nor site-packages is on the path by itself.
+with ``python -I -S``, so that neither the checkout nor site-packages is on the path.
 """
 
 import importlib
@@ -12,8 +12,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 
-class Declared:
-    """Hides every file of site-packages that belongs to no declared distribution."""
+class DeclaredFinder:
+    """Hides the files of site-packages that belong to no declared distribution."""
 
     def __init__(self, site: str, files: Sequence[str]) -> None:
         self._site = site
@@ -32,7 +32,7 @@ class Declared:
 def main() -> None:
     given = json.load(sys.stdin)
     sys.path += [*given["wheels"], given["site"]]
-    sys.meta_path.insert(0, Declared(given["site"], given["files"]))
+    sys.meta_path.insert(0, DeclaredFinder(given["site"], given["files"]))
     for module in given["modules"]:
         importlib.import_module(module)
 

@@ -1,7 +1,7 @@
-"""Each distribution builds, holds all its files, and imports with nothing but what it declares.
+"""Each distribution builds, contains all its files, and imports only what it declares.
 
-The shared environment of development hides an import that no pyproject declares. Here the wheels
-are unpacked, and of site-packages only the declared distributions can be seen.
+The environment of development hides an import that no pyproject declares. Here the wheels are
+unpacked, and only the declared distributions of site-packages can be imported.
 """
 
 import json
@@ -29,7 +29,7 @@ OURS = {
 CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 SERVICES = [name for name in OURS if name != "trimtab"]
 
-# Migrations run inside Alembic, which gives them what they import from it.
+# Migrations run inside Alembic, which provides the modules that they import.
 RUN_BY_ALEMBIC = re.compile(r"\.migrations\.(env|versions\.)")
 CLIENT = ("trimtab.client", "trimtab.cli")
 TOKENS = ("trimtab.flyte_resource_manager", "trimtab.tokens.pools", "trimtab.tokens.resmgr")
@@ -40,7 +40,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "service": SERVICE,
     "embedded": ("trimtab.embedded",),
 }
-"""What of the library needs an extra; everything else imports with its base alone."""
+"""The modules of the library that need an extra; all others import without one."""
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +48,28 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The directory that each distribution's wheel was unpacked into."""
     unpacked = {}
     for name, source in OURS.items():
-        place = tmp_path_factory.mktemp(name)
-        build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", str(place)]
+        directory = tmp_path_factory.mktemp(name)
+        build = [
+            sys.executable,
+            "-m",
+            "hatchling",
+            "build",
+            "--target",
+            "wheel",
+            "-d",
+            str(directory),
+        ]
         subprocess.run(build, cwd=source, check=True, capture_output=True)
-        [wheel] = place.glob("*.whl")
+        [wheel] = directory.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(place)
+            archive.extractall(directory)
         wheel.unlink()
-        unpacked[name] = place
+        unpacked[name] = directory
     return unpacked
 
 
-def modules_of(place: Path) -> list[str]:
-    files = [file.relative_to(place) for file in place.rglob("*.py")]
+def modules_of(directory: Path) -> list[str]:
+    files = [file.relative_to(directory) for file in directory.rglob("*.py")]
     names = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
     return sorted(name for name in names if not RUN_BY_ALEMBIC.search(name))
 
@@ -77,7 +86,7 @@ def requires(name: str, wheels: dict[str, Path]) -> list[str]:
 
 
 def closure(requirement: str, wheels: dict[str, Path]) -> set[str]:
-    """Names of all distributions that installing the requirement brings."""
+    """Return the names of all distributions that are installed with a requirement."""
     found: set[str] = set()
     waiting, seen = [Requirement(requirement)], set[tuple[str, frozenset[str]]]()
     while waiting:
@@ -101,7 +110,7 @@ def files_of(name: str) -> Iterator[str]:
 
 
 def import_alone(requirement: str, modules: list[str], wheels: dict[str, Path]) -> str:
-    """What Python says, empty where every module imports."""
+    """Return the error of Python; empty where every module imports."""
     names = closure(requirement, wheels)
     given = {
         "wheels": [str(wheels[name]) for name in OURS if name in names],
@@ -115,7 +124,7 @@ def import_alone(requirement: str, modules: list[str], wheels: dict[str, Path]) 
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_wheel_holds_every_file_of_its_package(name: str, wheels: dict[str, Path]) -> None:
+def test_a_wheel_contains_every_file_of_its_package(name: str, wheels: dict[str, Path]) -> None:
     source = OURS[name] / "src"
     files = {file.relative_to(source) for file in source.rglob("*") if file.is_file()}
     expected = {file for file in files if not CACHES.intersection(file.parts)}
@@ -124,24 +133,26 @@ def test_a_wheel_holds_every_file_of_its_package(name: str, wheels: dict[str, Pa
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_imports_with_only_what_it_declares(name: str, wheels: dict[str, Path]) -> None:
+def test_a_service_imports_with_its_declared_dependencies_only(
+    name: str, wheels: dict[str, Path]
+) -> None:
     assert import_alone(name, modules_of(wheels[name]), wheels) == ""
 
 
-def test_the_library_imports_with_only_its_base(wheels: dict[str, Path]) -> None:
+def test_the_library_imports_without_extras(wheels: dict[str, Path]) -> None:
     in_extras = tuple(package for packages in PARTS.values() for package in packages)
     base = [name for name in modules_of(wheels["trimtab"]) if not belongs(name, in_extras)]
     assert import_alone("trimtab", base, wheels) == ""
 
 
 @pytest.mark.parametrize("extras", PARTS)
-def test_what_needs_an_extra_imports_with_that_extra(extras: str, wheels: dict[str, Path]) -> None:
+def test_modules_that_need_an_extra_import_with_it(extras: str, wheels: dict[str, Path]) -> None:
     modules = [name for name in modules_of(wheels["trimtab"]) if belongs(name, PARTS[extras])]
     assert modules
     assert import_alone(f"trimtab[{extras}]", modules, wheels) == ""
 
 
 def test_an_import_that_is_not_declared_is_found(wheels: dict[str, Path]) -> None:
-    said = import_alone("trimtab", ["trimtab.runtime.bus"], wheels)
-    assert "ModuleNotFoundError: nats" in said
-    assert "installed here, but not declared" in said
+    error = import_alone("trimtab", ["trimtab.runtime.bus"], wheels)
+    assert "ModuleNotFoundError: nats" in error
+    assert "installed here, but not declared" in error

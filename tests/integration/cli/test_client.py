@@ -18,7 +18,7 @@ KIND = "task_resource"
 @pytest.fixture
 async def client(data: Path) -> AsyncIterator[Client]:
     directory = Directory(data)
-    async with Client(str(directory.url()), directory.token()) as client:
+    async with Client(str(directory.url()), directory.api_token()) as client:
         yield client
 
 

@@ -30,7 +30,7 @@ def configured(tmp_path: Path) -> Configured:
 @pytest.fixture
 def server(data: Path, tmp_path: Path) -> str:
     """Return the lines of a configuration file for the running system."""
-    (tmp_path / "token").write_text(Directory(data).token() + "\n")
+    (tmp_path / "token").write_text(Directory(data).api_token() + "\n")
     return f"server: {Directory(data).url()}\ntoken_file: token\n"
 
 

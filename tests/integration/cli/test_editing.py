@@ -193,7 +193,7 @@ def _meanwhile(data: Path, project: str, fields: str) -> str:
     """Return a script for the editor that stores fields with another client."""
     url = f"{Directory(data).url()}/api/v2/records/workflow_execution_config?force=true"
     headers = {
-        "Authorization": f"Bearer {Directory(data).token()}",
+        "Authorization": f"Bearer {Directory(data).api_token()}",
         "Content-Type": "application/json",
     }
     body = json.dumps(yaml.safe_load(fields)).encode()

@@ -50,7 +50,7 @@ def test_the_data_directory_selects_server_and_token(data: Path) -> None:
 
 def test_flags_and_environment_select_server_and_token(data: Path) -> None:
     directory = Directory(data)
-    url, token = str(directory.url()), directory.token()
+    url, token = str(directory.url()), directory.api_token()
     assert run("get", "domains", "--server", url + "/", TRIMTAB_TOKEN=token).exit_code == 0
     assert run("get", "domains", TRIMTAB_SERVER=url, TRIMTAB_TOKEN=token).exit_code == 0
 

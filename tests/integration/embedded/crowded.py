@@ -1,6 +1,6 @@
-"""``crowded.py PORT PLACE ARGUMENT…``: the command line, where somebody was faster to take a port.
+"""``crowded.py PORT INDEX ARGUMENT…``: the command line, when another program takes a port.
 
-The first start draws PORT as its port number PLACE, as if it had been free.
+The first start draws PORT, which is taken, as its port number INDEX.
 """
 
 import sys
@@ -13,13 +13,13 @@ from trimtab.embedded import programs
 draw = programs.free_ports
 
 
-def crowded(port: int, place: int) -> Iterator[int]:
+def crowded(port: int, index: int) -> Iterator[int]:
     programs.free_ports = draw
     free = draw()
-    return chain(islice(free, place), [port], free)
+    return chain(islice(free, index), [port], free)
 
 
 if __name__ == "__main__":
-    port, place = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-    programs.free_ports = lambda: crowded(port, place)
+    port, index = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+    programs.free_ports = lambda: crowded(port, index)
     main()

@@ -1,4 +1,4 @@
-"""`trimtab up` as a process, as a person starts it."""
+"""`trimtab up` as a process."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from tests.servers import PATIENCE_SECONDS as SECONDS
+
 TRIMTAB = str(Path(sys.executable).with_name("trimtab"))
-SECONDS = 60.0
-"""Far more than anything takes, because test machines may be busy."""
 
 
 class Up:
@@ -33,7 +33,7 @@ class Up:
         return self._process
 
     def begin(self) -> None:
-        """Without waiting for anything."""
+        """Start the process without waiting until it is ready."""
         self._process = subprocess.Popen(
             [*self._program, "up", "--data", str(self.data), *self._options],
             stdin=subprocess.DEVNULL,
@@ -44,19 +44,19 @@ class Up:
         self._reader.start()
 
     def stop(self) -> int:
-        """As Ctrl-C does; returns the exit code."""
+        """Stop the process as Ctrl-C does, and return its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(SECONDS)
 
-    def until_said(self, words: str) -> str:
-        """The line with these words."""
+    def wait_for_line(self, words: str) -> str:
+        """Wait for a line with these words and return it."""
         eventually(lambda: any(words in line for line in self.lines) or self._ended)
-        said = [line for line in self.lines if words in line]
-        assert said, self.lines
-        return said[-1]
+        found = [line for line in self.lines if words in line]
+        assert found, self.lines
+        return found[-1]
 
     def running(self) -> dict[str, int]:
-        """Process ids by the name of the program, of everything that it has started."""
+        """Return the ids of the processes that it has started, by the name of the program."""
         parent = str(self.process.pid)
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
@@ -72,7 +72,7 @@ class Up:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """On leaving it has ended."""
+        """Start the process; it has ended when the block is left."""
         self.begin()
         try:
             yield
@@ -83,9 +83,9 @@ class Up:
 
     @contextmanager
     def ready(self) -> Iterator[Self]:
-        """As `begun`, when everything answers."""
+        """Start the process, and enter the block when all programs are ready."""
         with self.begun():
-            self.until_said("Trimtab is up")
+            self.wait_for_line("Trimtab is up")
             yield self
 
     @property
@@ -100,7 +100,7 @@ class Up:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for an effect."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + SECONDS
     while not holds():
         assert time.monotonic() < deadline
@@ -108,7 +108,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def left_over(data: Path) -> list[str]:
-    """Processes that carry the directory in their command or environment."""
+    """Return the processes whose command or environment names the directory."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

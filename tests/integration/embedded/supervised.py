@@ -1,4 +1,4 @@
-"""A process that keeps one small server running: ``supervised.py DIRECTORY PORT``."""
+"""``supervised.py DIRECTORY PORT``: a process that supervises one small server."""
 
 import asyncio
 import os
@@ -17,13 +17,13 @@ import http.server, os, subprocess, sys
 directory, port = sys.argv[1:]
 if os.path.exists(f"{directory}/broken"):
     sys.exit("the server cannot work today")
-def tell(name, pid):
+def write(name, pid):
     with open(f"{directory}/{name}.new", "w") as file:
         file.write(str(pid))
-    os.replace(file.name, f"{directory}/{name}")  # whole, for who reads it at this moment
-tell("pid", os.getpid())
+    os.replace(file.name, f"{directory}/{name}")  # atomically, because a test may read it
+write("pid", os.getpid())
 task = subprocess.Popen(["sleep", "600"], start_new_session=True)
-tell("task-pid", task.pid)
+write("task-pid", task.pid)
 handler = http.server.SimpleHTTPRequestHandler
 http.server.HTTPServer(("127.0.0.1", int(port)), handler).serve_forever()
 """
@@ -35,17 +35,15 @@ def program(directory: Path, port: int) -> Program:
     return Program("server", command, os.environ, directory / "server.log", probe)
 
 
-def say(line: str) -> None:
-    click.echo(line)
-
-
 async def main(directory: Path, port: int) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     stages = [[program(directory, port)]]
     with suppress(asyncio.CancelledError):
-        await supervisor.run(stages, say=say, ready=lambda: say("up"), hurry=asyncio.Event())
+        await supervisor.run(
+            stages, report=click.echo, ready=lambda: click.echo("up"), force=asyncio.Event()
+        )
 
 
 if __name__ == "__main__":

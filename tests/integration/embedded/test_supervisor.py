@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own, because it ends every child that it has."""
+"""The supervisor, in a process of its own because it ends all of its child processes."""
 
 import os
 import signal
@@ -31,8 +31,8 @@ def supervised(directory: Path) -> Iterator[subprocess.Popen[str]]:
             os.kill(pid(directory, "task-pid"), signal.SIGKILL)
 
 
-def said(process: subprocess.Popen[str], words: str) -> str:
-    """The next line with these words."""
+def next_line(process: subprocess.Popen[str], words: str) -> str:
+    """Wait for the next line with these words and return it."""
     assert process.stdout is not None
     return next(line for line in process.stdout if words in line)
 
@@ -42,7 +42,7 @@ def pid(directory: Path, name: str = "pid") -> int:
 
 
 def runs(process: int) -> bool:
-    """Whether it does anything; one that waits to be buried does not."""
+    """Return whether a process runs; one that has ended and is not reaped does not."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -59,14 +59,14 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
-        said(process, "up")
+        next_line(process, "up")
         first = pid(tmp_path)
         os.kill(first, signal.SIGKILL)
-        assert "was killed by SIGKILL; starting it again" in said(process, "server")
+        assert "was killed by SIGKILL; starting it again" in next_line(process, "server")
         eventually(lambda: pid(tmp_path) != first and runs(pid(tmp_path)))
 
 
-def test_a_program_that_never_gets_ready_ends_the_start_with_its_last_words(
+def test_a_program_that_is_never_ready_ends_the_start_with_its_last_error(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "broken").touch()
@@ -79,7 +79,7 @@ def test_a_program_that_never_gets_ready_ends_the_start_with_its_last_words(
 
 def test_a_stop_ends_the_program_and_the_tasks_that_it_left(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
-        said(process, "up")
+        next_line(process, "up")
         server, task = pid(tmp_path), pid(tmp_path, "task-pid")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -89,7 +89,7 @@ def test_a_stop_ends_the_program_and_the_tasks_that_it_left(tmp_path: Path) -> N
 
 def test_a_task_outlives_the_program_that_started_it(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
-        said(process, "up")
+        next_line(process, "up")
         task = pid(tmp_path, "task-pid")
         os.kill(pid(tmp_path), signal.SIGKILL)
         eventually(lambda: pid(tmp_path, "task-pid") != task)
@@ -100,7 +100,7 @@ def test_a_task_outlives_the_program_that_started_it(tmp_path: Path) -> None:
 
 def test_programs_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     with supervised(tmp_path) as process:
-        said(process, "up")
+        next_line(process, "up")
         server = pid(tmp_path)
         process.kill()
         eventually(lambda: not runs(server))

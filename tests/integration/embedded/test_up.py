@@ -21,7 +21,7 @@ PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """For tests that leave it running."""
+    """A running system for tests that do not stop it."""
     with Up(tmp_path_factory.mktemp("shared") / "data").ready() as up:
         yield up
 
@@ -32,7 +32,7 @@ def trimtab(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_stop_ends_all_that_runs_and_a_second_start_finds_its_data(tmp_path: Path) -> None:
+def test_a_stop_ends_all_programs_and_a_second_start_uses_the_same_data(tmp_path: Path) -> None:
     with Up(tmp_path / "data").ready() as up:
         assert up.running().keys() == PROGRAMS
         assert trimtab(up.data, "register", "project", "shop").returncode == 0
@@ -45,7 +45,7 @@ def test_a_stop_ends_all_that_runs_and_a_second_start_finds_its_data(tmp_path: P
         assert (up.data / "token").read_text() == token
 
 
-def test_after_a_kill_nothing_is_left_and_the_next_start_works(tmp_path: Path) -> None:
+def test_after_a_kill_no_process_is_left_and_the_next_start_works(tmp_path: Path) -> None:
     with Up(tmp_path / "data").ready() as up:
         up.process.kill()
         up.process.wait()
@@ -54,7 +54,7 @@ def test_after_a_kill_nothing_is_left_and_the_next_start_works(tmp_path: Path) -
         assert again.running().keys() == PROGRAMS
 
 
-def test_a_second_one_on_the_same_directory_is_refused(shared: Up) -> None:
+def test_a_second_start_on_the_same_directory_is_rejected(shared: Up) -> None:
     done = trimtab(shared.data, "up")
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
@@ -64,7 +64,7 @@ def test_a_second_one_on_the_same_directory_is_refused(shared: Up) -> None:
     assert trimtab(shared.data, "get", "projects").returncode == 0
 
 
-async def test_other_programs_can_hold_tokens_of_its_pools(shared: Up) -> None:
+async def test_other_programs_can_hold_tokens_of_the_pools(shared: Up) -> None:
     assert trimtab(shared.data, "update", "pool", "gpu", "--quota", "2").returncode == 0
     eventually(lambda: trimtab(shared.data, "describe", "pool", "gpu").returncode == 0)
     async with (
@@ -78,37 +78,42 @@ async def test_other_programs_can_hold_tokens_of_its_pools(shared: Up) -> None:
 def test_a_service_that_is_killed_is_started_again(shared: Up) -> None:
     first = shared.running()["propeller"]
     os.kill(first, signal.SIGKILL)
-    shared.until_said("propeller was killed by SIGKILL; starting it again in 0.2 s")
+    line = shared.wait_for_line("propeller was killed by SIGKILL; starting it again in")
+    assert line.endswith((" in 0.1 s", " in 0.2 s"))
     eventually(lambda: shared.running().get("propeller", first) != first)
 
 
 def test_a_server_that_is_killed_comes_back_with_its_data(shared: Up) -> None:
     assert trimtab(shared.data, "register", "project", "shop").returncode == 0
     os.kill(shared.running()["nats-server"], signal.SIGKILL)
-    shared.until_said("nats-server was killed by SIGKILL; starting it again")
+    shared.wait_for_line("nats-server was killed by SIGKILL; starting it again")
     manifests = shared.data / "clusters" / "embedded"
     assert trimtab(shared.data, "register", "project", "later").returncode == 0
     eventually((manifests / "later-staging" / "Namespace-later-staging.yaml").exists)
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "said"),
+    ("data", "code", "message"),
     [
         ("file/data", 1, "the data directory {}/file/data cannot be written: Not a directory"),
         ("file", 1, "the data directory {}/file cannot be written: File exists"),
     ],
 )
 def test_a_directory_that_cannot_be_written_is_named(
-    tmp_path: Path, data: str, code: int, said: str
+    tmp_path: Path, data: str, code: int, message: str
 ) -> None:
     (tmp_path / "file").touch()
     done = trimtab(tmp_path / data, "up")
     assert done.returncode == code
-    assert done.stderr.startswith(f"Error: {said.format(tmp_path)}; name another one with --data")
+    assert done.stderr.startswith(
+        f"Error: {message.format(tmp_path)}; name another one with --data"
+    )
     assert done.stderr.count("\n") == 1
 
 
-def test_wrong_settings_end_the_start_with_the_services_own_words(tmp_path: Path) -> None:
+def test_an_invalid_settings_file_ends_the_start_with_the_error_of_the_service(
+    tmp_path: Path,
+) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("domains: [Not A Name]\n")
     done = trimtab(tmp_path / "data", "up", "--settings", str(settings))
@@ -117,7 +122,7 @@ def test_wrong_settings_end_the_start_with_the_services_own_words(tmp_path: Path
     assert left_over(tmp_path) == []
 
 
-def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_a_taken_port_is_rejected_before_any_program_starts(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         done = trimtab(tmp_path / "data", "up", "--port", str(port))
@@ -126,27 +131,27 @@ def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("place", [1, 2, 5], ids=["nats-server", "valkey-server", "resmgr"])
+@pytest.mark.parametrize("index", [1, 2, 5], ids=["nats-server", "valkey-server", "resmgr"])
 def test_a_port_that_is_taken_during_the_start_is_replaced(
-    tmp_path: Path, nats_server: NatsServer, place: int
+    tmp_path: Path, nats_server: NatsServer, index: int
 ) -> None:
-    crowded = (sys.executable, str(CROWDED), str(nats_server.port), str(place))
+    crowded = (sys.executable, str(CROWDED), str(nats_server.port), str(index))
     with Up(tmp_path / "data", program=crowded).ready() as up:
-        up.until_said(f"port {nats_server.port} was taken meanwhile; starting again")
+        up.wait_for_line(f"port {nats_server.port} was taken by another program; starting again")
         assert up.running().keys() == PROGRAMS
         assert trimtab(up.data, "get", "projects").returncode == 0
     assert left_over(up.data) == []
 
 
-def test_a_stop_during_the_start_ends_what_has_started(tmp_path: Path) -> None:
+def test_a_stop_during_the_start_ends_the_programs_that_have_started(tmp_path: Path) -> None:
     up = Up(tmp_path / "data")
     with up.begun():
-        up.until_said("nats-server is ready")
+        up.wait_for_line("nats-server is ready")
         assert up.stop() == 0
     assert left_over(up.data) == []
 
 
-def test_ports_are_drawn_once_and_not_of_those_of_outgoing_connections() -> None:
+def test_ports_are_drawn_once_and_not_from_those_of_outgoing_connections() -> None:
     drawn = list(programs.free_ports())
     first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert len(set(drawn)) == len(drawn) > 1_000

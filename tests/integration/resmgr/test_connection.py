@@ -101,7 +101,7 @@ def join(nodes: list[Node]) -> list[str]:
     """Connect nodes to a cluster, and return their addresses."""
     slots = (b"0 5460", b"5461 10922", b"10923 16383")
     for node, some in zip(nodes, slots, strict=True):
-        assert node.ask(b"CLUSTER ADDSLOTSRANGE " + some + b"\r\n") == b"+OK\r\n"
+        assert node.send(b"CLUSTER ADDSLOTSRANGE " + some + b"\r\n") == b"+OK\r\n"
     for node in nodes[1:]:
         nodes[0].ask(f"CLUSTER MEET 127.0.0.1 {node.port} {node.bus_port}\r\n".encode())
     return addresses(nodes)

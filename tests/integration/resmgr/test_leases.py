@@ -277,7 +277,7 @@ async def test_a_forced_release_loses_the_token_and_is_recorded(cohort: Cohort) 
 
 async def test_recount_names_a_wrong_sum(cohort: Cohort, valkey_server: ValkeyServer) -> None:
     await cohort.allocate("a")
-    valkey_server.ask(b"HINCRBY trimtab:{default}:sums:gpu t 5\r\n")
+    valkey_server.send(b"HINCRBY trimtab:{default}:sums:gpu t 5\r\n")
     assert await cohort.recount() == ("sum t is 6, its leases have 1",)
 
 
@@ -285,14 +285,14 @@ async def test_scripts_are_sent_again_after_redis_has_dropped_them(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await cohort.allocate("a")
-    assert valkey_server.ask(b"SCRIPT FLUSH SYNC\r\n") == b"+OK\r\n"
+    assert valkey_server.send(b"SCRIPT FLUSH SYNC\r\n") == b"+OK\r\n"
     assert (await cohort.allocate("b")).held == 2
 
 
 async def test_a_failing_script_raises_unavailable(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
-    assert valkey_server.ask(b"SET trimtab:{default}:sums:gpu text\r\n") == b"+OK\r\n"
+    assert valkey_server.send(b"SET trimtab:{default}:sums:gpu text\r\n") == b"+OK\r\n"
     with pytest.raises(Unavailable, match="WRONGTYPE"):
         await cohort.allocate("a")
 
@@ -301,11 +301,11 @@ async def test_a_server_without_memory_refuses_and_keeps_its_sums(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
     await asyncio.gather(cohort.allocate("a"), cohort.allocate("b"))
-    assert valkey_server.ask(b"CONFIG SET maxmemory 1\r\n") == b"+OK\r\n"
+    assert valkey_server.send(b"CONFIG SET maxmemory 1\r\n") == b"+OK\r\n"
     for refused in (cohort.allocate("c"), cohort.release("a")):
         with pytest.raises(Unavailable, match="maxmemory"):
             await refused
-    assert valkey_server.ask(b"CONFIG SET maxmemory 0\r\n") == b"+OK\r\n"
+    assert valkey_server.send(b"CONFIG SET maxmemory 0\r\n") == b"+OK\r\n"
     assert await cohort.recount() == ()
 
 

@@ -134,14 +134,14 @@ async def test_a_promoted_replica_is_in_quarantine(tmp_path: Path, rules: Rules)
         async with open_cohort(first.port, rules, pool) as before:
             fence = (await before.allocate("a")).fence
         await eventually(lambda: replicated(second))
-        second.ask(b"REPLICAOF NO ONE\r\n")
+        second.send(b"REPLICAOF NO ONE\r\n")
         async with open_cohort(second.port, rules, pool) as after:
             assert (await after.allocate("b", **WAIT)).status == "waiting"
             assert (await after.renew("a", fence=fence)).status == "held"
 
 
 async def replicated(server: ValkeyServer) -> bool:
-    return server.ask(b"HEXISTS trimtab:{default}:tokens:gpu a\r\n") == b":1\r\n"
+    return server.send(b"HEXISTS trimtab:{default}:tokens:gpu a\r\n") == b":1\r\n"
 
 
 async def test_without_a_quarantine_an_unknown_token_cannot_be_reasserted(cohort: Cohort) -> None:
@@ -179,7 +179,7 @@ async def test_an_earlier_grant_cannot_be_reasserted_over_a_pre_granted_token(
     await cohort.allocate("b", weight=10)
     await cohort.allocate("a", weight=10, **WAIT)
     await cohort.release("b")
-    valkey_server.ask(b"HSET trimtab:{default}:state run another\r\n")
+    valkey_server.send(b"HSET trimtab:{default}:state run another\r\n")
     answer = await cohort.reassert("a", early, weight=10)
     [holder] = (await cohort.inspect()).holders
     assert (answer.status, answer.fence) == ("lost", holder.fence)

@@ -1,4 +1,4 @@
-"""What a process sends to a collector, and where, by OpenTelemetry's own variables."""
+"""The export of a process to a collector, configured by OpenTelemetry's own variables."""
 
 import os
 import subprocess
@@ -27,25 +27,25 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
-def served(**environment: str) -> str:
-    """What the process prints: whether it has loaded the SDK."""
+def run_service(**environment: str) -> str:
+    """Run the process and return its output: whether it has loaded the SDK."""
     plain = {key: value for key, value in os.environ.items() if key[:5] != "OTEL_"}
     command = [sys.executable, "-c", SERVICE]
     return subprocess.check_output(command, env=plain | environment, text=True).strip()
 
 
-def test_what_was_counted_last_is_sent_before_the_end(collector: Collector) -> None:
-    served(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+def test_the_last_values_are_sent_before_the_process_ends(collector: Collector) -> None:
+    run_service(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
     assert collector.value("test", "answers") == 42
     assert collector.traces_with("trimtab-test", "work")
 
 
 def test_one_signal_can_be_sent_alone(collector: Collector) -> None:
-    served(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_METRICS_EXPORTER="none")
+    run_service(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_METRICS_EXPORTER="none")
     assert (len(collector.spans), len(collector.values)) == (1, 0)
-    served(OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{collector.endpoint}/v1/metrics")
+    run_service(OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{collector.endpoint}/v1/metrics")
     assert (len(collector.spans), len(collector.values)) == (1, 1)
 
 
 def test_without_a_collector_the_sdk_is_not_loaded() -> None:
-    assert served() == "False"
+    assert run_service() == "False"

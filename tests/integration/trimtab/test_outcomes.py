@@ -1,4 +1,4 @@
-"""What becomes of a message, by what its handler raised."""
+"""The outcome of a delivery, which depends on what its handler raises."""
 
 import asyncio
 import logging
@@ -52,13 +52,13 @@ async def handling(
         yield
 
 
-async def ask(client: Client, execution: str = "e1") -> None:
+async def publish_request(client: Client, execution: str = "e1") -> None:
     event = ExecutionRequested(request=request(execution))
     await bus.publish(client, subjects.EXECUTIONS, SUBJECT, event)
 
 
 async def waiting(client: Client) -> int:
-    """Messages of the work queue that nobody has finished."""
+    """Return the number of unacknowledged messages of the work queue."""
     return (await client.jetstream().stream_info(subjects.EXECUTIONS)).state.messages
 
 
@@ -69,7 +69,7 @@ async def until_done(client: Client) -> None:
 
 
 class Recorder:
-    """Raises what it was given, in turn, and remembers when it was called."""
+    """A handler that raises the given errors in turn, and records its calls."""
 
     def __init__(self, *outcomes: Exception | None) -> None:
         self._outcomes = list(outcomes)
@@ -87,16 +87,18 @@ class Recorder:
         return [later - earlier for earlier, later in pairwise(times)]
 
 
-async def test_what_a_handler_finished_is_gone(nats_server: NatsServer, client: Client) -> None:
+async def test_a_message_that_a_handler_finished_is_acknowledged(
+    nats_server: NatsServer, client: Client
+) -> None:
     handler = Recorder()
     async with handling(nats_server, handler):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     assert [execution for execution, _ in handler.calls] == ["e1"]
     assert await bus.read_all(client, subjects.DEAD_LETTERS, DEAD) == []
 
 
-async def test_a_stream_that_is_deleted_before_we_listen_is_made_again(
+async def test_a_stream_that_is_deleted_before_the_subscription_is_created_again(
     nats_server: NatsServer, client: Client
 ) -> None:
     made = 0
@@ -110,18 +112,18 @@ async def test_a_stream_that_is_deleted_before_we_listen_is_made_again(
 
     handled = Recorder()
     async with handling(nats_server, handled, prepare):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     assert made == 2
     assert len(handled.calls) == 1
 
 
-async def test_what_a_handler_rejects_is_kept_as_a_dead_letter_with_the_reason(
+async def test_a_message_that_a_handler_rejects_becomes_a_dead_letter_with_the_reason(
     nats_server: NatsServer, client: Client
 ) -> None:
     handler = Recorder(Invalid("inputs.start", "x", "a number"))
     async with handling(nats_server, handler):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     assert len(handler.calls) == 1
     [letter] = await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)
@@ -130,14 +132,14 @@ async def test_what_a_handler_rejects_is_kept_as_a_dead_letter_with_the_reason(
     assert letter.headers["trimtab-subject"] == SUBJECT
 
 
-async def test_a_rejected_message_is_kept_while_there_is_no_place_for_dead_letters(
+async def test_a_rejected_message_is_kept_while_the_stream_of_dead_letters_is_missing(
     nats_server: NatsServer, client: Client
 ) -> None:
     await client.jetstream().delete_stream(subjects.DEAD_LETTERS)
     wrong = Invalid("inputs.start", "x", "a number")
     handler = Recorder(wrong, wrong)
     async with handling(nats_server, handler):
-        await ask(client)
+        await publish_request(client)
         while not handler.calls:
             await asyncio.sleep(0.02)
         await streams.bootstrap(client)
@@ -146,7 +148,7 @@ async def test_a_rejected_message_is_kept_while_there_is_no_place_for_dead_lette
 
 
 @pytest.mark.parametrize("body", [b"{}", b"not json", b"0", b""])
-async def test_what_is_no_event_is_a_dead_letter_and_never_reaches_the_handler(
+async def test_a_body_that_is_no_event_becomes_a_dead_letter_and_never_reaches_the_handler(
     nats_server: NatsServer, client: Client, body: bytes
 ) -> None:
     handler = Recorder()
@@ -158,35 +160,37 @@ async def test_what_is_no_event_is_a_dead_letter_and_never_reaches_the_handler(
     assert handler.calls == []
 
 
-async def test_what_may_succeed_later_is_tried_again_after_the_delay_it_names(
+async def test_a_retryable_error_redelivers_after_the_delay_that_it_names(
     nats_server: NatsServer, client: Client
 ) -> None:
     handler = Recorder(
         Retryable("not yet", delay_seconds=0.4), Retryable("not yet", delay_seconds=0.4)
     )
     async with handling(nats_server, handler):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     assert len(handler.calls) == 3
     assert min(handler.gaps) >= 0.4
 
 
-async def test_without_a_delay_the_pause_grows(nats_server: NatsServer, client: Client) -> None:
+async def test_without_a_named_delay_the_delays_grow(
+    nats_server: NatsServer, client: Client
+) -> None:
     handler = Recorder(Retryable("not yet"), Retryable("not yet"))
     async with handling(nats_server, handler):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     first, second = handler.gaps
     assert first >= 1.0
     assert second >= 2.0
 
 
-async def test_a_mistake_in_a_handler_is_logged_and_tried_again_with_a_pause(
+async def test_an_unexpected_error_is_logged_and_redelivers_after_a_delay(
     nats_server: NatsServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = Recorder(ZeroDivisionError("division by zero"))
     async with handling(nats_server, handler):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     assert len(handler.calls) == 2
     assert handler.gaps[0] >= 1.0
@@ -195,18 +199,18 @@ async def test_a_mistake_in_a_handler_is_logged_and_tried_again_with_a_pause(
     assert logged.exc_info is not None
 
 
-async def test_a_message_that_waits_does_not_keep_others_from_being_handled(
+async def test_a_message_that_waits_does_not_delay_others(
     nats_server: NatsServer, client: Client
 ) -> None:
     handler = Recorder(Retryable("not yet", delay_seconds=2))
     async with handling(nats_server, handler):
         for execution in ("e1", "e2", "e3"):
-            await ask(client, execution)
+            await publish_request(client, execution)
         await until_done(client)
     assert [execution for execution, _ in handler.calls] == ["e1", "e2", "e3", "e1"]
 
 
-async def test_work_that_takes_longer_than_the_ack_wait_is_done_once(
+async def test_a_message_whose_handler_takes_longer_than_the_ack_wait_is_delivered_once(
     nats_server: NatsServer, client: Client
 ) -> None:
     jetstream = client.jetstream()
@@ -219,20 +223,20 @@ async def test_work_that_takes_longer_than_the_ack_wait_is_done_once(
         await asyncio.sleep(5)
 
     async with handling(nats_server, slow):
-        await ask(client)
+        await publish_request(client)
         await until_done(client)
     assert started == ["e1"]
 
 
-async def test_what_a_killed_process_was_handling_is_handled_by_the_next(
+async def test_a_message_that_a_killed_process_was_handling_is_redelivered(
     nats_server: NatsServer, client: Client
 ) -> None:
     jetstream = client.jetstream()
     durable = await jetstream.consumer_info(subjects.EXECUTIONS, subjects.PROPELLER)
     await jetstream.add_consumer(subjects.EXECUTIONS, durable.config.evolve(ack_wait=2.0))
-    await ask(client)
+    await publish_request(client)
     queue = await jetstream.pull_subscribe_bind(subjects.PROPELLER, subjects.EXECUTIONS)
-    assert len(await queue.fetch(1)) == 1  # taken, and never acknowledged
+    assert len(await queue.fetch(1)) == 1  # delivered, and never acknowledged
     handler = Recorder()
     async with handling(nats_server, handler):
         await until_done(client)

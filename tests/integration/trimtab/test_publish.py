@@ -1,4 +1,4 @@
-"""Appending to a stream: the sequence, compare-and-set, and what happens without an answer."""
+"""Appending to a stream: the sequence, compare-and-set, and a server that does not confirm."""
 
 import asyncio
 from contextlib import aclosing
@@ -47,7 +47,7 @@ async def test_the_same_event_again_is_not_stored_again(client: Client) -> None:
     assert len(await bus.read_all(client, EVENTS, LOG)) == 1
 
 
-async def test_an_append_behind_what_somebody_else_appended_is_refused(client: Client) -> None:
+async def test_an_append_after_an_unexpected_sequence_is_rejected(client: Client) -> None:
     await bus.publish(client, EVENTS, LOG, FIRST, last_subject_sequence=0)
     with pytest.raises(bus.WrongSequence):
         await bus.publish(client, EVENTS, LOG, SECOND, last_subject_sequence=0)
@@ -62,7 +62,7 @@ async def test_another_subject_does_not_disturb_a_log(client: Client) -> None:
     assert await bus.publish(client, EVENTS, other, FIRST, last_subject_sequence=0) == 2
 
 
-async def test_of_many_that_append_at_once_one_wins(client: Client) -> None:
+async def test_one_of_many_concurrent_appends_succeeds(client: Client) -> None:
     attempts = [bus.publish(client, EVENTS, LOG, FIRST, last_subject_sequence=0) for _ in range(20)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["WrongSequence"] * 19 + ["int"]
@@ -90,17 +90,17 @@ async def test_a_server_that_is_away_is_unavailable_and_works_again_when_it_is_b
     assert isinstance(away.value, Retryable)
     nats_server.start()
     monkeypatch.undo()
-    # What was not answered may be stored when the connection is back, so the id decides.
+    # The unconfirmed message may be stored when the connection is back, so the id decides.
     await bus.publish(client, EVENTS, LOG, FIRST, event_id="id-1")
     assert len(await bus.read_all(client, EVENTS, LOG)) == 1
 
 
-async def test_a_task_that_publishes_without_end_can_be_cancelled(client: Client) -> None:
+async def test_a_task_that_publishes_in_a_loop_can_be_cancelled(client: Client) -> None:
     async def write() -> None:
         while True:
             await bus.publish(client, EVENTS, LOG, FIRST)
 
-    # A follower hears of a message together with the writer's answer, which is when it is hard.
+    # The follower receives a message together with the writer's confirmation, the hard moment.
     async with aclosing(bus.follow(client, EVENTS, LOG)) as following:
         for _ in range(20):
             writing = asyncio.create_task(write())

@@ -1,4 +1,4 @@
-"""Every reader's view comes to equal what was published, by itself, whatever happens to NATS."""
+"""Each view becomes equal to the published settings by itself, whatever happens to NATS."""
 
 import asyncio
 import itertools
@@ -40,7 +40,7 @@ async def following(
 
 
 async def declare(client: Client) -> None:
-    """As admin does it: again, where the request was lost with the old connection."""
+    """Declare the streams, again where the request did not survive a reconnect, as admin does."""
     async with asyncio.timeout(30):
         while True:
             with suppress(Unavailable):
@@ -49,7 +49,7 @@ async def declare(client: Client) -> None:
 
 
 async def load(stream: SettingsStream, enough: asyncio.Event) -> None:
-    """Change twenty projects and their records as fast as it goes."""
+    """Change twenty projects and their records as fast as possible."""
     for index in itertools.count():
         if enough.is_set():
             return
@@ -65,7 +65,7 @@ async def until(fact: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_view_shows_what_was_stored_before_and_what_is_published_after(
+async def test_a_view_shows_stored_and_new_changes(
     client: Client, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(record({"limits": {"cpu": "2"}}), A)
@@ -78,13 +78,13 @@ async def test_a_view_shows_what_was_stored_before_and_what_is_published_after(
         assert settings.effective("task_resource", DOMAIN).flat == {}
 
 
-async def test_the_changes_of_a_transaction_are_heard_together(
+async def test_the_changes_of_a_transaction_are_shown_together(
     client: Client, settings_stream: SettingsStream
 ) -> None:
-    heard: list[list[str]] = []
+    shown: list[list[str]] = []
 
     def changed(changes: Iterable[Change]) -> None:
-        heard.append([change.event.model_dump()["name"] for change in changes])
+        shown.append([change.event.model_dump()["name"] for change in changes])
 
     await settings_stream.watermark()
     async with following(client, changed) as view:
@@ -92,7 +92,7 @@ async def test_the_changes_of_a_transaction_are_heard_together(
         await settings_stream.put(A, B, C)
         await settings_stream.put(A)
         await view.wait_for(4, timeout=30)
-    assert heard == [["a", "b", "c"], ["a"]]
+    assert shown == [["a", "b", "c"], ["a"]]
 
 
 async def test_a_view_is_not_ready_and_shows_nothing_before_a_watermark(
@@ -177,7 +177,7 @@ async def test_a_view_never_empties_when_the_store_is_wiped_and_filled_again(
         await view.wait_for(3, timeout=30)
         nats_server.wipe()
         await declare(client)
-        await settings_stream.put(A)  # and nothing says yet that this is all
+        await settings_stream.put(A)  # no watermark yet shows that this is complete
         await asyncio.sleep(1)
         assert set(view.settings.projects) == {"a", "b", "c"}
         revision = await settings_stream.refill()
@@ -186,7 +186,7 @@ async def test_a_view_never_empties_when_the_store_is_wiped_and_filled_again(
     assert seen == [{"a", "b", "c"}] * 2
 
 
-async def test_a_view_that_differs_from_its_watermark_is_read_again_and_not_believed(
+async def test_a_view_that_differs_from_its_watermark_is_not_ready_and_read_again(
     client: Client, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(A)
@@ -201,7 +201,7 @@ async def test_a_view_that_differs_from_its_watermark_is_read_again_and_not_beli
         assert contents(settings) == contents(settings_stream.settings)
 
 
-async def test_a_message_that_is_lost_on_the_way_is_found_by_the_watermark(
+async def test_a_watermark_reveals_a_message_that_did_not_arrive(
     client: Client, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(A)
@@ -216,7 +216,7 @@ async def test_a_message_that_is_lost_on_the_way_is_found_by_the_watermark(
         assert contents(settings) == contents(settings_stream.settings)
 
 
-async def test_what_is_no_message_of_the_relay_does_not_end_a_view(
+async def test_a_foreign_message_does_not_end_a_view(
     client: Client, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(A)

@@ -1,6 +1,6 @@
-"""What goes over the wire, held by golden files: a change of a contract is a change of a file.
+"""Each message equals its golden file, so that a change of a contract shows as a changed file.
 
-``pytest --update-golden tests/unit/trimtab/test_wire.py`` writes them after a change that is meant.
+``pytest --update-golden tests/unit/trimtab/test_wire.py`` writes the files.
 """
 
 import json
@@ -297,20 +297,20 @@ MESSAGES: dict[str, BaseModel] = {
 }
 
 
-def printed(message: BaseModel) -> str:
+def formatted(message: BaseModel) -> str:
     return json.dumps(json.loads(message.model_dump_json()), indent=2) + "\n"
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_a_message_is_written_as_its_golden_file_says(name: str, update_golden: bool) -> None:
+def test_a_message_is_serialised_as_its_golden_file(name: str, update_golden: bool) -> None:
     file = WIRE / f"{name}.json"
     if update_golden:
-        file.write_text(printed(MESSAGES[name]))
-    assert printed(MESSAGES[name]) == file.read_text()
+        file.write_text(formatted(MESSAGES[name]))
+    assert formatted(MESSAGES[name]) == file.read_text()
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_a_golden_file_is_read_as_the_message_it_was_written_from(name: str) -> None:
+def test_a_golden_file_is_parsed_to_its_message(name: str) -> None:
     body = (WIRE / f"{name}.json").read_text()
     message = MESSAGES[name]
     assert type(message).model_validate_json(body) == message
@@ -319,7 +319,7 @@ def test_a_golden_file_is_read_as_the_message_it_was_written_from(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [name for name in MESSAGES if not name.startswith("tokens")])
-def test_a_message_says_the_type_that_its_file_is_named_after(name: str) -> None:
+def test_the_type_of_a_message_is_the_name_of_its_file(name: str) -> None:
     message = MESSAGES[name]
     assert isinstance(message, Event | LogEvent)
     stem = name.rpartition(".")[0] if isinstance(message, events.RecordChanged) else name

@@ -51,7 +51,7 @@ class Server:
                 "`trimtab up`, or name a server with --server or TRIMTAB_SERVER"
             )
         # The token in the data directory is sent to its own system only.
-        own = directory.token() if local is not None and url.rstrip("/") == local else ""
+        own = directory.api_token() if local is not None and url.rstrip("/") == local else ""
         return url, self.token or own
 
 

@@ -1,4 +1,4 @@
-"""``trimtab up``: the embedded system in the foreground."""
+"""``trimtab up``: run the embedded system in the foreground."""
 
 import asyncio
 from contextlib import suppress
@@ -16,34 +16,36 @@ from trimtab.embedded.programs import CLUSTER, TEMPLATES, Choices, System
 
 @click.command("up", epilog=example("trimtab up"))
 @data_option
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the API; a free one where absent.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the API; a free one by default."
+)
 @click.option(
     "--templates",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=TEMPLATES,
-    help="Directory of what each namespace holds; three examples where absent.",
+    help="Directory of the templates of each namespace; three examples by default.",
 )
 @click.option(
     "--settings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Settings file of the services; settings.yaml of the data directory where absent.",
+    help="Settings file of the services; settings.yaml of the data directory by default.",
 )
 def up(data: Path, port: int | None, templates: Path, settings: Path | None) -> None:
-    """Start NATS, Valkey and the four services, and keep them running until Ctrl-C.
+    """Start NATS, Valkey and the four services, and run them until Ctrl-C.
 
-    All data lies in one directory; the next start finds it again.
+    All data is in one directory; the next start uses it again.
     """
     choices = Choices(port, templates, settings)
-    asyncio.run(system.up(data, choices, say=_say, ready=_announce))
+    asyncio.run(system.up(data, choices, report=_report, ready=_show_addresses))
 
 
-def _say(line: str) -> None:
-    # The terminal may be gone while everything is still being stopped.
+def _report(line: str) -> None:
+    # The terminal may be closed while the programs are still being stopped.
     with suppress(OSError):
         progress(line)
 
 
-def _announce(directory: Directory, running: System, seconds: float) -> None:
+def _show_addresses(directory: Directory, running: System, seconds: float) -> None:
     nats, _valkey = running.servers
     lines = {
         "API": f"{running.url}/api/v2  (described in /api/v2/openapi.json)",

@@ -1,4 +1,4 @@
-"""The data directory of an embedded system: its places, its lock, its token, its address."""
+"""The data directory of an embedded system: its paths, its lock, its API token, its address."""
 
 import fcntl
 import json
@@ -16,7 +16,7 @@ DEFAULT = Path(".trimtab")
 
 
 class Unwritable(Rejected):
-    """The data directory cannot be made or written."""
+    """The data directory cannot be created or written."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class Unwritable(Rejected):
 
 
 class InUse(Conflict):
-    """Another `trimtab up` runs on the directory."""
+    """Another `trimtab up` uses the directory."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class InUse(Conflict):
 
 @dataclass(frozen=True)
 class Directory:
-    """Where everything of one embedded system lies."""
+    """The paths of all files of one embedded system."""
 
     path: Path
 
@@ -57,7 +57,7 @@ class Directory:
 
     @property
     def nats_file(self) -> Path:
-        """Where NATS answers, with the password of this start: for other programs of the person."""
+        """The file with the URL of NATS and its password of this start, for other programs."""
         return self.path / "nats.url"
 
     @property
@@ -70,12 +70,12 @@ class Directory:
     def log(self, program: str) -> Path:
         return self.path / "logs" / f"{program}.log"
 
-    def store(self, server: str) -> Path:
-        """Where a server keeps its data."""
+    def server_data(self, server: str) -> Path:
+        """Return the directory in which a server stores its data."""
         return self.path / server
 
     def url(self) -> str | None:
-        """Where the API of the running system answers; ``None`` where none was started."""
+        """Return the address of the API of the running system; ``None`` where none was started."""
         try:
             address = json.loads(self.address_file.read_text())
         except (OSError, ValueError):
@@ -83,63 +83,63 @@ class Directory:
         url = address.get("url") if isinstance(address, dict) else None
         return url if isinstance(url, str) else None
 
-    def token(self) -> str:
-        """What the API wants to hear; empty where there is none."""
+    def api_token(self) -> str:
+        """Return the API token of the first admin; empty where there is none."""
         try:
             return self.token_file.read_text().strip()
         except OSError:
             return ""
 
-    def announce(self, url: str, nats: str) -> None:
-        """Tell the command line where the API is, and other programs how to reach NATS."""
-        write_private(self.nats_file, nats + "\n")
+    def write_address(self, url: str, nats_url: str) -> None:
+        """Write the address of the API, for the command line, and that of NATS."""
+        write_private(self.nats_file, nats_url + "\n")
         write_private(self.address_file, json.dumps({"url": url}) + "\n")
 
-    def withdraw(self) -> None:
-        """Take the announcement back."""
+    def remove_address(self) -> None:
+        """Remove the addresses of the API and of NATS."""
         self.address_file.unlink(missing_ok=True)
         self.nats_file.unlink(missing_ok=True)
 
 
 @contextmanager
-def held(path: Path) -> Iterator[Directory]:
-    """The directory, made where it is missing and locked against a second system.
+def lock(path: Path) -> Iterator[Directory]:
+    """Create the directory where it is missing, and lock it against a second system.
 
-    The lock ends with the process, however it ends. Raises `Unwritable` and `InUse`.
+    The lock ends with the process, however that ends. Raises `Unwritable` and `InUse`.
     """
     directory = Directory(path.absolute())
     try:
         directory.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory.log("any").parent.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=directory.path):
-            pass  # A directory on a read-only disk is there and yet not writable.
-        lock = os.open(directory.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            pass  # A directory on a read-only disk exists, but is not writable.
+        file = os.open(directory.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Unwritable(path, error.strerror or str(error)) from error
     try:
-        _lock(lock, directory.path)
+        _take_lock(file, directory.path)
         yield directory
     finally:
-        os.close(lock)
+        os.close(file)
 
 
-def _lock(lock: int, path: Path) -> None:
+def _take_lock(file: int, path: Path) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InUse(path, os.pread(lock, 20, 0).decode() or "unknown") from None
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+        raise InUse(path, os.pread(file, 20, 0).decode() or "unknown") from None
+    os.truncate(file, 0)
+    os.pwrite(file, str(os.getpid()).encode(), 0)
 
 
 def ensure_token(directory: Directory) -> None:
-    """The token stays the same from start to start, so that open shells keep working."""
-    if not directory.token():
+    """Create an API token where there is none; it stays the same, so that open shells work on."""
+    if not directory.api_token():
         write_private(directory.token_file, secrets.token_urlsafe(32) + "\n")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and readable by its owner only from its first byte."""
+    """Write a file atomically. From its first byte on, only its owner can read it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     with os.fdopen(handle, "w") as file:
         file.write(text)

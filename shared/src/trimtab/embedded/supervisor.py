@@ -1,8 +1,15 @@
-"""Keeps programs running: starts them, waits until they answer, starts them again, ends them."""
+"""The supervisor of programs: starts them, waits until they are ready, restarts and ends them.
+
+On Linux the kernel kills the programs when their supervisor ends, and hands it the processes whose
+own parents end. Elsewhere the supervisor does without either.
+"""
 
 import asyncio
+import ctypes
 import json
+import os
 import signal
+import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
@@ -10,43 +17,50 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimtab.embedded import orphans
 from trimtab.errors import TrimtabError
+from trimtab.runtime.retrying import backoff_seconds
 
 START_SECONDS = 60.0
-"""For the slowest program on a busy machine; a healthy start takes a few seconds."""
+"""The time for the slowest program on a busy machine; usually a start takes a few seconds."""
 STOP_SECONDS = 15.0
-"""More than a service's own grace for what it is handling."""
+"""More than the grace that a service gives to the requests that it is handling."""
 STEADY_SECONDS = 30.0
-"""A program that ran so long has recovered: its next end is not held against it."""
-MAX_PAUSE_SECONDS = 10.0
+"""After a program that ran for so long, the delays of restarts begin with the first one again."""
+FIRST_DELAY_SECONDS = 0.2
+LONGEST_DELAY_SECONDS = 10.0
 MAX_LOG_BYTES = 10_000_000
 
-_GENERIC = "Application startup failed. Exiting."  # uvicorn, after it has logged why
+_STARTUP_FAILED = "Application startup failed. Exiting."  # uvicorn's, after it has logged the error
 
-Say = Callable[[str], None]
-"""Takes one line for the person who watches."""
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+
+# Loaded before any fork: between fork and exec a child must not take locks of the loader.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+Report = Callable[[str], None]
+"""Receives a line for the terminal."""
 
 
 class DidNotStart(TrimtabError):
-    """A program ended, or did not answer, before it was ready for the first time."""
+    """A program ended, or was not ready in time, before it was ready for the first time."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A question on a port of loopback, and what a ready program's answer holds."""
+    """A request to a port of loopback, and the bytes that a ready program's response contains."""
 
     port: int
-    question: bytes
-    answer: bytes
+    request: bytes
+    response: bytes
 
-    async def ask(self) -> bytes:
-        """What is answered; empty where nobody listens."""
+    async def send(self) -> bytes:
+        """Return the response up to the expected bytes; empty where no program listens."""
         try:
             async with asyncio.timeout(2.0):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
-                    writer.write(self.question)
+                    writer.write(self.request)
                     return await self._read(reader)
                 finally:
                     writer.close()
@@ -54,15 +68,15 @@ class Probe:
             return b""
 
     async def _read(self, reader: asyncio.StreamReader) -> bytes:
-        said = b""
-        while self.answer not in said and (more := await reader.read(4096)):
-            said += more
-        return said
+        received = b""
+        while self.response not in received and (more := await reader.read(4096)):
+            received += more
+        return received
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how to know that it is ready."""
+    """A command with its environment, its log, and the probe that shows that it is ready."""
 
     name: str
     command: tuple[str, ...]
@@ -71,13 +85,13 @@ class Program:
     probe: Probe
 
 
-class _Kept:
-    """One program that is kept running."""
+class _SupervisedProgram:
+    """One program, restarted whenever it ends."""
 
-    def __init__(self, program: Program, say: Say) -> None:
+    def __init__(self, program: Program, report: Report) -> None:
         self.program = program
         self.was_ready = False
-        self._say = say
+        self._report = report
         self._process: Process | None = None
         self._stopping = False
 
@@ -85,9 +99,9 @@ class _Kept:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    async def keep(self) -> None:
-        """Until `stop`. Raises `DidNotStart`, also where it ends before it was ever ready."""
-        pause = 0.2
+    async def run(self) -> None:
+        """Run the program until `stop`. Raises `DidNotStart` where it ends before it was ready."""
+        failures = 0
         while not self._stopping:
             began = time.monotonic()
             try:
@@ -98,31 +112,35 @@ class _Kept:
             if self._stopping:
                 return
             if not self.was_ready:
-                raise DidNotStart(f"{self.program.name} {_how(code)}: {self._last_words()}")
-            if time.monotonic() - began > STEADY_SECONDS:
-                pause = 0.2
-            self._say(f"{self.program.name} {_how(code)}; starting it again in {pause:.1f} s")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+                end = f"{self.program.name} {_describe_exit(code)}"
+                raise DidNotStart(f"{end}: {self._last_error()}")
+            failures = 1 if time.monotonic() - began > STEADY_SECONDS else failures + 1
+            delay = backoff_seconds(
+                failures, first=FIRST_DELAY_SECONDS, longest=LONGEST_DELAY_SECONDS
+            )
+            self._report(
+                f"{self.program.name} {_describe_exit(code)}; starting it again in {delay:.1f} s"
+            )
+            await asyncio.sleep(delay)
 
-    async def ready(self) -> None:
-        """Wait for its first right answer. Raises `DidNotStart`."""
-        began, said = time.monotonic(), b""
+    async def wait_until_ready(self) -> None:
+        """Wait for the first response that the probe expects. Raises `DidNotStart`."""
+        began, received = time.monotonic(), b""
         while time.monotonic() - began < START_SECONDS:
-            said = await self.program.probe.ask()
-            if self.program.probe.answer in said:
+            received = await self.program.probe.send()
+            if self.program.probe.response in received:
                 self.was_ready = True
-                self._say(f"{self.program.name} is ready ({time.monotonic() - began:.1f} s)")
+                self._report(f"{self.program.name} is ready ({time.monotonic() - began:.1f} s)")
                 return
             await asyncio.sleep(0.02)
-        answer = said.decode(errors="replace").rpartition("\r\n")[2] or "it does not answer"
+        response = received.decode(errors="replace").rpartition("\r\n")[2] or "it does not respond"
         raise DidNotStart(
-            f"{self.program.name} is not ready after {START_SECONDS:.0f} s: {answer}; "
+            f"{self.program.name} is not ready after {START_SECONDS:.0f} s: {response}; "
             f"its log is {self.program.log}"
         )
 
     async def stop(self) -> None:
-        """In order, and by force after `STOP_SECONDS`."""
+        """Terminate the program, and kill it after `STOP_SECONDS`."""
         self._stopping = True
         process = self._process
         if process is None or process.returncode is not None:
@@ -138,7 +156,7 @@ class _Kept:
     def kill(self) -> None:
         self._stopping = True
         if self._process is not None and self._process.returncode is None:
-            orphans.send(self._process.pid, signal.SIGKILL)
+            _send_signal(self._process.pid, signal.SIGKILL)
 
     async def _start(self) -> Process:
         log = self.program.log
@@ -151,104 +169,147 @@ class _Kept:
                 stdout=output,
                 stderr=output,
                 env=self.program.environment,
-                # Ctrl-C in the terminal is for us alone: we end the others in order.
+                # Ctrl-C in the terminal must reach the supervisor only, which ends the programs.
                 start_new_session=True,
-                preexec_fn=orphans.end_with_parent,
+                preexec_fn=_end_with_parent,
             )
 
-    def _last_words(self) -> str:
+    def _last_error(self) -> str:
         lines = self.program.log.read_text(errors="replace").strip().splitlines()
-        said = next(filter(None, map(_sentence, reversed(lines))), "it said nothing")
-        return f"{said} (its log is {self.program.log})"
+        error = next(filter(None, map(_error_in, reversed(lines))), "it logged nothing")
+        return f"{error} (its log is {self.program.log})"
 
 
 async def run(
     stages: Sequence[Sequence[Program]],
     *,
-    say: Say,
+    report: Report,
     ready: Callable[[], None],
-    hurry: asyncio.Event,
+    force: asyncio.Event,
 ) -> None:
-    """Run programs until cancelled, then end them, the last stage first.
+    """Run programs until cancelled, then stop them, the last stage first.
 
-    All start at once, since they wait for each other by themselves; ``ready`` is called when every
-    one has answered. What they leave behind of their own children ends too. ``hurry`` ends
-    everything by force. Raises `DidNotStart`.
+    All start at once, because each waits for those that it needs; ``ready`` is called when all are
+    ready. Processes that the programs leave behind end too. Setting ``force`` kills everything that
+    is still running during the stop. Raises `DidNotStart`.
     """
-    orphans.adopt()
-    kept = [[_Kept(program, say) for program in stage] for stage in stages]
-    everyone = [one for stage in kept for one in stage]
+    _adopt_orphans()
+    supervised = [[_SupervisedProgram(program, report) for program in stage] for stage in stages]
+    programs = [program for stage in supervised for program in stage]
     try:
         async with asyncio.TaskGroup() as group:
-            for one in everyone:
-                group.create_task(one.keep())
-            await asyncio.gather(*(one.ready() for one in everyone))
+            for program in programs:
+                group.create_task(program.run())
+            await asyncio.gather(*(program.wait_until_ready() for program in programs))
             ready()
-            await _bury_orphans(everyone)
+            await _reap_orphans(programs)
     except BaseExceptionGroup as errors:
         for error in errors.exceptions:
             if isinstance(error, DidNotStart):
                 raise error from None
         raise
     finally:
-        await _stop(kept, hurry)
+        await _stop(supervised, force)
         await _end_orphans()
 
 
-async def _stop(stages: Sequence[Sequence[_Kept]], hurry: asyncio.Event) -> None:
-    async def force() -> None:
-        await hurry.wait()
+async def _stop(stages: Sequence[Sequence[_SupervisedProgram]], force: asyncio.Event) -> None:
+    async def kill_when_forced() -> None:
+        await force.wait()
         for stage in stages:
-            for one in stage:
-                one.kill()
+            for program in stage:
+                program.kill()
 
-    forcing = asyncio.create_task(force())
+    forcing = asyncio.create_task(kill_when_forced())
     try:
         for stage in reversed(stages):
-            await asyncio.gather(*(one.stop() for one in stage))
+            await asyncio.gather(*(program.stop() for program in stage))
     finally:
         forcing.cancel()
 
 
-async def _bury_orphans(everyone: Sequence[_Kept]) -> None:
-    """Let adopted processes that have ended go; our own are waited for by asyncio."""
-    before: set[int] = set()
+async def _reap_orphans(programs: Sequence[_SupervisedProgram]) -> None:
+    """Reap adopted processes that have ended; asyncio reaps the programs."""
+    ended_before: set[int] = set()
     while True:
-        ended = {pid for pid, state in orphans.children().items() if state == "Z"}
-        ended -= {one.pid for one in everyone if one.pid is not None}
-        # Seen twice, so it is not one of ours between its end and the loop's next turn.
-        orphans.bury(ended & before)
-        before = ended
+        ended = {pid for pid, state in _children().items() if state == "Z"}
+        ended -= {program.pid for program in programs if program.pid is not None}
+        # A process in two rounds is not a program whose end the loop has yet to handle.
+        _reap(ended & ended_before)
+        ended_before = ended
         await asyncio.sleep(1.0)
 
 
 async def _end_orphans() -> None:
-    """What the services left behind: tasks that were running."""
+    """End the processes that the services left behind: running tasks."""
     began = time.monotonic()
-    while left := orphans.children():
-        how = signal.SIGTERM if time.monotonic() - began < 2.0 else signal.SIGKILL
+    while left := _children():
+        number = signal.SIGTERM if time.monotonic() - began < 2.0 else signal.SIGKILL
         for pid, state in left.items():
             if state != "Z":
-                orphans.send(pid, how)
-        orphans.bury({pid for pid, state in left.items() if state == "Z"})
+                _send_signal(pid, number)
+        _reap({pid for pid, state in left.items() if state == "Z"})
         await asyncio.sleep(0.05)
 
 
-def _sentence(line: str) -> str:
-    """What a line of a log says; empty where it says only that something went wrong before."""
+def _error_in(line: str) -> str:
+    """Return the error in a line of a log; empty where the line only repeats that there was one."""
     try:
         entry = json.loads(line)
     except ValueError:
         return line.strip()
     if not isinstance(entry, dict) or entry.get("level") != "ERROR":
         return line
-    # Of a traceback, the last line is the error.
+    # The last line of a traceback is the error.
     text = str(entry.get("exception") or entry.get("event")).strip()
-    said = [part.strip(" |+-") for part in text.splitlines() if part.strip(" |+-")]
-    return "" if said[-1:] == [_GENERIC] else said[-1]
+    lines = [part.strip(" |+-") for part in text.splitlines() if part.strip(" |+-")]
+    return "" if lines[-1:] == [_STARTUP_FAILED] else lines[-1]
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with code {code}"
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill the calling child when its parent ends. Called before its exec."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of each descendant whose own parent ends.
+
+    Tasks run in sessions of their own and outlive the service that started them; without this,
+    the supervisor could not find them when it stops.
+    """
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _children() -> dict[int, str]:
+    """Return the child processes and their states as in ``/proc/<pid>/stat``; ``Z`` has ended."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name, in parentheses, may contain any character.
+            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid():
+                found[int(entry.parent.name)] = state
+    return found
+
+
+def _reap(ended: set[int]) -> None:
+    for pid in ended:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _send_signal(pid: int, number: signal.Signals) -> None:
+    """Signal a process, and its group where it leads one."""
+    with suppress(ProcessLookupError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""One embedded system from start to stop."""
+"""An embedded system from its start to its stop."""
 
 import asyncio
 import signal
@@ -9,72 +9,74 @@ from functools import partial
 from pathlib import Path
 
 from trimtab.embedded import supervisor
-from trimtab.embedded.directory import Directory, ensure_token, held
+from trimtab.embedded.directory import Directory, ensure_token, lock
 from trimtab.embedded.programs import Choices, System, prepare
 
 Ready = Callable[[Directory, System, float], None]
-"""Hears that everything answers, and after how many seconds."""
+"""Called when all programs are ready, with the seconds that the start took."""
 
 
-async def up(path: Path, choices: Choices, *, say: supervisor.Say, ready: Ready) -> None:
-    """Run until SIGINT, SIGTERM or SIGHUP; a second signal ends everything by force.
+async def up(path: Path, choices: Choices, *, report: supervisor.Report, ready: Ready) -> None:
+    """Run until SIGINT, SIGTERM or SIGHUP; a second signal kills all programs.
 
     Raises `Unwritable`, `InUse`, `NotFound`, `Conflict` or `DidNotStart`.
     """
     began = time.monotonic()
-    with held(path) as directory:
-        # One that was killed could not take its announcement back.
-        directory.withdraw()
+    with lock(path) as directory:
+        # A previous process that was killed could not remove its address.
+        directory.remove_address()
 
-        def announce(system: System) -> None:
-            directory.announce(system.url, system.nats_url)
+        def on_ready(system: System) -> None:
+            directory.write_address(system.url, system.nats_url)
             ready(directory, system, time.monotonic() - began)
 
         try:
             with suppress(asyncio.CancelledError):
-                await _run(directory, choices, say, announce)
+                await _run(directory, choices, report, on_ready)
         finally:
-            directory.withdraw()
-    say("everything has stopped")
+            directory.remove_address()
+    report("all programs have stopped")
 
 
 async def _run(
     directory: Directory,
     choices: Choices,
-    say: supervisor.Say,
-    announce: Callable[[System], None],
+    report: supervisor.Report,
+    on_ready: Callable[[System], None],
 ) -> None:
-    """Until cancelled; again with other ports where somebody was faster to take one."""
-    hurry = _ended_by_signals(say)
+    """Run until cancelled, with other ports where another program took one during the start."""
+    force = _handle_signals(report)
     for is_last in (False, False, True):
         system = prepare(directory, choices)
         ensure_token(directory)
         stages = (system.servers, system.services)
         try:
-            await supervisor.run(stages, say=say, ready=partial(announce, system), hurry=hurry)
+            await supervisor.run(
+                stages, report=report, ready=partial(on_ready, system), force=force
+            )
         except supervisor.DidNotStart:
-            taken = system.taken()
+            taken = system.taken_ports()
             if is_last or not taken:
                 raise
-            say(f"port {taken[0]} was taken meanwhile; starting again with other ports")
+            report(f"port {taken[0]} was taken by another program; starting again with other ports")
 
 
-def _ended_by_signals(say: supervisor.Say) -> asyncio.Event:
-    """The first signal cancels the current task, the second one sets the event."""
-    task, hurry = asyncio.current_task(), asyncio.Event()
+def _handle_signals(report: supervisor.Report) -> asyncio.Event:
+    """Have the first signal cancel the current task, and the second one set the returned event."""
+    task, force = asyncio.current_task(), asyncio.Event()
     assert task is not None
 
     def on_signal() -> None:
         if task.cancelling():
-            hurry.set()
+            force.set()
         else:
-            say("stopping; once more ends everything by force")
+            report("stopping; a second Ctrl-C kills all programs")
             task.cancel()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, on_signal)
     loop.add_signal_handler(signal.SIGTERM, on_signal)
-    # Under nohup it is ignored, and shall stay so.
+    # Under nohup SIGHUP is ignored, and must stay ignored.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, on_signal)
-    return hurry
+    return force
