@@ -45,19 +45,19 @@ async def write(sessions: Sessions, prefix: str, count: int = 3) -> list[int]:
         return await outbox.append(session, relay_process.domains(prefix, count))
 
 
-async def committed(sessions: Sessions) -> list[int]:
+async def committed_revisions(sessions: Sessions) -> list[int]:
     query = sa.select(tables.outbox.c.revision).order_by(tables.outbox.c.revision)
     async with sessions() as session:
         return list((await session.execute(query)).scalars())
 
 
-async def published(client: Client) -> list[int]:
+async def published_revisions(client: Client) -> list[int]:
     """Return the revisions in the order of the stream, without watermarks."""
     messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*")
     return [int(message.headers[REVISION]) for message in messages]
 
 
-async def watermark(client: Client) -> Watermark | None:
+async def last_watermark(client: Client) -> Watermark | None:
     messages = await bus.read_all(client, subjects.SETTINGS, subjects.WATERMARK)
     return Watermark.model_validate_json(messages[-1].body) if messages else None
 
@@ -84,7 +84,7 @@ async def relay_until_sent(
     async with sessions.begin() as session:
         revision = revision or await outbox.lock(session)
     async with running(Relay(client, sessions, reading)):
-        while (mark := await watermark(client)) is None or mark.revision < revision:
+        while (mark := await last_watermark(client)) is None or mark.revision < revision:
             await asyncio.sleep(0.02)
         while not await all_marked(sessions):
             await asyncio.sleep(0.02)
@@ -112,9 +112,9 @@ async def test_a_relay_that_is_killed_twenty_times_publishes_each_change_once(
         await asyncio.to_thread(process.join, 30)
         assert process.exitcode == -9
     await relay_until_sent(client, sessions, reading)
-    assert await published(client) == await committed(sessions)
+    assert await published_revisions(client) == await committed_revisions(sessions)
     lost = 0 if point == "before commit" else 2
-    assert len(await committed(sessions)) == ROUNDS * (5 + lost)
+    assert len(await committed_revisions(sessions)) == ROUNDS * (5 + lost)
 
 
 async def test_changes_of_one_transaction_have_one_commit(
@@ -136,7 +136,7 @@ async def test_with_two_relays_each_change_is_published_once(
             await write(sessions, f"write-{number}")
             await asyncio.sleep(0.01)
     await relay_until_sent(client, sessions, reading)
-    assert await published(client) == await committed(sessions)
+    assert await published_revisions(client) == await committed_revisions(sessions)
 
 
 @BOTH
@@ -158,10 +158,10 @@ async def test_everything_live_is_published_again_after_a_wipe_of_the_stream(
     await relay_until_sent(client, sessions, reading)
     async with sessions.begin() as session:
         state = await outbox.load(session)
-    mark = await watermark(client)
+    mark = await last_watermark(client)
     assert mark is not None
     assert (mark.count, mark.digest) == (5, str(state.digest))
-    assert await published(client) == list(range(6, 11))
+    assert await published_revisions(client) == list(range(6, 11))
 
 
 @BOTH
@@ -236,4 +236,4 @@ async def test_changes_are_committed_during_an_outage_of_nats_and_published_afte
         await write(sessions, "outage", 10)
         await asyncio.to_thread(nats_server.start)
     await relay_until_sent(client, sessions, reading)
-    assert await published(client) == await committed(sessions)
+    assert await published_revisions(client) == await committed_revisions(sessions)

@@ -108,7 +108,9 @@ class Published:
 
     async def has_all(self, database_url: str) -> bool:
         """Return whether every newer committed revision was published once, in order."""
-        newer = [number for number in await committed(database_url) if number > self.start]
+        newer = [
+            number for number in await committed_revisions(database_url) if number > self.start
+        ]
         return self.revisions == newer
 
 
@@ -127,7 +129,7 @@ async def keep_every_message(client: Client) -> AsyncIterator[None]:
         await jetstream.update_stream(config)
 
 
-async def committed(database_url: str) -> list[int]:
+async def committed_revisions(database_url: str) -> list[int]:
     query = sa.select(tables.outbox.c.revision).order_by(tables.outbox.c.revision)
     sessions = reading_sessions_of(database_url)
     async with transaction(sessions) as session:

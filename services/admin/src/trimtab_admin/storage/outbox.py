@@ -206,11 +206,11 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
     return list(range(before + 1, before + len(writes) + 1))
 
 
-async def resync(session: AsyncSession, also_gone: Sequence[str] = ()) -> list[int]:
+async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) -> list[int]:
     """Append every live setting again, and a tombstone for each subject that the database lacks.
 
-    ``also_gone`` names the subjects that the stream has. Everything gets a new revision, so that a
-    reader applies it whatever it held before. The rows are several commits, because no value
+    ``published_subjects`` are the subjects that the stream has. Everything gets a new revision, so
+    that a reader applies it whatever it held before. The rows are several commits, because no value
     changes and a reader may therefore show them one after the other.
     """
     await lock(session)
@@ -221,7 +221,11 @@ async def resync(session: AsyncSession, also_gone: Sequence[str] = ()) -> list[i
         chunk = stored[start : start + _CHUNK]
         live = [Write(name, setting(name, body)) for name, _, body in chunk]
         revisions += await append(session, live)
-    gone = [Write(name, tombstone(name), deleted=True) for name in also_gone if name not in known]
+    gone = [
+        Write(name, tombstone(name), deleted=True)
+        for name in published_subjects
+        if name not in known
+    ]
     return revisions + await append(session, gone)
 
 

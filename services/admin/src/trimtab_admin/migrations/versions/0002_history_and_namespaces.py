@@ -1,4 +1,4 @@
-"""Add scope and commit to the history, and create the tables of its floor and of namespaces."""
+"""Add scope and commit to the history, and the tables of its floor and of namespaces."""
 
 from typing import Any
 
