@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import NamedTuple, Protocol
 
 from starlette.applications import Starlette
 
@@ -72,17 +73,62 @@ def build(config: AdminConfig) -> Starlette:
     ``app.state.stopping`` is a function that ends the watches, so that the server can stop.
     Raises `OSError` and `Invalid`.
     """
-    sessions = sessions_of(config.database_url)
-    reading = reading_sessions_of(config.database_url)
+    database = _Database.connect(config)
+    sessions, reading, tree = database
     nats_tasks = NatsTasks(config, sessions, reading)
-    tree = Tree()
     history = History(reading)
     watches = Watches(history)
+    readiness = Readiness(reading, nats_tasks)
+    authentication = Authentication(sessions, reading, _root_token(config))
     trail = AuditTrail(
         sessions, reading, AuditLimits(config.audit_rows, timedelta(config.audit_days))
     )
-    authentication = Authentication(sessions, reading, _root_token(config))
-    readiness = Readiness(reading, nats_tasks)
+    reader = Reader(reading, tree)
+    settings = _settings(config, database, reader, history, watches, nats_tasks, authentication)
+    usage = PoolUsage(reader, nats_tasks.resmgr_client, trail)
+    api_tokens = ApiTokens(sessions, reading, tree, trail, authentication)
+    retention = HistoryRetention(sessions, config.history_days)
+    app = routing.build(
+        [
+            *settings.table(),
+            *EntityOperations(reader, settings.writer, usage).table(),
+            *AccessOperations(api_tokens, trail).table(),
+            *_executions(database, nats_tasks).table(),
+            *_maintenance(database, nats_tasks, readiness).table(),
+        ],
+        health_routes(readiness),
+        AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
+        routing.Limits(config.max_body_bytes, config.max_apply_bytes),
+        loopback_only=is_loopback(config.host),
+        lifespan=_lifespan(
+            database, readiness, nats_tasks, retention, authentication, Checkpoints(reading)
+        ),
+    )
+    app.state.stopping = watches.stop
+    return app
+
+
+class _Database(NamedTuple):
+    sessions: Sessions
+    reading: Sessions
+    tree: Tree
+
+    @classmethod
+    def connect(cls, config: AdminConfig) -> "_Database":
+        url = config.database_url
+        return cls(sessions_of(url), reading_sessions_of(url), Tree())
+
+
+def _settings(
+    config: AdminConfig,
+    database: _Database,
+    reader: Reader,
+    history: History,
+    watches: Watches,
+    nats_tasks: NatsTasks,
+    authentication: Authentication,
+) -> SettingsOperations:
+    sessions, reading, tree = database
 
     def on_commit() -> None:
         nats_tasks.wake_relay()
@@ -90,58 +136,51 @@ def build(config: AdminConfig) -> Starlette:
 
     template = config.namespace_template
     changes = Changes(sessions, reading, tree, on_commit, namespace_template=template)
-    reader = Reader(reading, tree)
     writer = Writer(changes, reading, tree, history)
     explainer = Explainer(reading, tree)
-    settings = SettingsOperations(reader, writer, explainer, history, watches, authentication)
-    entities = EntityOperations(reader, writer, PoolUsage(reader, nats_tasks.resmgr_client, trail))
-    api_tokens = ApiTokens(sessions, reading, tree, trail, authentication)
-    executions = ExecutionOperations(
+    return SettingsOperations(reader, writer, explainer, history, watches, authentication)
+
+
+def _executions(database: _Database, nats_tasks: NatsTasks) -> ExecutionOperations:
+    sessions, reading, tree = database
+    return ExecutionOperations(
         workflows=Workflows(reading, sessions, tree),
         executions=Executions(reading, sessions, tree, nats_tasks.wake_requester),
     )
-    maintenance = MaintenanceOperations(
+
+
+def _maintenance(
+    database: _Database, nats_tasks: NatsTasks, readiness: Readiness
+) -> MaintenanceOperations:
+    return MaintenanceOperations(
         namespaces=nats_tasks.namespace_statuses,
         readiness=readiness,
         dead_letters=DeadLetters(lambda: nats_tasks.client),
-        resyncing=Resync(sessions, nats_tasks),
+        resyncing=Resync(database.sessions, nats_tasks),
     )
-    background = (
-        nats_tasks,
-        HistoryRetention(sessions, config.history_days),
-        authentication,
-        Checkpoints(reading),
-    )
+
+
+class _Task(Protocol):
+    async def run(self) -> None: ...
+
+
+def _lifespan(database: _Database, readiness: Readiness, *tasks: _Task) -> routing.Lifespan:
+    """Return a lifespan that runs the tasks; a task that fails ends the process."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         metrics.observe(readiness.outbox)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(part.run()) for part in background]
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(task.run()) for task in tasks]
                 yield
                 for task in running:
                     task.cancel()
         finally:
-            await _close(sessions)
-            await _close(reading)
+            await _close(database.sessions)
+            await _close(database.reading)
 
-    app = routing.build(
-        [
-            *settings.table(),
-            *entities.table(),
-            *AccessOperations(api_tokens, trail).table(),
-            *executions.table(),
-            *maintenance.table(),
-        ],
-        health_routes(readiness),
-        AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
-        routing.Limits(config.max_body_bytes, config.max_apply_bytes),
-        loopback_only=is_loopback(config.host),
-        lifespan=lifespan,
-    )
-    app.state.stopping = watches.stop
-    return app
+    return lifespan
 
 
 def _root_token(config: AdminConfig) -> str:
