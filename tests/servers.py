@@ -224,8 +224,8 @@ class PostgresServer(Server):
     def account(self) -> dict[str, Any]:
         if os.geteuid():
             return {}
-        nobody = pwd.getpwnam("nobody")
-        return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        user = pwd.getpwnam("nobody")
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def start(self) -> None:
         if not self.store.exists():

@@ -74,16 +74,7 @@ async def publish(
     with. Raises `WrongSequence` where they do not, and `Unavailable` where the server did not
     confirm: then the message may be stored or not.
     """
-    event_id = event_id or str(uuid4())
-    all_headers = {
-        Header.MSG_ID.value: event_id,
-        EVENT_ID: event_id,
-        EVENT_TYPE: event.event_type,
-        "ce-specversion": "1.0",
-        "ce-source": "trimtab",
-        **telemetry.headers(),
-        **(headers or {}),
-    }
+    all_headers = {**_event_headers(event, event_id or str(uuid4())), **(headers or {})}
     if last_sequence is not None:
         all_headers[Header.EXPECTED_LAST_SEQUENCE.value] = str(last_sequence)
     if last_subject_sequence is not None:
@@ -101,6 +92,17 @@ async def publish(
         raise Unavailable(f"NATS did not answer for {subject}: {error}") from error
     raise_if_cancelled()
     return ack.seq
+
+
+def _event_headers(event: Message, event_id: str) -> dict[str, str]:
+    return {
+        Header.MSG_ID.value: event_id,
+        EVENT_ID: event_id,
+        EVENT_TYPE: event.event_type,
+        "ce-specversion": "1.0",
+        "ce-source": "trimtab",
+        **telemetry.headers(),
+    }
 
 
 async def follow(
@@ -127,21 +129,13 @@ async def follow(
             if not message.data and (message.headers or {}).get(Header.STATUS.value) == "100":
                 await _answer_control(message, expected, stream)
                 continue
-            meta = message.metadata
-            if meta.sequence.consumer != expected:
-                raise BrokenSubscription(
-                    f"{stream} skipped from {expected} to {meta.sequence.consumer}"
-                )
+            sequence = message.metadata.sequence.consumer
+            if sequence != expected:
+                raise BrokenSubscription(f"{stream} skipped from {expected} to {sequence}")
             expected += 1
-            yield StoredMessage(
-                message.subject,
-                meta.sequence.stream,
-                message.headers or {},
-                message.data,
-                meta.num_pending == 0,
-                meta.timestamp.timestamp(),
-            )
-            if not caught_up and meta.num_pending == 0:
+            stored = _stored(message)
+            yield stored
+            if not caught_up and stored.is_last:
                 caught_up = True
                 yield None
     finally:
@@ -163,6 +157,18 @@ async def read_all(client: Client, stream: str, subject: str) -> list[StoredMess
                 break
             messages.append(message)
     return messages
+
+
+def _stored(message: Msg) -> StoredMessage:
+    meta = message.metadata
+    return StoredMessage(
+        message.subject,
+        meta.sequence.stream,
+        message.headers or {},
+        message.data,
+        meta.num_pending == 0,
+        meta.timestamp.timestamp(),
+    )
 
 
 def _consumer(inbox: str, subject: str, every_message: bool) -> ConsumerConfig:
