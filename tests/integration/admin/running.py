@@ -10,6 +10,7 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.workflows.graph import Constant, FromInput, Hook, Node, NodeOverrides, Task, Workflow
 from trimtab_admin.app import build, prepare
 from trimtab_admin.config import AdminConfig
@@ -17,8 +18,6 @@ from trimtab_admin.config import AdminConfig
 TOKEN = "t0ken"
 SCOPE = {"project": "shop", "domain": "development"}
 FORCE = {"force": "true"}
-PATIENCE_SECONDS = 60
-"""Far longer than any wait should take, because test machines may be busy."""
 
 
 def settings_for(directory: Path, nats_url: str, **more: Any) -> AdminConfig:

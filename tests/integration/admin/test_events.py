@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.integration.admin.running import FORCE, SCOPE, running, settings_for
-from tests.servers import NatsServer, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import NamespaceStatus
@@ -18,12 +18,11 @@ from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_admin.config import AdminConfig
 
-SECONDS = 30
 TARGET = Scope("development", "shop")
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await condition():
             await asyncio.sleep(0.02)
 
@@ -45,7 +44,7 @@ async def test_a_reader_sees_a_change(admin: httpx.AsyncClient, settings: AdminC
     async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
         following = tasks.create_task(view.follow())
-        shown = await view.wait_for(version, SECONDS)
+        shown = await view.wait_for(version, PATIENCE_SECONDS)
         assert shown.effective("task_resource", TARGET).document == {"limits": {"cpu": "2"}}
         assert shown.projects.keys() == {"shop"}
         following.cancel()
@@ -57,11 +56,11 @@ async def test_writes_during_an_outage_and_a_wipe_of_nats_reach_every_reader(
     async with connect(settings, "test") as client, asyncio.TaskGroup() as tasks:
         view = View(client)
         following = tasks.create_task(view.follow())
-        await view.wait_for(await write(admin, 1), SECONDS)
+        await view.wait_for(await write(admin, 1), PATIENCE_SECONDS)
         nats_server.stop()
         await write(admin, 2)
         nats_server.wipe()
-        shown = await view.wait_for(await write(admin, 3), SECONDS)
+        shown = await view.wait_for(await write(admin, 3), PATIENCE_SECONDS)
         assert shown.effective("task_resource", TARGET).document == {"limits": {"cpu": "3"}}
         assert shown.projects.keys() == {"shop"}
         following.cancel()

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from starlette.applications import Starlette
 
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import (
     ClusterChanged,
@@ -34,8 +34,6 @@ WORLD: tuple[Event, ...] = (
     ClusterChanged(name="east"),
 )
 """One namespace: alpha-development on east."""
-PATIENCE_SECONDS = 60.0
-"""Far more than anything here takes, because test machines may be busy."""
 
 Serving = Callable[[], AbstractAsyncContextManager[Starlette]]
 

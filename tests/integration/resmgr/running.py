@@ -11,16 +11,13 @@ from nats.aio.msg import Msg
 from nats.micro.request import ERROR_CODE_HEADER
 from starlette.applications import Starlette
 
-from tests.servers import NatsServer, ValkeyServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer
 from trimtab.api.problems import Problem
 from trimtab.messages import subjects
 from trimtab.models import Model
 from trimtab.tokens import protocol
 from trimtab_resmgr.app import build
 from trimtab_resmgr.config import ResmgrConfig, ResourceManager
-
-PATIENCE_SECONDS = 30.0
-"""Far more than any wait should take, because test machines may be busy."""
 
 Reply = TypeVar("Reply", bound=Model)
 

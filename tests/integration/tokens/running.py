@@ -16,12 +16,10 @@ from typing import Self
 
 from click.testing import CliRunner, Result
 
-from tests.servers import NatsServer, ValkeyServer, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer, free_port
 from trimtab.cli.main import cli
 from trimtab.client import Client
 
-START_SECONDS = 60.0
-"""Far more than a start takes, because test machines may be busy."""
 TOKEN = "t0ken"
 
 
@@ -92,7 +90,7 @@ class Installation:
             self._processes[name] = subprocess.Popen(command, env=environment, stderr=log)
 
     def _await(self, name: str) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         address = f"http://127.0.0.1:{self._ports[name]}/readyz"
         while True:
             try:
