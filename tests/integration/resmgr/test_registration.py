@@ -116,6 +116,6 @@ async def test_without_the_api_token_registering_is_refused(admin: Admin) -> Non
 async def test_without_admin_registering_fails_with_503(admin: Admin) -> None:
     await eventually(admin.answers)
     async with calling(admin, admin_url=f"http://127.0.0.1:{free_port()}") as caller:
-        with pytest.raises(ErrorReply, match="answers at http") as error:
+        with pytest.raises(ErrorReply, match="responds at http") as error:
             await caller.register("other", 4)
     assert error.value.problem.status == 503

@@ -77,7 +77,7 @@ async def test_a_forced_release_without_a_reason_is_refused(
     installation: Installation, pool: str
 ) -> None:
     async with installation.client() as client:
-        with pytest.raises(Invalid, match="why the token is taken away"):
+        with pytest.raises(Invalid, match="the reason for releasing the token"):
             await client.pools.release(pool, "e1/n0/0", reason="")
 
 
