@@ -27,11 +27,12 @@ up: .venv/installed  ## everything in the foreground until Ctrl-C
 
 setup: .venv/developing
 
-check: lint types unit  ## format, lint, imports, types, unit tests
+check: lint types unit  ## format, lint, wording, imports, types, unit tests
 
 lint: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/wording.py
 	$(BIN)/lint-imports
 
 types: .venv/developing

@@ -17,6 +17,7 @@ from trimtab_admin.storage.database import (
     Sessions,
     fetch_rows,
     migrating_sessions_of,
+    sessions_of,
     transaction,
 )
 
@@ -90,3 +91,20 @@ async def test_api_tokens_and_the_audit_trail_of_an_earlier_version_stay(
     assert (token.id, token.name, token.secret_hash) == ("t1", "ci", "hash")
     trail = await fetch_rows(sessions, sa.select(tables.audit_trail).order_by("id"))
     assert [(row.caller, row.status) for row in trail] == [("ci", 403), ("", 401)]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_a_migration_may_be_idle_longer_than_other_transactions(
+    sessions: Sessions, database_url: str
+) -> None:
+    async def idle_limit(sessions: Sessions) -> str:
+        async with transaction(sessions) as session:
+            limit = sa.text("SHOW idle_in_transaction_session_timeout")
+            return str((await session.execute(limit)).scalar_one())
+
+    writing = sessions_of(database_url)
+    try:
+        assert await idle_limit(writing) == "2500ms"
+        assert await idle_limit(sessions) == "1min"
+    finally:
+        await writing.kw["bind"].dispose()

@@ -36,6 +36,8 @@ _IDLE_MILLIS = 2_500
 
 A process that is stopped within a transaction blocks every writer for so long. A caller that needs
 more time between two statements calls `allow_idle`."""
+_MIGRATION_IDLE_MILLIS = 60_000
+"""The same for a migration, which happens before any writer is served."""
 
 _AUTOCHECKPOINT_PAGES = 10_000
 """Pages of 4 KiB in SQLite's write-ahead log at which a commit checkpoints the log itself.
@@ -73,7 +75,7 @@ def migrating_sessions_of(url: str) -> Sessions:
     """Make sessions for writing in which a statement may run for as long as a migration takes."""
     if _is_sqlite(url):
         return sessions_of(url)
-    return _on_postgresql(url, "READ COMMITTED", _MIGRATION_SECONDS)
+    return _on_postgresql(url, "READ COMMITTED", _MIGRATION_SECONDS, _MIGRATION_IDLE_MILLIS)
 
 
 def reading_sessions_of(url: str) -> Sessions:
@@ -212,7 +214,9 @@ def _is_sqlite(url: str) -> bool:
     return sa.make_url(url).get_backend_name() == "sqlite"
 
 
-def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessions:
+def _on_postgresql(
+    url: str, isolation: str, statement_seconds: float, idle_millis: int = _IDLE_MILLIS
+) -> Sessions:
     engine = create_async_engine(
         url,
         pool_size=5,
@@ -229,7 +233,7 @@ def _on_postgresql(url: str, isolation: str, statement_seconds: float) -> Sessio
                 "default_transaction_isolation": isolation.lower(),
                 "lock_timeout": f"{min(_BUSY_MILLIS, 1000 * statement_seconds):.0f}",
                 "statement_timeout": f"{1000 * statement_seconds:.0f}",
-                "idle_in_transaction_session_timeout": f"{_IDLE_MILLIS}",
+                "idle_in_transaction_session_timeout": f"{idle_millis}",
             },
         },
     )

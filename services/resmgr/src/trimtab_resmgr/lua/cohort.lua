@@ -13,7 +13,7 @@
 --   tokens:<pool>   hash: token -> weight, project, domain, fence; and, while it is pre-granted and
 --                   not claimed, the time of its first request
 --   sums:<pool>     hash: units held in all, by project, and by project and domain
---   asks            hash: id of a waiter -> its request, see queue.lua
+--   `asks`          hash: id of a waiter -> its request, see queue.lua
 --   patience        sorted set: id of a waiter, the time when it is dropped unless its request is
 --                   repeated
 --   waiters:<pool>  sorted set: ticket of a waiter, its score; this is the queue of the pool

@@ -17,7 +17,7 @@ local pre_granted = {}  -- waiters granted by this call: id, token, pools, micro
 local abandoned = 0     -- waiters that did not repeat their request in time
 
 -- A request: token, project, domain, priority, cap, domain_cap, lease, wait (false: polls),
--- arrival, asked (when it was repeated last), place (how long its position is kept), units ({pool,
+-- arrival, `asked` (when it was repeated last), place (how long its position is kept), units ({pool,
 -- weight, start tag}, …). It is stored packed under its id.
 local function names_of(units)
   local names = {}
