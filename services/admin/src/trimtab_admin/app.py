@@ -25,11 +25,11 @@ from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.workflows import Workflows
+from trimtab_admin.maintenance.dead_letters import DeadLetters
+from trimtab_admin.maintenance.pool_usage import PoolUsage
+from trimtab_admin.maintenance.readiness import Readiness
+from trimtab_admin.maintenance.resync import Resync
 from trimtab_admin.nats_tasks import NatsTasks
-from trimtab_admin.operations.dead_letters import DeadLetters
-from trimtab_admin.operations.pool_usage import PoolUsage
-from trimtab_admin.operations.readiness import Readiness
-from trimtab_admin.operations.resync import Resync
 from trimtab_admin.settings import declared
 from trimtab_admin.settings.explaining import Explainer
 from trimtab_admin.settings.history import History

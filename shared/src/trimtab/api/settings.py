@@ -1,12 +1,153 @@
-"""Documents that are applied together, the changes and effects of a write, and history. Pure."""
+"""Settings: scopes, kinds, records, effective values, documents, changes and history. Pure."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
-from trimtab.api.scopes import Part, ScopeBody
+from trimtab.kinds import forms
 from trimtab.labels import Labels
 from trimtab.models import Model
+
+Part = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")
+]
+"""A part of a scope; empty is unset."""
+
+
+class ScopeBody(Model):
+    level: str
+    domain: str = ""
+    project: str = ""
+    workflow: str = ""
+    launch_plan: str = ""
+
+
+class KindBody(Model):
+    """Describes a kind to a console or command line that does not have it installed."""
+
+    name: str
+    noun: str
+    aliases: tuple[str, ...] = ()
+    """Other nouns of the kind."""
+    summary: str
+    flyte_number: int | None
+    levels: tuple[str, ...]
+    refused_levels: dict[str, str] = {}
+    """Levels that users may expect but cannot set, with the reason."""
+    form: tuple[forms.Field, ...] = ()
+    """Fields in display order; those without a dot are the keys of an attribute file."""
+    alternatives: tuple[str, ...] = ()
+    """Fields that exclude each other in a record."""
+    deprecated: dict[str, str] = {}
+    """Old paths that are still accepted, with their new names."""
+    json_schema: dict[str, Any]
+
+
+class RecordBody(Model):
+    """One stored record."""
+
+    kind: str
+    scope: ScopeBody
+    version: int
+    """The revision that wrote it; the ETag."""
+    document: dict[str, Any]
+    labels: dict[str, str] = {}
+    """Labels of the record, by which `apply` with ``prune`` finds its owner."""
+    warnings: tuple[str, ...] = ()
+    """Warnings for the writer; in a list, why the document cannot be read."""
+
+
+class RollbackBody(Model):
+    revision: int
+    """A version that the record had."""
+
+
+class SourceBody(Model):
+    scope: str
+    revision: int
+    value: JsonValue
+
+
+class LeafBody(Model):
+    path: str
+    value: JsonValue
+    """``null`` where the record unset the path."""
+    scope: str
+    revision: int
+    overrode: tuple[SourceBody, ...] = ()
+    """Values of broader scopes, nearest first."""
+
+
+class EffectiveBody(Model):
+    """The effective value of a kind for a target.
+
+    It has no version, so it cannot be written back by mistake.
+    """
+
+    kind: str
+    target: ScopeBody
+    document: dict[str, Any]
+    leaves: tuple[LeafBody, ...]
+    revision: int
+    """The revision of the settings that it was folded from."""
+
+
+class EffectiveAllBody(Model):
+    """The effective values of all kinds for a target."""
+
+    target: ScopeBody
+    kinds: dict[str, EffectiveBody]
+    unreadable: dict[str, str] = {}
+    """Kinds whose value cannot be computed, with the reason."""
+    revision: int
+
+
+class SetterBody(Model):
+    """The actor that wrote a record, when and why; empty where the history has no row for it."""
+
+    actor: str = ""
+    at: AwareDatetime | None = None
+    reason: str = ""
+
+
+class ExplainedRecordBody(Model):
+    """One scope of the chain."""
+
+    scope: ScopeBody
+    record: RecordBody | None
+    """``None`` where nothing is stored."""
+    setter: SetterBody | None
+
+
+class ExplainedSourceBody(Model):
+    scope: str
+    revision: int
+    value: JsonValue
+    setter: SetterBody
+
+
+class ExplainedLeafBody(Model):
+    path: str
+    value: JsonValue
+    """``null`` where the narrowest scope that names the path unset it."""
+    sources: tuple[ExplainedSourceBody, ...]
+    """The scopes that set or unset the path, narrowest first. The first one is effective."""
+    says: str
+    """The sources as a sentence."""
+
+
+class ExplainBody(Model):
+    """An effective value with the chain that it was folded from, and who wrote each record."""
+
+    kind: str
+    target: ScopeBody
+    document: dict[str, Any]
+    chain: tuple[ExplainedRecordBody, ...]
+    """Every scope that applies, broadest first."""
+    leaves: tuple[ExplainedLeafBody, ...]
+    as_flyte: EffectiveBody | None
+    """The value by Flyte 1's rule; ``None`` where Flyte 1 has no such kind."""
+    revision: int
 
 
 class DocumentBody(Model):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trimtab.api.records import RecordBody
+from trimtab.api.settings import RecordBody
 from trimtab.cli import attribute_files
 from trimtab.cli.attribute_files import unified_diff
 from trimtab.cli.commands import Failure, error_prefix, example

@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trimtab.api.scopes import ScopeBody
-from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody
+from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, ScopeBody
 from trimtab.cli.scopes import scope_from_body
 
 _MAX_EFFECTS = 20

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from trimtab.api.effective import EffectiveBody
+from trimtab.api.settings import EffectiveBody
 from trimtab.cli.attribute_files import parse_yaml, to_yaml
 from trimtab.errors import Invalid
 from trimtab.kinds import Kind

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from trimtab.api.effective import EffectiveBody, ExplainBody, SetterBody
+from trimtab.api.settings import EffectiveBody, ExplainBody, SetterBody
 from trimtab.cli.commands import Failure, example
 from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind, kind_argument

@@ -13,7 +13,7 @@ from pydantic import Field as field_of
 from pydantic import create_model
 
 from trimtab import kinds
-from trimtab.api.records import KindBody
+from trimtab.api.settings import KindBody
 from trimtab.cli.commands import CommandGroup, Failure
 from trimtab.cli.completion import complete_nouns
 from trimtab.cli.server import Server, server_in_arguments

@@ -7,7 +7,7 @@ import click
 
 from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
 from trimtab.api.executions import ExecutionBody, WorkflowBody
-from trimtab.api.records import KindBody, RecordBody
+from trimtab.api.settings import KindBody, RecordBody
 from trimtab.cli import changes
 from trimtab.cli.commands import example, limit_option
 from trimtab.cli.configuration import Output

@@ -16,7 +16,7 @@ from trimtab.cli.effective import effective, explain_kind
 from trimtab.cli.history import history, rollback, watch
 from trimtab.cli.kinds import KindGroup
 from trimtab.cli.listings import LISTINGS
-from trimtab.cli.operations import dead, resync
+from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.up import up
 from trimtab.cli.workflows import execute, explain_execution, register_file

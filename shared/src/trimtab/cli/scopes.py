@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from trimtab.api.scopes import ScopeBody
+from trimtab.api.settings import ScopeBody
 from trimtab.cli.commands import Failure
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import configured

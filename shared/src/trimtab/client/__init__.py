@@ -6,18 +6,18 @@
         effective = await client.records.effective("task_resource", Scope("development", "shop"))
 
 A call without a response raises `trimtab.errors.Unavailable`. An error response raises the error
-class that admin raised, with its message. The modules have the names of those in `trimtab.api`.
+class that admin raised, with its message.
 """
 
 from types import TracebackType
 from typing import Self
 
-from trimtab.api.operations import ResyncBody
+from trimtab.api.maintenance import ResyncBody
 from trimtab.client.access import Audit, Tokens
 from trimtab.client.entities import Clusters, Domains, Pools, Projects
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
 from trimtab.client.http import HttpApi
-from trimtab.client.operations import DeadLetters, Namespaces
+from trimtab.client.maintenance import DeadLetters, Namespaces
 from trimtab.client.records import Kinds, Records
 from trimtab.client.settings import Settings
 

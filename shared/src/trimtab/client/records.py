@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trimtab.api.effective import EffectiveBody, ExplainBody
-from trimtab.api.records import KindBody, RecordBody, RollbackBody
-from trimtab.api.settings import ChangesBody, HistoryBody
+from trimtab.api.settings import (
+    ChangesBody,
+    EffectiveBody,
+    ExplainBody,
+    HistoryBody,
+    KindBody,
+    RecordBody,
+    RollbackBody,
+)
 from trimtab.client.http import (
     Collection,
     as_dry_run,

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from trimtab.api.effective import EffectiveAllBody
-from trimtab.api.settings import ApplyBody, ChangesBody, DocumentBody, HistoryBody
+from trimtab.api.settings import ApplyBody, ChangesBody, DocumentBody, EffectiveAllBody, HistoryBody
 from trimtab.client.http import (
     Collection,
     as_dry_run,

@@ -25,7 +25,7 @@ from trimtab_admin.access.authorization import (
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
 from trimtab_admin.api.parameters import ReasonHeader, WriteHeaders, WriteQuery
-from trimtab_admin.operations.pool_usage import PoolUsage
+from trimtab_admin.maintenance.pool_usage import PoolUsage
 from trimtab_admin.settings.entities import CLUSTERS, DOMAINS, POOLS, PROJECTS
 from trimtab_admin.settings.reading import Reader
 from trimtab_admin.settings.requests import CreateEntity, DeleteEntity, PatchEntity, PutEntity

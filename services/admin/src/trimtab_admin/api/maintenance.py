@@ -10,18 +10,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trimtab.api.operations import DeadLetterBody, ReplayedBody, ResyncBody
-from trimtab.api.scopes import Part
+from trimtab.api.maintenance import DeadLetterBody, ReplayedBody, ResyncBody
+from trimtab.api.settings import Part
 from trimtab.levels import Scope
 from trimtab.messages.events import NamespaceStatus
 from trimtab_admin.access.authorization import Role, any_caller
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
 from trimtab_admin.api.parameters import PageQuery, ReasonHeader
+from trimtab_admin.maintenance.dead_letters import DeadLetters
+from trimtab_admin.maintenance.readiness import Readiness, StatusBody
+from trimtab_admin.maintenance.resync import Resync
 from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
-from trimtab_admin.operations.dead_letters import DeadLetters
-from trimtab_admin.operations.readiness import Readiness, StatusBody
-from trimtab_admin.operations.resync import Resync
 from trimtab_admin.paging import Page
 
 SequenceNumber = Annotated[int, Field(ge=1, lt=2**63)]

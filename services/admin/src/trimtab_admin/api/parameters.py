@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trimtab.api.scopes import Part
+from trimtab.api.settings import Part
 from trimtab.levels import Scope
 from trimtab_admin.access.call import Call
 from trimtab_admin.settings import preconditions

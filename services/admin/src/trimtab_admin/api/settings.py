@@ -8,10 +8,18 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from trimtab import kinds
-from trimtab.api.effective import EffectiveAllBody, EffectiveBody, ExplainBody
-from trimtab.api.records import KindBody, RecordBody, RollbackBody
-from trimtab.api.scopes import Part
-from trimtab.api.settings import ApplyBody, ChangesBody, HistoryBody
+from trimtab.api.settings import (
+    ApplyBody,
+    ChangesBody,
+    EffectiveAllBody,
+    EffectiveBody,
+    ExplainBody,
+    HistoryBody,
+    KindBody,
+    Part,
+    RecordBody,
+    RollbackBody,
+)
 from trimtab.kinds import Kind, forms
 from trimtab_admin.access.authentication import Authentication
 from trimtab_admin.access.authorization import (

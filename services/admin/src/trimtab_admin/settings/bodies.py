@@ -2,9 +2,7 @@
 
 from weakref import WeakKeyDictionary
 
-from trimtab.api.effective import EffectiveBody, LeafBody, SourceBody
-from trimtab.api.records import RecordBody
-from trimtab.api.scopes import ScopeBody
+from trimtab.api.settings import EffectiveBody, LeafBody, RecordBody, ScopeBody, SourceBody
 from trimtab.levels import Scope
 from trimtab.settings.fold import Effective, Leaf, Record
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from trimtab import kinds
-from trimtab.api.records import RecordBody
-from trimtab.api.settings import ChangeBody, ChangedLeafBody
+from trimtab.api.settings import ChangeBody, ChangedLeafBody, RecordBody
 from trimtab.errors import Conflict, Invalid, NotFound, Unreadable
 from trimtab.kinds import Kind
 from trimtab.levels import Scope

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from trimtab.api.effective import (
+from trimtab.api.settings import (
     EffectiveBody,
     ExplainBody,
     ExplainedLeafBody,

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.api.effective import SetterBody
-from trimtab.api.settings import HistoryBody
+from trimtab.api.settings import HistoryBody, SetterBody
 from trimtab.errors import Gone, Invalid, NotFound
 from trimtab.kinds import Kind
 from trimtab.levels import Scope

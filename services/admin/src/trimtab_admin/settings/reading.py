@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trimtab.api.effective import EffectiveAllBody, EffectiveBody
-from trimtab.api.records import RecordBody
-from trimtab.api.settings import ApplyBody
+from trimtab.api.settings import ApplyBody, EffectiveAllBody, EffectiveBody, RecordBody
 from trimtab.errors import NotFound, Unreadable
 from trimtab.kinds import Kind
 from trimtab.levels import Scope

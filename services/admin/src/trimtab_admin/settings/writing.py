@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from trimtab.api.records import RecordBody
-from trimtab.api.settings import ChangesBody
+from trimtab.api.settings import ChangesBody, RecordBody
 from trimtab.settings.state import Settings
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.settings import blast_radius, documents

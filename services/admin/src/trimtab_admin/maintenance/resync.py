@@ -2,7 +2,7 @@
 
 import logging
 
-from trimtab.api.operations import ResyncBody
+from trimtab.api.maintenance import ResyncBody
 from trimtab.messages.executions import ENDED
 from trimtab_admin.nats_tasks import NatsTasks
 from trimtab_admin.storage import outbox, relay, tables

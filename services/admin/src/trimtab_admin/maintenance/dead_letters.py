@@ -9,7 +9,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 
-from trimtab.api.operations import DeadLetterBody, ReplayedBody
+from trimtab.api.maintenance import DeadLetterBody, ReplayedBody
 from trimtab.errors import Conflict, NotFound, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import DEAD_REASON, DEAD_SUBJECT, EVENT_ID, EVENT_TYPE

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trimtab.api.operations import DeadLetterBody, ReplayedBody
+from trimtab.api.maintenance import DeadLetterBody, ReplayedBody
 from trimtab.client.http import Collection, without_empty
 from trimtab.messages.events import NamespaceStatus
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from trimtab.api.operations import DeadLetterBody
+from trimtab.api.maintenance import DeadLetterBody
 from trimtab.cli.commands import CommandGroup, example, limit_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
