@@ -62,7 +62,7 @@ async def test_one_trace_runs_from_the_put_to_the_manifest(
     await api.records.put("cluster_resource", Scope(DOMAIN, PROJECT), values, force=True)
     await eventually(
         lambda: (
-            collector.traces_with("trimtab-admin", "PUT /records/{kind}")
+            collector.traces_with("trimtab-admin", "PUT /api/v2/records/{kind}")
             & collector.traces_with("trimtab-admin", "publish trimtab.attributes")
             & collector.traces_with("trimtab-clusterres", "render namespace")
         )
@@ -75,7 +75,7 @@ async def test_a_change_is_measured_from_the_call_to_the_manifest(
     seen = collector.value
     values = {"attributes": {"projectQuotaCpu": "78"}}
     await api.records.put("cluster_resource", Scope(DOMAIN, PROJECT), values, force=True)
-    put = {"http_request_method": "PUT", "http_route": "/records/{kind}"}
+    put = {"http_request_method": "PUT", "http_route": "/api/v2/records/{kind}"}
     await eventually(lambda: seen("admin", "http.server.request.duration", **put))
     await eventually(lambda: seen("admin", "trimtab.admin.writes", trimtab_kind="cluster_resource"))
     published = {"messaging_destination_template": "trimtab.attributes.cluster_resource.>"}

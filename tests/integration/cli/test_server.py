@@ -65,13 +65,13 @@ def test_the_error_for_a_closed_port_has_the_address_and_the_next_step() -> None
     url = f"http://127.0.0.1:{free_port()}"
     done = run("get", "domains", "--server", url)
     assert done.exit_code == 7
-    assert done.stderr.startswith(f"Error: no Trimtab answers at {url} (")
+    assert done.stderr.startswith(f"Error: no Trimtab responds at {url} (")
     assert "start one with `trimtab up`" in done.stderr
 
 
 def test_the_error_for_a_malformed_url_has_the_url() -> None:
     done = run("get", "domains", "--server", "nonsense")
-    assert (done.exit_code, "no Trimtab answers at nonsense" in done.stderr) == (7, True)
+    assert (done.exit_code, "no Trimtab responds at nonsense" in done.stderr) == (7, True)
 
 
 def test_a_server_that_is_not_trimtab_is_reported_and_gets_no_token(
@@ -79,5 +79,5 @@ def test_a_server_that_is_not_trimtab_is_reported_and_gets_no_token(
 ) -> None:
     done = run("get", "domains", "--server", foreign, "--data", str(data))
     assert done.exit_code == 7
-    assert f"what {foreign}/api/v2/domains answers (status 200) is not Trimtab's" in done.stderr
+    assert f"the response of {foreign}/api/v2/domains (status 200) is not Trimtab's" in done.stderr
     assert ForeignHandler.authorizations == [None]

@@ -103,7 +103,7 @@ def join(nodes: list[Node]) -> list[str]:
     for node, some in zip(nodes, slots, strict=True):
         assert node.send(b"CLUSTER ADDSLOTSRANGE " + some + b"\r\n") == b"+OK\r\n"
     for node in nodes[1:]:
-        nodes[0].ask(f"CLUSTER MEET 127.0.0.1 {node.port} {node.bus_port}\r\n".encode())
+        nodes[0].send(f"CLUSTER MEET 127.0.0.1 {node.port} {node.bus_port}\r\n".encode())
     return addresses(nodes)
 
 

@@ -129,7 +129,7 @@ async def test_a_replaced_server_is_in_quarantine(
 
 async def test_a_promoted_replica_is_in_quarantine(tmp_path: Path, rules: Rules) -> None:
     with ValkeyServer(tmp_path / "first") as first, ValkeyServer(tmp_path / "second") as second:
-        second.ask(f"REPLICAOF 127.0.0.1 {first.port}\r\n".encode())
+        second.send(f"REPLICAOF 127.0.0.1 {first.port}\r\n".encode())
         pool = PoolChanged(name="gpu", quota=10)
         async with open_cohort(first.port, rules, pool) as before:
             fence = (await before.allocate("a")).fence
