@@ -13,7 +13,7 @@ from trimtab.messages.events import (
     RecordChanged,
 )
 from trimtab.settings.state import Settings
-from trimtab_clusterres.namespaces import Layout, Unit
+from trimtab_clusterres.namespaces import Layout, Placement
 
 KIND = "cluster_resource"
 DEFAULT = "{{ project }}-{{ domain }}"
@@ -37,14 +37,14 @@ def layout(*events: Event, template: str = DEFAULT) -> Layout:
 
 def affected(event: Event) -> set[str]:
     """Return the namespaces that the event affects, each on both clusters."""
-    units = layout().affected(event)
-    assert units == {Unit(c, n) for c in ("east", "west") for _, n in units}
-    return {unit.namespace for unit in units}
+    placements = layout().affected(event)
+    assert placements == {Placement(c, n) for c in ("east", "west") for _, n in placements}
+    return {placement.namespace for placement in placements}
 
 
 def test_there_is_a_namespace_for_each_project_in_each_domain_on_each_cluster() -> None:
-    assert layout().units == {
-        Unit(cluster, f"{project}-{domain}")
+    assert layout().placements == {
+        Placement(cluster, f"{project}-{domain}")
         for cluster in ("east", "west")
         for project in ("alpha", "beta")
         for domain in ("development", "production")
@@ -55,9 +55,12 @@ def test_archived_projects_and_disabled_clusters_have_none() -> None:
     found = layout(
         ProjectChanged(name="alpha", state="archived"), ClusterChanged(name="east", enabled=False)
     )
-    assert found.units == {Unit("west", "beta-development"), Unit("west", "beta-production")}
-    assert not found.has(Unit("west", "alpha-development"))
-    assert not found.has(Unit("east", "beta-production"))
+    assert found.placements == {
+        Placement("west", "beta-development"),
+        Placement("west", "beta-production"),
+    }
+    assert not found.has(Placement("west", "alpha-development"))
+    assert not found.has(Placement("east", "beta-production"))
 
 
 def test_an_enabled_cluster_that_is_not_configured_is_unreachable() -> None:
@@ -68,7 +71,7 @@ def test_an_enabled_cluster_that_is_not_configured_is_unreachable() -> None:
 
 def test_the_template_gives_the_name() -> None:
     found = layout(template="ns-{{ domain }}-{{ project }}-{{ domain }}")
-    assert found.has(Unit("east", "ns-production-alpha-production"))
+    assert found.has(Placement("east", "ns-production-alpha-production"))
 
 
 @pytest.mark.parametrize(
@@ -92,9 +95,9 @@ def test_projects_and_domains_affect_their_own_namespaces() -> None:
 
 
 def test_a_cluster_affects_every_namespace_on_itself_alone() -> None:
-    units = layout().affected(ClusterChanged(name="east", labels=("new",)))
-    assert {unit.cluster for unit in units} == {"east"}
-    assert len(units) == 4
+    placements = layout().affected(ClusterChanged(name="east", labels=("new",)))
+    assert {placement.cluster for placement in placements} == {"east"}
+    assert len(placements) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from nats.aio.client import Client
 
 from trimtab.messages.events import ClusterChanged, DomainChanged, ProjectChanged
 from trimtab.settings.view import Change, View
-from trimtab_clusterres.namespaces import Layout, Unit
+from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.queue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,12 @@ class Handlers:
         """Mark every namespace, because the whole view may have changed."""
         self._compute_layout()
         self._report_unreachable()
-        self._mark(self.layout.units)
+        self._mark(self.layout.placements)
 
-    def _mark(self, units: Iterable[Unit], traceparent: str = "", at: float = 0.0) -> None:
-        for cluster, namespace in units:
+    def _mark(
+        self, placements: Iterable[Placement], traceparent: str = "", at: float = 0.0
+    ) -> None:
+        for cluster, namespace in placements:
             self._queues[cluster].mark([namespace], traceparent, at)
 
     def _compute_layout(self) -> None:

@@ -17,8 +17,8 @@ from trimtab.settings import namespaces
 from trimtab.settings.state import Settings
 
 
-class Unit(NamedTuple):
-    """A namespace on a cluster: rendered, applied and reported on its own."""
+class Placement(NamedTuple):
+    """A namespace on a cluster, which is rendered, applied and reported on its own."""
 
     cluster: str
     namespace: str
@@ -57,11 +57,11 @@ class Layout:
         return [cluster.name for cluster in self.settings.clusters.values() if cluster.enabled]
 
     @property
-    def units(self) -> set[Unit]:
+    def placements(self) -> set[Placement]:
         return self._on(self.clusters, self._names.values())
 
-    def has(self, unit: Unit) -> bool:
-        return unit.namespace in self.targets and unit.cluster in self.clusters
+    def has(self, placement: Placement) -> bool:
+        return placement.namespace in self.targets and placement.cluster in self.clusters
 
     @cached_property
     def targets(self) -> Mapping[str, tuple[Scope, ...]]:
@@ -79,8 +79,8 @@ class Layout:
             for target in self.targets[namespace]
         }
 
-    def affected(self, event: Event) -> set[Unit]:
-        """Return the units whose manifests may differ after the event."""
+    def affected(self, event: Event) -> set[Placement]:
+        """Return the placements whose manifests may differ after the event."""
         match event:
             case RecordChanged(kind=cluster_resource.KIND.name):
                 return self._on(self.clusters, self._under(event.scope))
@@ -98,5 +98,5 @@ class Layout:
             return [self._names[scope]]
         return [name for target, name in self._names.items() if scope.covers(target)]
 
-    def _on(self, clusters: Iterable[str], names: Collection[str]) -> set[Unit]:
-        return {Unit(cluster, name) for cluster in clusters for name in names}
+    def _on(self, clusters: Iterable[str], names: Collection[str]) -> set[Placement]:
+        return {Placement(cluster, name) for cluster in clusters for name in names}

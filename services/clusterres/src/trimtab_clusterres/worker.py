@@ -16,7 +16,7 @@ from trimtab.messages.events import TRACEPARENT, NamespaceStatus
 from trimtab.runtime import bus, telemetry
 from trimtab_clusterres import metrics
 from trimtab_clusterres.clusters.port import Cluster, Manifest
-from trimtab_clusterres.namespaces import Layout, Unit
+from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.queue import Item, WorkQueue
 from trimtab_clusterres.rendering import Source, render
 from trimtab_clusterres.templates import BadTemplate
@@ -71,7 +71,7 @@ class Worker:
 
     async def _update(self, item: Item) -> None:
         layout = self._layout()
-        if not layout.has(Unit(self._name, item.namespace)):
+        if not layout.has(Placement(self._name, item.namespace)):
             self._queue.succeeded(item.namespace)  # nothing is left to be retried
             return
         status = await self._applied_status(layout, item.namespace)

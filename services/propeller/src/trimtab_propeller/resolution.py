@@ -46,7 +46,7 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
         execution_values = {value.path: value for value in _execution_values(request, settings)}
         shared = [
             *_node_settings(request, settings),
-            *_placement(request, settings),
+            *_cluster_values(request, settings),
             *_priority(request, settings),
         ]
         nodes = {
@@ -256,7 +256,7 @@ def _priority(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
         yield _from_record("priority", "workflow_priority.priority", leaf)
 
 
-def _placement(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
+def _cluster_values(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield the cluster, the same one for all nodes, and the label that selected it."""
     source = "execution_cluster_label.value"
     leaf = _leaf(settings, "execution_cluster_label", "value", request)

@@ -53,7 +53,7 @@ class Inventory:
 
 
 class Cluster(Protocol):
-    """A target that namespaces are made on.
+    """A Kubernetes cluster, or a substitute of one, that namespaces are made on.
 
     Each method raises `trimtab.errors.Unavailable` where the cluster cannot be reached. The caller
     sets a deadline by cancelling: a cancelled call may still take effect, but not after a later
