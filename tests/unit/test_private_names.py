@@ -46,6 +46,14 @@ def test_nats_service_has_its_endpoints_and_their_subscriptions() -> None:
     assert Endpoint(service, config)._subscription is None
 
 
+def test_nats_client_gives_up_reconnecting_without_a_server_in_its_pool() -> None:
+    """`trimtab.runtime.connection` empties the pool to end a client whose server is away."""
+    assert Client()._server_pool == []
+    source = inspect.getsource(Client._select_next_server)
+    assert "if len(self._server_pool) == 0:" in source
+    assert "raise errors.NoServersError" in source
+
+
 def test_nats_client_has_its_subscriptions_and_they_have_a_queue() -> None:
     """`tests/integration/trimtab/test_follow.py` drops a message from a subscription."""
     assert Client()._subs == {}

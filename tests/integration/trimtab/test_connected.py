@@ -23,6 +23,21 @@ async def test_stopping_while_the_server_is_away_leaves_no_task_running(
             await asyncio.sleep(0.02)
 
 
+async def test_reconnecting_ends_although_its_cancellation_is_swallowed(
+    nats_server: NatsServer,
+) -> None:
+    """Nothing cancels the second task of reconnecting, as if a cancellation had been swallowed."""
+    async with connect(ServiceConfig(nats_url=nats_server.url), "test") as client:
+        nats_server.kill()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not client.is_reconnecting:
+                await asyncio.sleep(0.02)
+        reconnecting = asyncio.create_task(client._attempt_reconnect())
+        await asyncio.sleep(0.1)
+    done, _ = await asyncio.wait([reconnecting], timeout=PATIENCE_SECONDS)
+    assert done == {reconnecting}
+
+
 async def test_a_cancellation_at_any_moment_of_connecting_leaves_nothing_open(
     nats_server: NatsServer,
 ) -> None:

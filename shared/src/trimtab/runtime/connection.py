@@ -135,7 +135,9 @@ async def _stop(broker: NatsBroker, client: Client | None) -> None:
     except* (nats.errors.Error, TimeoutError):
         log.info("nats.not_drained")
         # A client that was not drained would look for its server indefinitely. Closing it drops
-        # the messages that it has not sent yet.
+        # the messages that it has not sent yet. It cancels its reconnecting once, which
+        # ``asyncio.wait_for`` of Python 3.11 may swallow; without a server, that ends all the same.
         if client is not None:
+            client._server_pool.clear()
             with suppress(OSError):
                 await client.close()
