@@ -15,9 +15,11 @@ class AdminConfig(ServiceConfig):
     """The configuration of admin, in addition to that of every service."""
 
     database_url: str = "sqlite+aiosqlite:///trimtab.db"
-    """A SQLAlchemy URL with an async driver."""
+    """``sqlite+aiosqlite:///path``, or ``postgresql+asyncpg://user:password@host/name`` with the
+    extra ``trimtab-admin[postgres]``. The schema is migrated at start."""
     token_file: Path | None = None
-    """A file with an API token of an admin; ``None``: no token is needed until one is created."""
+    """A file with the API token of an admin. Without it, the API is open until the first API token
+    is created."""
     domains: tuple[DnsLabel, ...] = Field(
         default=("development", "staging", "production"), min_length=1
     )
@@ -25,12 +27,15 @@ class AdminConfig(ServiceConfig):
     clusters: tuple[ClusterBody, ...] = ()
     """Clusters that are written at start when their declaration has changed since the last start.
 
-    Until then, changes that the API has made stay.
+    Until then, changes that the API has made stay. A cluster whose declaration was removed stays.
     """
     pools: tuple[PoolBody, ...] = ()
     """Pools that are written at start in the same way as clusters."""
     records: dict[str, dict[str, JsonValue]] = {}
-    """Documents by kind: the layer of the settings file, which the API cannot change."""
+    """Documents by kind: the layer below the platform, which the API cannot change.
+
+    A record that was removed from it is deleted at start.
+    """
     namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
         namespaces.DEFAULT
     )
@@ -39,15 +44,17 @@ class AdminConfig(ServiceConfig):
     A project or domain is rejected where two would share a namespace.
     """
     history_days: int | None = Field(default=None, ge=1)
-    """How long history is kept, and watches can resume; ``None``: indefinitely."""
+    """How long history is kept, and watches can resume; without it, indefinitely."""
     execution_log_days: int = Field(default=7, ge=1)
-    """How long the stream keeps the log of an ended execution; its projection stays."""
+    """How long the stream keeps the log of an ended execution; its projection in the database
+    stays."""
     max_apply_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """The largest request that applies documents."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
     """The largest other request. NATS carries 1 MiB, and every stored change is published."""
     failed_tries_per_minute: int = Field(default=30, ge=1)
-    """Refused calls of one client address or API token after which its calls are throttled."""
+    """Refused calls in a minute, of one client address or API token, after which its calls are
+    throttled."""
     audit_days: int = Field(default=90, ge=1)
     """How long entries of the audit trail are kept."""
     audit_rows: int = Field(default=100_000, ge=1)

@@ -17,19 +17,24 @@ class ClusterAccess(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     directory: Path | None = None
-    """Where manifests are written; ``None`` where this service does not reach the cluster."""
+    """Where manifests are written; not set where this service does not reach the cluster."""
 
 
 class ClusterresConfig(ServiceConfig):
-    """``TRIMTAB_TEMPLATES``, ``TRIMTAB_CLUSTERS`` (JSON), ``TRIMTAB_NAMESPACE_TEMPLATE``, …"""
+    """The configuration of clusterres, in addition to that of every service."""
 
     templates: DirectoryPath
     """The directory of templates; its ``*.yaml`` files are read again for each render."""
     clusters: dict[str, ClusterAccess] = {}
-    """By the name under which admin declares the cluster."""
+    """How each cluster is reached, by the name under which admin declares it.
+
+    An enabled cluster that is missing here is logged once, as ``cluster.not_configured``. Where the
+    file has the list of clusters that admin reads under this key, set the variable.
+    """
     namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
         namespaces.DEFAULT
     )
-    """The name of the namespace of a project and domain; empty is the default, as in Flyte."""
+    """The template of namespaces' names, the same as that of admin; empty is the default, as in
+    Flyte."""
     cluster_timeout_seconds: PositiveFloat = 30.0
     """How long a cluster may take to apply one namespace before that counts as a failure."""

@@ -9,15 +9,17 @@ from trimtab.runtime.config import ServiceConfig
 
 
 class PropellerConfig(ServiceConfig):
-    """The fields that only propeller has."""
+    """The configuration of propeller, in addition to that of every service."""
 
     executor: Literal["process"] = "process"
     """The executor that runs attempts: ``process`` runs each one as a process of this host."""
     data_dir: Path = Path(".trimtab")
     """Attempts are stored below ``executions`` in it. Propellers of one installation share it."""
     heartbeat_seconds: float = Field(default=1.0, gt=0)
-    """How often it publishes a heartbeat. After three missed ones it is taken over."""
+    """How often propeller publishes a heartbeat. After three missed ones, another propeller takes
+    its executions over; all propellers should have the same."""
     lease_seconds: float = Field(default=60.0, gt=0)
     """The lease of a pool's token, which is renewed at a third of it."""
     stop_tasks: bool = False
-    """Whether SIGTERM ends running tasks too. Otherwise the next propeller adopts them."""
+    """Whether SIGTERM ends running tasks too, which are interrupted then and tried again. Otherwise
+    the next propeller adopts them."""

@@ -32,11 +32,11 @@ class Redis(_Block):
 
     host_paths: tuple[str, ...] = ()
     """``host:port``, ``host`` with Redis's own port, or the path of a unix socket; several are
-    seeds of a Redis Cluster."""
+    seeds of a Redis Cluster. ``type: redis`` needs at least one."""
     host_key: SecretStr = SecretStr("")
     """The password; empty is none."""
     max_retries: int = Field(default=0, ge=0, le=10)
-    """Retries of a failed call. Each try has the full timeout of a call."""
+    """Retries of a failed call. Each try has a timeout of a second."""
 
     @field_validator("host_paths")
     @classmethod
@@ -54,9 +54,10 @@ class ResourceManager(_Block):
     type: Literal["noop", "redis"] = "noop"
     """``noop`` grants every request and stores nothing."""
     resource_max_quota: int = Field(default=1000, ge=1)
-    """The largest quota of each single pool; ``noop`` ignores it."""
+    """The largest quota of each single pool. A larger one stops the start, its registration is
+    refused, and one that grows later is cut. ``noop`` ignores it."""
     max_lease_seconds: float = Field(default=60.0, gt=0, le=86_400)
-    """The longest lease. After Redis has lost its data, nothing is granted for this time plus the
+    """The longest lease. After Redis has lost its data, the quarantine lasts this time plus the
     grace, so that holders can reassert their tokens. A minute is a bearable pause, and three
     renewals in it cost next to nothing."""
     grace_seconds: float = Field(default=2.0, ge=0, le=3600)
@@ -72,16 +73,19 @@ class ResourceManager(_Block):
     """How long the first in the queue waits before released units are reserved for it until they
     are enough."""
     redis: Redis = Redis()
+    """The Redis or Valkey that stores leases and waiters."""
 
 
 class ResmgrConfig(ServiceConfig):
-    """The configuration of the process."""
+    """The configuration of resmgr, in addition to that of every service."""
 
     resourcemanager: ResourceManager = ResourceManager()
+    """The block of Flyte's documentation, and times of Trimtab's own. All replicas should have the
+    same."""
     admin_url: str = "http://127.0.0.1:8080"
     """The API of admin, which creates the pools that services register."""
     token_file: Path | None = None
-    """The file with the API token for admin."""
+    """A file with the API token for admin; not needed where admin's API is open."""
 
 
 def parse_address(path: str) -> tuple[str, int]:

@@ -32,17 +32,26 @@ class DomainBody(Model):
 
 class ClusterBody(Model):
     name: DnsLabel
+    """The name of the cluster."""
     labels: tuple[str, ...] = ()
+    """Labels by which ``execution_cluster_label`` selects the cluster."""
     weight: float = Field(default=1.0, ge=0)
+    """The share of executions among the clusters that fit; 0 gets none."""
     enabled: bool = True
+    """Whether namespaces are made on it, and executions are assigned to it."""
     version: int | None = None
+    """Returned by admin; ignored in a request."""
 
 
 class PoolBody(Model):
     name: PoolName
+    """The name of the pool; ``*`` stands for pools that are not declared."""
     quota: int = Field(ge=1)
+    """The units that may be held at the same time."""
     project_cap: int | None = Field(default=None, ge=0)
+    """The units that each project may hold at most."""
     project_domain_cap: int | None = Field(default=None, ge=0)
+    """The units that each project may hold at most in one domain."""
     cohort: DnsLabel = "default"
     """A token can be of several pools of one cohort."""
     active: bool = True
@@ -50,6 +59,7 @@ class PoolBody(Model):
     max_weight: int | None = Field(default=None, ge=1)
     """The units that one token may take at most."""
     version: int | None = None
+    """Returned by admin; ignored in a request."""
 
 
 class PoolTokenBody(Model):

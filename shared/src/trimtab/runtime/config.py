@@ -35,15 +35,20 @@ class ServiceConfig(BaseSettings):
     )
 
     nats_url: str = "nats://127.0.0.1:4222"
+    """The URL of a NATS server, which also reports the other servers of its cluster."""
     nats_user: str = ""
+    """The user of NATS; empty connects without a user."""
     nats_password: SecretStr = SecretStr("")
+    """The password of that user."""
     host: str = "127.0.0.1"
-    """The address of the HTTP server: health, and admin's API."""
+    """The address of the HTTP server: health, and admin's API. ``0.0.0.0`` is all addresses."""
     port: int = 0
     """The port of the HTTP server; 0 takes a free one, which the log names."""
     log_level: str = "INFO"
+    """The lowest level that is logged: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     stale_after_seconds: float = 30.0
-    """A view that no watermark verified for so long is not ready. The default is six watermarks."""
+    """A view that no watermark verified for so long is not ready. The default is six watermarks.
+    admin has no view."""
 
     @classmethod
     def settings_customise_sources(
