@@ -29,6 +29,17 @@ def test_clusters_in_the_environment_are_json_and_win_over_the_shared_file(
     }
 
 
+def test_a_variable_of_one_cluster_is_read_next_to_the_list_that_admin_reads(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("clusters: [{name: embedded, labels: [mycluster]}]")
+    environment.setenv(config.FILE_VARIABLE, str(file))
+    environment.setenv("TRIMTAB_CLUSTERS__EMBEDDED__DIRECTORY", "/manifests")
+    found = config.load(ClusterresConfig).clusters
+    assert found == {"embedded": ClusterAccess(directory=Path("/manifests"))}
+
+
 def test_clusters_can_be_set_in_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("clusters: {a: {directory: /manifests, labels: [x]}, b: {weight: 2}}")

@@ -64,6 +64,23 @@ def test_the_block_of_flytes_documentation_is_read_verbatim(
     assert (block.redis.host_key.get_secret_value(), block.redis.max_retries) == ("bar", 0)
 
 
+def test_the_variable_of_a_key_takes_precedence_over_the_key_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "resourcemanager:\n  resourceMaxQuota: 5\n  redis:\n"
+        "    hostPaths: ['old']\n    hostKey: old\n    maxRetries: 1\n"
+    )
+    monkeypatch.setenv("TRIMTAB_SETTINGS_FILE", str(file))
+    monkeypatch.setenv("TRIMTAB_RESOURCEMANAGER__RESOURCEMAXQUOTA", "7")
+    monkeypatch.setenv("TRIMTAB_RESOURCEMANAGER__REDIS__HOSTKEY", "new")
+    monkeypatch.setenv("TRIMTAB_RESOURCEMANAGER__REDIS__HOSTPATHS", '["new"]')
+    block = load(ResmgrConfig).resourcemanager
+    assert (block.resource_max_quota, block.redis.host_paths) == (7, ("new",))
+    assert (block.redis.host_key.get_secret_value(), block.redis.max_retries) == ("new", 1)
+
+
 def test_a_block_of_type_noop_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("    resourcemanager:\n      type: noop\n")
