@@ -1,15 +1,18 @@
 """The executor ``process`` and its shim, without a propeller."""
 
+import asyncio
 import fcntl
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-from tests.integration.propeller.executor_contract import ExecutorContract, attempt
+from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
 from trimtab_propeller.executors import shim
 from trimtab_propeller.executors.port import (
     Absent,
@@ -55,7 +58,12 @@ class TestProcessExecutor(ExecutorContract):
     async def kill(self, executor: Executor, running: Attempt) -> None:
         state = await executor.find(running)
         assert isinstance(state, Running)
-        os.killpg(int(Path(state.location, "started").read_text()), signal.SIGKILL)
+        os.killpg(group_of(state.location), signal.SIGKILL)
+
+
+def group_of(location: str) -> int:
+    """Return the process group of a started attempt, which is the PID of its shim too."""
+    return int(Path(location, "started").read_text().split()[0])
 
 
 async def outcome(executor: ProcessExecutor, wanted: Attempt) -> Outcome:
@@ -107,6 +115,93 @@ async def test_a_state_that_cannot_be_read_is_unavailable(tmp_path: Path) -> Non
             await call(wanted)
 
 
+@pytest.fixture
+def unrelated() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process group that belongs to no attempt."""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as started:
+        yield started
+        started.kill()
+
+
+class Begun:
+    """An attempt whose task runs, and which another instance than the one that started it stops."""
+
+    def __init__(self, data: Path, task: str) -> None:
+        self._data = data
+        self._attempt = attempt(task, directory=str(data))
+        self._owner = ProcessExecutor(data)
+
+    async def begin(self) -> Self:
+        self.directory = Path(await self._owner.start(self._attempt))
+        await begun(self._data)
+        self.group = group_of(str(self.directory))
+        return self
+
+    async def stop(self) -> Outcome:
+        """Stop the attempt. Raises `TimeoutError` where it does not end soon after SIGKILL."""
+        async with asyncio.timeout(STOP_GRACE_SECONDS + 1):
+            outcome = await ProcessExecutor(self._data).stop(self._attempt)
+        assert await self._owner.wait(self._attempt) == outcome
+        return outcome
+
+    def kill_shim(self) -> None:
+        os.kill(self.group, signal.SIGKILL)
+        # Its descriptors are closed by then. The instance that started it has to reap it.
+        os.waitid(os.P_PID, self.group, os.WEXITED | os.WNOWAIT)
+
+    def record(self, started: str) -> None:
+        """Replace what the shim recorded; no process is in the PID namespace ``pid:[1]``."""
+        (self.directory / "started").write_text(started)
+
+
+@pytest.fixture
+async def gated(tmp_path: Path) -> Begun:
+    return await Begun(tmp_path, "gated").begin()
+
+
+@pytest.mark.parametrize("task", ["gated", "stubborn"])
+async def test_stop_ends_an_attempt_of_another_pid_namespace_and_no_other_process(
+    tmp_path: Path, unrelated: "subprocess.Popen[bytes]", task: str
+) -> None:
+    running = await Begun(tmp_path, task).begin()
+    running.record(f"{unrelated.pid} pid:[1]")
+    assert isinstance(await running.stop(), Interrupted)
+    assert unrelated.poll() is None
+
+
+async def test_stop_waits_for_an_attempt_of_another_pid_namespace_whose_shim_was_killed(
+    tmp_path: Path,
+    gated: Begun,
+    unrelated: "subprocess.Popen[bytes]",
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gated.kill_shim()
+    gated.record(f"{unrelated.pid} pid:[1]")
+    with pytest.raises(TimeoutError):
+        await gated.stop()
+    assert [record.message for record in caplog.records] == ["attempt.unreachable"] * 2
+    assert isinstance(read_state(gated.directory), Running)
+    assert unrelated.poll() is None
+    (tmp_path / "go").touch()
+    assert isinstance(await gated.stop(), Interrupted)
+
+
+async def test_stop_ends_an_attempt_whose_shim_was_killed(gated: Begun) -> None:
+    gated.kill_shim()
+    assert isinstance(await gated.stop(), Interrupted)
+
+
+async def test_stop_ends_an_attempt_that_is_suspended(gated: Begun) -> None:
+    os.killpg(gated.group, signal.SIGSTOP)
+    assert isinstance(await gated.stop(), Interrupted)
+
+
+async def test_stop_ends_an_attempt_that_an_earlier_release_started(gated: Begun) -> None:
+    gated.record(str(gated.group))
+    (gated.directory / "control").unlink()
+    assert isinstance(await gated.stop(), Interrupted)
+
+
 def shims(directory: Path, count: int) -> list["subprocess.Popen[bytes]"]:
     """Start shims, each of which would append a line to the file ``ran``."""
     append = "open('ran', 'a').write('once\\n')"
@@ -122,6 +217,13 @@ def test_of_many_shims_one_runs_the_attempt_once_the_lock_is_free(tmp_path: Path
             started[0].wait(0.5)
     for each in started:
         each.wait(30)
+    assert (tmp_path / "ran").read_text() == "once\n"
+
+
+def test_a_shim_runs_the_attempt_of_a_shim_that_ended_before_the_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "control")
+    [started] = shims(tmp_path, 1)
+    started.wait(30)
     assert (tmp_path / "ran").read_text() == "once\n"
 
 

@@ -1,7 +1,6 @@
 """Propellers, tasks and servers that end while a task runs: its outcome counts, once."""
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -76,6 +75,10 @@ class Gated:
     async def directory(self) -> Path:
         recorded = await self._executions.read(self.id)
         return next(Path(e.location) for e in recorded.events if isinstance(e, NodeRunning))
+
+    async def group(self) -> int:
+        """Return the process group of the first attempt, which is the PID of its shim too."""
+        return int((await self.directory / "started").read_text().split()[0])
 
     async def taken_over(self) -> Owned:
         """Wait for a second claim and return it."""
@@ -153,7 +156,7 @@ async def test_an_attempt_that_was_killed_is_interrupted_and_tried_again(
 ) -> None:
     start()
     await gated.begin()
-    os.killpg(int((await gated.directory / "started").read_text()), signal.SIGKILL)
+    os.killpg(await gated.group(), signal.SIGKILL)
     gated.open_gate()
     recorded = await gated.ended()
     [failure] = [event for event in recorded.events if isinstance(event, NodeFailed)]
@@ -166,7 +169,7 @@ async def test_the_next_attempt_waits_for_a_task_that_outlives_its_shim(
 ) -> None:
     start()
     await gated.begin()
-    os.kill(int((await gated.directory / "started").read_text()), signal.SIGKILL)
+    os.kill(await gated.group(), signal.SIGKILL)
     with pytest.raises(TimeoutError):
         await until(lambda: len(gated.attempts) > 1, seconds=1)
     gated.open_gate()
@@ -202,9 +205,9 @@ async def test_a_stopped_propeller_ends_its_tasks_with_stop_tasks(
 ) -> None:
     first = start(TRIMTAB_STOP_TASKS="true")
     await gated.begin()
-    task = json.loads((await gated.directory / "started").read_text())
+    shim = await gated.group()
     assert first.stop() == 0
-    await until(lambda: not Path(f"/proc/{task}").exists())
+    await until(lambda: not Path(f"/proc/{shim}").exists())
     start()
     gated.open_gate()
     assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0", "1"])

@@ -7,6 +7,7 @@ an attempt to its end, whichever propeller started it.
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -35,6 +36,8 @@ from trimtab_propeller.executors.port import (
     Returned,
     Running,
 )
+
+log = logging.getLogger(__name__)
 
 CAPABILITIES = Capabilities(
     "process",
@@ -67,6 +70,8 @@ _FIRST_POLL_SECONDS = 0.02
 _LONGEST_POLL_SECONDS = 0.2
 _REJECTING = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
 """Errors of the operating system that depend on the attempt alone."""
+_WITHOUT_READER = frozenset({errno.ENOENT, errno.ENXIO, errno.EPIPE})
+"""Errors of writing to a FIFO that no process reads."""
 
 T = TypeVar("T")
 
@@ -153,12 +158,12 @@ class ProcessExecutor:
         return state
 
     def _signal(self, directory: Path, number: signal.Signals) -> None:
-        """Send a signal to every process of the attempt, or to its shim before the task starts."""
+        """Send a signal to the shim of the attempt and to its task."""
         own = self._shims.get(directory)
         if isinstance(read_state(directory), Running):
             # Its task has not started yet, or its session has ended since the state was read.
             with suppress(FileNotFoundError, ProcessLookupError):
-                os.killpg(int((directory / "started").read_text()), number)
+                _signal_group(directory, number)
         elif own is not None and own.poll() is None:
             own.send_signal(number)
 
@@ -212,6 +217,32 @@ def read_state(directory: Path) -> AttemptState:
         return Absent()
     finally:
         os.close(lock)
+
+
+def _signal_group(directory: Path, number: signal.Signals) -> None:
+    """Send a signal to the process group of a started attempt, in whichever PID namespace it is.
+
+    In this one, the kernel sends it, which also ends a group that is suspended. In another one the
+    recorded PID is that of an unrelated process here, so the shim is requested to send it.
+    """
+    pid, _, pid_namespace = (directory / "started").read_text().partition(" ")
+    # Shims of earlier releases did not record the PID namespace, and had no FIFO.
+    if pid_namespace in ("", shim.pid_namespace()):
+        os.killpg(int(pid), number)
+        return
+    try:
+        control = os.open(directory / "control", os.O_WRONLY | os.O_NONBLOCK)
+        with open(control, "wb", buffering=0) as fifo:
+            fifo.write(bytes([number]))
+    except OSError as error:
+        if error.errno not in _WITHOUT_READER:
+            raise
+        fields = {
+            "directory": str(directory),
+            "signal": number.name,
+            "pid_namespace": pid_namespace,
+        }
+        log.warning("attempt.unreachable", extra=fields)
 
 
 def _lock_shared(lock: int) -> bool:
