@@ -202,6 +202,16 @@ async def test_stop_ends_an_attempt_that_an_earlier_release_started(gated: Begun
     assert isinstance(await gated.stop(), Interrupted)
 
 
+async def test_a_stop_before_the_start_is_recorded_ends_the_attempt(tmp_path: Path) -> None:
+    executor, wanted = ProcessExecutor(tmp_path), attempt("gated", directory=str(tmp_path))
+    location = await executor.start(wanted)
+    await begun(tmp_path)
+    Path(location, "started").unlink()
+    await executor.request_stop_of_all()
+    async with asyncio.timeout(STOP_GRACE_SECONDS):
+        assert isinstance(await executor.wait(wanted), Interrupted)
+
+
 def shims(directory: Path, count: int) -> list["subprocess.Popen[bytes]"]:
     """Start shims, each of which would append a line to the file ``ran``."""
     append = "open('ran', 'a').write('once\\n')"

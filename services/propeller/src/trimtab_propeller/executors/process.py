@@ -160,12 +160,14 @@ class ProcessExecutor:
     def _signal(self, directory: Path, number: signal.Signals) -> None:
         """Send a signal to the shim of the attempt and to its task."""
         own = self._shims.get(directory)
-        if isinstance(read_state(directory), Running):
-            # Its task has not started yet, or its session has ended since the state was read.
-            with suppress(FileNotFoundError, ProcessLookupError):
+        is_started = (directory / "started").exists()
+        # The attempt may have ended since its state was read.
+        with suppress(ProcessLookupError):
+            if is_started and isinstance(read_state(directory), Running):
                 _signal_group(directory, number)
-        elif own is not None and own.poll() is None:
-            own.send_signal(number)
+            elif own is not None and own.poll() is None:
+                # The whole group, because the shim may have started the task by now.
+                os.killpg(own.pid, number)
 
     def _spawn_if_absent(self, directory: Path, attempt: Attempt) -> None:
         if not isinstance(self._state(directory), Absent):
