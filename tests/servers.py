@@ -145,10 +145,14 @@ class NatsServer(Server):
 
     greeting = b"INFO "
 
-    def __init__(self, directory: Path, *, user: str = "", password: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, user: str = "", password: str = "", config: Path | None = None
+    ) -> None:
+        """``config`` is a configuration file, for what the server has no option for."""
         super().__init__(directory)
         self.user = user
         self.password = password
+        self._config = config
 
     @property
     def url(self) -> str:
@@ -159,6 +163,8 @@ class NatsServer(Server):
         command += ["--jetstream", "--store_dir", str(self.store)]
         if self.user:
             command += ["--user", self.user, "--pass", self.password]
+        if self._config:
+            command += ["--config", str(self._config)]
         return command
 
 

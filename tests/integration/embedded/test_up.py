@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.embedded.running import SECONDS, TRIMTAB, Up, eventually, left_over
 from tests.servers import NatsServer, free_port
 from trimtab import pools as trimtab_pools
 from trimtab.embedded import programs
+from trimtab.embedded.directory import Directory
 
 CROWDED = Path(__file__).with_name("crowded.py")
 PROGRAMS = {"nats-server", "valkey-server", "admin", "clusterres", "propeller", "resmgr"}
@@ -73,6 +75,13 @@ async def test_other_programs_can_hold_tokens_of_the_pools(shared: Up) -> None:
     ):
         assert lease.held
         assert "1 of 2 held" in trimtab(shared.data, "describe", "pool", "gpu").stdout
+
+
+def test_what_nats_acknowledges_survives_the_loss_of_power(shared: Up) -> None:
+    directory = Directory(shared.data)
+    headers = {"Authorization": f"Bearer {directory.api_token()}"}
+    status = httpx.get(f"{directory.url()}/api/v2/status", headers=headers).json()
+    assert status["nats_sync"] == "always"
 
 
 def test_a_service_that_is_killed_is_started_again(shared: Up) -> None:

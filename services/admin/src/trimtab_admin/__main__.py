@@ -1,19 +1,28 @@
-"""The entry point of admin: ``python -m trimtab_admin``."""
+"""The entry point of admin: ``python -m trimtab_admin``, or ``… migrate`` for its schema alone."""
 
+import argparse
 import asyncio
 import sys
 
 from trimtab.errors import TrimtabError
 from trimtab.runtime import service
 from trimtab.runtime.config import load
-from trimtab_admin.app import build, prepare
+from trimtab_admin.app import build, migrate, prepare
 from trimtab_admin.config import AdminConfig
 
 
 def main() -> None:
     """Run admin. Exit with one sentence where configuration, token file or database is unusable."""
+    parser = argparse.ArgumentParser("trimtab-admin", description="Run admin until SIGTERM.")
+    parser.add_argument(
+        "command", nargs="?", choices=["migrate"], help="migrate the database, and exit"
+    )
+    command = parser.parse_args().command
     config = load(AdminConfig)
     try:
+        if command == "migrate":
+            asyncio.run(migrate(config))
+            return
         asyncio.run(prepare(config))
         app = build(config)
     except (TrimtabError, OSError) as error:

@@ -48,6 +48,15 @@ from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
 from trimtab_admin.storage.tree import Tree
 
 
+async def migrate(config: AdminConfig) -> None:
+    """Migrate the schema of the database, if it is not the newest. Raises `TrimtabError`."""
+    sessions = migrating_sessions_of(config.database_url)
+    try:
+        await _migrate(sessions)
+    finally:
+        await _close(sessions)
+
+
 async def prepare(config: AdminConfig) -> None:
     """Migrate the schema of the database and publish what the settings file declares.
 
@@ -56,9 +65,7 @@ async def prepare(config: AdminConfig) -> None:
     sessions = migrating_sessions_of(config.database_url)
     reading = reading_sessions_of(config.database_url)
     try:
-        async with transaction(sessions) as session:
-            connection = await session.connection()
-            await connection.run_sync(migrations.upgrade)
+        await _migrate(sessions)
         template = config.namespace_template
         changes = Changes(sessions, reading, Tree(), lambda: None, namespace_template=template)
         await declared.publish(config, changes, reading)
@@ -106,6 +113,12 @@ def build(config: AdminConfig) -> Starlette:
     )
     app.state.stopping = watches.stop
     return app
+
+
+async def _migrate(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        connection = await session.connection()
+        await connection.run_sync(migrations.upgrade)
 
 
 class _Database(NamedTuple):

@@ -17,6 +17,7 @@ from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.projection import LogPurge, Projection
 from trimtab_admin.executions.requests import Requester
 from trimtab_admin.messaging import streams
+from trimtab_admin.messaging.durability import Sync, read_sync
 from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
 from trimtab_admin.storage.database import Sessions
 from trimtab_admin.storage.relay import Relay
@@ -39,6 +40,7 @@ class NatsTasks:
         self._relay: Relay | None = None
         self._requester: Requester | None = None
         self.namespace_statuses = NamespaceStatuses()
+        self.nats_sync = Sync.UNKNOWN
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -46,7 +48,7 @@ class NatsTasks:
         Raises `Conflict` if a stream of the server has limits that would lose settings.
         """
         async with (
-            connect(self._settings, "admin", self._projection.subscribe, _bootstrap) as client,
+            connect(self._settings, "admin", self._projection.subscribe, self._bootstrap) as client,
             asyncio.TaskGroup() as tasks,
         ):
             self._client = client
@@ -101,15 +103,15 @@ class NatsTasks:
     async def _on_resync(self) -> None:
         self.wake_requester()
 
-
-async def _bootstrap(client: Client) -> None:
-    """Create the streams, and try again while the server does not respond."""
-    while True:
-        retrying.raise_if_cancelled()
-        try:
-            await streams.bootstrap(client)
-        except Unavailable as error:
-            log.warning("streams.unavailable", extra={"error": str(error)})
-            await asyncio.sleep(0.2)
-        else:
-            return
+    async def _bootstrap(self, client: Client) -> None:
+        """Create the streams, and try again while the server does not respond."""
+        while True:
+            retrying.raise_if_cancelled()
+            try:
+                await streams.bootstrap(client)
+            except Unavailable as error:
+                log.warning("streams.unavailable", extra={"error": str(error)})
+                await asyncio.sleep(0.2)
+            else:
+                break
+        self.nats_sync = await read_sync(client)

