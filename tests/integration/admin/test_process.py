@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -88,6 +89,15 @@ async def test_what_a_response_confirmed_is_stored_after_a_restart(
     async with process(variables, signal.SIGTERM) as admin:
         assert [project["name"] for project in (await admin.get("/projects")).json()] == ["shop"]
         assert (await admin.get("/records/task_resource")).json() == stored.json()
+
+
+def test_migrate_creates_the_schema_and_ends(tmp_path: Path) -> None:
+    variables = environment(tmp_path, "nats://127.0.0.1:1")
+    command = [sys.executable, "-m", "trimtab_admin", "migrate"]
+    for _again in range(2):
+        subprocess.run(command, env=variables, check=True, timeout=TIMEOUT_SECONDS)
+    with sqlite3.connect(tmp_path / "admin.db") as database:
+        assert database.execute("SELECT count(*) FROM history").fetchone() == (0,)
 
 
 def test_a_database_that_cannot_be_opened_is_reported_in_one_sentence(tmp_path: Path) -> None:

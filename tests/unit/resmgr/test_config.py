@@ -128,3 +128,32 @@ def test_a_host_path_is_an_address_or_a_socket(path: str, expected: tuple[str, i
 def test_any_other_text_is_not_a_host_path(path: str) -> None:
     with pytest.raises(ValueError, match="neither host:port"):
         parse_address(path)
+
+
+def test_a_secret_is_a_file_of_the_secrets_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets = {
+        "trimtab_nats_password": "from a file\n",
+        "trimtab_resourcemanager__redis__host_key": "key",
+        "trimtab_log_level": "DEBUG",
+        "of_another_program": "ignored",
+    }
+    for name, text in secrets.items():
+        (tmp_path / name).write_text(text)
+    block = '{"type": "redis", "redis": {"hostPaths": ["valkey"]}}'
+    monkeypatch.setenv("TRIMTAB_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TRIMTAB_RESOURCEMANAGER", block)
+    monkeypatch.setenv("TRIMTAB_LOG_LEVEL", "WARNING")
+    config = load(ResmgrConfig)
+    assert config.nats_password.get_secret_value() == "from a file"
+    redis = config.resourcemanager.redis
+    assert (redis.host_paths, redis.host_key.get_secret_value()) == (("valkey",), "key")
+    assert config.log_level == "WARNING", "a variable of the environment takes precedence"
+
+
+def test_a_missing_secrets_directory_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    message = exit_message(monkeypatch, SECRETS_DIR=str(tmp_path / "missing"))
+    assert message.endswith("missing, which is not a directory")

@@ -1,7 +1,8 @@
-"""The configuration of a service, read once at start from the environment and a YAML file.
+"""The configuration of a service, read once at start.
 
-``TRIMTAB_SETTINGS_FILE`` names the file. Variables of the environment, such as
-``TRIMTAB_NATS_URL``, take precedence over it.
+The first of these that has a value wins: a variable of the environment, such as
+``TRIMTAB_NATS_URL``; a file of the directory that ``TRIMTAB_SECRETS_DIR`` names, such as
+``trimtab_nats_password``; the YAML file that ``TRIMTAB_SETTINGS_FILE`` names.
 """
 
 import os
@@ -13,6 +14,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -20,6 +22,7 @@ from pydantic_settings import (
 )
 
 FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
+SECRETS_VARIABLE = "TRIMTAB_SECRETS_DIR"
 
 
 class ServiceConfig(BaseSettings):
@@ -59,9 +62,12 @@ class ServiceConfig(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = os.environ.get(FILE_VARIABLE)
-        file = [YamlConfigSettingsSource(settings_cls, yaml_file=path)] if path else []
-        return (init_settings, env_settings, *file)
+        sources = [init_settings, env_settings]
+        if secrets := os.environ.get(SECRETS_VARIABLE):
+            sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets))
+        if path := os.environ.get(FILE_VARIABLE):
+            sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=path))
+        return tuple(sources)
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -73,6 +79,9 @@ def load(config: type[C]) -> C:
         path = os.environ.get(FILE_VARIABLE)
         if path and not Path(path).is_file():
             sys.exit(f"{FILE_VARIABLE} names {path}, which is not a file")
+        secrets = os.environ.get(SECRETS_VARIABLE)
+        if secrets and not Path(secrets).is_dir():
+            sys.exit(f"{SECRETS_VARIABLE} names {secrets}, which is not a directory")
         return config()
     except yaml.YAMLError as error:
         sys.exit(f"{os.environ[FILE_VARIABLE]} is not YAML: {' '.join(str(error).split())}")
