@@ -1,0 +1,52 @@
+"""Creates the secrets of compose.yaml: each container has a volume with those that it needs.
+
+The values are drawn once, and stored in a volume that no other container mounts. Running it again
+writes the same files, so it may be killed at any point.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+ROOT = Path("/secrets")
+DATABASE_URL = "postgresql+asyncpg://trimtab:{}@postgres/trimtab"
+SERVICES = ("admin", "clusterres", "propeller", "resmgr")
+FILES = {
+    "nats": {
+        "nats/password.conf": 'PASSWORD: "{}"\n',
+        **{f"{service}/trimtab_nats_password": "{}" for service in SERVICES},
+    },
+    "valkey": {
+        "valkey/password.conf": "requirepass {}\n",
+        "resmgr/trimtab_resourcemanager__redis__hostkey": "{}",
+    },
+    "postgres": {"postgres/password": "{}", "admin/trimtab_database_url": DATABASE_URL},
+    "grafana": {"grafana/password": "{}"},
+    "api_token": {"admin/api_token": "{}", "resmgr/api_token": "{}"},
+}
+"""The files of each secret, ``volume/name``, and their texts."""
+
+
+def main() -> None:
+    for secret, files in FILES.items():
+        value = value_of(ROOT / "values" / secret)
+        for name, text in files.items():
+            write(ROOT / name, text.format(value))
+
+
+def value_of(file: Path) -> str:
+    if not file.exists():
+        write(file, secrets.token_hex(24))
+    return file.read_text()
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file whole. Any user of the one container that mounts its volume may read it."""
+    part = file.with_name(f".{file.name}")
+    part.write_text(text)
+    part.chmod(0o444)
+    os.replace(part, file)
+
+
+if __name__ == "__main__":
+    main()
