@@ -5,7 +5,7 @@ PACKAGES := -e ./shared[embedded] -e ./services/admin -e ./services/clusterres \
 	-e ./services/propeller -e ./services/resmgr
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo up setup check lint types unit test soak bench clean
+.PHONY: demo up setup check lint types unit test soak e2e bench clean
 
 demo: .venv/installed  ## the main job, from set-up to explanation
 	$(BIN)/python examples/demo.py
@@ -51,6 +51,12 @@ soak: OPERATIONS ?= 1000000
 soak: .venv/developing  ## random histories of so many OPERATIONS, while servers are killed and slowed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --operations $(OPERATIONS) $(SEED:%=--seed %) \
 		tests/integration/resmgr/test_chaos.py tests/integration/resmgr/test_model.py
+
+# Containers of one machine take their turns, so the tests run one after the other.
+e2e: .venv/developing  ## the demo and faults under load, in containers
+	$(PIP) --group e2e
+	tests/e2e/set_up.sh
+	$(BIN)/pytest --durations 0 --durations-min 1 tests/e2e
 
 bench: .venv/developing  ## figures, each beside its limit
 	$(BIN)/python -m bench

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from tests.e2e.conftest import DOMAIN, PROJECT
+from tests.integration.all_services.conftest import DOMAIN, PROJECT
 from trimtab.api.executions import ExecutionBody, ExecutionCreate
 from trimtab.api.settings import DocumentBody
 from trimtab.client import Client

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.e2e.conftest import DOMAIN, PROJECT
-from tests.e2e.test_order import ended
+from tests.integration.all_services.conftest import DOMAIN, PROJECT
+from tests.integration.all_services.test_order import ended
 from tests.system import System
 from trimtab.api.executions import ExecutionCreate
 from trimtab.client import Client

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.collector import Collector, collecting
-from tests.e2e.conftest import DOMAIN, PROJECT
+from tests.integration.all_services.conftest import DOMAIN, PROJECT
 from tests.system import System
 from trimtab.api.entities import PoolBody, ProjectBody
 from trimtab.api.executions import ExecutionCreate, WorkflowBody

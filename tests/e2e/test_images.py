@@ -1,0 +1,76 @@
+"""What is in the images, and how their containers are confined and end."""
+
+import json
+
+import pytest
+
+from tests.e2e.stack import SERVICES, Stack
+
+OTHERS = {
+    "admin": ("redis", "trimtab_clusterres", "trimtab_propeller", "trimtab_resmgr"),
+    "clusterres": ("sqlalchemy", "redis", "httpx", "trimtab_admin", "trimtab_propeller"),
+    "propeller": ("sqlalchemy", "redis", "httpx", "trimtab_admin", "trimtab_clusterres"),
+    "resmgr": ("sqlalchemy", "alembic", "trimtab_admin", "trimtab_propeller"),
+}
+"""What other services need, and this one does not."""
+
+
+TRY_TO_WRITE = """
+for path in ("/opt/x", "/etc/x", "/run/secrets/x", "/tmp/x"):
+    try:
+        open(path, "w").close()
+        print(path)
+    except OSError:
+        pass
+"""
+
+
+def run(stack: Stack, service: str, code: str) -> str:
+    return stack.docker("exec", f"trimtab-e2e-{service}-1", "python", "-c", code)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_has_the_dependencies_of_its_own_service_only(stack: Stack, service: str) -> None:
+    find = "from importlib.util import find_spec; print(*(n for n in {} if find_spec(n)))"
+    assert run(stack, service, find.format((*OTHERS[service], "pip", "pytest"))) == ""
+    assert run(stack, service, find.format([f"trimtab_{service}"])) == f"trimtab_{service}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_no_privileges_and_a_root_file_system_that_is_read_only(
+    stack: Stack, service: str
+) -> None:
+    status = run(stack, service, "print(open('/proc/self/status').read())")
+    fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
+    assert set(fields["Uid"].split()) == {"10001"}
+    assert int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert run(stack, service, TRY_TO_WRITE) == "/tmp/x"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_sees_its_own_secrets_only(stack: Stack, service: str) -> None:
+    found = set(run(stack, service, "import os; print(*os.listdir('/run/secrets'))").split())
+    expected = {
+        "admin": {"trimtab_nats_password", "trimtab_database_url", "api_token"},
+        "resmgr": {"trimtab_nats_password", "trimtab_resourcemanager__redis__hostkey", "api_token"},
+    }
+    assert found == expected.get(service, {"trimtab_nats_password"})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_says_what_it_is(stack: Stack, service: str) -> None:
+    [image] = json.loads(stack.docker("image", "inspect", f"trimtab-{service}"))
+    labels = image["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == f"trimtab-{service}"
+    assert {"description", "version", "revision"} <= {name.split(".")[-1] for name in labels}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_ends_in_order_when_it_is_stopped(stack: Stack, service: str) -> None:
+    stack.docker("stop", f"trimtab-e2e-{service}-1")
+    state = stack.inspect(f"{service}-1")["State"]
+    stack.docker("start", f"trimtab-e2e-{service}-1")
+    # 137 is that of a container that had to be killed.
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+    stack.wait_until_healthy(f"{service}-1")

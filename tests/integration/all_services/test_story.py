@@ -1,0 +1,18 @@
+"""The main job, as the README's first command runs it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.system import ROOT
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_runs_to_its_end() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "limits.cpu: 1000" in done.stdout.replace("'", "")
+    assert "project-domain flyteexamples/development" in done.stdout
