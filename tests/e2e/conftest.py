@@ -1,6 +1,6 @@
 """One stack of containers for all tests of the folder."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -11,3 +11,15 @@ from tests.e2e.stack import Stack
 def stack() -> Iterator[Stack]:
     with Stack() as stack:
         yield stack
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the logs of the containers to the report of a test that failed."""
+    report = yield
+    stack = item.funcargs.get("stack")
+    if report.failed and isinstance(stack, Stack):
+        report.sections.append(("containers", stack.logs()))
+    return report

@@ -26,19 +26,24 @@ T = TypeVar("T")
 class Stack:
     """The containers of one project of Docker Compose."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, observed: bool = False) -> None:
+        """``observed`` runs Jaeger and Prometheus too, which are compiled first."""
+        self._observers = ("jaeger", "prometheus") if observed else ()
         first = self._two_ports()
         self.urls = [f"http://127.0.0.1:{port}" for port in (first, first + 1)]
         """The addresses of the two replicas of admin, in an order that a restart may change."""
-        self.nats_port = free_port()
+        self.jaeger_url, self.prometheus_url = (
+            f"http://127.0.0.1:{port}" for port in (free_port(), free_port())
+        )
         self.token = ""
         self._environment = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": "trimtab-e2e",
             "TRIMTAB_API_PORT": f"{first}-{first + 1}",
-            "TRIMTAB_NATS_PORT": str(self.nats_port),
-            "TRIMTAB_JAEGER_PORT": str(free_port()),
-            "TRIMTAB_PROMETHEUS_PORT": str(free_port()),
+            "TRIMTAB_NATS_PORT": str(free_port()),
+            "TRIMTAB_JAEGER_PORT": self.jaeger_url.rpartition(":")[2],
+            "TRIMTAB_PROMETHEUS_PORT": self.prometheus_url.rpartition(":")[2],
+            "E2E_EXPORTER": "otlp" if observed else "none",
         }
 
     @staticmethod
@@ -71,13 +76,13 @@ class Stack:
 
     def up(self) -> None:
         scales = [word for name in REPLICATED for word in ("--scale", f"{name}=2")]
-        self.compose("up", "--detach", "--wait", *scales, *SERVICES)
+        self.compose("up", "--detach", "--wait", *scales, *SERVICES, *self._observers)
         self.token = self.compose("exec", "admin", "cat", "/run/secrets/api_token").strip()
 
     def __enter__(self) -> Self:
         # What a killed run has left behind.
         self.compose("down", "--volumes", "--timeout", "0")
-        self.compose("build", *SERVICES, *SERVERS)
+        self.compose("build", *SERVICES, *SERVERS, *self._observers, timeout=30 * PATIENCE_SECONDS)
         try:
             self.up()
         except BaseException:
@@ -114,6 +119,11 @@ class Stack:
 
     def restart(self, container: str) -> None:
         self.docker("restart", f"trimtab-e2e-{container}")
+
+    def logs(self) -> str:
+        """Return the last lines of each container's log, for the report of a failure."""
+        state = self.compose("ps", "--all")
+        return state + self.compose("logs", "--no-color", "--tail", "60")
 
     def ready(self, container: str) -> dict[str, Any]:
         """Return the response of ``/readyz``; empty where there is none."""

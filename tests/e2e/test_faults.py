@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import pytest
@@ -34,8 +35,8 @@ T = TypeVar("T")
 class Load:
     """Writes settings and creates executions, through whichever admin responds."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._clients = [Client(url, stack.token) for url in stack.urls]
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self._clients = clients
         self.written: list[int] = []
         """The acknowledged values of the quota, in order."""
         self.executions: list[str] = []
@@ -91,10 +92,6 @@ class Load:
                     return list(found)
                 await asyncio.sleep(0.5)
 
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
-
 
 def workflow() -> Workflow:
     """Build a workflow of two tasks with a token, and one that waits for both."""
@@ -111,11 +108,18 @@ def workflow() -> Workflow:
     return Workflow(name="load", version="1", tasks=tasks, nodes=nodes, module=MODULE)
 
 
+@pytest.fixture
+async def clients(stack: Stack) -> AsyncIterator[Sequence[Client]]:
+    """A client of each admin."""
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(Client(url, stack.token)) for url in stack.urls]
+
+
 @pytest.mark.timeout(20 * PATIENCE_SECONDS)
 async def test_nothing_is_lost_when_each_container_restarts_and_crashes_under_load(
-    stack: Stack,
+    stack: Stack, clients: Sequence[Client]
 ) -> None:
-    load = Load(stack)
+    load = Load(clients)
     await load.prepare()
     async with asyncio.TaskGroup() as running:
         tasks = [running.create_task(run()) for run in (load.write, load.execute, load.watch_pool)]
@@ -141,7 +145,6 @@ async def test_nothing_is_lost_when_each_container_restarts_and_crashes_under_lo
     await asyncio.to_thread(stack.eventually, lambda: quota(stack) in (last, last + 1))
     usage = await load.call(lambda api: api.pools.usage(POOL))
     assert (usage.held, load.most_held) == (0, QUOTA)
-    await load.close()
 
 
 async def check_settings(load: Load) -> None:

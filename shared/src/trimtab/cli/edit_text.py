@@ -149,7 +149,7 @@ def _drop_empty_headings(
         path = f"{prefix}{name}"
         if isinstance(value, dict) and path in kind.schema.groups:
             kept[name] = _drop_empty_headings(kind, value, path + ".")
-        elif value is not None or not (path == "unset" or kind.schema.is_container(path)):
+        elif value is not None or not (path == "unset" or kind.schema.is_branch(path)):
             kept[name] = value
     return kept
 

@@ -75,7 +75,7 @@ class Schema:
         holder = self.map_of(path)
         return path in self.paths or (holder is not None and path != holder + ".")
 
-    def is_container(self, path: str) -> bool:
+    def is_branch(self, path: str) -> bool:
         """Whether the path is a map or a group, so that unsetting it unsets everything below it."""
         return path in self.maps or path in self.groups
 
@@ -85,7 +85,7 @@ class Schema:
 
     def covers(self, path: str, other: str) -> bool:
         """Whether unsetting the path unsets the other one."""
-        return path == other or (self.is_container(path) and other.startswith(path + "."))
+        return path == other or (self.is_branch(path) and other.startswith(path + "."))
 
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any, bool]]:

@@ -15,7 +15,7 @@ class UnsetPath(NamedTuple):
     """A path that a record lists in ``unset``."""
 
     path: str
-    is_container: bool
+    is_branch: bool
     """Whether the path is a group or a map, so that everything below it is unset too."""
 
 
@@ -78,7 +78,7 @@ class Record:
         schema, stored = kind.schema, kind.to_document(value)
         implied = kind.implied_unset(stored) - set(value.unset)
         paths = (*value.unset, *sorted(implied))
-        unset = tuple(UnsetPath(path, schema.is_container(path)) for path in paths)
+        unset = tuple(UnsetPath(path, schema.is_branch(path)) for path in paths)
         return cls(kind, scope, revision, schema.flatten(stored), unset, labels or {}, implied)
 
     @cached_property
@@ -124,33 +124,33 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
     broader scopes set, and narrower scopes may set it again.
     """
     leaves: dict[str, Leaf] = {}
-    unset_containers: set[str] = set()
+    unset_branches: set[str] = set()
     for record in records:
         scope, revision = record.scope, record.revision
-        for path, is_container in record.unset:
+        for path, is_branch in record.unset:
             removed = [path]
-            if is_container:
+            if is_branch:
                 removed += [known for known in leaves if known.startswith(path + ".")]
-                unset_containers.add(path)
+                unset_branches.add(path)
             for known in removed:
-                broader = leaves.get(known) or _unset_container(leaves, known, unset_containers)
+                broader = leaves.get(known) or _unset_branch(leaves, known, unset_branches)
                 leaves[known] = Leaf(None, scope, revision, broader)
         for path, leaf in record.leaves.items():
             broader = leaves.get(path)
-            if broader is None and unset_containers:
-                broader = _unset_container(leaves, path, unset_containers)
+            if broader is None and unset_branches:
+                broader = _unset_branch(leaves, path, unset_branches)
             if broader is not None:
                 leaf = Leaf(leaf.value, scope, revision, broader)
             leaves[path] = leaf
     return Effective(kind, target, leaves)
 
 
-def _unset_container(
-    leaves: Mapping[str, Leaf], path: str, unset_containers: set[str]
+def _unset_branch(
+    leaves: Mapping[str, Leaf], path: str, unset_branches: set[str]
 ) -> Leaf | None:
     """Return the leaf of the innermost unset group or map that contains the path.
 
-    A leaf that no broader scope set overrides the unsetting of its container, where there is one.
+    A leaf that no broader scope set overrides the unsetting of its branch, where there is one.
     """
-    containing = [known for known in unset_containers if path.startswith(known + ".")]
+    containing = [known for known in unset_branches if path.startswith(known + ".")]
     return leaves[max(containing, key=len)] if containing else None

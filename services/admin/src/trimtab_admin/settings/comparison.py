@@ -191,9 +191,9 @@ def _fold_one(flat: Flat, record: Record | None) -> Flat:
     if record is None:
         return flat
     extended = dict(flat)
-    for path, is_container in record.unset:
+    for path, is_branch in record.unset:
         extended.pop(path, None)
-        if is_container:
+        if is_branch:
             for known in [known for known in extended if known.startswith(path + ".")]:
                 del extended[known]
     extended.update(record.flat)
