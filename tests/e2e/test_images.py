@@ -1,4 +1,4 @@
-"""What is in the images, and how their containers are confined and end."""
+"""The images have little in them, and their containers have few rights and end in order."""
 
 import json
 
@@ -12,7 +12,7 @@ OTHERS = {
     "propeller": ("sqlalchemy", "redis", "httpx", "trimtab_admin", "trimtab_clusterres"),
     "resmgr": ("sqlalchemy", "alembic", "trimtab_admin", "trimtab_propeller"),
 }
-"""What other services need, and this one does not."""
+"""Packages that other services need, and this one does not."""
 
 
 TRY_TO_WRITE = """
@@ -59,7 +59,7 @@ def test_a_container_sees_its_own_secrets_only(stack: Stack, service: str) -> No
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_image_says_what_it_is(stack: Stack, service: str) -> None:
+def test_an_image_has_labels(stack: Stack, service: str) -> None:
     [image] = json.loads(stack.docker("image", "inspect", f"trimtab-{service}"))
     labels = image["Config"]["Labels"]
     assert labels["org.opencontainers.image.title"] == f"trimtab-{service}"

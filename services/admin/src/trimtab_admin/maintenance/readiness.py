@@ -26,7 +26,7 @@ class StatusBody(BaseModel):
     """The last revision that is known to be in the stream."""
     nats_connected: bool
     nats_sync: Sync
-    """When the NATS server asks its disk to keep a message, as read at the last start of admin."""
+    """Whether the NATS server syncs a message to its disk before it acknowledges it."""
     relays: bool
     """Whether this admin publishes the settings; one of several does."""
 

@@ -1,7 +1,7 @@
 """Whether an acknowledged message survives the loss of power on the host of the NATS server.
 
-With the server's default, JetStream writes a message before it acknowledges it, but only asks the
-disk to keep it every two minutes. A single server is the only place of the state of a running
+With the server's default, JetStream writes a message before it acknowledges it, but syncs its files
+to the disk every two minutes only. A single server is the only place of the state of a running
 execution, so it should run with ``sync_interval: always``.
 """
 
@@ -20,7 +20,7 @@ _TIMEOUT_SECONDS = 2.0
 
 
 class Sync(StrEnum):
-    """When the server asks the disk to keep what it has written."""
+    """When the server syncs what it has written to its disk."""
 
     ALWAYS = "always"
     """Before each acknowledgement."""
