@@ -115,7 +115,6 @@ async def clients(stack: Stack) -> AsyncIterator[Sequence[Client]]:
         yield [await opened.enter_async_context(Client(url, stack.token)) for url in stack.urls]
 
 
-@pytest.mark.timeout(20 * PATIENCE_SECONDS)
 async def test_nothing_is_lost_when_each_container_restarts_and_crashes_under_load(
     stack: Stack, clients: Sequence[Client]
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.stack import Stack
-from tests.servers import PATIENCE_SECONDS
 
 FLAGS = ("-p", "takeover", "-d", "development")
 PROPELLERS = ("propeller-1", "propeller-2")
@@ -79,7 +78,6 @@ def without_network(stack: Stack, container: str) -> Iterator[None]:
         stack.docker("network", "connect", *connection)
 
 
-@pytest.mark.timeout(6 * PATIENCE_SECONDS)
 @pytest.mark.usefixtures("project")
 def test_a_task_is_followed_to_its_end_when_its_propeller_loses_the_network(stack: Stack) -> None:
     execution, owner = start(stack, 15)
@@ -90,7 +88,6 @@ def test_a_task_is_followed_to_its_end_when_its_propeller_loses_the_network(stac
     stack.wait_until_healthy()
 
 
-@pytest.mark.timeout(6 * PATIENCE_SECONDS)
 @pytest.mark.usefixtures("project")
 def test_a_propeller_stops_the_attempt_of_another_container_and_no_other(stack: Stack) -> None:
     (first, owner), (second, _) = start(stack, 1000), start(stack, 1000)

@@ -8,7 +8,7 @@ The first of these that has a value wins: a variable of the environment, such as
 import os
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -47,8 +47,8 @@ class ServiceConfig(BaseSettings):
     """The address of the HTTP server: health, and admin's API. ``0.0.0.0`` is all addresses."""
     port: int = 0
     """The port of the HTTP server; 0 takes a free one, which the log names."""
-    log_level: str = "INFO"
-    """The lowest level that is logged: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is logged."""
     stale_after_seconds: float = 30.0
     """A view that no watermark verified for so long is not ready. The default is six watermarks.
     admin has no view."""
