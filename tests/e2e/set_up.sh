@@ -15,6 +15,8 @@ if ! docker info >/dev/null 2>&1; then
             docker.io iptables >/dev/null
     fi
     echo "Starting Docker's engine"
+    # Of an engine that was killed; its PIDs may be those of other programs by now.
+    pidof dockerd >/dev/null || rm -f /run/docker.pid /run/docker/containerd/containerd.pid
     setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
     for _ in $(seq 300); do
         docker info >/dev/null 2>&1 && break
