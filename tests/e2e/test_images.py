@@ -34,6 +34,8 @@ def test_an_image_has_the_dependencies_of_its_own_service_only(stack: Stack, ser
     find = "from importlib.util import find_spec; print(*(n for n in {} if find_spec(n)))"
     assert run(stack, service, find.format((*OTHERS[service], "pip", "pytest"))) == ""
     assert run(stack, service, find.format([f"trimtab_{service}"])) == f"trimtab_{service}"
+    commands = set(run(stack, service, "import os; print(*os.listdir('/opt/trimtab/bin'))").split())
+    assert commands == {f"trimtab-{service}", "service", "python", "python3", "python3.11"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
