@@ -1,7 +1,7 @@
-"""Creates the secrets of compose.yaml: each container has a volume with those that it needs.
+"""Generates the secrets of compose.yaml: each container mounts a volume with those that it needs.
 
-The values are drawn once, and stored in a volume that no other container mounts. Running it again
-writes the same files, so it may be killed at any point.
+The values are generated once and stored in a volume that no other container mounts. Each run writes
+the same files, so a run may be killed at any point. It needs no capabilities.
 """
 
 import os
@@ -35,16 +35,22 @@ def main() -> None:
 
 
 def value_of(file: Path) -> str:
-    if not file.exists():
+    if not file.exists() or not file.read_text():
         write(file, secrets.token_hex(24))
     return file.read_text()
 
 
 def write(file: Path, text: str) -> None:
-    """Write a file whole. Any user of the one container that mounts its volume may read it."""
+    """Write a file atomically. Any user of the container that mounts its volume may read it."""
     part = file.with_name(f".{file.name}")
-    part.write_text(text)
-    part.chmod(0o444)
+    # A killed run may have left it, and without capabilities not even root can write to it.
+    part.unlink(missing_ok=True)
+    with part.open("w") as opened:
+        opened.write(text)
+        os.fchmod(opened.fileno(), 0o444)
+        opened.flush()
+        # An empty password after a power failure would not open the database.
+        os.fsync(opened.fileno())
     os.replace(part, file)
 
 

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Start PostgreSQL as the official image does: with a new data directory, create user and database.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # Set up what `make e2e` needs on a Debian machine: Docker's engine, and python:3.11-slim where no
-# image registry is reachable. Nothing is done where both are there.
+# image registry is reachable. Where both exist, nothing is changed.
 set -euo pipefail
 
-if ! docker info >/dev/null 2>&1; then
+install() {
     if [ "$(id -u)" != 0 ]; then
-        echo "make e2e needs Docker's engine: start it, or run as root, which installs it" >&2
+        echo "make e2e needs $*: install it, or run as root, which installs it" >&2
         exit 1
     fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" >/dev/null
+}
+
+if ! docker info >/dev/null 2>&1; then
     if ! command -v dockerd >/dev/null; then
         echo "Installing Docker's engine"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-            docker.io iptables >/dev/null
+        # `docker top` runs ps. From Debian 13 on, the client is a package of its own.
+        install docker.io iptables procps
+        command -v docker >/dev/null || install docker-cli docker-buildx
     fi
     echo "Starting Docker's engine"
-    # Of an engine that was killed; its PIDs may be those of other programs by now.
+    # An engine that was killed leaves these files, and their PIDs may belong to other programs now.
     pidof dockerd >/dev/null || rm -f /run/docker.pid /run/docker/containerd/containerd.pid
     setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
     for _ in $(seq 300); do
@@ -25,15 +30,13 @@ if ! docker info >/dev/null 2>&1; then
     docker info >/dev/null || { tail /var/log/dockerd.log >&2; exit 1; }
 fi
 
-if docker image inspect python:3.11-slim >/dev/null 2>&1 || docker pull -q python:3.11-slim 2>/dev/null
-then
-    exit 0
-fi
-echo "No image registry is reachable: making python:3.11-slim of Debian's packages (about a minute)"
-command -v debootstrap >/dev/null || {
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends debootstrap >/dev/null
-}
+base=python:3.11-slim
+docker image inspect "$base" >/dev/null 2>&1 && exit 0
+timeout 120 docker pull --quiet "$base" 2>/dev/null && exit 0
+
+echo "No image registry is reachable: making $base from Debian's packages, which takes a minute."
+echo "Once a registry is reachable, remove it with: docker rmi $base"
+command -v debootstrap >/dev/null || install debootstrap ca-certificates
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mirror=$(sed -n 's/^URIs: //p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -1)
@@ -41,9 +44,9 @@ debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
     bookworm "$root" ${mirror:+"$mirror"} >/var/log/debootstrap.log
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* \
     "$root"/usr/share/{doc,man,locale}/*
-# The registries may be behind a proxy that only this machine's certificates know.
+# The package registries may be behind a proxy whose certificate only this machine trusts.
 certificates=/etc/ssl/certs/ca-certificates.crt
 cp "$certificates" "$root$certificates"
 ln -sf python3 "$root/usr/bin/python"
 tar -C "$root" -c . | docker import -c "ENV PIP_CERT=$certificates SSL_CERT_FILE=$certificates" \
-    -c 'CMD ["python3"]' - python:3.11-slim >/dev/null
+    -c 'CMD ["python3"]' - "$base" >/dev/null

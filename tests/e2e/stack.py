@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -29,6 +28,9 @@ class Stack:
     def __init__(self, *, observed: bool = False) -> None:
         """``observed`` runs Jaeger and Prometheus too, which are compiled first."""
         self._observers = ("jaeger", "prometheus") if observed else ()
+        self.project = "trimtab-e2e-observed" if observed else "trimtab-e2e"
+        git = ("git", "rev-parse", "HEAD")
+        self.revision = subprocess.check_output(git, cwd=ROOT, text=True).strip()
         first = self._two_ports()
         self.urls = [f"http://127.0.0.1:{port}" for port in (first, first + 1)]
         """The addresses of the two replicas of admin, in an order that a restart may change."""
@@ -38,11 +40,12 @@ class Stack:
         self.token = ""
         self._environment = {
             **os.environ,
-            "COMPOSE_PROJECT_NAME": "trimtab-e2e",
+            "COMPOSE_PROJECT_NAME": self.project,
             "TRIMTAB_API_PORT": f"{first}-{first + 1}",
             "TRIMTAB_NATS_PORT": str(free_port()),
             "TRIMTAB_JAEGER_PORT": self.jaeger_url.rpartition(":")[2],
             "TRIMTAB_PROMETHEUS_PORT": self.prometheus_url.rpartition(":")[2],
+            "TRIMTAB_REVISION": self.revision,
             "E2E_EXPORTER": "otlp" if observed else "none",
         }
 
@@ -74,6 +77,14 @@ class Stack:
     def docker(self, *arguments: str) -> str:
         return self._run("docker", *arguments).strip()
 
+    def exec(self, container: str, *command: str) -> str:
+        """Run a command in a container and return its output."""
+        return self.docker("exec", self.name(container), *command)
+
+    def name(self, container: str) -> str:
+        """Return Docker's name of a container such as ``nats-1``."""
+        return f"{self.project}-{container}"
+
     def up(self) -> None:
         scales = [word for name in REPLICATED for word in ("--scale", f"{name}=2")]
         self.compose("up", "--detach", "--wait", *scales, *SERVICES, *self._observers)
@@ -85,7 +96,8 @@ class Stack:
         self.compose("build", *SERVICES, *SERVERS, *self._observers, timeout=30 * PATIENCE_SECONDS)
         try:
             self.up()
-        except BaseException:
+        except BaseException as error:
+            error.add_note(self.logs())
             self.__exit__()
             raise
         return self
@@ -100,7 +112,7 @@ class Stack:
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return Docker's description of a container."""
-        [found] = json.loads(self.docker("inspect", f"trimtab-e2e-{container}"))
+        [found] = json.loads(self.docker("inspect", self.name(container)))
         return dict(found)
 
     def health(self, container: str) -> str:
@@ -114,11 +126,15 @@ class Stack:
     def kill(self, container: str) -> None:
         """Kill the first process of a container, as a crash would; its policy starts it again."""
         state = self.inspect(container)["State"]
-        os.kill(state["Pid"], signal.SIGKILL)
-        self.eventually(lambda: self.inspect(container)["State"]["StartedAt"] > state["StartedAt"])
+        # `docker kill` would count as a request to stop it. Only root of the engine's host may send
+        # the signal.
+        code = f"import os; os.kill({state['Pid']}, 9)"
+        command = ("--rm", "--pid", "host", "--user", "0", "--entrypoint", "python")
+        self.docker("run", *command, "trimtab-admin", "-c", code)
+        self.eventually(lambda: self.inspect(container)["State"]["StartedAt"] != state["StartedAt"])
 
     def restart(self, container: str) -> None:
-        self.docker("restart", f"trimtab-e2e-{container}")
+        self.docker("restart", self.name(container))
 
     def logs(self) -> str:
         """Return the last lines of each container's log, for the report of a failure."""
@@ -128,9 +144,8 @@ class Stack:
     def ready(self, container: str) -> dict[str, Any]:
         """Return the response of ``/readyz``; empty where there is none."""
         with suppress(AssertionError, ValueError):
-            name = f"trimtab-e2e-{container}"
-            command = ("exec", name, "python", "-I", "-S", "/opt/healthcheck.py")
-            return dict(json.loads(self.docker(*command)))
+            command = ("python", "-I", "-S", "/opt/healthcheck.py")
+            return dict(json.loads(self.exec(container, *command)))
         return {}
 
     def views(self) -> list[object]:
@@ -142,7 +157,7 @@ class Stack:
         """Return a manifest that clusterres has written; empty where there is none."""
         file = f"/var/lib/trimtab/clusters/{namespace}/{name}.yaml"
         with suppress(AssertionError):
-            return self.docker("exec", "trimtab-e2e-clusterres-1", "cat", file)
+            return self.exec("clusterres-1", "cat", file)
         return ""
 
     def trimtab(self, *arguments: str, code: int = 0) -> str:
@@ -165,6 +180,6 @@ class Stack:
         """Wait until a condition holds, and return its value."""
         deadline = time.monotonic() + 2 * PATIENCE_SECONDS
         while not (value := holds()):
-            assert time.monotonic() < deadline, "it did not come true in time"
+            assert time.monotonic() < deadline, "the condition did not hold in time"
             time.sleep(0.3)
         return value

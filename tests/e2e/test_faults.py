@@ -21,6 +21,8 @@ from trimtab.workflows.graph import FromNode, Node, Task, Workflow
 PROJECT, DOMAIN = "load", "development"
 SCOPE = Scope(DOMAIN, PROJECT)
 POOL, QUOTA = "busy", 2
+MANY = 1000
+"""The most executions that admin lists at once."""
 MODULE = """
 import time
 from trimtab import task
@@ -75,7 +77,7 @@ class Load:
         while True:
             created = await self.call(lambda api: api.executions.create(wanted))
             self.executions.append(created.id)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.5)
 
     async def watch_pool(self) -> None:
         while True:
@@ -87,7 +89,8 @@ class Load:
         """Wait until every execution has ended, and return them."""
         async with asyncio.timeout(3 * PATIENCE_SECONDS):
             while True:
-                found = await self.call(lambda api: api.executions.list(PROJECT, DOMAIN, 1000))
+                found = await self.call(lambda api: api.executions.list(PROJECT, DOMAIN, MANY))
+                assert len(found) < MANY
                 if all(body.phase in ENDED for body in found):
                     return list(found)
                 await asyncio.sleep(0.5)
@@ -129,7 +132,7 @@ async def test_nothing_is_lost_when_each_container_restarts_and_crashes_under_lo
                 await asyncio.to_thread(stack.wait_until_healthy)
                 await asyncio.to_thread(
                     stack.eventually, lambda n=before: len(load.written) > n + 5
-                )  # type: ignore[misc]
+                )
         for task in tasks:
             task.cancel()
 
@@ -142,8 +145,10 @@ async def test_nothing_is_lost_when_each_container_restarts_and_crashes_under_lo
     last = load.written[-1]
     # The write that was cancelled at the end may have been committed too.
     await asyncio.to_thread(stack.eventually, lambda: quota(stack) in (last, last + 1))
-    usage = await load.call(lambda api: api.pools.usage(POOL))
-    assert (usage.held, load.most_held) == (0, QUOTA)
+    assert 0 < load.most_held <= QUOTA
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await load.call(lambda api: api.pools.usage(POOL))).held:
+            await asyncio.sleep(0.2)
 
 
 async def check_settings(load: Load) -> None:

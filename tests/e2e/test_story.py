@@ -51,7 +51,7 @@ def execute(stack: Stack, cpu: str, code: int = 0) -> str:
 
 
 def test_nats_keeps_what_it_has_acknowledged(stack: Stack) -> None:
-    status = json.loads(stack.docker("exec", "trimtab-e2e-admin-1", "python", "-c", GET_STATUS))
+    status = json.loads(stack.exec("admin-1", "python", "-c", GET_STATUS))
     assert status["nats_sync"] == "always"
 
 

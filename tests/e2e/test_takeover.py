@@ -13,20 +13,22 @@ from tests.e2e.stack import Stack
 FLAGS = ("-p", "takeover", "-d", "development")
 PROPELLERS = ("propeller-1", "propeller-2")
 MODULE = """\
+import pathlib
 import time
 
 from trimtab import task, workflow
 
 
 @task
-def rest(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
+def rest(gate: str) -> str:
+    while not pathlib.Path(gate).exists():
+        time.sleep(0.1)
+    return gate
 
 
 @workflow
-def resting(seconds: float):
-    return rest(seconds=seconds)
+def resting(gate: str):
+    return rest(gate=gate)
 """
 STOP = """\
 import asyncio
@@ -50,9 +52,12 @@ def project(stack: Stack, tmp_path: Path) -> None:
         stack.trimtab("register", str(tmp_path / "resting.py"), *FLAGS)
 
 
-def start(stack: Stack, seconds: float) -> tuple[str, str]:
-    """Start an execution, and return it and the propeller in whose container its task runs."""
-    given = ("--input", f"seconds={seconds}", "--no-wait")
+def start(stack: Stack, gate: str) -> tuple[str, str]:
+    """Start an execution, and return it and the propeller in whose container its task runs.
+
+    The task ends when the file ``gate`` exists.
+    """
+    given = ("--input", f'gate="{gate}"', "--no-wait")
     execution = stack.trimtab("execute", "resting", *FLAGS, *given).split()[0]
     return execution, stack.eventually(lambda: location(stack, execution))
 
@@ -60,7 +65,7 @@ def start(stack: Stack, seconds: float) -> tuple[str, str]:
 def location(stack: Stack, execution: str, attempt: int = 0) -> str:
     """Return the propeller in whose container an attempt runs; empty where none runs it."""
     part = f"trimtab.workflows.entrypoint /var/lib/trimtab/executions/{execution}/n0/{attempt}"
-    return next((p for p in PROPELLERS if part in stack.docker("top", f"trimtab-e2e-{p}")), "")
+    return next((p for p in PROPELLERS if part in stack.docker("top", stack.name(p))), "")
 
 
 def state(stack: Stack, execution: str) -> Any:
@@ -68,9 +73,15 @@ def state(stack: Stack, execution: str) -> Any:
     return body
 
 
+def is_taken_over(stack: Stack, execution: str) -> bool:
+    lines = stack.compose("logs", "--no-color", "--no-log-prefix", "propeller").splitlines()
+    found = [json.loads(line) for line in lines if '"execution.taken_over"' in line]
+    return execution in {entry["execution"] for entry in found}
+
+
 @contextmanager
 def without_network(stack: Stack, container: str) -> Iterator[None]:
-    connection = ("trimtab-e2e_default", f"trimtab-e2e-{container}")
+    connection = (f"{stack.project}_default", stack.name(container))
     stack.docker("network", "disconnect", *connection)
     try:
         yield
@@ -80,20 +91,25 @@ def without_network(stack: Stack, container: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("project")
 def test_a_task_is_followed_to_its_end_when_its_propeller_loses_the_network(stack: Stack) -> None:
-    execution, owner = start(stack, 15)
+    gate = "/var/lib/trimtab/gate"
+    execution, owner = start(stack, gate)
+    other = PROPELLERS[owner == PROPELLERS[0]]
     with without_network(stack, owner):
+        stack.eventually(lambda: is_taken_over(stack, execution))
+        assert location(stack, execution) == owner
+        stack.exec(other, "touch", gate)
         stack.eventually(lambda: state(stack, execution)["phase"] == "succeeded")
     node = state(stack, execution)["nodes"]["n0"]
-    assert (node["attempt"], node["output"]) == (0, 15)
+    assert (node["attempt"], node["output"]) == (0, gate)
     stack.wait_until_healthy()
 
 
 @pytest.mark.usefixtures("project")
 def test_a_propeller_stops_the_attempt_of_another_container_and_no_other(stack: Stack) -> None:
-    (first, owner), (second, _) = start(stack, 1000), start(stack, 1000)
+    (first, owner), (second, _) = start(stack, "/never"), start(stack, "/never")
     other = PROPELLERS[owner == PROPELLERS[0]]
     code = STOP.format(first)
-    assert stack.docker("exec", f"trimtab-e2e-{other}", "python", "-c", code) == "Interrupted"
+    assert stack.exec(other, "python", "-c", code) == "Interrupted"
     assert not location(stack, first)
     assert location(stack, second)
     # An interrupted attempt does not count as a retry.

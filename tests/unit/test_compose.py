@@ -46,10 +46,11 @@ def test_ports_are_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_each_image_has_a_version_or_is_built() -> None:
+def test_each_image_of_another_project_has_a_version() -> None:
     for name, service in services().items():
         tag = service["image"].partition(":")[2]
-        assert "build" in service or (tag and tag != "latest"), name
+        is_ours = service["image"].startswith("trimtab-")
+        assert is_ours or (tag and tag != "latest"), name
 
 
 @pytest.mark.parametrize("name", ["admin", "clusterres", "propeller", "resmgr", "migrate"])

@@ -21,7 +21,7 @@ from trimtab import task
 @task(pool="gpu", weight=2)
 def hold(): time.sleep(0.5)
 """
-DOCUMENTED = Path(__file__).parents[2] / "docs" / "telemetry.md"
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "telemetry.md"
 
 
 @pytest.fixture(scope="module")

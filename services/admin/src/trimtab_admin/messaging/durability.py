@@ -5,12 +5,12 @@ to the disk every two minutes only. A single server is the only place of the sta
 execution, so it should run with ``sync_interval: always``.
 """
 
-import json
 import logging
 from enum import StrEnum
 
 import nats.errors
 from nats.aio.client import Client
+from pydantic import BaseModel, ValidationError
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,22 @@ class Sync(StrEnum):
     """The server's report cannot be read with the account of this connection."""
 
 
+class _JetStream(BaseModel):
+    sync_interval: int
+    """Nanoseconds between two syncs."""
+    sync_always: bool = False
+
+
+class _Data(BaseModel):
+    config: _JetStream
+
+
+class _Report(BaseModel):
+    """The part of the server's report that is read."""
+
+    data: _Data
+
+
 async def read_sync(client: Client) -> Sync:
     """Read the setting back from the server, and log a warning where it is not ``always``.
 
@@ -37,12 +53,12 @@ async def read_sync(client: Client) -> Sync:
     """
     try:
         reply = await client.request(_SUBJECT, b"{}", timeout=_TIMEOUT_SECONDS)
-        jetstream = json.loads(reply.data)["data"]["config"]
-    except (nats.errors.Error, TimeoutError, ValueError, KeyError, TypeError) as error:
+        jetstream = _Report.model_validate_json(reply.data).data.config
+    except (nats.errors.Error, TimeoutError, ValidationError) as error:
         log.info("nats.sync_unknown", extra={"error": f"{type(error).__name__}: {error}"})
         return Sync.UNKNOWN
-    if jetstream.get("sync_always"):
+    if jetstream.sync_always:
         return Sync.ALWAYS
-    seconds = jetstream.get("sync_interval", 0) / 1e9
+    seconds = jetstream.sync_interval / 1e9
     log.warning("nats.sync_periodic", extra={"interval_seconds": seconds, "wanted": "always"})
     return Sync.PERIODIC
