@@ -5,7 +5,6 @@ The system has the kind ``maintenance``, which is not installed where the comman
 
 import asyncio
 import itertools
-import json
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from tests.integration.embedded.running import Up
 from trimtab.cli.main import cli
+from trimtab.embedded.directory import Directory
 from trimtab.messages import subjects
 from trimtab.messages.events import DEAD_REASON, DEAD_SUBJECT
 
@@ -108,8 +108,7 @@ def letter(data: Path) -> int:
 
 
 async def _publish_dead_letter(data: Path) -> int:
-    server = json.loads((data / "nats" / "nats.conf").read_text())
-    client = await nats.connect(f"nats://{server['listen']}", **server["authorization"])
+    client = await nats.connect(Directory(data).nats_file.read_text().strip())
     original = subjects.requested("development", "shop")
     headers = {DEAD_REASON: "no such pool", DEAD_SUBJECT: original}
     subject = subjects.dead(subjects.EXECUTIONS, subjects.PROPELLER)
