@@ -52,7 +52,7 @@ soak: .venv/developing  ## random histories of so many OPERATIONS, while servers
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --operations $(OPERATIONS) $(SEED:%=--seed %) \
 		tests/integration/resmgr/test_chaos.py tests/integration/resmgr/test_model.py
 
-# Containers of one machine take their turns, so the tests run one after the other.
+# The tests share one set of containers, so they run one after the other.
 e2e: .venv/developing  ## the demo and faults under load, in containers
 	$(PIP) --group e2e
 	tests/e2e/set_up.sh

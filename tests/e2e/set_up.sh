@@ -3,16 +3,20 @@
 # image registry is reachable. Where both exist, nothing is changed.
 set -euo pipefail
 
-install() {
+require_root() {
     if [ "$(id -u)" != 0 ]; then
-        echo "make e2e needs $*: install it, or run as root, which installs it" >&2
+        echo "make e2e needs $1; run as root, it sets this up itself" >&2
         exit 1
     fi
+}
+
+install() {
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" >/dev/null
 }
 
 if ! docker info >/dev/null 2>&1; then
+    require_root "Docker's engine, running and open to this user"
     if ! command -v dockerd >/dev/null; then
         echo "Installing Docker's engine"
         # `docker top` runs ps. From Debian 13 on, the client is a package of its own.
@@ -34,6 +38,7 @@ base=python:3.11-slim
 docker image inspect "$base" >/dev/null 2>&1 && exit 0
 timeout 120 docker pull --quiet "$base" 2>/dev/null && exit 0
 
+require_root "the image $base, which no registry provides here"
 echo "No image registry is reachable: making $base from Debian's packages, which takes a minute."
 echo "Once a registry is reachable, remove it with: docker rmi $base"
 command -v debootstrap >/dev/null || install debootstrap ca-certificates

@@ -91,7 +91,7 @@ class Stack:
         self.token = self.compose("exec", "admin", "cat", "/run/secrets/api_token").strip()
 
     def __enter__(self) -> Self:
-        # What a killed run has left behind.
+        # A run that was killed leaves its containers and volumes.
         self.compose("down", "--volumes", "--timeout", "0")
         self.compose("build", *SERVICES, *SERVERS, *self._observers, timeout=30 * PATIENCE_SECONDS)
         try:

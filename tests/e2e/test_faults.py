@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -162,10 +163,10 @@ async def check_settings(load: Load) -> None:
 
 
 def quota(stack: Stack) -> int:
-    """Return the CPU quota in the manifest."""
+    """Return the CPU quota in the manifest; 0 where it cannot be read."""
     manifest = stack.manifest(f"{PROJECT}-{DOMAIN}", "ResourceQuota-project-quota")
-    [line] = [line for line in manifest.splitlines() if "limits.cpu" in line]
-    return int(line.split()[1].strip("\"'"))
+    found = re.search(r"limits\.cpu: \D?(\d+)", manifest)
+    return int(found[1]) if found else 0
 
 
 def are_equal(views: list[object]) -> bool:

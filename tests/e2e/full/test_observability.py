@@ -43,16 +43,15 @@ def test_an_execution_is_traced_to_its_tokens(stack: Stack) -> None:
 
 
 def test_prometheus_has_the_metrics_of_each_service(stack: Stack) -> None:
-    def jobs() -> set[str]:
-        found = get(f"{stack.prometheus_url}/api/v1/label/job/values")
-        return {f"trimtab-{service}" for service in SERVICES} - set(found)
+    jobs = {f"trimtab-{service}" for service in SERVICES}
+    url = f"{stack.prometheus_url}/api/v1"
+    stack.eventually(lambda: jobs <= set(get(f"{url}/label/job/values")))
 
-    stack.eventually(lambda: not jobs())
+    def revisions() -> list[str]:
+        query = "trimtab_settings_revision or trimtab_view_revision"
+        return [series["value"][1] for series in get(f"{url}/query", query=query)["result"]]
 
-    def revisions() -> set[str]:
-        query = 'trimtab_settings_revision or trimtab_view_revision{job!=""}'
-        found = get(f"{stack.prometheus_url}/api/v1/query", query=query)["result"]
-        return {series["value"][1] for series in found}
-
-    # Every replica works with the newest revision.
-    stack.eventually(lambda: len(revisions()) == 1)
+    # Each replica reports a revision, and all work with the same one.
+    replicas = len([name for name in stack.containers() if name.split("-")[0] in SERVICES])
+    stack.eventually(lambda: len(revisions()) == replicas)
+    stack.eventually(lambda: len(set(revisions())) == 1)
