@@ -38,6 +38,7 @@ from trimtab_propeller.executors.port import (
     Outcome,
     Returned,
     Running,
+    Stopped,
 )
 from trimtab_propeller.slots import Slots
 from trimtab_propeller.tokens import Cohorts, WaitReports, adopted_lease
@@ -100,7 +101,7 @@ class AttemptRunner:
         match await self._until_available(lambda: self._executor.find(self._attempt)):
             case Absent():
                 self._is_adopted = False
-            case Running() | Returned() | Failed() | Interrupted():
+            case Running() | Returned() | Failed() | Interrupted() | Stopped():
                 # A log that was lost and restored does not show that the node is running.
                 self._is_adopted = True
             case state:
@@ -247,8 +248,8 @@ class AttemptRunner:
         match outcome:
             case Returned():
                 await self._append(NodeSucceeded, output=outcome.output)
-            case Failed() | Interrupted():
-                interrupted = isinstance(outcome, Interrupted)
+            case Failed() | Interrupted() | Stopped():
+                interrupted = isinstance(outcome, Interrupted | Stopped)
                 node = self._log.state.nodes[self._node]
                 final = plan.is_last_attempt(node, retries=self._retries, interrupted=interrupted)
                 await self._append(

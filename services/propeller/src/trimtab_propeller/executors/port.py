@@ -199,7 +199,17 @@ class Interrupted:
     error: str
 
 
-Outcome = Returned | Failed | Interrupted
+@dataclass(frozen=True)
+class Stopped:
+    """Propeller ended the attempt: by `Executor.stop` or `Executor.request_stop_of_all`.
+
+    Another attempt counts neither as a retry nor as an interruption.
+    """
+
+    error: str
+
+
+Outcome = Returned | Failed | Interrupted | Stopped
 """How an attempt ended. It never changes."""
 AttemptState = Absent | Running | Outcome
 
