@@ -97,3 +97,12 @@ def test_an_attempt_is_the_last_one(
 ) -> None:
     state = NodeState("running", attempt, interrupted=interrupted_before)
     assert is_last_attempt(state, retries=retries, interrupted=interrupted) == last
+
+
+@pytest.mark.parametrize(("retries", "last"), [(0, True), (1, False)])
+def test_an_attempt_that_propeller_stopped_does_not_count_as_a_retry(
+    retries: int, last: bool
+) -> None:
+    state = NodeState("running", attempt=9, stopped=9)
+    assert is_last_attempt(state, retries=retries, interrupted=False) == last
+    assert not is_last_attempt(state, retries=retries, interrupted=True)

@@ -153,6 +153,34 @@ def test_events_of_older_releases_are_read_by_their_former_names() -> None:
     ]
 
 
+def test_events_without_the_fields_of_this_release_are_read() -> None:
+    starting = {**FORMER, "index": 3, "type": "node_starting", "fence": 7}
+    failed = {**FORMER, "index": 4, "type": "node_failed", "final": False, "error": ""}
+    node = replay([*LOG[:3], executions.parse_event(json.dumps(starting))]).nodes["n0"]
+    assert (node.fence, node.lease_seconds, node.location) == (7, None, "")
+    assert executions.parse_event(json.dumps(failed)) == entry(
+        NodeFailed, 4, node="n0", attempt=0, error="", final=False, stopped=False
+    )
+
+
+def test_a_running_node_keeps_its_location_and_its_token() -> None:
+    token = {"fence": 7, "lease_seconds": 10.0}
+    starting = entry(NodeStarting, 3, node="n0", attempt=0, location="process:a", **token)
+    node = replay([*LOG[:3], starting, LOG[4]]).nodes["n0"]
+    assert (node.phase, node.location) == ("running", "process:a")
+    assert (node.fence, node.lease_seconds) == (7, 10.0)
+    after = replay([*LOG[:3], starting, *LOG[4:6]]).nodes["n0"]
+    assert (after.phase, after.location, after.fence) == ("waiting", "", None)
+
+
+def test_an_attempt_that_propeller_stopped_is_not_counted_as_interrupted() -> None:
+    end = {"node": "n0", "error": "", "final": False, "interrupted": True}
+    stopped = entry(NodeFailed, 5, attempt=0, stopped=True, **end)
+    interrupted = entry(NodeFailed, 6, attempt=1, **end)
+    node = replay([*LOG[:5], stopped, interrupted]).nodes["n0"]
+    assert (node.stopped, node.interrupted) == (1, 1)
+
+
 UNREADABLE = [
     {"type": "node_running", "position": "e1/n0/0"},
     {"type": "node_failed", "error": 5, "final": False},

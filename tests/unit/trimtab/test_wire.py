@@ -151,7 +151,9 @@ MESSAGES: dict[str, BaseModel] = {
     "execution_requested": executions.ExecutionRequested(
         request=testing.request(overrides={"trainer": OVERRIDES}, revision=7)
     ),
-    "execution.owned": entry(executions.Owned, 0, request=testing.request()),
+    "execution.owned": entry(
+        executions.Owned, 0, request=testing.request(), location="process:0123456789abcdef"
+    ),
     "execution.admitted": entry(executions.Admitted, 1, resolution=RESOLUTION),
     "execution.refused": entry(
         executions.Refused,
@@ -166,7 +168,15 @@ MESSAGES: dict[str, BaseModel] = {
     "execution.node_waiting": entry(
         executions.NodeWaiting, 2, node="n0", attempt=0, pool="gpus", reason="10 of 10 are held"
     ),
-    "execution.node_starting": entry(executions.NodeStarting, 3, node="n0", attempt=0),
+    "execution.node_starting": entry(
+        executions.NodeStarting,
+        3,
+        node="n0",
+        attempt=0,
+        fence=1760000000000001,
+        lease_seconds=60,
+        location="process:0123456789abcdef",
+    ),
     "execution.node_running": entry(
         executions.NodeRunning, 4, node="n0", attempt=0, location="e1/n0/0"
     ),
@@ -174,7 +184,14 @@ MESSAGES: dict[str, BaseModel] = {
         executions.NodeSucceeded, 5, node="n0", attempt=0, output={"loss": 0.5}
     ),
     "execution.node_failed": entry(
-        executions.NodeFailed, 5, node="n0", attempt=0, error="exit code 1", final=True
+        executions.NodeFailed,
+        5,
+        node="n0",
+        attempt=0,
+        error="propeller stopped the attempt",
+        final=False,
+        interrupted=True,
+        stopped=True,
     ),
     "execution.succeeded": entry(executions.Succeeded, 6, output=4),
     "execution.failed": entry(executions.Failed, 6, node="n0", error="exit code 1"),

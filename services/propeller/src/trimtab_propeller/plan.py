@@ -83,8 +83,9 @@ def resolve_binding(
 def is_last_attempt(node: NodeState, *, retries: int, interrupted: bool) -> bool:
     """Return whether the node fails for good when its current attempt fails or is interrupted.
 
-    An interrupted attempt does not count as one of the ``retries``.
+    An interrupted attempt does not count as one of the ``retries``, and one that propeller stopped
+    itself counts as neither.
     """
     if interrupted:
         return node.interrupted >= MAX_INTERRUPTED
-    return node.attempt - node.interrupted >= retries
+    return node.attempt - node.interrupted - node.stopped >= retries

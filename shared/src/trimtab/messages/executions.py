@@ -5,7 +5,7 @@ appended it. Propeller appends with a compare-and-set on the subject; admin stor
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -143,6 +143,8 @@ class Owned(LogEvent):
     type: Literal["owned"] = "owned"
     request: Request | None = None
     """The request, with the first claim only, so that the log alone is enough to continue."""
+    location: str = ""
+    """The location whose attempts the owner can see. Empty in logs of older releases."""
 
 
 class Admitted(LogEvent):
@@ -185,6 +187,13 @@ class NodeStarting(LogEvent):
     attempt: int
     fence: int | None = None
     """The fence of the token that the attempt holds; a propeller that takes over keeps it."""
+    lease_seconds: float | None = None
+    """How long the lease of that token lasts after a renewal; ``None`` where it does not end, where
+    the attempt holds no token, and in logs of older releases."""
+    location: str = ""
+    """The location that the attempt is started at. No propeller of another one can see whether it
+    runs, so none takes the execution over before the attempt has ended. Empty in logs of older
+    releases."""
 
 
 class NodeRunning(LogEvent):
@@ -194,7 +203,7 @@ class NodeRunning(LogEvent):
     node: str
     attempt: int
     location: str = Field(validation_alias=AliasChoices("location", "place"))
-    """Where the attempt runs: the directory of its process. Logs of older releases name the field
+    """For people: the directory of the attempt's process. Logs of older releases name the field
     ``place``."""
 
 
@@ -219,6 +228,9 @@ class NodeFailed(LogEvent):
     interrupted: bool = Field(False, validation_alias=AliasChoices("interrupted", "lost"))
     """Whether the attempt ended without its task's doing, so that it does not count as a retry.
     Logs of older releases name the field ``lost``."""
+    stopped: bool = False
+    """Whether propeller stopped the attempt itself, so that it counts neither as a retry nor as
+    interrupted. Older releases do not know the field, so ``interrupted`` is set too."""
 
 
 class Succeeded(LogEvent):
@@ -314,11 +326,22 @@ class NodeState:
     reason: str = ""
     """Why the node waits or failed; empty otherwise."""
     interrupted: int = 0
-    """The number of its attempts that were interrupted."""
+    """The number of its attempts that were interrupted from outside."""
+    stopped: int = 0
+    """The number of its attempts that propeller stopped itself."""
     position: int | None = None
     """The position in the queue of its pool, while the node waits there."""
     fence: int | None = None
     """The fence of the token that the current attempt holds."""
+    lease_seconds: float | None = None
+    """The length of that token's lease, if it is known and ends."""
+    location: str = ""
+    """Where the current attempt was started, if it was started and that is known."""
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the current attempt was started and has not ended."""
+        return self.phase in ("starting", "running")
 
 
 @dataclass
@@ -329,6 +352,8 @@ class State:
     phase: Phase = "requested"
     owner: str = ""
     epoch: int = 0
+    location: str = ""
+    """The location of the owner, if it is known."""
     length: int = 0
     """The index of the next event."""
     request: Request | None = None
@@ -343,6 +368,7 @@ class State:
         match event:
             case Owned():
                 self.owner, self.epoch = event.owner, event.epoch
+                self.location = event.location
                 self.request = event.request or self.request
                 self.phase = "running" if self.phase == "requested" else self.phase
             case Admitted():
@@ -354,18 +380,20 @@ class State:
                 self.nodes[event.node].position = event.position
             case NodeStarting():
                 self._node(event.node, "starting", event.attempt)
-                self.nodes[event.node].fence = event.fence
+                node = self.nodes[event.node]
+                node.fence, node.lease_seconds = event.fence, event.lease_seconds
+                node.location = event.location
             case NodeRunning():
-                fence = self.nodes[event.node].fence if event.node in self.nodes else None
-                self._node(event.node, "running", event.attempt)
-                self.nodes[event.node].fence = fence
+                started = self.nodes.get(event.node, NodeState())
+                self.nodes[event.node] = replace(started, phase="running", attempt=event.attempt)
             case NodeSucceeded():
                 self._node(event.node, "succeeded", event.attempt, output=event.output)
             case NodeFailed():
                 phase: NodePhase = "failed" if event.final else "waiting"
                 attempt = event.attempt + (not event.final)
                 self._node(event.node, phase, attempt, reason=event.error)
-                self.nodes[event.node].interrupted += event.interrupted
+                self.nodes[event.node].stopped += event.stopped
+                self.nodes[event.node].interrupted += event.interrupted and not event.stopped
             case Succeeded():
                 self.phase, self.output = "succeeded", event.output
             case Failed():
@@ -389,8 +417,10 @@ class State:
         output: JsonValue = None,
         reason: str = "",
     ) -> None:
-        interrupted = self.nodes[node].interrupted if node in self.nodes else 0
-        self.nodes[node] = NodeState(phase, attempt, output, reason, interrupted)
+        before = self.nodes.get(node, NodeState())
+        self.nodes[node] = NodeState(
+            phase, attempt, output, reason, before.interrupted, before.stopped
+        )
 
 
 def replay(events: Iterable[AnyEvent]) -> State:
