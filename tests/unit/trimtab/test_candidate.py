@@ -1,5 +1,10 @@
 """Settings that are read from the stream: order, transactions, verification."""
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -9,9 +14,12 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Event, ProjectChanged, Watermark
 from trimtab.runtime.bus import StoredMessage
+from trimtab.settings import view
 from trimtab.settings.state import Settings
 from trimtab.settings.view import Candidate, Change
 from trimtab.testing import DOMAIN, deleted, record
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
 def delivered(
@@ -76,6 +84,43 @@ def test_a_transaction_stays_held_back_while_the_previous_one_is_shown() -> None
     changes = candidate.apply(delivered(B, 3, commit=4))
     assert [change.event for change in changes] == [A]
     assert list(candidate.settings.projects) == ["a"]
+
+
+def work(changes: int) -> int:
+    """Return how many instructions the candidate needs for one transaction of so many changes."""
+    messages = [delivered(project(f"p{n}"), n, commit=changes) for n in range(1, changes + 1)]
+    candidate, instructions = Candidate(), 0
+
+    def count(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal instructions
+        if frame.f_code.co_filename != view.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        instructions += event == "opcode"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        for message in messages:
+            candidate.apply(message)
+    finally:
+        sys.settrace(before)
+    assert candidate.settings.revision == changes
+    return instructions
+
+
+def test_the_work_for_a_transaction_grows_as_its_number_of_changes() -> None:
+    assert work(400) <= 2 * work(200)
+
+
+def test_a_transaction_that_was_cut_off_is_shown_by_the_next_one() -> None:
+    # The database was restored to revision 1 of a transaction of three, and written again.
+    candidate = Candidate()
+    candidate.apply(delivered(A, 1, commit=3))
+    changes = candidate.apply(delivered(B, 2, commit=2))
+    assert [change.event for change in changes] == [A, B]
+    assert candidate.settings.revision == 2
 
 
 def test_a_change_that_is_delivered_again_or_late_changes_nothing() -> None:

@@ -56,7 +56,10 @@ class Candidate:
     """The newest revision that has arrived; its change may not be shown yet."""
     mismatch: str = ""
     """The difference from a watermark, if there is one; the reader must begin again."""
-    _held_back: list[tuple[Change, int]] = field(default_factory=list)
+    _held_back: list[Change] = field(default_factory=list)
+    """The changes that have arrived of a transaction that is not complete, in order."""
+    _held_commit: int = 0
+    """The commit of that transaction."""
 
     def apply(self, message: StoredMessage) -> list[Change]:
         """Apply a message and return the changes that became complete with it, in order.
@@ -75,13 +78,23 @@ class Candidate:
             return []
         event = setting(message.subject, message.body)
         change = Change(event, revision, message.headers.get(TRACEPARENT, ""), message.stored_at)
-        self._held_back.append((change, commit))
-        # Rows are published in order, so a transaction is complete once any revision at or past
-        # its commit has arrived; a newer row may have replaced the row of the commit itself.
-        shown = [held for held, last in self._held_back if last <= revision]
-        self._held_back = [(held, last) for held, last in self._held_back if last > revision]
-        for change in shown:
-            self.settings.apply(change.event, change.revision)
+        return self._complete(change, commit)
+
+    def _complete(self, change: Change, commit: int) -> list[Change]:
+        """Hold the change back, or apply it with those that are complete, and return these.
+
+        All changes that are held back are of one transaction, because the relay publishes rows in
+        order: a row of another transaction completes it. The row of the commit itself may never
+        arrive, where a newer row has replaced it.
+        """
+        shown: list[Change] = []
+        if commit != self._held_commit:
+            shown, self._held_back, self._held_commit = self._held_back, [], commit
+        self._held_back.append(change)
+        if change.revision >= commit:
+            shown, self._held_back = shown + self._held_back, []
+        for each in shown:
+            self.settings.apply(each.event, each.revision)
         return shown
 
     def _compare(self, watermark: Watermark, is_exact: bool) -> None:
