@@ -14,7 +14,7 @@ from trimtab.runtime import retrying, telemetry
 from trimtab.runtime.connection import connect
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.executions.projection import LogPurge, Projection
+from trimtab_admin.executions.projection import CatchUp, LogPurge, Projection
 from trimtab_admin.executions.requests import Requester
 from trimtab_admin.messaging import streams
 from trimtab_admin.messaging.durability import Sync, read_sync
@@ -57,6 +57,7 @@ class NatsTasks:
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
             days = self._settings.execution_log_days
+            tasks.create_task(CatchUp(self._sessions, self._reading).run())
             tasks.create_task(LogPurge(client, self._reading, days).run())
             tasks.create_task(self.namespace_statuses.follow(client))
 

@@ -316,6 +316,15 @@ def parse_event(body: bytes | str) -> AnyEvent:
         return _read(from_json(body))
 
 
+def node_of(event: AnyEvent) -> str | None:
+    """Return the node whose state the event changes; ``None`` for an event of the execution."""
+    match event:
+        case NodeWaiting() | NodeStarting() | NodeRunning() | NodeSucceeded() | NodeFailed():
+            return event.node
+        case _:
+            return None
+
+
 @dataclass
 class NodeState:
     """The state of one node, by the events of the log."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
@@ -17,7 +18,8 @@ from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller
-from trimtab_admin.executions.projection import new_row, parse_request, stored_state
+from trimtab_admin.executions import states
+from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
@@ -30,6 +32,8 @@ Row = Mapping[Any, Any]
 """A row of the table by column; `sqlalchemy.RowMapping` has the same type."""
 
 _ROW = tables.executions.c
+_STATE = tables.execution_states.c
+_LISTED = tuple(column for column in _ROW if column is not _ROW.request)
 _PARTS = {
     "project": _ROW.project,
     "domain": _ROW.domain,
@@ -58,36 +62,46 @@ class Executions:
         async with transaction(self._sessions) as session:
             settings = await self._tree.current(session)
             workflow, plan = await _find_workflow_and_plan(session, settings, body)
-            row = new_row(_request(settings, workflow, plan, body), datetime.now(UTC))
+            request = _request(settings, workflow, plan, body)
+            row = new_row(request, datetime.now(UTC))
             await session.execute(tables.executions.insert(), row)
         self._created()
-        return _body(row)
+        return _body(row, request.inputs)
 
     async def list(
         self, caller: Caller, project: str, domain: str, limit: int
     ) -> Sequence[ExecutionBody]:
         """Return executions that the caller may see, newest first, without nodes and resolution."""
-        query = sa.select(tables.executions).where(visible_to(caller, _PARTS))
+        query = sa.select(*_LISTED).where(visible_to(caller, _PARTS))
         query = query.order_by(_ROW.created_at.desc(), _ROW.id)
         if project:
             query = query.where(_ROW.project == project)
         if domain:
             query = query.where(_ROW.domain == domain)
         async with transaction(self._reading) as session:
-            rows = (await session.execute(query.limit(limit))).mappings().all()
-        return [_body(row) for row in rows]
+            rows = (await session.execute(_with_state(query.limit(limit)))).mappings().all()
+            inputs = await _inputs(session, rows)
+        return [_body(row, inputs[row["id"]]) for row in rows]
 
     async def get(self, execution: str) -> ExecutionBody:
         """Return an execution with its nodes and its resolution. Raises `NotFound`."""
-        query = sa.select(tables.executions).where(_ROW.id == execution)
+        query = _with_state(sa.select(*_LISTED, _ROW.request).where(_ROW.id == execution))
         async with transaction(self._reading) as session:
             row = (await session.execute(query)).mappings().one_or_none()
             if row is None:
                 raise NotFound("execution", execution)
-            state = await stored_state(session, execution)
-        request = parse_request(row["request"])
-        nodes = _nodes(request.workflow, state) if isinstance(request, Request) else {}
-        return _body(row).model_copy(update={"nodes": nodes, "resolution": state.resolution})
+            state = await states.read(session, execution)
+        content = _content(row["request"])
+        more = {"nodes": _nodes(content, state), "resolution": state.resolution}
+        return _body(row, _inputs_in(content)).model_copy(update=more)
+
+
+def _with_state(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Add when the last event was appended; null where no event is projected."""
+    query = query.add_columns(_STATE.updated_at.label("moved_at"))
+    return query.outerjoin_from(
+        tables.executions, tables.execution_states, _STATE.execution == _ROW.id
+    )
 
 
 async def _find_workflow_and_plan(
@@ -136,12 +150,32 @@ def _new_id() -> str:
     return "x" + base64.b32encode(secrets.token_bytes(10)).decode()[:15].lower()
 
 
-def _nodes(workflow: Workflow, state: State) -> dict[str, NodeBody]:
+def _content(request: str) -> Mapping[str, Any]:
+    """Return a request as it is stored: no more is parsed of it than is shown."""
+    content = json.loads(request)
+    return content if isinstance(content, dict) else {}
+
+
+def _inputs_in(content: Mapping[str, Any]) -> dict[str, JsonValue]:
+    inputs = content.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+async def _inputs(session: AsyncSession, rows: Sequence[Row]) -> Mapping[str, dict[str, JsonValue]]:
+    """Return the inputs by execution, from the requests where the rows do not hold them."""
+    inputs = {row["id"]: json.loads(row["inputs"]) for row in rows if row["inputs"] is not None}
+    others = [row["id"] for row in rows if row["id"] not in inputs]
+    requests = await session.execute(sa.select(_ROW.id, _ROW.request).where(_ROW.id.in_(others)))
+    return inputs | {id_: _inputs_in(_content(request)) for id_, request in requests}
+
+
+def _nodes(content: Mapping[str, Any], state: State) -> dict[str, NodeBody]:
+    """Return the nodes in the order of the workflow; none of a request of another release."""
     bodies = {}
-    for node in workflow.nodes:
-        reached = state.nodes.get(node.id, NodeState())
-        bodies[node.id] = NodeBody(
-            task=node.task,
+    for id_, task in _nodes_in(content):
+        reached = state.nodes.get(id_, NodeState())
+        bodies[id_] = NodeBody(
+            task=task,
             phase=reached.phase,
             attempt=reached.attempt,
             reason=reached.reason,
@@ -150,8 +184,14 @@ def _nodes(workflow: Workflow, state: State) -> dict[str, NodeBody]:
     return bodies
 
 
-def _body(row: Row) -> ExecutionBody:
-    request = parse_request(row["request"])
+def _nodes_in(content: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    try:
+        return [(node["id"], node["task"]) for node in content["workflow"]["nodes"]]
+    except (KeyError, TypeError):
+        return []
+
+
+def _body(row: Row, inputs: dict[str, JsonValue]) -> ExecutionBody:
     return ExecutionBody(
         id=row["id"],
         project=row["project"],
@@ -160,9 +200,9 @@ def _body(row: Row) -> ExecutionBody:
         version=row["version"],
         launch_plan=row["launch_plan"],
         phase=row["phase"],
-        inputs=request.inputs if isinstance(request, Request) else {},
+        inputs=inputs,
         output=json.loads(row["output"]),
         error=row["error"],
         created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        updated_at=row.get("moved_at") or row["updated_at"],
     )

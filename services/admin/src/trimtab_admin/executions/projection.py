@@ -7,7 +7,7 @@ executions that ended long ago are removed from the stream; their copy stays.
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import nats.errors
@@ -19,10 +19,11 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.errors import Unavailable
+from trimtab.errors import Retryable, Unavailable
 from trimtab.messages import subjects
-from trimtab.messages.executions import ENDED, AnyEvent, Request, State, parse_event, replay
+from trimtab.messages.executions import ENDED, AnyEvent, Owned, Request, parse_event
 from trimtab.runtime import bus, retrying, telemetry
+from trimtab_admin.executions import states
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 
@@ -34,6 +35,8 @@ _FETCH_BATCH = 64
 """How many events are fetched at once: far fewer than can be stored before they are redelivered."""
 _FETCH_SECONDS = 2.0
 """How long a fetch waits for an event, and so how soon a recreated consumer is used."""
+_CATCH_UP_SECONDS = 600.0
+"""How often logs are searched for events that were not applied."""
 _PURGE_SECONDS = 3600.0
 _PURGE_BATCH = 500
 
@@ -58,28 +61,57 @@ class Projection:
     async def on_event(self, event: AnyEvent) -> None:
         """Store the event, and the state that results from the log with it."""
         async with transaction(self._sessions) as session:
-            row = tables.executions.c.id == event.execution
-            # The lock lets several admins replay the log of one execution only one after the other.
-            known = await session.scalar(sa.select(row).where(row).with_for_update())
+            # The lock lets several admins move the state of one execution only one by one.
+            checkpoint = await states.lock(session, event.execution)
+            if checkpoint is not None and checkpoint.is_log_deleted:
+                return
             if not await _add(session, event):
                 return
-            events = await stored_events(session, event.execution)
-            if known is None:
-                await _restore_row(session, events)
-            if columns := _state_columns(events):
-                await session.execute(tables.executions.update().where(row), columns)
+            if checkpoint is None and await _restore_row(session, event):
+                checkpoint = await states.lock(session, event.execution)
+            while checkpoint and await states.move(session, checkpoint, event):
+                await asyncio.sleep(0)
 
 
-async def stored_events(session: AsyncSession, execution: str) -> list[AnyEvent]:
-    """Return the stored events in the order of the log; an event not yet delivered is a gap."""
-    query = sa.select(_EVENTS.body).where(_EVENTS.execution == execution)
-    bodies = await session.scalars(query.order_by(_EVENTS.index))
-    return [parse_event(body) for body in bodies]
+class CatchUp:
+    """Applies stored events that no projection has applied.
 
+    These are the logs that an earlier release stored, also while it runs beside this one, and those
+    of a projection that was deleted. Several may run at once.
+    """
 
-async def stored_state(session: AsyncSession, execution: str) -> State:
-    """Return the state that results from the stored events up to the first gap."""
-    return replay(await stored_events(session, execution))
+    def __init__(self, sessions: Sessions, reading: Sessions) -> None:
+        self._sessions = sessions
+        self._reading = reading
+
+    async def run(self) -> None:
+        """Run until cancelled; readers of an execution do not depend on it."""
+        while True:
+            try:
+                await self.apply()
+            except Retryable as error:
+                log.warning("projection.catch_up_failed", extra={"error": str(error)})
+            await asyncio.sleep(_CATCH_UP_SECONDS)
+
+    async def apply(self) -> None:
+        """Apply all stored events of all executions, a few at a time. Raises `Retryable`."""
+        last = ""
+        while True:
+            async with transaction(self._reading) as session:
+                lagging, last = await states.lagging(session, last, states.SLICE)
+            for execution in lagging:
+                await self._apply(execution)
+            if not last:
+                return
+            await asyncio.sleep(0)
+
+    async def _apply(self, execution: str) -> None:
+        is_more = True
+        while is_more:
+            async with transaction(self._sessions) as session:
+                checkpoint = await states.lock(session, execution)
+                is_more = checkpoint is not None and await states.move(session, checkpoint)
+            await asyncio.sleep(0)
 
 
 def new_row(request: Request, created_at: datetime) -> dict[str, object]:
@@ -98,6 +130,7 @@ def new_row(request: Request, created_at: datetime) -> dict[str, object]:
         "output": "null",
         "error": "",
         "updated_at": created_at,
+        "inputs": json.dumps(request.inputs),
     }
 
 
@@ -126,27 +159,15 @@ async def _add(session: AsyncSession, event: AnyEvent) -> bool:
     return False
 
 
-async def _restore_row(session: AsyncSession, events: Sequence[AnyEvent]) -> None:
-    """Insert the row of an execution that a restored database lacks.
+async def _restore_row(session: AsyncSession, event: AnyEvent) -> bool:
+    """Insert the row of an execution that a restored database lacks; return whether it could.
 
     The first claim in the log carries the request.
     """
-    request = replay(events).request
-    if request is not None:
-        await session.execute(tables.executions.insert(), new_row(request, events[0].at))
-
-
-def _state_columns(events: Sequence[AnyEvent]) -> Mapping[str, object]:
-    """Return columns for the state at the first gap; empty if the first event is missing."""
-    state = replay(events)
-    if not state.length:
-        return {}
-    return {
-        "phase": state.phase,
-        "output": json.dumps(state.output),
-        "error": state.error,
-        "updated_at": events[state.length - 1].at,
-    }
+    if not isinstance(event, Owned) or event.request is None:
+        return False
+    await session.execute(tables.executions.insert(), new_row(event.request, event.at))
+    return True
 
 
 class LogPurge:

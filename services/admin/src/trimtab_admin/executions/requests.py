@@ -24,7 +24,8 @@ from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT
 from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, parse_event
 from trimtab.runtime import bus, retrying, telemetry
-from trimtab_admin.executions.projection import parse_request, stored_events
+from trimtab_admin.executions.projection import parse_request
+from trimtab_admin.executions.states import stored_events
 from trimtab_admin.messaging import streams
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction

@@ -139,14 +139,54 @@ executions = sa.Table(
     sa.Column("traceparent", sa.String(60), nullable=False),
     # When the streams were created that the execution was requested in; null before any request.
     sa.Column("requested_in", sa.String(100)),
-    # The state that results from the events in `execution_events`.
+    # The state that results from the events in `execution_events`, written when the phase changes:
+    # SQLite writes a changed row as a whole, with the request.
     sa.Column("phase", sa.String(20), nullable=False),
     sa.Column("output", sa.Text, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
+    # The inputs of the request; null in rows of releases that read them from the request.
+    sa.Column("inputs", sa.Text),
+    # What the client sent in `Idempotency-Key`, and a hash of the body that it sent with it.
+    sa.Column("idempotency_key", _NAME),
+    sa.Column("body_hash", sa.String(64)),
     sa.Index("executions_by_scope", "project", "domain", "created_at"),
-    sa.Index("executions_by_phase", "phase"),
+    sa.Index("executions_by_phase", "phase", "project", "domain", "created_at"),
+    sa.Index("executions_by_key", "project", "domain", "idempotency_key", unique=True),
 )
+
+execution_states = sa.Table(
+    "execution_states",
+    metadata,
+    sa.Column("execution", sa.String(63), primary_key=True),
+    # How many events of the log the state results from, and by which release's rules.
+    sa.Column("log_length", sa.Integer, nullable=False),
+    sa.Column("rules", sa.Integer, nullable=False),
+    sa.Column("phase", sa.String(20), nullable=False),
+    sa.Column("output", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("owner", _NAME, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    # The index of the event that holds the resolution; null before the admission.
+    sa.Column("resolution_index", sa.Integer),
+    # When the last event was appended.
+    sa.Column("updated_at", Moment, nullable=False),
+    # When the log was deleted from `execution_events`, except for its resolution.
+    sa.Column("log_deleted_at", Moment),
+    sa.Index("execution_states_by_end", "log_deleted_at", "updated_at"),
+)
+"""The projection: the state of each execution after the events that were applied. A missing row is
+made again from `execution_events`, as long as these are kept."""
+
+execution_nodes = sa.Table(
+    "execution_nodes",
+    metadata,
+    sa.Column("execution", sa.String(63), primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("phase", sa.String(20), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+"""The state of each node, as a part of the projection."""
 
 execution_events = sa.Table(
     "execution_events",
@@ -155,7 +195,7 @@ execution_events = sa.Table(
     sa.Column("index", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("body", sa.Text, nullable=False),
 )
-"""A copy of each execution log. It serves reads, and restores the log after its stream is lost."""
+"""A copy of each execution log. It restores the log after its stream is lost."""
 
 api_tokens = sa.Table(
     "api_tokens",
