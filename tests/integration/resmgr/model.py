@@ -322,14 +322,19 @@ class Model:
                 yield Blocker(limit, pool, number, held)
 
     def _reserved(self, pool: str, waiter: Waiter) -> int:
-        for head in self._heads(pool)[:8]:
+        for head in self._heads(pool):
             if head == waiter:
                 return 0
-            found = {b.limit for b in self._exceeded_limits(head.request)} - {"quarantine"}
-            if found == {"quota"}:
+            if self._waits_for_units(head.request):
                 older = head.arrival < waiter.arrival
                 return head.request.weight(pool) if self.reserving and older else 0
         return 0
+
+    def _waits_for_units(self, request: Request) -> bool:
+        """Return whether it only needs units that others hold."""
+        blockers = [b for b in self._exceeded_limits(request) if b.limit != "quarantine"]
+        can_fit = all(weight <= self.limits[pool].quota for pool, weight in request.units)
+        return can_fit and {b.limit for b in blockers} == {"quota"}
 
     def _queue(self, pool: str) -> list[Waiter]:
         return [waiter for waiter in self.waiting if pool in waiter.request.pools]

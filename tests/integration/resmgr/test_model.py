@@ -221,7 +221,13 @@ async def test_every_step_of_a_history_has_the_result_of_the_model(
     tmp_path: Path, operations: int, seed: int, reserving: bool
 ) -> None:
     reserve_after = 0.0 if reserving else HOUR
-    rules = Rules(max_lease=HOUR, keep_waiter=HOUR, reserve_after=reserve_after, ageing=AGEING)
+    rules = Rules(
+        max_lease=HOUR,
+        keep_waiter=HOUR,
+        reserve_after=reserve_after,
+        reserve_idle=HOUR,
+        ageing=AGEING,
+    )
     pools = (PoolChanged(name=pool, quota=4) for pool in POOLS)
     with ValkeyServer(tmp_path) as server:
         async with (

@@ -151,6 +151,52 @@ async def test_nothing_is_reserved_for_a_waiter_at_its_own_cap(cohort: Cohort) -
 
 
 @pytest.mark.parametrize("rules", [Rules(reserve_after=0.0)])
+async def test_no_number_of_waiters_at_their_caps_takes_the_reservation_from_a_waiter(
+    cohort: Cohort,
+) -> None:
+    cohort.declare(pool(quota=30))
+    capped = [f"p{number}" for number in range(20)]
+    for project in capped:
+        await cohort.allocate(project, project=project)
+        await cohort.allocate(f"{project}/2", project=project, project_cap=1, **WAIT)
+    small = [f"small{number}" for number in range(10)]
+    for token in small:
+        await cohort.allocate(token, project="small")
+    await cohort.allocate("large", project="large", weight=10, **WAIT)
+    for number, token in enumerate(small):
+        await cohort.release(token)
+        await cohort.allocate(f"later{number}", project="small", **WAIT)
+    assert pre_granted(cohort)[0] == "large"
+    assert await cohort.recount() == ()
+
+
+async def test_waiters_at_a_cap_are_granted_when_it_allows_more(cohort: Cohort) -> None:
+    cohort.declare(pool(quota=9, project_cap=2))
+    await cohort.allocate("a", project="a", weight=2)
+    await cohort.allocate("holder", project="b", weight=2)
+    for token in "xy":
+        await cohort.allocate(token, project="a", domain=token, **WAIT)
+    await cohort.release("holder")
+    await cohort.sweep()
+    await cohort.release("a")
+    assert pre_granted(cohort) == ["x", "y"]
+    await cohort.allocate("z", project="a", domain="z", **WAIT)
+    cohort.declare(pool(quota=9, project_cap=3))
+    await cohort.declare_now("gpu")
+    assert pre_granted(cohort) == ["x", "y", "z"]
+
+
+async def test_a_waiter_at_its_own_cap_is_granted_when_it_raises_the_cap(cohort: Cohort) -> None:
+    await cohort.allocate("a")
+    await cohort.allocate("b", project="other", weight=9)
+    assert (await cohort.allocate("c", project_cap=1, **WAIT)).status == "waiting"
+    await cohort.release("b")
+    assert (await cohort.allocate("c", project_cap=1, **WAIT)).status == "waiting"
+    assert (await cohort.allocate("c", project_cap=2, **WAIT)).status == "granted"
+    assert await cohort.recount() == ()
+
+
+@pytest.mark.parametrize("rules", [Rules(reserve_after=0.0)])
 async def test_waiters_of_the_same_two_pools_do_not_block_each_other(
     cohort: Cohort,
 ) -> None:
@@ -163,6 +209,29 @@ async def test_waiters_of_the_same_two_pools_do_not_block_each_other(
     await cohort.release("a")
     await cohort.release("b", pool="seats")
     assert pre_granted(cohort) == ["0"]
+
+
+@pytest.mark.parametrize("rules", [Rules(reserve_after=0.0, reserve_idle=0.3)])
+async def test_a_waiter_of_two_pools_blocks_the_one_that_is_free_in_turns_only(
+    cohort: Cohort,
+) -> None:
+    cohort.declare(pool(), pool(name="seats"))
+    await cohort.allocate("holder")
+    both = {"pool": None, "pools": (Units(pool="gpu"), Units(pool="seats"))}
+    await cohort.allocate("both", **both, **WAIT)
+    seen: set[str] = set()
+
+    async def was_blocked_and_granted() -> bool:
+        answer = await cohort.allocate("one", pool="seats", project="other", **WAIT)
+        seen.update([answer.status, *(blocker.limit for blocker in answer.blockers)])
+        await cohort.release("one", pool="seats")
+        return seen == {"waiting", "reservation", "granted"}
+
+    await eventually(was_blocked_and_granted)
+    [waiter] = (await cohort.inspect("seats")).waiters
+    assert waiter.token == "both"
+    await cohort.release("holder")
+    assert pre_granted(cohort)[-1] == "both"
 
 
 async def test_projects_take_turns(full: Cohort) -> None:

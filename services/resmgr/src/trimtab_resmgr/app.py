@@ -100,6 +100,7 @@ class _Resmgr:
             keep_waiter=block.place_seconds,
             keep_poller=block.poll_seconds,
             reserve_after=block.reserve_seconds,
+            reserve_idle=max(block.reserve_seconds, 1.0),
         )
         cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, metrics.on_effects)
         metrics.observe_pools(cohorts.refresh_usage, cohorts.quota)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic.alias_generators import to_camel
 
 from trimtab.runtime.config import ServiceConfig
+from trimtab.tokens.protocol import MAX_UNITS
 
 REDIS_PORT = 6379
 
@@ -53,7 +54,7 @@ class ResourceManager(_Block):
 
     type: Literal["noop", "redis"] = "noop"
     """``noop`` grants every request and stores nothing."""
-    resource_max_quota: int = Field(default=1000, ge=1)
+    resource_max_quota: int = Field(default=1000, ge=1, le=MAX_UNITS)
     """The largest quota of each single pool. A larger one stops the start, its registration is
     refused, and one that grows later is cut. ``noop`` ignores it."""
     max_lease_seconds: float = Field(default=60.0, gt=0, le=86_400)

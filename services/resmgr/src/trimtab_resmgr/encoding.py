@@ -12,6 +12,7 @@ from typing import Any
 
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import (
+    MAX_UNITS,
     Allocate,
     Allocated,
     Blocker,
@@ -62,10 +63,17 @@ def micros(seconds: float) -> int:
 
 
 def pool_limits(pool: PoolChanged, revision: int, ceiling: int) -> str:
-    """Encode the limits of a pool as ``lua/cohort.lua`` reads and stores them."""
+    """Encode the limits of a pool as ``lua/cohort.lua`` reads and stores them.
+
+    A number that the scripts cannot count with is replaced by the nearest with which they can.
+    """
     optional = (pool.project_cap, pool.project_domain_cap, pool.max_weight)
-    caps = [False if cap is None else cap for cap in optional]
-    return json.dumps([revision, pool.active, min(pool.quota, ceiling), *caps])
+    caps = [False if cap is None else _units_allowed(cap) for cap in optional]
+    return json.dumps([revision, pool.active, _units_allowed(min(pool.quota, ceiling)), *caps])
+
+
+def _units_allowed(limit: int) -> int:
+    return min(max(limit, 0), MAX_UNITS)
 
 
 def allocate(request: Allocate, max_lease: float) -> Request:
@@ -78,8 +86,8 @@ def allocate(request: Allocate, max_lease: float) -> Request:
         request.project,
         request.domain,
         request.priority,
-        False if request.project_cap is None else request.project_cap,
-        False if request.project_domain_cap is None else request.project_domain_cap,
+        _or_false(request.project_cap),
+        _or_false(request.project_domain_cap),
         micros(min(request.lease_seconds, max_lease)),
         False if wait is None else micros(wait),
     )
@@ -127,7 +135,7 @@ def parse_blocker(pool: bytes, limit: int, number: int, held: int) -> Blocker:
 
 def renew(request: Renew, max_lease: float) -> Request:
     lease = micros(min(request.lease_seconds, max_lease))
-    return ("renew", request.token, request.all_pools, request.fence or False, lease)
+    return ("renew", request.token, request.all_pools, _or_false(request.fence), lease)
 
 
 def reassert(request: Reassert, max_lease: float) -> Request:
@@ -156,7 +164,7 @@ def parse_renewed(request: Renew | Reassert, max_lease: float, reply: Reply) -> 
 
 
 def release(request: Release) -> Request:
-    return ("release", request.token, request.all_pools, request.fence or False)
+    return ("release", request.token, request.all_pools, _or_false(request.fence))
 
 
 def force_release(request: ForceRelease) -> Request:
@@ -268,6 +276,10 @@ def _units(request: Allocate | Reassert) -> list[tuple[str, int]]:
     if request.pool is not None:  # The common case, which need not build `Units`.
         return [(request.pool, request.weight)]
     return [(units.pool, units.weight) for units in request.units]
+
+
+def _or_false(number: int | None) -> int | bool:
+    return False if number is None else number
 
 
 def _seconds(micros: int) -> float | None:

@@ -42,6 +42,9 @@ class Rules:
     """The same for a caller without ``wait_seconds``, until its pace is known."""
     reserve_after: float = 30.0
     """How long the first waiter that needs units waits before units are reserved for it."""
+    reserve_idle: float = 30.0
+    """How long units are reserved, and then not reserved, for a waiter of several pools in a pool
+    that has enough of them."""
     ageing: int = 1000
     """The units by which one step of priority puts a request ahead of others."""
 
@@ -54,6 +57,7 @@ class Rules:
                 "keep_waiter": encoding.micros(self.keep_waiter),
                 "keep_poller": encoding.micros(self.keep_poller),
                 "reserve_after": encoding.micros(self.reserve_after),
+                "reserve_idle": max(encoding.micros(self.reserve_idle), 1),
                 "ageing": self.ageing,
             }
         )

@@ -21,7 +21,15 @@ from trimtab.models import Model
 COHORT = "default"
 """The cohort of every pool that names no other."""
 
-PoolName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MAX_UNITS = 1_000_000_000
+"""The most units of one token or limit. resmgr counts in doubles, which hold sums of so many units
+exactly for nine million tokens."""
+MAX_FENCE = 2**53 - 1
+"""The largest integer up to which a double holds each exactly."""
+
+PoolName = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 NewPoolName = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]*$")
 ]
@@ -33,7 +41,11 @@ ScopePart = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")
 ]
 """A project or domain. Without ``/``, which separates the two in `Inspected.by_project_domain`."""
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Weight = Annotated[int, Field(ge=1, le=MAX_UNITS)]
+Cap = Annotated[int, Field(ge=0, le=MAX_UNITS)]
+Fence = Annotated[int, Field(ge=0, le=MAX_FENCE)]
+Priority = Annotated[int, Field(ge=-1000, le=1000)]
 
 
 def operation(request: type[Model]) -> str:
@@ -51,7 +63,7 @@ class Units(_Request):
     """A number of units of one pool."""
 
     pool: PoolName
-    weight: int = Field(default=1, ge=1)
+    weight: Weight = 1
 
 
 class _Token(_Request):
@@ -77,7 +89,7 @@ class _Share(_Request):
 
     token: TokenId
     pool: PoolName | None = None
-    weight: int = Field(default=1, ge=1)
+    weight: Weight = 1
     """Units of ``pool``. Each of ``pools`` has a weight of its own."""
     pools: tuple[Units, ...] = Field(default=(), max_length=16, strict=False)
     """Several pools of the cohort, of which all or none are taken."""
@@ -115,7 +127,7 @@ class Register(_Request):
     quota is an error."""
 
     pool: NewPoolName
-    quota: int = Field(ge=1)
+    quota: Weight
 
 
 class Registered(Model):
@@ -131,12 +143,12 @@ class Allocate(_Share):
     A request that has to wait keeps its position for as long as it is repeated.
     """
 
-    project_cap: int | None = Field(default=None, ge=0)
+    project_cap: Cap | None = None
     """A cap in each pool in addition to the pool's own. Absent: no cap; 0: nothing is allowed."""
-    project_domain_cap: int | None = Field(default=None, ge=0)
-    priority: int = Field(default=0, ge=-1000, le=1000)
+    project_domain_cap: Cap | None = None
+    priority: Priority = 0
     """A higher priority goes first. Priority ages: a long wait outweighs a later, higher one."""
-    wait_seconds: float | None = Field(default=None, ge=0, le=604_800)
+    wait_seconds: float | None = Field(default=None, ge=0, le=604_800, allow_inf_nan=False)
     """The longest wait in all. After it the reply is ``exhausted`` and the position is gone.
 
     Absent: the reply is ``exhausted`` instead of ``waiting``, as plugins of Flyte expect, and the
@@ -194,7 +206,7 @@ class Allocated(Model):
 class Renew(_Token):
     """Renew the lease of a held token. Never grants anything."""
 
-    fence: int | None = None
+    fence: Fence | None = None
     """The fence of the grant. Absent: any grant of the token is renewed."""
     lease_seconds: Seconds = 60.0
 
@@ -202,7 +214,7 @@ class Renew(_Token):
 class Reassert(_Share):
     """Restore a held token after Redis lost its data, or renew it where it is still known."""
 
-    fence: int = Field(ge=0, le=2**53 - 1)
+    fence: Fence
 
 
 class Renewed(Model):
@@ -219,7 +231,7 @@ class Renewed(Model):
 class Release(_Token):
     """Release a token, or the position of a waiter. Releasing one that is not held is no error."""
 
-    fence: int | None = None
+    fence: Fence | None = None
     """The fence of the grant: a later grant of the token stays held. Absent: any grant."""
 
 
@@ -245,7 +257,7 @@ class ForceRelease(_Token):
 class Reprioritize(_Token):
     """Change the priority of a waiter."""
 
-    priority: int = Field(ge=-1000, le=1000)
+    priority: Priority
 
 
 class Reprioritized(Model):

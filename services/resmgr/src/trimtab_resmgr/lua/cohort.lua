@@ -4,8 +4,8 @@
 -- slot. Their names, and the names of packed fields, are stored in Redis: a release that changes
 -- one has to convert the stored data.
 --   state           hash: run (the id of the server that wrote it), until (the end of the
---                   quarantine), last (the last number given out), longest (the longest lease that
---                   any holder may have)
+--                   quarantine), last (the last fence given out), arrived (the last arrival of a
+--                   waiter), longest (the longest lease that any holder may have)
 --   new             set by the operator of an empty server: nothing can be held, so no quarantine
 --   pools           hash: pool -> its limits, as resmgr declared them
 --   due             sorted set: pool, the time when its first lease ends
@@ -20,6 +20,9 @@
 --   line:<pool>…    sorted set: tickets of one project, domain and priority, their arrivals; a
 --                   subqueue of the pool
 --   heads:<pool>    sorted set: the first ticket of each subqueue, its score
+--   ready:<pool>    sorted set: those of the heads that no cap blocks, as far as is known; its score
+--   capped:<pool>   hash: every other head -> pool and field of `sums` of the cap that blocks it
+--   capped          sorted set: an index of all `capped:<pool>`; pool, field, pool and ticket in one
 --   tags:<pool>     hash: virtual time (v), the start tag of each project's next request, cursor (c)
 --   forced          list: releases by admins, the latest first
 --
@@ -39,9 +42,10 @@ local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 -- The replication id changes with each restart and failover and differs between servers. On another
 -- server acknowledged writes may be missing, and its clock may differ.
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-local state = redis.call('HMGET', KEYS[1], 'run', 'until', 'last', 'longest')
+local state = redis.call('HMGET', KEYS[1], 'run', 'until', 'last', 'longest', 'arrived')
 local quarantine_end = tonumber(state[2] or 0)
 local last = tonumber(state[3] or 0)
+local last_arrival = tonumber(state[5] or 0)
 local longest_lease = math.max(tonumber(state[4] or 0), rules.max_lease)
 if state[1] ~= server then
   local nothing_held = not state[1] and redis.call('DEL', prefix .. 'new') == 1
@@ -53,10 +57,17 @@ if longest_lease ~= tonumber(state[4]) then
 end
 local quarantined = now < quarantine_end
 
--- Numbers grow with each call. As long as clocks agree they do so even where the last one is lost.
-local function next_number()
+-- Fences grow with each grant. As long as clocks agree they do so even where the last one is lost.
+-- They are no times: a holder may reassert one that is ahead of the clock.
+local function next_fence()
   last = math.max(last + 1, now)
   return last
+end
+
+-- The time of a waiter's arrival. No two are equal, so that they order the waiters.
+local function next_arrival()
+  last_arrival = math.max(last_arrival + 1, now)
+  return last_arrival
 end
 
 local REVISION, ACTIVE, QUOTA_OF, PROJECT_CAP_OF, DOMAIN_CAP_OF, MAX_WEIGHT_OF = 1, 2, 3, 4, 5, 6
@@ -73,6 +84,8 @@ local function pool_of(name)
       sums = prefix .. 'sums:' .. name,
       waiters = prefix .. 'waiters:' .. name,
       heads = prefix .. 'heads:' .. name,
+      ready = prefix .. 'ready:' .. name,
+      capped = prefix .. 'capped:' .. name,
       tags = prefix .. 'tags:' .. name,
       subqueues = prefix .. 'line:' .. #name .. ':' .. name .. ':',
       limits = limits and cjson.decode(limits),

@@ -5,6 +5,7 @@ local MAX_REAPED = 64
 local lost = {}         -- tokens whose lease expired or that an admin released: token, fence, pool
 local unclaimed = 0     -- pre-granted tokens that were not claimed in time
 local freed_pools = {}  -- pools in which a waiter may fit now
+local freed_caps = {}   -- a set: pool, line feed, field of `sums` of each cap that may allow more now
 
 -- The fields of a pool's sums: all units, those of the project, those of the project in the domain.
 -- Each is built once in a call, because building strings takes most of a script's time.
@@ -84,6 +85,11 @@ local function delete_token(pool, member, record)
   redis.call('HDEL', pool.tokens, member)
   redis.call('ZREM', pool.leases, member)
   add_to_sums(pool, -record.weight, record.project, record.domain)
+  if pool.waiting > 0 then
+    local fields = sum_fields(record.project, record.domain)
+    freed_caps[pool.name .. '\n' .. fields[2]] = true
+    freed_caps[pool.name .. '\n' .. fields[3]] = true
+  end
   pool.leases_changed = true
   freed_pools[#freed_pools + 1] = pool
 end

@@ -7,12 +7,12 @@
 -- priority) the order is that of arrival: only its head may be granted.
 
 local MAX_HEADS_CHECKED = 128  -- heads that one call checks in a pool; the next call continues
-local MAX_HEADS_SKIPPED = 8    -- heads at their caps that a reservation skips
 
 -- `Limit` of limits.py has the same numbers.
 local QUOTA, PROJECT_CAP, PROJECT_DOMAIN_CAP, INACTIVE = 1, 2, 3, 4
 local QUARANTINE, ORDER, RESERVATION, MAX_WEIGHT = 5, 6, 7, 8
 
+local reads_only = true  -- whether the script changes nothing
 local pre_granted = {}  -- waiters granted by this call: id, token, pools, microseconds to claim it
 local abandoned = 0     -- waiters that did not repeat their request in time
 
@@ -67,6 +67,80 @@ local function store_waiter(request)
   redis.call('ZADD', prefix .. 'patience', now + request.place, request.id)
 end
 
+-- Heads that a cap blocks are set aside, so that no number of them is between the reservation and
+-- the waiter that it is for. A head is returned when the cap may allow more: units that the cap
+-- counts were freed, the limits of the pool changed, or the head was requested with other caps.
+
+-- `cap` is what blocks it: a pool, a line feed, and the field of the pool's sums that the cap limits.
+-- No name contains a line feed, except for tickets.
+local function set_aside(pool, ticket, cap)
+  redis.call('ZREM', pool.ready, ticket)
+  redis.call('HSET', pool.capped, ticket, cap)
+  redis.call('ZADD', prefix .. 'capped', 0, cap .. '\n' .. pool.name .. '\n' .. ticket)
+end
+
+local function remove_head(pool, ticket)
+  redis.call('ZREM', pool.heads, ticket)
+  if redis.call('ZREM', pool.ready, ticket) == 0 then
+    local cap = redis.call('HGET', pool.capped, ticket)
+    if cap then
+      redis.call('HDEL', pool.capped, ticket)
+      redis.call('ZREM', prefix .. 'capped', cap .. '\n' .. pool.name .. '\n' .. ticket)
+    end
+  end
+end
+
+local function forget_capped(pool)
+  for _, ticket in ipairs(redis.call('HKEYS', pool.capped)) do
+    remove_head(pool, ticket)
+  end
+end
+
+local function add_head(pool, ticket, score)
+  redis.call('ZADD', pool.heads, score, ticket)
+  redis.call('ZADD', pool.ready, score, ticket)
+end
+
+-- Return a head that was set aside, or that a replica of an earlier release has added.
+local function return_head(pool, ticket)
+  if not redis.call('ZSCORE', pool.ready, ticket) then
+    local score = redis.call('ZSCORE', pool.heads, ticket)
+    if score then
+      remove_head(pool, ticket)
+      add_head(pool, ticket, score)
+    end
+  end
+end
+
+-- Return the heads that caps with this beginning block.
+local function return_capped(beginning)
+  local first, last_one = '[' .. beginning, '(' .. beginning .. '\255'
+  for _, entry in ipairs(redis.call('ZRANGEBYLEX', prefix .. 'capped', first, last_one)) do
+    local name, ticket = string.match(entry, '^[^\n]*\n[^\n]*\n([^\n]*)\n(.*)$')
+    local pool = pool_of(name)
+    redis.call('ZREM', prefix .. 'capped', entry)
+    redis.call('HDEL', pool.capped, ticket)
+    local score = redis.call('ZSCORE', pool.heads, ticket)
+    if score then
+      redis.call('ZADD', pool.ready, score, ticket)
+      freed_pools[#freed_pools + 1] = pool
+    end
+  end
+end
+
+local function return_freed()
+  if not next(freed_caps) then
+    return
+  end
+  local caps = freed_caps
+  freed_caps = {}
+  if redis.call('EXISTS', prefix .. 'capped') == 1 then
+    for cap in pairs(caps) do
+      return_capped(cap .. '\n')
+    end
+  end
+end
+
 local function insert_ticket(pool, request, unit)
   local ticket, subqueue = ticket_of(request), subqueue_of(pool, request)
   local score = unit[3] - request.priority * rules.ageing
@@ -75,9 +149,9 @@ local function insert_ticket(pool, request, unit)
   local first = redis.call('ZRANGE', subqueue, 0, 1)
   if first[1] == ticket then
     if first[2] then
-      redis.call('ZREM', pool.heads, first[2])
+      remove_head(pool, first[2])
     end
-    redis.call('ZADD', pool.heads, score, ticket)
+    add_head(pool, ticket, score)
   end
 end
 
@@ -85,10 +159,11 @@ local function remove_ticket(pool, request)
   local ticket, subqueue = ticket_of(request), subqueue_of(pool, request)
   redis.call('ZREM', pool.waiters, ticket)
   redis.call('ZREM', subqueue, ticket)
-  if redis.call('ZREM', pool.heads, ticket) == 1 then
+  if redis.call('ZSCORE', pool.heads, ticket) then
+    remove_head(pool, ticket)
     local successor = redis.call('ZRANGE', subqueue, 0, 0)[1]
     if successor then
-      redis.call('ZADD', pool.heads, redis.call('ZSCORE', pool.waiters, successor), successor)
+      add_head(pool, successor, redis.call('ZSCORE', pool.waiters, successor))
     end
   end
 end
@@ -112,7 +187,8 @@ local function dequeue(request, granted)
     remove_ticket(pool, request)
     pool.waiting = pool.waiting - 1
     if pool.waiting == 0 then
-      redis.call('DEL', pool.tags)
+      redis.call('DEL', pool.tags, pool.ready)
+      forget_capped(pool)  -- A replica of an earlier release may have left some.
     elseif granted then
       local v = tonumber(redis.call('HGET', pool.tags, 'v') or 0)
       redis.call('HSET', pool.tags, 'v', math.max(v, unit[3]))
@@ -169,30 +245,65 @@ local function exceeded_limits(pool, request, weight)
   return found, never
 end
 
--- Whether quotas alone block a request, and neither caps nor an inactive pool: released units help.
-local function waits_for_units(request)
-  local short = false
+-- The cap that a blocker is, as `set_aside` stores it; nil where it is a quota that released units
+-- help with. What only a change of limits can help with has a field of no sum.
+local function cap_of(blocker, request, weight)
+  local name, limit, allowed = blocker[1], blocker[2], blocker[3]
+  local fields = sum_fields(request.project, request.domain)
+  if limit == QUOTA and weight <= allowed then
+    return nil
+  elseif limit == PROJECT_CAP then
+    return name .. '\n' .. fields[2]
+  elseif limit == PROJECT_DOMAIN_CAP then
+    return name .. '\n' .. fields[3]
+  end
+  return name .. '\nlimits'
+end
+
+-- The units that a request is short of in any pool, and in this one; and the cap that blocks it.
+local function shortage_of(request, here)
+  local short, short_here = false, false
   for _, unit in ipairs(request.units) do
-    for _, blocker in ipairs(exceeded_limits(pool_of(unit[1]), request, unit[2])) do
-      if blocker[2] ~= QUOTA then
-        return false
+    local pool = pool_of(unit[1])
+    for _, blocker in ipairs(exceeded_limits(pool, request, unit[2])) do
+      local cap = cap_of(blocker, request, unit[2])
+      if cap then
+        return false, false, cap
       end
-      short = true
+      short, short_here = true, short_here or pool == here
     end
   end
-  return short
+  return short, short_here, nil
+end
+
+-- Whether the units of a waiter are reserved now in a pool that has enough of them, while it waits
+-- for another pool: in turns, so that no pool is idle for long, and the waiter gets its chances.
+local function is_its_turn(waiter)
+  local waited = now - waiter.arrival - rules.reserve_after
+  return math.floor(waited / rules.reserve_idle) % 2 == 0
 end
 
 -- The units of the pool that are reserved against this request: those of the first head that waits
 -- for units, once it has waited for `reserve_after`, and only against requests that arrived later.
 -- So where several reserve in each other's pools, the oldest goes first.
 local function reserved_units(pool, request)
-  local heads = redis.call('ZRANGE', pool.heads, 0, MAX_HEADS_SKIPPED - 1)
-  for _, ticket in ipairs(heads) do
-    local other = waiter_at(ticket)
-    if other.id == request.id then
+  return_freed()
+  local rank = 0
+  while true do
+    local ticket = redis.call('ZRANGE', pool.ready, rank, rank)[1]
+    local other = ticket and waiter_at(ticket)
+    if not ticket or other and other.id == request.id then
       return 0
-    elseif waits_for_units(other) then
+    end
+    local short, short_here, cap
+    if other then
+      short, short_here, cap = shortage_of(other, pool)
+    end
+    if not other and not reads_only then
+      redis.call('ZREM', pool.ready, ticket)  -- A replica of an earlier release removed it.
+    elseif cap and not reads_only then
+      set_aside(pool, ticket, cap)
+    elseif short and (short_here or is_its_turn(other)) then
       if now - other.arrival < rules.reserve_after or other.arrival > request.arrival then
         return 0
       end
@@ -201,9 +312,10 @@ local function reserved_units(pool, request)
           return unit[2]
         end
       end
+    else
+      rank = rank + 1
     end
   end
-  return 0
 end
 
 local function is_head(pool, request)
@@ -242,7 +354,7 @@ end
 -- Store the token of a request and return its fence. `since` is the arrival of a waiter that has to
 -- claim the token.
 local function grant(request, ends, since)
-  local names, fence = names_of(request.units), next_number()
+  local names, fence = names_of(request.units), next_fence()
   local member = member_of(request.token, names)
   for _, unit in ipairs(request.units) do
     local pool = pool_of(unit[1])
@@ -251,8 +363,13 @@ local function grant(request, ends, since)
   return fence
 end
 
--- Grant the waiters of a pool that fit now, in order. A grant can be claimed for as long as the
--- position would have been kept: a waiter that does not repeat its request loses either. Where
+-- How long a grant waits to be claimed: as long as the position would have been kept, but no longer
+-- than a lease and the grace, after which the units of a holder that has ended are free.
+local function time_to_claim(waiter)
+  return math.min(waiter.place, waiter.lease + rules.grace)
+end
+
+-- Grant the waiters of a pool that fit now, in order. Where
 -- there are more heads than one call checks, sweeps continue at the cursor (c), and start again (a)
 -- if units were freed meanwhile.
 local function grant_waiters(pool, sweeping)
@@ -260,10 +377,11 @@ local function grant_waiters(pool, sweeping)
   if pool.waiting == 0 or quarantined or not limits or not limits[ACTIVE] then
     return
   end
+  return_freed()
   local rank = sweeping and tonumber(redis.call('HGET', pool.tags, 'c') or 0) or 0
   for _ = 1, MAX_HEADS_CHECKED do
     local ticket = units_held(pool) < limits[QUOTA_OF]
-      and redis.call('ZRANGE', pool.heads, rank, rank)[1]
+      and redis.call('ZRANGE', pool.ready, rank, rank)[1]
     if not ticket then
       if sweeping and redis.call('HDEL', pool.tags, 'c', 'a') == 2 then
         pool.unfinished = true
@@ -271,13 +389,19 @@ local function grant_waiters(pool, sweeping)
       return
     end
     local waiter = waiter_at(ticket)
-    if #blockers_of(waiter) == 0 then
-      grant(waiter, now + waiter.place, waiter.arrival)
+    if not waiter then
+      redis.call('ZREM', pool.ready, ticket)  -- A replica of an earlier release removed it.
+    elseif #blockers_of(waiter) == 0 then
+      local claim_time = time_to_claim(waiter)
+      grant(waiter, now + claim_time, waiter.arrival)
       dequeue(waiter, true)
-      pre_granted[#pre_granted + 1] =
-        {waiter.id, waiter.token, names_of(waiter.units), waiter.place}
+      pre_granted[#pre_granted + 1] = {waiter.id, waiter.token, names_of(waiter.units), claim_time}
     else
-      rank = rank + 1
+      local cap = select(3, shortage_of(waiter, pool))
+      if cap then
+        set_aside(pool, ticket, cap)
+      end
+      rank = (redis.call('ZRANK', pool.ready, ticket) or rank - 1) + 1
     end
   end
   pool.unfinished = true

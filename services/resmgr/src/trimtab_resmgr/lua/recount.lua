@@ -61,6 +61,12 @@ for _, ticket in ipairs(redis.call('ZRANGE', pool.heads, 0, -1)) do
     report('head ' .. ticket .. ' is not the first of its subqueue')
   end
   heads[ticket] = nil
+  local cap = redis.call('HGET', pool.capped, ticket)
+  if not cap and not redis.call('ZSCORE', pool.ready, ticket) then
+    report('head ' .. ticket .. ' is neither ready nor at a cap')
+  elseif cap and not select(3, shortage_of(waiter_at(ticket), pool)) then
+    report('head ' .. ticket .. ' is set aside, and no cap blocks it')
+  end
 end
 for ticket in pairs(heads) do
   report('waiter ' .. ticket .. ' is the first of its subqueue, but not a head')

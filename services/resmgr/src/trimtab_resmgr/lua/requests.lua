@@ -14,6 +14,9 @@ local HELD, LOST, REASSERT, GRANTED_AGAIN = 0, 1, 2, 3
 local MAX_ABANDONED = 64
 local MAX_SWEPT = 64
 local MAX_FORCED = 1000
+local MAX_FENCE_AHEAD = 5000000  -- microseconds
+
+reads_only = false
 
 local function extend_lease(names, member, lease)
   for _, name in ipairs(names) do
@@ -102,11 +105,14 @@ local function refresh(waiter, request)
   waiter.place = keep_time(waiter)
   waiter.asked = now
   store_waiter(waiter)
+  for _, unit in ipairs(waiter.units) do
+    return_head(pool_of(unit[1]), ticket_of(waiter))  -- It may have other caps now.
+  end
   return waiter
 end
 
 local function enqueue_new(request)
-  request.arrival = next_number()
+  request.arrival = next_arrival()
   request.asked = now
   request.place = keep_time(request)
   enqueue(request)
@@ -137,7 +143,8 @@ local function queue(request)
     dequeue(waiter)
     reply = allocation_reply(REFUSED, waiter, 0, -1, 0, blockers)
   else
-    reply = allocation_reply(WAITING, waiter, 0, now - waiter.arrival, waiter.place, blockers)
+    local waited_now = math.max(0, now - waiter.arrival)
+    reply = allocation_reply(WAITING, waiter, 0, waited_now, time_to_claim(waiter), blockers)
   end
   grant_freed()
   return reply
@@ -196,21 +203,22 @@ local function renew(token, names, fence, lease)
 end
 
 -- {status, fence}. A claim without a stored token is accepted in quarantine only: nothing is
--- granted during it, so a holder from before can still have its token.
+-- granted during it, so a holder from before can still have its token. A fence that is further
+-- ahead than clocks of two servers may differ was never given out.
 local function reassert(token, units, project, domain, fence, lease)
   local names = names_of(units)
   local member = member_of(token, names)
+  local was_given_out = fence <= math.max(last, now + MAX_FENCE_AHEAD)
   if is_held_in_all(names, member) then
     local record = record_of(pool_of(names[1]), member)
-    if record.fence >= fence or not quarantined then
+    if record.fence >= fence or not quarantined or not was_given_out then
       return renew(token, names, fence, lease)
     end
     for _, name in ipairs(names) do  -- The stored grant is older than the reasserted one.
       delete_token(pool_of(name), member, record_of(pool_of(name), member))
     end
   end
-  -- A fence more than a day ahead of the clock was never given out.
-  if not quarantined or fence > now + 86400000000 then
+  if not quarantined or not was_given_out then
     grant_freed()
     return {LOST, 0}
   end
@@ -325,18 +333,22 @@ for _, declared in ipairs(cjson.decode(ARGV[2])) do
   local pool = declare(declared[1], declared[2])
   reap(pool)
   if pool.limits_changed then
+    return_capped(pool.name .. '\n')
     freed_pools[#freed_pools + 1] = pool
   end
 end
 grant_freed()
 
 local replies = {}
-local before = last
+local before, arrived_before = last, last_arrival
 for at, arguments in ipairs(cjson.decode(ARGV[3])) do
   replies[at] = operations[arguments[1]](unpack(arguments, 2))
 end
 if last ~= before then
   redis.call('HSET', KEYS[1], 'last', last)
+end
+if last_arrival ~= arrived_before then
+  redis.call('HSET', KEYS[1], 'arrived', last_arrival)
 end
 
 local usages = {}
