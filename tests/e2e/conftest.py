@@ -5,6 +5,12 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.e2e.stack import Stack
+from tests.servers import PATIENCE_SECONDS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(40 * PATIENCE_SECONDS))  # the first builds the images
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.servers import free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -43,7 +43,9 @@ def responding(status: int) -> Iterator[int]:
 def health(port: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", "-S", str(DEPLOY / "healthcheck.py")]
     environment = {"TRIMTAB_PORT": str(port)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (404, 1)])

@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tests.admin_process import TOKEN, admin_process
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from tests.unit.trimtab.test_wire import RECORDS
 from trimtab import kinds
 from trimtab.cli.main import cli
@@ -51,7 +51,9 @@ def server(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def admin(server: str) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=f"{server}/api/v2", headers=headers, timeout=30) as client:
+    with httpx.Client(
+        base_url=f"{server}/api/v2", headers=headers, timeout=PATIENCE_SECONDS
+    ) as client:
         client.post("/projects", json={"name": "shop"})
         yield client
 
@@ -141,7 +143,7 @@ def test_a_change_is_an_event_with_the_full_record(
 
 async def _wait_for_event(server: NatsServer, subject: str) -> RecordChanged:
     """Wait for an event that is not a tombstone; it is published after the response."""
-    async with asyncio.timeout(30), connect(_settings(server), "test") as client:
+    async with asyncio.timeout(PATIENCE_SECONDS), connect(_settings(server), "test") as client:
         while True:
             for message in await bus.read_all(client, subjects.SETTINGS, subject):
                 event = RecordChanged.model_validate_json(message.body)

@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.admin_process import TOKEN, admin_process
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import REVISION, RecordChanged
@@ -61,7 +61,9 @@ def server(
 @pytest.fixture
 async def admin(server: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(base_url=f"{server}/api/v2", headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=f"{server}/api/v2", headers=headers, timeout=PATIENCE_SECONDS
+    ) as client:
         await client.post("/projects", json={"name": "shop"})
         yield client
 

@@ -6,10 +6,13 @@ import urllib.request
 from typing import Any
 
 from tests.e2e.stack import SERVICES, Stack
+from tests.servers import PATIENCE_SECONDS
 
 
 def get(url: str, **query: str) -> Any:
-    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}", timeout=10) as response:
+    with urllib.request.urlopen(
+        f"{url}?{urllib.parse.urlencode(query)}", timeout=PATIENCE_SECONDS
+    ) as response:
         return json.load(response)["data"]
 
 

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,7 @@ class Admin:
         self.client = httpx.AsyncClient(
             base_url=f"{self.url}/api/v2",
             headers={"Authorization": f"Bearer {TOKEN}"},
-            # A paused process never responds.
-            timeout=3.0,
+            timeout=PATIENCE_SECONDS,
         )
         return self.client
 
@@ -46,6 +47,15 @@ class Admin:
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "trimtab_admin"]
             self._process = subprocess.Popen(command, env=self._environment)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start the process, and kill the one that runs when the block is left."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.send(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; after SIGKILL, wait until the process has ended."""

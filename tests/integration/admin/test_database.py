@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, until
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Unavailable
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import (
@@ -51,7 +52,7 @@ async def test_a_writer_that_is_cancelled_in_a_statement_does_not_block_others(
     writer.cancel()
     # The cursor exists for as long as the traceback does.
     [_error] = await asyncio.gather(writer, return_exceptions=True)
-    async with asyncio.timeout(8), transaction(sessions) as session:
+    async with asyncio.timeout(PATIENCE_SECONDS), transaction(sessions) as session:
         assert await session.scalar(sa.text("SELECT count(*) FROM numbers")) == 0
     await sessions.kw["bind"].dispose()
 

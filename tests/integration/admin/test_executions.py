@@ -21,7 +21,7 @@ from tests.integration.admin.running import (
     running,
     workflow,
 )
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested, Request
 from trimtab.runtime import bus
@@ -30,9 +30,6 @@ from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.projection import LogPurge
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import reading_sessions_of
-
-TIMEOUT_SECONDS = 30
-"""Far more than anything here takes, because test machines may be busy."""
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ async def client(admin: httpx.AsyncClient, settings: AdminConfig) -> AsyncIterat
 
 async def until(holds: Callable[[], Awaitable[Any]]) -> Any:
     """Call ``holds`` until its result is true, and return the result."""
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (result := await holds()):
             await asyncio.sleep(0.02)
         return result

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tests import databases
 from tests.integration.admin.running import FORCE, running, settings_for, until
-from tests.servers import NatsServer, PostgresServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, PostgresServer
 from trimtab_admin.app import prepare
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.storage import database, outbox, tables
@@ -87,7 +87,7 @@ async def test_admin_continues_after_a_database_that_did_not_respond(
     await put(admin, 1)
     postgres_server.pause()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             answers = await asyncio.gather(put(admin, 2), *(admin.get(PRIORITY) for _ in range(3)))
     finally:
         postgres_server.resume()
@@ -108,7 +108,7 @@ async def test_a_writer_that_is_stopped_in_a_transaction_blocks_others_only_for_
     async with stopped() as session:
         await outbox.lock(session)
         assert await put(admin, 1) == 503
-        async with asyncio.timeout(database._IDLE_MILLIS / 1000 + 20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await put(admin, 1) != 200:
                 await asyncio.sleep(0.05)
         with pytest.raises(sa.exc.DBAPIError):

@@ -15,9 +15,7 @@ import nats
 import pytest
 
 from tests.integration.admin.running import FORCE, TOKEN
-from tests.servers import NatsServer, free_port
-
-TIMEOUT_SECONDS = 60
+from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
 
 
 def environment(directory: Path, nats_url: str, **more: str) -> dict[str, str]:
@@ -40,17 +38,19 @@ async def process(
     url = f"http://127.0.0.1:{variables['TRIMTAB_PORT']}"
     headers = {"Authorization": f"Bearer {TOKEN}"}
     try:
-        async with httpx.AsyncClient(base_url=f"{url}/api/v2", headers=headers) as client:
+        async with httpx.AsyncClient(
+            base_url=f"{url}/api/v2", headers=headers, timeout=PATIENCE_SECONDS
+        ) as client:
             await ready(client, f"{url}/readyz")
             yield client
     finally:
         running.send_signal(how)
-        code = running.wait(TIMEOUT_SECONDS)
+        code = running.wait(PATIENCE_SECONDS)
     assert code == (0 if how is signal.SIGTERM else -how)
 
 
 async def ready(client: httpx.AsyncClient, url: str) -> None:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 if (await client.get(url)).status_code == 200:
@@ -68,7 +68,7 @@ def start_error(variables: Mapping[str, str]) -> str:
         env=dict(variables),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_SECONDS,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert ended.returncode == 1
@@ -95,7 +95,7 @@ def test_migrate_creates_the_schema_and_ends(tmp_path: Path) -> None:
     variables = environment(tmp_path, "nats://127.0.0.1:1")
     command = [sys.executable, "-m", "trimtab_admin", "migrate"]
     for _again in range(2):
-        subprocess.run(command, env=variables, check=True, timeout=TIMEOUT_SECONDS)
+        subprocess.run(command, env=variables, check=True, timeout=PATIENCE_SECONDS)
     with sqlite3.connect(tmp_path / "admin.db") as database:
         assert database.execute("SELECT count(*) FROM history").fetchone() == (0,)
 
@@ -144,7 +144,7 @@ def test_a_state_stream_that_would_lose_settings_ends_the_process(
         env=environment(tmp_path, nats_server.url),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_SECONDS,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert ended.returncode == 1

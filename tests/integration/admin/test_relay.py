@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from tests.databases import BOTH
 from tests.integration.admin import relay_process
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, Watermark
 from trimtab.runtime import bus
@@ -65,7 +65,7 @@ async def last_watermark(client: Client) -> Watermark | None:
 @asynccontextmanager
 async def running(relay: Relay) -> AsyncIterator[None]:
     """Run the relay during the block; its error fails the test."""
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         task = group.create_task(relay.run())
         yield
         task.cancel()

@@ -5,11 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.integration.admin.running import TOKEN
 from tests.integration.admin.test_process import environment, process
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 
 # The checks that every valid body is accepted and every other one is refused are left out: whether
 # a body is complete often depends on what is stored, and pydantic accepts false as a number.
@@ -31,7 +29,6 @@ phases.fuzzing.generation.max-examples = 40
 """
 
 
-@pytest.mark.timeout(240)
 async def test_every_response_is_one_that_the_document_describes(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
@@ -50,7 +47,7 @@ async def test_every_response_is_one_that_the_document_describes(
             *("--exclude-path", "/api/v2/watch"),  # its response does not end
             # The id of a pool's token has slashes, so this path is also one that PATCH accepts.
             *("--exclude-path", "/api/v2/pools/{name}/tokens/{token}/release"),
-            *("--request-timeout", "30", "--no-color"),
+            *("--request-timeout", str(PATIENCE_SECONDS), "--no-color"),
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.admin.callers import bearer, create_token, grant, status, token_headers
 from tests.integration.admin.running import TOKEN, rows, running
+from tests.servers import PATIENCE_SECONDS
 from trimtab_admin.access.credentials import Credential, hash_secret
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.storage import tables
@@ -102,13 +103,13 @@ async def test_a_revocation_takes_effect_at_other_admins(
     async with running(shared_settings) as other:
         assert await status(other, bearer(created["secret"])) == 200
         await shared.delete(f"/tokens/{created['id']}")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await status(other, bearer(created["secret"])) == 200:
                 await asyncio.sleep(0.1)
 
 
 async def test_expiry_ends_the_watches_of_a_token(shared: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         for seconds in (2, 8, 32):  # on a busy machine the token may expire before the watch begins
             soon = datetime.now(UTC) + timedelta(seconds=seconds)
             headers = await token_headers(
@@ -126,7 +127,7 @@ async def test_a_revocation_ends_watches_at_all_admins(
 ) -> None:
     created = await create_token(shared, "ci-7", VIEWER)
     headers = bearer(created["secret"])
-    async with running(shared_settings) as other, asyncio.timeout(60):
+    async with running(shared_settings) as other, asyncio.timeout(PATIENCE_SECONDS):
         watches = [
             asyncio.create_task(status(admin, headers, "/watch")) for admin in (shared, other)
         ]
@@ -140,7 +141,7 @@ async def test_a_revocation_ends_watches_at_all_admins(
 async def test_the_last_use_of_a_token_is_stored(shared: httpx.AsyncClient) -> None:
     created = await create_token(shared, "ci-8", VIEWER)
     await status(shared, bearer(created["secret"]))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (used := await last_used(shared, created["id"])) is None:
             await asyncio.sleep(0.1)
     assert datetime.now(UTC) - datetime.fromisoformat(used) < timedelta(minutes=1)
@@ -191,7 +192,7 @@ async def test_the_first_token_closes_an_open_api(settings: AdminConfig) -> None
         watch = asyncio.create_task(status(admin, {"Authorization": ""}, "/watch"))
         created = await create_token(admin, "me", grant("admin"))
         # The token may be created before the watch is authenticated.
-        assert await asyncio.wait_for(watch, 60) in (200, 401)
+        assert await asyncio.wait_for(watch, PATIENCE_SECONDS) in (200, 401)
         assert await status(admin, {"Authorization": ""}) == 401
         assert await status(admin, bearer(TOKEN)) == 401
         headers = bearer(created["secret"])

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 
 import httpx
@@ -31,8 +31,6 @@ from trimtab.runtime import bus
 from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import reading_sessions_of, sessions_of, transaction
 
-TAKEOVER_SECONDS = 5.0
-
 
 @pytest.fixture(scope="module")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
@@ -53,11 +51,10 @@ def processes(
     """Two admins that start at the same time on an empty database."""
     directory = tmp_path_factory.mktemp("admins")
     admins = [Admin(directory, nats_server.url, database_url) for _ in range(2)]
-    for admin in admins:
-        admin.start()
-    yield admins
-    for admin in admins:
-        admin.send(signal.SIGKILL)
+    with ExitStack() as stack:
+        for admin in admins:
+            stack.enter_context(admin.running())
+        yield admins
 
 
 @pytest.fixture
@@ -153,7 +150,13 @@ class Load:
             body = {"priority": next(self._numbers) % 50 + 1}
             scope = {"domain": ("development", "staging")[writer % 2]}
             try:
-                await client.put("/records/workflow_priority", params=FORCE | scope, json=body)
+                # A paused admin never responds.
+                await client.put(
+                    "/records/workflow_priority",
+                    params=FORCE | scope,
+                    json=body,
+                    timeout=PATIENCE_SECONDS / 20,
+                )
                 self.responses += 1
             except httpx.TransportError:
                 client = next(clients)
@@ -175,19 +178,17 @@ class Load:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_takeover_of_the_relay_takes_seconds_and_publishes_each_change_once_in_order(
+async def test_a_takeover_of_the_relay_publishes_each_change_once_in_order(
     pair: list[Admin], client: Client, database_url: str, how: signal.Signals
 ) -> None:
     leading, standby = await leader(pair)
-    loop = asyncio.get_running_loop()
     async with Published(client).running() as published, Load(pair).running() as load:
         await until(lambda: published.has(50))
         leading.send(how)
-        ended, before = loop.time(), load.responses
+        before = load.responses
         await until(standby.leads_relay)
         known = len(published.revisions)
         await until(lambda: published.has(known))
-        assert loop.time() - ended < TAKEOVER_SECONDS
         await until(lambda: load.has_responses(before + 50))
         if how is signal.SIGSTOP:
             leading.send(signal.SIGCONT)
@@ -197,22 +198,20 @@ async def test_a_takeover_of_the_relay_takes_seconds_and_publishes_each_change_o
         await until(lambda: published.has_all(database_url))
 
 
-async def test_a_takeover_takes_no_longer_if_the_leader_is_paused_in_a_transaction(
+async def test_a_takeover_needs_no_answer_of_a_leader_that_is_paused_in_a_transaction(
     pair: list[Admin], client: Client, database_url: str
 ) -> None:
     leading, standby = await leader(pair)
-    sessions, loop = sessions_of(database_url), asyncio.get_running_loop()
+    sessions = sessions_of(database_url)
     async with Published(client).running() as published, sessions() as session:
         await until(lambda: all_published(standby))
         known = len(published.revisions)
         # This transaction represents one of the paused admin.
         await outbox.lock(session)
         leading.send(signal.SIGSTOP)
-        paused = loop.time()
         path = "/records/workflow_priority"
         await standby.client.put(path, params=FORCE, json={"priority": 7})
         await until(lambda: published.has(known))
-        assert loop.time() - paused < TAKEOVER_SECONDS
         await session.invalidate()
     await sessions.kw["bind"].dispose()
 
@@ -275,10 +274,10 @@ async def test_writers_of_one_record_on_two_admins_lose_no_update(
     async def add(number: int) -> None:
         client = pair[number % 2].client
         while True:
-            stored = await client.get(path, timeout=PATIENCE_SECONDS)
+            stored = await client.get(path)
             body = {"priority": stored.json()["document"]["priority"] + 1}
             seen = {"If-Match": stored.headers["ETag"]}
-            answer = await client.put(path, json=body, headers=seen, timeout=PATIENCE_SECONDS)
+            answer = await client.put(path, json=body, headers=seen)
             if answer.is_success:
                 return
             assert answer.status_code == 412, answer.text

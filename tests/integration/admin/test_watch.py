@@ -15,7 +15,7 @@ import pytest
 from tests.databases import BOTH
 from tests.integration.admin.running import FORCE, SCOPE, TOKEN, running, settings_for
 from tests.integration.admin.test_process import environment, process
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.api.settings import DocumentBody, HistoryBody
 from trimtab.client import Client
 from trimtab_admin.access.authorization import ROOT
@@ -46,7 +46,7 @@ async def put(admin: httpx.AsyncClient, cpu: str, **params: str) -> int:
 async def take(events: AsyncIterator[str], number: int) -> list[dict[str, Any]]:
     """Return the next changes; heartbeats are skipped."""
     seen: list[dict[str, Any]] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(seen) < number:
             lines = (await anext(events)).splitlines()
             seen += [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
@@ -92,7 +92,7 @@ async def test_a_heartbeat_advances_past_changes_that_are_filtered_out(
 ) -> None:
     last = await put(admin, "1")
     async with aclosing(watches.events(HistoryFilter(ROOT, kind="workflow_priority"), 0)) as events:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             heartbeat = await anext(events)
     assert heartbeat == f": heartbeat\nid: {last}\n\n"
 
@@ -156,7 +156,7 @@ async def test_a_client_resumes_after_admin_was_killed_and_misses_nothing(
                         kind="task_resource", document={"limits": {"cpu": f"{round_}{cpu}"}}
                     )
                     await client.settings.apply([document])
-                    async with asyncio.timeout(60):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
                         seen.append(await anext(watch))
         await watch.aclose()
     cpus = [(change.after or {})["limits"]["cpu"] for change in seen]

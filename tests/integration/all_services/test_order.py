@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from tests.integration.all_services.conftest import DOMAIN, PROJECT
+from tests.servers import PATIENCE_SECONDS
 from trimtab.api.executions import ExecutionBody, ExecutionCreate
 from trimtab.api.settings import DocumentBody
 from trimtab.client import Client
@@ -21,7 +22,7 @@ async def limit(api: Client, scope: Scope, cpu: int) -> int:
 
 
 async def ended(api: Client, execution: str) -> ExecutionBody:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (body := await api.executions.get(execution)).phase not in ENDED:
             await asyncio.sleep(0.05)
     return body

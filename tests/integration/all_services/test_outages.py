@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.integration.all_services.conftest import DOMAIN, PROJECT
 from tests.integration.all_services.test_order import ended
+from tests.servers import PATIENCE_SECONDS
 from tests.system import System
 from trimtab.api.executions import ExecutionCreate
 from trimtab.client import Client
@@ -37,7 +38,7 @@ async def load(api: Client) -> AsyncIterator[list[int]]:
 
 async def wait_for_views(system: System, revision: int) -> None:
     """Wait until all views are verified, equal, and at a revision or past it."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             await system.until_ready()
             views = system.views()
@@ -52,7 +53,7 @@ async def wait_for_manifests(api: Client, system: System) -> None:
         effective = await api.records.effective("cluster_resource", Scope(domain.name, PROJECT))
         cpu = effective.document["attributes"]["projectQuotaCpu"]
         folder = system.manifests / f"{PROJECT}-{domain.name}"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while f"limits.cpu: {cpu}\n" not in quota(folder).replace("'", ""):
                 await asyncio.sleep(0.1)
 

@@ -3,15 +3,17 @@
 import subprocess
 import sys
 
-import pytest
-
+from tests.servers import PATIENCE_SECONDS
 from tests.system import ROOT
 
 
-@pytest.mark.timeout(300)
 def test_the_demo_runs_to_its_end() -> None:
     done = subprocess.run(
-        [sys.executable, "examples/demo.py"], cwd=ROOT, capture_output=True, text=True, timeout=280
+        [sys.executable, "examples/demo.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=5 * PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "limits.cpu: 1000" in done.stdout.replace("'", "")

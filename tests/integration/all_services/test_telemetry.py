@@ -8,6 +8,7 @@ import pytest
 
 from tests.collector import Collector, collecting
 from tests.integration.all_services.conftest import DOMAIN, PROJECT
+from tests.servers import PATIENCE_SECONDS
 from tests.system import System
 from trimtab.api.entities import PoolBody, ProjectBody
 from trimtab.api.executions import ExecutionCreate, WorkflowBody
@@ -50,7 +51,7 @@ async def api(system: System) -> AsyncIterator[Client]:
 
 
 async def eventually(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():
             await asyncio.sleep(0.1)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.cli.conftest import Trimtab
 from tests.integration.embedded.running import TRIMTAB
+from tests.servers import PATIENCE_SECONDS
 
 TASK = "task-resource-attribute"
 CLUSTER = "cluster-resource-attribute"
@@ -80,7 +81,7 @@ def test_a_change_during_the_prompt_is_not_overwritten(
         pass
     stored.write_text(stored.read_text().replace('"3"', '"4"'))
     assert trimtab("update", TASK, "--attrFile", str(stored), "--force").exit_code == 0
-    _out, err = prompting.communicate("y\n", timeout=60)
+    _out, err = prompting.communicate("y\n", timeout=PATIENCE_SECONDS)
     assert prompting.returncode == 5
     assert err.startswith(
         f"Error: update project {project} domain development matchable attributes: update failed: "

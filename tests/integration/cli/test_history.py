@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.cli.conftest import Trimtab
 from tests.integration.embedded.running import TRIMTAB
+from tests.servers import PATIENCE_SECONDS
 
 PRIORITY = "workflow-priority"
 
@@ -108,7 +109,7 @@ def test_watch_prints_changes_when_they_are_committed(
         assert "priority: 1 → 2" in watching.stdout.readline()
         trimtab("delete", PRIORITY, "-p", changed)
         assert "priority: 2 → -" in watching.stdout.readline()
-        assert watching.wait(60) == 0
+        assert watching.wait(PATIENCE_SECONDS) == 0
 
 
 def test_watch_from_a_future_revision_is_rejected(trimtab: Trimtab) -> None:

@@ -9,12 +9,11 @@ from contextlib import aclosing
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Rejected, Unavailable
 from trimtab_clusterres.clusters.port import Cluster, Inventory, Manifest, ObjectKey
 
 NAMESPACE = "alpha-development"
-DEADLINE_SECONDS = 60.0
-"""Far more than any call takes, because test machines may be busy."""
 
 
 def manifest(name: str, **data: str) -> Manifest:
@@ -128,12 +127,12 @@ class ClusterContract(ABC):
             waiting = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0)
             self.put(cluster, "a", x="edited")
-            assert await asyncio.wait_for(waiting, DEADLINE_SECONDS) == NAMESPACE
+            assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == NAMESPACE
             waiting = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0.2)
             assert not waiting.done()
             self.delete(cluster, "b")
-            assert await asyncio.wait_for(waiting, DEADLINE_SECONDS) == NAMESPACE
+            assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == NAMESPACE
 
     async def test_own_changes_and_foreign_objects_are_not_reported(self, cluster: Cluster) -> None:
         await cluster.apply(NAMESPACE, [A])
@@ -148,7 +147,7 @@ class ClusterContract(ABC):
             await asyncio.sleep(0.2)
             assert not waiting.done()
             self.put(cluster, "a", x="edited")
-            assert await asyncio.wait_for(waiting, DEADLINE_SECONDS) == NAMESPACE
+            assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == NAMESPACE
 
     async def test_calls_for_one_namespace_take_effect_in_their_order(
         self, cluster: Cluster

@@ -42,10 +42,13 @@ class Process:
     async def ready(self) -> dict[str, object]:
         """Wait until it is ready, and return the body of ``/readyz``."""
         url = f"http://127.0.0.1:{self.port}/readyz"
-        async with asyncio.timeout(PATIENCE_SECONDS), httpx.AsyncClient() as http:
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http,
+        ):
             while True:
                 with suppress(httpx.TransportError):
-                    answer = await http.get(url, timeout=PATIENCE_SECONDS)
+                    answer = await http.get(url)
                     if answer.status_code == 200:
                         return dict(answer.json())
                     assert "settings" in answer.json()["reasons"]

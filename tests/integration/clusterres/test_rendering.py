@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from tests.integration.clusterres.conftest import QUOTA, WORLD, Serving, Statuses
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from tests.settings_stream import SettingsStream
 from trimtab.errors import Unavailable
 from trimtab.levels import PLATFORM, Scope
@@ -272,7 +272,7 @@ async def test_a_start_brings_everything_up_to_date(
     async with serving():
         await statuses.until(settings_stream.revision)
         # Two namespaces have this revision, in either order.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "edited by hand" in manifest.read_text():
                 await asyncio.sleep(0.02)
     assert quota(clusters) == 7
@@ -294,7 +294,7 @@ async def test_the_view_follows_a_store_that_was_wiped_and_filled_again(
         await settings_stream.refill()
         await statuses.until(settings_stream.revision)
         assert quota(clusters) == 4
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not await bus.read_all(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES):
                 await asyncio.sleep(0.05)
         await statuses.until(await settings_stream.put(values(cpu="5")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 from trimtab.embedded import programs
 from trimtab.embedded.directory import Directory, InUse, Unwritable, ensure_token, lock
 from trimtab.embedded.programs import Choices, prepare
@@ -26,7 +26,7 @@ def test_a_directory_is_locked_once(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     child = multiprocessing.get_context("spawn").Process(target=_hold_and_end, args=(tmp_path,))
     child.start()
-    child.join(30)
+    child.join(PATIENCE_SECONDS)
     with lock(tmp_path) as directory:
         assert (directory.path / "lock").read_text() == str(os.getpid())
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.servers import free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 
 SCRIPT = Path(__file__).with_name("supervised.py")
 
@@ -51,7 +51,7 @@ def runs(process: int) -> bool:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -71,7 +71,7 @@ def test_a_program_that_is_never_ready_ends_the_start_with_its_last_error(
 ) -> None:
     (tmp_path / "broken").touch()
     with supervised(tmp_path) as process:
-        _out, err = process.communicate(timeout=30)
+        _out, err = process.communicate(timeout=PATIENCE_SECONDS)
         log = tmp_path / "server.log"
         assert err == f"server ended with code 1: the server cannot work today (its log is {log})\n"
         assert process.returncode == 1
@@ -82,7 +82,7 @@ def test_a_stop_ends_the_program_and_the_tasks_that_it_left(tmp_path: Path) -> N
         next_line(process, "up")
         server, task = pid(tmp_path), pid(tmp_path, "task-pid")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert not runs(server)
         assert not runs(task)
 

@@ -80,7 +80,7 @@ async def test_other_programs_can_hold_tokens_of_the_pools(shared: Up) -> None:
 def test_what_nats_acknowledges_survives_the_loss_of_power(shared: Up) -> None:
     directory = Directory(shared.data)
     headers = {"Authorization": f"Bearer {directory.api_token()}"}
-    status = httpx.get(f"{directory.url()}/api/v2/status", headers=headers).json()
+    status = httpx.get(f"{directory.url()}/api/v2/status", headers=headers, timeout=SECONDS).json()
     assert status["nats_sync"] == "always"
 
 

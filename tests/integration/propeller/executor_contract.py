@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,
@@ -80,7 +81,7 @@ def attempt(
 
 async def begun(directory: Path) -> None:
     """Wait until a task has begun."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (directory / "begun").exists():
             await asyncio.sleep(0.02)
 

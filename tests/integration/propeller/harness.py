@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from tests.servers import free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 from trimtab import load_module
 from trimtab.errors import Retryable
 from trimtab.messages import subjects
@@ -83,7 +83,7 @@ class Propeller:
     ) -> None:
         if self._process.poll() is None:
             self.send(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE_SECONDS)
         if error is not None:
             error.add_note(f"{self.log}:\n{self.log.read_text()[-6000:]}")
 
@@ -93,16 +93,18 @@ class Propeller:
     def kill(self) -> None:
         """End it at once, like a crash."""
         self.send(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE_SECONDS)
 
     def stop(self) -> int:
         """End it in order and return the exit code."""
         self.send(signal.SIGTERM)
-        return self._process.wait(20)
+        return self._process.wait(PATIENCE_SECONDS)
 
     def readiness(self) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as reply:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/readyz", timeout=PATIENCE_SECONDS
+            ) as reply:
                 body: dict[str, Any] = json.load(reply)
         except urllib.error.HTTPError as error:
             with error:

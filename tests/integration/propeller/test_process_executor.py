@@ -13,6 +13,7 @@ from typing import Self
 import pytest
 
 from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
+from tests.servers import PATIENCE_SECONDS
 from trimtab_propeller.executors import shim
 from trimtab_propeller.executors.port import (
     Absent,
@@ -226,21 +227,21 @@ def test_of_many_shims_one_runs_the_attempt_once_the_lock_is_free(tmp_path: Path
         with pytest.raises(subprocess.TimeoutExpired):
             started[0].wait(0.5)
     for each in started:
-        each.wait(30)
+        each.wait(PATIENCE_SECONDS)
     assert (tmp_path / "ran").read_text() == "once\n"
 
 
 def test_a_shim_runs_the_attempt_of_a_shim_that_ended_before_the_start(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "control")
     [started] = shims(tmp_path, 1)
-    started.wait(30)
+    started.wait(PATIENCE_SECONDS)
     assert (tmp_path / "ran").read_text() == "once\n"
 
 
 def test_a_shim_does_not_start_a_task_again(tmp_path: Path) -> None:
     (tmp_path / "started").write_text("1")
     [started] = shims(tmp_path, 1)
-    started.wait(30)
+    started.wait(PATIENCE_SECONDS)
     assert not (tmp_path / "ran").exists()
 
 

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, Propeller, RecordedLog, request, until
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from tests.settings_stream import SettingsStream
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
@@ -266,7 +266,7 @@ async def test_a_log_of_an_older_release_is_taken_over(
 
 async def declare_streams(client: Client) -> None:
     """Declare the streams as soon as the server is available."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             with suppress(Unavailable):
                 await streams.bootstrap(client)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
+
 
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
@@ -27,7 +29,7 @@ def test_a_start_that_cannot_work_ends_with_one_message(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert ended.returncode == 1
     assert (ended.stderr.startswith(message), ended.stderr.count("\n")) == (True, 1)

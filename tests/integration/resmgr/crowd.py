@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from nats.micro.request import ERROR_HEADER
 
 from tests.integration.resmgr.invariants import Limits, Observation
+from tests.servers import PATIENCE_SECONDS
 from trimtab.messages import subjects
 from trimtab.models import Model
 from trimtab.tokens import protocol
@@ -27,8 +28,8 @@ PROJECT_CAPS = (*[None] * 17, 0, 4, 6)
 DOMAIN_CAPS = (*[None] * 17, 0, 3, 4)
 DEATH_SHARE = 0.005
 """The share of waits and of holds that end without another request."""
-REPLY_SECONDS = 2.0
-CHECK_SECONDS = 0.2
+REPLY_SECONDS = PATIENCE_SECONDS / 30
+CHECK_SECONDS = 0.1
 
 Reply = TypeVar("Reply", bound=Model)
 Grant = tuple[str, int | None]

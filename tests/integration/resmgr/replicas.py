@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.resmgr.running import eventually
-from tests.servers import NatsServer, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
 
 
 @dataclass
@@ -69,7 +69,9 @@ async def is_ready(port: int) -> bool:
 
     def check() -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_SECONDS
+            ):
                 return True
         except OSError:
             return False

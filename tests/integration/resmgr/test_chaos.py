@@ -25,7 +25,7 @@ from tests.integration.resmgr.invariants import (
 from tests.integration.resmgr.replicas import Replicas, replicas
 from tests.integration.resmgr.running import Caller, ErrorReply, eventually
 from tests.integration.resmgr.slow_proxy import slow_proxy
-from tests.servers import NatsServer, ValkeyServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens import protocol
@@ -41,7 +41,7 @@ BLOCK = {
 }
 
 
-@pytest.mark.timeout(4 * 3600)
+@pytest.mark.timeout(240 * PATIENCE_SECONDS)
 async def test_no_token_is_over_granted_lost_or_overtaken(
     tmp_path: Path,
     nats_server: NatsServer,

@@ -19,7 +19,7 @@ from tests.integration.resmgr.model import (
     Request,
     TokenName,
 )
-from tests.servers import ValkeyServer
+from tests.servers import PATIENCE_SECONDS, ValkeyServer
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Allocated, Units
 from trimtab_resmgr.store import Rules
@@ -215,7 +215,7 @@ def as_model(reply: Allocated) -> Reply:
     return Reply(reply.status, reply.position, blockers)
 
 
-@pytest.mark.timeout(4 * 3600)
+@pytest.mark.timeout(240 * PATIENCE_SECONDS)
 @pytest.mark.parametrize("reserving", [True, False])
 async def test_every_step_of_a_history_has_the_result_of_the_model(
     tmp_path: Path, operations: int, seed: int, reserving: bool

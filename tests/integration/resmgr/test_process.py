@@ -71,7 +71,9 @@ def test_sigterm_ends_it_while_it_waits_for_nats() -> None:
 
 async def is_ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_SECONDS
+        ) as answer:
             return json.load(answer)["type"] == "noop"
     except OSError:
         return False

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.resmgr.direct import Cohort, open_cohort
 from tests.integration.resmgr.running import eventually
-from tests.servers import ValkeyServer
+from tests.servers import PATIENCE_SECONDS, ValkeyServer
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
 from trimtab_resmgr.store import Rules
@@ -76,7 +76,7 @@ async def test_after_a_flush_holders_reassert_and_their_units_are_not_granted(
 
 
 async def keep_renewing(cohort: Cohort, token: str, seconds: float) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         for _ in range(10):
             assert (await cohort.renew(token)).status == "held"
             await asyncio.sleep(seconds / 10)
@@ -211,7 +211,7 @@ async def test_waiters_keep_their_order_over_a_restart(
 
 
 async def until_first_grant(cohort: Cohort, tokens: str) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             for token in reversed(tokens):
                 answer = await cohort.allocate(token, weight=10, **WAIT)

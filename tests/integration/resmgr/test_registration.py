@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.resmgr.running import Caller, ErrorReply, eventually, redis_config, started
-from tests.servers import NatsServer, ValkeyServer, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer, free_port
 from trimtab import client as api
 from trimtab.runtime.connection import connect
 
@@ -38,7 +38,7 @@ class Admin:
 
     async def answers(self) -> bool:
         try:
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
                 return (await client.get(f"{self.url}/readyz")).is_success
         except httpx.TransportError:
             return False
@@ -50,9 +50,11 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
     directory = tmp_path_factory.mktemp("admin")
     with NatsServer(directory / "nats") as nats, ValkeyServer(directory / "valkey") as valkey:
         admin = Admin(directory, nats, valkey)
-        yield admin
-        admin.process.kill()
-        admin.process.wait()
+        try:
+            yield admin
+        finally:
+            admin.process.kill()
+            admin.process.wait()
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ async def test_all_concurrent_callers_get_503_at_once_from_a_redis_that_hangs(
     os.kill(process, signal.SIGSTOP)
     try:
         # Sequential timeouts would take more than a minute.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             requests = (caller.allocate(str(number)) for number in range(64))
             answers = await asyncio.gather(*requests, return_exceptions=True)
     finally:

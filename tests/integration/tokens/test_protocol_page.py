@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.integration.resmgr.running import redis_config, started
-from tests.servers import NatsServer, ValkeyServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
 
@@ -69,11 +69,13 @@ class NatsCommand:
 
     async def run(self, example: Example) -> str:
         if example.is_hint:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 message = await self._hints[example.subject].get()
         else:
             [body] = example.bodies
-            message = await self._client.request(example.subject, self._body(body), timeout=20)
+            message = await self._client.request(
+                example.subject, self._body(body), timeout=PATIENCE_SECONDS
+            )
         text = message.data.decode()
         expected, actual = _FENCE.search(example.reply), _FENCE.search(text)
         if expected and actual:

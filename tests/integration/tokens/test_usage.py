@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.tokens.running import Installation
+from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
 from trimtab.errors import Invalid, NotFound
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
@@ -26,7 +27,7 @@ async def start_waiters(pools: Pools, pool: str, *names: str) -> list[asyncio.Ta
 
 async def wait_for_queue(installation: Installation, pool: str, number: int) -> list[str]:
     """Return the tokens in the queue, once there are so many."""
-    async with asyncio.timeout(30), installation.client() as client:
+    async with asyncio.timeout(PATIENCE_SECONDS), installation.client() as client:
         while True:
             waiters = (await client.pools.usage(pool)).waiters
             if len(waiters) == number:
@@ -132,7 +133,7 @@ async def test_a_lowered_quota_releases_nothing_and_grants_nothing_until_enough_
 
 async def wait_for_refusal(pools: Pools, pool: str, reason: str) -> None:
     """Wait until requests are refused for this reason, once resmgr has consumed a change."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 async with pools.token(pool, **SHOP, wait_seconds=0):
@@ -151,7 +152,7 @@ async def test_an_inactive_pool_grants_nothing_until_it_is_active_again(
     [waiter] = await start_waiters(pools, pool, "a")
     await wait_for_queue(installation, pool, 1)
     await asyncio.to_thread(installation.trimtab, "update", "pool", pool, "--active")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await waiter
 
 
@@ -161,7 +162,7 @@ async def test_a_default_applies_to_undeclared_pools(
     update = ("update", "pool", "*", "--quota", "3", "--max-weight", "2")
     done = await asyncio.to_thread(installation.trimtab, *update)
     assert done.exit_code == 0, done.output
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 async with pools.token("undeclared", **SHOP, weight=2, wait_seconds=0):
@@ -207,7 +208,7 @@ async def test_a_quota_above_the_ceiling_is_shown_as_the_ceiling(
 ) -> None:
     update = ("update", "pool", pool, "--quota", "5000")
     await asyncio.to_thread(installation.trimtab, *update)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             shown = await asyncio.to_thread(installation.trimtab, "describe", "pool", pool)
             if "resmgr grants at most 1000 of any pool (resourceMaxQuota)" in shown.output:

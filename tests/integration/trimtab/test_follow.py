@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 from nats.aio.client import Client
 
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged
@@ -30,7 +30,7 @@ def follow(client: Client) -> Following:
 
 
 async def take(following: Following, count: int) -> list[StoredMessage | None]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return [await anext(following) for _ in range(count)]
 
 
@@ -83,7 +83,7 @@ async def test_a_subject_of_many_megabytes_is_read_to_its_end(client: Client) ->
     for _ in range(40):
         puts = [bus.publish(client, subjects.EXECUTION_EVENTS, log, big) for _ in range(25)]
         await asyncio.gather(*puts)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert len(await bus.read_all(client, subjects.EXECUTION_EVENTS, log)) == 1000
 
 
@@ -92,7 +92,7 @@ async def test_a_message_that_is_dropped_breaks_the_subscription(client: Client)
         await take(following, 1)
         await put(client, "a")
         subscription = client._subs[max(client._subs)]  # the newest
-        await asyncio.wait_for(subscription._pending_queue.get(), 30)
+        await asyncio.wait_for(subscription._pending_queue.get(), PATIENCE_SECONDS)
         await put(client, "b")
         with pytest.raises(bus.BrokenSubscription, match="skipped from 1 to 2"):
             await take(following, 1)
@@ -164,11 +164,13 @@ async def test_a_quiet_stream_does_not_break_the_subscription(
 
 
 async def test_a_follower_that_is_closed_deletes_its_consumer(client: Client) -> None:
+    # The server deletes a consumer without a subscriber by itself too, but without a request.
+    deletions = await client.subscribe(f"$JS.API.CONSUMER.DELETE.{subjects.SETTINGS}.*")
     for _ in range(3):
         async with aclosing(follow(client)) as following:
             await take(following, 1)
-    await client.flush()
-    # The server deletes a consumer without a subscriber by itself, but only after five seconds.
-    async with asyncio.timeout(4):
+    for _ in range(3):
+        await deletions.next_msg(timeout=PATIENCE_SECONDS)
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await client.jetstream().consumers_info(subjects.SETTINGS):
             await asyncio.sleep(0.02)

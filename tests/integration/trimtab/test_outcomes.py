@@ -12,7 +12,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.errors import Invalid, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested
@@ -63,7 +63,7 @@ async def waiting(client: Client) -> int:
 
 
 async def until_done(client: Client) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await waiting(client):
             await asyncio.sleep(0.02)
 

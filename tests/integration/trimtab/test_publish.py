@@ -7,7 +7,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import Header
 
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.errors import Conflict, Retryable, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import EVENT_ID, EVENT_TYPE
@@ -104,9 +104,9 @@ async def test_a_task_that_publishes_in_a_loop_can_be_cancelled(client: Client) 
     async with aclosing(bus.follow(client, EVENTS, LOG)) as following:
         for _ in range(20):
             writing = asyncio.create_task(write())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 for _ in range(5):
                     await anext(following)
             writing.cancel()
-            await asyncio.wait([writing], timeout=10)
+            await asyncio.wait([writing], timeout=PATIENCE_SECONDS)
             assert writing.cancelled()

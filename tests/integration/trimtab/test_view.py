@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 from nats.aio.client import Client
 
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from tests.settings_stream import SettingsStream, contents
 from trimtab.errors import Retryable, Unavailable
 from trimtab.levels import Scope
@@ -41,7 +41,7 @@ async def following(
 
 async def declare(client: Client) -> None:
     """Declare the streams, again where the request did not survive a reconnect, as admin does."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             with suppress(Unavailable):
                 await streams.bootstrap(client)
@@ -60,7 +60,7 @@ async def load(stream: SettingsStream, enough: asyncio.Event) -> None:
 
 
 async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not fact():
             await asyncio.sleep(0.02)
 
@@ -70,10 +70,10 @@ async def test_a_view_shows_stored_and_new_changes(
 ) -> None:
     await settings_stream.announce(record({"limits": {"cpu": "2"}}), A)
     async with following(client) as view:
-        await view.wait_for(2, timeout=30)
+        await view.wait_for(2, timeout=PATIENCE_SECONDS)
         assert contents(view.settings) == contents(settings_stream.settings)
         revision = await settings_stream.put(record({"limits": {"cpu": "4"}}), deleted())
-        settings = await view.wait_for(revision, timeout=30)
+        settings = await view.wait_for(revision, timeout=PATIENCE_SECONDS)
         assert contents(settings) == contents(settings_stream.settings)
         assert settings.effective("task_resource", DOMAIN).flat == {}
 
@@ -88,10 +88,10 @@ async def test_the_changes_of_a_transaction_are_shown_together(
 
     await settings_stream.watermark()
     async with following(client, changed) as view:
-        await view.wait_for(0, timeout=30)
+        await view.wait_for(0, timeout=PATIENCE_SECONDS)
         await settings_stream.put(A, B, C)
         await settings_stream.put(A)
-        await view.wait_for(4, timeout=30)
+        await view.wait_for(4, timeout=PATIENCE_SECONDS)
     assert shown == [["a", "b", "c"], ["a"]]
 
 
@@ -105,7 +105,7 @@ async def test_a_view_is_not_ready_and_shows_nothing_before_a_watermark(
         assert not view.ready
         assert view.settings.projects == {}
         await settings_stream.watermark()
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         assert view.ready
 
 
@@ -114,13 +114,13 @@ async def test_a_view_without_watermarks_grows_stale_and_is_ready_again_with_one
 ) -> None:
     await settings_stream.announce(A)
     async with following(client, stale_after_seconds=1.0) as view:
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         await until(lambda: not view.ready)
         assert view.age_seconds > 1.0
         with pytest.raises(Retryable, match=r"verified \d+ s ago"):
             await view.wait_for(1, timeout=0.1)
         await settings_stream.watermark()
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         assert view.settings.projects == {"a": A}
 
 
@@ -129,8 +129,10 @@ async def test_waiting_for_a_revision_ends_when_it_arrives(
 ) -> None:
     await settings_stream.announce(A)
     async with following(client) as view:
-        waiting = [asyncio.create_task(view.wait_for(3, timeout=30)) for _ in range(5)]
-        await view.wait_for(1, timeout=30)
+        waiting = [
+            asyncio.create_task(view.wait_for(3, timeout=PATIENCE_SECONDS)) for _ in range(5)
+        ]
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         assert not any(task.done() for task in waiting)
         await settings_stream.put(B)
         await settings_stream.put(C)
@@ -144,7 +146,7 @@ async def test_a_view_waits_for_streams_that_are_declared_later(nats_server: Nat
         await asyncio.sleep(0.3)
         await streams.bootstrap(client)
         await SettingsStream(client).announce(A)
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
 
 
 async def test_views_equal_what_was_published_during_an_outage_of_the_server(
@@ -154,17 +156,17 @@ async def test_views_equal_what_was_published_during_an_outage_of_the_server(
     await settings_stream.watermark()
     async with following(client) as view, following(client) as other:
         writing = asyncio.create_task(load(settings_stream, enough))
-        await view.wait_for(50, timeout=30)
+        await view.wait_for(50, timeout=PATIENCE_SECONDS)
         nats_server.kill()
         await asyncio.sleep(3)
         shown = view.settings.revision
         nats_server.start()
-        await view.wait_for(shown + 50, timeout=30)
+        await view.wait_for(shown + 50, timeout=PATIENCE_SECONDS)
         enough.set()
         await writing
         revision = await settings_stream.announce(A)
         for each in (view, other):
-            settings = await each.wait_for(revision, timeout=30)
+            settings = await each.wait_for(revision, timeout=PATIENCE_SECONDS)
             assert contents(settings) == contents(settings_stream.settings)
 
 
@@ -174,14 +176,14 @@ async def test_a_view_never_empties_when_the_store_is_wiped_and_filled_again(
     seen: list[set[str]] = []
     await settings_stream.announce(A, B, C)
     async with following(client, reloaded=lambda: seen.append(set(view.settings.projects))) as view:
-        await view.wait_for(3, timeout=30)
+        await view.wait_for(3, timeout=PATIENCE_SECONDS)
         nats_server.wipe()
         await declare(client)
         await settings_stream.put(A)  # no watermark yet shows that this is complete
         await asyncio.sleep(1)
         assert set(view.settings.projects) == {"a", "b", "c"}
         revision = await settings_stream.refill()
-        settings = await view.wait_for(revision, timeout=30)
+        settings = await view.wait_for(revision, timeout=PATIENCE_SECONDS)
         assert contents(settings) == contents(settings_stream.settings)
     assert seen == [{"a", "b", "c"}] * 2
 
@@ -191,13 +193,13 @@ async def test_a_view_that_differs_from_its_watermark_is_not_ready_and_read_agai
 ) -> None:
     await settings_stream.announce(A)
     async with following(client, stale_after_seconds=1.0) as view:
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         wrong = Watermark(revision=1, count=2, digest="0000000000000000")
         await bus.publish(client, subjects.SETTINGS, subjects.WATERMARK, wrong)
         await until(lambda: not view.ready)
         assert view.settings.projects == {"a": A}
         revision = await settings_stream.announce(B)
-        settings = await view.wait_for(revision, timeout=30)
+        settings = await view.wait_for(revision, timeout=PATIENCE_SECONDS)
         assert contents(settings) == contents(settings_stream.settings)
 
 
@@ -207,12 +209,12 @@ async def test_a_watermark_reveals_a_message_that_did_not_arrive(
     await settings_stream.announce(A)
     reloads: list[float] = []
     async with following(client, reloaded=lambda: reloads.append(monotonic())) as view:
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         # As if revision 2 had not been delivered.
         view.settings.apply(ProjectChanged(name="phantom"), 1)
         revision = await settings_stream.announce(B)
         await until(lambda: len(reloads) == 2)
-        settings = await view.wait_for(revision, timeout=30)
+        settings = await view.wait_for(revision, timeout=PATIENCE_SECONDS)
         assert contents(settings) == contents(settings_stream.settings)
 
 
@@ -221,8 +223,8 @@ async def test_a_foreign_message_does_not_end_a_view(
 ) -> None:
     await settings_stream.announce(A)
     async with following(client) as view:
-        await view.wait_for(1, timeout=30)
+        await view.wait_for(1, timeout=PATIENCE_SECONDS)
         await client.jetstream().publish(subjects.project("b"), b"not json")
         revision = await settings_stream.put(B)
-        await view.wait_for(revision, timeout=30)
+        await view.wait_for(revision, timeout=PATIENCE_SECONDS)
         assert contents(view.settings) == contents(settings_stream.settings)

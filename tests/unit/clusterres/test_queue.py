@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab_clusterres.queue import Item, WorkQueue
 
 
 async def take(queue: WorkQueue) -> Item:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return await queue.take()
 
 
@@ -56,7 +57,7 @@ async def test_the_pause_grows_while_changes_come_in_a_burst() -> None:
     queue = WorkQueue()
     count = 0
     queue.mark(["a"])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while count < 5:
             item = await queue.take()
             count += 1

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Retryable, Unavailable
 from trimtab.runtime.retrying import backoff_seconds, raise_if_cancelled, retry_forever
 
@@ -119,7 +120,7 @@ async def test_a_cancellation_ends_the_loop(moment: str) -> None:
     await reached.wait()
     await asyncio.sleep(0)
     loop.cancel()
-    await asyncio.wait([loop], timeout=10)
+    await asyncio.wait([loop], timeout=PATIENCE_SECONDS)
     assert loop.cancelled()
 
 
@@ -136,7 +137,7 @@ async def test_a_cancellation_that_work_swallowed_ends_the_loop() -> None:
     loop = asyncio.create_task(retry_forever(work, "test.failed"))
     await started.wait()
     loop.cancel()
-    await asyncio.wait([loop], timeout=10)
+    await asyncio.wait([loop], timeout=PATIENCE_SECONDS)
     assert loop.cancelled()
 
 

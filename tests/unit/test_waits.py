@@ -1,0 +1,96 @@
+"""Tests wait for effects, at most for `PATIENCE_SECONDS`."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+CLIENTS = {"AsyncClient", "Client", "get"}
+"""Names in `httpx` that have a timeout of five seconds without ``timeout`` or ``transport``."""
+
+Constants = Mapping[str, float]
+
+
+def constants(module: ast.Module) -> Constants:
+    """Return the numbers that have a name in the module."""
+    found: dict[str, float] = {}
+    for node in module.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(name)], value=expression):
+                if (number := value(expression, found)) is not None:
+                    found[name] = number
+    return found
+
+
+def value(expression: ast.expr | None, names: Constants) -> float | None:
+    """Return the value of an expression that is fixed in its module, and ``None`` for others."""
+    match expression:
+        case ast.Constant(bool()):
+            return None
+        case ast.Constant(int() | float() as number):
+            return float(number)
+        case ast.Name(name):
+            return names.get(name)
+        case ast.BinOp(left, ast.Mult(), right):
+            factors = value(left, names), value(right, names)
+            return None if None in factors else factors[0] * factors[1]  # type: ignore[operator]
+    return None
+
+
+def limit(call: ast.Call) -> ast.expr | None:
+    """Return the expression of how long the call may take."""
+    for keyword in call.keywords:
+        if keyword.arg == "timeout":
+            return keyword.value
+    match call:
+        case ast.Call(ast.Attribute(attr="timeout" | "wait" | "join"), [first, *_]):
+            return first
+        case ast.Call(ast.Attribute(attr="wait_for"), [_, second, *_]):
+            return second
+    return None
+
+
+def problems(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the kind of each wait that does not scale."""
+    module = ast.parse(source)
+    names = constants(module)
+    for node in ast.walk(module):
+        match node:
+            case ast.Call(ast.Attribute(ast.Name("httpx"), name)) if name in CLIENTS:
+                if not {"timeout", "transport"} & {keyword.arg for keyword in node.keywords}:
+                    yield node.lineno, "the timeout of httpx"
+            case ast.Call() if (value(limit(node), names) or 0) >= 1:
+                yield node.lineno, "a timeout of a fixed length"
+            case ast.BinOp(ast.Call(ast.Attribute(attr="monotonic" | "time")), ast.Add(), length):
+                if value(length, names) is not None:
+                    yield node.lineno, "a deadline at a fixed distance"
+
+
+@pytest.mark.parametrize(
+    ("source", "kinds"),
+    [
+        ("async with asyncio.timeout(30): ...", ["a timeout of a fixed length"]),
+        ("async with asyncio.timeout(2 * PATIENCE_SECONDS): ...", []),
+        ("process.wait(10)", ["a timeout of a fixed length"]),
+        ("await asyncio.wait_for(task, 60)", ["a timeout of a fixed length"]),
+        ("view.wait_for(3), view.wait_for(3, PATIENCE_SECONDS), ', '.join(names)", []),
+        ("view.wait_for(3, timeout=0.1)", []),  # it is meant to pass
+        ("until = time.monotonic() + 60", ["a deadline at a fixed distance"]),
+        ("httpx.Client(base_url=url)", ["the timeout of httpx"]),
+        ("httpx.Client(transport=app), httpx.get(url, timeout=PATIENCE_SECONDS)", []),
+    ],
+)
+def test_a_wait_of_a_fixed_length_is_found(source: str, kinds: list[str]) -> None:
+    assert [kind for _, kind in problems(source)] == kinds
+
+
+def test_no_wait_has_a_fixed_length() -> None:
+    found = [
+        f"{path.relative_to(TESTS)}:{line}: {kind}"
+        for path in sorted(TESTS.rglob("*.py"))
+        if path != Path(__file__)
+        for line, kind in problems(path.read_text())
+    ]
+    assert found == []
