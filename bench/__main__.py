@@ -3,13 +3,13 @@
 import platform
 from importlib.metadata import version
 
-from bench import durability, fold, held, resmgr, roundtrips, settings, story, views
+from bench import attempts, durability, fold, held, resmgr, roundtrips, settings, story, views
 
 print(
     f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, trimtab",
     end=" ",
 )
 print(version("trimtab"))
-for module in (fold, views, settings, story, durability, resmgr, held, roundtrips):
+for module in (fold, views, settings, story, attempts, durability, resmgr, held, roundtrips):
     print(f"\n{(module.__doc__ or '').splitlines()[0]}")
     module.run()

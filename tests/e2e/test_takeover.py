@@ -30,6 +30,15 @@ def rest(gate: str) -> str:
 def resting(gate: str):
     return rest(gate=gate)
 """
+LOCATION = """\
+import pathlib
+
+from trimtab_propeller.executors import linux, records
+
+shim = records.read_shim(pathlib.Path("/var/lib/trimtab/executions/{}/n0/{}"))
+is_here = shim is not None and shim.pid_namespace == linux.pid_namespace()
+print(is_here and shim.start_time == linux.start_time(shim.pid))
+"""
 STOP = """\
 import asyncio
 import pathlib
@@ -64,8 +73,8 @@ def start(stack: Stack, gate: str) -> tuple[str, str]:
 
 def location(stack: Stack, execution: str, attempt: int = 0) -> str:
     """Return the propeller in whose container an attempt runs; empty where none runs it."""
-    part = f"trimtab.workflows.entrypoint /var/lib/trimtab/executions/{execution}/n0/{attempt}"
-    return next((p for p in PROPELLERS if part in stack.docker("top", stack.name(p))), "")
+    code = LOCATION.format(execution, attempt)
+    return next((p for p in PROPELLERS if stack.exec(p, "python", "-c", code) == "True"), "")
 
 
 def state(stack: Stack, execution: str) -> Any:
@@ -109,8 +118,8 @@ def test_a_propeller_stops_the_attempt_of_another_container_and_no_other(stack: 
     (first, owner), (second, _) = start(stack, "/never"), start(stack, "/never")
     other = PROPELLERS[owner == PROPELLERS[0]]
     code = STOP.format(first)
-    assert stack.exec(other, "python", "-c", code) == "Interrupted"
+    assert stack.exec(other, "python", "-c", code) == "Stopped"
     assert not location(stack, first)
     assert location(stack, second)
-    # An interrupted attempt does not count as a retry.
+    # An attempt that propeller stopped does not count as a retry.
     stack.eventually(lambda: location(stack, first, attempt=1))

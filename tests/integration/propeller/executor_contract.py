@@ -22,10 +22,11 @@ from trimtab_propeller.executors.port import (
     Interrupted,
     Returned,
     Running,
+    Stopped,
 )
 
 MODULE = """
-import os, signal, sys, time
+import atexit, os, signal, sys, time
 from pathlib import Path
 from trimtab import task
 
@@ -51,6 +52,33 @@ def gated(directory):
         if Path(directory, "go").exists():
             return "went"
         time.sleep(0.02)
+
+class Ended(Exception): pass
+
+def end(*_arguments): raise Ended
+
+def rest(directory):
+    begin(directory)
+    for _ in range(ENOUGH):
+        time.sleep(0.02)
+
+@task
+def polite(directory):
+    signal.signal(signal.SIGTERM, end)
+    try:
+        rest(directory)
+    except Ended:
+        return "finished early"
+
+@task
+def fails_at_sigterm(directory):
+    signal.signal(signal.SIGTERM, end)
+    rest(directory)
+
+@task
+def lingers(directory):
+    atexit.register(rest, directory)
+    return "done"
 
 @task
 def stubborn(directory):
@@ -233,7 +261,7 @@ class ExecutorContract(ABC):
         await begun(tmp_path)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        assert isinstance(await executor.stop(gated), Interrupted)
+        assert isinstance(await executor.stop(gated), Stopped)
         assert loop.time() - started < self.stop_grace_seconds
 
     async def test_stop_ends_an_attempt_that_ignores_sigterm_after_the_grace(
@@ -245,7 +273,7 @@ class ExecutorContract(ABC):
         started = loop.time()
         async with asyncio.timeout(self.stop_grace_seconds + 20):
             outcome = await other.stop(stubborn)
-        assert isinstance(outcome, Interrupted)
+        assert isinstance(outcome, Stopped)
         assert loop.time() - started >= self.stop_grace_seconds
         assert await executor.wait(stubborn) == outcome
 
@@ -270,10 +298,45 @@ class ExecutorContract(ABC):
             await begun(directory)
         await other.start(attempts[1])
         await other.request_stop_of_all()
-        assert isinstance(await other.wait(attempts[1]), Interrupted)
+        assert isinstance(await other.wait(attempts[1]), Stopped)
         assert isinstance(await executor.find(attempts[0]), Running)
         await executor.request_stop_of_all()
-        assert isinstance(await executor.wait(attempts[0]), Interrupted)
+        assert isinstance(await executor.wait(attempts[0]), Stopped)
+        # Another instance, such as that of the next propeller, finds the same.
+        assert isinstance(await other.find(attempts[0]), Stopped)
+
+    async def test_an_attempt_that_was_stopped_before_its_start_does_not_run(
+        self, executor: Executor, other: Executor, gated: Attempt, tmp_path: Path
+    ) -> None:
+        assert isinstance(await other.stop(gated), Stopped)
+        await executor.start(gated)
+        assert isinstance(await executor.wait(gated), Stopped)
+        assert not (tmp_path / "begun").exists()
+
+    async def test_a_task_that_returns_when_it_is_stopped_has_returned(
+        self, executor: Executor, other: Executor, tmp_path: Path
+    ) -> None:
+        polite = attempt("polite", directory=str(tmp_path))
+        await executor.start(polite)
+        await begun(tmp_path)
+        assert await other.stop(polite) == Returned("finished early")
+        assert await executor.wait(polite) == Returned("finished early")
+
+    async def test_a_task_that_has_returned_counts_although_its_process_is_stopped(
+        self, executor: Executor, other: Executor, tmp_path: Path
+    ) -> None:
+        lingering = attempt("lingers", directory=str(tmp_path))
+        await executor.start(lingering)
+        await begun(tmp_path)
+        assert await other.stop(lingering) == Returned("done")
+
+    async def test_a_task_that_fails_because_it_is_stopped_is_stopped(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        fails = attempt("fails_at_sigterm", directory=str(tmp_path))
+        await executor.start(fails)
+        await begun(tmp_path)
+        assert isinstance(await executor.stop(fails), Stopped)
 
     async def test_an_attempt_that_cannot_be_started_now_raises_unavailable(
         self, executor: Executor, tmp_path: Path

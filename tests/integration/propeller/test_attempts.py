@@ -11,7 +11,7 @@ from tests.integration.propeller.harness import Executions, Propeller, request, 
 from tests.settings_stream import SettingsStream
 from trimtab import runtime_override_config
 from trimtab.messages.events import ProjectChanged
-from trimtab.messages.executions import NodeFailed
+from trimtab.messages.executions import NodeFailed, Refused
 
 SOURCE = """
 @task
@@ -47,14 +47,40 @@ async def test_an_attempt_that_cannot_be_started_is_interrupted_at_most_four_tim
     assert recorded.state.error.startswith("the attempt could not be started: ")
 
 
-async def test_an_attempt_that_can_never_be_started_fails_its_node_at_once(
+async def test_a_variable_that_no_process_can_have_is_refused_at_admission(
     propeller: Propeller, executions: Executions, job: Path
 ) -> None:
     long = runtime_override_config(environment={"LONG": "x" * 200_000}, retries=3)
     wanted = request(job, overrides={"short": long})
     recorded = await executions.ended(await executions.request(wanted))
-    assert recorded.types == ["owned", "admitted", "node_starting", "node_failed", "failed"]
-    assert "Argument list too long" in recorded.state.error
+    assert recorded.types == ["owned", "refused"]
+    refused = recorded.events[-1]
+    assert isinstance(refused, Refused)
+    assert (refused.node, refused.path) == ("n0", "environment.LONG")
+    assert "at most 131071 bytes" in refused.message
+    assert len(refused.body()) < 1000
+
+
+async def test_an_output_that_the_log_cannot_hold_fails_the_attempt_and_not_the_execution(
+    propeller: Propeller, executions: Executions, module: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The task hands over what the entrypoint would not."""
+    tried = tmp_path / "tried"
+    source = module(f"""
+@task(retries=1)
+def large():
+    if os.path.exists({str(tried)!r}):
+        return "small"
+    Path({str(tried)!r}).touch()
+    os.write(3, b'o"' + 2**18 * b"x" + b'"' + bytes(1))
+    os._exit(0)
+@workflow
+def job(): return large()
+""")
+    recorded = await executions.ended(await executions.request(request(source)))
+    [failure] = [event for event in recorded.events if isinstance(event, NodeFailed)]
+    assert not failure.interrupted
+    assert recorded.state.output == "small"
 
 
 async def test_an_executor_that_is_unavailable_is_called_again(

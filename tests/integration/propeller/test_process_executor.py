@@ -1,4 +1,4 @@
-"""The executor ``process`` and its shim, without a propeller."""
+"""The executor ``process``, its fork server, shims and guards, without a propeller."""
 
 import asyncio
 import fcntl
@@ -6,15 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import pytest
 
 from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
 from tests.servers import PATIENCE_SECONDS
-from trimtab_propeller.executors import shim
+from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,
@@ -24,24 +24,47 @@ from trimtab_propeller.executors.port import (
     Failed,
     Interrupted,
     Outcome,
+    Returned,
     Running,
+    Stopped,
 )
-from trimtab_propeller.executors.process import STOP_GRACE_SECONDS, ProcessExecutor, read_state
+from trimtab_propeller.executors.process import STOP_GRACE_SECONDS, ProcessExecutor
+from trimtab_propeller.executors.records import read_state
 
-ENDINGS = """
-import os, signal, sys
+EARLIER_SHIM = Path(__file__).parent / "earlier_release" / "shim.py"
+HEADER = """
+import json, os, random, shutil, signal, socket, subprocess, sys, threading, time
+from pathlib import Path
 from trimtab import task
-@task
-def fails(): raise ValueError("no rows")
-@task
-def dies(): os.kill(os.getpid(), signal.SIGKILL)
-@task
-def crashes():
-    print("out of luck", file=sys.stderr, flush=True)
-    os._exit(3)
-@task
-def vanishes(): os._exit(0)
 """
+
+Make = Callable[[], ProcessExecutor]
+
+
+def of(source: str, number: int = 0, **fields: Any) -> Attempt:
+    """An attempt of the task ``t``, which has this body."""
+    body = "\n    ".join(source.strip().splitlines())
+    module = f"{HEADER}\n@task\ndef t():\n    {body}\n"
+    return attempt("t", number).model_copy(update={"module": module, **fields})
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Make executors over one data directory."""
+    made: list[ProcessExecutor] = []
+
+    def make_executor() -> ProcessExecutor:
+        made.append(ProcessExecutor(tmp_path / "data"))
+        return made[-1]
+
+    yield make_executor
+    for executor in made:
+        executor.close()
+
+
+@pytest.fixture
+def executor(make: Make) -> ProcessExecutor:
+    return make()
 
 
 class TestProcessExecutor(ExecutorContract):
@@ -49,8 +72,16 @@ class TestProcessExecutor(ExecutorContract):
 
     stop_grace_seconds = STOP_GRACE_SECONDS
 
+    @pytest.fixture(autouse=True)
+    def closing(self) -> Iterator[None]:
+        self.made: list[ProcessExecutor] = []
+        yield
+        for executor in self.made:
+            executor.close()
+
     def make_executor(self, data: Path) -> Executor:
-        return ProcessExecutor(data)
+        self.made.append(ProcessExecutor(data))
+        return self.made[-1]
 
     def break_data(self, data: Path) -> None:
         data.mkdir()
@@ -59,61 +90,298 @@ class TestProcessExecutor(ExecutorContract):
     async def kill(self, executor: Executor, running: Attempt) -> None:
         state = await executor.find(running)
         assert isinstance(state, Running)
-        os.killpg(group_of(state.location), signal.SIGKILL)
+        shim = shim_of(state.location)
+        for pid in (shim, *linux.descendants(shim)):
+            os.kill(pid, signal.SIGKILL)
 
 
-def group_of(location: str) -> int:
-    """Return the process group of a started attempt, which is the PID of its shim too."""
+def shim_of(location: str | Path) -> int:
+    """Return the PID of the shim of a started attempt."""
     return int(Path(location, "started").read_text().split()[0])
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs. One that has ended but is not reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def outcome(executor: ProcessExecutor, wanted: Attempt) -> Outcome:
     await executor.start(wanted)
-    return await executor.wait(wanted)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await executor.wait(wanted)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
-    ("task", "error"),
+    ("body", "error"),
     [
-        ("fails", "ValueError: no rows (module.py, line 5)"),
-        ("dies", "the task was ended by signal SIGKILL"),
-        ("crashes", "the task was ended by exit code 3\nout of luck"),
-        ("vanishes", "the task ended without leaving an output"),
+        ("raise ValueError('no rows')", "ValueError: no rows (module.py, line 8)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the task was ended by signal SIGKILL"),
+        (
+            "print('out of luck', file=sys.stderr, flush=True); os._exit(3)",
+            "the task was ended by exit code 3\nout of luck",
+        ),
+        ("os._exit(0)", "the task ended without leaving an output"),
     ],
 )
-async def test_a_failure_names_how_the_task_ended(tmp_path: Path, task: str, error: str) -> None:
-    wanted = attempt(task).model_copy(update={"module": ENDINGS})
-    assert await outcome(ProcessExecutor(tmp_path), wanted) == Failed(error)
+async def test_a_failure_names_how_the_task_ended(
+    executor: ProcessExecutor, body: str, error: str
+) -> None:
+    assert await outcome(executor, of(body)) == Failed(error)
 
 
-async def test_a_second_start_does_not_change_the_files_of_an_attempt(tmp_path: Path) -> None:
-    await outcome(ProcessExecutor(tmp_path), attempt("double", x=1))
-    location = Path(await ProcessExecutor(tmp_path).start(attempt("double", x=100)))
-    assert '"x":1}' in (location / "task.json").read_text()
+HOSTILE = {
+    "empties its directory": "shutil.rmtree(os.getcwd())\nreturn 1",
+    "replaces its directory": """
+own = os.getcwd()
+shutil.rmtree(own)
+os.symlink(own, own)
+return 1
+""",
+    "makes fifos of its files": """
+for name in ("module.py", "task.json", "exit.json", "output.json", "stderr"):
+    Path(name).unlink(missing_ok=True)
+    os.mkfifo(name)
+return 1
+""",
+    "forges an end": """
+Path("../exit.json").write_text('{"code": 0}')
+Path("../output.json").write_text('{"output": "forged"}')
+return 1
+""",
+    "makes the captured output a fifo": """
+os.unlink("../stderr")
+os.mkfifo("../stderr")
+return 1
+""",
+    "removes its control files": """
+for name in ("started", "control", "stdout", "stderr"):
+    os.unlink(f"../{name}")
+return 1
+""",
+    "has a process that returns too": "os.fork()\nreturn 1",
+    "leaves a process that holds all files": """
+if os.fork() == 0:
+    time.sleep(3600)
+return 1
+""",
+    "fails at its exit": """
+import atexit
+atexit.register(os._exit, 7)
+return 1
+""",
+}
 
 
-async def test_an_error_names_the_file_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "executions").write_text("a file instead of a directory")
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+async def test_a_task_that_returns_has_returned_whatever_it_does_to_files(
+    executor: ProcessExecutor, make: Make, body: str
+) -> None:
+    assert await outcome(executor, of(body)) == Returned(1)
+    assert await make().find(of(body)) == Returned(1)
+
+
+BROKEN = {
+    "an end that is a directory": ("os.mkdir('../exit.json')\nreturn 1", "exit.json"),
+    "no directory": ("shutil.rmtree('..', ignore_errors=True)\nreturn 1", "was removed"),
+    "a fifo in place of its errors": (
+        "os.unlink('../stderr'); os.mkfifo('../stderr'); os._exit(3)",
+        "exit code 3",
+    ),
+    "an output that is too long": ("os.write(3, b'o' + 2**20 * b'1' + bytes(1))", "262144 bytes"),
+    "an output that is no JSON": ("os.write(3, b'o{' + bytes(1)); os._exit(0)", "JSON"),
+    "an output that JSON does not allow": (
+        "os.write(3, b'o{\"output\": NaN}' + bytes(1)); os._exit(0)",
+        "JSON",
+    ),
+    "a deep output": (
+        "os.write(3, b'o{\"output\": ' + 100000 * b'[' + 100000 * b']' + b'}' + bytes(1))",
+        "JSON",
+    ),
+    "an unknown kind of result": ("os.write(3, b'x1' + bytes(1)); os._exit(0)", ""),
+    "half an output": ("os.write(3, b'o1'); os._exit(0)", "without leaving an output"),
+    "a long error": ("raise ValueError(10**6 * 'x')", "ValueError: xxx"),
+    "bytes that are no text": ("os.write(2, bytes(range(128, 256))); os._exit(3)", "exit code 3"),
+}
+
+
+@pytest.mark.parametrize(("body", "error"), BROKEN.values(), ids=BROKEN)
+async def test_a_task_that_breaks_what_it_leaves_has_failed(
+    executor: ProcessExecutor, body: str, error: str
+) -> None:
+    failed = await outcome(executor, of(body))
+    assert isinstance(failed, Failed)
+    assert error in failed.error
+    assert len(failed.error) <= 5000
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "loop", "garbage", "large", "number"])
+@pytest.mark.parametrize("name", ["exit.json", "output.json"])
+async def test_a_record_that_was_changed_after_the_end_is_a_failure(
+    executor: ProcessExecutor, make: Make, name: str, kind: str
+) -> None:
+    wanted = of("return 1")
+    await outcome(executor, wanted)
+    path = Path(await executor.start(wanted)) / name
+    path.unlink()
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path)
+        case "large":
+            path.touch()
+            os.truncate(path, 2**40)
+        case "garbage":
+            path.write_bytes(b"\xff{")
+        case "number":
+            path.write_text('{"code": -1' + 30 * "0" + "}")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert isinstance(await make().find(wanted), Failed)
+
+
+async def test_the_output_of_a_task_is_kept_up_to_a_size(executor: ProcessExecutor) -> None:
+    body = """
+for _ in range(200):
+    os.write(2, 2**20 * b"x")
+os.write(2, b"the end")
+os._exit(3)
+"""
+    failed = await outcome(executor, of(body))
+    assert isinstance(failed, Failed)
+    assert failed.error.endswith("xxx" + "the end")
+    directory = Path(await executor.start(of(body)))
+    assert sum(each.stat().st_size for each in directory.iterdir()) < 4 * 2**20
+
+
+async def test_a_second_start_does_not_change_the_files_of_an_attempt(
+    executor: ProcessExecutor, make: Make
+) -> None:
+    await outcome(executor, attempt("double", x=1))
+    location = Path(await make().start(attempt("double", x=100)))
+    assert '"x":1}' in (location / "work" / "task.json").read_text()
+
+
+async def test_an_error_names_the_file_that_cannot_be_written(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "executions").write_text("a file instead of a directory")
     with pytest.raises(ExecutorUnavailable, match="executions"):
-        await ProcessExecutor(tmp_path).start(attempt("double", x=1))
+        await executor.start(attempt("double", x=1))
 
 
-async def test_a_variable_that_is_too_long_for_a_process_is_rejected(tmp_path: Path) -> None:
-    # Linux: at most 128 KiB for one string (MAX_ARG_STRLEN).
+async def test_a_variable_that_is_too_long_for_a_process_is_rejected(
+    executor: ProcessExecutor,
+) -> None:
     wanted = attempt("double", environment={"LONG": "x" * 200_000}, x=1)
-    with pytest.raises(AttemptRejected, match="Argument list too long"):
-        await ProcessExecutor(tmp_path).start(wanted)
-    assert await ProcessExecutor(tmp_path).find(wanted) == Absent()
+    with pytest.raises(AttemptRejected, match=r"^environment\.LONG: .*at most 131071 bytes"):
+        await executor.start(wanted)
+    assert await executor.find(wanted) == Absent()
 
 
-async def test_a_state_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
-    directory = tmp_path / "executions" / "e1" / "n0" / "0"
+async def test_the_longest_variable_reaches_a_program_that_the_task_starts(
+    executor: ProcessExecutor,
+) -> None:
+    limits = executor.capabilities.environment_limits
+    assert limits is not None
+    longest = "x" * (limits.variable_bytes - len("N0="))
+    count = limits.total_bytes // (limits.variable_bytes + 1)
+    body = "return int(subprocess.check_output(['sh', '-c', 'echo ${#N0}']))"
+    wanted = of(body, environment={f"N{number}": longest for number in range(count)})
+    assert await outcome(executor, wanted) == Returned(len(longest))
+
+
+async def test_a_state_that_cannot_be_read_is_unavailable(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    directory = tmp_path / "data" / "executions" / "e1" / "n0" / "0"
     directory.parent.mkdir(parents=True)
     directory.symlink_to(directory)  # a loop, which root cannot open either
-    executor, wanted = ProcessExecutor(tmp_path), attempt("double", x=1)
+    wanted = attempt("double", x=1)
     for call in (executor.find, executor.wait, executor.stop):
         with pytest.raises(ExecutorUnavailable):
             await call(wanted)
+
+
+# ---- processes that a task starts ----
+
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork() == 0:
+        os.closerange(0, 100)
+        os.chdir("/")
+        with open(PATH, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(3600)
+    os._exit(0)
+os.wait()
+while not (os.path.exists(PATH) and Path(PATH).read_text()):
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Path:
+    return tmp_path / "daemon"
+
+
+def with_daemon(daemon: Path, rest: str) -> Attempt:
+    """An attempt whose task leaves a process in a session of its own, which has no file open."""
+    return of(f"PATH = {str(daemon)!r}\n{DAEMON.strip()}\n{rest}")
+
+
+@pytest.mark.parametrize("rest", ["return 1", "os._exit(3)", "os.kill(os.getpid(), 9)"])
+async def test_nothing_that_a_task_started_outlives_its_end(
+    executor: ProcessExecutor, daemon: Path, rest: str
+) -> None:
+    await outcome(executor, with_daemon(daemon, rest))
+    assert not is_alive(int(daemon.read_text()))
+
+
+async def test_nothing_that_a_task_started_outlives_a_stop(
+    executor: ProcessExecutor, make: Make, daemon: Path
+) -> None:
+    wanted = with_daemon(daemon, "time.sleep(3600)")
+    await executor.start(wanted)
+    await until(daemon.exists)
+    assert isinstance(await make().stop(wanted), Stopped)
+    await until(lambda: not is_alive(int(daemon.read_text() or "0")))
+
+
+@pytest.mark.parametrize("victim", ["shim", "guard", "both"])
+async def test_nothing_that_a_task_started_outlives_its_shim_and_guard(
+    executor: ProcessExecutor, make: Make, daemon: Path, victim: str
+) -> None:
+    wanted = with_daemon(daemon, "time.sleep(3600)")
+    shim = shim_of(await executor.start(wanted))
+    await until(lambda: daemon.exists() and daemon.read_text())
+    guard = next(p for p in linux.descendants(shim) if os.getsid(p) == shim)
+    task = next(p for p in linux.descendants(guard) if os.getsid(p) == p)
+    for pid in {"shim": [shim], "guard": [guard], "both": [shim, guard]}[victim]:
+        os.kill(pid, signal.SIGKILL)
+    assert isinstance(await make().wait(wanted), Interrupted)
+    await until(lambda: not is_alive(task))
+    if victim == "both":
+        os.kill(int(daemon.read_text()), signal.SIGKILL)  # none is left that knows of it
+    else:
+        assert not is_alive(int(daemon.read_text()))
+        assert not is_alive(task)
+
+
+# ---- stops ----
 
 
 @pytest.fixture
@@ -127,122 +395,294 @@ def unrelated() -> Iterator["subprocess.Popen[bytes]"]:
 class Begun:
     """An attempt whose task runs, and which another instance than the one that started it stops."""
 
-    def __init__(self, data: Path, task: str) -> None:
-        self._data = data
-        self._attempt = attempt(task, directory=str(data))
-        self._owner = ProcessExecutor(data)
-
-    async def begin(self) -> Self:
-        self.directory = Path(await self._owner.start(self._attempt))
-        await begun(self._data)
-        self.group = group_of(str(self.directory))
-        return self
+    def __init__(self, owner: ProcessExecutor, other: ProcessExecutor, wanted: Attempt) -> None:
+        self._owner = owner
+        self._other = other
+        self._attempt = wanted
+        self.directory = owner.directory(wanted)
+        self.shim = shim_of(self.directory)
 
     async def stop(self) -> Outcome:
-        """Stop the attempt. Raises `TimeoutError` where it does not end soon after SIGKILL."""
-        async with asyncio.timeout(STOP_GRACE_SECONDS + 1):
-            outcome = await ProcessExecutor(self._data).stop(self._attempt)
+        outcome = await self._other.stop(self._attempt)
         assert await self._owner.wait(self._attempt) == outcome
         return outcome
 
-    def kill_shim(self) -> None:
-        os.kill(self.group, signal.SIGKILL)
-        # Its descriptors are closed by then. The instance that started it has to reap it.
-        os.waitid(os.P_PID, self.group, os.WEXITED | os.WNOWAIT)
+    def record(self, pid: int, pid_namespace: str) -> None:
+        """Replace what the shim recorded; no process has started at 1."""
+        (self.directory / "started").write_text(f"{pid} {pid_namespace} 1")
 
-    def record(self, started: str) -> None:
-        """Replace what the shim recorded; no process is in the PID namespace ``pid:[1]``."""
-        (self.directory / "started").write_text(started)
+
+Begin = Callable[[str], Awaitable[Begun]]
 
 
 @pytest.fixture
-async def gated(tmp_path: Path) -> Begun:
-    return await Begun(tmp_path, "gated").begin()
+def begin(make: Make, tmp_path: Path) -> Begin:
+    async def start(task: str) -> Begun:
+        owner, wanted = make(), attempt(task, directory=str(tmp_path))
+        await owner.start(wanted)
+        await begun(tmp_path)
+        return Begun(owner, make(), wanted)
+
+    return start
 
 
+@pytest.mark.parametrize("pid_namespace", ["pid:[1]", linux.pid_namespace()])
 @pytest.mark.parametrize("task", ["gated", "stubborn"])
-async def test_stop_ends_an_attempt_of_another_pid_namespace_and_no_other_process(
-    tmp_path: Path, unrelated: "subprocess.Popen[bytes]", task: str
+async def test_stop_ends_an_attempt_and_no_other_process_with_the_pid_of_its_shim(
+    begin: Begin, unrelated: "subprocess.Popen[bytes]", task: str, pid_namespace: str
 ) -> None:
-    running = await Begun(tmp_path, task).begin()
-    running.record(f"{unrelated.pid} pid:[1]")
-    assert isinstance(await running.stop(), Interrupted)
+    running = await begin(task)
+    running.record(unrelated.pid, pid_namespace)
+    assert isinstance(await running.stop(), Stopped)
     assert unrelated.poll() is None
 
 
-async def test_stop_waits_for_an_attempt_of_another_pid_namespace_whose_shim_was_killed(
-    tmp_path: Path,
-    gated: Begun,
+async def test_stop_ends_an_attempt_whose_processes_are_suspended(begin: Begin) -> None:
+    running = await begin("gated")
+    for pid in (running.shim, *linux.descendants(running.shim)):
+        os.kill(pid, signal.SIGSTOP)
+    assert isinstance(await running.stop(), Stopped)
+
+
+async def test_stop_ends_an_attempt_whose_shim_does_not_react(begin: Begin) -> None:
+    running = await begin("stubborn")
+    (running.directory / "control").unlink()
+    assert isinstance(await running.stop(), Stopped)
+
+
+async def test_stop_ends_an_attempt_whose_start_is_not_recorded(begin: Begin) -> None:
+    running = await begin("gated")
+    (running.directory / "started").unlink()
+    assert isinstance(await running.stop(), Stopped)
+
+
+async def test_a_sigterm_that_a_shim_receives_stops_its_task_in_order(
+    begin: Begin, executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    """A supervisor that ends all processes of a service sends it."""
+    running = await begin("polite")
+    os.kill(running.shim, signal.SIGTERM)
+    wanted = attempt("polite", directory=str(tmp_path))
+    assert await executor.wait(wanted) == Returned("finished early")
+
+
+async def test_a_stop_of_all_reaches_the_others_when_one_directory_cannot_be_read(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    attempts = [of("time.sleep(3600)", number) for number in range(2)]
+    locations = [Path(await executor.start(each)) for each in attempts]
+    aside = tmp_path / "aside"
+    locations[0].rename(aside)
+    locations[0].symlink_to(locations[0])
+    await executor.request_stop_of_all()
+    await executor.request_stop_of_all()
+    assert isinstance(await executor.wait(attempts[1]), Stopped)
+    locations[0].unlink()
+    aside.rename(locations[0])
+    assert isinstance(await executor.stop(attempts[0]), Stopped)
+
+
+# ---- an earlier release ----
+
+
+class Earlier:
+    """An attempt that the shim of an earlier release runs, in the directory of its task."""
+
+    def __init__(self, executor: ProcessExecutor, program: str) -> None:
+        self.attempt = attempt("double", x=1)
+        self.directory = executor.directory(self.attempt)
+        self.directory.mkdir(parents=True)
+        command = [sys.executable, "-I", "-S", str(EARLIER_SHIM), sys.executable, "-c", program]
+        self.shim = subprocess.Popen(command, cwd=self.directory, start_new_session=True)
+
+
+REST = "import time; open('begun', 'w'); time.sleep(3600)"
+
+
+@pytest.fixture
+def earlier(executor: ProcessExecutor) -> Iterator[Callable[[str], Earlier]]:
+    started: list[Earlier] = []
+
+    def start(program: str) -> Earlier:
+        started.append(Earlier(executor, program))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.shim.kill()
+        each.shim.wait()
+
+
+async def test_an_attempt_of_an_earlier_release_is_adopted_and_stopped(
+    executor: ProcessExecutor, earlier: Callable[[str], Earlier]
+) -> None:
+    running = earlier(REST)
+    await begun(running.directory)
+    assert isinstance(await executor.find(running.attempt), Running)
+    await executor.start(running.attempt)
+    assert isinstance(await executor.stop(running.attempt), Stopped)
+    assert not (running.directory / "work").exists()
+
+
+async def test_stop_ends_a_task_of_an_earlier_release_whose_shim_was_killed(
+    executor: ProcessExecutor, earlier: Callable[[str], Earlier]
+) -> None:
+    running = earlier(REST)
+    await begun(running.directory)
+    running.shim.kill()
+    running.shim.wait()
+    assert isinstance(await executor.stop(running.attempt), Stopped)
+
+
+async def test_a_task_of_an_earlier_release_in_another_pid_namespace_may_be_unreachable(
+    executor: ProcessExecutor,
+    earlier: Callable[[str], Earlier],
     unrelated: "subprocess.Popen[bytes]",
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gated.kill_shim()
-    gated.record(f"{unrelated.pid} pid:[1]")
-    with pytest.raises(TimeoutError):
-        await gated.stop()
-    assert [record.message for record in caplog.records] == ["attempt.unreachable"] * 2
-    assert isinstance(read_state(gated.directory), Running)
+    running = earlier(REST)
+    await begun(running.directory)
+    group = running.shim.pid
+    running.shim.kill()
+    running.shim.wait()
+    (running.directory / "started").write_text(f"{unrelated.pid} pid:[1]")
+    stopping = asyncio.create_task(executor.stop(running.attempt))
+    await until(lambda: len(caplog.records) == 2)
+    assert {record.message for record in caplog.records} == {"attempt.unreachable"}
+    assert isinstance(await executor.find(running.attempt), Running)
     assert unrelated.poll() is None
-    (tmp_path / "go").touch()
-    assert isinstance(await gated.stop(), Interrupted)
+    os.killpg(group, signal.SIGKILL)
+    assert isinstance(await stopping, Stopped)
 
 
-async def test_stop_ends_an_attempt_whose_shim_was_killed(gated: Begun) -> None:
-    gated.kill_shim()
-    assert isinstance(await gated.stop(), Interrupted)
+async def test_the_outcome_of_an_attempt_of_an_earlier_release_is_read(
+    executor: ProcessExecutor, earlier: Callable[[str], Earlier]
+) -> None:
+    # A process that the task leaves has inherited the lock.
+    program = """
+import os, time
+open("output.json", "w").write('{"output": 42}')
+if os.fork() == 0:
+    open("left", "w").write(str(os.getpid()))
+    time.sleep(3600)
+"""
+    ended = earlier(program)
+    await until((ended.directory / "exit.json").exists)
+    assert await executor.wait(ended.attempt) == Returned(42)
+    left = ended.directory / "left"
+    await until(lambda: left.exists() and left.read_text())
+    os.kill(int(left.read_text()), signal.SIGKILL)
 
 
-async def test_stop_ends_an_attempt_that_is_suspended(gated: Begun) -> None:
-    os.killpg(gated.group, signal.SIGSTOP)
-    assert isinstance(await gated.stop(), Interrupted)
+async def test_an_interrupted_attempt_of_an_earlier_release_is_interrupted(
+    executor: ProcessExecutor, earlier: Callable[[str], Earlier]
+) -> None:
+    running = earlier(REST)
+    await begun(running.directory)
+    os.killpg(running.shim.pid, signal.SIGKILL)
+    assert isinstance(await executor.wait(running.attempt), Interrupted)
 
 
-async def test_stop_ends_an_attempt_that_an_earlier_release_started(gated: Begun) -> None:
-    gated.record(str(gated.group))
-    (gated.directory / "control").unlink()
-    assert isinstance(await gated.stop(), Interrupted)
-
-
-async def test_a_stop_before_the_start_is_recorded_ends_the_attempt(tmp_path: Path) -> None:
-    executor, wanted = ProcessExecutor(tmp_path), attempt("gated", directory=str(tmp_path))
-    location = await executor.start(wanted)
+async def test_an_earlier_release_does_not_start_an_attempt_of_this_one(
+    executor: ProcessExecutor, earlier: Callable[[str], Earlier], tmp_path: Path
+) -> None:
+    wanted = attempt("gated", directory=str(tmp_path))
+    location = Path(await executor.start(wanted))
     await begun(tmp_path)
-    Path(location, "started").unlink()
-    await executor.request_stop_of_all()
-    async with asyncio.timeout(STOP_GRACE_SECONDS):
-        assert isinstance(await executor.wait(wanted), Interrupted)
+    append = "open('ran', 'w')"
+    command = [sys.executable, "-I", "-S", str(EARLIER_SHIM), sys.executable, "-c", append]
+    shim = subprocess.Popen(command, cwd=location)
+    (tmp_path / "go").touch()
+    assert await executor.wait(wanted) == Returned("went")
+    shim.wait(PATIENCE_SECONDS)
+    assert not (location / "ran").exists()
 
 
-def shims(directory: Path, count: int) -> list["subprocess.Popen[bytes]"]:
-    """Start shims, each of which would append a line to the file ``ran``."""
-    append = "open('ran', 'a').write('once\\n')"
-    command = [sys.executable, "-I", "-S", shim.__file__, sys.executable, "-c", append]
-    return [subprocess.Popen(command, cwd=directory) for _ in range(count)]
+async def test_an_earlier_release_stops_an_attempt_of_this_one(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    wanted = attempt("stubborn", directory=str(tmp_path))
+    location = Path(await executor.start(wanted))
+    await begun(tmp_path)
+    # It takes the shim for one of another PID namespace, because there is one more field.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with open(location / "control", "wb", buffering=0) as control:
+            control.write(bytes([number]))
+    assert isinstance(await executor.wait(wanted), Stopped)
 
 
-def test_of_many_shims_one_runs_the_attempt_once_the_lock_is_free(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        started = shims(tmp_path, 4)
-        with pytest.raises(subprocess.TimeoutExpired):
-            started[0].wait(0.5)
-    for each in started:
-        each.wait(PATIENCE_SECONDS)
-    assert (tmp_path / "ran").read_text() == "once\n"
+# ---- starts ----
 
 
-def test_a_shim_runs_the_attempt_of_a_shim_that_ended_before_the_start(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "control")
-    [started] = shims(tmp_path, 1)
-    started.wait(PATIENCE_SECONDS)
-    assert (tmp_path / "ran").read_text() == "once\n"
+async def test_the_start_waits_while_another_process_may_start_the_attempt(
+    executor: ProcessExecutor,
+) -> None:
+    wanted = of("return 1")
+    directory = executor.directory(wanted)
+    directory.mkdir(parents=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        starting = asyncio.create_task(executor.start(wanted))
+        done, _ = await asyncio.wait([starting], timeout=0.5)
+        assert not done
+        assert not (directory / "started").exists()
+    await starting
+    assert await executor.wait(wanted) == Returned(1)
 
 
-def test_a_shim_does_not_start_a_task_again(tmp_path: Path) -> None:
-    (tmp_path / "started").write_text("1")
-    [started] = shims(tmp_path, 1)
-    started.wait(PATIENCE_SECONDS)
-    assert not (tmp_path / "ran").exists()
+async def test_attempts_outlive_the_fork_server_and_another_one_is_started(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    running = attempt("gated", directory=str(tmp_path))
+    await executor.start(running)
+    await begun(tmp_path)
+    server = parent_of(shim_of(await executor.start(running)))
+    os.kill(server, signal.SIGKILL)
+    assert await outcome(executor, attempt("double", 1, x=1)) == Returned(2)
+    (tmp_path / "go").touch()
+    assert await executor.wait(running) == Returned("went")
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_a_start_whose_fork_server_is_killed_meanwhile_runs_the_task_once(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    idle = of("time.sleep(3600)", 99)
+    server = parent_of(shim_of(await executor.start(idle)))
+    os.kill(server, signal.SIGSTOP)
+    wanted = [attempt("gated", number, directory=str(tmp_path)) for number in range(3)]
+    starting = [asyncio.create_task(executor.start(each)) for each in wanted]
+    done, _ = await asyncio.wait(starting, timeout=0.3)
+    assert not done
+    os.kill(server, signal.SIGKILL)
+    await asyncio.gather(*starting)
+    (tmp_path / "go").touch()
+    assert [await executor.wait(each) for each in wanted] == [Returned("went")] * 3
+    assert (tmp_path / "begun").read_text() == "once\n" * 3
+    await executor.stop(idle)
+
+
+async def test_a_start_that_is_cancelled_leaves_no_doubt(
+    executor: ProcessExecutor, make: Make, tmp_path: Path
+) -> None:
+    idle = of("time.sleep(3600)", 99)
+    server = parent_of(shim_of(await executor.start(idle)))
+    os.kill(server, signal.SIGSTOP)
+    wanted = attempt("gated", directory=str(tmp_path))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await executor.start(wanted)
+    other = make()
+    starting = asyncio.create_task(other.start(wanted))
+    os.kill(server, signal.SIGCONT)
+    await starting
+    (tmp_path / "go").touch()
+    assert await other.wait(wanted) == Returned("went")
+    assert (tmp_path / "begun").read_text() == "once\n"
+    await executor.stop(idle)
 
 
 def test_a_started_attempt_whose_lock_is_free_is_interrupted(tmp_path: Path) -> None:
@@ -250,3 +690,132 @@ def test_a_started_attempt_whose_lock_is_free_is_interrupted(tmp_path: Path) -> 
     assert read_state(tmp_path) == Absent()
     (tmp_path / "started").write_text("1")
     assert isinstance(read_state(tmp_path), Interrupted)
+
+
+# ---- what a task finds ----
+
+DESCRIBE = """
+import __main__, multiprocessing, resource
+def number(name):
+    return name if isinstance(name, str) else int(name)
+return {
+    "environment": sorted(os.environ),
+    "argv": [os.path.basename(each) for each in sys.argv],
+    "path": sys.path,
+    "cwd": os.path.basename(os.getcwd()),
+    "main": [__main__.__name__, __main__.__spec__.name, __main__.__file__],
+    "descriptors": sorted(os.listdir("/proc/self/fd")),
+    "signals": [str(signal.getsignal(n)) for n in signal.valid_signals()],
+    "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "umask": os.umask(0),
+    "threads": threading.active_count(),
+    "session": os.getsid(0) == os.getpid(),
+    "priority": os.getpriority(os.PRIO_PROCESS, 0),
+    "limits": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "streams": [[s.encoding, s.errors, s.line_buffering, s.isatty()]
+                for s in (sys.stdin, sys.stdout, sys.stderr)],
+    "time zone": time.tzname,
+    "children": multiprocessing.active_children(),
+}
+"""
+
+
+async def test_a_forked_task_finds_what_a_new_interpreter_has(executor: ProcessExecutor) -> None:
+    environment = {"TZ": "Asia/Tokyo", "LOG": "info"}
+    found = []
+    for number, name in enumerate(["NPYTHON", "PYTHONN"]):
+        wanted = of(DESCRIBE, number, environment={**environment, name: "1"})
+        returned = await outcome(executor, wanted)
+        assert isinstance(returned, Returned)
+        assert isinstance(returned.output, dict)
+        environment_names = returned.output["environment"]
+        assert isinstance(environment_names, list)
+        environment_names.remove(name)
+        found.append(returned.output)
+    assert found[0] == found[1]
+    assert found[0]["time zone"] == ["JST", "JST"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "program"),
+    [
+        ("LOG", "fork_server"),
+        ("PYTHONOPTIMIZE", "trimtab.workflows.entrypoint"),
+        ("LC_ALL", "trimtab.workflows.entrypoint"),
+        ("LD_LIBRARY_PATH", "trimtab.workflows.entrypoint"),
+        ("HOME", "trimtab.workflows.entrypoint"),
+    ],
+)
+async def test_a_variable_that_acts_at_the_start_of_an_interpreter_has_one(
+    executor: ProcessExecutor, variable: str, program: str
+) -> None:
+    body = "return Path('/proc/self/cmdline').read_text()"
+    found = await outcome(executor, of(body, environment={variable: "1"}))
+    assert isinstance(found, Returned)
+    assert program in str(found.output)
+
+
+async def test_random_numbers_differ_between_attempts(executor: ProcessExecutor) -> None:
+    body = "import uuid\nreturn [random.random(), str(uuid.uuid4()), os.urandom(8).hex()]"
+    outputs = [await outcome(executor, of(body, number)) for number in range(2)]
+    first, second = (each.output for each in outputs if isinstance(each, Returned))
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    assert not set(map(str, first)) & set(map(str, second))
+
+
+async def test_a_task_may_use_processes_and_threads(executor: ProcessExecutor) -> None:
+    body = """
+import concurrent.futures as futures, multiprocessing
+with multiprocessing.Pool(2) as pool:
+    sums = pool.map(abs, [-1, -2])
+for method in ("spawn", "forkserver"):
+    context = multiprocessing.get_context(method)
+    with futures.ProcessPoolExecutor(1, mp_context=context) as processes:
+        sums.append(processes.submit(abs, -3).result())
+with futures.ThreadPoolExecutor(2) as threads:
+    sums += threads.map(abs, [-4, -5])
+return sums
+"""
+    assert await outcome(executor, of(body)) == Returned([1, 2, 3, 3, 4, 5])
+
+
+async def test_a_task_ends_as_an_interpreter_does(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    body = f"""
+import atexit, logging
+global left_open
+left_open = open({str(tmp_path / "left")!r}, "w")
+left_open.write("written")
+atexit.register(print, "at exit")
+def late():
+    time.sleep(0.2)
+    print("from a thread")
+threading.Thread(target=late).start()
+print("from the task")
+return 1
+"""
+    assert await outcome(executor, of(body)) == Returned(1)
+    location = await executor.start(of(body))
+    lines = (Path(location) / "stdout").read_text().splitlines()
+    assert lines == ["from the task", "from a thread", "at exit"]
+    assert (tmp_path / "left").read_text() == "written"
+
+
+async def test_a_task_does_not_see_the_environment_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
+    monkeypatch.setenv("TRIMTAB_NATS_PASSWORD", "secret-of-propeller")
+    body = "return Path('/proc/self/environ').read_text() + str(os.environ)"
+    found = await outcome(make(), of(body))
+    assert isinstance(found, Returned)
+    assert "secret-of-propeller" not in str(found.output)
+
+
+async def test_an_environment_is_stored_nowhere(executor: ProcessExecutor) -> None:
+    wanted = of("return 1", environment={"PASSWORD": "secret-of-the-task"})
+    await outcome(executor, wanted)
+    for path in Path(await executor.start(wanted)).rglob("*"):
+        if path.is_file():
+            assert b"secret-of-the-task" not in path.read_bytes()

@@ -21,6 +21,7 @@ from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import Admitted, NodeFailed, NodeRunning, NodeStarting, Owned
 from trimtab.settings.state import Settings
 from trimtab_admin.messaging import streams
+from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.resolution import resolve
 
@@ -164,14 +165,20 @@ async def test_an_attempt_that_was_killed_is_interrupted_and_tried_again(
     assert (recorded.state.output, gated.attempts) == ("went", ["0", "1"])
 
 
-async def test_the_next_attempt_waits_for_a_task_that_outlives_its_shim(
+async def test_the_next_attempt_waits_until_the_task_of_a_killed_shim_has_ended(
     start: Start, gated: Gated
 ) -> None:
     start()
     await gated.begin()
-    os.kill(await gated.group(), signal.SIGKILL)
+    shim = await gated.group()
+    others = linux.descendants(shim)
+    # A guard that is suspended ends nothing yet.
+    guard = next(pid for pid in others if os.getsid(pid) == shim)
+    os.kill(guard, signal.SIGSTOP)
+    os.kill(shim, signal.SIGKILL)
     with pytest.raises(TimeoutError):
         await until(lambda: len(gated.attempts) > 1, seconds=1)
+    os.kill(guard, signal.SIGCONT)
     gated.open_gate()
     await gated.ended()
     assert gated.attempts == ["0", "1"]

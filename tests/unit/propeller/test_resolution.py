@@ -198,12 +198,31 @@ def test_a_pool_is_resolved_with_its_weight() -> None:
         (request(execution="../e"), "id"),
         (request(task=overrides(environment={"A=B": ""})), "environment.A=B"),
         (request(task=overrides(environment={"A": "\0"})), "environment.A"),
+        (request(task=overrides(environment={"": ""})), "environment."),
+        (request(task=overrides(environment={"LONG": 200_000 * "x"})), "environment.LONG"),
+        (request(plan={"environment": {"A": 131_070 * "x"}}), "environment.A"),
+        (request(environment={f"A{n}": 99_999 * "x" for n in range(11)}), "environment"),
     ],
 )
 def test_a_request_that_cannot_run_is_refused_with_the_path(wanted: Request, path: str) -> None:
     with pytest.raises(Refusal) as refused:
-        resolve(wanted, settings(), ANY)
+        resolve(wanted, settings(), CAPABILITIES)
     assert refused.value.path == path
+    assert len(str(refused.value.value)) < 100
+
+
+def test_the_refusal_of_a_variable_names_its_source_and_node() -> None:
+    wanted = request(node("n7"), task=overrides(environment={"LONG": 200_000 * "x"}))
+    with pytest.raises(
+        Refusal, match=r"environment\.LONG is from task: .*at most 131071"
+    ) as refused:
+        resolve(wanted, settings(), CAPABILITIES)
+    assert refused.value.node == "n7"
+
+
+def test_variables_up_to_the_limits_are_accepted() -> None:
+    longest = {"A": (131_071 - 2) * "x", "É": "ü"}
+    assert resolve(request(environment=longest), settings(), CAPABILITIES).environment("n0")
 
 
 def test_a_record_that_cannot_be_read_is_refused_by_name() -> None:

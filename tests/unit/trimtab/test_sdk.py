@@ -1,6 +1,7 @@
 """The SDK: tasks, graphs, hooks, launch plans, modules, and the program of one attempt."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -254,6 +255,25 @@ def run_task(directory: Path, name: str, **inputs: Any) -> "subprocess.Completed
     (directory / "task.json").write_text(json.dumps({"task": name, "inputs": inputs}))
     command = [sys.executable, "-m", "trimtab.workflows.entrypoint", str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("double", b'o{"output":42}\0'), ("fails", b"eTypeError: ")]
+)
+def test_the_program_of_an_attempt_hands_its_result_over_through_a_pipe(
+    tmp_path: Path, name: str, result: bytes
+) -> None:
+    write_module(tmp_path, MODULE)
+    (tmp_path / "task.json").write_text(json.dumps({"task": name, "inputs": {"x": 21}}))
+    ours, theirs = os.pipe()
+    command = [sys.executable, "-m", "trimtab.workflows.entrypoint", str(tmp_path), str(theirs)]
+    subprocess.run(command, pass_fds=[theirs], stderr=subprocess.DEVNULL, check=False)
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
+        found = pipe.read()
+    assert found.startswith(result)
+    assert found.endswith(b"\0")
+    assert not (tmp_path / "output.json").exists()
 
 
 def test_the_program_of_an_attempt_writes_the_output_of_the_task(tmp_path: Path) -> None:

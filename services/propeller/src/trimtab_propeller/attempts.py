@@ -247,7 +247,10 @@ class AttemptRunner:
         """Append the outcome, and whether the node is tried again."""
         match outcome:
             case Returned():
-                await self._append(NodeSucceeded, output=outcome.output)
+                try:
+                    await self._append(NodeSucceeded, output=outcome.output)
+                except Rejected as error:  # larger than a message
+                    await self._record(Failed(f"the output cannot be recorded: {error}"))
             case Failed() | Interrupted() | Stopped():
                 interrupted = isinstance(outcome, Interrupted | Stopped)
                 node = self._log.state.nodes[self._node]

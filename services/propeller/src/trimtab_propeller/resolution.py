@@ -50,7 +50,7 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
             *_priority(request, settings),
         ]
         nodes = {
-            node.id: _node_values(node, request, settings, shared)
+            node.id: _node_values(node, request, settings, shared, executor)
             for node in request.workflow.nodes
         }
     except Invalid as error:
@@ -165,7 +165,11 @@ def _from_record(path: str, source: str, leaf: Leaf) -> ResolvedValue:
 
 
 def _node_values(
-    node: Node, request: Request, settings: Settings, shared: list[ResolvedValue]
+    node: Node,
+    request: Request,
+    settings: Settings,
+    shared: list[ResolvedValue],
+    executor: Capabilities,
 ) -> dict[str, ResolvedValue]:
     """Return the values of a node by path. ``shared`` are those that the settings give to all."""
     values = {
@@ -178,7 +182,7 @@ def _node_values(
             values[path] = ResolvedValue(path=path, value=value, source=source)
     values |= {value.path: value for value in _pool(node, request, settings)}
     try:
-        _check_environment(values)
+        _check_environment(values, executor)
         return complete_resources(values, settings.effective("task_resource", request.target))
     except Refusal as refusal:
         refusal.node = node.id
@@ -228,13 +232,21 @@ def _flatten(document: Mapping[str, JsonValue], prefix: str = "") -> dict[str, J
     return flat
 
 
-def _check_environment(values: Mapping[str, ResolvedValue]) -> None:
-    """Raise `Refusal` for a variable with which the operating system would not start a task."""
-    for path, value in values.items():
-        name = path.removeprefix("environment.")
-        if name != path and (not name or "=" in name or "\0" in f"{name}{value.value}"):
-            message = f"{path} ({value.source}) cannot be an environment variable"
-            raise Refusal(path, value.value, message)
+def _check_environment(values: Mapping[str, ResolvedValue], executor: Capabilities) -> None:
+    """Raise `Refusal` for variables with which the executor would not start a task."""
+    prefix = "environment."
+    environment = {
+        path.removeprefix(prefix): str(value.value)
+        for path, value in values.items()
+        if path.startswith(prefix)
+    }
+    try:
+        executor.check_environment(environment)
+    except Invalid as error:
+        cause = values.get(error.path)
+        source = "" if cause is None else f"{error.path} is from {cause.source}: "
+        scope = "" if cause is None else cause.scope
+        raise Refusal(error.path, error.value, f"{source}{error}", scope=scope) from error
 
 
 def _pool(node: Node, request: Request, settings: Settings) -> Iterator[ResolvedValue]:

@@ -1,14 +1,17 @@
-"""``python -m trimtab.workflows.entrypoint DIR``: run one attempt of a task in DIR.
+"""``python -m trimtab.workflows.entrypoint DIR [RESULT]``: run one attempt of a task in DIR.
 
-The program reads ``task.json`` (a `TaskCall`) and ``module.py``. It writes ``output.json`` (a
-`TaskOutput`) and exits with 0, or writes ``error.txt`` (one readable paragraph) and exits with 1;
-the traceback goes to stderr.
+The program reads ``task.json`` (a `TaskCall`) and ``module.py``. It exits with 0 after an output (a
+`TaskOutput`), or with 1 after an error (one readable paragraph); the traceback goes to stderr.
+
+RESULT is a file descriptor for the result: `OUTPUT` or `ERROR`, the text, and `RESULT_END`. Without
+it, as shims of earlier releases call the program, the result is ``output.json`` or ``error.txt``.
 """
 
 import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -20,6 +23,12 @@ from trimtab.workflows.sdk import TaskFunction
 
 MAX_OUTPUT_BYTES = 256 * 1024
 """Outputs are part of events and of the inputs of later tasks, so they must be small."""
+OUTPUT = b"o"
+ERROR = b"e"
+_FILES = {OUTPUT: "output.json", ERROR: "error.txt"}
+RESULT_END = b"\0"
+"""Ends a result. Neither JSON nor the text of an error contains it."""
+_MAX_ERROR_CHARACTERS = 10_000
 
 
 class TaskCall(Model):
@@ -50,19 +59,43 @@ def run(directory: Path) -> JsonValue:
     return output
 
 
-def main() -> int:
-    """Run the attempt, write its result, and return the exit code."""
-    directory = Path(sys.argv[1])
+def main(arguments: Sequence[str]) -> int:
+    """Run the attempt, hand its result over, and return the exit code."""
+    directory = Path(arguments[0])
+    result = _Result(directory, int(arguments[1]) if len(arguments) > 1 else None)
     try:
         output = run(directory)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # The task is the user's code and may raise anything.
         traceback.print_exc()
         line = loader.line_of(error, directory / "module.py")
         position = "" if line is None else f" (module.py, line {line})"
-        write_whole(directory / "error.txt", loader.describe_error(error) + position)
+        result.hand_over(ERROR, loader.describe_error(error)[:_MAX_ERROR_CHARACTERS] + position)
         return 1
-    write_whole(directory / "output.json", TaskOutput(output=output).model_dump_json())
+    result.hand_over(OUTPUT, TaskOutput(output=output).model_dump_json())
     return 0
+
+
+class _Result:
+    """Where the result of the task goes."""
+
+    def __init__(self, directory: Path, descriptor: int | None) -> None:
+        self._directory = directory
+        self._descriptor = descriptor
+        self._process = os.getpid()
+        if descriptor is not None:
+            # A program that the task starts does not get it.
+            os.set_inheritable(descriptor, False)
+
+    def hand_over(self, kind: bytes, text: str) -> None:
+        # A process that the task has forked may return, too.
+        if os.getpid() != self._process:
+            return
+        if self._descriptor is None:
+            write_whole(self._directory / _FILES[kind], text)
+            return
+        content = text.encode(errors="replace").replace(RESULT_END, b"")
+        with open(self._descriptor, "wb") as file:
+            file.write(kind + content + RESULT_END)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -73,4 +106,4 @@ def write_whole(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

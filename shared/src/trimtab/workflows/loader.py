@@ -81,6 +81,13 @@ def run_module(path: Path, source: str) -> ModuleType:
     return module
 
 
+def forget_module() -> None:
+    """Drop what the module that ran defines, so that files that it has left open are closed."""
+    module = sys.modules.pop(_NAME, None)
+    if module is not None:
+        vars(module).clear()
+
+
 def line_of(error: BaseException, path: Path) -> int | None:
     """Return the innermost line of the file in the traceback of the error, if there is one."""
     frames = traceback.extract_tb(error.__traceback__)

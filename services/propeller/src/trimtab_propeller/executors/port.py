@@ -9,11 +9,14 @@ from typing import NewType, Protocol, Self
 
 from pydantic import JsonValue
 
-from trimtab.errors import Rejected, Retryable, TrimtabError
+from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.messages.executions import Request, Resolution, ResolvedValue
 from trimtab.models import Model
 from trimtab.workflows.graph import Node
+
+_SHOWN_CHARACTERS = 40
+"""The characters of a variable's value that an error repeats."""
 
 
 class ExecutorError(TrimtabError):
@@ -29,12 +32,41 @@ class AttemptRejected(ExecutorError, Rejected):
 
 
 @dataclass(frozen=True)
+class EnvironmentLimits:
+    """How large the environment of a task may be, in bytes of UTF-8."""
+
+    variable_bytes: int
+    """For each variable: its name, its value and the ``=`` between them."""
+    total_bytes: int
+    """For all variables, with one more byte for each."""
+
+
+@dataclass(frozen=True)
 class Capabilities:
-    """The name of an executor, and the resolved values that it does not apply."""
+    """The name of an executor, the resolved values that it does not apply, and its limits."""
 
     name: str
     ignores: tuple[str, ...] = ()
     """Paths of resolved values. A path includes everything below it."""
+    environment_limits: EnvironmentLimits | None = None
+    """``None`` where the executor has none."""
+
+    def check_environment(self, environment: Mapping[str, str]) -> None:
+        """Raise `Invalid` where the executor could not start a task with these variables."""
+        total = 0
+        for name, value in environment.items():
+            path, text = f"environment.{name}", f"{name}={value}"
+            if not name or "=" in name or "\0" in text or not _is_utf8(text):
+                raise Invalid(path, _shortened(value), "a name without = and text without NUL")
+            size = len(text.encode())
+            total += size + 1
+            limits = self.environment_limits
+            if limits is not None and size > limits.variable_bytes:
+                allowed = f"at most {limits.variable_bytes} bytes, the name included, not {size}"
+                raise Invalid(path, _shortened(value), allowed)
+        if self.environment_limits is not None and total > self.environment_limits.total_bytes:
+            allowed = f"at most {self.environment_limits.total_bytes} bytes in all variables"
+            raise Invalid("environment", f"{total} bytes", allowed)
 
     def annotate(self, value: ResolvedValue) -> ResolvedValue:
         """Return the value, with a note where the executor does not apply it."""
@@ -42,6 +74,18 @@ class Capabilities:
             return value
         ignored = f"ignored by the {self.name} executor"
         return value.model_copy(update={"note": "; ".join(filter(None, [value.note, ignored]))})
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= _SHOWN_CHARACTERS else f"{value[:_SHOWN_CHARACTERS]}…"
 
 
 class Resources(Model):

@@ -6,38 +6,31 @@ an attempt to its end, whichever propeller started it.
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-
+from trimtab.errors import Invalid
 from trimtab.runtime.retrying import backoff_seconds
-from trimtab.workflows.entrypoint import TaskCall, TaskOutput, write_whole
-from trimtab_propeller.executors import shim
+from trimtab_propeller.executors import records, shim
+from trimtab_propeller.executors.fork_client import ForkServer, InDoubt, NotStarted, watch_end
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,
     AttemptRejected,
     AttemptState,
     Capabilities,
+    EnvironmentLimits,
     ExecutorUnavailable,
     Failed,
     Interrupted,
     Location,
     Outcome,
-    Returned,
     Running,
 )
-
-log = logging.getLogger(__name__)
 
 CAPABILITIES = Capabilities(
     "process",
@@ -58,29 +51,44 @@ CAPABILITIES = Capabilities(
         "resources.limits",
         "security_context",
     ),
+    # Linux: MAX_ARG_STRLEN for "NAME=value" and the byte that ends it. The sum leaves half of the
+    # usual 2 MiB to the arguments of programs that a task starts.
+    environment_limits=EnvironmentLimits(variable_bytes=128 * 1024 - 1, total_bytes=1024 * 1024),
 )
-STOP_GRACE_SECONDS = 2.0
-"""How long a task may take to end after SIGTERM. The default grace of resmgr is as long."""
+STOP_GRACE_SECONDS = shim.STOP_GRACE_SECONDS
 
 _INHERITED = ("HOME", "LANG", "PATH")
 """The only variables of the service's own environment that a task sees."""
-_MAX_ERROR = 4000
-"""Characters of a failure that are stored in the execution log."""
+_AT_INTERPRETER_START = (
+    "GLIBC_",
+    "HOME",
+    "LANG",
+    "LC_",
+    "LD_",
+    "MALLOC_",
+    "OPENSSL_",
+    "PYDANTIC_",
+    "PYTHON",
+)
+"""Beginnings of variables that act before a task does: when its interpreter, or a library that the
+fork server has loaded, starts."""
+_FORCE_SECONDS = 1.0
+"""How long after its grace a stop is left to the shim."""
 _FIRST_POLL_SECONDS = 0.02
 _LONGEST_POLL_SECONDS = 0.2
+_LONGEST_WATCHED_POLL_SECONDS = 5.0
+_MAX_STARTING = 16
+"""Each start takes a few file descriptors while it lasts."""
+_MAX_WATCHED = 256
+"""How many attempts have a descriptor that ends with them; those of others are polled."""
+_MAX_IN_DOUBT = 3
+"""How often the start of an attempt is tried again that no process runs."""
 _REJECTING = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
 """Errors of the operating system that depend on the attempt alone."""
-_WITHOUT_READER = frozenset({errno.ENOENT, errno.ENXIO, errno.EPIPE})
-"""Errors of writing to a FIFO that no process reads."""
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class _Exit(BaseModel):
-    """The content of ``exit.json``."""
-
-    code: int
-    """Negative for a signal."""
 
 
 class ProcessExecutor:
@@ -90,105 +98,137 @@ class ProcessExecutor:
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir.resolve() / "executions"
-        self._shims: dict[Path, subprocess.Popen[bytes]] = {}
+        self._inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        self._fork_server = ForkServer(self._inherited)
+        self._starting = asyncio.Semaphore(_MAX_STARTING)
         self._started: set[Path] = set()
+        self._ends: dict[Path, asyncio.Event] = {}
+        """Set at the end of a shim that this instance has started."""
+
+    def close(self) -> None:
+        """End the fork server. The attempts go on."""
+        self._fork_server.close()
 
     async def find(self, attempt: Attempt) -> AttemptState:
-        directory = self._directory(attempt)
-        return await _in_thread(lambda: self._state(directory))
+        directory = self.directory(attempt)
+        return await _in_thread(lambda: records.read_state(directory))
 
     async def start(self, attempt: Attempt) -> Location:
-        directory = self._directory(attempt)
+        directory = self.directory(attempt)
+        environment = self._environment(attempt)
+        program = _program(directory, attempt.environment, self._inherited)
         self._started.add(directory)
-        await _in_thread(lambda: self._spawn_if_absent(directory, attempt))
-        return Location(str(directory))
+        polls = in_doubt = 0
+        while True:
+            try:
+                async with self._starting:
+                    prepared = await _in_thread(
+                        lambda: records.prepare(directory, attempt, environment, program)
+                    )
+                    if prepared is not None:
+                        await self._run(directory, prepared)
+                return Location(str(directory))
+            except records.Contended:
+                # Another process starts the attempt, or reads its state.
+                polls += 1
+                await _pause(polls)
+            except InDoubt as error:
+                in_doubt += 1
+                if in_doubt > _MAX_IN_DOUBT:
+                    raise ExecutorUnavailable("the fork server ends when it is called") from error
+
+    async def _run(self, directory: Path, prepared: records.Prepared) -> None:
+        """Start a prepared attempt. Raises `InDoubt` and `ExecutorError`."""
+        try:
+            report = await self._fork_server.start_shim(prepared)
+        except NotStarted as error:
+            kind = AttemptRejected if error.number in _REJECTING else ExecutorUnavailable
+            raise kind(str(error)) from error
+        finally:
+            prepared.close()
+        if len(self._ends) < _MAX_WATCHED:
+            self._ends[directory] = asyncio.Event()
+            watch_end(report, self._ends[directory])
+        else:
+            os.close(report)
 
     async def wait(self, attempt: Attempt) -> Outcome:
-        directory, polls = self._directory(attempt), 0
+        directory, polls = self.directory(attempt), 0
         while True:
-            own = self._shims.get(directory)
-            # The state is read after the shim was seen to end, so that it includes its outcome.
-            is_shim_gone = own is None or own.poll() is not None
-            state = await _in_thread(lambda: read_state(directory))
-            if isinstance(state, Absent) and is_shim_gone:
-                state = Interrupted("the shim ended before it started the task")
-            if not isinstance(state, Absent | Running):
-                self._shims.pop(directory, None)
+            state = await _in_thread(lambda: records.read_state(directory))
+            if isinstance(state, Absent):
+                state = self._outcome_of_absent(directory)
+            if not isinstance(state, Running):
+                self._ends.pop(directory, None)
                 self._started.discard(directory)
-                if own is not None:
-                    # The shim ends right after it has written the outcome; this reaps it.
-                    await asyncio.to_thread(own.wait)
                 return state
             polls += 1
-            pause = backoff_seconds(polls, first=_FIRST_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS)
-            await asyncio.sleep(pause)
+            await _pause(polls, self._ends.get(directory))
 
     async def stop(self, attempt: Attempt) -> Outcome:
-        directory = self._directory(attempt)
-        await _in_thread(lambda: self._signal(directory, signal.SIGTERM))
+        directory = self.directory(attempt)
+        await _in_thread(lambda: records.request_stop(directory))
         try:
-            async with asyncio.timeout(STOP_GRACE_SECONDS):
+            async with asyncio.timeout(STOP_GRACE_SECONDS + _FORCE_SECONDS):
                 return await self.wait(attempt)
         except TimeoutError:
-            await _in_thread(lambda: self._signal(directory, signal.SIGKILL))
+            await _in_thread(lambda: records.force_stop(directory))
         return await self.wait(attempt)
 
     async def request_stop_of_all(self) -> None:
-        def signal_all(directories: list[Path]) -> None:
+        def stop_all(directories: list[Path]) -> None:
             for directory in directories:
-                self._signal(directory, signal.SIGTERM)
+                try:
+                    records.request_stop(directory)
+                except OSError as error:
+                    fields = {"directory": str(directory), "error": str(error)}
+                    log.warning("attempt.stop_failed", extra=fields)
 
         directories = list(self._started)
-        await _in_thread(lambda: signal_all(directories))
+        await _in_thread(lambda: stop_all(directories))
 
-    def _directory(self, attempt: Attempt) -> Path:
+    def _outcome_of_absent(self, directory: Path) -> Outcome:
+        if directory in self._started:
+            return Failed("the attempt's directory was removed")
+        return Interrupted("the attempt was not started")
+
+    def directory(self, attempt: Attempt) -> Path:
         return self._root / attempt.execution / attempt.node / str(attempt.number)
 
-    def _state(self, directory: Path) -> AttemptState:
-        """Return the state, which is `Running` from before the shim of this instance has the lock.
+    def _environment(self, attempt: Attempt) -> dict[str, str]:
+        """Return all variables of the task. Raises `AttemptRejected`."""
+        try:
+            self.capabilities.check_environment(attempt.environment)
+        except Invalid as error:
+            raise AttemptRejected(str(error)) from error
+        return {**self._inherited, **attempt.environment}
 
-        Another instance finds the attempt absent until then. It may start a second shim, which
-        waits for the lock and does not run the task again.
-        """
-        own = self._shims.get(directory)
-        is_shim_running = own is not None and own.poll() is None
-        state = read_state(directory)
-        if isinstance(state, Absent) and is_shim_running:
-            return Running(Location(str(directory)))
-        return state
 
-    def _signal(self, directory: Path, number: signal.Signals) -> None:
-        """Send a signal to the shim of the attempt and to its task."""
-        own = self._shims.get(directory)
-        is_started = (directory / "started").exists()
-        # The attempt may have ended since its state was read.
-        with suppress(ProcessLookupError):
-            if is_started and isinstance(read_state(directory), Running):
-                _signal_group(directory, number)
-            elif own is not None and own.poll() is None:
-                # The whole group, because the shim may have started the task by now.
-                os.killpg(own.pid, number)
+def _program(
+    directory: Path, environment: dict[str, str], inherited: dict[str, str]
+) -> tuple[str, ...]:
+    """Return the command of a task whose variables need an interpreter of its own."""
+    if not any(
+        name.startswith(_AT_INTERPRETER_START) and inherited.get(name) != value
+        for name, value in environment.items()
+    ):
+        return ()
+    work = str(directory / shim.WORK)
+    return (sys.executable, "-P", "-m", "trimtab.workflows.entrypoint", work)
 
-    def _spawn_if_absent(self, directory: Path, attempt: Attempt) -> None:
-        if not isinstance(self._state(directory), Absent):
-            return
-        directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory / "module.py", attempt.module)
-        call = TaskCall(task=attempt.task, inputs=attempt.inputs)
-        write_whole(directory / "task.json", call.model_dump_json())
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        runner = [sys.executable, "-P", "-m", "trimtab.workflows.entrypoint", str(directory)]
-        with open(directory / "stdout", "ab") as output, open(directory / "stderr", "ab") as errors:
-            self._shims[directory] = subprocess.Popen(
-                [sys.executable, "-I", "-S", shim.__file__, *runner],
-                cwd=directory,
-                env={**inherited, **attempt.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                # In a session of its own, neither Ctrl-C nor the end of the service ends the task.
-                start_new_session=True,
-            )
+
+async def _pause(polls: int, ended: asyncio.Event | None = None) -> None:
+    """Wait before the next poll, or until the event is set."""
+    if ended is None or ended.is_set():
+        await asyncio.sleep(
+            backoff_seconds(polls, first=_FIRST_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS)
+        )
+        return
+    try:
+        async with asyncio.timeout(_LONGEST_WATCHED_POLL_SECONDS):
+            await ended.wait()
+    except TimeoutError:
+        return
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -199,74 +239,3 @@ async def _in_thread(work: Callable[[], T]) -> T:
         if error.errno in _REJECTING:
             raise AttemptRejected(str(error)) from error
         raise ExecutorUnavailable(str(error)) from error
-
-
-def read_state(directory: Path) -> AttemptState:
-    """Return the state of the attempt whose directory this is. Raises `OSError`."""
-    try:
-        lock = os.open(directory / "lock", os.O_RDWR)
-    except (FileNotFoundError, NotADirectoryError):
-        return Absent()
-    try:
-        # A shared lock is kept until the state is read, so that no shim starts a task meanwhile.
-        is_free = _lock_shared(lock)
-        if (directory / "exit.json").exists():
-            return _read_outcome(directory)
-        if not is_free:
-            return Running(Location(str(directory)))
-        if (directory / "started").exists():
-            return Interrupted("the attempt's processes were ended from outside")
-        return Absent()
-    finally:
-        os.close(lock)
-
-
-def _signal_group(directory: Path, number: signal.Signals) -> None:
-    """Send a signal to the process group of a started attempt, in whichever PID namespace it is.
-
-    In this one, the kernel sends it, which also ends a group that is suspended. In another one the
-    recorded PID is that of an unrelated process here, so the shim is requested to send it.
-    """
-    pid, _, pid_namespace = (directory / "started").read_text().partition(" ")
-    # Shims of earlier releases did not record the PID namespace, and had no FIFO.
-    if pid_namespace in ("", shim.pid_namespace()):
-        os.killpg(int(pid), number)
-        return
-    try:
-        control = os.open(directory / "control", os.O_WRONLY | os.O_NONBLOCK)
-        with open(control, "wb", buffering=0) as fifo:
-            fifo.write(bytes([number]))
-    except OSError as error:
-        if error.errno not in _WITHOUT_READER:
-            raise
-        fields = {
-            "directory": str(directory),
-            "signal": number.name,
-            "pid_namespace": pid_namespace,
-        }
-        log.warning("attempt.unreachable", extra=fields)
-
-
-def _lock_shared(lock: int) -> bool:
-    """Take a shared lock, and return whether no process of the attempt holds the exclusive one."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _read_outcome(directory: Path) -> Outcome:
-    code = _Exit.model_validate_json((directory / "exit.json").read_bytes()).code
-    if code == 0:
-        try:
-            output = (directory / "output.json").read_bytes()
-            return Returned(TaskOutput.model_validate_json(output).output)
-        except (FileNotFoundError, ValidationError):
-            return Failed("the task ended without leaving an output")
-    error = directory / "error.txt"
-    if error.exists():
-        return Failed(error.read_text(encoding="utf-8", errors="replace")[:_MAX_ERROR])
-    end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    stderr = (directory / "stderr").read_text(encoding="utf-8", errors="replace").strip()
-    return Failed(f"the task was ended by {end}\n{stderr[-_MAX_ERROR:]}".strip())

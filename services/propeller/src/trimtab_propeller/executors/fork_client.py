@@ -1,0 +1,127 @@
+"""Starts the fork server, and again whenever it has ended."""
+
+import asyncio
+import errno
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+from trimtab_propeller.executors import fork_server, shim
+from trimtab_propeller.executors.records import Prepared
+
+_COMMAND = [sys.executable, "-P", "-m", "trimtab_propeller.executors.fork_server"]
+_ANSWER_SECONDS = 60.0
+"""How long the server may take to fork a shim. It is ended then, and another one started."""
+_BEHIND = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
+_BEHIND_SECONDS = 0.02
+_REPORT_BYTES = 64 * 1024
+
+
+class InDoubt(Exception):
+    """The server, or the shim, ended before it reported. The attempt's directory has its state."""
+
+
+class NotStarted(Exception):
+    """The shim could not start the attempt, and has ended."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+        """The number of the operating system's error."""
+
+
+class ForkServer:
+    """The fork server of one propeller. Shims that it has forked outlive it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        """``environment`` is the server's, which tasks inherit nothing of."""
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    async def start_shim(self, prepared: Prepared) -> int:
+        """Start the shim of an attempt. Return a descriptor whose end is that of the shim.
+
+        Raises `InDoubt` and `NotStarted`.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                while not self._send(prepared, theirs):
+                    await asyncio.sleep(_BEHIND_SECONDS)
+            ours.setblocking(False)
+            await self._wait_for_report(ours)
+            return ours.detach()
+        finally:
+            ours.close()
+
+    async def _wait_for_report(self, report: socket.socket) -> None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                content = await asyncio.get_running_loop().sock_recv(report, _REPORT_BYTES)
+        except TimeoutError as error:
+            self.close()
+            raise InDoubt from error
+        except ConnectionError as error:
+            raise InDoubt from error
+        if not content:
+            raise InDoubt
+        if content != shim.STARTED:
+            number, _, message = content.decode(errors="replace").partition(" ")
+            raise NotStarted(int(number), message)
+
+    def _send(self, prepared: Prepared, report: socket.socket) -> bool:
+        """Return whether the server has room for the call. Raises `InDoubt`."""
+        descriptors = [prepared.lock.fileno(), report.fileno(), prepared.call.fileno()]
+        try:
+            socket.send_fds(self._connection(), [fork_server.MESSAGE], descriptors)
+        except OSError as error:
+            if error.errno in _BEHIND:
+                return False
+            self.close()
+            raise InDoubt from error
+        return True
+
+    def _connection(self) -> socket.socket:
+        """Return the connection to a server that runs. Raises `OSError`."""
+        if self._socket is None or self._process is None or self._process.poll() is not None:
+            self.close()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.setblocking(False)
+            self._socket = ours
+            with theirs:
+                self._process = subprocess.Popen(
+                    _COMMAND,
+                    cwd="/",
+                    env=self._environment,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    # In a session of its own, Ctrl-C does not end it before its propeller.
+                    start_new_session=True,
+                )
+        return self._socket
+
+    def close(self) -> None:
+        """End the server. Does not raise."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def watch_end(report: int, ended: asyncio.Event) -> None:
+    """Set the event when the shim whose report this is has ended, and close the descriptor."""
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        loop.remove_reader(report)
+        os.close(report)
+        ended.set()
+
+    loop.add_reader(report, on_end)

@@ -1,0 +1,123 @@
+"""``python -m trimtab_propeller.executors.fork_server``: forks the shims of attempts.
+
+It has loaded what every task needs, so that an attempt does not have to. Standard input is a socket
+of `SOCK_SEQPACKET`. Each message requests one attempt and carries three descriptors: the lock of
+the attempt, which is held; a socket that the shim reports to; and a file with the directory, the
+environment and the program as JSON. The server ends with the socket, and the shims go on.
+
+It has one thread, and returns to no code of its own in a process that it has forked.
+"""
+
+import atexit
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from types import FrameType, ModuleType
+from typing import NoReturn
+
+from trimtab.workflows import entrypoint, loader
+from trimtab_propeller.executors import shim
+
+MESSAGE = b"run"
+DESCRIPTORS = 3
+
+
+def main() -> int:
+    server = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    signal.signal(signal.SIGCHLD, _reap)
+    gc.collect()
+    # Otherwise each collection in a task would copy the pages of every object there is.
+    gc.freeze()
+    call = serve(server)
+    if call is None:
+        return 0
+    result = shim.run(call)
+    arguments = [os.path.join(call.directory, shim.WORK), str(result)]
+    _present_as_entrypoint(arguments)
+    try:
+        code = entrypoint.main(arguments)
+    except BaseException:  # noqa: BLE001  # What is no error to the entrypoint, such as Ctrl-C, ends the task.
+        traceback.print_exc()
+        code = 1
+    _end(code)
+
+
+def serve(server: socket.socket) -> shim.Call | None:
+    """Fork until the socket ends. Return the call in a process that was forked."""
+    while True:
+        message, descriptors, _flags, _address = socket.recv_fds(server, len(MESSAGE), DESCRIPTORS)
+        if not message:
+            return None
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.write(descriptors[1], f"{error.errno} {error}".encode())
+            pid = -1
+        if pid == 0:
+            # Its number is closed, and may be used again, before the object is destroyed.
+            os.close(server.detach())
+            return _read_call(*descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _reap(_number: int, _frame: FrameType | None) -> None:
+    """Reap the shims that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _read_call(lock: int, report: int, content: int) -> shim.Call:
+    with open(content, "rb") as file:
+        file.seek(0)
+        fields = json.load(file)
+    return shim.Call(
+        directory=fields["directory"],
+        environment=fields["environment"],
+        program=tuple(fields["program"]),
+        lock=lock,
+        report=report,
+    )
+
+
+def _end(code: int) -> NoReturn:
+    """End the task as its interpreter would, but leave the objects of the fork server alone.
+
+    To destroy them takes longer than everything else, since it copies the memory that is shared.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # what an interpreter calls first
+        atexit._run_exitfuncs()
+        loader.forget_module()
+        gc.collect()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except BaseException:  # noqa: BLE001  # Code of the task runs here.
+        traceback.print_exc()
+        code = code or 1
+    finally:
+        os._exit(code)
+
+
+def _present_as_entrypoint(arguments: list[str]) -> None:
+    """Let the task, and processes that it starts, find what a new interpreter would have."""
+    module = ModuleType("__main__")
+    module.__spec__ = entrypoint.__spec__
+    module.__file__ = entrypoint.__file__
+    sys.modules["__main__"] = module
+    sys.argv = [entrypoint.__file__, *arguments]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
