@@ -271,7 +271,7 @@ class ExecutorContract(ABC):
         await begun(tmp_path)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        async with asyncio.timeout(self.stop_grace_seconds + 20):
+        async with asyncio.timeout(self.stop_grace_seconds + PATIENCE_SECONDS):
             outcome = await other.stop(stubborn)
         assert isinstance(outcome, Stopped)
         assert loop.time() - started >= self.stop_grace_seconds
