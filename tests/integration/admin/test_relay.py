@@ -16,6 +16,7 @@ from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import COMMIT, REVISION, Watermark
 from trimtab.runtime import bus
+from trimtab.settings.state import Settings
 from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
 from trimtab_admin.storage.relay import Relay
@@ -156,8 +157,9 @@ async def test_everything_live_is_published_again_after_a_wipe_of_the_stream(
         await asyncio.to_thread(nats_server.wipe)
         await resynced.wait()
     await relay_until_sent(client, sessions, reading)
+    state = Settings()
     async with sessions.begin() as session:
-        state = await outbox.load(session)
+        await outbox.load(session, state.apply)
     mark = await last_watermark(client)
     assert mark is not None
     assert (mark.count, mark.digest) == (5, str(state.digest))

@@ -1,7 +1,7 @@
 """The tree in memory: a read sees everything committed before it; reads share a check."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from tests.databases import BOTH
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
-from trimtab_admin import migrations
+from trimtab_admin import migrations, slices
 from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of, transaction
 from trimtab_admin.storage.outbox import Write
@@ -30,12 +30,18 @@ class Database(NamedTuple):
     writing: Sessions
     reading: Sessions
 
-    async def write(self) -> int:
-        """Commit a change as another process would; return its revision."""
-        event = ProjectChanged(name="shop")
+    async def write(self, changes: int = 1) -> int:
+        """Commit changes as another process would, in one transaction; return the last revision."""
+        events = [ProjectChanged(name="shop")]
+        events += [ProjectChanged(name=f"shop-{number}") for number in range(1, changes)]
+        writes = [Write(subjects.project(event.name), event) for event in events]
         async with transaction(self.writing) as session:
-            [revision] = await outbox.append(session, [Write(subjects.project("shop"), event)])
-        return revision
+            return (await outbox.append(session, writes))[-1]
+
+    async def forget_sent(self) -> None:
+        """Delete all rows of the outbox, as the relay does long after it has published them."""
+        async with transaction(self.writing) as session:
+            await session.execute(tables.outbox.delete())
 
 
 @pytest.fixture
@@ -120,3 +126,100 @@ async def test_all_waiting_reads_fail_when_the_database_is_unavailable(tmp_path:
     waiting = (tree.latest(reading) for _ in range(5))
     errors = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in errors] == [Unavailable] * 5
+
+
+async def rounds_during(work: Awaitable[object]) -> int:
+    """Return how often the event loop ran other tasks during the work."""
+    task, rounds = asyncio.ensure_future(work), 0
+    while not task.done():
+        await asyncio.sleep(0)
+        rounds += 1
+    await task
+    return rounds
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+@BOTH
+async def test_many_changes_are_applied_in_slices(database: Database, is_published: bool) -> None:
+    """They are loaded where their rows have been deleted from the outbox, and else caught up."""
+    tree = Tree()
+    await database.write()
+    await tree.latest(database.reading)
+    await database.write(20 * slices.SIZE)
+    if is_published:
+        await database.forget_sent()
+    assert await rounds_during(tree.latest(database.reading)) >= 20
+    assert len(tree.unverified.projects) == 20 * slices.SIZE
+
+
+@BOTH
+async def test_no_read_sees_a_part_of_a_transaction(database: Database) -> None:
+    tree = Tree()
+    seen = {(await tree.latest(database.reading)).revision}
+    commits = {0}
+    done = False
+
+    async def read_on() -> None:
+        while not done:
+            seen.add((await tree.latest(database.reading)).revision)
+            async with transaction(database.reading) as session:
+                seen.add((await tree.current(session)).revision)
+
+    readers = [asyncio.create_task(read_on()) for _ in range(3)]
+    for _ in range(3):
+        commits.add(await database.write(5 * slices.SIZE))
+        await tree.latest(database.reading)
+    done = True
+    await asyncio.gather(*readers)
+    assert seen <= commits
+    assert max(seen) == max(commits)
+
+
+async def test_a_commit_of_this_process_is_applied_in_slices_too(database: Database) -> None:
+    tree = Tree()
+    await database.write()
+    before = (await tree.latest(database.reading)).revision
+    writes = [
+        Write(subjects.project(f"lab-{number}"), ProjectChanged(name=f"lab-{number}"))
+        for number in range(5 * slices.SIZE)
+    ]
+    assert await rounds_during(tree.apply(writes, before)) >= 5
+    assert tree.unverified.revision == before + len(writes)
+
+
+@BOTH
+async def test_a_transaction_that_began_before_a_change_does_not_set_the_tree_back(
+    database: Database,
+) -> None:
+    tree = Tree()
+    await database.write()
+    held = await tree.latest(database.reading)
+    async with transaction(database.reading) as session:
+        await session.scalar(REVISION)
+        newest = await database.write()
+        await tree.latest(database.reading)
+        assert await tree.current(session) is held
+    assert held.revision == newest
+
+
+@BOTH
+async def test_a_database_that_was_replaced_is_read_again_once_and_not_ready_until_then(
+    database: Database,
+) -> None:
+    tree = Tree()
+    assert tree.is_loading
+    await database.write(5)
+    old = await tree.latest(database.reading)
+    assert not tree.is_loading
+    async with transaction(database.writing) as session:
+        await session.execute(tables.settings.delete().where(tables.settings.c.revision > 2))
+        await session.execute(tables.revision.update().values(value=2))
+    reads = [asyncio.ensure_future(tree.latest(database.reading)) for _ in range(10)]
+    was_loading = False
+    while not all(read.done() for read in reads):
+        was_loading |= tree.is_loading
+        await asyncio.sleep(0)
+    found = {id(await read) for read in reads}
+    assert found == {id(tree.unverified)} != {id(old)}
+    assert sorted(tree.unverified.projects) == ["shop", "shop-1"]
+    assert (was_loading, tree.is_loading) == (True, False)

@@ -5,13 +5,14 @@ import pytest
 from trimtab import kinds
 from trimtab.errors import Forbidden, Unreadable
 from trimtab.levels import Scope
-from trimtab.messages.events import ProjectChanged
+from trimtab.messages.events import ProjectChanged, RecordChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin.access.authorization import ROOT, Caller, Grant, Role
 from trimtab_admin.settings import documents
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.requests import ApplyDocuments
+from trimtab_admin.storage.record_index import RecordIndex
 
 SHOP, LAB = Scope(project="shop"), Scope(project="lab")
 KIND = kinds.by_name("workflow_priority")
@@ -30,11 +31,34 @@ def stored(*labelled: Scope) -> Settings:
     )
 
 
+def index_of(settings: Settings) -> RecordIndex:
+    index = RecordIndex()
+    for family in (settings.records, settings.unreadable):
+        for kind, scopes in family.items():
+            for scope in scopes:
+                index.put(kind, scope)
+    return index
+
+
+def exported(settings: Settings, caller: Caller) -> list[Record]:
+    snapshot = documents.Snapshot.of(settings, index_of(settings))
+    return list(snapshot.exported(snapshot.entries, caller, readable_only=False))
+
+
 def test_an_export_fails_only_for_unreadable_records_that_the_caller_may_read() -> None:
-    exported = documents.export(stored(SHOP), EDITOR, readable_only=False)
-    assert [document.project for document in exported] == ["shop"]
+    assert [record.scope for record in exported(stored(SHOP), EDITOR)] == [SHOP]
     with pytest.raises(Unreadable):
-        list(documents.export(stored(SHOP), ROOT, readable_only=False))
+        exported(stored(SHOP), ROOT)
+
+
+def test_an_export_shows_the_settings_of_its_beginning_whatever_is_written_since() -> None:
+    settings = stored(SHOP)
+    snapshot = documents.Snapshot.of(settings, index_of(settings))
+    settings.apply(RecordChanged.at(SHOP, KIND.name, {"priority": 2}), 2)
+    settings.apply(ProjectChanged(name="new"), 3)
+    records = list(snapshot.exported(snapshot.entries, EDITOR, readable_only=True))
+    assert [(record.scope, record.document) for record in records] == [(SHOP, {"priority": 1})]
+    assert [event.name for _, event in snapshot.entities] == ["lab", "shop"]
 
 
 def test_a_refused_prune_names_the_foreign_scope_in_the_audit_trail_only() -> None:

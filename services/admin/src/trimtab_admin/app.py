@@ -41,11 +41,12 @@ from trimtab_admin.storage.database import (
     Sessions,
     migrating_sessions_of,
     reading_sessions_of,
+    searching_sessions_of,
     sessions_of,
     transaction,
 )
 from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
-from trimtab_admin.storage.tree import Tree
+from trimtab_admin.storage.tree import Following, Tree
 
 
 async def migrate(config: AdminConfig) -> None:
@@ -81,14 +82,14 @@ def build(config: AdminConfig) -> Starlette:
     Raises `OSError` and `Invalid`.
     """
     database = _Database.connect(config)
-    sessions, reading, tree = database
+    sessions, reading, searching, tree = database
     nats_tasks = NatsTasks(config, sessions, reading)
-    history = History(reading)
+    history = History(searching)
     watches = Watches(history)
-    readiness = Readiness(reading, nats_tasks)
+    readiness = Readiness(searching, tree, nats_tasks)
     authentication = Authentication(sessions, reading, _root_token(config))
     trail = AuditTrail(
-        sessions, reading, AuditLimits(config.audit_rows, timedelta(config.audit_days))
+        sessions, searching, AuditLimits(config.audit_rows, timedelta(config.audit_days))
     )
     reader = Reader(reading, tree)
     settings = _settings(config, database, reader, history, watches, nats_tasks, authentication)
@@ -108,7 +109,13 @@ def build(config: AdminConfig) -> Starlette:
         routing.Limits(config.max_body_bytes, config.max_apply_bytes),
         loopback_only=is_loopback(config.host),
         lifespan=_lifespan(
-            database, readiness, nats_tasks, retention, authentication, Checkpoints(reading)
+            database,
+            readiness,
+            Following(tree, reading),
+            nats_tasks,
+            retention,
+            authentication,
+            Checkpoints(reading),
         ),
     )
     app.state.stopping = watches.stop
@@ -124,12 +131,18 @@ async def _migrate(sessions: Sessions) -> None:
 class _Database(NamedTuple):
     sessions: Sessions
     reading: Sessions
+    searching: Sessions
     tree: Tree
 
     @classmethod
     def connect(cls, config: AdminConfig) -> "_Database":
         url = config.database_url
-        return cls(sessions_of(url), reading_sessions_of(url), Tree())
+        searching = searching_sessions_of(url)
+        return cls(sessions_of(url), reading_sessions_of(url), searching, Tree())
+
+    async def close(self) -> None:
+        for sessions in (self.sessions, self.reading, self.searching):
+            await _close(sessions)
 
 
 def _settings(
@@ -141,7 +154,7 @@ def _settings(
     nats_tasks: NatsTasks,
     authentication: Authentication,
 ) -> SettingsOperations:
-    sessions, reading, tree = database
+    sessions, reading, _, tree = database
 
     def on_commit() -> None:
         nats_tasks.wake_relay()
@@ -155,7 +168,7 @@ def _settings(
 
 
 def _executions(database: _Database, nats_tasks: NatsTasks) -> ExecutionOperations:
-    sessions, reading, tree = database
+    sessions, reading, _, tree = database
     return ExecutionOperations(
         workflows=Workflows(reading, sessions, tree),
         executions=Executions(reading, sessions, tree, nats_tasks.wake_requester),
@@ -190,8 +203,7 @@ def _lifespan(database: _Database, readiness: Readiness, *tasks: _Task) -> routi
                 for task in running:
                     task.cancel()
         finally:
-            await _close(database.sessions)
-            await _close(database.reading)
+            await database.close()
 
     return lifespan
 

@@ -7,7 +7,7 @@ skip any other item. Pure.
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from trimtab.errors import Invalid
@@ -23,21 +23,6 @@ class Page(NamedTuple, Generic[T]):
     items: Sequence[T]
     cursor: str | None
     """``None`` if this is the last page."""
-
-
-def cut(items: Sequence[T], key: Callable[[T], Key], cursor: str, limit: int) -> Page[T]:
-    """Return the page after the cursor of items that are sorted by their keys.
-
-    An empty cursor means the first page. Raises `Invalid`.
-    """
-    if cursor:
-        last = decode(cursor)
-        try:
-            items = [item for item in items if key(item) > last]
-        except TypeError as error:
-            raise invalid_cursor(cursor) from error
-    next_cursor = encode(key(items[limit - 1])) if len(items) > limit else None
-    return Page(items[:limit], next_cursor)
 
 
 def encode(key: Key) -> str:

@@ -168,10 +168,29 @@ class DocumentBody(Model):
     """The version to replace; 0: nothing may be stored; absent: any version."""
 
 
-class ApplyBody(Model):
-    """Documents that are written in one transaction. ``GET /export`` returns one."""
+MAX_DOCUMENTS = 20_000
+"""How many documents one transaction may write."""
 
-    documents: tuple[DocumentBody, ...] = Field(max_length=20_000)
+
+class ApplyBody(Model):
+    """Documents that are written in one transaction."""
+
+    documents: tuple[DocumentBody, ...] = Field(max_length=MAX_DOCUMENTS)
+
+
+class ExportBody(Model):
+    """All documents of one revision; those of an `ApplyBody` where they are not too many.
+
+    The header ``X-Trimtab-Revision`` has the revision, ``X-Trimtab-Documents`` their number. Each
+    document is in a line of its own, between `EXPORT_HEAD` and `EXPORT_TAIL`, so that a client need
+    not hold all of them at once.
+    """
+
+    documents: tuple[DocumentBody, ...]
+
+
+EXPORT_HEAD = b'{"documents":['
+EXPORT_TAIL = b"]}"
 
 
 class ChangedLeafBody(Model):

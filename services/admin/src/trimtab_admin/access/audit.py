@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api.access import AuditBody
+from trimtab_admin import slices
 from trimtab_admin.access.call import Call
 from trimtab_admin.paging import Page
 from trimtab_admin.storage import tables
@@ -106,7 +107,9 @@ class AuditTrail:
             query = query.where(_ROW.id < before)
         async with transaction(self._reading) as session:
             rows = (await session.execute(query.limit(limit + 1))).mappings().all()
-        items = [AuditBody(**row) for row in rows[:limit]]
+        items: list[AuditBody] = []
+        async for part in slices.of(rows[:limit]):
+            items += [AuditBody(**row) for row in part]
         return Page(items, str(items[-1].id) if len(rows) > limit else None)
 
 

@@ -26,7 +26,7 @@ Handler = Callable[..., Awaitable[Any]]
 """An async function of the `Call`. Its other parameters are what it takes from the request: the
 parameters of the path by name, and ``query``, ``headers`` and ``body``. Their types, and the type
 that it returns, are the operation's models. It returns a body, a `Page`, an iterator of
-server-sent events, a `Reply`, or ``None`` for no content."""
+server-sent events, a `Reply`, a `Stream`, or ``None`` for no content."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class Reply(Generic[T]):
     """``None`` is the status of the operation."""
     version: int | None = None
     """The version of the body, which becomes its ETag."""
+
+
+@dataclass(frozen=True)
+class Stream(Generic[T]):
+    """A body of the type, too large for one piece, as parts of its JSON text."""
+
+    parts: AsyncIterator[bytes]
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -113,10 +121,10 @@ class Operation:
 
 
 def _unwrap(returned: Any) -> Any:
-    """Return the type of the body that a handler returns, perhaps within a page or a reply."""
+    """Return the type of the body that a handler returns, also within a `Page` and the like."""
     if get_origin(returned) is Page:
         return Sequence[get_args(returned)[0]]  # type: ignore[misc]  # a type made at run time
-    if get_origin(returned) is Reply:
+    if get_origin(returned) in (Reply, Stream):
         return get_args(returned)[0]
     members = [member for member in get_args(returned) if member is not NoneType]
     if NoneType in get_args(returned) and len(members) == 1:

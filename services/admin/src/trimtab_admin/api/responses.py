@@ -1,16 +1,18 @@
 """HTTP responses, from what handlers return and from errors."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from trimtab.api.problems import Problem
 from trimtab.errors import TrimtabError
+from trimtab_admin import slices
 from trimtab_admin.access.throttling import Throttled
 from trimtab_admin.api import problems
-from trimtab_admin.api.operation import Operation, Reply
+from trimtab_admin.api.operation import Operation, Reply, Stream
 from trimtab_admin.paging import Page
 
 
@@ -37,7 +39,7 @@ class ProblemResponse(JSONResponse):
         return cls(problem, headers)
 
 
-def of_result(operation: Operation, request: Request, result: Any) -> Response:
+async def of_result(operation: Operation, request: Request, result: Any) -> Response:
     """Return the response for what the operation's handler returned."""
     status, headers = operation.status, {}
     match result:
@@ -46,6 +48,8 @@ def of_result(operation: Operation, request: Request, result: Any) -> Response:
         case AsyncIterator():
             headers["Cache-Control"] = "no-store"
             return StreamingResponse(result, status, headers, "text/event-stream")
+        case Stream():
+            return StreamingResponse(result.parts, status, result.headers, "application/json")
         case Page():
             headers = _link(request, result)
             result = result.items
@@ -54,8 +58,19 @@ def of_result(operation: Operation, request: Request, result: Any) -> Response:
             headers = {} if result.version is None else {"ETag": f'"{result.version}"'}
             result = result.body
     assert operation.response is not None
-    content = operation.response.dump_json(result)
+    content = await _encode(operation.response, result)
     return Response(content, status, headers, "application/json")
+
+
+async def _encode(adapter: TypeAdapter[Any], result: Any) -> bytes:
+    """Return the JSON text; of a long list, it is made in slices."""
+    if not isinstance(result, Sequence) or len(result) <= slices.SIZE:
+        return adapter.dump_json(result)
+    parts = []
+    async for part in slices.of(result):
+        # Without the brackets of the part's own list.
+        parts.append(adapter.dump_json(part)[1:-1])
+    return b"[" + b",".join(parts) + b"]"
 
 
 def _link(request: Request, page: Page[Any]) -> dict[str, str]:

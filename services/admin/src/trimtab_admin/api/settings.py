@@ -2,25 +2,29 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from trimtab import kinds
 from trimtab.api.settings import (
+    EXPORT_HEAD,
+    EXPORT_TAIL,
     ApplyBody,
     ChangesBody,
     EffectiveAllBody,
     EffectiveBody,
     ExplainBody,
+    ExportBody,
     HistoryBody,
     KindBody,
     Part,
     RecordBody,
     RollbackBody,
 )
-from trimtab.kinds import Kind, forms
+from trimtab.kinds import forms
+from trimtab_admin import slices
 from trimtab_admin.access.authentication import Authentication
 from trimtab_admin.access.authorization import (
     Caller,
@@ -30,7 +34,7 @@ from trimtab_admin.access.authorization import (
     record_viewer,
 )
 from trimtab_admin.access.call import Call
-from trimtab_admin.api.operation import Operation, Reply
+from trimtab_admin.api.operation import Operation, Reply, Stream
 from trimtab_admin.api.parameters import (
     PageQuery,
     Parameters,
@@ -40,6 +44,7 @@ from trimtab_admin.api.parameters import (
     WriteHeaders,
 )
 from trimtab_admin.paging import Page
+from trimtab_admin.settings.documents import Export
 from trimtab_admin.settings.explaining import Explainer
 from trimtab_admin.settings.history import History, HistoryFilter
 from trimtab_admin.settings.preconditions import Precondition
@@ -54,6 +59,7 @@ from trimtab_admin.settings.requests import (
 )
 from trimtab_admin.settings.watching import Watches
 from trimtab_admin.settings.writing import Writer
+from trimtab_admin.storage.record_index import Search
 
 Document = Annotated[dict[str, Any], Field(description="Fields of the kind, and ``unset``")]
 
@@ -167,10 +173,11 @@ class SettingsOperations:
         return await self.reader.effective(found, query.scope, as_flyte=query.as_flyte)
 
     async def list_kinds(self, call: Call) -> Sequence[KindBody]:
-        return [_kind_body(kind) for kind in kinds.registered().values()]
+        return [_kind_body(name) for name in kinds.registered()]
 
     async def list_records(self, call: Call, query: RecordsQuery) -> Page[RecordBody]:
-        matching = RecordFilter(call.caller, **query.model_dump(exclude={"limit", "token"}))
+        search = Search(**query.model_dump(exclude={"limit", "token"}))
+        matching = RecordFilter(call.caller, search)
         return await self.reader.records(matching, query.token, query.limit)
 
     async def get_record(self, call: Call, kind: str, query: ScopeQuery) -> Reply[RecordBody]:
@@ -247,8 +254,13 @@ class SettingsOperations:
             return await self.writer.dry_run(request, call.caller)
         return (await self.writer.write(request, headers.author(call))).changes()
 
-    async def export(self, call: Call, query: ExportQuery) -> ApplyBody:
-        return await self.reader.export(call.caller, readable_only=query.readable_only)
+    async def export(self, call: Call, query: ExportQuery) -> Stream[ExportBody]:
+        exported = await self.reader.export(call.caller, readable_only=query.readable_only)
+        headers = {
+            "X-Trimtab-Revision": f"{exported.revision}",
+            "X-Trimtab-Documents": f"{len(exported)}",
+        }
+        return Stream(_export_text(exported), headers)
 
     async def list_history(self, call: Call, query: HistoryQuery) -> Page[HistoryBody]:
         matching = query.matching(call.caller)
@@ -263,13 +275,24 @@ class SettingsOperations:
         return self.watches.events(query.matching(call.caller), start, is_valid)
 
 
+async def _export_text(exported: Export) -> AsyncIterator[bytes]:
+    """Yield the JSON text of an `ExportBody`, with a document in each line."""
+    separator = EXPORT_HEAD + b"\n"
+    async for documents in slices.of(exported.documents()):
+        yield separator + b",\n".join(body.model_dump_json().encode() for body in documents)
+        separator = b",\n"
+    yield (b"" if len(exported) else separator) + b"\n" + EXPORT_TAIL
+
+
 def _precondition(query: ScopeWriteQuery, headers: WriteHeaders) -> Precondition:
     """Return the precondition, which a dry run may leave out."""
     parse = headers.optional_precondition if query.dry_run else headers.required_precondition
     return parse(force=query.force)
 
 
-def _kind_body(kind: Kind) -> KindBody:
+@cache
+def _kind_body(name: str) -> KindBody:
+    kind = kinds.by_name(name)
     return KindBody(
         name=kind.name,
         noun=kind.noun,

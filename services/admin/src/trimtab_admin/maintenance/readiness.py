@@ -11,6 +11,7 @@ from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.nats_tasks import NatsTasks
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.tree import Tree
 
 _TIMEOUT_SECONDS = 2.0
 _MAX_BACKLOG_AGE = timedelta(seconds=10)
@@ -34,8 +35,9 @@ class StatusBody(BaseModel):
 class Readiness:
     """Reads the state of each part when it is called."""
 
-    def __init__(self, reading: Sessions, nats_tasks: NatsTasks) -> None:
+    def __init__(self, reading: Sessions, tree: Tree, nats_tasks: NatsTasks) -> None:
         self._reading = reading
+        self._tree = tree
         self._nats_tasks = nats_tasks
 
     async def reasons(self) -> dict[str, str]:
@@ -45,6 +47,8 @@ class Readiness:
             reasons["nats"] = "not connected"
         elif not self._nats_tasks.sent_revision:
             reasons["relay"] = "has not read the stream yet"
+        if self._tree.is_loading:
+            reasons["settings"] = "not all of them are in memory yet"
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 oldest = (await self.outbox()).since

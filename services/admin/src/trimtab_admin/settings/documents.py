@@ -1,6 +1,7 @@
 """Documents: all writes of one apply made in a draft, and the settings exported. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from trimtab.api.settings import DocumentBody
 from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unreadable
@@ -9,7 +10,7 @@ from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.settings.drafts import Draft, in_document
-from trimtab_admin.settings.entities import ENTITY_TYPES, PROJECTS
+from trimtab_admin.settings.entities import ENTITY_TYPES, PROJECTS, Entity, EntityType
 from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import (
     ApplyDocuments,
@@ -19,6 +20,7 @@ from trimtab_admin.settings.requests import (
     PutEntity,
     PutRecord,
 )
+from trimtab_admin.storage.record_index import Entry, RecordIndex
 
 
 def check_access(request: ApplyDocuments, caller: Caller) -> None:
@@ -114,24 +116,63 @@ def _prune(draft: Draft, label: Label, caller: Caller) -> None:
             draft.delete(DeleteRecord(record.kind, scope, AnyVersion()))
 
 
-def export(settings: Settings, caller: Caller, *, readable_only: bool) -> Iterator[DocumentBody]:
-    """Yield what the caller may read, except for the settings file's layer, in a stable order.
+class Snapshot(NamedTuple):
+    """The settings of one revision, which stay as they are while others write."""
 
-    A caller who may not read the whole platform gets records only, which it can apply again.
-    Raises `Unreadable` where a record cannot be written back, unless ``readable_only`` is true.
-    """
-    if not readable_only:
-        _check_readable(settings, caller)
-    if caller.may(Role.VIEWER):
-        for type in ENTITY_TYPES.values():
-            for name, event in sorted(type.stored(settings).items()):
-                yield DocumentBody(kind=type.name, name=name, document=type.to_document(event))
-    for kind in sorted(settings.records):
-        records = settings.records[kind].values()
-        for record in sorted(records, key=lambda record: (record.scope.level, str(record.scope))):
-            is_visible = caller.may(Role.VIEWER, record.scope, kind)
-            if is_visible and record.scope.level is not Level.SETTINGS:
-                yield _document(record)
+    revision: int
+    entities: Sequence[tuple[EntityType[Any, Any], Entity]]
+    entries: Sequence[Entry]
+    """All records, in a stable order."""
+    records: Mapping[str, Mapping[Scope, Record]]
+    """Readable records, by kind and scope."""
+
+    @classmethod
+    def of(cls, settings: Settings, index: RecordIndex) -> "Snapshot":
+        entities = [
+            (type, event)
+            for type in ENTITY_TYPES.values()
+            for _, event in sorted(type.stored(settings).items())
+        ]
+        # Records never change: a write replaces them, so it is enough to copy the references.
+        records = {kind: dict(by_scope) for kind, by_scope in settings.records.items()}
+        return cls(settings.revision, entities, list(index), records)
+
+    def exported(
+        self, entries: Iterable[Entry], caller: Caller, *, readable_only: bool
+    ) -> Iterator[Record]:
+        """Yield what the caller may read of these, except for the layer of the settings file.
+
+        Raises `Unreadable` where a record cannot be written back, unless ``readable_only`` is true.
+        """
+        for entry in entries:
+            kind, scope = entry.kind, entry.scope
+            if scope.level is Level.SETTINGS or not caller.may(Role.VIEWER, scope, kind):
+                continue
+            record = self.records.get(kind, {}).get(scope)
+            if record is not None:
+                yield record
+            elif not readable_only:
+                raise Unreadable(
+                    f"the {kind} record of {scope} is not readable here, so it cannot be exported; "
+                    "?readable_only=true leaves such records out"
+                )
+
+
+class Export(NamedTuple):
+    """Everything that a caller may read of one revision, as documents that `apply` accepts."""
+
+    revision: int
+    entities: Sequence[tuple[EntityType[Any, Any], Entity]]
+    records: Sequence[Record]
+
+    def __len__(self) -> int:
+        return len(self.entities) + len(self.records)
+
+    def documents(self) -> Iterator[DocumentBody]:
+        """Yield entities first, then records by kind and from broad to narrow."""
+        for type, event in self.entities:
+            yield DocumentBody(kind=type.name, name=event.name, document=type.to_document(event))
+        yield from map(_document, self.records)
 
 
 def _document(record: Record) -> DocumentBody:
@@ -145,15 +186,3 @@ def _document(record: Record) -> DocumentBody:
         document=record.document,
         labels=dict(record.labels) or None,
     )
-
-
-def _check_readable(settings: Settings, caller: Caller) -> None:
-    for family in (settings.unreadable, settings.unknown):
-        for kind, records in family.items():
-            for scope in records:
-                if not caller.may(Role.VIEWER, scope, kind):
-                    continue
-                raise Unreadable(
-                    f"the {kind} record of {scope} is not readable here, so it cannot be exported; "
-                    "?readable_only=true leaves such records out"
-                )

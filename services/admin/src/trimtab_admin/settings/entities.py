@@ -18,6 +18,9 @@ EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
 Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged
 """An entity as it is stored: the event of its last change."""
 
+_MAX_LISTED = 20
+"""How many names an error lists."""
+
 B = TypeVar("B", bound=EntityBody)
 E = TypeVar("E", bound=Entity)
 
@@ -41,11 +44,14 @@ class EntityType(Generic[B, E]):
     """Whether a field that a request leaves out keeps its stored value."""
 
     def find(self, settings: Settings, name: str) -> E:
-        """Raise `NotFound`, which lists the names that exist, where the entity does not exist."""
+        """Raise `NotFound`, which lists names that exist, where the entity does not exist."""
+        stored = self.stored(settings)
         try:
-            return self.stored(settings)[name]
+            return stored[name]
         except KeyError:
-            known = ", ".join(sorted(self.stored(settings)))
+            known = ", ".join(sorted(stored)[:_MAX_LISTED])
+            if len(stored) > _MAX_LISTED:
+                known += f" and {len(stored) - _MAX_LISTED} more"
             raise NotFound(self.name, name, known) from None
 
     def to_body(self, event: E, version: int | None) -> B:

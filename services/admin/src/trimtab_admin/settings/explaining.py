@@ -36,14 +36,14 @@ class Explainer:
 
     async def explain(self, kind: Kind, target: Scope) -> ExplainBody:
         """Raises `NotFound` where the project or domain does not exist, and `Unreadable`."""
+        settings = await self._tree.latest(self._reading)
+        check_scope(settings, target)
+        revision = settings.revision
+        records = {record.scope: record for record in settings.chain(kind.name, target)}
+        effective = settings.effective(kind.name, target)
+        scopes = {subjects.attributes(kind.name, scope): scope for scope in records}
+        as_flyte = _as_flyte(settings, kind, target)
         async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            check_scope(settings, target)
-            revision = settings.revision
-            records = {record.scope: record for record in settings.chain(kind.name, target)}
-            effective = settings.effective(kind.name, target)
-            scopes = {subjects.attributes(kind.name, scope): scope for scope in records}
-            as_flyte = _as_flyte(settings, kind, target)
             stored = await history.setters(session, scopes, revision)
         setters = {scope: stored.get(subject, _UNKNOWN) for subject, scope in scopes.items()}
         return ExplainBody(

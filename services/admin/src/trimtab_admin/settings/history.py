@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +14,7 @@ from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import RecordChanged
-from trimtab_admin import paging
+from trimtab_admin import paging, slices
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.paging import Page
 from trimtab_admin.settings import bodies
@@ -27,6 +27,9 @@ _ROW = history.c
 _SCOPE = ("kind", "domain", "project", "workflow", "launch_plan")
 _MAX_SUGGESTIONS = 10
 """How many existing revisions an error names."""
+
+_SEARCHED_REVISIONS = 2_000
+"""How many revisions a watch searches at a time."""
 
 Row = Mapping[Any, Any]
 """A row of the table, as loosely typed as `sqlalchemy.RowMapping`."""
@@ -56,6 +59,16 @@ class HistoryFilter:
         return [*equal, visible_to(self.caller, {name: _ROW[name] for name in _SCOPE})]
 
 
+class NewerChanges(NamedTuple):
+    """Changes that a watch sends."""
+
+    changes: Sequence[HistoryBody]
+    searched: int
+    """The last revision that was searched."""
+    are_all: bool
+    """Whether there was no later revision."""
+
+
 class History:
     """Reads the changes that are kept."""
 
@@ -66,14 +79,29 @@ class History:
         self, filter: HistoryFilter, since: int, token: str, limit: int
     ) -> Page[HistoryBody]:
         """Return changes after the revision ``since``, the newest first."""
+        before = _revision(token) if token else None
+        found: list[HistoryBody] = []
+        while len(found) <= limit:
+            most = min(slices.SIZE, limit + 1 - len(found))
+            rows = await self._before(filter, since, before, most)
+            found += [_body(row) for row in rows]
+            if len(rows) < most:
+                return Page(found, None)
+            before = found[-1].revision
+        return Page(found[:limit], paging.encode((found[limit - 1].revision,)))
+
+    async def _before(
+        self, filter: HistoryFilter, since: int, before: int | None, most: int
+    ) -> Sequence[Row]:
+        """Return the newest changes before a revision, which are made into bodies in one slice."""
         query = sa.select(history).where(_ROW.revision > since, *filter.conditions())
-        if token:
-            query = query.where(_ROW.revision < _revision(token))
-        query = query.order_by(_ROW.revision.desc()).limit(limit + 1)
+        if before is not None:
+            query = query.where(_ROW.revision < before)
+        query = query.order_by(_ROW.revision.desc()).limit(most)
         async with transaction(self._reading) as session:
             rows = (await session.execute(query)).mappings().all()
-        last = paging.encode((rows[limit - 1]["revision"],)) if len(rows) > limit else None
-        return Page([_body(row) for row in rows[:limit]], last)
+        await slices.turn()
+        return rows
 
     async def version(self, kind: Kind, scope: Scope, revision: int) -> RecordChanged:
         """Return a version of a record. Raises `NotFound`, which names the newest versions."""
@@ -108,17 +136,19 @@ class History:
             )
         return since
 
-    async def newer(
-        self, filter: HistoryFilter, after: int, limit: int
-    ) -> tuple[Sequence[HistoryBody], int]:
-        """Return changes after a revision in order, and the last revision that was searched."""
+    async def newer(self, filter: HistoryFilter, after: int) -> NewerChanges:
+        """Return the first changes after a revision in order, of a limited number of revisions."""
+        most = slices.SIZE
         async with transaction(self._reading) as session:
             current = await outbox.current_revision(session)
-            between = _ROW.revision.between(after + 1, current)
+            searched = min(current, after + _SEARCHED_REVISIONS)
+            between = _ROW.revision.between(after + 1, searched)
             query = sa.select(history).where(between, *filter.conditions())
-            query = query.order_by(_ROW.revision).limit(limit)
+            query = query.order_by(_ROW.revision).limit(most)
             rows = (await session.execute(query)).mappings().all()
-        return [_body(row) for row in rows], rows[-1]["revision"] if len(rows) == limit else current
+        await slices.turn()
+        last = rows[-1]["revision"] if len(rows) == most else searched
+        return NewerChanges([_body(row) for row in rows], last, last >= current)
 
 
 async def setters(

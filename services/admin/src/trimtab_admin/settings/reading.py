@@ -1,66 +1,46 @@
 """Reads of records, effective values and entities, answered from the settings in memory."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from trimtab.api.settings import ApplyBody, EffectiveAllBody, EffectiveBody, RecordBody
+from trimtab.api.settings import EffectiveAllBody, EffectiveBody, RecordBody
 from trimtab.errors import NotFound, Unreadable
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
-from trimtab_admin import paging
+from trimtab_admin import paging, slices
 from trimtab_admin.access.authorization import Caller, Role
-from trimtab_admin.paging import Key, Page
+from trimtab_admin.paging import Page
 from trimtab_admin.settings import bodies, documents, flyte
+from trimtab_admin.settings.documents import Export
 from trimtab_admin.settings.drafts import readable_record
 from trimtab_admin.settings.entities import B, E, EntityType, check_scope
 from trimtab_admin.storage.database import Sessions
+from trimtab_admin.storage.record_index import START, Entry, Key, Search
 from trimtab_admin.storage.tree import Tree
-
-
-class ListedRecord(NamedTuple):
-    """A stored record in a list, which shows unreadable records too."""
-
-    kind: str
-    scope: Scope
-    record: Record | str
-    """The reason, where the record is not readable."""
-
-    def body(self, settings: Settings) -> RecordBody:
-        if isinstance(self.record, Record):
-            return bodies.record_body(self.record)
-        version = settings.digest.revision_of(subjects.attributes(self.kind, self.scope))
-        return bodies.unreadable_body(self.kind, self.scope, version or 0, self.record)
 
 
 @dataclass(frozen=True)
 class RecordFilter:
-    """Selects records that the caller may read; an empty field selects any value."""
+    """Selects records that the caller may read."""
 
     caller: Caller
-    kind: str = ""
-    level: str = ""
-    domain: str = ""
-    project: str = ""
-    workflow: str = ""
-    launch_plan: str = ""
+    search: Search
 
-    def selects(self, record: ListedRecord) -> bool:
-        scope = record.scope
-        pairs = (
-            (self.kind, record.kind),
-            (self.level, scope.level.label),
-            (self.domain, scope.domain),
-            (self.project, scope.project),
-            (self.workflow, scope.workflow),
-            (self.launch_plan, scope.launch_plan),
-        )
-        return all(wanted in ("", found) for wanted, found in pairs) and self.caller.may(
-            Role.VIEWER, scope, record.kind
-        )
+    def narrowed(self) -> Search:
+        """Return the search, narrowed to what all grants of the caller have in common."""
+        scopes = [grant.scope for grant in self.caller.grants]
+        common = {
+            name: values.pop()
+            for name in ("domain", "project")
+            if len(values := {getattr(scope, name) for scope in scopes}) == 1
+        }
+        return replace(self.search, **{**common, **self.search.parts})
+
+    def shows(self, entry: Entry) -> bool:
+        return self.caller.may(Role.VIEWER, entry.scope, entry.kind)
 
 
 class Reader:
@@ -71,11 +51,22 @@ class Reader:
         self._tree = tree
 
     async def records(self, filter: RecordFilter, token: str, limit: int) -> Page[RecordBody]:
-        """Return records by kind, then from broad to narrow. Raises `Invalid` on the token."""
-        settings = await self._latest()
-        selected = [record for record in _all_records(settings) if filter.selects(record)]
-        page = paging.cut(sorted(selected, key=_key), _key, token, limit)
-        return Page([record.body(settings) for record in page.items], page.cursor)
+        """Return records by kind, then from broad to narrow. Raises `Invalid` on the token.
+
+        They are looked for in slices: each is shown once, and as it is at some time of the call.
+        """
+        last: Key | None = _key(token)
+        await self._latest()
+        search, found = filter.narrowed(), list[tuple[Key, RecordBody]]()
+        while last is not None:
+            await slices.turn()
+            settings = self._tree.unverified
+            entries, last = self._tree.index.find(search, last, slices.SIZE)
+            shown = [entry for entry in entries if filter.shows(entry)]
+            found += [(entry.key, _listed(settings, entry)) for entry in shown]
+            if len(found) > limit:
+                return Page([body for _, body in found[:limit]], paging.encode(found[limit - 1][0]))
+        return Page([body for _, body in found], None)
 
     async def record(self, kind: Kind, scope: Scope) -> RecordBody:
         """Raises `NotFound` and `Unreadable`."""
@@ -119,16 +110,28 @@ class Reader:
             revision=settings.revision,
         )
 
-    async def export(self, caller: Caller, *, readable_only: bool) -> ApplyBody:
-        """Return everything that the caller may read as documents. Raises `Unreadable`."""
-        settings = await self._latest()
-        exported = documents.export(settings, caller, readable_only=readable_only)
-        return ApplyBody(documents=tuple(exported))
+    async def export(self, caller: Caller, *, readable_only: bool) -> Export:
+        """Return everything that the caller may read, of one revision. Raises `Unreadable`.
+
+        A caller who may not read the whole platform gets records only, which it can apply again.
+        """
+        snapshot = documents.Snapshot.of(await self._latest(), self._tree.index)
+        records: list[Record] = []
+        async for entries in slices.of(snapshot.entries):
+            records += snapshot.exported(entries, caller, readable_only=readable_only)
+        entities = snapshot.entities if caller.may(Role.VIEWER) else ()
+        return Export(snapshot.revision, entities, records)
 
     async def entities(self, type: EntityType[B, E]) -> Sequence[B]:
         """Return all entities of a type, by name."""
-        settings = await self._latest()
-        return [_entity(settings, type, name) for name in sorted(type.stored(settings))]
+        names = sorted(type.stored(await self._latest()))
+        found: list[B] = []
+        async for part in slices.of(names):
+            settings = self._tree.unverified
+            # One that was deleted in the meantime is left out.
+            stored = type.stored(settings)
+            found += [_entity(settings, type, name) for name in part if name in stored]
+        return found
 
     async def entity(self, type: EntityType[B, E], name: str) -> B:
         """Raises `NotFound`."""
@@ -138,20 +141,26 @@ class Reader:
         return await self._tree.latest(self._reading)
 
 
-def _all_records(settings: Settings) -> Iterator[ListedRecord]:
-    for kind, records in settings.records.items():
-        for scope, record in records.items():
-            yield ListedRecord(kind, scope, record)
-    for kind, reasons in settings.unreadable.items():
-        for scope, reason in reasons.items():
-            yield ListedRecord(kind, scope, reason)
-    for kind, unknown in settings.unknown.items():
-        for scope in unknown:
-            yield ListedRecord(kind, scope, "its kind is not installed here")
+def _key(token: str) -> Key:
+    """Return the key after which a page begins. Raises `Invalid`."""
+    if not token:
+        return START
+    match paging.decode(token):
+        case (str(kind), int(level), str(text)):
+            return kind, level, text
+        case _:
+            raise paging.invalid_cursor(token)
 
 
-def _key(record: ListedRecord) -> Key:
-    return record.kind, int(record.scope.level), str(record.scope)
+def _listed(settings: Settings, entry: Entry) -> RecordBody:
+    """Return a record as lists show it, which is also one that is not readable."""
+    record = settings.records.get(entry.kind, {}).get(entry.scope)
+    if record is not None:
+        return bodies.record_body(record)
+    version = settings.digest.revision_of(subjects.attributes(entry.kind, entry.scope)) or 0
+    reasons = settings.unreadable.get(entry.kind, {})
+    reason = reasons.get(entry.scope, "its kind is not installed here")
+    return bodies.unreadable_body(entry.kind, entry.scope, version, reason)
 
 
 def _entity(settings: Settings, type: EntityType[B, E], name: str) -> B:

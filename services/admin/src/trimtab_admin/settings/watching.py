@@ -13,7 +13,6 @@ from trimtab_admin.settings.history import History, HistoryFilter
 _HEARTBEAT_SECONDS = 15.0
 _POLL_SECONDS = 1.0
 """The delay until a commit of another replica is read."""
-_BATCH_ROWS = 500
 
 
 async def _always() -> bool:
@@ -53,13 +52,14 @@ class Watches:
         try:
             while not self._stopped and await is_allowed():
                 committed.clear()
-                changes, revision = await self._history.newer(filter, revision, _BATCH_ROWS)
-                for change in changes:
+                newer = await self._history.newer(filter, revision)
+                for change in newer.changes:
                     yield _event(change)
-                if changes or loop.time() - last_heartbeat >= self._heartbeat_seconds:
+                revision = newer.searched
+                if newer.changes or loop.time() - last_heartbeat >= self._heartbeat_seconds:
                     last_heartbeat = loop.time()
                     yield _heartbeat(revision)
-                if len(changes) < _BATCH_ROWS:
+                if newer.are_all:
                     await self._wait(committed)
         finally:
             self._waiting.discard(committed)

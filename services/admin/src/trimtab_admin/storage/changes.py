@@ -130,7 +130,7 @@ class Changes:
             return verified
         stored = await outbox.store_if_current(self._sessions, change.before, change.writes, author)
         if stored:
-            self._publish(change)
+            await self._publish(change)
         return stored
 
     @asynccontextmanager
@@ -148,7 +148,7 @@ class Changes:
             # Committed here and not at the end of the block, because the next writer begins there
             # and would read the tree without this change.
             await session.commit()
-            self._publish(change)
+            await self._publish(change)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -172,9 +172,9 @@ class Changes:
         if change.writes:
             await outbox.store(session, change.before, change.writes, author)
 
-    def _publish(self, change: Change) -> None:
+    async def _publish(self, change: Change) -> None:
         """Show a committed change to the readers of this process and to the relay."""
-        self._tree.apply(change.writes, change.before)
+        await self._tree.apply(change.writes, change.before)
         if change.writes:
             metrics.count_writes(write.subject for write in change.writes)
             self._committed()

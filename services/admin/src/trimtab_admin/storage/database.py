@@ -85,6 +85,16 @@ def reading_sessions_of(url: str) -> Sessions:
     return _on_postgresql(url, "REPEATABLE READ", _STATEMENT_SECONDS)
 
 
+def searching_sessions_of(url: str) -> Sessions:
+    """Make sessions for reading whose queries may look at many rows, such as a search of history.
+
+    On SQLite, the driver's thread executes them, so that the event loop serves other calls.
+    """
+    if _is_sqlite(url):
+        return _on_sqlite(url, "BEGIN", pool_size=3, connection=aiosqlite.Connection)
+    return reading_sessions_of(url)
+
+
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """Open a transaction that commits at the end of the block, or rolls back on an error.

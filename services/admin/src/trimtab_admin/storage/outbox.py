@@ -21,7 +21,7 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import Event, setting, tombstone
 from trimtab.runtime import telemetry
-from trimtab.settings.state import Settings
+from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.storage.database import (
@@ -229,23 +229,25 @@ async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) 
     return revisions + await append(session, gone)
 
 
-async def load(session: AsyncSession) -> Settings:
-    """Read all live settings and the current revision."""
+async def load(session: AsyncSession, apply: Callable[[Event, int], None]) -> int:
+    """Apply each live setting with its revision, in slices, and return the current revision.
+
+    The settings come in any order, because each subject comes once.
+    """
     # One statement, so that the rows and the revision are of one moment at any isolation level; in
     # chunks, so that the transaction is not idle for long while the rows are parsed.
     joined = revision.outerjoin(settings, sa.true())
     columns = (revision.c.value, settings.c.subject, settings.c.revision, settings.c.body)
-    query = sa.select(*columns).select_from(joined).order_by(settings.c.revision)
-    state = Settings()
+    query = sa.select(*columns).select_from(joined)
     current = 0
     result = await session.stream(query)
     async for chunk in result.partitions(_CHUNK):
         current = chunk[0][0]
-        for _, subject, number, body in chunk:
-            if subject is not None:
-                state.apply(setting(subject, body), number)
-    state.revision = current
-    return state
+        async for rows in slices.of(chunk):
+            for _, subject, number, body in rows:
+                if subject is not None:
+                    apply(setting(subject, body), number)
+    return current
 
 
 async def changes_between(

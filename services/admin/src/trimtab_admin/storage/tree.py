@@ -1,15 +1,28 @@
 """The settings in memory, from which every read is answered."""
 
 import asyncio
+import gc
+import logging
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.errors import TrimtabError
 from trimtab.messages import events
+from trimtab.messages.events import Event, RecordChanged
 from trimtab.settings.state import Settings
+from trimtab_admin import slices
 from trimtab_admin.storage import outbox
-from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.database import Sessions, allow_idle, transaction
+from trimtab_admin.storage.record_index import RecordIndex
+
+log = logging.getLogger(__name__)
+
+_FOLLOW_SECONDS = 1.0
+"""How often the settings are updated while no call reads them."""
+_LOAD_SECONDS = 120.0
+"""More than it takes to load a hundred thousand records on a busy machine."""
+_FREEZE_CHANGES = 5_000
 
 
 class _Check:
@@ -21,22 +34,57 @@ class _Check:
         self.error: TrimtabError | None = None
 
 
+class _Held:
+    """The settings, and the index of their records."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.index = RecordIndex()
+        self._applied = 0
+
+    def apply(self, event: Event, revision: int) -> None:
+        self.settings.apply(event, revision)
+        if isinstance(event, RecordChanged):
+            change = self.index.drop if event.document is None else self.index.put
+            change(event.kind, event.scope)
+        self._applied += 1
+        if self._applied % _FREEZE_CHANGES == 0:
+            # The settings are millions of objects that stay. The garbage collector would look at
+            # all of them again and again, for half a second each time.
+            gc.freeze()
+
+
 class Tree:
     """Holds the settings in memory and updates them from the database.
 
     One number, the revision in the database, shows whether the settings in memory are current.
+    Where many changes are missing, they are applied in slices, and a read that needs the settings
+    waits until they are complete.
     """
 
     def __init__(self) -> None:
-        self._settings = Settings()
+        self._held = _Held()
         self._checking = asyncio.Lock()
         self._next: _Check | None = None
         """The check that has not begun yet."""
+        self._advancing = asyncio.Lock()
+        """Held while changes are applied."""
+        self._is_loading = True
 
     @property
     def unverified(self) -> Settings:
         """The settings in memory, which other processes may have changed since."""
-        return self._settings
+        return self._held.settings
+
+    @property
+    def index(self) -> RecordIndex:
+        """The index of the records of `unverified`."""
+        return self._held.index
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the settings have not been read from the database yet, or are read again."""
+        return self._is_loading
 
     async def latest(self, reading: Sessions) -> Settings:
         """Return settings that hold everything committed before the call.
@@ -54,7 +102,7 @@ class Tree:
             else:
                 await check.done.wait()
             if check.succeeded:
-                return self._settings
+                return await self._complete()
             if check.error is not None:
                 raise check.error
             # The task that ran the check was cancelled.
@@ -75,11 +123,17 @@ class Tree:
             check.done.set()
 
     async def _refresh(self, reading: Sessions) -> None:
-        held = self._settings.revision
-        if await outbox.fetch_current_revision(reading) != held:
+        held = self._held
+        before = held.settings.revision
+        if await outbox.fetch_current_revision(reading) != before:
             # The revision and the newer rows have to come from the same transaction.
             async with transaction(reading) as session:
-                await self.current(session)
+                stored = await outbox.current_revision(session)
+                if stored < before:
+                    await self._reload(session, held)
+                else:
+                    await self._catch_up(session, stored)
+        self._is_loading = False
 
     async def current(self, session: AsyncSession) -> Settings:
         """Return settings that hold everything committed that the transaction sees.
@@ -87,39 +141,90 @@ class Tree:
         The settings are shared: the caller must be done with them before its next ``await``, or
         hold the lock of `trimtab_admin.storage.outbox.lock`.
         """
-        # Read before the query, because other tasks may advance the settings during it.
-        held = self._settings.revision
-        stored = await outbox.current_revision(session)
-        return await self._advance(session, held, stored)
+        # They may be newer than what the transaction sees, which began before.
+        await self._catch_up(session, await outbox.current_revision(session))
+        return await self._complete()
 
     async def locked(self, session: AsyncSession) -> Settings:
         """Take the lock of all writes for a transaction, and return the current settings."""
         stored = await outbox.lock(session)
-        return await self._advance(session, self._settings.revision, stored)
+        held = self._held
+        if stored < held.settings.revision:
+            await self._reload(session, held)
+        else:
+            await self._catch_up(session, stored)
+        return await self._complete()
 
-    def apply(self, writes: Sequence[outbox.Write], before: int) -> None:
+    async def apply(self, writes: Sequence[outbox.Write], before: int) -> None:
         """Apply writes that were committed after the revision ``before``, without reading them."""
-        for number, write in enumerate(writes, before + 1):
-            # Another task may have read some of them from the database in the meantime.
-            if number == self._settings.revision + 1:
-                self._settings.apply(write.event, number)
+        async with self._advancing:
+            for start in range(0, len(writes), slices.SIZE):
+                if start:
+                    await slices.turn()
+                part = writes[start : start + slices.SIZE]
+                for number, write in enumerate(part, before + start + 1):
+                    # Another task may have read some of them from the database in the meantime.
+                    if number == self._held.settings.revision + 1:
+                        self._held.apply(write.event, number)
 
-    async def _advance(self, session: AsyncSession, held: int, stored: int) -> Settings:
-        if stored > held:
-            await self._catch_up(session, held, stored)
-        elif stored < held:
-            # The database was replaced by an older one.
-            self._settings = await outbox.load(session)
-        return self._settings
+    async def _complete(self) -> Settings:
+        """Return the settings when no transaction is shown in part."""
+        while self._advancing.locked():
+            async with self._advancing:
+                pass
+        return self._held.settings
 
-    async def _catch_up(self, session: AsyncSession, held: int, stored: int) -> None:
-        rows = await outbox.changes_between(session, held, stored)
-        if len(rows) < stored - held:
-            # Rows that were published long ago have been deleted.
-            loaded = await outbox.load(session)
-            if loaded.revision > self._settings.revision:
-                self._settings = loaded
+    async def _catch_up(self, session: AsyncSession, stored: int) -> None:
+        """Apply the changes up to a revision, which the transaction sees."""
+        if stored <= self._held.settings.revision:
             return
-        for number, subject, body in rows:
-            if number > self._settings.revision:
-                self._settings.apply(events.setting(subject, body), number)
+        await self._await_turn(session)
+        async with self._advancing:
+            while (before := self._held.settings.revision) < stored:
+                up_to = min(stored, before + slices.SIZE)
+                rows = await outbox.changes_between(session, before, up_to) if before else ()
+                if len(rows) < up_to - before:
+                    # Nothing is held yet, or rows that were published long ago have been deleted.
+                    await self._load(session)
+                    return
+                await slices.turn()
+                for number, subject, body in rows:
+                    self._held.apply(events.setting(subject, body), number)
+
+    async def _reload(self, session: AsyncSession, replaced: _Held) -> None:
+        """Load an older database than the one that the settings are from."""
+        await self._await_turn(session)
+        async with self._advancing:
+            if self._held is replaced:
+                await self._load(session)
+
+    async def _load(self, session: AsyncSession) -> None:
+        self._is_loading = True
+        loaded = _Held()
+        loaded.settings.revision = await outbox.load(session, loaded.apply)
+        gc.freeze()
+        self._held = loaded
+        self._is_loading = False
+
+    async def _await_turn(self, session: AsyncSession) -> None:
+        """Let the transaction be idle while another task loads the settings."""
+        if self._advancing.locked():
+            await allow_idle(session, _LOAD_SECONDS)
+
+
+class Following:
+    """Keeps the settings in memory nearly current, so that no read has to load them."""
+
+    def __init__(self, tree: Tree, reading: Sessions) -> None:
+        self._tree = tree
+        self._reading = reading
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            try:
+                await self._tree.latest(self._reading)
+            except TrimtabError as error:
+                # Each read fails with this error, and `/readyz` shows it.
+                log.debug("settings.not_read", extra={"error": str(error)})
+            await asyncio.sleep(_FOLLOW_SECONDS)
