@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
+from trimtab.cli import parts
 
 CONFIG = "workflow-execution-config"
 
@@ -116,6 +117,65 @@ def test_apply_accepts_an_export_unchanged(
     assert trimtab("diff", "-f", str(out)).exit_code == 0
     stream = trimtab("export", "-").stdout
     assert trimtab("diff", "-f", "-", stdin=stream).exit_code == 0
+
+
+@pytest.fixture
+def many(tmp_path: Path, project: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write more documents than one transaction takes: a project and twelve workflows in it."""
+    monkeypatch.setattr(parts, "MAX_DOCUMENTS", 12)
+    monkeypatch.setattr(parts, "PART_DOCUMENTS", 5)
+    file = tmp_path / "many.yaml"
+    records = [
+        f"kind: workflow_priority\nproject: {project}-new\ndomain: staging\n"
+        f"workflow: w{number:02}\ndocument: {{priority: {number}}}\n"
+        for number in reversed(range(12))
+    ]
+    file.write_text("---\n".join([*records, f"kind: project\nname: {project}-new\n"]))
+    return file
+
+
+def test_documents_beyond_one_transaction_are_applied_in_parts_and_again(
+    trimtab: Trimtab, many: Path, tmp_path: Path, project: str
+) -> None:
+    done = trimtab("apply", "-f", str(many))
+    assert (done.exit_code, done.stdout) == (0, "13 created\n")
+    assert "part 3 of 3: 13 of 13 documents\n" in done.stderr
+    history = json.loads(
+        trimtab("history", "-p", f"{project}-new", "-d", "staging", "-o", "json").stdout
+    )
+    assert len(history) == 12
+    assert len({change["commit"] for change in history}) == 3
+    out = tmp_path / "out"
+    trimtab("export", str(out))
+    again = trimtab("apply", "-f", str(out), "-o", "json")
+    changes = json.loads(again.stdout)["changes"]
+    assert len(changes) == sum(1 for _ in out.rglob("*.yaml")) >= 13
+    assert {change["action"] for change in changes} == {"none"}
+    assert [change["index"] for change in changes] == list(range(len(changes)))
+
+
+def test_an_error_in_a_part_names_the_document_and_what_is_stored_and_can_be_repeated(
+    trimtab: Trimtab, many: Path
+) -> None:
+    good = many.read_text()
+    many.write_text(good.replace("{priority: 11}", "{priority: none}"))
+    done = trimtab("apply", "-f", str(many))
+    assert done.exit_code == 2
+    assert "part 3 of 3 is not stored: " in done.stderr
+    assert "many.yaml, document 1: priority" in done.stderr
+    assert "the parts before it are: 10 documents" in done.stderr
+    many.write_text(good)
+    assert trimtab("apply", "-f", str(many)).stdout == "3 created, 10 unchanged\n"
+
+
+@pytest.mark.parametrize("command", [("apply", "--prune", "owner=a"), ("apply", "--dry-run")])
+def test_what_needs_all_documents_in_one_transaction_is_refused_for_too_many(
+    trimtab: Trimtab, many: Path, command: tuple[str, ...], project: str
+) -> None:
+    done = trimtab(*command, "-f", str(many))
+    assert (done.exit_code, "at most 20,000 documents" in done.stderr) == (1, True)
+    assert trimtab("diff", "-f", str(many)).exit_code == 8
+    assert f"{project}-new" not in trimtab("get", "projects").stdout
 
 
 def test_export_into_a_directory_that_is_not_empty_needs_force(

@@ -1,6 +1,7 @@
 """The changes of a write or of a dry run as lines of text. Pure."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ def summary_lines(body: ChangesBody) -> Iterator[str]:
     for change in body.changes:
         line = subject(change.kind, change.scope, change.name)
         yield f"{line} {would * (change.action != 'none')}{_DONE[change.action]}"
+
+
+def count_line(body: ChangesBody) -> str:
+    """Return the numbers of what a write did with documents that are too many to list."""
+    counts = Counter(_DONE[change.action] for change in body.changes)
+    return ", ".join(f"{counts[done]:,} {done}" for done in _DONE.values() if counts[done])
 
 
 def difference_lines(body: ChangesBody) -> Iterator[str]:

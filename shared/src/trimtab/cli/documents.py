@@ -7,14 +7,16 @@ The ``kind`` of a document is the name or noun of a kind, or ``project``, ``doma
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trimtab.api.settings import ChangesBody, DocumentBody
-from trimtab.cli import attribute_files, changes
+from trimtab.api.settings import MAX_DOCUMENTS, ChangeBody, ChangesBody, DocumentBody
+from trimtab.cli import attribute_files, changes, parts
 from trimtab.cli.attribute_files import AttributeFile
 from trimtab.cli.commands import Failure, example, reason_option
 from trimtab.cli.configuration import Output
@@ -23,7 +25,7 @@ from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show_data
 from trimtab.client import Client
-from trimtab.errors import Invalid, Rejected, TrimtabError
+from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.models import parse_model
@@ -97,18 +99,30 @@ def apply(
     """Create, change and delete settings to match documents: all of them, or none on an error.
 
     A directory is read with its subdirectories. Documents have the format of `trimtab export`, or
-    that of flytectl with `kind:` added.
+    that of flytectl with `kind:` added. More than 20,000 documents, or 16 MiB, are applied in
+    parts, domains and projects first: an error leaves the parts before it stored, and the command
+    can be repeated.
     """
     documents = _read(files, KindFinder(server), kind)
     bodies = [document.body for document in documents]
-    body = _send(
-        server,
-        documents,
-        lambda client: client.settings.apply(bodies, prune=prune, dry_run=dry_run, reason=reason),
-    )
+    in_parts = parts.are_needed(bodies)
+    if in_parts:
+        _check_divisible(len(documents), prune, dry_run)
+        body = _apply_in_parts(server, documents, reason)
+    else:
+        body = _send(
+            server,
+            documents,
+            lambda client: client.settings.apply(
+                bodies, prune=prune, dry_run=dry_run, reason=reason
+            ),
+        )
     _warn(body)
     if output != "table":
         show_data(body.model_dump(mode="json"), output)
+        return
+    if in_parts:
+        click.echo(changes.count_line(body))
         return
     differences = changes.difference_lines(body) if dry_run else ()
     click.echo("\n".join([*changes.summary_lines(body), *differences]))
@@ -135,6 +149,8 @@ def diff(
     try:
         documents = _read(files, KindFinder(server), kind)
         bodies = [document.body for document in documents]
+        if parts.are_needed(bodies):
+            _check_divisible(len(documents), prune, dry_run=True)
         body = _send(server, documents, lambda client: client.settings.diff(bodies, prune=prune))
     except TrimtabError as error:
         failure = Failure.of(error)
@@ -164,12 +180,72 @@ def export(server: Server, directory: Path, force: bool, readable_only: bool) ->
         if not force:
             raise Failure(f"{directory} is not empty; --force writes into it")
         progress(f"warning: {directory} was not empty; its other files are left unchanged")
-    bodies = server.call(lambda client: client.settings.export(readable_only=readable_only))
-    if directory == STDIN:
-        click.echo("---\n".join(map(_to_text, bodies)), nl=False)
-    else:
-        _write(directory, bodies)
-        click.echo(f"wrote {len(bodies)} documents to {directory}")
+    written = server.call(lambda client: _export(client, directory, readable_only))
+    if directory != STDIN:
+        click.echo(f"wrote {written} documents to {directory}")
+
+
+async def _export(client: Client, directory: Path, readable_only: bool) -> int:
+    """Write each document as it arrives, and return their number."""
+    written = 0
+    try:
+        async with aclosing(client.settings.stream_export(readable_only=readable_only)) as bodies:
+            async for body in bodies:
+                if directory != STDIN:
+                    _write(directory, body)
+                else:
+                    click.echo("---\n" * (written > 0) + _to_text(body), nl=False)
+                written += 1
+    except TrimtabError as error:
+        if written:
+            error.args = (f"{error}; the export is not complete: {written} documents are written",)
+        raise
+    return written
+
+
+def _check_divisible(count: int, prune: str, dry_run: bool) -> None:
+    """Raise `Rejected` where documents that are too many for one transaction must be one."""
+    if prune or dry_run:
+        what = "--prune" if prune else "a dry run"
+        raise Rejected(
+            f"{what} needs all documents in one transaction, which has at most {MAX_DOCUMENTS:,} "
+            f"documents and {parts.MAX_BYTES:,} bytes; these are {count:,}: name fewer files"
+        )
+
+
+def _apply_in_parts(server: Server, documents: Sequence[FileDocument], reason: str) -> ChangesBody:
+    """Apply the parts one after the other, and return all changes as one result."""
+    found: dict[int, ChangeBody] = {}
+    revision = 0
+    planned = parts.split([document.body for document in documents])
+    for number, indexes in enumerate(planned, 1):
+        part = [documents[index] for index in indexes]
+        try:
+            body = _send(server, part, partial(_apply_part, part, reason))
+        except TrimtabError as error:
+            error.args = (_in_part(error, number, len(planned), len(found)),)
+            raise
+        for change in body.changes:
+            index = indexes[change.index or 0]
+            found[index] = change.model_copy(update={"index": index})
+        revision = body.revision
+        progress(f"part {number} of {len(planned)}: {len(found):,} of {len(documents):,} documents")
+    ordered = tuple(found[index] for index in sorted(found))
+    return ChangesBody(dry_run=False, revision=revision, changes=ordered)
+
+
+async def _apply_part(part: Sequence[FileDocument], reason: str, client: Client) -> ChangesBody:
+    return await client.settings.apply([document.body for document in part], reason=reason)
+
+
+def _in_part(error: TrimtabError, number: int, count: int, stored: int) -> str:
+    """Return the error's text with what is stored in spite of it."""
+    this = "may be stored" if isinstance(error, Retryable) else "is not stored"
+    before = f"the parts before it are: {stored:,} documents" if stored else "nothing else is"
+    return (
+        f"part {number} of {count} {this}: {error}\n{before}. The command can be repeated: it "
+        "leaves what is stored as it is"
+    )
 
 
 def _send(
@@ -265,15 +341,14 @@ def _parse_attributes(source: str, kind: Kind, content: Mapping[str, Any]) -> Do
     return body.model_copy(update={"document": file.document(kind, _scope(body))})
 
 
-def _write(directory: Path, bodies: Sequence[DocumentBody]) -> None:
-    """Write a file for each document. Raises `Rejected`."""
-    for body in bodies:
-        path = directory / _export_path(body)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_to_text(body), encoding="utf-8")
-        except OSError as error:
-            raise Rejected(f"{path} cannot be written: {error.strerror}") from error
+def _write(directory: Path, body: DocumentBody) -> None:
+    """Write the file of a document. Raises `Rejected`."""
+    path = directory / _export_path(body)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_to_text(body), encoding="utf-8")
+    except OSError as error:
+        raise Rejected(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _to_text(body: DocumentBody) -> str:

@@ -78,17 +78,25 @@ class HttpApi:
         return response
 
     @asynccontextmanager
-    async def stream_lines(
+    async def stream(
         self, path: str, params: Mapping[str, str], silence_seconds: float
-    ) -> AsyncIterator[AsyncIterator[str]]:
-        """Read a response line by line. Raises `Unavailable` after so long without a line."""
+    ) -> AsyncIterator[httpx.Response]:
+        """Open a response that is read in parts. Raises `Unavailable` after so long without one."""
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=silence_seconds)
         with self._translate_outages():
             async with self._http.stream("GET", path, params=params, timeout=timeout) as response:
                 if response.is_error:
                     await response.aread()
                     raise self._error(response)
-                yield response.aiter_lines()
+                yield response
+
+    @asynccontextmanager
+    async def stream_lines(
+        self, path: str, params: Mapping[str, str], silence_seconds: float
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """Read a response line by line. Raises as `stream`."""
+        async with self.stream(path, params, silence_seconds) as response:
+            yield response.aiter_lines()
 
     @contextmanager
     def _translate_outages(self) -> Iterator[None]:

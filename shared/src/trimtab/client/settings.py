@@ -1,11 +1,22 @@
 """All records and entities together: apply, export, history, watch."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
-from trimtab.api.settings import ApplyBody, ChangesBody, DocumentBody, EffectiveAllBody, HistoryBody
+from trimtab.api.settings import (
+    EXPORT_HEAD,
+    EXPORT_TAIL,
+    ApplyBody,
+    ChangesBody,
+    DocumentBody,
+    EffectiveAllBody,
+    ExportBody,
+    HistoryBody,
+)
 from trimtab.client.http import (
+    TIMEOUT_SECONDS,
     Collection,
     as_dry_run,
     reason_header,
@@ -18,6 +29,8 @@ from trimtab.levels import Scope
 SILENCE_SECONDS = 45.0
 """Three heartbeats of a watch."""
 _RETRY_SECONDS = 1.0
+_SECONDS_PER_DOCUMENT = 0.02
+"""Several times as long as admin needs, so that its answer is not missed."""
 
 
 class Settings(Collection):
@@ -31,7 +44,7 @@ class Settings(Collection):
         dry_run: bool = False,
         reason: str = "",
     ) -> ChangesBody:
-        """Write all documents in one transaction.
+        """Write all documents, at most `trimtab.api.settings.MAX_DOCUMENTS`, in one transaction.
 
         ``prune`` is a label such as ``owner=team-a``: each record of the documents gets it, and
         other records that have it are deleted.
@@ -39,6 +52,7 @@ class Settings(Collection):
         request: dict[str, Any] = {
             "params": without_empty(prune=prune),
             "headers": reason_header(reason),
+            "timeout": TIMEOUT_SECONDS + _SECONDS_PER_DOCUMENT * len(documents),
         }
         request = as_dry_run(request) if dry_run else request
         body = ApplyBody(documents=tuple(documents))
@@ -49,12 +63,30 @@ class Settings(Collection):
         return await self.apply(documents, prune=prune, dry_run=True)
 
     async def export(self, *, readable_only: bool = False) -> Sequence[DocumentBody]:
-        """Return everything as documents that `apply` accepts.
+        """Return everything as documents that `apply` accepts. Raises as `stream_export`."""
+        async with aclosing(self.stream_export(readable_only=readable_only)) as documents:
+            return [document async for document in documents]
 
-        Raises `Rejected` where admin cannot read a record; ``readable_only`` leaves those out.
+    async def stream_export(
+        self, *, readable_only: bool = False
+    ) -> AsyncGenerator[DocumentBody, None]:
+        """Yield everything as documents, as of one revision, without holding all of them.
+
+        Entities come first, then records by kind and from broad to narrow. Raises `Rejected` before
+        the first one where admin cannot read a record, which ``readable_only`` leaves out; and
+        `Unavailable`, also after some of them.
         """
         params = {"readable_only": "true"} if readable_only else {}
-        return (await self._http.fetch(ApplyBody, "GET", "/export", params=params)).documents
+        received = 0
+        async with self._http.stream("/export", params, TIMEOUT_SECONDS) as response:
+            async for line in _lines(response.aiter_bytes()):
+                for document in _exported(line):
+                    received += 1
+                    yield document
+        # An earlier release does not send the number.
+        expected = int(response.headers.get("X-Trimtab-Documents", received))
+        if received != expected:
+            raise Unavailable(f"the export ended after {received} of {expected} documents")
 
     async def effective(self, target: Scope) -> EffectiveAllBody:
         """Return the effective values of all kinds for a target."""
@@ -96,3 +128,25 @@ class Settings(Collection):
                 if "since" not in params:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield lines; `httpx` also ends a line at characters that JSON text may contain."""
+    rest: list[bytes] = []
+    async for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        for other in others:
+            yield b"".join(rest)
+            rest = [other]
+    yield b"".join(rest)
+
+
+def _exported(line: bytes) -> Iterator[DocumentBody]:
+    """Yield the documents of a line of an `ExportBody`, which is all of it in earlier releases."""
+    if line in (EXPORT_HEAD, EXPORT_TAIL, b""):
+        return
+    if line.startswith(EXPORT_HEAD):
+        yield from ExportBody.model_validate_json(line).documents
+    else:
+        yield DocumentBody.model_validate_json(line.removesuffix(b","))
