@@ -56,7 +56,8 @@ class Propeller:
     """``python -m trimtab_propeller``, the command that runs in production."""
 
     def __init__(self, nats_url: str, directory: Path, **environment: str) -> None:
-        self.data_dir = directory / "data"
+        self.nats_url = nats_url
+        self.data_dir = Path(environment.get("TRIMTAB_DATA_DIR", directory / "data"))
         self.port = free_port()
         self.log = directory / f"propeller-{self.port}.log"
         self._environment = {
@@ -171,14 +172,14 @@ class Executions:
     """Publishes requests and restores logs in the same way as admin, and reads logs."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
 
     async def request(self, wanted: Request, *, times: int = 1) -> str:
         """Publish a request and return the id of its execution."""
         event = ExecutionRequested(request=wanted)
         subject = subjects.requested(wanted.domain, wanted.project)
         for _ in range(times):
-            await bus.publish(self._client, subjects.EXECUTIONS, subject, event)
+            await bus.publish(self.client, subjects.EXECUTIONS, subject, event)
         return wanted.execution
 
     async def until(self, execution: str, *types: str) -> RecordedLog:
@@ -190,7 +191,7 @@ class Executions:
     async def _until(self, execution: str, types: tuple[str, ...]) -> RecordedLog:
         recorded = RecordedLog()
         subject = subjects.events(execution)
-        following = bus.follow(self._client, subjects.EXECUTION_EVENTS, subject, every_message=True)
+        following = bus.follow(self.client, subjects.EXECUTION_EVENTS, subject, every_message=True)
         async with aclosing(following):
             async for message in following:
                 if message is None:
@@ -208,12 +209,12 @@ class Executions:
         """Publish a log again, like admin after the stream has lost it."""
         for event in recorded.events:
             subject = subjects.events(event.execution)
-            await bus.publish(self._client, subjects.EXECUTION_EVENTS, subject, event)
+            await bus.publish(self.client, subjects.EXECUTION_EVENTS, subject, event)
 
     async def read(self, execution: str) -> RecordedLog:
         """Read the log as it is stored now."""
         messages = await bus.read_all(
-            self._client, subjects.EXECUTION_EVENTS, subjects.events(execution)
+            self.client, subjects.EXECUTION_EVENTS, subjects.events(execution)
         )
         return RecordedLog([parse_event(message.body) for message in messages])
 

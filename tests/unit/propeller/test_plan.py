@@ -1,18 +1,21 @@
 """The next steps of an execution, and whether a node is tried again."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.propeller.building import node, request
-from trimtab.messages.executions import NodeState, State
+from trimtab.messages.executions import NodeState, Request, State
 from trimtab.workflows.graph import FromNode
 from trimtab_propeller.plan import (
     MAX_INTERRUPTED,
     End,
     Fail,
+    Progress,
     RunAttempt,
     Succeed,
     is_last_attempt,
-    next_steps,
+    started_elsewhere,
 )
 
 #   n0 ─┬─ n1 ─┬─ n3
@@ -27,7 +30,8 @@ DIAMOND = request(
 
 
 def after(**nodes: NodeState) -> list[RunAttempt] | End:
-    return next_steps(DIAMOND, State(nodes=nodes))
+    progress = Progress(DIAMOND, State(nodes=nodes))
+    return progress.first_steps() or progress.end()
 
 
 def attempts(**nodes: NodeState) -> list[RunAttempt]:
@@ -106,3 +110,70 @@ def test_an_attempt_that_propeller_stopped_does_not_count_as_a_retry(
     state = NodeState("running", attempt=9, stopped=9)
     assert is_last_attempt(state, retries=retries, interrupted=False) == last
     assert not is_last_attempt(state, retries=retries, interrupted=True)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Request:
+    """Draw a graph in which each node may depend on any of those before it."""
+    count = draw(st.integers(1, 8))
+    return request(
+        *(
+            node(f"n{n}", after=tuple(f"n{m}" for m in range(n) if draw(st.booleans())))
+            for n in range(count)
+        )
+    )
+
+
+def allowed(graph: Request, state: State) -> set[tuple[str, int]]:
+    """The oracle: scan all nodes for attempts that were started or may be."""
+    of = {each.id: state.nodes.get(each.id, NodeState()) for each in graph.workflow.nodes}
+    has_failed = any(each.phase == "failed" for each in of.values())
+    return {
+        (each.id, of[each.id].attempt)
+        for each in graph.workflow.nodes
+        if of[each.id].is_started
+        or (
+            of[each.id].phase == "waiting"
+            and not has_failed
+            and all(of[name].phase == "succeeded" for name in each.waits_for)
+        )
+    }
+
+
+@given(graphs(), st.data())
+def test_step_by_step_the_same_attempts_run_as_by_a_scan_of_all_nodes(
+    graph: Request, data: st.DataObject
+) -> None:
+    state = State()
+    progress = Progress(graph, state)
+    steps = progress.first_steps()
+    running: dict[str, int] = {}
+    while True:
+        running.update({step.node.id: step.number for step in steps})
+        for name, number in running.items():
+            state.nodes[name] = NodeState("running", number)
+        assert set(running.items()) == allowed(graph, state)
+        if not running:
+            break
+        ended = data.draw(st.sampled_from(sorted(running)))
+        number = running.pop(ended)
+        state.nodes[ended] = data.draw(
+            st.sampled_from(
+                [NodeState("succeeded", number), NodeState("waiting", number + 1), FAILED]
+                if number < 3
+                else [NodeState("succeeded", number), FAILED]
+            )
+        )
+        steps = progress.next_steps(ended)
+    failed = next((n.id for n in graph.workflow.nodes if state.nodes.get(n.id) == FAILED), None)
+    assert progress.end() == (Fail(failed, "no rows") if failed else Succeed(None))
+
+
+def test_only_started_attempts_at_known_other_locations_are_elsewhere() -> None:
+    nodes = {
+        "n0": NodeState("running", location="process:b"),
+        "n1": NodeState("starting", location="process:a"),
+        "n2": NodeState("running"),
+        "n3": NodeState("failed", location="process:c"),
+    }
+    assert started_elsewhere(State(nodes=nodes), "process:a") == ["process:b"]

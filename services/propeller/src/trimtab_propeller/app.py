@@ -8,29 +8,27 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import nats.errors
-from faststream import AckPolicy
-from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
 from trimtab.messages import subjects
-from trimtab.messages.executions import ExecutionRequested
 from trimtab.runtime import bus, retrying, service
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_propeller import metrics
 from trimtab_propeller.attempts import RunDependencies
+from trimtab_propeller.claiming import RequestClaiming
 from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.driver import ExecutionDriver
+from trimtab_propeller.execution_log import Claimer
 from trimtab_propeller.executors.port import Executor
 from trimtab_propeller.executors.process import ProcessExecutor
-from trimtab_propeller.ownership import OwnedExecutions, Ownership
+from trimtab_propeller.owned import OwnedExecutions
+from trimtab_propeller.ownership import Ownership
 from trimtab_propeller.tokens import Cohorts
 
 log = logging.getLogger(__name__)
 
-_WORKERS = 32
-"""Requests that wait for the view at the same time. Nothing else in their handling takes long."""
 _FIRST_CHECK_SECONDS = 0.1
 _CHECK_SECONDS = 5.0
 """How often the streams are checked."""
@@ -43,6 +41,7 @@ class ConnectedParts:
     view: View
     cohorts: Cohorts
     executions: OwnedExecutions
+    claiming: RequestClaiming
     ownership: Ownership
 
 
@@ -55,6 +54,7 @@ class Propeller:
         self._executor: Executor = ProcessExecutor(config.data_dir)
         self._parts: ConnectedParts | None = None
         self._stream_problem = "not connected to NATS yet"
+        self._waiting = 0
 
     def problems(self) -> dict[str, str]:
         """Return why the service is not ready, by part."""
@@ -67,8 +67,11 @@ class Propeller:
 
     def facts(self) -> dict[str, object]:
         """Return the facts that ``/readyz`` reports."""
-        view = self._parts.view.summary() if self._parts else {}
-        return {"owner": self._owner, **view}
+        if self._parts is None:
+            return {"owner": self._owner}
+        executions = self._parts.executions
+        counts = {"executions": len(executions), "max_executions": executions.bound}
+        return {"owner": self._owner, **counts, **self._parts.view.summary()}
 
     async def serve(self) -> None:
         """Serve until cancelled."""
@@ -78,7 +81,7 @@ class Propeller:
                 await self._wait_for_streams(client)
                 self._parts = self._build_parts(client, group)
 
-            async with connect(self._config, "propeller", self._subscribe, prepare) as client:
+            async with connect(self._config, "propeller", prepare=prepare) as client:
                 log.info("propeller.started", extra={"owner": self._owner})
                 assert self._parts is not None  # built by prepare
                 await self._run(client, self._parts)
@@ -89,17 +92,24 @@ class Propeller:
         cohorts = Cohorts(client)
         dependencies = RunDependencies(self._executor, cohorts, config.lease_seconds)
         executions = OwnedExecutions(
-            group, lambda claimed: ExecutionDriver(claimed, view, dependencies)
+            group,
+            lambda claimed: ExecutionDriver(claimed, view, dependencies),
+            config.max_executions,
         )
-        metrics.observe_executions(executions)
-        ownership = Ownership(client, self._owner, view, executions, config.heartbeat_seconds)
-        return ConnectedParts(view, cohorts, executions, ownership)
+        claimer = Claimer(self._owner, self._executor.location)
+        claiming = RequestClaiming(client, claimer, view, executions)
+        ownership = Ownership(client, claimer, executions, config.heartbeat_seconds)
+        metrics.observe_executions(executions, executions.bound)
+        metrics.observe_requests(lambda: self._waiting)
+        metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
+        return ConnectedParts(view, cohorts, executions, claiming, ownership)
 
     async def _run(self, client: Client, parts: ConnectedParts) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(parts.view.follow())
                 group.create_task(parts.cohorts.release_deferred())
+                group.create_task(parts.claiming.claim_requests())
                 group.create_task(parts.ownership.follow_claims())
                 group.create_task(parts.ownership.send_heartbeats())
                 group.create_task(parts.ownership.take_over_orphans())
@@ -110,22 +120,8 @@ class Propeller:
             if self._config.stop_tasks:
                 await self._executor.request_stop_of_all()
 
-    def _subscribe(self, broker: NatsBroker) -> None:
-        @broker.subscriber(
-            subjects.ALL_REQUESTED,
-            stream=JStream(subjects.EXECUTIONS, declare=False),
-            durable=subjects.PROPELLER,
-            pull_sub=PullSub(batch_size=_WORKERS),
-            max_workers=_WORKERS,
-            ack_policy=AckPolicy.NACK_ON_ERROR,
-            no_reply=True,
-        )
-        async def on_execution_requested(event: ExecutionRequested) -> None:
-            assert self._parts is not None  # built before the subscribers start
-            await self._parts.ownership.on_execution_requested(event)
-
     async def _wait_for_streams(self, client: Client) -> None:
-        """Wait until admin has declared the streams and the consumer."""
+        """Wait until admin has declared the streams."""
         await self._check_streams(client)
         while self._stream_problem:
             await asyncio.sleep(_FIRST_CHECK_SECONDS)
@@ -140,7 +136,8 @@ class Propeller:
     async def _check_streams(self, client: Client) -> None:
         jetstream = client.jetstream(timeout=bus.TIMEOUT_SECONDS)
         try:
-            await jetstream.consumer_info(subjects.EXECUTIONS, subjects.PROPELLER)
+            requests = await jetstream.stream_info(subjects.EXECUTIONS)
+            self._waiting = requests.state.messages
             await jetstream.stream_info(subjects.EXECUTION_EVENTS)
             self._stream_problem = ""
         except (nats.errors.Error, TimeoutError) as error:

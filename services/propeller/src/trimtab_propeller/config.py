@@ -14,7 +14,12 @@ class PropellerConfig(ServiceConfig):
     executor: Literal["process"] = "process"
     """The executor that runs attempts: ``process`` runs each one as a process of this host."""
     data_dir: Path = Path(".trimtab")
-    """Attempts are stored below ``executions`` in it. Propellers of one installation share it."""
+    """Attempts are stored below ``executions`` in it. Propellers that share it take over each
+    other's executions at any time, others only those without a running attempt."""
+    max_executions: int = Field(default=50, ge=1, le=10_000)
+    """How many executions propeller owns at once, with those that it has taken over. The others
+    wait in the stream ``EXECUTIONS``, and are claimed from one project and domain after the
+    other."""
     heartbeat_seconds: float = Field(default=1.0, gt=0)
     """How often propeller publishes a heartbeat. After three missed ones, another propeller takes
     its executions over; all propellers should have the same."""

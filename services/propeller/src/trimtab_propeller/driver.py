@@ -1,7 +1,11 @@
-"""Drive one execution: admit it, run the attempts that its graph allows, and end it."""
+"""Drive one execution: admit it, run the attempts that its graph allows, and end it.
+
+An execution is ended only when none of its attempts runs any more and their tokens are released.
+"""
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import assert_never
 
@@ -11,7 +15,12 @@ from trimtab.runtime.bus import WrongSequence
 from trimtab.settings.state import Settings
 from trimtab.settings.view import View
 from trimtab_propeller import metrics, plan
-from trimtab_propeller.attempts import AttemptRunner, RunDependencies
+from trimtab_propeller.attempts import (
+    AttemptRunner,
+    RunDependencies,
+    stop_without_description,
+)
+from trimtab_propeller.control import RunControl
 from trimtab_propeller.execution_log import ExecutionLog
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
@@ -21,6 +30,8 @@ log = logging.getLogger(__name__)
 
 VIEW_TIMEOUT_SECONDS = 10.0
 """How long to wait for the settings that a request must see, before it is tried again later."""
+_MAX_REASON = 4000
+"""Characters of the reason for which an execution is given up that its log stores."""
 
 
 class ExecutionDriver:
@@ -32,88 +43,165 @@ class ExecutionDriver:
         self._log = execution_log
         self._view = view
         self._dependencies = dependencies
-        self._attempt_ended = asyncio.Event()
+        self._control = RunControl()
+        self._superseded = asyncio.Event()
+        self._begun: set[tuple[str, int]] = set()
+        self._live: dict[str, AttemptRunner] = {}
+        """The attempts that have not ended, by their nodes."""
+        self._ended: asyncio.Queue[str] = asyncio.Queue()
+        """The nodes of `_live` whose attempts have ended."""
+        self._slots: Slots | None = None
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        """The fields of the log's records."""
+        return {"execution": self._log.state.execution}
+
+    def supersede(self) -> None:
+        """Let `run` end, because another propeller has claimed the execution."""
+        self._superseded.set()
 
     async def run(self) -> None:
         """Drive the execution. It raises nothing, so that no execution ends the service."""
-        fields = {"execution": self._log.state.execution}
         try:
-            await self._drive()
-            log.info("execution.ended", extra={**fields, "phase": self._log.state.phase})
-        except* WrongSequence:
-            log.warning("execution.superseded", extra=fields)
-        except* Exception as errors:  # the boundary: a defect here must not stop other executions
-            log.exception("execution.defect", extra=fields)
-            await self._fail(_first_error(errors))
+            await self._run()
+        except Exception:  # the boundary: this propeller takes it over again, as one without owner
+            log.exception("execution.defect", extra=self._fields)
 
-    async def _drive(self) -> None:
-        if self._log.state.resolution is None:
-            with metrics.measure_admission():
-                is_admitted = await self._admit()
-            if not is_admitted:
-                return
-        await self._run_nodes()
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._raise_if_superseded())
+                await self._drive(group)
+                watching.cancel()
+            log.info("execution.ended", extra={**self._fields, "phase": self._log.state.phase})
+        except* WrongSequence:
+            log.warning("execution.superseded", extra=self._fields)
+            await self._leave_to_claimer()
+
+    async def _raise_if_superseded(self) -> None:
+        await self._superseded.wait()
+        raise WrongSequence(f"{self._log.state.execution} was claimed by another propeller")
+
+    async def _drive(self, group: asyncio.TaskGroup) -> None:
+        try:
+            if self._log.problem:
+                await self._give_up(group, self._log.problem)
+            elif self._log.state.resolution is not None or await self._admit():
+                await self._end(await self._run_nodes(group))
+        except WrongSequence:
+            raise
+        except Exception as error:  # the boundary: a defect here must not stop other executions
+            log.exception("execution.defect", extra=self._fields)
+            await self._give_up(group, f"propeller: {type(error).__name__}: {error}")
 
     async def _admit(self) -> bool:
         """Resolve the whole graph, append the result, and return whether the execution may run."""
-        settings = await self._settings()
-        executor = self._dependencies.executor
-        try:
-            resolution = resolve(self._log.request, settings, executor.capabilities)
-        except Refusal as refusal:
-            await self._log.append(
-                partial(
-                    Refused,
-                    node=refusal.node,
-                    path=refusal.path,
-                    value=refusal.value,
-                    limit=refusal.limit,
-                    scope=refusal.scope,
-                    message=str(refusal),
-                )
+        with metrics.measure_admission():
+            settings = await self._settings()
+            executor = self._dependencies.executor
+            try:
+                resolution = resolve(self._log.request, settings, executor.capabilities)
+            except Refusal as refusal:
+                await self._refuse(refusal)
+                return False
+            await self._log.append(partial(Admitted, resolution=resolution))
+            return True
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        await self._log.append(
+            partial(
+                Refused,
+                node=refusal.node,
+                path=refusal.path,
+                value=refusal.value,
+                limit=refusal.limit,
+                scope=refusal.scope,
+                message=str(refusal),
             )
-            return False
-        await self._log.append(partial(Admitted, resolution=resolution))
-        return True
+        )
 
     async def _settings(self) -> Settings:
         """Wait for the settings of at least the revision that the request must see."""
         while True:
             try:
-                with metrics.measure_view_wait():
-                    return await self._view.wait_for(
-                        self._log.request.revision, VIEW_TIMEOUT_SECONDS
-                    )
+                return await self._view.wait_for(self._log.request.revision, VIEW_TIMEOUT_SECONDS)
             except Retryable as error:
-                fields = {"execution": self._log.state.execution, "error": str(error)}
+                fields = {**self._fields, "error": str(error)}
                 log.warning("execution.settings_awaited", extra=fields)
 
-    async def _run_nodes(self) -> None:
-        """Run the attempts that the graph allows until a step ends the execution."""
-        slots = Slots(self._log.resolution.max_parallelism)
-        tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._attempt_ended.clear()
-                steps = plan.next_steps(self._log.request, self._log.state)
-                if isinstance(steps, list):
-                    new = [step for step in steps if (step.node.id, step.number) not in tasks]
-                    for step, runner in zip(new, await self._find(new, slots), strict=True):
-                        task = group.create_task(runner.run())
-                        task.add_done_callback(lambda _task: self._attempt_ended.set())
-                        tasks[step.node.id, step.number] = task
-                # After a failure, a node that waits for its token is not in the steps, but has a
-                # task that may be granted it: the execution ends after all tasks.
-                elif all(task.done() for task in tasks.values()):
-                    await self._end(steps)
-                    return
-                await self._attempt_ended.wait()
+    async def _run_nodes(self, group: asyncio.TaskGroup) -> plan.End:
+        """Run the attempts that the graph allows until none can run, and return the end."""
+        progress = plan.Progress(self._log.request, self._log.state)
+        steps = progress.first_steps()
+        if progress.has_failed:
+            self._control.close()
+        await self._start(group, steps)
+        while self._live:
+            await self._start(group, progress.next_steps(await self._next_end()))
+        return progress.end()
 
-    async def _find(self, steps: list[plan.RunAttempt], slots: Slots) -> list[AttemptRunner]:
-        """Find all of the attempts before any of them runs, so that running ones have slots."""
-        runners = [AttemptRunner(step, self._log, slots, self._dependencies) for step in steps]
+    async def _start(self, group: asyncio.TaskGroup, steps: Iterable[plan.RunAttempt]) -> None:
+        """Run attempts, or adopt them where they run already."""
+        new = [step for step in steps if (step.node.id, step.number) not in self._begun]
+        if self._slots is None:
+            self._slots = Slots(self._log.resolution.max_parallelism)
+        runners = [
+            AttemptRunner(step, self._log, self._slots, self._control, self._dependencies)
+            for step in new
+        ]
+        # All of them are found before any of them runs, so that running ones have slots.
         await asyncio.gather(*(runner.find() for runner in runners))
-        return runners
+        for step, runner in zip(new, runners, strict=True):
+            node = step.node.id
+            self._begun.add((node, step.number))
+            self._live[node] = runner
+            task = group.create_task(runner.run())
+            task.add_done_callback(partial(self._record_end, node))
+
+    def _record_end(self, node: str, _task: asyncio.Task[None]) -> None:
+        self._ended.put_nowait(node)
+
+    async def _next_end(self) -> str:
+        """Wait until an attempt has ended, and return its node."""
+        node = await self._ended.get()
+        del self._live[node]
+        return node
+
+    async def _give_up(self, group: asyncio.TaskGroup, reason: str) -> None:
+        """Stop every attempt, release the tokens, and then end the execution as failed."""
+        self._control.stop(reason)
+        state = self._log.state
+        for node in [name for name, each in state.nodes.items() if each.is_started]:
+            await self._stop_unless_live(group, node)
+        while self._live:
+            await self._next_end()
+        await self._log.append(partial(Failed, node="", error=reason[:_MAX_REASON]))
+
+    async def _stop_unless_live(self, group: asyncio.TaskGroup, node: str) -> None:
+        """Stop an attempt that this driver has not adopted yet."""
+        number = self._log.state.nodes[node].attempt
+        if (node, number) in self._begun:
+            return
+        try:
+            step = plan.adopt(self._log.request, self._log.state, node)
+            await self._start(group, [step])
+        except WrongSequence:
+            raise
+        except Exception:  # the boundary: the part of the log that describes it cannot be read
+            log.exception("attempt.defect", extra={**self._fields, "node": node})
+            executor = self._dependencies.executor
+            await stop_without_description(executor, self._log.state.execution, node, number)
+
+    async def _leave_to_claimer(self) -> None:
+        """Stop the attempts that the new owner cannot see. It adopts the others."""
+        state = await self._log.read()
+        is_adopted = state.location in ("", self._log.location) or state.owner == self._log.owner
+        if not self._live or (is_adopted and not state.ended):
+            return
+        fields = {**self._fields, "owner": state.owner, "attempts": len(self._live)}
+        log.warning("execution.attempts_stopped", extra=fields)
+        await asyncio.gather(*(runner.stop_unrecorded() for runner in self._live.values()))
 
     async def _end(self, end: plan.End) -> None:
         match end:
@@ -123,18 +211,3 @@ class ExecutionDriver:
                 await self._log.append(partial(Failed, node=end.node, error=end.error))
             case _:
                 assert_never(end)
-
-    async def _fail(self, reason: str) -> None:
-        """End the execution because of a defect of propeller."""
-        try:
-            await self._log.append(partial(Failed, node="", error=f"propeller: {reason}"))
-        except WrongSequence:
-            log.warning("execution.superseded", extra={"execution": self._log.state.execution})
-
-
-def _first_error(errors: BaseExceptionGroup[BaseException]) -> str:
-    """Return the first error of nested groups, as the last line of a traceback names it."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"

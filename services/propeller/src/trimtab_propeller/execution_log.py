@@ -6,15 +6,17 @@ was taken over cannot append any more.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 from uuid import uuid4
 
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from trimtab.errors import Rejected, Unavailable, Unreadable
+from trimtab.errors import Rejected, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.executions import (
     AnyEvent,
@@ -30,7 +32,7 @@ from trimtab.messages.executions import (
 )
 from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
-from trimtab_propeller import metrics
+from trimtab_propeller import metrics, plan
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +42,42 @@ _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 2.0
 
 
+class Claimer(NamedTuple):
+    """A propeller that claims executions."""
+
+    owner: str
+    location: str
+    """The location whose attempts it can see."""
+
+
+class OutOfSight(Rejected):
+    """An execution has attempts that may be running where this propeller cannot see them."""
+
+    def __init__(self, locations: list[str]) -> None:
+        super().__init__(f"attempts may be running at {', '.join(locations)}")
+        self.locations = locations
+
+
 class ExecutionLog:
     """The log of one execution under one claim: its state, and the right to append to it."""
 
     def __init__(
-        self, client: Client, owner: str, state: State, *, epoch: int, sequence: int
+        self,
+        client: Client,
+        claimer: Claimer,
+        state: State,
+        *,
+        epoch: int,
+        sequence: int,
+        problem: str = "",
     ) -> None:
         """``sequence`` is that of the last event in EXECUTION_EVENTS."""
         self.state = state
+        self.problem = problem
+        """Why the log cannot be continued, so that the execution has to be ended. Otherwise empty.
+        """
         self._client = client
-        self._owner = owner
+        self.owner, self.location = claimer
         self._epoch = epoch
         self._sequence = sequence
         self._lock = asyncio.Lock()
@@ -70,20 +98,22 @@ class ExecutionLog:
         ``make_event`` receives the execution, the index in the log, the owner, the epoch and the
         time. Raises `WrongSequence` where another owner has appended, and this one must not act any
         more, and `Rejected` where the event is larger than a message of NATS may be.
+
+        A caller that is cancelled does not cancel the append: whether it was stored would not be
+        known, and the next append would take itself for one of a stale owner.
         """
+        await asyncio.shield(asyncio.ensure_future(self._append(make_event)))
+
+    async def _append(self, make_event: Callable[..., AnyEvent]) -> None:
         async with self._lock:
             event = make_event(
                 execution=self.state.execution,
                 index=self.state.length,
-                owner=self._owner,
+                owner=self.owner,
                 epoch=self._epoch,
                 at=datetime.now(UTC),
             )
-            size = len(event.body())
-            if size + _HEADERS_BYTES > self._client.max_payload:
-                raise Rejected(
-                    f"{event.event_type} has {size} bytes, more than a message of NATS can hold"
-                )
+            _check_size(self._client, event)
             self._sequence = await self._store(event)
             self.state.apply(event)
             metrics.count_event(event)
@@ -131,55 +161,126 @@ class ExecutionLog:
             last = messages[-1] if messages else None
             return last.sequence if last is not None and last.body == event.body() else None
 
+    async def read(self) -> State:
+        """Read the log again, because another owner may have appended. Return the state it gives.
 
-async def claim(client: Client, owner: str, request: Request) -> ExecutionLog:
+        It is empty where the log is lost. Retries while the server is unavailable.
+        """
+        failures = 0
+        while True:
+            retrying.raise_if_cancelled()
+            try:
+                messages = await _read(self._client, self.state.execution)
+            except Unavailable as error:
+                failures += 1
+                log.warning("execution_log.read_retried", extra={"error": str(error)})
+                await _back_off(failures)
+            else:
+                return _replay_readable(_events(messages))
+
+
+async def claim(client: Client, claimer: Claimer, request: Request) -> ExecutionLog:
     """Begin the log of a requested execution as its first owner.
 
-    Raises `WrongSequence` where the log exists, and `Unavailable`.
+    Raises `WrongSequence` where the log exists, `Rejected` where the request is too large, and
+    `Unavailable`.
     """
     state = State(execution=request.execution)
     event = Owned(
         execution=request.execution,
         index=0,
-        owner=owner,
+        owner=claimer.owner,
         epoch=1,
         at=datetime.now(UTC),
         request=request,
+        location=claimer.location,
     )
-    subject = subjects.events(request.execution)
-    sequence = await bus.publish(
-        client, subjects.EXECUTION_EVENTS, subject, event, last_subject_sequence=0
-    )
+    _check_size(client, event)
+    sequence = await _begin(client, event)
     state.apply(event)
     metrics.count_event(event)
-    return ExecutionLog(client, owner, state, epoch=1, sequence=sequence)
+    return ExecutionLog(client, claimer, state, epoch=1, sequence=sequence)
+
+
+async def fail_unclaimed(client: Client, claimer: Claimer, execution: str, reason: str) -> None:
+    """End an execution that no propeller can claim, unless it has a log. Raises `Unavailable`."""
+    event = Failed(
+        execution=execution,
+        index=0,
+        owner=claimer.owner,
+        epoch=1,
+        at=datetime.now(UTC),
+        node="",
+        error=reason,
+    )
+    with suppress(WrongSequence):
+        await _begin(client, event)
+        metrics.count_event(event)
 
 
 async def take_over(
-    client: Client, owner: str, execution: str, *, epoch: int
+    client: Client, claimer: Claimer, execution: str, *, epoch: int
 ) -> ExecutionLog | None:
     """Claim an execution whose last claim has this epoch.
 
-    Return ``None`` where the execution has ended or was claimed again. An execution whose log
-    cannot be read is ended with the reason, and `Unreadable` raised. Raises `WrongSequence` and
-    `Unavailable`.
+    Return ``None`` where the execution has ended or was claimed again. A log that cannot be read is
+    returned with the `ExecutionLog.problem`, and without a claim. Raises `OutOfSight`,
+    `WrongSequence` and `Unavailable`.
     """
     messages = await _read(client, execution)
-    events = [event for message in messages if (event := _parse(message)) is not None]
+    events = _events(messages)
     if not messages or any(isinstance(event, Succeeded | Failed | Refused) for event in events):
         return None
     state = replay(events)
-    state.execution = execution
-    last = messages[-1].sequence
-    execution_log = ExecutionLog(client, owner, state, epoch=epoch + 1, sequence=last)
+    problem = ""
     if state.ended or state.length != len(messages) or state.request is None:
-        reason = state.error or f"the log of {execution} has gaps"
-        await execution_log.append(partial(Failed, node="", error=reason))
-        raise Unreadable(reason)
-    if state.epoch != epoch:
+        problem = state.error or f"the log of {execution} has gaps"
+        # What comes after the gap may be an attempt that was started, and must be stopped.
+        length, state = state.length, _replay_readable(events)
+        state.length = length
+    elif state.epoch != epoch:
         return None
-    await execution_log.append(partial(Owned))
+    state.execution = execution
+    if elsewhere := plan.started_elsewhere(state, claimer.location):
+        raise OutOfSight(elsewhere)
+    last = messages[-1].sequence
+    execution_log = ExecutionLog(
+        client, claimer, state, epoch=epoch + 1, sequence=last, problem=problem
+    )
+    if not problem:
+        await execution_log.append(partial(Owned, location=claimer.location))
     return execution_log
+
+
+def _events(messages: Iterable[bus.StoredMessage]) -> list[AnyEvent]:
+    """Return the events in the messages of a log, without those that are no event at all."""
+    return [event for message in messages if (event := _parse(message)) is not None]
+
+
+def _replay_readable(events: Iterable[AnyEvent]) -> State:
+    """Return the state after all events that can be read, in spite of gaps."""
+    state = State()
+    for event in events:
+        state.apply(event)
+    return state
+
+
+async def _begin(client: Client, event: AnyEvent) -> int:
+    """Append the first event of a log, and return its sequence."""
+    return await bus.publish(
+        client,
+        subjects.EXECUTION_EVENTS,
+        subjects.events(event.execution),
+        event,
+        last_subject_sequence=0,
+    )
+
+
+def _check_size(client: Client, event: AnyEvent) -> None:
+    """Raise `Rejected` where an event is larger than a message of NATS may be."""
+    size = len(event.body())
+    if size + _HEADERS_BYTES > client.max_payload:
+        raise Rejected(f"{event.event_type} has {size} bytes, more than a message of NATS can hold")
 
 
 def _parse(message: bus.StoredMessage) -> AnyEvent | None:

@@ -1,6 +1,6 @@
-"""Metrics: events of execution logs, admission, the wait for settings, driven executions."""
+"""Metrics: events of execution logs, admission, the wait for settings, owned executions."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from contextlib import AbstractContextManager
 
 from opentelemetry.metrics import Observation
@@ -33,14 +33,30 @@ def measure_admission() -> AbstractContextManager[None]:
     return metrics.timed(_admission, {})
 
 
-def measure_view_wait() -> AbstractContextManager[None]:
-    return metrics.timed(_view_wait, {})
+def record_view_wait(seconds: float) -> None:
+    """Record how long requests have waited until the view had their settings."""
+    _view_wait.record(seconds)
 
 
-def observe_executions(executions: Sized) -> None:
-    """Export the number of executions that this propeller drives, from now on."""
+def observe_executions(executions: Sized, bound: int) -> None:
+    """Export the number of executions that this propeller drives, and its bound, from now on."""
+    _observe("running", "{execution}", "Owned executions", lambda: len(executions))
+    _observe("bound", "{execution}", "How many executions it may own at once", lambda: bound)
 
+
+def observe_requests(count: Callable[[], int]) -> None:
+    """Export the number of requests that no propeller has claimed, from now on."""
+    _observe("requests", "{execution}", "Requests that no propeller has claimed", count)
+
+
+def observe_out_of_sight(count: Callable[[], int]) -> None:
+    """Export the number of executions without an owner that this propeller must leave alone."""
+    description = "Executions without an owner whose attempts are at other locations"
+    _observe("out_of_sight", "{execution}", description, count)
+
+
+def _observe(name: str, unit: str, description: str, value: Callable[[], int]) -> None:
     def observe() -> Iterable[Observation]:
-        return [Observation(len(executions))]
+        return [Observation(value())]
 
-    metrics.gauge("trimtab.propeller.running", "{execution}", "Driven executions", observe)
+    metrics.gauge(f"trimtab.propeller.{name}", unit, description, observe)

@@ -1,4 +1,4 @@
-"""Ownership of executions: claims of requests, heartbeats, takeovers, and the owned executions.
+"""Ownership of executions: the claims of all propellers, heartbeats and takeovers.
 
 `trimtab_propeller.claims` decides which executions have no living owner.
 """
@@ -6,7 +6,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 import nats.errors
@@ -14,59 +13,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from trimtab.errors import Retryable, Unreadable
+from trimtab.errors import Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import Heartbeat
-from trimtab.messages.executions import ExecutionRequested, parse_event
+from trimtab.messages.executions import parse_event
 from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
-from trimtab.settings.view import View
-from trimtab_propeller import execution_log, metrics
+from trimtab_propeller import execution_log
 from trimtab_propeller.claims import Claim, Claims
-from trimtab_propeller.driver import VIEW_TIMEOUT_SECONDS, ExecutionDriver
-from trimtab_propeller.execution_log import ExecutionLog
+from trimtab_propeller.execution_log import Claimer, OutOfSight
+from trimtab_propeller.owned import OwnedExecutions
 
 log = logging.getLogger(__name__)
-
-
-class OwnedExecutions:
-    """The executions that this propeller drives, one asyncio task for each."""
-
-    def __init__(
-        self, group: asyncio.TaskGroup, make_driver: Callable[[ExecutionLog], ExecutionDriver]
-    ) -> None:
-        """``group`` holds the tasks, so that they end with the service."""
-        self._group = group
-        self._make_driver = make_driver
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-
-    def __contains__(self, execution: object) -> bool:
-        return execution in self._tasks
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def start(self, claimed: ExecutionLog) -> None:
-        """Drive an execution under a new claim, and no longer under an older one."""
-        execution = claimed.state.execution
-        self.stop(execution)
-        task = self._group.create_task(self._make_driver(claimed).run(), name=execution)
-        self._tasks[execution] = task
-        task.add_done_callback(lambda done: self._remove(execution, done))
-
-    def stop(self, execution: str) -> None:
-        """Stop driving an execution. Its running attempts go on."""
-        task = self._tasks.pop(execution, None)
-        if task is not None:
-            task.cancel()
-
-    def stop_all(self) -> None:
-        for execution in list(self._tasks):
-            self.stop(execution)
-
-    def _remove(self, execution: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(execution) is task:
-            del self._tasks[execution]
 
 
 class Ownership:
@@ -78,40 +36,29 @@ class Ownership:
     def __init__(
         self,
         client: Client,
-        owner: str,
-        view: View,
+        claimer: Claimer,
         executions: OwnedExecutions,
         heartbeat_seconds: float,
     ) -> None:
         self._client = client
-        self._owner = owner
-        self._view = view
+        self._claimer = claimer
+        self._owner = claimer.owner
         self._executions = executions
         self._heartbeat_seconds = heartbeat_seconds
-        self._claims = Claims(owner, heartbeat_seconds)
+        self._claims = Claims(claimer.owner, heartbeat_seconds)
         self._is_current = False
+        self._out_of_sight: dict[str, Claim] = {}
+        """Executions that must be left alone until something new is appended to their logs."""
 
     @property
     def is_current(self) -> bool:
         """Whether the claims of all propellers are known and up to date."""
         return self._is_current
 
-    async def on_execution_requested(self, event: ExecutionRequested) -> None:
-        """Claim a requested execution and drive it. The request is acknowledged once it is claimed.
-
-        Raises `trimtab.errors.Retryable` while this propeller's settings are older than the
-        request, so that another propeller can claim it.
-        """
-        request = event.request
-        with metrics.measure_view_wait():
-            await self._view.wait_for(request.revision, VIEW_TIMEOUT_SECONDS)
-        try:
-            claimed = await execution_log.claim(self._client, self._owner, request)
-        except WrongSequence:
-            # The request was delivered or made again: the owner of its execution drives it.
-            log.info("execution.already_claimed", extra={"execution": request.execution})
-            return
-        self._executions.start(claimed)
+    @property
+    def out_of_sight(self) -> int:
+        """The number of executions without an owner whose attempts are at other locations."""
+        return len(self._out_of_sight)
 
     async def follow_claims(self) -> None:
         """Keep the claims up to date until cancelled."""
@@ -139,7 +86,18 @@ class Ownership:
                 self._claims.restart_timeouts(now)
                 reconnects = self._reconnects
             if self._is_current:
-                for claim in self._claims.orphans(now, self._executions):
+                await self._take_over_all(self._claims.orphans(now, self._executions))
+
+    async def _take_over_all(self, orphans: list[Claim]) -> None:
+        """Take over as many executions as there is room for. The others are orphans next time."""
+        by_execution = {claim.execution: claim for claim in orphans}
+        known = self._out_of_sight
+        self._out_of_sight = {e: c for e, c in known.items() if by_execution.get(e) == c}
+        for claim in orphans:
+            if not self._executions.has_room:
+                return
+            if claim.execution not in self._out_of_sight:
+                with self._executions.reserve():
                     await self._take_over(claim)
 
     @property
@@ -172,30 +130,36 @@ class Ownership:
         except ValidationError as error:
             fields = {"subject": message.subject, "error": str(error)}
             log.error("claims.unreadable_event", extra=fields)
-            self._claims.apply_foreign(subjects.name_of(message.subject), time.monotonic())
+            execution = subjects.name_of(message.subject)
+            self._claims.apply_foreign(execution, time.monotonic())
+            # No owner can append to such a log any more. Its attempts are stopped by the takeover.
+            self._executions.supersede(execution)
             return
         self._claims.apply(event, time.monotonic())
         if event.owner != self._owner and event.execution in self._executions:
             # The next append would fail too, but it may be a long time until then.
             log.warning("execution.superseded", extra={"execution": event.execution})
-            self._executions.stop(event.execution)
+            self._executions.supersede(event.execution)
 
     async def _take_over(self, claim: Claim) -> None:
         fields = {"execution": claim.execution, "former": claim.owner, "epoch": claim.epoch}
         try:
             claimed = await execution_log.take_over(
-                self._client, self._owner, claim.execution, epoch=claim.epoch
+                self._client, self._claimer, claim.execution, epoch=claim.epoch
             )
         except WrongSequence:
             return  # another propeller has claimed it, and its claim arrives soon
         except Retryable as error:
             log.warning("execution.takeover_failed", extra={**fields, "error": str(error)})
-        except Unreadable as error:
-            log.error("execution.unreadable", extra={**fields, "error": str(error)})
-            self._claims.remove(claim.execution)
+        except OutOfSight as error:
+            log.error("execution.out_of_sight", extra={**fields, "error": str(error)})
+            self._out_of_sight[claim.execution] = claim
         else:
             if claimed is None:
                 self._claims.remove_unchanged(claim)
+                return
+            if claimed.problem:
+                log.error("execution.unreadable", extra={**fields, "error": claimed.problem})
             else:
                 log.warning("execution.taken_over", extra=fields)
-                self._executions.start(claimed)
+            self._executions.start(claimed)

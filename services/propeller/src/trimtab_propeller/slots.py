@@ -1,6 +1,7 @@
 """Slots: the units of ``max_parallelism``, counted by the owner of an execution."""
 
 import asyncio
+from collections import deque
 
 
 class Slots:
@@ -14,7 +15,7 @@ class Slots:
         """``limit`` is ``None`` where any number of attempts may run at once."""
         self._limit = limit
         self._taken: set[str] = set()
-        self._released = asyncio.Event()
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     def take(self, attempt: str) -> None:
         """Take a slot, even if there is none left: the attempt may be running already."""
@@ -26,10 +27,29 @@ class Slots:
         return self._limit is None or attempt in taken or len(taken) < self._limit
 
     def release(self, attempt: str) -> None:
-        """Release the attempt's slot, if it has one, and wake all waiters."""
+        """Release the attempt's slot, if it has one, and wake who waits for it."""
         self._taken.discard(attempt)
-        self._released.set()
-        self._released = asyncio.Event()
+        self.wake()
 
-    async def wait_for_release(self) -> None:
-        await self._released.wait()
+    def wake(self) -> None:
+        """Wake as many waiters as there are free slots, the first ones first.
+
+        A waiter that does not take the slot that it was woken for calls this.
+        """
+        free = len(self._waiters) if self._limit is None else self._limit - len(self._taken)
+        while free > 0 and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                free -= 1
+
+    async def wait_for_room(self) -> None:
+        """Wait until a slot was free. Another attempt may have taken it since."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self.wake()
+            raise

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
+from pydantic import ValidationError
 
 from trimtab.errors import Rejected, Retryable, TrimtabError
 from trimtab.runtime import retrying, telemetry
@@ -71,8 +72,8 @@ class CohortTokens:
         return self._pools.allocate(request)
 
     async def withdraw(self, request: Allocate) -> None:
-        """Give up the position of a request."""
-        await self._pools.withdraw(request)
+        """Give up the position of a request, or its grant, as `release` does."""
+        await self.release(Lease(request, fence=None, seconds=None, sent=now()))
 
     @asynccontextmanager
     async def keep_renewed(self, lease: Lease, *, verify: bool) -> AsyncIterator[None]:
@@ -81,12 +82,12 @@ class CohortTokens:
         ``verify`` renews it at once, because an earlier owner was granted it and it is not known
         how long it lasts.
         """
-        async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(self._renew(lease, verify))
-            try:
-                yield
-            finally:
-                renewing.cancel()
+        renewing = asyncio.create_task(self._renew(lease, verify))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait((renewing,))
 
     async def release(self, lease: Lease) -> None:
         """Release a token, or repeat it later where resmgr does not answer.
@@ -95,7 +96,7 @@ class CohortTokens:
         """
         try:
             await self._pools.release(lease)
-        except Retryable as error:
+        except (Retryable, ValidationError) as error:
             fields = {"token": lease.token, "error": str(error)}
             log.warning("token.release_deferred", extra=fields)
             self._deferred[lease] = self
@@ -104,9 +105,18 @@ class CohortTokens:
             log.error("token.release_rejected", extra=fields)
 
     async def _renew(self, lease: Lease, verify: bool) -> None:
-        if verify:
-            await self._verify(lease)
-        await self._pools.keep_renewed(lease)
+        """Renew the lease until it is over. It raises nothing, because the attempt goes on then."""
+        while True:
+            try:
+                if verify:
+                    await self._verify(lease)
+                await self._pools.keep_renewed(lease)
+                return
+            except Exception:  # the boundary: such as a reply that is none
+                log.exception("token.renewal_defect", extra={"token": lease.token})
+                if not lease.held:
+                    return
+                await asyncio.sleep(_FIRST_RETRY_SECONDS)
 
     async def _verify(self, lease: Lease) -> None:
         """Renew the lease once, retrying until it is over."""
@@ -151,6 +161,10 @@ class Cohorts:
                 await tokens.release(lease)
 
 
-def adopted_lease(request: Allocate, fence: int | None) -> Lease:
-    """Return the lease that an earlier owner was granted, as far as the execution log shows."""
-    return Lease(request, fence=fence, seconds=request.lease_seconds, sent=now())
+def adopted_lease(request: Allocate, fence: int | None, seconds: float | None) -> Lease:
+    """Return the lease that an earlier owner was granted, as far as the execution log shows.
+
+    Older releases did not record its ``seconds``; those of the request are assumed then.
+    """
+    lasts = request.lease_seconds if seconds is None else seconds
+    return Lease(request, fence=fence, seconds=lasts, sent=now())

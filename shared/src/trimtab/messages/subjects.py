@@ -14,7 +14,8 @@ DEAD_LETTERS = "DEAD_LETTERS"
 ADMIN = "admin"
 """The durable consumer of EXECUTION_EVENTS that all replicas of admin share."""
 PROPELLER = "propeller"
-"""The durable consumer of EXECUTIONS that all propellers share."""
+"""The durable consumer of EXECUTIONS that propellers of earlier releases share, and the name of
+propeller in dead letters."""
 
 WATERMARK = "trimtab.settings.watermark"
 ALL_ATTRIBUTES = "trimtab.attributes.>"

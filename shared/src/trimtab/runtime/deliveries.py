@@ -14,10 +14,8 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from trimtab.errors import Rejected, Retryable
-from trimtab.messages import subjects
-from trimtab.messages.events import DEAD_REASON, DEAD_SUBJECT, EVENT_ID
-from trimtab.runtime import metrics, telemetry
-from trimtab.runtime.bus import TIMEOUT_SECONDS
+from trimtab.messages.events import EVENT_ID
+from trimtab.runtime import dead_letters, metrics, telemetry
 from trimtab.runtime.retrying import backoff_seconds
 
 log = logging.getLogger(__name__)
@@ -84,14 +82,15 @@ class DeliveryOutcome(BaseMiddleware[PublishCommand, Msg]):
         return NackMessage(delay=delay)
 
     async def _copy_to_dead_letters(self, message: Msg, reason: str) -> None:
-        """Store the copy before the message is ended: a crash in between leaves both, not none."""
-        # NATS's own headers, such as the message id, would keep the copy from being stored.
-        headers = {k: v for k, v in (message.headers or {}).items() if not k.startswith("Nats-")}
-        headers[DEAD_REASON] = " ".join(reason.split())[:1000]
-        headers[DEAD_SUBJECT] = message.subject
-        subject = subjects.dead(message.metadata.stream, message.metadata.consumer)
-        jetstream = message._client.jetstream(timeout=TIMEOUT_SECONDS)
-        await jetstream.publish(subject, message.data, headers=headers)
+        await dead_letters.copy(
+            message._client,
+            stream=message.metadata.stream,
+            consumer=message.metadata.consumer,
+            subject=message.subject,
+            headers=message.headers,
+            body=message.data,
+            reason=reason,
+        )
 
 
 @asynccontextmanager

@@ -94,6 +94,7 @@ def declared(replicas: int = 1) -> tuple[DeclaredStream, ...]:
         DeclaredStream(
             stream(subjects.NAMESPACES, [subjects.ALL_NAMESPACES], **state), is_state=True
         ),
+        # Propellers read the requests without a consumer; those of earlier releases need this one.
         DeclaredStream(requests, False, (durable(subjects.PROPELLER, subjects.ALL_REQUESTED),)),
         DeclaredStream(
             stream(subjects.EXECUTION_EVENTS, events, discard=DiscardPolicy.NEW),

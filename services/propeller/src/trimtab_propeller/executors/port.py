@@ -178,6 +178,22 @@ class Attempt(Model):
             }
         )
 
+    @classmethod
+    def unknown(cls, execution: str, node: str, number: int) -> Self:
+        """Return an attempt of which only the name is known: it can be found and stopped."""
+        return cls(
+            execution=execution,
+            node=node,
+            number=number,
+            project="",
+            domain="",
+            workflow="",
+            task="",
+            inputs={},
+            module="",
+            environment={},
+        )
+
     @property
     def id(self) -> str:
         """A name that is unique in the installation; the id of the attempt's token too."""
@@ -268,6 +284,13 @@ class Executor(Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    @property
+    def location(self) -> str:
+        """The identity of where its attempts run.
+
+        It is equal for instances that find, and can stop, the same attempts, and only for them.
+        """
 
     async def find(self, attempt: Attempt) -> AttemptState:
         """Return the current state of an attempt, whichever instance started it."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from trimtab.errors import Invalid
 from trimtab.runtime.retrying import backoff_seconds
-from trimtab_propeller.executors import records, shim
+from trimtab_propeller.executors import identity, records, shim
 from trimtab_propeller.executors.fork_client import ForkServer, InDoubt, NotStarted, watch_end
 from trimtab_propeller.executors.port import (
     Absent,
@@ -97,6 +97,7 @@ class ProcessExecutor:
     capabilities = CAPABILITIES
 
     def __init__(self, data_dir: Path) -> None:
+        self.location = f"{CAPABILITIES.name}:{identity.read_or_create(data_dir.resolve())}"
         self._root = data_dir.resolve() / "executions"
         self._inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._fork_server = ForkServer(self._inherited)

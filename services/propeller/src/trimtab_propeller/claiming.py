@@ -1,0 +1,176 @@
+"""Claim requests while there is room, one project-domain after the other.
+
+The claim's compare-and-set decides between propellers. One that finds that an execution has a log
+deletes its request, which is then without use. All that this module remembers can be lost: the
+stream lists what there is to do.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from nats.aio.client import Client
+
+from trimtab.errors import Rejected, Retryable
+from trimtab.messages.executions import Request
+from trimtab.runtime import metrics as runtime_metrics
+from trimtab.runtime import retrying, telemetry
+from trimtab.runtime.bus import StoredMessage, WrongSequence
+from trimtab.settings.view import View
+from trimtab_propeller import execution_log, metrics, requests
+from trimtab_propeller.execution_log import Claimer
+from trimtab_propeller.owned import OwnedExecutions
+from trimtab_propeller.requests import RequestStream
+from trimtab_propeller.turns import EarlyRequests, Turns
+
+log = logging.getLogger(__name__)
+
+_LIST_SECONDS = 2.0
+"""How often the subjects of the stream are listed, because a hint may be missing."""
+_POLL_SECONDS = 0.05
+"""How often to look whether the view has the settings that requests must see."""
+_STORED_SECONDS = 0.1
+"""How long after a hint the stream may not have stored its request yet."""
+_VISIBLE_SECONDS = 10.0
+"""After so long a wait for settings, the reason is logged."""
+
+
+class RequestClaiming:
+    """Claims requested executions, and drives them. Run `claim_requests` for as long as it may."""
+
+    def __init__(
+        self, client: Client, claimer: Claimer, view: View, executions: OwnedExecutions
+    ) -> None:
+        self._client = client
+        self._claimer = claimer
+        self._view = view
+        self._executions = executions
+        self._stream = RequestStream(client)
+        self._turns = Turns()
+        self._early = EarlyRequests()
+        self._awake = asyncio.Event()
+        self._hinted: set[str] = set()
+        self._list_at = 0.0
+        self._reported: set[str] = set()
+
+    async def claim_requests(self) -> None:
+        """Claim requests until cancelled."""
+        async with self._stream.hints(self._on_hint):
+            await retrying.retry_forever(self._claim, "requests.interrupted")
+
+    async def _claim(self) -> None:
+        self._list_at = 0.0
+        while True:
+            retrying.raise_if_cancelled()
+            await self._executions.wait_for_room()
+            if not self._view.ready:
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            if time.monotonic() >= self._list_at:
+                await self._list()
+            self._return_due()
+            subject = self._turns.next()
+            if subject is None:
+                await self._wait()
+                continue
+            try:
+                await self._take_turn(subject)
+            except Retryable:
+                raise
+            except Exception:  # the boundary: the requests of other project-domains do not wait
+                log.exception("request.defect", extra={"subject": subject})
+                self._turns.remove(subject)
+
+    def _return_due(self) -> None:
+        """Give turns to the subjects whose first requests the view has the settings for by now."""
+        for subject, since in self._early.take_due(self._view.settings.revision).items():
+            metrics.record_view_wait(time.monotonic() - since)
+            self._reported.discard(subject)
+            self._turns.add(subject)
+
+    async def _list(self) -> None:
+        for subject in await self._stream.count():
+            self._turns.add(subject)
+        self._list_at = time.monotonic() + _LIST_SECONDS
+
+    async def _wait(self) -> None:
+        """Wait for a hint, for the time of the next list, or for newer settings."""
+        now = time.monotonic()
+        self._report_early(now)
+        pause = max(0.0, self._list_at - now)
+        self._awake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(pause, _POLL_SECONDS) if self._early else pause):
+                await self._awake.wait()
+
+    def _report_early(self, now: float) -> None:
+        for subject, revision in self._early.waiting(now, _VISIBLE_SECONDS).items():
+            if subject not in self._reported:
+                self._reported.add(subject)
+                shown = self._view.settings.revision
+                fields = {"subject": subject, "revision": revision, "view_revision": shown}
+                log.warning("request.settings_awaited", extra=fields)
+
+    def _on_hint(self, subject: str) -> None:
+        self._turns.add(subject)
+        self._awake.set()
+        if subject not in self._hinted:
+            # The hint may be here before the stream has the request.
+            self._hinted.add(subject)
+            asyncio.get_running_loop().call_later(_STORED_SECONDS, self._repeat_hint, subject)
+
+    def _repeat_hint(self, subject: str) -> None:
+        self._hinted.discard(subject)
+        self._turns.add(subject)
+        self._awake.set()
+
+    async def _take_turn(self, subject: str) -> None:
+        """Claim the first request of a project-domain whose settings the view has."""
+        sequence = self._early.first_sequence(subject)
+        message = await self._stream.first(subject, sequence)
+        if message is None:
+            self._turns.remove(subject)
+            return
+        try:
+            request = requests.parse(message)
+        except Rejected as error:
+            await self._reject(message, str(error))
+            return
+        if request.revision > self._view.settings.revision:
+            now = time.monotonic()
+            self._early.record(subject, message.sequence, request.revision, now)
+            return
+        if not self._executions.has_room:
+            return  # an execution was taken over meanwhile
+        with (
+            telemetry.consuming(subject, message.headers),
+            runtime_metrics.processing(subject),
+            self._executions.reserve(),
+        ):
+            await self._claim_request(message, request)
+
+    async def _claim_request(self, message: StoredMessage, request: Request) -> None:
+        fields = {"execution": request.execution, "subject": message.subject}
+        try:
+            claimed = await execution_log.claim(self._client, self._claimer, request)
+        except WrongSequence:
+            # It was requested again, or another propeller was faster: that owner drives it.
+            log.info("execution.already_claimed", extra=fields)
+        except Rejected as error:
+            await self._reject(message, str(error))
+            return
+        else:
+            log.info("execution.claimed", extra=fields)
+            self._executions.start(claimed)
+        await self._stream.delete(message)
+
+    async def _reject(self, message: StoredMessage, reason: str) -> None:
+        """Copy a message that can never be claimed, end its execution, and delete it."""
+        execution = requests.execution_of(message)
+        fields = {"subject": message.subject, "execution": execution, "error": reason}
+        log.error("request.dead_lettered", extra=fields)
+        await self._stream.copy_to_dead_letters(message, reason)
+        if execution:
+            await execution_log.fail_unclaimed(self._client, self._claimer, execution, reason)
+        await self._stream.delete(message)

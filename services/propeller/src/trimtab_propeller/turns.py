@@ -1,0 +1,95 @@
+"""Decide from which project-domain the next request is taken, and which requests are passed. Pure.
+
+A project-domain is named by the subject of its requests.
+"""
+
+import random
+from bisect import bisect_right, insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+
+class Turns:
+    """The subjects that may have requests. Each has its turn after the one that had the last turn.
+
+    The first one is chosen at random, so that propellers that start together begin apart. Nothing
+    is lost with this object: another one begins with the subjects that the stream lists.
+    """
+
+    def __init__(self, choose: Callable[[Sequence[str]], str] = random.choice) -> None:
+        self._subjects: list[str] = []
+        self._choose = choose
+        self._last: str | None = None
+
+    def add(self, subject: str) -> None:
+        if subject not in self:
+            insort(self._subjects, subject)
+
+    def remove(self, subject: str) -> None:
+        """Give the subject no turn until it is added again."""
+        if subject in self:
+            self._subjects.remove(subject)
+
+    def next(self) -> str | None:
+        """Return the subject whose turn it is; ``None`` where there is none."""
+        if not self._subjects:
+            return None
+        if self._last is None:
+            self._last = self._choose(self._subjects)
+        else:
+            place = bisect_right(self._subjects, self._last)
+            self._last = self._subjects[place % len(self._subjects)]
+        return self._last
+
+    def __contains__(self, subject: object) -> bool:
+        assert isinstance(subject, str)
+        place = bisect_right(self._subjects, subject)
+        return place > 0 and self._subjects[place - 1] == subject
+
+
+@dataclass
+class _Passed:
+    """The requests at the beginning of one subject that were passed."""
+
+    last_sequence: int
+    lowest_revision: int
+    since: float
+
+
+@dataclass
+class EarlyRequests:
+    """The requests that must see newer settings than the view has. Those behind them are taken.
+
+    They are read again once the view has the lowest of their revisions.
+    """
+
+    _by_subject: dict[str, _Passed] = field(default_factory=dict)
+
+    def record(self, subject: str, sequence: int, revision: int, now: float) -> None:
+        """Record that a request was passed, which needs this revision of the settings."""
+        passed = self._by_subject.setdefault(subject, _Passed(sequence, revision, now))
+        passed.last_sequence = max(passed.last_sequence, sequence)
+        passed.lowest_revision = min(passed.lowest_revision, revision)
+
+    def first_sequence(self, subject: str) -> int:
+        """Return from which sequence on the subject may have requests that were not passed."""
+        passed = self._by_subject.get(subject)
+        return 1 if passed is None else passed.last_sequence + 1
+
+    def take_due(self, revision: int) -> dict[str, float]:
+        """Remove the subjects that have a request for this revision or an older one.
+
+        Return since when each of them has waited.
+        """
+        due = {s: p.since for s, p in self._by_subject.items() if p.lowest_revision <= revision}
+        for subject in due:
+            del self._by_subject[subject]
+        return due
+
+    def waiting(self, now: float, seconds: float) -> dict[str, int]:
+        """Return the subjects that have waited for so long, with the revision that each needs."""
+        found = {s: p for s, p in self._by_subject.items() if now - p.since > seconds}
+        return {subject: passed.lowest_revision for subject, passed in found.items()}
+
+    def __len__(self) -> int:
+        return len(self._by_subject)
