@@ -16,8 +16,23 @@ _TABLES = (
     "INSERT INTO bench_counter VALUES (0)",
     "CREATE TABLE bench_rows (number BIGINT PRIMARY KEY, body TEXT)",
 )
-_COUNT = "UPDATE bench_counter SET value = value + 1 RETURNING value"
-_BODY = "x" * 400
+COUNT = "UPDATE bench_counter SET value = value + 1 RETURNING value"
+BODY = "x" * 400
+
+
+async def create_tables(url: str) -> None:
+    """Create the tables that `measure_appends` writes to."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        assert parsed.database is not None
+        with closing(sqlite3.connect(parsed.database, isolation_level=None)) as database:
+            for statement in _TABLES:
+                database.execute(statement)
+        return
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    for statement in _TABLES:
+        await connection.execute(statement)
+    await connection.close()
 
 
 async def measure_appends(url: str, writers: int, writes: int) -> Timings:
@@ -33,12 +48,10 @@ async def measure_appends(url: str, writers: int, writes: int) -> Timings:
 def _write_to_file(path: str, writes: int) -> Iterator[None]:
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous=NORMAL")
-        for statement in _TABLES:
-            database.execute(statement)
         for _ in range(writes):
             database.execute("BEGIN IMMEDIATE")
-            [number] = database.execute(_COUNT).fetchone()
-            database.execute("INSERT INTO bench_rows VALUES (?, ?)", (number, _BODY))
+            [number] = database.execute(COUNT).fetchone()
+            database.execute("INSERT INTO bench_rows VALUES (?, ?)", (number, BODY))
             database.execute("COMMIT")
             yield
 
@@ -61,15 +74,11 @@ async def _write_to_server(url: str, writers: int, writes: int) -> Timings:
         for _ in range(writes // writers):
             began = time.perf_counter()
             async with connection.transaction():
-                number = await connection.fetchval(_COUNT)
-                await connection.execute("INSERT INTO bench_rows VALUES ($1, $2)", number, _BODY)
+                number = await connection.fetchval(COUNT)
+                await connection.execute("INSERT INTO bench_rows VALUES ($1, $2)", number, BODY)
             taken.append(1000 * (time.perf_counter() - began))
         await connection.close()
 
-    connection = await asyncpg.connect(url)
-    for statement in _TABLES:
-        await connection.execute(statement)
-    await connection.close()
     began = time.perf_counter()
     await asyncio.gather(*(writer() for _ in range(writers)))
     return Timings(time.perf_counter() - began, taken)

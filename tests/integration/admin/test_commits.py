@@ -17,8 +17,10 @@ from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, PoolChanged
 from trimtab_admin import migrations
 from trimtab_admin.access.authorization import EVERYTHING, Caller
-from trimtab_admin.storage import database, outbox, tables
+from trimtab_admin.steps import Steps
+from trimtab_admin.storage import commits, database, outbox, tables
 from trimtab_admin.storage.changes import Change, Changes
+from trimtab_admin.storage.commits import Transaction
 from trimtab_admin.storage.database import (
     Sessions,
     fetch_rows,
@@ -65,11 +67,15 @@ HISTORY: Sequence[Sequence[Write]] = (
 async def under_lock(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
     async with transaction(sessions) as session:
         assert await outbox.lock(session) == before
-        await outbox.store(session, before, writes, AUTHOR)
+        await commits.store(session, before, [Transaction(writes, AUTHOR)])
 
 
 async def in_one_statement(sessions: Sessions, before: int, writes: Sequence[Write]) -> None:
-    assert await outbox.store_if_current(sessions, before, writes, AUTHOR)
+    assert await store_if_current(sessions, before, writes)
+
+
+async def store_if_current(sessions: Sessions, before: int, writes: Sequence[Write]) -> bool:
+    return await commits.store_if_current(sessions, before, [Transaction(writes, AUTHOR)])
 
 
 TABLES = (tables.revision, tables.outbox, tables.settings, history)
@@ -108,9 +114,7 @@ async def test_a_change_in_one_statement_stores_the_same_as_one_under_the_lock(
 async def test_a_change_based_on_another_revision_stores_nothing(sessions: Sessions) -> None:
     await in_one_statement(sessions, 0, [put("a", 1)])
     for before in (0, 2):
-        assert not await outbox.store_if_current(
-            sessions, before, [put("a", 2), delete("a")], AUTHOR
-        )
+        assert not await store_if_current(sessions, before, [put("a", 2), delete("a")])
     left = await take_all(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
@@ -120,7 +124,7 @@ async def test_a_change_based_on_another_revision_stores_nothing(sessions: Sessi
 async def test_exactly_one_of_concurrent_changes_based_on_one_revision_is_stored(
     sessions: Sessions,
 ) -> None:
-    tries = (outbox.store_if_current(sessions, 0, [put("a", n + 1)], AUTHOR) for n in range(20))
+    tries = (store_if_current(sessions, 0, [put("a", n + 1)]) for n in range(20))
     assert sorted(await asyncio.gather(*tries)) == [False] * 19 + [True]
 
 
@@ -135,7 +139,7 @@ async def test_a_change_that_waited_for_the_lock_is_not_stored_at_any_default_is
     late = sessions_of(database_url)
     async with transaction(sessions) as session:
         await outbox.append(session, [put("others", 1)])
-        trying = asyncio.create_task(outbox.store_if_current(late, 0, [put("a", 1)], AUTHOR))
+        trying = asyncio.create_task(store_if_current(late, 0, [put("a", 1)]))
         await until(lambda: a_session_waits(sessions))
     assert not await trying
     await late.kw["bind"].dispose()
@@ -147,7 +151,7 @@ async def test_a_change_that_waited_for_the_lock_is_not_stored_on_sqlite(
     others = sessions_of(database_url)
     async with transaction(others) as session:
         await outbox.append(session, [put("others", 1)])
-        trying = asyncio.create_task(outbox.store_if_current(sessions, 0, [put("a", 1)], AUTHOR))
+        trying = asyncio.create_task(store_if_current(sessions, 0, [put("a", 1)]))
         await asyncio.sleep(0.2)
         assert not trying.done()
     assert not await trying
@@ -160,7 +164,7 @@ async def test_a_change_that_fails_in_part_stores_nothing(sessions: Sessions) ->
     async with transaction(sessions) as session:
         await session.execute(tables.settings.update().values(revision=3))
     with pytest.raises(Retryable):
-        await outbox.store_if_current(sessions, 1, [put("b", 2), put("c", 3)], AUTHOR)
+        await store_if_current(sessions, 1, [put("b", 2), put("c", 3)])
     left = await take_all(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
@@ -176,7 +180,7 @@ async def a_session_waits(sessions: Sessions) -> bool:
 async def test_text_that_cannot_be_stored_is_rejected(sessions: Sessions) -> None:
     author = Author(AUTHOR.caller, "a\0b")
     with pytest.raises(Rejected, match="cannot store"):
-        await outbox.store_if_current(sessions, 0, [put("a", 1)], author)
+        await commits.store_if_current(sessions, 0, [Transaction([put("a", 1)], author)])
     await in_one_statement(sessions, 0, [put("a", 1)])
 
 
@@ -187,13 +191,14 @@ async def test_a_change_that_conflicts_in_each_try_takes_the_lock(
     """Another process writes between the read and the write of each try."""
     conflicts = 0
 
-    def fill(change: Change) -> int:
+    def fill(change: Change) -> Steps[int]:
         nonlocal conflicts
         if conflicts < 4:
             conflicts += 1
             with ThreadPoolExecutor(1) as others:
                 others.submit(asyncio.run, write_as_another_process(database_url)).result()
-        return change.add(*put("mine", 1)[:2])
+        yield
+        return change.add(subjects.pool("mine"), PoolChanged(name="mine"))
 
     reading = reading_sessions_of(database_url)
     changes = Changes(sessions, reading, Tree(), lambda: None)
@@ -209,8 +214,9 @@ async def test_a_change_that_takes_long_has_enough_time_under_the_lock(
     monkeypatch.setattr(database, "_IDLE_MILLIS", 200)
     impatient = sessions_of(database_url)
 
-    def fill(change: Change) -> int:
+    def fill(change: Change) -> Steps[int]:
         time.sleep(0.5)
+        yield
         return change.add(subjects.domain("a"), DomainChanged(name="a"))
 
     reading = reading_sessions_of(database_url)
@@ -229,9 +235,10 @@ async def current_revision(sessions: Sessions) -> object:
 async def test_a_change_is_not_rejected_on_outdated_settings(
     sessions: Sessions, database_url: str
 ) -> None:
-    def fill(change: Change) -> int:
+    def fill(change: Change) -> Steps[int]:
         if "others" not in change.settings.pools:
             raise Conflict("not yet")
+        yield
         return change.revision
 
     reading = reading_sessions_of(database_url)

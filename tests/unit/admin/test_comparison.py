@@ -9,6 +9,7 @@ from trimtab import kinds
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.settings.fold import Record, fold
 from trimtab_admin.settings.comparison import Comparison
+from trimtab_admin.steps import at_once
 
 KIND = kinds.by_name("workflow_execution_config")
 SCOPES = [
@@ -81,7 +82,7 @@ def test_every_changed_target_has_the_value_of_one_that_is_listed(
     comparison = Comparison(
         KIND, records(before), records(changed), by_project_domain(records(before))
     )
-    listed = [comparison.at(target) for target in comparison.changed_targets()]
+    listed = [comparison.at(target) for target in at_once(comparison.changed_targets())]
     for target in TARGETS:
         pair = comparison.at(target)
         assert not pair.changed or pair in listed

@@ -12,6 +12,7 @@ from trimtab_admin.access.authorization import ROOT, Caller, Grant, Role
 from trimtab_admin.settings import documents
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.requests import ApplyDocuments
+from trimtab_admin.steps import at_once
 from trimtab_admin.storage.record_index import RecordIndex
 
 SHOP, LAB = Scope(project="shop"), Scope(project="lab")
@@ -62,9 +63,9 @@ def test_an_export_shows_the_settings_of_its_beginning_whatever_is_written_since
 
 
 def test_a_refused_prune_names_the_foreign_scope_in_the_audit_trail_only() -> None:
-    documents.apply(Draft(stored(SHOP)), PRUNE, EDITOR)
+    at_once(documents.apply(Draft(stored(SHOP)), PRUNE, EDITOR))
     with pytest.raises(Forbidden) as caught:
-        documents.apply(Draft(stored(SHOP, LAB)), PRUNE, EDITOR)
+        at_once(documents.apply(Draft(stored(SHOP, LAB)), PRUNE, EDITOR))
     message = 'User "ci" is not an editor of all records of owner=ml'
     assert str(caught.value) == message
     assert caught.value.scope == "project lab"

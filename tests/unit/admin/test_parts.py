@@ -13,6 +13,7 @@ from trimtab.settings.state import Settings
 from trimtab_admin.access.authorization import ROOT
 from trimtab_admin.settings.requests import ApplyDocuments
 from trimtab_admin.settings.writing import make_draft
+from trimtab_admin.steps import at_once
 
 DOMAINS, PROJECTS, WORKFLOWS = ("development", "production"), ("old", "shop", "web"), ("a", "b")
 CPU = st.dictionaries(
@@ -56,8 +57,8 @@ def scope(body: DocumentBody) -> tuple[str, ...]:
 
 
 def apply(settings: Settings, documents: Sequence[DocumentBody]) -> None:
-    draft = make_draft(settings, ApplyDocuments(tuple(documents)), ROOT)
-    draft.check()
+    draft = at_once(make_draft(settings, ApplyDocuments(tuple(documents)), ROOT))
+    at_once(draft.check())
     for edit in draft.edits:
         if edit.action != "none":
             settings.apply(edit.event(), settings.revision + 1)

@@ -18,6 +18,7 @@ from trimtab_admin.settings.requests import (
     PutRecord,
 )
 from trimtab_admin.settings.writing import make_draft
+from trimtab_admin.steps import at_once
 
 KIND = kinds.by_name("task_resource")
 
@@ -34,7 +35,9 @@ def put(scope: Scope = PLATFORM, cpu: str = "1") -> PutRecord:
     ],
 )
 def test_drafts_of_several_tries_share_one_parsed_document(request_: PreparedRequest) -> None:
-    [first], [second] = (make_draft(Settings(), request_, ROOT).records.values() for _ in range(2))
+    [first], [second] = (
+        at_once(make_draft(Settings(), request_, ROOT)).records.values() for _ in range(2)
+    )
     assert first.after is not None
     assert second.after is not None
     assert first.after.flat is second.after.flat
@@ -42,9 +45,9 @@ def test_drafts_of_several_tries_share_one_parsed_document(request_: PreparedReq
 
 def test_an_unknown_scope_is_reported_before_an_invalid_document() -> None:
     with pytest.raises(NotFound, match="shop"):
-        make_draft(Settings(), put(Scope(project="shop"), cpu="x"), ROOT)
+        at_once(make_draft(Settings(), put(Scope(project="shop"), cpu="x"), ROOT))
     with pytest.raises(Invalid, match=r"limits\.cpu"):
-        make_draft(Settings(), put(cpu="x"), ROOT)
+        at_once(make_draft(Settings(), put(cpu="x"), ROOT))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, ProjectChanged, RecordChanged
 from trimtab.settings.state import Settings
+from trimtab_admin import steps
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import DeleteRecord, PutRecord
@@ -57,7 +58,7 @@ def check_put(stored: Settings, scope: Scope, document: Any) -> Any:
     """Return the document that would be stored. Raises `Invalid`."""
     draft = Draft(stored)
     draft.put(PutRecord(KIND, scope, document, AnyVersion()))
-    draft.check()
+    steps.at_once(draft.check())
     [edit] = draft.records.values()
     assert edit.after is not None
     return edit.after.document
@@ -68,7 +69,7 @@ def check_deletion(stored: Settings, scope: Scope) -> None:
     assert stored.digest.revision_of(subjects.attributes(KIND.name, scope)) is not None
     draft = Draft(stored)
     draft.delete(DeleteRecord(KIND, scope, AnyVersion()))
-    draft.check()
+    steps.at_once(draft.check())
 
 
 def test_a_document_is_stored_without_its_empty_parts() -> None:

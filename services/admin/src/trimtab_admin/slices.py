@@ -5,13 +5,15 @@ event loop, so that a short call waits for a few slices at most.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import islice
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-SIZE = 100
-"""How many items of long work are done at a time, such as records that are parsed: a few ms."""
+from trimtab_admin import steps
+from trimtab_admin.steps import Steps
+
+SIZE = steps.SIZE
 
 T = TypeVar("T")
 
@@ -35,6 +37,22 @@ async def of(items: Iterable[T], size: int = SIZE) -> AsyncIterator[list[T]]:
         if not (part := list(islice(iterator, size))):
             return
         yield part
+
+
+async def run(work: Steps[T], check: Callable[[], None] = lambda: None) -> T:
+    """Do the work of a generator, each further slice in a turn of its own; return its result.
+
+    ``check`` is called at the start of each turn. The work ends with the error that it raises,
+    because what the work reads has changed in the meantime.
+    """
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        await turn()
+        check()
 
 
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()

@@ -1,7 +1,7 @@
 """The settings in memory: admin answers from them, and every view holds them. Pure."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from trimtab import kinds
@@ -125,11 +125,14 @@ class Settings:
     )
     """By kind. Only records take part in the fold, so other changes invalidate no cache."""
 
-    def apply(self, event: Event, revision: int) -> None:
-        """Apply one change. Changes must come in the order of their revisions."""
+    def apply(self, event: Event, revision: int, parsed: Record | None = None) -> None:
+        """Apply one change. Changes must come in the order of their revisions.
+
+        ``parsed`` is the record of the event, of whatever revision, where it is known already.
+        """
         match event:
             case RecordChanged():
-                self._apply_record(event, revision)
+                self._apply_record(event, revision, parsed)
             case ProjectChanged():
                 self._put(self.projects, event, subjects.project(event.name), revision)
             case DomainChanged():
@@ -176,7 +179,7 @@ class Settings:
             return default.model_copy(update={"name": name})
         raise NotFound("pool", name, ", ".join(sorted(self.pools)))
 
-    def _apply_record(self, event: RecordChanged, revision: int) -> None:
+    def _apply_record(self, event: RecordChanged, revision: int, parsed: Record | None) -> None:
         scope = event.scope
         # The whole cache of the kind: finding the values below the scope would take longer than
         # folding them again.
@@ -191,6 +194,10 @@ class Settings:
             self.digest.drop(subject)
             return
         self.digest.put(subject, revision)
+        if parsed is not None:
+            record = replace(parsed, revision=revision)
+            self.records.setdefault(event.kind, {})[scope] = neighbours[scope] = record
+            return
         kind = kinds.registered().get(event.kind)
         if kind is None:
             self.unknown.setdefault(event.kind, {})[scope] = event

@@ -244,7 +244,7 @@ class SettingsOperations:
         request = RollBackRecord(kinds.by_name(kind), query.scope, body.revision, precondition)
         if query.dry_run:
             return await self.writer.dry_run(request, call.caller)
-        return (await self.writer.write(request, headers.author(call))).changes()
+        return await (await self.writer.write(request, headers.author(call))).changes()
 
     async def apply(
         self, call: Call, query: ApplyQuery, headers: ReasonHeader, body: ApplyBody
@@ -252,7 +252,7 @@ class SettingsOperations:
         request = ApplyDocuments(body.documents, query.prune)
         if query.dry_run:
             return await self.writer.dry_run(request, call.caller)
-        return (await self.writer.write(request, headers.author(call))).changes()
+        return await (await self.writer.write(request, headers.author(call))).changes()
 
     async def export(self, call: Call, query: ExportQuery) -> Stream[ExportBody]:
         exported = await self.reader.export(call.caller, readable_only=query.readable_only)

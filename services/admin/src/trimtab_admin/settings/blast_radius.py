@@ -8,10 +8,12 @@ from trimtab.kinds import cluster_resource
 from trimtab.levels import PLATFORM, Level, Scope
 from trimtab.messages.events import ProjectChanged
 from trimtab.settings import namespaces
+from trimtab_admin import steps
 from trimtab_admin.settings import bodies
 from trimtab_admin.settings.comparison import Comparison
 from trimtab_admin.settings.drafts import Draft, leaf_changes
 from trimtab_admin.settings.entities import DOMAINS, PROJECTS
+from trimtab_admin.steps import Steps
 
 MAX_LISTED = 100
 """How many effects and namespaces are listed; the numbers count all of them."""
@@ -28,16 +30,16 @@ class _Effects:
     """Project-domains whose manifests change."""
 
 
-def compute(draft: Draft, registered: Sequence[Scope], template: str) -> RadiusBody:
+def compute(draft: Draft, registered: Sequence[Scope], template: str) -> Steps[RadiusBody]:
     """Return the blast radius of a draft.
 
     ``registered`` holds the scopes of workflows and launch plans; ``template`` names namespaces.
     """
-    comparisons = list(draft.comparisons())
+    comparisons = yield from draft.comparisons()
     effects = _Effects()
-    for target in (*_entity_targets(draft), *registered) if comparisons else ():
-        _add_effects(effects, comparisons, target)
-    rendered = _rendered_namespaces(draft, effects.rendered, template)
+    targets = (*_entity_targets(draft), *registered) if comparisons else ()
+    yield from steps.each(lambda target: _add_effects(effects, comparisons, target), targets)
+    rendered = yield from _rendered_namespaces(draft, effects.rendered, template)
     numbers = effects.numbers
     return RadiusBody(
         domains=numbers.get(Level.DOMAIN, 0),
@@ -79,20 +81,23 @@ def _entity_targets(draft: Draft) -> Iterator[Scope]:
     yield from (Scope(domain, project) for project in projects for domain in domains)
 
 
-def _rendered_namespaces(draft: Draft, changed: set[Scope], template: str) -> list[str]:
+def _rendered_namespaces(draft: Draft, changed: set[Scope], template: str) -> Steps[list[str]]:
     """Return new namespaces, and those of active projects where values of manifests change."""
     settings = draft.settings
     domains, active = draft.entities_after(DOMAINS), _active_projects(draft)
     was_active = {p.name for p in settings.projects.values() if p.state == "active"}
-    rendered = {
-        namespaces.name(template, project, domain)
-        for project in active
-        for domain in domains
-        if Scope(domain, project) in changed
-        or project not in was_active
-        or domain not in settings.domains
-    }
-    return sorted(rendered)
+
+    def rendered(project: str) -> list[str]:
+        return [
+            namespaces.name(template, project, domain)
+            for domain in domains
+            if Scope(domain, project) in changed
+            or project not in was_active
+            or domain not in settings.domains
+        ]
+
+    names = yield from steps.each(rendered, active)
+    return sorted({name for some in names for name in some})
 
 
 def _active_projects(draft: Draft) -> list[str]:

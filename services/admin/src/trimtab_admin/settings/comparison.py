@@ -5,9 +5,9 @@ has no effect, both sides are the same object. A change is therefore judged amon
 records in one pass.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress, product
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -17,6 +17,8 @@ from trimtab.kinds import Kind, Problem
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
 from trimtab.settings.fold import Effective, Record, fold
 from trimtab.settings.state import ProjectDomain
+from trimtab_admin import steps
+from trimtab_admin.steps import Steps
 
 Flat = Mapping[str, JsonValue]
 """An effective value: leaves and map keys that have a value, by dotted path."""
@@ -68,47 +70,51 @@ class Comparison:
         records = [self._after(scope) for scope in target.chain]
         return fold(self.kind, target, [record for record in records if record is not None])
 
-    def changed_targets(self) -> Iterator[Scope]:
-        """Yield targets whose effective values change: one for each combination of records.
+    def changed_targets(self) -> Steps[list[Scope]]:
+        """Return targets whose effective values change: one for each combination of records.
 
         Every other target whose value changes has the value of one of these. The records of a
         domain and of a project combine at a project-domain, which may have no record itself.
         """
-        scopes = self._affected_scopes()
+        scopes = yield from self._affected_scopes()
         domains = [scope.domain for scope in scopes if scope.level is Level.DOMAIN]
         projects = [scope.project for scope in scopes if scope.level is Level.PROJECT]
-        both = {Scope(domain, project) for domain in domains for project in projects}
-        return (target for target in (*scopes, *both.difference(scopes)) if self.at(target).changed)
+        both = yield from steps.each(lambda pair: Scope(*pair), product(domains, projects))
+        targets = dict.fromkeys([*scopes, *both])
+        changed = yield from steps.each(lambda target: self.at(target).changed, targets)
+        return list(compress(targets, changed))
 
-    def _affected_scopes(self) -> list[Scope]:
+    def _affected_scopes(self) -> Steps[list[Scope]]:
         """Return the scopes of stored and new records that the change may affect.
 
         Most scopes that it cannot affect are left out.
         """
+        if self._by_project_domain is not None:
+            by_project_domain: dict[ProjectDomain, list[Scope]] = {}
+            for scope in self.edits:
+                by_project_domain.setdefault((scope.domain, scope.project), []).append(scope)
+            if all(domain and project for domain, project in by_project_domain):
+                found = yield from steps.each(self._affected_in, by_project_domain.items())
+                return list(chain.from_iterable(found))
         domain, project = _common(self.edits)
-        if domain and project:
-            return self._affected_in(domain, project)
-        every = chain(self._stored, (scope for scope in self.edits if scope not in self._stored))
-        return [
-            scope
-            for scope in every
-            if (not domain or scope.domain in ("", domain))
-            and (not project or scope.project in ("", project))
-        ]
 
-    def _affected_in(self, domain: str, project: str) -> list[Scope]:
-        """Return affected scopes where all edits belong to one project in one domain."""
-        stored = self._stored
-        if self._by_project_domain:
-            stored = self._by_project_domain.get((domain, project), {})
-        every = chain(stored, (scope for scope in self.edits if scope not in stored))
-        workflows = {scope.workflow for scope in self.edits}
-        return [
-            scope
-            for scope in every
-            if (scope.domain, scope.project) == (domain, project)
-            and ("" in workflows or scope.workflow in workflows)
-        ]
+        def may_be_affected(scope: Scope) -> bool:
+            return (not domain or scope.domain in ("", domain)) and (
+                not project or scope.project in ("", project)
+            )
+
+        every = dict.fromkeys([*self._stored, *self.edits])
+        affected = yield from steps.each(may_be_affected, every, steps.LIGHT)
+        return list(compress(every, affected))
+
+    def _affected_in(self, edits: tuple[ProjectDomain, Sequence[Scope]]) -> list[Scope]:
+        """Return affected scopes of one project in one domain, all of whose edits are given."""
+        project_domain, edited = edits
+        assert self._by_project_domain is not None
+        stored = self._by_project_domain.get(project_domain, {})
+        every = chain(stored, (scope for scope in edited if scope not in stored))
+        workflows = {scope.workflow for scope in edited}
+        return [scope for scope in every if "" in workflows or scope.workflow in workflows]
 
     def _broader(self, target: Scope) -> Pair:
         """Return the effective values at the next broader scope."""
@@ -164,19 +170,22 @@ class Violation:
         return tuple(leaves[path].scope for path in paths if path in leaves)
 
 
-def first_violation(comparison: Comparison) -> Violation | None:
+def first_violation(comparison: Comparison) -> Steps[Violation | None]:
     """Return the new violation at the broadest target; ``None`` where the change is valid.
 
     Violations that exist already, because a release became stricter, do not count: they must not
     stop their own repair.
     """
     validate = comparison.kind.validate
-    found: list[tuple[Scope, Problem]] = []
-    for target in comparison.changed_targets():
+
+    def new_problem(target: Scope) -> tuple[Scope, Problem] | None:
         pair = comparison.at(target)
-        if problems := list(validate(pair.after)):
-            known = list(validate(pair.before))
-            found += [(target, problem) for problem in problems if problem not in known][:1]
+        problems = list(validate(pair.after))
+        known = list(validate(pair.before)) if problems else []
+        return next(((target, problem) for problem in problems if problem not in known), None)
+
+    targets = yield from comparison.changed_targets()
+    found = list(filter(None, (yield from steps.each(new_problem, targets))))
     if not found:
         return None
     target, problem = min(found, key=lambda each: (each[0].level, str(each[0])))

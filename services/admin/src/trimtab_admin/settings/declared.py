@@ -17,6 +17,7 @@ from trimtab.levels import SETTINGS_FILE
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, RecordChanged
 from trimtab.settings.state import Settings
+from trimtab_admin import steps
 from trimtab_admin.access.authorization import EVERYTHING, Caller
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings.drafts import Draft
@@ -73,7 +74,7 @@ def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) ->
     draft = Draft(change.settings)
     try:
         draft.put(PutRecord(kinds.by_name(name), SETTINGS_FILE, document, AnyVersion()))
-        draft.check()
+        steps.at_once(draft.check())
     except Invalid as error:
         raise Invalid(f"records.{name}.{error.path}", error.value, error.allowed) from error
     for edit in draft.records.values():
@@ -92,7 +93,7 @@ def _delete_record(change: Change, name: str) -> None:
     if name in kinds.registered():
         draft = Draft(change.settings)
         draft.delete(DeleteRecord(kinds.by_name(name), SETTINGS_FILE, AnyVersion()))
-        draft.check()
+        steps.at_once(draft.check())
         _add(change, draft)
     else:
         event = RecordChanged.at(SETTINGS_FILE, name, None)
@@ -102,4 +103,5 @@ def _delete_record(change: Change, name: str) -> None:
 def _add(change: Change, draft: Draft) -> None:
     for edit in draft.edits:
         if edit.action != "none":
-            change.add(edit.subject, edit.event(), deleted=edit.action == "delete")
+            deleted = edit.action == "delete"
+            change.add(edit.subject, edit.event(), deleted=deleted, record=edit.record)

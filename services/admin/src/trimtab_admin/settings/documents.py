@@ -8,6 +8,7 @@ from trimtab.errors import Conflict, Forbidden, Invalid, NotFound, Stale, Unread
 from trimtab.levels import Level, Scope
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
+from trimtab_admin import steps
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.settings.drafts import Draft, in_document
 from trimtab_admin.settings.entities import ENTITY_TYPES, PROJECTS, Entity, EntityType
@@ -20,15 +21,17 @@ from trimtab_admin.settings.requests import (
     PutEntity,
     PutRecord,
 )
+from trimtab_admin.steps import Steps
 from trimtab_admin.storage.record_index import Entry, RecordIndex
 
 
-def check_access(request: ApplyDocuments, caller: Caller) -> None:
+def check_access(request: ApplyDocuments, caller: Caller) -> Steps[None]:
     """Raise `Forbidden` where the caller may not write what some document names.
 
     Called before the settings are read, so that the refusal reveals nothing about them.
     """
-    for document in request.documents:
+
+    def check(document: Document) -> None:
         try:
             scope = document.scope
         except Invalid as error:
@@ -40,15 +43,17 @@ def check_access(request: ApplyDocuments, caller: Caller) -> None:
         else:
             caller.check(Role.EDITOR, scope, document.body.kind)
 
+    yield from steps.each(check, request.documents)
 
-def apply(draft: Draft, request: ApplyDocuments, caller: Caller) -> None:
+
+def apply(draft: Draft, request: ApplyDocuments, caller: Caller) -> Steps[None]:
     """Put every document, then prune the records of the request's label that have no document.
 
     Raises `Invalid`, `Conflict` and `Stale`, which name the document, and `Forbidden`.
     """
     label = request.label
-    # Records may refer to entities of the same request, in whatever order the documents come.
-    for document in sorted(request.documents, key=lambda document: not document.is_entity):
+
+    def put(document: Document) -> None:
         try:
             _put(draft, document, label)
         except (Invalid, NotFound, Conflict) as error:
@@ -56,8 +61,12 @@ def apply(draft: Draft, request: ApplyDocuments, caller: Caller) -> None:
         except Stale as error:
             what = f"what documents.{document.index} replaces"
             raise Stale(what, document.body.version, error.stored) from error
+
+    # Records may refer to entities of the same request, in whatever order the documents come.
+    ordered = sorted(request.documents, key=lambda document: not document.is_entity)
+    yield from steps.each(put, ordered)
     if label is not None:
-        _prune(draft, label, caller)
+        yield from _prune(draft, label, caller)
 
 
 def _put(draft: Draft, document: Document, label: Label | None) -> None:
@@ -102,18 +111,21 @@ def _labels(
     return {**given, label.key: label.value}
 
 
-def _prune(draft: Draft, label: Label, caller: Caller) -> None:
-    for name, records in draft.settings.records.items():
-        for scope, record in records.items():
-            if record.labels.get(label.key) != label.value or (name, scope) in draft.records:
-                continue
-            if not caller.may(Role.EDITOR, scope, name):
-                # The message does not name the scope, because the caller may not know that it has
-                # records; the audit trail does.
-                records_of = f"all records of {label.key}={label.value}"
-                message = f'User "{caller.name}" is not an editor of {records_of}'
-                raise Forbidden(message, str(scope))
-            draft.delete(DeleteRecord(record.kind, scope, AnyVersion()))
+def _prune(draft: Draft, label: Label, caller: Caller) -> Steps[None]:
+    def delete(record: Record) -> None:
+        name, scope = record.kind.name, record.scope
+        if record.labels.get(label.key) != label.value or (name, scope) in draft.records:
+            return
+        if not caller.may(Role.EDITOR, scope, name):
+            # The message does not name the scope, because the caller may not know that it has
+            # records; the audit trail does.
+            records_of = f"all records of {label.key}={label.value}"
+            message = f'User "{caller.name}" is not an editor of {records_of}'
+            raise Forbidden(message, str(scope))
+        draft.delete(DeleteRecord(record.kind, scope, AnyVersion()))
+
+    for records in list(draft.settings.records.values()):
+        yield from steps.each(delete, list(records.values()), steps.LIGHT)
 
 
 class Snapshot(NamedTuple):

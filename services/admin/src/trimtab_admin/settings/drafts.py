@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from trimtab import kinds
@@ -13,6 +14,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import Event, ProjectChanged, RecordChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
+from trimtab_admin import steps
 from trimtab_admin.settings import bodies, patches, preconditions
 from trimtab_admin.settings.comparison import Comparison, Violation, first_violation
 from trimtab_admin.settings.entities import DOMAINS, PROJECTS, Entity, EntityType, check_active
@@ -26,6 +28,7 @@ from trimtab_admin.settings.requests import (
     PutEntity,
     PutRecord,
 )
+from trimtab_admin.steps import Steps
 
 Action = Literal["create", "update", "delete", "none"]
 
@@ -45,11 +48,11 @@ class RecordEdit:
     """Position of the document that requests the change."""
     warnings: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def subject(self) -> str:
         return subjects.attributes(self.kind.name, self.scope)
 
-    @property
+    @cached_property
     def action(self) -> Action:
         if self.after is None:
             return "none" if self.version is None else "delete"
@@ -59,6 +62,11 @@ class RecordEdit:
             return "update"
         same = self.before.document == self.after.document
         return "none" if same and self.before.labels == self.after.labels else "update"
+
+    @property
+    def record(self) -> Record | None:
+        """The document of the event, parsed; ``None`` where the record is deleted."""
+        return self.after
 
     def event(self) -> Event:
         after = self.after
@@ -105,17 +113,22 @@ class EntityEdit:
     index: int | None = None
     """Position of the document that requests the change."""
 
-    @property
+    @cached_property
     def subject(self) -> str:
         return self.type.subject(self.after.name)
 
-    @property
+    @cached_property
     def action(self) -> Action:
         if self.after.deleted:
             return "delete"
         if self.before is None:
             return "create"
         return "none" if self.before == self.after else "update"
+
+    @property
+    def record(self) -> None:
+        """An entity has no document that is parsed."""
+        return None
 
     def event(self) -> Event:
         return self.after
@@ -232,32 +245,37 @@ class Draft:
         after = before.model_copy(update={"deleted": True})
         self.entities[subject] = EntityEdit(type, version, before, after)
 
-    def check(self) -> None:
+    def check(self) -> Steps[None]:
         """Raise an error, which names the document, where the edits cannot be stored together.
 
         Raises `Conflict` where something changes in an archived project, and `Invalid` where an
         effective value would be wrong.
         """
-        for edit in self.records.values():
-            if edit.scope.project and edit.action != "none":
-                self._check_active(edit)
-        for comparison in self.comparisons():
-            violation = first_violation(comparison)
+        yield from steps.each(self._check_active, self.records.values())
+        for comparison in (yield from self.comparisons()):
+            violation = yield from first_violation(comparison)
             if violation is not None:
                 raise violation.error(_prefix(self._index_of_cause(comparison, violation)))
 
-    def comparisons(self) -> Iterator[Comparison]:
-        """Yield a comparison for each kind of which a record changes."""
-        for name in dict.fromkeys(kind for kind, _scope in self.records):
-            edits = {
-                edit.scope: edit.after
-                for edit in self.records.values()
-                if edit.kind.name == name and edit.action != "none"
-            }
-            if edits:
-                stored = self.settings.records.get(name, {})
-                by_project_domain = self.settings.by_project_domain.get(name, {})
-                yield Comparison(kinds.by_name(name), stored, edits, by_project_domain)
+    def comparisons(self) -> Steps[list[Comparison]]:
+        """Return a comparison for each kind of which a record changes."""
+        edits: dict[str, dict[Scope, Record | None]] = {}
+
+        def sort(edit: RecordEdit) -> None:
+            if edit.action != "none":
+                edits.setdefault(edit.kind.name, {})[edit.scope] = edit.after
+
+        yield from steps.each(sort, self.records.values())
+        settings = self.settings
+        return [
+            Comparison(
+                kinds.by_name(name),
+                settings.records.get(name, {}),
+                changed,
+                settings.by_project_domain.get(name, {}),
+            )
+            for name, changed in edits.items()
+        ]
 
     def entities_after(self, type: EntityType[Any, Any]) -> Mapping[str, Entity]:
         """Return the entities of a type after the edits, by name."""
@@ -296,10 +314,12 @@ class Draft:
         return version
 
     def _check_active(self, edit: RecordEdit) -> None:
-        """Raise `Conflict` where the record's project is archived and stays so.
+        """Raise `Conflict` where a record changes whose project is archived and stays so.
 
         A project that the draft creates as archived may have records in the same draft.
         """
+        if not edit.scope.project or edit.action == "none":
+            return
         stored = self.settings.projects.get(edit.scope.project)
         match self.entities.get(PROJECTS.subject(edit.scope.project)):
             case EntityEdit(after=ProjectChanged(state="active")):

@@ -1,10 +1,13 @@
 """Write requests carried out: each makes a draft, which is judged and then stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from trimtab.api.settings import ChangesBody, RecordBody
+from trimtab.api.settings import ChangeBody, ChangesBody, RecordBody
+from trimtab.levels import Scope
 from trimtab.settings.state import Settings
+from trimtab_admin import slices, steps
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.settings import blast_radius, documents
 from trimtab_admin.settings.drafts import Draft, EntityEdit, RecordEdit
@@ -24,7 +27,8 @@ from trimtab_admin.settings.requests import (
     WriteRequest,
 )
 from trimtab_admin.settings.targets import RegisteredTargets
-from trimtab_admin.storage import namespace_names
+from trimtab_admin.steps import Steps
+from trimtab_admin.storage import namespace_names, overlays
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import Author
@@ -57,11 +61,12 @@ class WriteResult:
         [edit] = self.draft.entities.values()
         return type.parse(edit.after.name, type.to_document(edit.after), self.version_of(edit))
 
-    def changes(self) -> ChangesBody:
-        changes = tuple(
-            edit.body(self.revisions.get(edit.subject, edit.version)) for edit in self.draft.edits
-        )
-        return ChangesBody(dry_run=False, revision=self.revision, changes=changes)
+    async def changes(self) -> ChangesBody:
+        def body(edit: RecordEdit | EntityEdit) -> ChangeBody:
+            return edit.body(self.revisions.get(edit.subject, edit.version))
+
+        changes = await slices.run(steps.each(body, self.draft.edits))
+        return ChangesBody(dry_run=False, revision=self.revision, changes=tuple(changes))
 
 
 class Writer:
@@ -87,26 +92,42 @@ class Writer:
     async def dry_run(self, request: WriteRequest, caller: Caller) -> ChangesBody:
         """Return what `write` would change and its blast radius. Raises what `write` would."""
         prepared = await self._prepare(request, caller)
-        template = self._changes.namespace_template
         async with transaction(self._reading) as session:
             targets = await self._targets.current(session)
-            # Nothing below awaits, because another task could then change the shared settings.
-            change = Change(await self._tree.current(session))
-            draft = _add_writes(change, prepared, caller).draft
-            if change.affects_namespaces:
-                namespace_names.compute(change.settings, change.writes, template)
-            return ChangesBody(
-                dry_run=True,
-                revision=draft.settings.revision,
-                changes=tuple(edit.body(None) for edit in draft.edits),
-                radius=blast_radius.compute(draft, targets, template),
-            )
+            settings = await self._tree.current(session)
+            steps = self._dry_run(settings, prepared, caller, targets)
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: ChangesBody = end.value
+                return result
+            # Other tasks change the settings during a pause.
+            copied = overlays.copy_of(settings)
+        return await slices.run(self._dry_run(copied, prepared, caller, targets))
+
+    def _dry_run(
+        self,
+        settings: Settings,
+        request: PreparedRequest,
+        caller: Caller,
+        targets: Sequence[Scope],
+    ) -> Steps[ChangesBody]:
+        template = self._changes.namespace_template
+        change = Change(settings)
+        draft = (yield from _add_writes(change, request, caller)).draft
+        if change.affects_namespaces:
+            namespace_names.compute(settings, change.writes, template)
+        changes = yield from steps.each(lambda edit: edit.body(None), draft.edits)
+        radius = yield from blast_radius.compute(draft, targets, template)
+        return ChangesBody(
+            dry_run=True, revision=settings.revision, changes=tuple(changes), radius=radius
+        )
 
     async def _prepare(self, request: WriteRequest, caller: Caller) -> PreparedRequest:
         """Do the part of a request that needs no settings, and so is not repeated for each try."""
         match request:
             case ApplyDocuments():
-                documents.check_access(request, caller)
+                await slices.run(documents.check_access(request, caller))
             case RollBackRecord():
                 return await self._restore(request)
         return request
@@ -123,7 +144,7 @@ class Writer:
         return PutRecord(kind, scope, version.document, precondition, version.labels)
 
 
-def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> Draft:
+def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> Steps[Draft]:
     """Return the edits that a request makes of the settings. Its result is not judged yet."""
     draft = Draft(settings)
     match request:
@@ -142,23 +163,26 @@ def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> 
         case DeleteEntity():
             draft.delete_entity(request)
         case ApplyDocuments():
-            documents.apply(draft, request, caller)
+            yield from documents.apply(draft, request, caller)
         case _:
             assert_never(request)
     return draft
 
 
-def _add_writes(change: Change, request: PreparedRequest, caller: Caller) -> WriteResult:
+def _add_writes(change: Change, request: PreparedRequest, caller: Caller) -> Steps[WriteResult]:
     """Add the writes of a request to a change, if the caller may make them and they are valid."""
-    draft = make_draft(change.settings, request, caller)
+    draft = yield from make_draft(change.settings, request, caller)
     revisions = {}
-    for edit in draft.edits:
+
+    def add(edit: RecordEdit | EntityEdit) -> None:
         if edit.action != "none":
-            event = edit.event()
+            event, deleted = edit.event(), edit.action == "delete"
             caller.check_change(change.settings, event)
-            deleted = edit.action == "delete"
-            revisions[edit.subject] = change.add(edit.subject, event, deleted=deleted)
+            revision = change.add(edit.subject, event, deleted=deleted, record=edit.record)
+            revisions[edit.subject] = revision
+
+    yield from steps.each(add, draft.edits)
     # Judged last, because its errors show values of other scopes, which only a caller who may write
     # here may see.
-    draft.check()
+    yield from draft.check()
     return WriteResult(draft, revisions, change.revision)

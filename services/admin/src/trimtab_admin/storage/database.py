@@ -181,6 +181,16 @@ async def run_in_transaction(sessions: Sessions, work: Callable[[Connection], T]
         return await greenlet_spawn(run)
 
 
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """Return SQLite's own connection, for statements of a transaction that has begun.
+
+    They run in the event loop, whatever they are, and take a tenth of the time that they take
+    through SQLAlchemy and aiosqlite. Their errors are translated as all others are.
+    """
+    driver: aiosqlite.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver._conn
+
+
 @contextmanager
 def _invalidate_on_timeout(connection: Connection) -> Iterator[None]:
     try:
@@ -196,7 +206,11 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _translate(error) from error
+        is_conflict = isinstance(error, IntegrityError)
+        raise _translate(error.orig, is_conflict=is_conflict) from error
+    except sqlite3.Error as error:
+        is_conflict = isinstance(error, sqlite3.IntegrityError)
+        raise _translate(error, is_conflict=is_conflict) from error
     except PoolTimeout as error:
         raise Unavailable("every connection to the database is in use") from error
     except OSError as error:
@@ -204,12 +218,13 @@ def _translate_errors() -> Iterator[None]:
         raise Unavailable(f"the database does not respond: {error or 'timeout'}") from error
 
 
-def _translate(error: DBAPIError) -> TrimtabError:
-    reason = str(error.orig).strip().splitlines()[0]
-    if isinstance(error, IntegrityError):
+def _translate(error: BaseException | None, *, is_conflict: bool) -> TrimtabError:
+    """Return our error for one of a driver."""
+    reason = str(error).strip().splitlines()[0]
+    if is_conflict:
         return Retryable(f"a concurrent transaction has written the same: {reason}")
     # Class 22 of SQLSTATE is "data exception". SQLite has no SQLSTATE.
-    if str(getattr(error.orig, "sqlstate", "")).startswith("22"):
+    if str(getattr(error, "sqlstate", "")).startswith("22"):
         return Rejected(f"the database cannot store a value: {reason}")
     return Unavailable(f"the database does not respond: {reason}")
 

@@ -4,15 +4,14 @@ One transaction advances the revision, appends rows to the outbox, replaces the 
 adds rows to the history. The relay publishes the outbox in the order of its revisions.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from opentelemetry import trace
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +20,7 @@ from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import Event, setting, tombstone
 from trimtab.runtime import telemetry
+from trimtab.settings.fold import Record
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.metrics import OutboxBacklog
@@ -28,8 +28,6 @@ from trimtab_admin.storage.database import (
     Sessions,
     fetch_rows,
     fetch_value,
-    is_postgresql,
-    run_in_transaction,
     transaction,
 )
 from trimtab_admin.storage.tables import history, outbox, revision, settings
@@ -55,12 +53,20 @@ class Author:
         return self.caller.name
 
 
-class Write(NamedTuple):
+@dataclass(frozen=True)
+class Write:
     """A change to be committed: the full new state of one subject."""
 
     subject: str
     event: Event
     deleted: bool = False
+    record: Record | None = None
+    """The event's document, parsed, where the writer has it."""
+
+    @cached_property
+    def text(self) -> str:
+        """The event as it is stored and published."""
+        return self.event.body().decode()
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,6 @@ _ADVANCE = (
 _APPEND = outbox.insert()
 _UPSERT = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
 _REMOVE = settings.delete().where(settings.c.subject == sa.bindparam("removed_subject"))
-_STORED_BODY = sa.select(settings.c.body).where(settings.c.subject == sa.bindparam("about"))
-_RECORD = history.insert().values(before=_STORED_BODY.scalar_subquery())
 _BETWEEN = (
     sa.select(outbox.c.revision, outbox.c.subject, outbox.c.body)
     .where(outbox.c.revision > sa.bindparam("after"), outbox.c.revision <= sa.bindparam("up_to"))
@@ -111,44 +115,6 @@ _TO_PUBLISH = (
     .order_by(outbox.c.revision)
     .limit(RELAY_BATCH)
 )
-
-# All parts see the database as it was before the statement, and none has a row to write unless the
-# first one found the revision that the change was made for. The body before the change is looked up
-# row by row: for a join, PostgreSQL would choose to read the whole table.
-_STORE_IF_CURRENT = sa.text("""
-WITH written AS (
-    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS written (
-        revision bigint, commit_revision bigint, subject text, event_id text, event_type text,
-        body text, traceparent text, newest boolean, deleted boolean,
-        actor text, "at" timestamptz, reason text, request_id text, trace_id text,
-        kind text, domain text, project text, workflow text, launch_plan text
-    )
-), advanced AS (
-    UPDATE revision SET value = :after WHERE value = :before RETURNING value
-), appended AS (
-    INSERT INTO outbox
-        (revision, commit_revision, subject, event_id, event_type, body, traceparent)
-    SELECT revision, commit_revision, subject, event_id, event_type, body, traceparent
-    FROM written, advanced
-), removed AS (
-    DELETE FROM settings
-    WHERE subject = ANY (ARRAY(SELECT subject FROM written, advanced WHERE newest AND deleted))
-), replaced AS (
-    INSERT INTO settings (subject, revision, body)
-    SELECT subject, revision, body FROM written, advanced WHERE newest AND NOT deleted
-    ON CONFLICT (subject) DO UPDATE SET revision = excluded.revision, body = excluded.body
-), recorded AS (
-    INSERT INTO history
-        (revision, commit_revision, subject, actor, "at", reason, before, after,
-         request_id, trace_id, kind, domain, project, workflow, launch_plan)
-    SELECT revision, commit_revision, subject, actor, "at", reason,
-        (SELECT body FROM settings WHERE settings.subject = written.subject),
-        CASE WHEN deleted THEN NULL ELSE body END,
-        request_id, trace_id, kind, domain, project, workflow, launch_plan
-    FROM written, advanced
-)
-SELECT count(*) FROM advanced
-""").columns(sa.column("count", sa.Integer))
 
 
 async def lock(session: AsyncSession) -> int:
@@ -167,28 +133,6 @@ async def current_revision(session: AsyncSession) -> int:
 async def fetch_current_revision(reading: Sessions) -> int:
     """Return the current revision in a transaction of its own: one round trip on PostgreSQL."""
     return int(await fetch_value(reading, _CURRENT))
-
-
-async def store_if_current(
-    sessions: Sessions, before: int, writes: Sequence[Write], author: Author
-) -> bool:
-    """Store changes and their history if ``before`` is still the current revision.
-
-    Return whether they were stored. On PostgreSQL this is one statement; on SQLite no other task
-    of the event loop runs between the statements.
-    """
-    if is_postgresql(sessions):
-        return await _store_in_one_statement(sessions, before, writes, author)
-    return await run_in_transaction(sessions, lambda c: _store(c, before, writes, author))
-
-
-async def store(
-    session: AsyncSession, before: int, writes: Sequence[Write], author: Author
-) -> None:
-    """Store changes and their history; `lock` returned ``before`` in the same transaction."""
-    connection = await session.connection()
-    stored = await connection.run_sync(_store, before, writes, author)
-    assert stored, "the lock was not held"
 
 
 async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
@@ -343,20 +287,6 @@ async def fetch_live_revisions_after(
     return found[0][0], changed
 
 
-def _store(connection: Connection, before: int, writes: Sequence[Write], author: Author) -> bool:
-    if not _advance(connection, before, len(writes)):
-        return False
-    records = [
-        record
-        | {"about": write.subject, "after": None if write.deleted else write.event.body().decode()}
-        for write, record in zip(writes, _history_rows(before, writes, author), strict=True)
-    ]
-    # First, because it reads the bodies that the changes replace.
-    connection.execute(_RECORD, records)
-    _put(connection, before, writes)
-    return True
-
-
 def _advance(connection: Connection, before: int, changes: int) -> bool:
     """Take the lock and the next revisions; return false if ``before`` is no longer current."""
     values = {"before": before, "after": before + changes}
@@ -377,22 +307,6 @@ def _put(connection: Connection, before: int, writes: Sequence[Write]) -> None:
         connection.execute(_UPSERT[connection.dialect.name], live)
 
 
-async def _store_in_one_statement(
-    sessions: Sessions, before: int, writes: Sequence[Write], author: Author
-) -> bool:
-    newest = {write.subject: index for index, write in enumerate(writes)}
-    outbox_rows, history_rows = _outbox_rows(before, writes), _history_rows(before, writes, author)
-    rows = [
-        row | record | {"newest": newest[write.subject] == index, "deleted": write.deleted}
-        for index, (write, row, record) in enumerate(
-            zip(writes, outbox_rows, history_rows, strict=True)
-        )
-    ]
-    text = json.dumps(rows, default=datetime.isoformat)
-    values = {"rows": text, "before": before, "after": before + len(writes)}
-    return bool(await fetch_value(sessions, _STORE_IF_CURRENT, values))
-
-
 def _outbox_rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]]:
     """Return rows for changes that get the revisions after ``before``."""
     traceparent = telemetry.traceparent()
@@ -403,27 +317,8 @@ def _outbox_rows(before: int, writes: Sequence[Write]) -> list[dict[str, object]
             "subject": write.subject,
             "event_id": str(uuid4()),
             "event_type": write.event.event_type,
-            "body": write.event.body().decode(),
+            "body": write.text,
             "traceparent": traceparent,
-        }
-        for number, write in enumerate(writes, before + 1)
-    ]
-
-
-def _history_rows(before: int, writes: Sequence[Write], author: Author) -> list[dict[str, object]]:
-    """Return rows for changes that get the revisions after ``before``, without their bodies."""
-    span = trace.get_current_span().get_span_context()
-    return [
-        {
-            "revision": number,
-            "commit_revision": before + len(writes),
-            "subject": write.subject,
-            "actor": author.actor,
-            "at": datetime.now(UTC),
-            "reason": author.reason,
-            "request_id": author.request_id,
-            "trace_id": f"{span.trace_id:032x}" if span.is_valid else "",
-            **subject_columns(write.subject),
         }
         for number, write in enumerate(writes, before + 1)
     ]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from trimtab.errors import TrimtabError
 from trimtab.messages import events
 from trimtab.messages.events import Event, RecordChanged
+from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import slices
 from trimtab_admin.storage import outbox
@@ -42,8 +43,8 @@ class _Held:
         self.index = RecordIndex()
         self._applied = 0
 
-    def apply(self, event: Event, revision: int) -> None:
-        self.settings.apply(event, revision)
+    def apply(self, event: Event, revision: int, parsed: Record | None = None) -> None:
+        self.settings.apply(event, revision, parsed)
         if isinstance(event, RecordChanged):
             change = self.index.drop if event.document is None else self.index.put
             change(event.kind, event.scope)
@@ -165,7 +166,7 @@ class Tree:
                 for number, write in enumerate(part, before + start + 1):
                     # Another task may have read some of them from the database in the meantime.
                     if number == self._held.settings.revision + 1:
-                        self._held.apply(write.event, number)
+                        self._held.apply(write.event, number, write.record)
 
     async def _complete(self) -> Settings:
         """Return the settings when no transaction is shown in part."""
