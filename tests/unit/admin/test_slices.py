@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab_admin import slices
 
 
@@ -47,6 +48,6 @@ def test_a_task_that_is_cancelled_while_it_waits_leaves_the_turns_to_the_others(
         tasks = [asyncio.create_task(work()) for _ in range(3)]
         await asyncio.sleep(0)
         tasks[1].cancel()
-        await asyncio.wait_for(asyncio.gather(tasks[0], tasks[2]), 60)
+        await asyncio.wait_for(asyncio.gather(tasks[0], tasks[2]), PATIENCE_SECONDS)
 
     asyncio.run(run())
