@@ -2,22 +2,20 @@
 
 An unknown query parameter, and one that occurs twice, is an error: a misspelt scope would be a
 broader one. A body must be JSON by its content type, so that no form of a web page can send one.
-It must be JSON as RFC 8259 defines it: Python's parser accepts values that cannot be written again.
 """
 
-import json
-import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from trimtab.errors import Invalid
-from trimtab_admin.api import problems
+from trimtab_admin import slices, steps
+from trimtab_admin.api import json_texts, problems
 from trimtab_admin.api.operation import Operation
 from trimtab_admin.api.problems import ProblemError
+from trimtab_admin.steps import Steps
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -26,9 +24,6 @@ _CONTENT_TYPES = {
     "PUT": ("application/json",),
     "PATCH": ("application/merge-patch+json", "application/json"),
 }
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_MAX_DIGITS = 1000
-"""More digits than any meaningful number has; Python refuses to parse more than 4300."""
 
 
 async def arguments(operation: Operation, request: Request, max_body_bytes: int) -> dict[str, Any]:
@@ -47,7 +42,9 @@ async def arguments(operation: Operation, request: Request, max_body_bytes: int)
     if operation.headers is not None:
         taken["headers"] = _parse_headers(operation.headers, request)
     if operation.body is not None:
-        document = parse_json(await _read(request, max_body_bytes))
+        document = await slices.run(json_texts.parse(await _read(request, max_body_bytes)))
+        if operation.takes_documents:
+            document = await slices.run(_validate_items(operation.body_type, document))
         try:
             taken["body"] = operation.body.validate_python(document)
         except ValidationError as error:
@@ -55,42 +52,34 @@ async def arguments(operation: Operation, request: Request, max_body_bytes: int)
     return taken
 
 
-def parse_json(body: bytes) -> Any:
-    """Raises `Invalid`, also for a value that could not be stored or returned."""
-    try:
-        if _SURROGATE.search(body):
-            # A surrogate must be one of a pair, or the text cannot be encoded.
-            json.dumps(json.loads(body), ensure_ascii=False).encode()
-        return json.loads(
-            body, parse_constant=_reject_number, parse_float=_parse_float, parse_int=_parse_int
-        )
-    except RecursionError as error:
-        raise _not_json("it is nested too deeply") from error
-    except UnicodeError as error:
-        raise _not_json("it is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise _not_json(error.msg) from error
+def _validate_items(body_type: type[BaseModel], document: Any) -> Steps[Any]:
+    """Return the body with the items of its long lists validated, in slices.
 
+    Raises `Invalid`. Everything else is left to the validation of the whole body.
+    """
+    if not isinstance(document, dict):
+        return document
+    for name, info in body_type.model_fields.items():
+        items, item_type = document.get(name), _model_in(info.annotation)
+        if item_type is None or not isinstance(items, list):
+            continue
+        adapter = TypeAdapter(item_type)
 
-def _not_json(reason: str) -> Invalid:
-    return Invalid("body", reason, "a JSON document")
+        def validate(
+            numbered: tuple[int, Any],
+            name: str = name,
+            adapter: TypeAdapter[BaseModel] = adapter,
+            item_type: type[BaseModel] = item_type,
+        ) -> BaseModel:
+            number, item = numbered
+            try:
+                return adapter.validate_python(item)
+            except ValidationError as error:
+                raise _first_error(error, item_type, (name, str(number))) from error
 
-
-def _parse_float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        _reject_number(text)
-    return number
-
-
-def _parse_int(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        _reject_number(text)
-    return int(text)
-
-
-def _reject_number(text: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{text[:40]} is not a number that can be stored", text, 0)
+        validated = yield from steps.each(validate, enumerate(items))
+        document = {**document, name: validated}
+    return document
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -63,14 +63,29 @@ async def of_result(operation: Operation, request: Request, result: Any) -> Resp
 
 
 async def _encode(adapter: TypeAdapter[Any], result: Any) -> bytes:
-    """Return the JSON text; of a long list, it is made in slices."""
+    """Return the JSON text; that of a long list, or of an object's long list, is made in slices."""
+    if isinstance(result, BaseModel):
+        long = next((name for name, value in result if _is_long(value)), None)
+        if long is None:
+            return adapter.dump_json(result)
+        others = result.model_dump_json(exclude={long}).encode().removesuffix(b"}")
+        listed = await _encode_list(getattr(result, long))
+        separator = b"" if others == b"{" else b","
+        return b'%s%s"%s":%s}' % (others, separator, long.encode(), listed)
     if not isinstance(result, Sequence) or len(result) <= slices.SIZE:
         return adapter.dump_json(result)
+    return await _encode_list(result)
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) > slices.SIZE and isinstance(value[0], BaseModel)
+
+
+async def _encode_list(items: Sequence[BaseModel]) -> bytes:
     parts = []
-    async for part in slices.of(result):
-        # Without the brackets of the part's own list.
-        parts.append(adapter.dump_json(part)[1:-1])
-    return b"[" + b",".join(parts) + b"]"
+    async for part in slices.of(items):
+        parts.append(",".join(item.model_dump_json() for item in part))
+    return f"[{','.join(parts)}]".encode()
 
 
 def _link(request: Request, page: Page[Any]) -> dict[str, str]:
