@@ -1,6 +1,5 @@
 """A database with a large installation, such as 2,000 projects and 100,000 records."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -55,9 +54,15 @@ def record(number: int, projects: int = PROJECTS) -> tuple[str, Scope, Document]
     return kind, Scope(domain, project, f"workflow-{workflow}" if workflow else ""), document
 
 
-async def fill(url: str, records: int = RECORDS, projects: int = PROJECTS) -> None:
-    """Migrate an empty database and store the installation with its history."""
+async def fill(
+    url: str, records: int = RECORDS, projects: int = PROJECTS, *, are_sent: bool = False
+) -> None:
+    """Migrate an empty database and store the installation with its history.
+
+    With ``are_sent`` the changes count as published.
+    """
     sessions = migrating_sessions_of(url)
+    sent_at = datetime.now(UTC) if are_sent else None
     async with transaction(sessions) as session:
         connection = await session.connection()
         await connection.run_sync(migrations.upgrade)
@@ -65,14 +70,16 @@ async def fill(url: str, records: int = RECORDS, projects: int = PROJECTS) -> No
         for revision, (subject, event) in enumerate(changes(records, projects), 1):
             rows.append((revision, subject, event))
             if len(rows) == _CHUNK:
-                await _insert(session, rows)
+                await _insert(session, rows, sent_at)
                 rows = []
-        await _insert(session, rows)
+        await _insert(session, rows, sent_at)
         await session.execute(tables.revision.update().values(value=revision))
     await sessions.kw["bind"].dispose()
 
 
-async def _insert(session: AsyncSession, rows: list[tuple[int, str, Event]]) -> None:
+async def _insert(
+    session: AsyncSession, rows: list[tuple[int, str, Event]], sent_at: datetime | None
+) -> None:
     at = datetime.now(UTC)
     live, outbox, history = [], [], []
     for revision, subject, event in rows:
@@ -86,7 +93,7 @@ async def _insert(session: AsyncSession, rows: list[tuple[int, str, Event]]) -> 
                 "event_type": event.event_type,
                 "body": body,
                 "traceparent": "",
-                "sent_at": None,
+                "sent_at": sent_at,
             }
         )
         history.append(
@@ -106,9 +113,3 @@ async def _insert(session: AsyncSession, rows: list[tuple[int, str, Event]]) -> 
         await session.execute(tables.settings.insert(), live)
         await session.execute(tables.outbox.insert(), outbox)
         await session.execute(tables.history.insert(), history)
-
-
-if __name__ == "__main__":
-    import sys
-
-    asyncio.run(fill(sys.argv[1]))

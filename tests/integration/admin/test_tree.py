@@ -11,8 +11,10 @@ import sqlalchemy as sa
 
 from tests.databases import BOTH
 from trimtab.errors import Unavailable
+from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.messages import subjects
-from trimtab.messages.events import ProjectChanged
+from trimtab.messages.events import ProjectChanged, RecordChanged
+from trimtab.settings.state import Settings
 from trimtab_admin import migrations, slices
 from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of, transaction
@@ -187,6 +189,48 @@ async def test_a_commit_of_this_process_is_applied_in_slices_too(database: Datab
     assert tree.unverified.revision == before + len(writes)
 
 
+async def test_reads_wait_neither_while_a_large_commit_is_prepared_nor_after_it(
+    database: Database,
+) -> None:
+    tree = Tree()
+    await database.write()
+    held = await tree.latest(database.reading)
+    before = held.revision
+    writes = [
+        Write(subjects.project(f"lab-{number}"), ProjectChanged(name=f"lab-{number}"))
+        for number in range(5 * slices.SIZE)
+    ]
+    preparing = asyncio.ensure_future(tree.prepare(writes, before))
+    reads = 0
+    while not preparing.done():
+        assert await tree.latest(database.reading) is held
+        reads += 1
+    assert reads >= 5
+    assert (held.revision, len(held.projects)) == (before, 1)
+    async with transaction(database.writing) as session:
+        await outbox.append(session, writes)
+    assert await rounds_during(tree.apply(writes, before, await preparing)) <= 2
+    assert len((await tree.latest(database.reading)).projects) == 1 + len(writes)
+    assert tree.unverified is not held
+
+
+async def test_what_was_prepared_for_other_settings_is_not_shown(database: Database) -> None:
+    tree = Tree()
+    await database.write()
+    before = (await tree.latest(database.reading)).revision
+    event = ProjectChanged(name="lab")
+    writes = [Write(subjects.project("lab"), event)] * (2 * slices.SIZE)
+    prepared = await tree.prepare(writes, before)
+    assert prepared is not None
+    newer = await database.write()
+    await tree.latest(database.reading)
+    assert await tree.prepare(writes, before) is None
+    await tree.apply(writes, before, prepared)
+    # A read finds the rest in the database.
+    assert tree.unverified.revision in (newer, before + len(writes))
+    assert "shop" in tree.unverified.projects
+
+
 @BOTH
 async def test_a_transaction_that_began_before_a_change_does_not_set_the_tree_back(
     database: Database,
@@ -223,3 +267,18 @@ async def test_a_database_that_was_replaced_is_read_again_once_and_not_ready_unt
     assert found == {id(tree.unverified)} != {id(old)}
     assert sorted(tree.unverified.projects) == ["shop", "shop-1"]
     assert (was_loading, tree.is_loading) == (True, False)
+
+
+async def test_only_what_can_be_declared_is_read_for_the_declarations(database: Database) -> None:
+    scopes = (SETTINGS_FILE, PLATFORM, Scope("staging"), Scope("staging", "shop"))
+    writes = [Write(subjects.project("shop"), ProjectChanged(name="shop"))]
+    for scope in scopes:
+        event = RecordChanged.at(scope, "workflow_priority", {"priority": 1})
+        writes.append(Write(subjects.attributes("workflow_priority", scope), event))
+    async with transaction(database.writing) as session:
+        await outbox.append(session, writes)
+    settings = Settings()
+    async with transaction(database.reading) as session:
+        assert await outbox.load(session, settings.apply, outbox.DECLARABLE) == len(writes)
+    assert list(settings.projects) == ["shop"]
+    assert list(settings.records["workflow_priority"]) == [SETTINGS_FILE]

@@ -32,7 +32,7 @@ RECORD = "/records/task_resource"
 async def watches(settings: AdminConfig) -> AsyncIterator[Watches]:
     """Return the watches of another replica, which this one's commits do not wake."""
     sessions = reading_sessions_of(settings.database_url)
-    yield Watches(History(sessions), heartbeat_seconds=0.1)
+    yield Watches(History(sessions, sessions), heartbeat_seconds=0.1)
     await sessions.kw["bind"].dispose()
 
 

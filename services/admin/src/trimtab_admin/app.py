@@ -84,9 +84,9 @@ def build(config: AdminConfig) -> Starlette:
     database = _Database.connect(config)
     sessions, reading, searching, tree = database
     nats_tasks = NatsTasks(config, sessions, reading)
-    history = History(searching)
+    history = History(reading, searching)
     watches = Watches(history)
-    readiness = Readiness(searching, tree, nats_tasks)
+    readiness = Readiness(reading, tree, nats_tasks)
     authentication = Authentication(sessions, reading, _root_token(config))
     trail = AuditTrail(
         sessions, searching, AuditLimits(config.audit_rows, timedelta(config.audit_days))

@@ -1,8 +1,8 @@
 """The settings in memory: admin answers from them, and every view holds them. Pure."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from trimtab import kinds
 from trimtab.errors import Invalid, NotFound, Unreadable
@@ -39,6 +39,12 @@ class Digest:
     def __init__(self) -> None:
         self._sum = 0
         self._revisions: dict[str, int] = {}
+
+    def copy(self) -> "Digest":
+        copied = Digest()
+        copied._sum = self._sum
+        copied._revisions = dict(self._revisions)
+        return copied
 
     def put(self, subject: str, revision: int) -> None:
         self.drop(subject)
@@ -124,6 +130,12 @@ class Settings:
         default_factory=dict, repr=False, compare=False, init=False
     )
     """By kind. Only records take part in the fold, so other changes invalidate no cache."""
+
+    def copy(self) -> "Settings":
+        """Return settings that change on their own; what never changes is shared."""
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        families = {name: _copy(value) for name, value in own.items() if isinstance(value, dict)}
+        return Settings(**{**own, **families, "digest": self.digest.copy()})
 
     def apply(self, event: Event, revision: int, parsed: Record | None = None) -> None:
         """Apply one change. Changes must come in the order of their revisions.
@@ -216,3 +228,10 @@ class Settings:
         else:
             entities[event.name] = event
             self.digest.put(subject, revision)
+
+
+def _copy(family: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a copy of a dict and of the dicts in it."""
+    return {
+        name: _copy(value) if isinstance(value, dict) else value for name, value in family.items()
+    }

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import kinds
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, Rejected
 from trimtab.levels import SETTINGS_FILE
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, RecordChanged
@@ -24,12 +24,16 @@ from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.entities import CLUSTERS, POOLS
 from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import DeleteRecord, PutRecord
+from trimtab_admin.storage import namespace_names, outbox
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import SETTINGS_FILE_ACTOR, Author
 from trimtab_admin.storage.tables import history
 
 log = logging.getLogger(__name__)
+
+DeclarationWarning = Mapping[str, str]
+"""The kind of a declared record, and what its writer should know."""
 
 AUTHOR = Author(Caller(SETTINGS_FILE_ACTOR, EVERYTHING), "declared in the settings file")
 
@@ -39,20 +43,54 @@ async def publish(config: AdminConfig, changes: Changes, reading: Sessions) -> N
 
     Raises `NotFound`, `Invalid` and `Conflict`, and then nothing has changed.
     """
-    async with changes.locked(AUTHOR) as change:
-        # The template of the names may have changed since the last start.
-        change.affects_namespaces = True
-        for name in config.domains:
-            if name not in change.settings.domains:
-                change.add(subjects.domain(name), DomainChanged(name=name))
-        async with transaction(reading) as session:
-            for subject, event in _declared_entities(config):
-                if await _last_declaration(session, subject) != event.body().decode():
-                    change.add(subject, event)
-        for kind, document in config.records.items():
-            _put_record(change, kind, document)
-        for kind in _layered_kinds(change.settings) - config.records.keys():
-            _delete_record(change, kind)
+    warnings = await _warnings_if_published(config, changes.namespace_template, reading)
+    if warnings is None:
+        async with changes.locked(AUTHOR) as change:
+            # The template of the names may have changed since the last start.
+            change.affects_namespaces = True
+            async with transaction(reading) as session:
+                warnings = await _add_declarations(config, change, session)
+    for warning in warnings:
+        log.warning("record.warned", extra=warning)
+
+
+async def _warnings_if_published(
+    config: AdminConfig, template: str, reading: Sessions
+) -> list[DeclarationWarning] | None:
+    """Return the warnings where everything is stored as it is declared, and else ``None``.
+
+    This reads only what can be declared: a start does not wait until all records are loaded.
+    """
+    settings = Settings()
+    async with transaction(reading) as session:
+        await outbox.load(session, settings.apply, outbox.DECLARABLE)
+        change = Change(settings)
+        try:
+            warnings = await _add_declarations(config, change, session)
+            names = namespace_names.compute(settings, change.writes, template)
+        except Rejected:
+            # It is judged again on all records.
+            return None
+        is_stored = not change.writes and await namespace_names.read(session) == names
+    return warnings if is_stored else None
+
+
+async def _add_declarations(
+    config: AdminConfig, change: Change, session: AsyncSession
+) -> list[DeclarationWarning]:
+    """Add a write for each declaration that is not stored, and return the warnings of all."""
+    for name in config.domains:
+        if name not in change.settings.domains:
+            change.add(subjects.domain(name), DomainChanged(name=name))
+    for subject, event in _declared_entities(config):
+        if await _last_declaration(session, subject) != event.body().decode():
+            change.add(subject, event)
+    warnings = []
+    for kind, document in config.records.items():
+        warnings += _put_record(change, kind, document)
+    for kind in _layered_kinds(change.settings) - config.records.keys():
+        _delete_record(change, kind)
+    return warnings
 
 
 def _declared_entities(config: AdminConfig) -> Iterator[tuple[str, ClusterChanged | PoolChanged]]:
@@ -70,17 +108,18 @@ async def _last_declaration(session: AsyncSession, subject: str) -> str | None:
     return (await session.execute(newest)).scalar_one_or_none()
 
 
-def _put_record(change: Change, name: str, document: Mapping[str, JsonValue]) -> None:
+def _put_record(
+    change: Change, name: str, document: Mapping[str, JsonValue]
+) -> list[DeclarationWarning]:
     draft = Draft(change.settings)
     try:
         draft.put(PutRecord(kinds.by_name(name), SETTINGS_FILE, document, AnyVersion()))
         steps.at_once(draft.check())
     except Invalid as error:
         raise Invalid(f"records.{name}.{error.path}", error.value, error.allowed) from error
-    for edit in draft.records.values():
-        for warning in edit.warnings:
-            log.warning("record.warned", extra={"kind": name, "warning": warning})
     _add(change, draft)
+    edits = draft.records.values()
+    return [{"kind": name, "warning": text} for edit in edits for text in edit.warnings]
 
 
 def _layered_kinds(settings: Settings) -> set[str]:

@@ -72,8 +72,10 @@ class NewerChanges(NamedTuple):
 class History:
     """Reads the changes that are kept."""
 
-    def __init__(self, reading: Sessions) -> None:
+    def __init__(self, reading: Sessions, searching: Sessions) -> None:
+        """``searching`` is for queries that may look at all rows."""
         self._reading = reading
+        self._searching = searching
 
     async def list(
         self, filter: HistoryFilter, since: int, token: str, limit: int
@@ -98,7 +100,7 @@ class History:
         if before is not None:
             query = query.where(_ROW.revision < before)
         query = query.order_by(_ROW.revision.desc()).limit(most)
-        async with transaction(self._reading) as session:
+        async with transaction(self._searching) as session:
             rows = (await session.execute(query)).mappings().all()
         await slices.turn()
         return rows

@@ -27,7 +27,7 @@ from trimtab_admin.storage import commits, namespace_names, overlays
 from trimtab_admin.storage.commits import Transaction
 from trimtab_admin.storage.database import Sessions, allow_idle, transaction
 from trimtab_admin.storage.outbox import Author, Write
-from trimtab_admin.storage.tree import Tree
+from trimtab_admin.storage.tree import Prepared, Tree
 
 MAX_EVENT_BYTES = 900 * 1024
 """NATS rejects messages over 1 MiB, headers included, so the relay could never publish them."""
@@ -347,9 +347,10 @@ class Changes:
         """
         if not batch.writes:
             return verified or (await self._read(True)).revision == batch.before
+        prepared = await self._tree.prepare(batch.writes, batch.before)
         stored = await commits.store_if_current(self._sessions, batch.before, batch.transactions)
         if stored:
-            await self._publish(batch.before, batch.writes)
+            await self._publish(batch.before, batch.writes, prepared)
         return stored
 
     async def _write_under_lock(self, taken: list[_Request], batch: _Batch | None) -> None:
@@ -403,9 +404,11 @@ class Changes:
         await session.commit()
         await self._publish(before, [write for each in transactions for write in each.writes])
 
-    async def _publish(self, before: int, writes: Sequence[Write]) -> None:
+    async def _publish(
+        self, before: int, writes: Sequence[Write], prepared: Prepared | None = None
+    ) -> None:
         """Show committed changes to the readers of this process and to the relay."""
-        await self._tree.apply(writes, before)
+        await self._tree.apply(writes, before, prepared)
         if writes:
             metrics.count_writes(write.subject for write in writes)
             self._committed()

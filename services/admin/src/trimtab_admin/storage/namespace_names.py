@@ -31,10 +31,15 @@ def compute(
     return namespaces.targets_by_namespace(template, projects, domains)
 
 
+async def read(session: AsyncSession) -> Mapping[str, NamespaceTarget]:
+    """Return the contents of the table."""
+    rows = await session.execute(sa.select(table.c.name, table.c.project, table.c.domain))
+    return {name: NamespaceTarget(project, domain) for name, project, domain in rows}
+
+
 async def replace(session: AsyncSession, targets: Mapping[str, NamespaceTarget]) -> None:
     """Replace the contents of the table; rows that stay the same are not written."""
-    rows = await session.execute(sa.select(table.c.name, table.c.project, table.c.domain))
-    stored = {name: NamespaceTarget(project, domain) for name, project, domain in rows}
+    stored = await read(session)
     gone = [{"gone": name} for name, target in stored.items() if targets.get(name) != target]
     new = [
         {"name": name, "project": target.project, "domain": target.domain}

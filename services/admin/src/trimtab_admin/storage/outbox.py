@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.levels import Scope
+from trimtab.levels import SETTINGS_FILE, Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import Event, setting, tombstone
 from trimtab.runtime import telemetry
@@ -38,6 +38,19 @@ RELAY_BATCH = 256
 """How many rows the relay reads at a time."""
 SETTINGS_FILE_ACTOR = "settings file"
 """The actor of changes that the settings file declares."""
+
+
+_RESYNC_ROWS = 2 * slices.SIZE
+
+EVERYTHING = sa.true()
+"""Selects all live settings."""
+DECLARABLE = sa.or_(
+    settings.c.subject.not_like(subjects.ALL_ATTRIBUTES.replace(">", "%")),
+    settings.c.subject.endswith(
+        subjects.attributes("", SETTINGS_FILE).removeprefix(subjects.ALL_ATTRIBUTES[:-1])
+    ),
+)
+"""Selects entities, and the records of the settings file."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +170,15 @@ async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) 
     that a reader applies it whatever it held before. The rows are several commits, because no value
     changes and a reader may therefore show them one after the other.
     """
-    await lock(session)
-    stored = (await session.execute(sa.select(settings).order_by("revision"))).all()
-    known = {subject for subject, _number, _body in stored}
+    before = await lock(session)
+    known: set[str] = set()
     revisions: list[int] = []
-    for start in range(0, len(stored), _CHUNK):
-        chunk = stored[start : start + _CHUNK]
-        live = [Write(name, setting(name, body)) for name, _, body in chunk]
+    last = 0
+    while rows := await _live_after(session, last, before):
+        last = rows[-1][1]
+        known.update(subject for subject, _revision, _body in rows)
+        await slices.turn()
+        live = [Write(subject, setting(subject, body)) for subject, _revision, body in rows]
         revisions += await append(session, live)
     gone = [
         Write(name, tombstone(name), deleted=True)
@@ -173,14 +188,28 @@ async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) 
     return revisions + await append(session, gone)
 
 
-async def load(session: AsyncSession, apply: Callable[[Event, int], None]) -> int:
+async def _live_after(
+    session: AsyncSession, after: int, up_to: int
+) -> Sequence[tuple[str, int, str]]:
+    """Return subject, revision and body of the first live settings of these revisions, in order."""
+    between = sa.and_(settings.c.revision > after, settings.c.revision <= up_to)
+    query = sa.select(settings.c.subject, settings.c.revision, settings.c.body).where(between)
+    found = await session.execute(query.order_by(settings.c.revision).limit(_RESYNC_ROWS))
+    return [(subject, number, body) for subject, number, body in found]
+
+
+async def load(
+    session: AsyncSession,
+    apply: Callable[[Event, int], None],
+    selected: sa.ColumnElement[bool] = EVERYTHING,
+) -> int:
     """Apply each live setting with its revision, in slices, and return the current revision.
 
     The settings come in any order, because each subject comes once.
     """
     # One statement, so that the rows and the revision are of one moment at any isolation level; in
     # chunks, so that the transaction is not idle for long while the rows are parsed.
-    joined = revision.outerjoin(settings, sa.true())
+    joined = revision.outerjoin(settings, selected)
     columns = (revision.c.value, settings.c.subject, settings.c.revision, settings.c.body)
     query = sa.select(*columns).select_from(joined)
     current = 0
@@ -212,13 +241,14 @@ async def backlog(reading: Sessions, sent: int) -> OutboxBacklog:
     stream yet: then the rows that are marked as sent count.
     """
     unsent = outbox.c.revision > sent if sent else outbox.c.sent_at.is_(None)
-    rows = revision.outerjoin(outbox, unsent)
-    rows = rows.outerjoin(history, history.c.revision == outbox.c.revision)
-    oldest = sa.func.min(history.c.at, type_=history.c.at.type)
-    query = sa.select(revision.c.value, sa.func.count(outbox.c.revision), oldest)
+    count = sa.select(sa.func.count(outbox.c.revision)).where(unsent).scalar_subquery()
+    first = sa.select(sa.func.min(outbox.c.revision)).where(unsent).scalar_subquery()
+    # A resync has no history. Later changes are looked up by revision, which is also their order.
+    since = sa.select(history.c.at).where(history.c.revision >= first)
+    since = since.order_by(history.c.revision).limit(1)
+    query = sa.select(revision.c.value, count, since.scalar_subquery())
     async with transaction(reading) as session:
-        found = await session.execute(query.select_from(rows).group_by(revision.c.value))
-        return OutboxBacklog(*found.one())
+        return OutboxBacklog(*(await session.execute(query)).one())
 
 
 async def fetch_to_publish(reading: Sessions, after: int) -> list[OutboxRow]:

@@ -93,6 +93,12 @@ class _SortedEntries:
         for chunk in self._chunks:
             yield from chunk
 
+    def copy(self) -> "_SortedEntries":
+        copied = _SortedEntries()
+        copied._chunks = [list(chunk) for chunk in self._chunks]
+        copied._size = self._size
+        return copied
+
     def add(self, entry: Entry) -> None:
         """Add an entry unless it is there."""
         if not self._chunks:
@@ -154,6 +160,14 @@ class RecordIndex:
     def __iter__(self) -> Iterator[Entry]:
         """Yield all entries in order, while none is added or removed."""
         return iter(self._all)
+
+    def copy(self) -> "RecordIndex":
+        """Return a copy that changes on its own."""
+        copied = RecordIndex()
+        copied._all = self._all.copy()
+        copied._posted = {value: entries.copy() for value, entries in self._posted.items()}
+        copied._kinds = dict(self._kinds)
+        return copied
 
     def put(self, kind: str, scope: Scope) -> None:
         """Add a record, if it is new."""

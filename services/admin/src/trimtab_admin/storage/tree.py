@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -38,10 +39,14 @@ class _Check:
 class _Held:
     """The settings, and the index of their records."""
 
-    def __init__(self) -> None:
-        self.settings = Settings()
-        self.index = RecordIndex()
+    def __init__(self, settings: Settings | None = None, index: RecordIndex | None = None) -> None:
+        self.settings = settings or Settings()
+        self.index = index or RecordIndex()
         self._applied = 0
+
+    def copy(self) -> "_Held":
+        """Return a copy that changes on its own; the records, which never change, are shared."""
+        return _Held(self.settings.copy(), self.index.copy())
 
     def apply(self, event: Event, revision: int, parsed: Record | None = None) -> None:
         self.settings.apply(event, revision, parsed)
@@ -53,6 +58,15 @@ class _Held:
             # The settings are millions of objects that stay. The garbage collector would look at
             # all of them again and again, for half a second each time.
             gc.freeze()
+
+
+class Prepared(NamedTuple):
+    """The settings as they are after a commit, made before it."""
+
+    base: _Held
+    before: int
+    """The revision that the commit is based on."""
+    held: _Held
 
 
 class Tree:
@@ -156,8 +170,32 @@ class Tree:
             await self._catch_up(session, stored)
         return await self._complete()
 
-    async def apply(self, writes: Sequence[outbox.Write], before: int) -> None:
-        """Apply writes that were committed after the revision ``before``, without reading them."""
+    async def prepare(self, writes: Sequence[outbox.Write], before: int) -> Prepared | None:
+        """Apply many writes, which are about to be committed, to a copy of the settings.
+
+        Reads are served from the settings as they are, and none has to wait after the commit.
+        Return ``None`` where the writes are few, or based on other settings.
+        """
+        base = self._held
+        if len(writes) <= slices.SIZE or base.settings.revision != before:
+            return None
+        held, revision = base.copy(), before
+        async for part in slices.of(writes):
+            for write in part:
+                revision += 1
+                held.apply(write.event, revision, write.record)
+        return Prepared(base, before, held)
+
+    async def apply(
+        self, writes: Sequence[outbox.Write], before: int, prepared: Prepared | None = None
+    ) -> None:
+        """Apply writes that were committed after the revision ``before``, without reading them.
+
+        ``prepared`` is what `prepare` returned for them.
+        """
+        if prepared is not None and self._is_current(prepared):
+            self._held = prepared.held
+            return
         async with self._advancing:
             for start in range(0, len(writes), slices.SIZE):
                 if start:
@@ -167,6 +205,10 @@ class Tree:
                     # Another task may have read some of them from the database in the meantime.
                     if number == self._held.settings.revision + 1:
                         self._held.apply(write.event, number, write.record)
+
+    def _is_current(self, prepared: Prepared) -> bool:
+        is_base = prepared.base is self._held
+        return is_base and self._held.settings.revision == prepared.before
 
     async def _complete(self) -> Settings:
         """Return the settings when no transaction is shown in part."""
