@@ -3,13 +3,24 @@
 import platform
 from importlib.metadata import version
 
-from bench import attempts, durability, fold, held, resmgr, roundtrips, settings, story, views
+from bench import (
+    attempts,
+    durability,
+    fold,
+    held,
+    resmgr,
+    roundtrips,
+    settings,
+    story,
+    views,
+    waits,
+)
 
 print(
     f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, trimtab",
     end=" ",
 )
 print(version("trimtab"))
-for module in (fold, views, settings, story, attempts, durability, resmgr, held, roundtrips):
+for module in (fold, views, settings, waits, story, attempts, durability, resmgr, held, roundtrips):
     print(f"\n{(module.__doc__ or '').splitlines()[0]}")
     module.run()

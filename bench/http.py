@@ -58,9 +58,17 @@ class Connection:
         self._writer.write(head.encode() + sent)
         status, _, headers = (await self._reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
         length = headers.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        content = await self._reader.readexactly(int(length))
+        content = await self._reader.readexactly(int(length)) if length else await self._chunks()
         assert status[9:10] == b"2", (status, content)
         return content
+
+    async def _chunks(self) -> bytes:
+        """Read a body that is sent in parts."""
+        content = []
+        while size := int(await self._reader.readline(), 16):
+            content.append((await self._reader.readexactly(size + 2))[:-2])
+        await self._reader.readline()
+        return b"".join(content)
 
     async def json(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
         content: Mapping[str, Any] = json.loads(await self.call(method, path, body))
