@@ -23,6 +23,7 @@ from trimtab.settings.state import Settings
 from trimtab_admin.messaging import streams
 from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.process import CAPABILITIES
+from trimtab_propeller.plan import MAX_INTERRUPTED
 from trimtab_propeller.resolution import resolve
 
 GATED = """
@@ -218,6 +219,22 @@ async def test_a_stopped_propeller_ends_its_tasks_with_stop_tasks(
     start()
     gated.open_gate()
     assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0", "1"])
+
+
+async def test_restarts_that_stop_tasks_count_neither_as_interruptions_nor_as_retries(
+    start: Start, gated: Gated
+) -> None:
+    propeller = start(TRIMTAB_STOP_TASKS="true")
+    await gated.begin()
+    restarts = MAX_INTERRUPTED + 1
+    for number in range(1, restarts + 1):
+        assert propeller.stop() == 0
+        propeller = start(TRIMTAB_STOP_TASKS="true")
+        await until(lambda count=number + 1: len(gated.attempts) == count)  # type: ignore[misc]
+    gated.open_gate()
+    recorded = await gated.ended()
+    stops = [event.stopped for event in recorded.events if isinstance(event, NodeFailed)]
+    assert (recorded.state.output, stops) == ("went", [True] * restarts)
 
 
 @pytest.mark.parametrize("restored", [True, False])
