@@ -24,6 +24,7 @@ from trimtab_admin.api.middleware import is_loopback
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
+from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.workflows import Workflows
 from trimtab_admin.maintenance.dead_letters import DeadLetters
 from trimtab_admin.maintenance.pool_usage import PoolUsage
@@ -83,7 +84,8 @@ def build(config: AdminConfig) -> Starlette:
     """
     database = _Database.connect(config)
     sessions, reading, searching, tree = database
-    nats_tasks = NatsTasks(config, sessions, reading)
+    streams = ExecutionStreams(reading)
+    nats_tasks = NatsTasks(config, sessions, reading, streams)
     history = History(reading, searching)
     watches = Watches(history)
     readiness = Readiness(reading, tree, nats_tasks)
@@ -101,7 +103,7 @@ def build(config: AdminConfig) -> Starlette:
             *settings.table(),
             *EntityOperations(reader, settings.writer, usage).table(),
             *AccessOperations(api_tokens, trail).table(),
-            *_executions(database, nats_tasks).table(),
+            *_executions(database, nats_tasks, streams, authentication).table(),
             *_maintenance(database, nats_tasks, readiness).table(),
         ],
         health_routes(readiness),
@@ -118,7 +120,12 @@ def build(config: AdminConfig) -> Starlette:
             Checkpoints(reading),
         ),
     )
-    app.state.stopping = watches.stop
+
+    def stop_streams() -> None:
+        watches.stop()
+        streams.stop()
+
+    app.state.stopping = stop_streams
     return app
 
 
@@ -167,11 +174,18 @@ def _settings(
     return SettingsOperations(reader, writer, explainer, history, watches, authentication)
 
 
-def _executions(database: _Database, nats_tasks: NatsTasks) -> ExecutionOperations:
+def _executions(
+    database: _Database,
+    nats_tasks: NatsTasks,
+    streams: ExecutionStreams,
+    authentication: Authentication,
+) -> ExecutionOperations:
     sessions, reading, _, tree = database
     return ExecutionOperations(
         workflows=Workflows(reading, sessions, tree),
         executions=Executions(reading, sessions, tree, nats_tasks.wake_requester),
+        streams=streams,
+        authentication=authentication,
     )
 
 

@@ -6,14 +6,19 @@ database.
 
 import asyncio
 import logging
+from contextlib import suppress
 
+import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from trimtab.errors import Unavailable
+from trimtab.messages import subjects
 from trimtab.runtime import retrying, telemetry
 from trimtab.runtime.connection import connect
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.projection import CatchUp, LogPurge, Projection
 from trimtab_admin.executions.requests import Requester
 from trimtab_admin.messaging import streams
@@ -31,11 +36,18 @@ class NatsTasks:
     The connection and its state are available while the tasks run.
     """
 
-    def __init__(self, settings: AdminConfig, sessions: Sessions, reading: Sessions) -> None:
+    def __init__(
+        self,
+        settings: AdminConfig,
+        sessions: Sessions,
+        reading: Sessions,
+        streams: ExecutionStreams,
+    ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._reading = reading
-        self._projection = Projection(sessions)
+        self._streams = streams
+        self._projection = Projection(sessions, self._on_stored)
         self._client: Client | None = None
         self._relay: Relay | None = None
         self._requester: Requester | None = None
@@ -57,6 +69,7 @@ class NatsTasks:
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
             days = self._settings.execution_log_days
+            await client.subscribe(subjects.ALL_STORED, cb=self._on_stored_hint)
             tasks.create_task(CatchUp(self._sessions, self._reading).run())
             tasks.create_task(LogPurge(client, self._reading, days).run())
             tasks.create_task(self.namespace_statuses.follow(client))
@@ -100,6 +113,17 @@ class NatsTasks:
         """Request new executions soon. Before the requester runs, it will find them anyway."""
         if self._requester:
             self._requester.wake()
+
+    async def _on_stored(self, execution: str) -> None:
+        """Wake the streams of an execution here and at the other admins."""
+        self._streams.wake(execution)
+        if self._client is not None:
+            # Without the hint, the others only read later.
+            with suppress(nats.errors.Error):
+                await self._client.publish(subjects.stored(execution), b"")
+
+    async def _on_stored_hint(self, message: Msg) -> None:
+        self._streams.wake(subjects.name_of(message.subject))
 
     async def _on_resync(self) -> None:
         self.wake_requester()

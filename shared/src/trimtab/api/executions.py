@@ -1,6 +1,6 @@
 """Workflows, launch plans, and executions of them. Pure."""
 
-from pydantic import AwareDatetime, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from trimtab.messages.executions import NodePhase, Phase, Resolution
 from trimtab.models import DnsLabel, Model, Name
@@ -31,7 +31,7 @@ class ExecutionCreate(ExecutionConfig):
     """Overrides by hook."""
 
 
-class NodeBody(Model):
+class NodeBody(Model, extra="ignore"):
     task: str
     phase: NodePhase
     attempt: int
@@ -39,7 +39,7 @@ class NodeBody(Model):
     output: JsonValue = None
 
 
-class ExecutionBody(Model):
+class ExecutionBody(Model, extra="ignore"):
     id: str
     project: str
     domain: str
@@ -47,6 +47,9 @@ class ExecutionBody(Model):
     version: str
     launch_plan: str
     phase: Phase
+    position: int | None = Field(default=None, exclude_if=lambda position: position is None)
+    """The position among the executions of the project and domain that no propeller has claimed
+    yet: 1 is next. Absent once the execution is claimed."""
     inputs: dict[str, JsonValue] = {}
     output: JsonValue = None
     error: str = ""
@@ -55,3 +58,27 @@ class ExecutionBody(Model):
     nodes: dict[str, NodeBody] = {}
     resolution: Resolution | None = None
     """Returned for a single execution; absent in lists."""
+
+
+class ExecutionChangeBody(Model, extra="ignore"):
+    """What one event of an execution changed."""
+
+    index: int
+    """The number of the event, from 0: a client resumes after it."""
+    type: str
+    """The event, such as ``node_running``."""
+    at: AwareDatetime
+    phase: Phase | None = None
+    """The phase of the execution, if the event changed it."""
+    error: str = ""
+    node: str = ""
+    """The node whose state changed; empty where none did."""
+    state: NodeBody | None = None
+    """The state of that node."""
+
+
+class ExecutionEndBody(Model, extra="ignore"):
+    """How an execution ended."""
+
+    phase: Phase
+    error: str = ""

@@ -68,6 +68,7 @@ _EXECUTIONS: Columns[ExecutionBody] = {
     "WORKFLOW": lambda execution: execution.workflow,
     "VERSION": lambda execution: execution.version,
     "PHASE": lambda execution: execution.phase,
+    "POSITION": lambda execution: execution.position,
     "CREATED": lambda execution: execution.created_at,
     "ERROR": lambda execution: execution.error,
 }

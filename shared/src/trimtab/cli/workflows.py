@@ -1,9 +1,7 @@
 """Workflows: ``trimtab register FILE``, ``trimtab execute``, ``trimtab explain execution``."""
 
-import asyncio
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +22,12 @@ from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show_data, table
 from trimtab.client import Client
-from trimtab.errors import Conflict, Invalid, Unavailable
-from trimtab.messages.executions import ENDED, ResolvedValue
+from trimtab.errors import Conflict, Invalid
+from trimtab.messages.executions import ResolvedValue
 from trimtab.models import parse_model
 from trimtab.workflows.graph import NodeOverrides
 from trimtab.workflows.loader import load_module
 from trimtab.workflows.overrides import Pool
-
-POLL_SECONDS = 0.15
-OUTAGE_SECONDS = 30.0
-"""How long the server may be unavailable while the command waits for an execution."""
 
 
 @click.command("files", epilog=example("trimtab register pricing.py -p shop -d development"))
@@ -163,8 +157,8 @@ def execute(
     if output is None:
         click.echo(execution.id)
     if wait:
-        execution_id = execution.id
-        execution = server.call(lambda client: _wait_until_ended(client, execution_id))
+        id_, on_node = execution.id, _progress_printer()
+        execution = server.call(lambda client: client.executions.wait(id_, on_node))
     if output is not None:
         _show(execution, output)
     _report_phase(execution)
@@ -198,29 +192,17 @@ def _overrides(hook: str, text: str) -> NodeOverrides:
         raise Invalid(f"{path}: {error.path}", error.value, error.allowed) from error
 
 
-async def _wait_until_ended(client: Client, execution: str) -> ExecutionBody:
-    """Poll the execution until it has ended, and print each new state of a node as progress.
-
-    Raises `Unavailable` after an outage of `OUTAGE_SECONDS`; the execution continues meanwhile.
-    """
+def _progress_printer() -> Callable[[str, NodeBody], None]:
+    """Return a function that prints each new state of a node once."""
     printed: dict[str, str] = {}
-    responded_at = time.monotonic()
-    while True:
-        try:
-            body = await client.executions.get(execution)
-        except Unavailable:
-            if time.monotonic() - responded_at > OUTAGE_SECONDS:
-                raise
-        else:
-            responded_at = time.monotonic()
-            for node, state in body.nodes.items():
-                text = _node_text(state)
-                if printed.get(node) != text and _is_reported(state):
-                    printed[node] = text
-                    progress(f"  {node} {text}")
-            if body.phase in ENDED:
-                return body
-        await asyncio.sleep(POLL_SECONDS)
+
+    def print_state(node: str, state: NodeBody) -> None:
+        text = _node_text(state)
+        if printed.get(node) != text and _is_reported(state):
+            printed[node] = text
+            progress(f"  {node} {text}")
+
+    return print_state
 
 
 def _is_reported(node: NodeBody) -> bool:
@@ -245,7 +227,15 @@ def _report_phase(execution: ExecutionBody) -> None:
         case "refused":
             raise Failure(f"execution {execution.id} was refused: {execution.error}")
         case _:
-            progress(f"execution {execution.id} is {execution.phase}")
+            progress(f"execution {execution.id} is {_phase_text(execution)}")
+
+
+def _phase_text(execution: ExecutionBody) -> str:
+    """Return the phase, and where the execution stands while no propeller has claimed it."""
+    if execution.position is None:
+        return execution.phase
+    where = f"{execution.project}/{execution.domain}"
+    return f"{execution.phase}, at position {execution.position} of those that wait in {where}"
 
 
 def _show(execution: ExecutionBody, output: Output) -> None:
@@ -276,7 +266,7 @@ def explain_execution(server: Server, execution: str, output: Output) -> None:
 def _explanation(execution: ExecutionBody) -> Iterator[str]:
     yield (
         f"execution {execution.id} of {execution.workflow} version {execution.version} "
-        f"in {execution.project}/{execution.domain}: {execution.phase}"
+        f"in {execution.project}/{execution.domain}: {_phase_text(execution)}"
     )
     if execution.error:
         yield execution.error

@@ -25,6 +25,8 @@ ALL_COMMANDS = "trimtab.executions.commands.>"
 ALL_NAMESPACES = "trimtab.namespaces.>"
 HEARTBEATS = "trimtab.propeller.heartbeats"
 """Core NATS: the heartbeats of propellers."""
+ALL_STORED = "trimtab.executions.stored.*"
+"""Core NATS: the hint of an admin that it has stored an event of an execution."""
 RELAY = "trimtab.relay"
 """Core NATS: a replica of admin whose relay is a standby notifies the leader of new rows."""
 
@@ -94,6 +96,10 @@ def requested(domain: str, project: str) -> str:
 
 def events(execution: str) -> str:
     return _check_length(f"trimtab.executions.events.{_escape(execution)}")
+
+
+def stored(execution: str) -> str:
+    return _check_length(f"trimtab.executions.stored.{_escape(execution)}")
 
 
 def namespace(cluster: str, name: str) -> str:

@@ -1,18 +1,22 @@
 """Operations on workflows, launch plans and executions."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, LaunchPlanBody, WorkflowBody
 from trimtab.levels import Scope
+from trimtab_admin.access.authentication import Authentication
 from trimtab_admin.access.authorization import Role, any_caller, workflow_viewer
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation, Reply
 from trimtab_admin.api.parameters import Parameters, ProjectDomainQuery
 from trimtab_admin.executions.executions import Executions
+from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.workflows import Workflows, scope_of
 
 
@@ -29,17 +33,58 @@ class ExecutionsQuery(ProjectDomainQuery):
     limit: int = Field(default=100, ge=1, le=1000)
 
 
+_MAX_INDEX = 2**31 - 1
+_MAX_KEY = 200
+_KEY = re.compile("^[!-~]+$")
+
+
+def _check_key(key: str) -> str:
+    if len(key) > _MAX_KEY or not _KEY.fullmatch(key):
+        raise ValueError(f"1 to {_MAX_KEY} visible ASCII characters")
+    return key
+
+
+class CreateHeaders(Parameters):
+    """The header by which a repeated call creates nothing."""
+
+    idempotency_key: Annotated[str, AfterValidator(_check_key)] | None = Field(
+        default=None,
+        alias="idempotency-key",
+        json_schema_extra={"minLength": 1, "maxLength": _MAX_KEY, "pattern": _KEY.pattern},
+    )
+    """Visible ASCII, unique in the project and domain for as long as the execution is stored, which
+    is without end. Repeated with the same body, it returns the execution that it created with
+    status 200; with another body, 409"""
+
+
+class FollowQuery(Parameters):
+    """Where a stream begins."""
+
+    since: int | None = Field(default=None, ge=0, le=_MAX_INDEX)
+    """The index of the last change that the client has; absent, the stream has all changes."""
+
+
+class FollowHeaders(Parameters):
+    """The header by which a client resumes a stream of server-sent events."""
+
+    last_event_id: int | None = Field(default=None, ge=0, le=_MAX_INDEX, alias="last-event-id")
+    """The id of the last event that the client received; overrides `since`"""
+
+
 @dataclass(frozen=True)
 class ExecutionOperations:
     """The operations, with the workflows and executions."""
 
     workflows: Workflows
     executions: Executions
+    streams: ExecutionStreams
+    authentication: Authentication
 
     def table(self) -> Sequence[Operation]:
         workflows = partial(Operation, tag="workflows")
         executions = partial(Operation, tag="executions")
         known = (200, "It is registered already")
+        created = (200, "An earlier call with this Idempotency-Key has created it")
         return (
             workflows("GET", "/workflows", self.list_workflows, any_caller),
             workflows("POST", "/workflows", self.register_workflow, any_caller, 201, known),
@@ -49,8 +94,9 @@ class ExecutionOperations:
             workflows("GET", "/launch_plans", self.list_launch_plans, any_caller),
             workflows("POST", "/launch_plans", self.register_launch_plan, any_caller, 201, known),
             executions("GET", "/executions", self.list_executions, any_caller),
-            executions("POST", "/executions", self.create_execution, any_caller, 201),
+            executions("POST", "/executions", self.create_execution, any_caller, 201, created),
             executions("GET", "/executions/{execution}", self.get_execution, any_caller),
+            executions("GET", "/executions/{execution}/events", self.follow_execution, any_caller),
         )
 
     async def list_workflows(self, call: Call, query: ProjectDomainQuery) -> Sequence[WorkflowBody]:
@@ -79,14 +125,31 @@ class ExecutionOperations:
     async def list_executions(self, call: Call, query: ExecutionsQuery) -> Sequence[ExecutionBody]:
         return await self.executions.list(call.caller, query.project, query.domain, query.limit)
 
-    async def create_execution(self, call: Call, body: ExecutionCreate) -> ExecutionBody:
+    async def create_execution(
+        self, call: Call, headers: CreateHeaders, body: ExecutionCreate
+    ) -> Reply[ExecutionBody]:
         call.caller.check(Role.EDITOR, _scope(body))
-        return await self.executions.create(body)
+        execution, is_new = await self.executions.create(body, headers.idempotency_key)
+        return Reply(execution, status=201 if is_new else 200)
 
     async def get_execution(self, call: Call, execution: str) -> ExecutionBody:
         body = await self.executions.get(execution)
         call.caller.check(Role.VIEWER, _scope(body))
         return body
+
+    async def follow_execution(
+        self, call: Call, execution: str, query: FollowQuery, headers: FollowHeaders
+    ) -> AsyncIterator[str]:
+        """Each event is a `change` of a node or of the execution, with its index as id. The stream
+        ends with the event `ended`, which has the phase that the execution ended in.
+        """
+        followed = await self.streams.find(execution)
+        call.caller.check(Role.VIEWER, followed.scope)
+        self.streams.check_room(call.caller)
+        resumed = headers.last_event_id
+        start = await self.streams.start(execution, query.since if resumed is None else resumed)
+        is_valid = partial(self.authentication.is_valid, call.caller)
+        return self.streams.events(followed, start, call.caller, is_valid)
 
 
 def _scope(body: ExecutionCreate | ExecutionBody) -> Scope:

@@ -1,6 +1,7 @@
 """Creates executions with everything that propeller needs, and reads them with their state."""
 
 import base64
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
-from trimtab.errors import Invalid, NotFound
+from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
@@ -54,19 +55,32 @@ class Executions:
         self._tree = tree
         self._created = created
 
-    async def create(self, body: ExecutionCreate) -> ExecutionBody:
-        """Store an execution.
+    async def create(self, body: ExecutionCreate, key: str | None) -> tuple[ExecutionBody, bool]:
+        """Store an execution; return it, and whether this call created it.
 
-        Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
+        A call with the ``key`` of an earlier one, and with the same body, returns the execution of
+        the earlier one. Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
         """
+        try:
+            return await self._create(body, key)
+        except Unavailable:
+            raise
+        except Retryable:
+            # Another admin has stored the key meanwhile: now it is found.
+            return await self._create(body, key)
+
+    async def _create(self, body: ExecutionCreate, key: str | None) -> tuple[ExecutionBody, bool]:
         async with transaction(self._sessions) as session:
+            if key is not None and (found := await _find_by_key(session, body, key)):
+                return found, False
             settings = await self._tree.current(session)
             workflow, plan = await _find_workflow_and_plan(session, settings, body)
             request = _request(settings, workflow, plan, body)
             row = new_row(request, datetime.now(UTC))
+            row |= {"idempotency_key": key, "body_hash": key and _hash(body)}
             await session.execute(tables.executions.insert(), row)
         self._created()
-        return _body(row, request.inputs)
+        return _body(row, request.inputs), True
 
     async def list(
         self, caller: Caller, project: str, domain: str, limit: int
@@ -81,7 +95,8 @@ class Executions:
         async with transaction(self._reading) as session:
             rows = (await session.execute(_with_state(query.limit(limit)))).mappings().all()
             inputs = await _inputs(session, rows)
-        return [_body(row, inputs[row["id"]]) for row in rows]
+            positions = await _positions(session, rows)
+        return [_body(row, inputs[row["id"]], positions.get(row["id"])) for row in rows]
 
     async def get(self, execution: str) -> ExecutionBody:
         """Return an execution with its nodes and its resolution. Raises `NotFound`."""
@@ -91,9 +106,57 @@ class Executions:
             if row is None:
                 raise NotFound("execution", execution)
             state = await states.read(session, execution)
+            position = (await _positions(session, [row])).get(execution)
         content = _content(row["request"])
         more = {"nodes": _nodes(content, state), "resolution": state.resolution}
-        return _body(row, _inputs_in(content)).model_copy(update=more)
+        return _body(row, _inputs_in(content), position).model_copy(update=more)
+
+
+async def _find_by_key(
+    session: AsyncSession, body: ExecutionCreate, key: str
+) -> ExecutionBody | None:
+    """Return the execution that was created with the key.
+
+    Raises `Conflict` if it was created with another body.
+    """
+    scope = sa.and_(_ROW.project == body.project, _ROW.domain == body.domain)
+    query = _with_state(sa.select(*_LISTED).where(scope, _ROW.idempotency_key == key))
+    row = (await session.execute(query)).mappings().one_or_none()
+    if row is None:
+        return None
+    if row["body_hash"] != _hash(body):
+        raise Conflict(
+            f"Idempotency-Key {key!r} was used in {body.project}/{body.domain} with another body: "
+            f"it created execution {row['id']}; a new execution needs a new key"
+        )
+    inputs, positions = await _inputs(session, [row]), await _positions(session, [row])
+    return _body(row, inputs[row["id"]], positions.get(row["id"]))
+
+
+def _hash(body: ExecutionCreate) -> str:
+    """Return a hash of what the body sets, the same for each release and order of keys."""
+    content = body.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+async def _positions(session: AsyncSession, rows: Sequence[Row]) -> Mapping[str, int]:
+    """Return the position of each execution that no propeller has claimed yet; 1 is next.
+
+    It is counted among those of its project and domain, in the order in which they were created.
+    """
+    waiting = [row for row in rows if row["phase"] == "requested"]
+    if not waiting:
+        return {}
+    number = sa.func.row_number().over(
+        partition_by=(_ROW.project, _ROW.domain), order_by=(_ROW.created_at, _ROW.id)
+    )
+    queues = {(row["project"], row["domain"]) for row in waiting}
+    queue = sa.select(_ROW.id, number.label("position")).where(
+        _ROW.phase == "requested", sa.tuple_(_ROW.project, _ROW.domain).in_(sorted(queues))
+    )
+    numbered = queue.subquery()
+    query = sa.select(numbered).where(numbered.c.id.in_([row["id"] for row in waiting]))
+    return {row.id: row.position for row in await session.execute(query)}
 
 
 def _with_state(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -191,7 +254,7 @@ def _nodes_in(content: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         return []
 
 
-def _body(row: Row, inputs: dict[str, JsonValue]) -> ExecutionBody:
+def _body(row: Row, inputs: dict[str, JsonValue], position: int | None = None) -> ExecutionBody:
     return ExecutionBody(
         id=row["id"],
         project=row["project"],
@@ -200,6 +263,7 @@ def _body(row: Row, inputs: dict[str, JsonValue]) -> ExecutionBody:
         version=row["version"],
         launch_plan=row["launch_plan"],
         phase=row["phase"],
+        position=position,
         inputs=inputs,
         output=json.loads(row["output"]),
         error=row["error"],

@@ -7,7 +7,7 @@ executions that ended long ago are removed from the stream; their copy stays.
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import nats.errors
@@ -41,11 +41,19 @@ _PURGE_SECONDS = 3600.0
 _PURGE_BATCH = 500
 
 
+async def _ignore(_execution: str) -> None:
+    pass
+
+
 class Projection:
     """Stores the events that propellers append; each delivery is one transaction."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(
+        self, sessions: Sessions, on_stored: Callable[[str], Awaitable[None]] = _ignore
+    ) -> None:
+        """``on_stored`` is called with the execution of each event that was stored."""
         self._sessions = sessions
+        self._on_stored = on_stored
 
     def subscribe(self, broker: NatsBroker) -> None:
         broker.subscriber(
@@ -71,6 +79,7 @@ class Projection:
                 checkpoint = await states.lock(session, event.execution)
             while checkpoint and await states.move(session, checkpoint, event):
                 await asyncio.sleep(0)
+        await self._on_stored(event.execution)
 
 
 class CatchUp:
