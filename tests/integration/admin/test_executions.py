@@ -27,7 +27,7 @@ from trimtab.messages.executions import ExecutionRequested, Request
 from trimtab.runtime import bus
 from trimtab.runtime.connection import connect
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.executions.projection import LogPurge
+from trimtab_admin.executions.retention import LogPurge
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import reading_sessions_of
 

@@ -1,6 +1,6 @@
 """Bootstrap: it declares what is missing, reports drift, and never risks the state."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from nats.aio.client import Client
@@ -9,7 +9,17 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from tests.servers import NatsServer
 from trimtab.errors import Conflict, Unavailable
 from trimtab.messages import subjects
+from trimtab.runtime import bus
 from trimtab_admin.messaging import streams
+
+
+@dataclass(frozen=True)
+class RawMessage:
+    data: bytes
+    event_type: str = "test"
+
+    def body(self) -> bytes:
+        return self.data
 
 
 async def config(client: Client, stream: str) -> StreamConfig:
@@ -39,7 +49,7 @@ async def test_what_an_operator_changed_is_reported_and_left(client: Client) -> 
     await jetstream.add_consumer(subjects.EXECUTIONS, durable.config.evolve(max_ack_pending=8))
     assert await streams.bootstrap(client) == [
         "consumer EXECUTIONS/propeller: max_ack_pending is 8, declared is 256",
-        "stream DEAD_LETTERS: max_age is 3600.0, declared is 0",
+        "stream DEAD_LETTERS: max_age is 3600.0, declared is 2592000.0",
     ]
     assert (await config(client, subjects.DEAD_LETTERS)).max_age == 3600.0
 
@@ -60,8 +70,63 @@ async def test_a_state_stream_with_other_limits_is_a_conflict(
 ) -> None:
     changed = replace(await config(client, stream), **limits)  # type: ignore[arg-type]
     await client.jetstream().update_stream(changed)
-    with pytest.raises(Conflict, match=f"stream {stream}: {field} is .* would lose settings"):
+    with pytest.raises(Conflict, match=f"stream {stream}: {field} is .* would lose state"):
         await streams.bootstrap(client)
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"),
+    [
+        ({"max_age": 3600.0}, "max_age"),
+        ({"max_msgs_per_subject": 5}, "max_msgs_per_subject"),
+        ({"discard": DiscardPolicy.OLD}, "discard"),
+    ],
+)
+async def test_limits_under_which_a_log_would_lose_events_are_a_conflict(
+    client: Client, limits: dict[str, object], field: str
+) -> None:
+    changed = replace(await config(client, subjects.EXECUTION_EVENTS), **limits)  # type: ignore[arg-type]
+    await client.jetstream().update_stream(changed)
+    with pytest.raises(Conflict, match=f"stream EXECUTION_EVENTS: {field} is .* would lose state"):
+        await streams.bootstrap(client)
+
+
+async def test_streams_of_a_release_without_bounds_are_reported_and_keep_their_messages(
+    client: Client,
+) -> None:
+    jetstream = client.jetstream()
+    for name in (subjects.EXECUTION_EVENTS, subjects.DEAD_LETTERS):
+        unbounded = replace(await config(client, name), max_bytes=-1, max_msgs=-1, max_age=0.0)
+        await jetstream.update_stream(unbounded)
+    await jetstream.publish(subjects.dead("EXECUTIONS", "propeller"), b"1")
+    drift = await streams.bootstrap(client, events_bytes=2**26)
+    assert drift == [
+        "stream EXECUTION_EVENTS: max_bytes is -1, declared is 67108864",
+        "stream DEAD_LETTERS: max_age is 0, declared is 2592000.0",
+        "stream DEAD_LETTERS: max_msgs is -1, declared is 10000",
+        "stream DEAD_LETTERS: max_bytes is -1, declared is 134217728",
+    ]
+    assert (await jetstream.stream_info(subjects.DEAD_LETTERS)).state.messages == 1
+
+
+async def test_a_full_log_stream_refuses_events_and_loses_none(client: Client) -> None:
+    jetstream, stream = client.jetstream(), subjects.EXECUTION_EVENTS
+    await jetstream.delete_stream(stream)
+    await streams.bootstrap(client, events_bytes=2**20)
+    subject, body = subjects.events("e1"), b"x" * 2**18
+    for _ in range(3):
+        await bus.publish(client, stream, subject, RawMessage(body))
+    with pytest.raises(Unavailable, match="maximum bytes exceeded"):
+        await bus.publish(client, stream, subject, RawMessage(body))
+    assert [m.body for m in await bus.read_all(client, stream, subject)] == [body] * 3
+    await jetstream.purge_stream(stream, subject=subject)
+    await bus.publish(client, stream, subject, RawMessage(body))
+
+
+async def test_dead_letters_are_bounded_and_the_oldest_are_deleted(client: Client) -> None:
+    found = await config(client, subjects.DEAD_LETTERS)
+    assert (found.max_msgs, found.max_bytes, found.max_age) == (10_000, 2**27, 30 * 86_400.0)
+    assert found.discard == DiscardPolicy.OLD
 
 
 async def test_a_deleted_durable_or_stream_is_declared_again(client: Client) -> None:

@@ -19,8 +19,9 @@ from trimtab.runtime.connection import connect
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.following import ExecutionStreams
-from trimtab_admin.executions.projection import CatchUp, LogPurge, Projection
+from trimtab_admin.executions.projection import CatchUp, Projection
 from trimtab_admin.executions.requests import Requester
+from trimtab_admin.executions.retention import LogDeletion, LogPurge
 from trimtab_admin.messaging import streams
 from trimtab_admin.messaging.durability import Sync, read_sync
 from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
@@ -46,7 +47,7 @@ class NatsTasks:
         self._settings = settings
         self._sessions = sessions
         self._reading = reading
-        self._streams = streams
+        self._execution_streams = execution_streams
         self._projection = Projection(sessions, self._on_stored)
         self._client: Client | None = None
         self._relay: Relay | None = None
@@ -64,7 +65,8 @@ class NatsTasks:
             asyncio.TaskGroup() as tasks,
         ):
             self._client = client
-            self._requester = Requester(client, self._sessions, self._reading)
+            events_bytes = self._settings.execution_events_bytes
+            self._requester = Requester(client, self._sessions, self._reading, events_bytes)
             self._relay = Relay(client, self._sessions, self._reading, on_resync=self._on_resync)
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
@@ -72,6 +74,8 @@ class NatsTasks:
             await client.subscribe(subjects.ALL_STORED, cb=self._on_stored_hint)
             tasks.create_task(CatchUp(self._sessions, self._reading).run())
             tasks.create_task(LogPurge(client, self._reading, days).run())
+            days = self._settings.execution_event_days
+            tasks.create_task(LogDeletion(self._sessions, days).run())
             tasks.create_task(self.namespace_statuses.follow(client))
 
     @property
@@ -116,14 +120,14 @@ class NatsTasks:
 
     async def _on_stored(self, execution: str) -> None:
         """Wake the streams of an execution here and at the other admins."""
-        self._streams.wake(execution)
+        self._execution_streams.wake(execution)
         if self._client is not None:
             # Without the hint, the others only read later.
             with suppress(nats.errors.Error):
                 await self._client.publish(subjects.stored(execution), b"")
 
     async def _on_stored_hint(self, message: Msg) -> None:
-        self._streams.wake(subjects.name_of(message.subject))
+        self._execution_streams.wake(subjects.name_of(message.subject))
 
     async def _on_resync(self) -> None:
         self.wake_requester()
@@ -133,7 +137,7 @@ class NatsTasks:
         while True:
             retrying.raise_if_cancelled()
             try:
-                await streams.bootstrap(client)
+                await streams.bootstrap(client, events_bytes=self._settings.execution_events_bytes)
             except Unavailable as error:
                 log.warning("streams.unavailable", extra={"error": str(error)})
                 await asyncio.sleep(0.2)

@@ -1,35 +1,31 @@
 """The projection of execution logs: a copy in SQL that serves reads and outlives the stream.
 
-The projection stores each event once, in whatever order and however often it is delivered. Logs of
-executions that ended long ago are removed from the stream; their copy stays.
+The projection stores each event once, in whatever order and however often it is delivered.
+`trimtab_admin.executions.retention` removes the logs of ended executions.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
-import nats.errors
-import nats.js.errors
 import sqlalchemy as sa
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
-from nats.aio.client import Client
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.errors import Retryable, Unavailable
+from trimtab.errors import Retryable
 from trimtab.messages import subjects
-from trimtab.messages.executions import ENDED, AnyEvent, Owned, Request, parse_event
-from trimtab.runtime import bus, retrying, telemetry
+from trimtab.messages.executions import AnyEvent, Owned, Request, parse_event
+from trimtab.runtime import telemetry
 from trimtab_admin.executions import states
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 
 log = logging.getLogger(__name__)
 
-_EXECUTIONS = tables.executions.c
 _EVENTS = tables.execution_events.c
 _FETCH_BATCH = 64
 """How many events are fetched at once: far fewer than can be stored before they are redelivered."""
@@ -37,8 +33,6 @@ _FETCH_SECONDS = 2.0
 """How long a fetch waits for an event, and so how soon a recreated consumer is used."""
 _CATCH_UP_SECONDS = 600.0
 """How often logs are searched for events that were not applied."""
-_PURGE_SECONDS = 3600.0
-_PURGE_BATCH = 500
 
 
 async def _ignore(_execution: str) -> None:
@@ -177,54 +171,3 @@ async def _restore_row(session: AsyncSession, event: AnyEvent) -> bool:
         return False
     await session.execute(tables.executions.insert(), new_row(event.request, event.at))
     return True
-
-
-class LogPurge:
-    """Removes the logs of executions that ended some days ago from the stream.
-
-    Several may run at once, because removing a log twice is harmless.
-    """
-
-    def __init__(self, client: Client, reading: Sessions, days: int) -> None:
-        self._client = client
-        self._reading = reading
-        self._days = days
-
-    async def run(self) -> None:
-        """Run until cancelled; during an outage logs only stay longer."""
-        while True:
-            try:
-                await self.purge(datetime.now(UTC) - timedelta(days=self._days))
-            except Unavailable as error:
-                log.warning("execution_logs.purge_failed", extra={"error": str(error)})
-            retrying.raise_if_cancelled()
-            await asyncio.sleep(_PURGE_SECONDS)
-
-    async def purge(self, before: datetime) -> None:
-        """Remove the logs of executions that ended before a time. Raises `Unavailable`."""
-        try:
-            logged = await self._logged_executions()
-            for first in range(0, len(logged), _PURGE_BATCH):
-                for execution in await self._ended(logged[first : first + _PURGE_BATCH], before):
-                    await self._client.jetstream(timeout=bus.TIMEOUT_SECONDS).purge_stream(
-                        subjects.EXECUTION_EVENTS, subject=subjects.events(execution)
-                    )
-        except (nats.errors.Error, TimeoutError) as error:
-            raise Unavailable(f"cannot purge {subjects.EXECUTION_EVENTS}: {error}") from error
-
-    async def _logged_executions(self) -> Sequence[str]:
-        """Return the executions whose log is in the stream."""
-        info = await self._client.jetstream(timeout=bus.TIMEOUT_SECONDS).stream_info(
-            subjects.EXECUTION_EVENTS, subjects_filter=subjects.ALL_EVENTS
-        )
-        return [subjects.name_of(subject) for subject in info.state.subjects or {}]
-
-    async def _ended(self, executions: Sequence[str], before: datetime) -> Sequence[str]:
-        """Return those of the executions that ended before a time.
-
-        A row has an ended phase only after the whole log was copied.
-        """
-        ended = sa.and_(_EXECUTIONS.phase.in_(ENDED), _EXECUTIONS.updated_at < before)
-        query = sa.select(_EXECUTIONS.id).where(_EXECUTIONS.id.in_(executions), ended)
-        async with transaction(self._reading) as session:
-            return list(await session.scalars(query))

@@ -1,11 +1,13 @@
 """Declares the streams and durable consumers of Trimtab, and reports how a server's differ.
 
-A state stream with other limits would lose state without an error, so `bootstrap` raises
-`Conflict`. Any other difference is drift: it is logged and left as the operator set it.
+A stream that holds state would lose it without an error under some other limits, so `bootstrap`
+raises `Conflict` for these. Any other difference is drift: it is logged and left as it is, because
+a server that applies a lower limit deletes the oldest messages.
 """
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 
 import nats.errors
 import nats.js.errors
@@ -43,16 +45,30 @@ _DEFAULT_LIMITS: dict[str, object] = {
 }
 
 
+EVENTS_BYTES = 2**30
+"""The size of EXECUTION_EVENTS. A full stream refuses events, and propeller tries again until logs
+of ended executions were removed: nothing is lost, but executions wait."""
+_DEAD_LETTERS: dict[str, object] = {
+    "max_msgs": 10_000,
+    "max_bytes": 128 * 2**20,
+    "max_age": timedelta(days=30).total_seconds(),
+}
+"""The oldest dead letters are deleted: rejected messages must not fill the disk."""
+_NEVER_OTHERWISE = frozenset({"max_age", "max_msgs_per_subject", "discard"})
+"""Limits of EXECUTION_EVENTS under which a log would lose events without an error."""
+
+
 @dataclass(frozen=True)
 class DeclaredStream:
     """A stream and the durable consumers on it."""
 
     config: StreamConfig
-    is_state: bool
+    guarded: frozenset[str] = frozenset()
+    """Limits that must be as declared, because the stream would lose state otherwise."""
     consumers: tuple[ConsumerConfig, ...] = ()
 
 
-def declared(replicas: int = 1) -> tuple[DeclaredStream, ...]:
+def declared(replicas: int = 1, events_bytes: int = EVENTS_BYTES) -> tuple[DeclaredStream, ...]:
     """Return the streams that Trimtab needs, with their consumers."""
 
     def stream(name: str, names: list[str], **limits: object) -> StreamConfig:
@@ -89,31 +105,34 @@ def declared(replicas: int = 1) -> tuple[DeclaredStream, ...]:
     requests = stream(
         subjects.EXECUTIONS, [subjects.ALL_REQUESTED], retention=RetentionPolicy.WORK_QUEUE
     )
+    logs = stream(
+        subjects.EXECUTION_EVENTS, events, discard=DiscardPolicy.NEW, max_bytes=events_bytes
+    )
+    namespaces = stream(subjects.NAMESPACES, [subjects.ALL_NAMESPACES], **state)
+    # Propellers read the requests without a consumer; those of earlier releases need this one.
+    to_propeller = durable(subjects.PROPELLER, subjects.ALL_REQUESTED)
+    to_admin = durable(subjects.ADMIN, subjects.ALL_EVENTS)
+    all_limits = frozenset(_DEFAULT_LIMITS)
     return (
-        DeclaredStream(stream(subjects.SETTINGS, settings, **state), is_state=True),
-        DeclaredStream(
-            stream(subjects.NAMESPACES, [subjects.ALL_NAMESPACES], **state), is_state=True
-        ),
-        # Propellers read the requests without a consumer; those of earlier releases need this one.
-        DeclaredStream(requests, False, (durable(subjects.PROPELLER, subjects.ALL_REQUESTED),)),
-        DeclaredStream(
-            stream(subjects.EXECUTION_EVENTS, events, discard=DiscardPolicy.NEW),
-            is_state=False,
-            consumers=(durable(subjects.ADMIN, subjects.ALL_EVENTS),),
-        ),
-        DeclaredStream(stream(subjects.DEAD_LETTERS, ["trimtab.dead.>"]), is_state=False),
+        DeclaredStream(stream(subjects.SETTINGS, settings, **state), all_limits),
+        DeclaredStream(namespaces, all_limits),
+        DeclaredStream(requests, consumers=(to_propeller,)),
+        DeclaredStream(logs, _NEVER_OTHERWISE, (to_admin,)),
+        DeclaredStream(stream(subjects.DEAD_LETTERS, ["trimtab.dead.>"], **_DEAD_LETTERS)),
     )
 
 
-async def bootstrap(client: Client, replicas: int = 1) -> list[str]:
+async def bootstrap(
+    client: Client, replicas: int = 1, events_bytes: int = EVENTS_BYTES
+) -> list[str]:
     """Create the streams and consumers that are missing; return a line for each difference.
 
-    Raises `Conflict` for a state stream with other limits, and `Unavailable`.
+    Raises `Conflict` for a stream with limits under which it would lose state, and `Unavailable`.
     """
     drift: list[str] = []
     jetstream = client.jetstream(timeout=5.0)
     try:
-        for wanted in declared(replicas):
+        for wanted in declared(replicas, events_bytes):
             drift += await _ensure_stream(jetstream, wanted)
             for consumer in wanted.consumers:
                 drift += await _ensure_consumer(jetstream, str(wanted.config.name), consumer)
@@ -137,8 +156,8 @@ async def _ensure_stream(jetstream: JetStreamContext, wanted: DeclaredStream) ->
         if want == have:
             continue
         line = f"stream {name}: {field} is {have}, declared is {want}"
-        if wanted.is_state and field in _DEFAULT_LIMITS:
-            raise Conflict(f"{line}; a state stream with other limits would lose settings")
+        if field in wanted.guarded:
+            raise Conflict(f"{line}; with other limits the stream would lose state")
         drift.append(line)
     return drift
 
