@@ -15,9 +15,9 @@ from trimtab.messages.executions import (
     NodeSucceeded,
     Owned,
     Request,
-    Resolution,
     Succeeded,
 )
+from trimtab.messages.resolutions import Resolution
 from trimtab.runtime import bus
 
 

@@ -157,7 +157,8 @@ async def test_a_projection_by_other_rules_is_made_again(
     log = events_of("e1")
     await store(sessions, log[:-1])
     async with transaction(sessions) as session:
-        await session.execute(tables.execution_states.update().values(rules=0, epoch=99))
+        other = {"rules": 0, "body": "of another release"}
+        await session.execute(tables.execution_states.update().values(other))
         await session.execute(tables.execution_nodes.update().values(body="of another release"))
     assert await read(reading, "e1") == replay(log[:-1])
     await store(sessions, log[-1:])

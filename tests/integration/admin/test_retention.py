@@ -21,7 +21,8 @@ from tests.integration.admin.running import (
 )
 from tests.servers import NatsServer
 from trimtab.messages import subjects
-from trimtab.messages.executions import Admitted, AnyEvent, Resolution, ResolvedValue
+from trimtab.messages.executions import Admitted, AnyEvent
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.runtime import bus
 from trimtab.runtime.connection import connect
 from trimtab_admin.config import AdminConfig

@@ -102,7 +102,7 @@ async def test_streams_of_a_release_without_bounds_are_reported_and_keep_their_m
     drift = await streams.bootstrap(client, events_bytes=2**26)
     assert drift == [
         "stream EXECUTION_EVENTS: max_bytes is -1, declared is 67108864",
-        "stream DEAD_LETTERS: max_age is 0, declared is 2592000.0",
+        "stream DEAD_LETTERS: max_age is 0.0, declared is 2592000.0",
         "stream DEAD_LETTERS: max_msgs is -1, declared is 10000",
         "stream DEAD_LETTERS: max_bytes is -1, declared is 134217728",
     ]

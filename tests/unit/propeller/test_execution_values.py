@@ -15,7 +15,7 @@ from tests.unit.propeller.building import (
 from trimtab.labels import PLACEHOLDERS, fill_placeholders
 from trimtab.levels import PLATFORM
 from trimtab.messages.events import ProjectChanged
-from trimtab.messages.executions import Resolution, ResolvedValue
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.executors.process import CAPABILITIES

@@ -7,7 +7,8 @@ import pytest
 from tests.unit.propeller.building import node, overrides, record, request, settings
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.messages.events import ClusterChanged, ProjectChanged
-from trimtab.messages.executions import Request, ResolvedValue
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Attempt, Capabilities, Resources
 from trimtab_propeller.resolution import resolve

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.propeller.building import record, request, resources, settings
 from trimtab import quantities
 from trimtab.levels import PLATFORM
-from trimtab.messages.executions import Resolution
+from trimtab.messages.resolutions import Resolution
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve

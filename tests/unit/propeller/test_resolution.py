@@ -8,7 +8,8 @@ import pytest
 from tests.unit.propeller.building import node, overrides, record, request, resources, settings
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
-from trimtab.messages.executions import Request, ResolvedValue
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.executors.process import CAPABILITIES

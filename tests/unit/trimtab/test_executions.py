@@ -20,12 +20,11 @@ from trimtab.messages.executions import (
     NodeWaiting,
     Owned,
     Refused,
-    Resolution,
-    ResolvedValue,
     State,
     Succeeded,
     replay,
 )
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.testing import entry, request, workflow
 from trimtab.workflows.graph import LaunchPlan
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from trimtab import testing
 from trimtab.levels import PLATFORM, Scope
-from trimtab.messages import events, executions
+from trimtab.messages import events, executions, resolutions
 from trimtab.messages.events import Event
 from trimtab.messages.executions import LogEvent
 from trimtab.testing import AT, entry
@@ -31,11 +31,11 @@ OVERRIDES = NodeOverrides.model_validate(
         "environment": {"LOG": ""},
     }
 )
-RESOLUTION = executions.Resolution(
+RESOLUTION = resolutions.Resolution(
     revision=7,
     executor="process",
     execution=(
-        executions.ResolvedValue(
+        resolutions.ResolvedValue(
             path="max_parallelism",
             value=5,
             source="workflow_execution_config.max_parallelism",
@@ -45,7 +45,7 @@ RESOLUTION = executions.Resolution(
     ),
     nodes={
         "n0": (
-            executions.ResolvedValue(
+            resolutions.ResolvedValue(
                 path="resources.limits.cpu",
                 value="2",
                 source="task_resource.limits.cpu",
@@ -361,3 +361,9 @@ def test_every_message_has_a_golden_file_and_every_file_a_message() -> None:
 def test_a_field_of_a_later_release_is_ignored(name: str) -> None:
     body = {**json.loads((WIRE / f"{name}.json").read_text()), "field_to_come": 1}
     assert type(MESSAGES[name]).model_validate_json(json.dumps(body)) == MESSAGES[name]
+
+
+@pytest.mark.parametrize("file", sorted((WIRE / "earlier").iterdir()), ids=lambda file: file.stem)
+def test_a_message_of_an_earlier_release_is_parsed_to_the_same_message(file: Path) -> None:
+    message = MESSAGES[file.stem]
+    assert type(message).model_validate_json(file.read_text()) == message

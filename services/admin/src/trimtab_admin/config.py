@@ -9,7 +9,6 @@ from trimtab.api.entities import ClusterBody, PoolBody
 from trimtab.models import DnsLabel
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
-from trimtab_admin.messaging.streams import EVENTS_BYTES
 
 
 class AdminConfig(ServiceConfig):
@@ -52,9 +51,6 @@ class AdminConfig(ServiceConfig):
     execution_event_days: int = Field(default=90, ge=1)
     """How long the database keeps the log of an ended execution. The execution, the state of its
     nodes and the values that it ran with stay."""
-    execution_events_bytes: int = Field(default=EVENTS_BYTES, ge=16 * 2**20)
-    """The size of the stream EXECUTION_EVENTS when admin creates it; the server reserves it. A full
-    stream refuses events, so that executions wait until there is room."""
     max_apply_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """The largest request that applies documents."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)

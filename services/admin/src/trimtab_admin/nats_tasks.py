@@ -65,8 +65,7 @@ class NatsTasks:
             asyncio.TaskGroup() as tasks,
         ):
             self._client = client
-            events_bytes = self._settings.execution_events_bytes
-            self._requester = Requester(client, self._sessions, self._reading, events_bytes)
+            self._requester = Requester(client, self._sessions, self._reading)
             self._relay = Relay(client, self._sessions, self._reading, on_resync=self._on_resync)
             tasks.create_task(self._relay.run())
             tasks.create_task(self._requester.run())
@@ -137,7 +136,7 @@ class NatsTasks:
         while True:
             retrying.raise_if_cancelled()
             try:
-                await streams.bootstrap(client, events_bytes=self._settings.execution_events_bytes)
+                await streams.bootstrap(client)
             except Unavailable as error:
                 log.warning("streams.unavailable", extra={"error": str(error)})
                 await asyncio.sleep(0.2)

@@ -24,12 +24,12 @@ from trimtab.messages.executions import (
     Owned,
     Refused,
     Request,
-    Resolution,
     State,
     Succeeded,
     parse_event,
     replay,
 )
+from trimtab.messages.resolutions import Resolution
 from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
 from trimtab_propeller import metrics, plan

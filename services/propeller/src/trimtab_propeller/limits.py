@@ -10,7 +10,7 @@ from typing import NamedTuple
 from trimtab import quantities
 from trimtab.errors import Rejected
 from trimtab.kinds.task_resource import RESOURCES
-from trimtab.messages.executions import ResolvedValue
+from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.fold import Effective
 
 

@@ -15,7 +15,8 @@ from pydantic import JsonValue
 from trimtab.errors import Invalid, NotFound, Unreadable
 from trimtab.labels import fill_placeholders, label_value
 from trimtab.messages import subjects
-from trimtab.messages.executions import Request, Resolution, ResolvedValue
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, Node, NodeOverrides
@@ -44,15 +45,8 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
     try:
         _check(request)
         execution_values = {value.path: value for value in _execution_values(request, settings)}
-        shared = [
-            *_node_settings(request, settings),
-            *_cluster_values(request, settings),
-            *_priority(request, settings),
-        ]
-        nodes = {
-            node.id: _node_values(node, request, settings, shared, executor)
-            for node in request.workflow.nodes
-        }
+        resolver = _NodeResolver(request, settings, executor)
+        nodes = {node.id: resolver.values(node) for node in request.workflow.nodes}
     except Invalid as error:
         raise Refusal(error.path, error.value, str(error)) from error
     except Unreadable as error:
@@ -60,15 +54,9 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
     return Resolution(
         revision=settings.revision,
         executor=executor.name,
-        execution=_annotate(execution_values, executor),
-        nodes={node: _annotate(values, executor) for node, values in nodes.items()},
+        execution=tuple(executor.annotate(execution_values[p]) for p in sorted(execution_values)),
+        nodes=nodes,
     )
-
-
-def _annotate(
-    values: Mapping[str, ResolvedValue], executor: Capabilities
-) -> tuple[ResolvedValue, ...]:
-    return tuple(executor.annotate(values[path]) for path in sorted(values))
 
 
 def _check(request: Request) -> None:
@@ -164,29 +152,65 @@ def _from_record(path: str, source: str, leaf: Leaf) -> ResolvedValue:
     )
 
 
-def _node_values(
-    node: Node,
-    request: Request,
-    settings: Settings,
-    shared: list[ResolvedValue],
-    executor: Capabilities,
-) -> dict[str, ResolvedValue]:
-    """Return the values of a node by path. ``shared`` are those that the settings give to all."""
-    values = {
-        path: ResolvedValue(path=path, value=value, source="engine")
-        for path, value in _ENGINE_DEFAULTS.items()
-    }
-    values |= {value.path: value for value in shared}
-    for source, overrides in reversed(list(_node_sources(node, request))):
-        for path, value in _flatten(overrides.model_dump(exclude_none=True)).items():
-            values[path] = ResolvedValue(path=path, value=value, source=source)
-    values |= {value.path: value for value in _pool(node, request, settings)}
-    try:
-        _check_environment(values, executor)
-        return complete_resources(values, settings.effective("task_resource", request.target))
-    except Refusal as refusal:
-        refusal.node = node.id
-        raise
+class _NodeResolver:
+    """Resolves the values of each node; those that nodes share are resolved once."""
+
+    def __init__(self, request: Request, settings: Settings, executor: Capabilities) -> None:
+        """Raises `Refusal` and `Unreadable`."""
+        self._request = request
+        self._settings = settings
+        self._executor = executor
+        self._task_resource = settings.effective("task_resource", request.target)
+        self._shared = [
+            *(
+                ResolvedValue(path=path, value=value, source="engine")
+                for path, value in _ENGINE_DEFAULTS.items()
+            ),
+            *_node_settings(request, settings),
+            *_cluster_values(request, settings),
+            *_priority(request, settings),
+        ]
+        self._by_sources: dict[object, tuple[ResolvedValue, ...]] = {}
+        self._resources: dict[object, Mapping[str, ResolvedValue]] = {}
+        self._annotated: dict[int, tuple[ResolvedValue, ResolvedValue]] = {}
+
+    def values(self, node: Node) -> tuple[ResolvedValue, ...]:
+        """Return the values of a node, ordered by path. Raises `Refusal`."""
+        sources = (node.task, node.overrides.model_dump_json(), repr(node.hook))
+        if sources not in self._by_sources:
+            values = self._resolve(node)
+            self._by_sources[sources] = tuple(self._annotate(values[p]) for p in sorted(values))
+        return self._by_sources[sources]
+
+    def _resolve(self, node: Node) -> dict[str, ResolvedValue]:
+        values = {value.path: value for value in self._shared}
+        for source, overrides in reversed(list(_node_sources(node, self._request))):
+            for path, value in _flatten(overrides.model_dump(exclude_none=True)).items():
+                values[path] = ResolvedValue(path=path, value=value, source=source)
+        values |= {value.path: value for value in _pool(node, self._request, self._settings)}
+        try:
+            _check_environment(values, self._executor)
+            return {**values, **self._complete_resources(values)}
+        except Refusal as refusal:
+            refusal.node = node.id
+            raise
+
+    def _complete_resources(
+        self, values: Mapping[str, ResolvedValue]
+    ) -> Mapping[str, ResolvedValue]:
+        """Return the requests and limits that the values lead to. Raises `Refusal`."""
+        given = {p: value for p, value in values.items() if p.startswith("resources.")}
+        key = tuple(value.model_dump_json() for value in given.values())
+        if key not in self._resources:
+            self._resources[key] = complete_resources(given, self._task_resource)
+        return self._resources[key]
+
+    def _annotate(self, value: ResolvedValue) -> ResolvedValue:
+        # Each value is kept with its annotated one, so that no other object gets its id.
+        known = self._annotated.get(id(value))
+        if known is None:
+            known = self._annotated[id(value)] = value, self._executor.annotate(value)
+        return known[1]
 
 
 def _node_sources(node: Node, request: Request) -> Iterator[tuple[str, NodeOverrides]]:

@@ -2,7 +2,8 @@
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from trimtab.messages.executions import NodePhase, Phase, Resolution
+from trimtab.messages.executions import NodePhase, Phase
+from trimtab.messages.resolutions import Resolution
 from trimtab.models import DnsLabel, Model, Name
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, NodeOverrides, Workflow
 

@@ -23,7 +23,7 @@ from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Conflict, Invalid
-from trimtab.messages.executions import ResolvedValue
+from trimtab.messages.resolutions import ResolvedValue
 from trimtab.models import parse_model
 from trimtab.workflows.graph import NodeOverrides
 from trimtab.workflows.loader import load_module

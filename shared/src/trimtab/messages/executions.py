@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 
 from trimtab.levels import Scope
 from trimtab.messages.events import Event
+from trimtab.messages.resolutions import Resolution
 from trimtab.models import Model
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, NodeOverrides, Workflow
 
@@ -63,56 +64,6 @@ class ExecutionRequested(Event):
     request: Request
 
 
-class ResolvedValue(Model, extra="ignore"):
-    """One value that a node runs with, and its source."""
-
-    path: str
-    """``resources.requests.cpu``, ``environment.LOG``, ``retries``, ``labels.team``, …"""
-    value: JsonValue
-    source: str
-    """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
-    ``launch plan``, ``with_overrides``, ``task``, ``task_resource.defaults.cpu`` (a record's
-    field), ``project`` (its labels), ``request`` or ``limit`` (mirrored from it), ``engine``.
-    """
-    scope: str = ""
-    """The scope of the record that is the source: ``project-domain flyteexamples/development``."""
-    revision: int | None = None
-    """The revision that wrote that record; ``None`` where the source is not a record."""
-    note: str = ""
-    """A remark, such as a clamp, or that the executor ignores the field."""
-
-
-class Resolution(Model, extra="ignore"):
-    """Every value that an execution runs with, stored once at admission."""
-
-    revision: int
-    """The revision of the settings that the values were resolved from."""
-    executor: str
-    execution: tuple[ResolvedValue, ...] = ()
-    """The values of the execution as a whole, ordered by path: ``max_parallelism``, …"""
-    nodes: dict[str, tuple[ResolvedValue, ...]]
-    """The values of each node by its id, ordered by path."""
-
-    def value(self, node: str, path: str) -> JsonValue:
-        """Return the value at a path of a node; ``None`` where it has none."""
-        return next((r.value for r in self.nodes[node] if r.path == path), None)
-
-    @property
-    def max_parallelism(self) -> int | None:
-        """The number of nodes that may run at once; ``None`` is no limit."""
-        found = (r.value for r in self.execution if r.path == "max_parallelism")
-        value = next(found, None)
-        return value if isinstance(value, int) else None
-
-    def environment(self, node: str) -> dict[str, str]:
-        prefix = "environment."
-        return {
-            r.path.removeprefix(prefix): str(r.value)
-            for r in self.nodes[node]
-            if r.path.startswith(prefix)
-        }
-
-
 class LogEvent(Model, extra="ignore"):
     """The fields that each event of a log has. Readers ignore fields that they do not know."""
 
@@ -152,6 +103,11 @@ class Admitted(LogEvent):
 
     type: Literal["admitted"] = "admitted"
     resolution: Resolution
+
+    def body(self) -> bytes:
+        return to_json(
+            {**self.model_dump(exclude={"resolution"}), "resolution": self.resolution.content()}
+        )
 
 
 class Refused(LogEvent):

@@ -14,6 +14,9 @@ from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import Model, Name
 
+MAX_NODES = 5000
+"""The most nodes of a workflow."""
+
 
 class ResourceOverrides(Model):
     """Requests and limits of a task: Kubernetes quantities by resource."""
@@ -22,19 +25,36 @@ class ResourceOverrides(Model):
     limits: ResourceSpec = ResourceSpec()
 
 
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class NodeOverrides(Model):
     """Values that replace those of a node.
 
     An absent field changes nothing; 0, false and empty text are values.
     """
 
-    resources: ResourceOverrides | None = None
-    retries: int | None = Field(default=None, ge=0, le=100)
+    # A workflow of `MAX_NODES` nodes fits into a message because nothing absent is written.
+    resources: ResourceOverrides | None = Field(default=None, exclude_if=_is_absent)
+    retries: int | None = Field(default=None, ge=0, le=100, exclude_if=_is_absent)
     """The number of further tries after a failed one."""
-    interruptible: bool | None = None
-    container_image: str | None = Field(default=None, min_length=1)
-    environment: dict[str, str] | None = None
+    interruptible: bool | None = Field(default=None, exclude_if=_is_absent)
+    container_image: str | None = Field(default=None, min_length=1, exclude_if=_is_absent)
+    environment: dict[str, str] | None = Field(default=None, exclude_if=_is_absent)
     """Merged by key."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return self == _NO_OVERRIDES
+
+
+_NO_OVERRIDES = NodeOverrides()
+
+
+def _is_empty(overrides: NodeOverrides) -> bool:
+    return overrides.is_empty
 
 
 class ExecutionConfig(Model):
@@ -107,9 +127,9 @@ class Node(Model):
     """``n0``, ``n1``, … in the order of the calls."""
     task: str
     inputs: dict[str, Binding]
-    overrides: NodeOverrides = NodeOverrides()
+    overrides: NodeOverrides = Field(default=_NO_OVERRIDES, exclude_if=_is_empty)
     """Values of ``with_overrides``, fixed at registration."""
-    hook: Hook | None = None
+    hook: Hook | None = Field(default=None, exclude_if=_is_absent)
 
     @property
     def waits_for(self) -> frozenset[str]:
@@ -140,6 +160,8 @@ class Workflow(Model):
 
     def check(self) -> None:
         """Check that every name refers to something, once. Raises `Invalid`."""
+        if len(self.nodes) > MAX_NODES:
+            raise Invalid("nodes", f"{len(self.nodes)} nodes", f"at most {MAX_NODES} nodes")
         for name in self.required:
             if name not in self.inputs:
                 raise Invalid("required", name, "inputs " + ", ".join(self.inputs))

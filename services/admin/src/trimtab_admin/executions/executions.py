@@ -13,18 +13,17 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
-from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Unavailable
+from trimtab.errors import Conflict, NotFound, Retryable, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller
-from trimtab_admin.executions import states
+from trimtab_admin.executions import sizes, states
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables
-from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
 from trimtab_admin.storage.visibility import visible_to
@@ -201,10 +200,7 @@ def _request(
         **{name: getattr(body, name) for name in ExecutionConfig.model_fields},
         revision=settings.revision,
     )
-    size = len(request.model_dump_json())
-    if size > MAX_EVENT_BYTES:
-        allowed = f"workflow and inputs of at most {MAX_EVENT_BYTES} bytes together"
-        raise Invalid("inputs", f"{size} bytes", allowed)
+    sizes.check(request, settings)
     return request
 
 

@@ -51,15 +51,7 @@ class _PendingRequest(NamedTuple):
 class Requester:
     """Publishes requests. Several may run on one database, because duplicates are harmless."""
 
-    def __init__(
-        self,
-        client: Client,
-        sessions: Sessions,
-        reading: Sessions,
-        events_bytes: int = streams.EVENTS_BYTES,
-    ) -> None:
-        """``events_bytes`` is the size of EXECUTION_EVENTS, where it has to be created."""
-        self._events_bytes = events_bytes
+    def __init__(self, client: Client, sessions: Sessions, reading: Sessions) -> None:
         self._client = client
         self._sessions = sessions
         self._reading = reading
@@ -98,7 +90,7 @@ class Requester:
             logs = await jetstream.stream_info(subjects.EXECUTION_EVENTS)
             await jetstream.consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
         except nats.js.errors.NotFoundError as error:
-            await streams.bootstrap(self._client, events_bytes=self._events_bytes)
+            await streams.bootstrap(self._client)
             raise Unavailable("streams were missing and have been created") from error
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"cannot read the streams of executions: {error}") from error

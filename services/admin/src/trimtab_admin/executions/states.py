@@ -18,11 +18,11 @@ from trimtab.messages.executions import (
     Admitted,
     AnyEvent,
     NodeState,
-    Resolution,
     State,
     node_of,
     parse_event,
 )
+from trimtab.messages.resolutions import Resolution
 from trimtab_admin.storage import tables
 
 RULES = 1
@@ -35,6 +35,9 @@ _ROW = tables.executions.c
 _STATE = tables.execution_states.c
 _EVENT = tables.execution_events.c
 _NODE = tables.execution_nodes.c
+_STATE_BODY: TypeAdapter[State] = TypeAdapter(State)
+_APART = {"nodes", "request", "resolution"}
+"""Fields of a state that are stored elsewhere."""
 _NODE_STATE: TypeAdapter[NodeState] = TypeAdapter(NodeState)
 
 
@@ -161,15 +164,7 @@ async def _checkpoint(session: AsyncSession, execution: str) -> Checkpoint:
     # Of a log that was deleted, there is nothing else.
     if row is None or (row["rules"] != RULES and row["log_deleted_at"] is None):
         return Checkpoint(State(execution=execution))
-    state = State(
-        execution=execution,
-        phase=row["phase"],
-        owner=row["owner"],
-        epoch=row["epoch"],
-        length=row["log_length"],
-        output=json.loads(row["output"]),
-        error=row["error"],
-    )
+    state = _STATE_BODY.validate_json(row["body"])
     return Checkpoint(
         state,
         row["updated_at"],
@@ -214,10 +209,7 @@ async def _store(session: AsyncSession, checkpoint: Checkpoint, nodes: Collectio
         "log_length": state.length,
         "rules": RULES,
         "phase": state.phase,
-        "output": json.dumps(state.output),
-        "error": state.error,
-        "owner": state.owner,
-        "epoch": state.epoch,
+        "body": _STATE_BODY.dump_json(state, exclude=_APART).decode(),
         "resolution_index": checkpoint.resolution_index,
         "updated_at": checkpoint.updated_at,
     }

@@ -46,8 +46,11 @@ _DEFAULT_LIMITS: dict[str, object] = {
 
 
 EVENTS_BYTES = 2**30
-"""The size of EXECUTION_EVENTS. A full stream refuses events, and propeller tries again until logs
-of ended executions were removed: nothing is lost, but executions wait."""
+"""The size of EXECUTION_EVENTS, which the server reserves.
+
+A full stream refuses events, and propeller tries again until logs of ended executions were removed:
+nothing is lost, but executions wait.
+"""
 _DEAD_LETTERS: dict[str, object] = {
     "max_msgs": 10_000,
     "max_bytes": 128 * 2**20,

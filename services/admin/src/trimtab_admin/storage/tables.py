@@ -163,10 +163,8 @@ execution_states = sa.Table(
     sa.Column("log_length", sa.Integer, nullable=False),
     sa.Column("rules", sa.Integer, nullable=False),
     sa.Column("phase", sa.String(20), nullable=False),
-    sa.Column("output", sa.Text, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("owner", _NAME, nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
+    # The state as JSON, without nodes, request and resolution.
+    sa.Column("body", sa.Text, nullable=False),
     # The index of the event that holds the resolution; null before the admission.
     sa.Column("resolution_index", sa.Integer),
     # When the last event was appended.

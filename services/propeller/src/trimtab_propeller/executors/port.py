@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
 from trimtab.kinds.task_resource import ResourceSpec
-from trimtab.messages.executions import Request, Resolution, ResolvedValue
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.models import Model
 from trimtab.workflows.graph import Node
 

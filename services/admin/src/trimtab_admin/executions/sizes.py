@@ -1,0 +1,121 @@
+"""Whether an execution fits into the messages of its log, decided when it is created. Pure.
+
+Propeller resolves an execution later, on settings that may have changed since: it is created only
+if there is room for all that its request can contribute.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from pydantic import JsonValue
+
+from trimtab import kinds
+from trimtab.errors import Invalid
+from trimtab.kinds.task_resource import RESOURCES
+from trimtab.messages.executions import Request
+from trimtab.settings.fold import Effective
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import ExecutionConfig, NodeOverrides
+from trimtab_admin.storage.changes import MAX_EVENT_BYTES
+
+MAX_RESOLUTION_BYTES = 1_000_000
+"""The most that the values of an execution may take; a message of NATS holds 1,048,576 bytes."""
+_VARIABLE_BYTES = 80
+"""What a message holds of a variable of the environment in addition to name and value."""
+_VALUE_BYTES = 400
+"""The same of other values: their source, the scope of a limit, notes."""
+_REFERENCE_BYTES = 7
+"""A number in the list of a node's values, with its comma."""
+
+
+def check(request: Request, settings: Settings) -> None:
+    """Raise `Invalid` if the request, or what it resolves to, does not fit into a message."""
+    size = len(request.model_dump_json())
+    if size > MAX_EVENT_BYTES:
+        allowed = f"workflow and inputs of at most {MAX_EVENT_BYTES} bytes together"
+        raise Invalid("inputs", f"{size} bytes", allowed)
+    size = most_resolution_bytes(request, settings)
+    if size > MAX_RESOLUTION_BYTES:
+        raise Invalid(
+            "workflow",
+            f"{len(request.workflow.nodes)} nodes whose values take up to {size} bytes",
+            f"at most {MAX_RESOLUTION_BYTES} bytes; values that nodes share count once",
+        )
+
+
+def most_resolution_bytes(request: Request, settings: Settings) -> int:
+    """Return at least the size of the resolution, in which values that nodes share are once."""
+    values = set(_values_of_nodes(request))
+    total = sum(map(_size, values)) + sum(map(_size, _values_of_settings(request, settings)))
+    for config in (request, request.launch_plan):
+        total += sum(map(_size, _values_of_config(config)))
+    return total + sum(_references(request))
+
+
+Value = tuple[str, str]
+"""The path of a value, and the value as JSON."""
+
+
+def _size(value: Value) -> int:
+    path, text = value
+    if path.startswith("environment."):
+        return _VARIABLE_BYTES + len(path.encode()) + len(text.encode())
+    # A note may repeat the value, and limits are derived from requests.
+    return 2 * (_VALUE_BYTES + len(path.encode()) + 2 * len(text.encode()))
+
+
+def _values_of_nodes(request: Request) -> Iterator[Value]:
+    for node in request.workflow.nodes:
+        yield from _values(node.overrides)
+        if node.hook is not None:
+            yield from _values(node.hook.default)
+    for task in request.workflow.tasks.values():
+        yield from _values(task.config)
+        yield "pool", json.dumps(task.pool)
+        yield "weight", json.dumps(task.weight)
+    for overrides in (*request.overrides.values(), *request.launch_plan.runtime_override.values()):
+        yield from _values(overrides)
+
+
+def _values(overrides: NodeOverrides) -> Iterator[Value]:
+    if not overrides.is_empty:
+        yield from _flatten(overrides.model_dump(exclude_none=True))
+
+
+def _values_of_config(config: ExecutionConfig) -> Iterator[Value]:
+    fields = set(ExecutionConfig.model_fields)
+    yield from _flatten(config.model_dump(include=fields, exclude_none=True))
+
+
+def _values_of_settings(request: Request, settings: Settings) -> Iterator[Value]:
+    for kind in kinds.registered():
+        effective: Effective = settings.effective(kind, request.target)
+        for path, leaf in effective.leaves.items():
+            yield f"{kind}.{path}.{leaf.scope}", json.dumps(leaf.value)
+    project = settings.projects.get(request.project)
+    yield from _flatten({"labels": dict(project.labels if project else {})})
+    # Completed from the defaults.
+    for resource in RESOURCES:
+        yield f"resources.requests.{resource}", ""
+
+
+def _flatten(document: dict[str, JsonValue], prefix: str = "") -> Iterator[Value]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(value)
+
+
+def _references(request: Request) -> Iterable[int]:
+    """Yield the bytes that name each node, and number its values."""
+    profiles = set()
+    for node in request.workflow.nodes:
+        own = sum(1 for _ in _values(node.overrides))
+        own += 0 if node.hook is None else 1 + sum(1 for _ in _values(node.hook.default))
+        yield len(node.id.encode()) + 6 + _REFERENCE_BYTES * (1 + 2 * own)
+        # Variables of a node are its own values, all others may be part of a profile.
+        others = node.overrides.model_dump_json(exclude={"environment"}) if own else ""
+        if (node.task, others) not in profiles:
+            profiles.add((node.task, others))
+            yield _REFERENCE_BYTES * 4 * len(RESOURCES)
