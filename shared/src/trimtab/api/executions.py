@@ -62,7 +62,7 @@ class ExecutionBody(Model, extra="ignore"):
 
 
 class ExecutionChangeBody(Model, extra="ignore"):
-    """What one event of an execution changed."""
+    """The change that one event of an execution made."""
 
     index: int
     """The number of the event, from 0: a client resumes after it."""

@@ -71,7 +71,7 @@ class LogPurge:
         if await self._is_almost_full():
             await self.purge(datetime.now(UTC) - _SHORTEST)
             if await self._is_almost_full():
-                # Propeller waits for room to append, so somebody has to raise the limit.
+                # Propeller waits for room to append, so an operator has to raise the limit.
                 log.error("execution_events.almost_full")
 
     async def purge(self, before: datetime) -> None:
