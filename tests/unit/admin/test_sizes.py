@@ -1,4 +1,4 @@
-"""What does not fit into the messages of an execution's log is refused when it is created."""
+"""An execution whose log would not fit into messages is refused when it is created."""
 
 import pytest
 from hypothesis import given, settings

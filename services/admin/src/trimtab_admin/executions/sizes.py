@@ -21,9 +21,9 @@ from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 MAX_RESOLUTION_BYTES = 1_000_000
 """The most that the values of an execution may take; a message of NATS holds 1,048,576 bytes."""
 _VARIABLE_BYTES = 80
-"""What a message holds of a variable of the environment in addition to name and value."""
+"""The bytes of a variable of the environment in addition to its name and value."""
 _VALUE_BYTES = 400
-"""The same of other values: their source, the scope of a limit, notes."""
+"""The bytes of other values in addition: their source, the scope of a limit, notes."""
 _REFERENCE_BYTES = 7
 """A number in the list of a node's values, with its comma."""
 
