@@ -22,7 +22,7 @@ from tests.integration.admin.running import (
     until,
     workflow,
 )
-from tests.servers import free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 from trimtab.api.executions import NodeBody
 from trimtab.client import Client
 from trimtab.messages import subjects
@@ -130,7 +130,7 @@ async def test_changes_arrive_by_the_hint_of_the_admin_that_stored_them(
         async with aclosing(stream(following, execution)) as streaming:
             for event in events_of(execution):
                 await append(client, event)
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while not texts or indices(texts)[-1:] != [event.index]:
                         texts.append(await anext(streaming))
         assert indices(texts) == list(range(len(events_of(execution))))
@@ -142,7 +142,7 @@ async def test_changes_arrive_without_a_hint_and_heartbeats_meanwhile(
     async with (
         following_of(settings, poll_seconds=0.02, heartbeat_seconds=0.05) as following,
         aclosing(stream(following, execution)) as texts,
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE_SECONDS),
     ):
         assert await anext(texts) == ": following\n\n"
         assert await anext(texts) == ": heartbeat\n\n"
@@ -158,7 +158,7 @@ async def test_an_event_after_a_gap_is_not_sent_before_the_gap_is_filled(
     async with (
         following_of(settings, poll_seconds=0.02, heartbeat_seconds=0.05) as following,
         aclosing(stream(following, execution)) as texts,
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE_SECONDS),
     ):
         for event in (log[0], log[2]):
             await projection.on_event(event)
@@ -297,7 +297,7 @@ async def test_a_client_waits_for_the_end_whatever_becomes_of_its_streams(
             for event in events_of(execution):
                 await Projection(sessions).on_event(event)
                 await asyncio.sleep(0.01)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 body = await waiting
     finally:
         await sessions.kw["bind"].dispose()

@@ -42,7 +42,7 @@ class NatsTasks:
         settings: AdminConfig,
         sessions: Sessions,
         reading: Sessions,
-        streams: ExecutionStreams,
+        execution_streams: ExecutionStreams,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
