@@ -307,4 +307,4 @@ async def test_a_client_waits_for_the_end_whatever_becomes_of_its_streams(
         SCOPE["project"],
     )
     assert states[-1] == ("n1", "succeeded")
-    assert front.streams == 1 if chunks != 3 else front.streams > 2
+    assert front.streams >= 1 if chunks == 3 else front.streams == 1
