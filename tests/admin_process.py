@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS, free_port
 
 TOKEN = "t0ken"
@@ -28,15 +29,13 @@ def admin_process(
         "TRIMTAB_TOKEN_FILE": str(directory / "token"),
         "TRIMTAB_PORT": str(port),
     }
-    admin = subprocess.Popen([sys.executable, "-m", "trimtab_admin"], env={**variables, **own})
-    try:
+    command = [sys.executable, "-m", "trimtab_admin"]
+    with ended(subprocess.Popen(command, env={**variables, **own})) as admin:
         url = f"http://127.0.0.1:{port}"
         _wait_for(url, admin)
         yield url
-    finally:
         admin.terminate()
-        code = admin.wait(PATIENCE_SECONDS)
-    assert code == 0
+        assert admin.wait(PATIENCE_SECONDS) == 0
 
 
 def _wait_for(url: str, admin: subprocess.Popen[bytes]) -> None:

@@ -1,8 +1,11 @@
 """Fixtures that tests of several folders share."""
 
+import gc
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Generator, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 
-from tests import databases
+from tests import databases, leftovers
 from tests.servers import PATIENCE_SECONDS, NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.runtime.config import ServiceConfig
@@ -20,6 +23,8 @@ from trimtab_admin.messaging import streams
 # A busy machine is no reason to fail.
 settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("trimtab")
+
+Wrapper = Generator[None, Any, Any]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the database of tests that use one only",
     )
     parser.addoption("--operations", type=int, default=20_000, help="length of each random history")
+    parser.addoption(
+        "--fail-on-leftovers",
+        action="store_true",
+        help="fail a test that leaves processes, transports or sockets behind, not only end them",
+    )
     parser.addoption("--seed", type=int, help="of random histories; by default a new one")
 
 
@@ -47,6 +57,57 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Give each worker of xdist the seed of the run."""
     node.workerinput["seed"] = node.config.option.seed
+
+
+class Watching:
+    """A plugin that ends what tests with servers leave behind."""
+
+    def __init__(self, directory: Path) -> None:
+        self._run = leftovers.Watched(directory)
+        self._module: Path | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Wrapper:
+        if fixturedef.scope == leftovers.OF_A_TEST:
+            return (yield)
+        with self._run.scope(fixturedef.scope):
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if self._module != item.path:
+            self._module = item.path
+            self._run.begin_module()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Wrapper:
+        left = []
+        try:
+            return (yield)
+        finally:
+            if "integration" in item.path.parts:
+                left = self._run.end_test(PATIENCE_SECONDS / 12)
+            if nextitem is None or nextitem.path != item.path:
+                left += self._run.end_module(PATIENCE_SECONDS / 12)
+            if left and item.config.option.fail_on_leftovers and sys.exception() is None:
+                pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
+
+    def pytest_unconfigure(self) -> None:
+        self._run.end()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.option.dist == "no":  # the tests run in this process
+        # One helper of multiprocessing serves the whole run.
+        resource_tracker.ensure_running()
+        directory = session.config._tmp_path_factory.getbasetemp()
+        session.config.pluginmanager.register(Watching(directory))
+
+
+def pytest_collection_finish() -> None:
+    """Let later collections of garbage skip all that was imported by now."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,6 +72,7 @@ class Server(ABC):
         self.store = directory / "store"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._environment = dict(os.environ)
 
     @abstractmethod
     def command(self) -> list[str]: ...
@@ -90,7 +91,12 @@ class Server(ABC):
         log = self.directory / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command(), stdout=output, stderr=output, **self.account()
+                self.command(),
+                env=self._environment,
+                cwd=self.directory,
+                stdout=output,
+                stderr=output,
+                **self.account(),
             )
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._is_ready():

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,20 +92,22 @@ class System:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "token").write_text(self.token)
-        self.nats.start()
-        self.valkey.start()
-        self.valkey.declare_new()
-        self.start(*self._ports)
+        with ExitStack() as stack:
+            stack.enter_context(self.nats)
+            stack.enter_context(self.valkey)
+            stack.callback(self._end)
+            self.start(*self._ports)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
         for process in self._processes.values():
-            process.send_signal(signal.SIGCONT)
             process.kill()
         for process in self._processes.values():
             process.wait()
-        self.valkey.kill()
-        self.nats.kill()
 
     def _environment(self, name: str) -> dict[str, str]:
         own = {

@@ -5,6 +5,8 @@ import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 
 import pytest
 import sqlalchemy as sa
@@ -22,6 +24,15 @@ from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessio
 from trimtab_admin.storage.relay import Relay
 
 ROUNDS = 20
+
+
+@pytest.fixture(scope="session")
+def forking() -> ForkServerContext:
+    """Processes that are forks of one that has imported everything, which makes a round fast."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([relay_process.__name__])
+    forkserver.ensure_running()
+    return context
 
 
 @pytest.fixture
@@ -101,16 +112,14 @@ async def test_a_relay_that_is_killed_twenty_times_publishes_each_change_once(
     database_url: str,
     sessions: Sessions,
     reading: Sessions,
+    forking: ForkServerContext,
     point: str,
 ) -> None:
-    # Forking a process that has imported everything makes a round fast.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([relay_process.__name__])
     for number in range(ROUNDS):
         arguments = (database_url, nats_server.url, f"round-{number}", point)
-        process = processes.Process(target=relay_process.main, args=arguments)
+        process = forking.Process(target=relay_process.main, args=arguments)
         process.start()
-        await asyncio.to_thread(process.join, 30)
+        await asyncio.to_thread(process.join, PATIENCE_SECONDS)
         assert process.exitcode == -9
     await relay_until_sent(client, sessions, reading)
     assert await published_revisions(client) == await committed_revisions(sessions)

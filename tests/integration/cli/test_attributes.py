@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.cli.conftest import Trimtab
 from tests.integration.embedded.running import TRIMTAB
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 
 TASK = "task-resource-attribute"
@@ -69,19 +70,16 @@ def test_a_change_during_the_prompt_is_not_overwritten(
     trimtab: Trimtab, data: Path, stored: Path, project: str
 ) -> None:
     stored.write_text(stored.read_text().replace('"2"', '"3"'))
-    prompting = subprocess.Popen(
-        [TRIMTAB, "update", TASK, "--attrFile", str(stored), "--data", str(data)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert prompting.stdout is not None
-    while prompting.stdout.read(1) != "?":
-        pass
-    stored.write_text(stored.read_text().replace('"3"', '"4"'))
-    assert trimtab("update", TASK, "--attrFile", str(stored), "--force").exit_code == 0
-    _out, err = prompting.communicate("y\n", timeout=PATIENCE_SECONDS)
+    command = [TRIMTAB, "update", TASK, "--attrFile", str(stored), "--data", str(data)]
+    pipe = subprocess.PIPE
+    starting = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    with ended(starting) as prompting:
+        assert prompting.stdout is not None
+        while prompting.stdout.read(1) != "?":
+            pass
+        stored.write_text(stored.read_text().replace('"3"', '"4"'))
+        assert trimtab("update", TASK, "--attrFile", str(stored), "--force").exit_code == 0
+        _out, err = prompting.communicate("y\n", timeout=PATIENCE_SECONDS)
     assert prompting.returncode == 5
     assert err.startswith(
         f"Error: update project {project} domain development matchable attributes: update failed: "

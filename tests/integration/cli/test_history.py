@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.cli.conftest import Trimtab
 from tests.integration.embedded.running import TRIMTAB
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 
 PRIORITY = "workflow-priority"
@@ -102,9 +103,8 @@ def test_watch_prints_changes_when_they_are_committed(
 ) -> None:
     [newest, _] = revisions(trimtab, changed)
     command = [TRIMTAB, "watch", "-p", changed, "--since", str(newest - 1), "--limit", "2"]
-    with subprocess.Popen(
-        [*command, "--data", str(data)], stdout=subprocess.PIPE, text=True
-    ) as watching:
+    command += ["--data", str(data)]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as watching:
         assert watching.stdout is not None
         assert "priority: 1 → 2" in watching.stdout.readline()
         trimtab("delete", PRIORITY, "-p", changed)

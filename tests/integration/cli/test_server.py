@@ -37,10 +37,14 @@ class ForeignHandler(http.server.BaseHTTPRequestHandler):
 def foreign() -> Iterator[str]:
     """Start a server that is not Trimtab, and return its URL."""
     server = http.server.HTTPServer(("127.0.0.1", 0), ForeignHandler)
-    threading.Thread(target=server.serve_forever).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
 
 
 def test_the_data_directory_selects_server_and_token(data: Path) -> None:

@@ -64,9 +64,11 @@ def process(nats_server: NatsServer, templates: Path, clusters: Path) -> Iterato
             "TRIMTAB_CLUSTERS": json.dumps({"east": {"directory": str(clusters / "east")}}),
         }
     )
-    yield process
-    if process.running is not None:
-        process.end(signal.SIGKILL)
+    try:
+        yield process
+    finally:
+        if process.running is not None:
+            process.end(signal.SIGKILL)
 
 
 async def test_it_is_ready_when_its_view_is_verified_and_ends_on_sigterm(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers import PATIENCE_SECONDS, free_port
@@ -25,10 +25,8 @@ def supervised(directory: Path) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.kill()
-        process.communicate()
-        with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(pid(directory, "task-pid"), signal.SIGKILL)
+        process.terminate()  # it ends the program and the tasks that were left
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def next_line(process: subprocess.Popen[str], words: str) -> str:

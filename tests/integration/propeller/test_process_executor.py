@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.port import (
@@ -387,9 +388,8 @@ async def test_nothing_that_a_task_started_outlives_its_shim_and_guard(
 @pytest.fixture
 def unrelated() -> Iterator["subprocess.Popen[bytes]"]:
     """A process group that belongs to no attempt."""
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as started:
+    with ended(subprocess.Popen(["sleep", "600"], start_new_session=True)) as started:
         yield started
-        started.kill()
 
 
 class Begun:

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 from tests.integration.resmgr.running import PATIENCE_SECONDS, eventually
+from tests.processes import ended
 from tests.servers import NatsServer, ValkeyServer, free_port
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
@@ -30,11 +31,8 @@ async def test_a_pool_above_the_ceiling_stops_the_start(
     block = {"type": "redis", "resourceMaxQuota": 100}
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
     manager = json.dumps({**block, "redis": redis})
-    refused = process(NATS_URL=nats_server.url, RESOURCEMANAGER=manager)
-    try:
+    with ended(process(NATS_URL=nats_server.url, RESOURCEMANAGER=manager)) as refused:
         _, message = refused.communicate(timeout=PATIENCE_SECONDS)
-    finally:
-        refused.kill()
     assert refused.returncode == 1
     assert (
         "quota of pool 'gpu': 101 is not valid; allowed: at most resourceMaxQuota, 100" in message
@@ -46,26 +44,20 @@ async def test_sigterm_ends_it_with_status_0(
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=10))
     port = free_port()
-    running = process(NATS_URL=nats_server.url, PORT=str(port))
-    try:
+    with ended(process(NATS_URL=nats_server.url, PORT=str(port))) as running:
         await eventually(lambda: is_ready(port))
         running.send_signal(signal.SIGTERM)
         running.communicate(timeout=PATIENCE_SECONDS)
-    finally:
-        running.kill()
     assert running.returncode == 0
 
 
 def test_sigterm_ends_it_while_it_waits_for_nats() -> None:
-    waiting = process(NATS_URL=f"nats://127.0.0.1:{free_port()}")
-    assert waiting.stderr is not None
-    try:
+    with ended(process(NATS_URL=f"nats://127.0.0.1:{free_port()}")) as waiting:
+        assert waiting.stderr is not None
         while "nats.error" not in waiting.stderr.readline():
             assert waiting.poll() is None
         waiting.send_signal(signal.SIGTERM)
         waiting.communicate(timeout=PATIENCE_SECONDS)
-    finally:
-        waiting.kill()
     assert waiting.returncode == 0
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.resmgr.running import Caller, ErrorReply, eventually, redis_config, started
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer, free_port
 from trimtab import client as api
 from trimtab.runtime.connection import connect
@@ -50,11 +51,8 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
     directory = tmp_path_factory.mktemp("admin")
     with NatsServer(directory / "nats") as nats, ValkeyServer(directory / "valkey") as valkey:
         admin = Admin(directory, nats, valkey)
-        try:
+        with ended(admin.process):
             yield admin
-        finally:
-            admin.process.kill()
-            admin.process.wait()
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
 from click.testing import CliRunner, Result
 
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer, free_port
 from trimtab.cli.main import cli
 from trimtab.client import Client
@@ -58,26 +59,30 @@ class Installation:
     def __enter__(self) -> Self:
         token = self.directory / "token"
         token.write_text(TOKEN)
-        self.nats.__enter__()
-        self.valkey.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(self.nats)
+            stack.enter_context(self.valkey)
+            self._start_services(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def _start_services(self, stack: ExitStack) -> None:
         redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
         # With this long pace, only a hint can be the cause of an early request of a waiter.
         times = {"graceSeconds": 0.2, "placeSeconds": 3600, "maxLeaseSeconds": 3600}
         block = {"type": "redis", **times, "redis": redis}
-        self._start("admin", DATABASE_URL=f"sqlite+aiosqlite:///{self.directory}/admin.db")
-        self._start("resmgr", RESOURCEMANAGER=json.dumps(block), ADMIN_URL=self.url)
+        database = f"sqlite+aiosqlite:///{self.directory}/admin.db"
+        stack.enter_context(self._running("admin", DATABASE_URL=database))
+        block_text = json.dumps(block)
+        stack.enter_context(self._running("resmgr", RESOURCEMANAGER=block_text, ADMIN_URL=self.url))
         for name in self._processes:
             self._await(name)
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        for process in self._processes.values():
-            process.kill()
-            process.wait()
-        self.valkey.__exit__(*exception)
-        self.nats.__exit__(*exception)
-
-    def _start(self, name: str, **own: str) -> None:
+    @contextmanager
+    def _running(self, name: str, **own: str) -> Iterator[None]:
         environment = {key: value for key, value in os.environ.items() if key[:7] != "TRIMTAB"}
         variables = {
             "NATS_URL": self.nats.url,
@@ -88,7 +93,9 @@ class Installation:
         environment |= {f"TRIMTAB_{key}": value for key, value in variables.items()}
         with (self.directory / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", f"trimtab_{name}"]
-            self._processes[name] = subprocess.Popen(command, env=environment, stderr=log)
+            process = subprocess.Popen(command, env=environment, stderr=log)
+        with ended(process) as self._processes[name]:
+            yield
 
     def _await(self, name: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
