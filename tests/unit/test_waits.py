@@ -1,4 +1,4 @@
-"""Tests wait for effects, at most for `PATIENCE_SECONDS`."""
+"""Tests wait for effects, at most for `PATIENCE_SECONDS`, and for no fixed time."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,10 @@ import pytest
 TESTS = Path(__file__).parent.parent
 CLIENTS = {"AsyncClient", "Client", "get"}
 """Names in `httpx` that have a timeout of five seconds without ``timeout`` or ``transport``."""
+
+LONGEST_PAUSE_SECONDS = 0.1
+"""The longest pause between two tries of a condition."""
+PAUSE = "a pause of a fixed length"
 
 Constants = Mapping[str, float]
 
@@ -47,7 +51,7 @@ def limit(call: ast.Call) -> ast.expr | None:
     match call:
         case ast.Call(ast.Attribute(attr="timeout" | "wait" | "join"), [first, *_]):
             return first
-        case ast.Call(ast.Attribute(attr="wait_for"), [_, second, *_]):
+        case ast.Call(ast.Attribute(attr="wait_for" | "to_thread"), [_, second, *_]):
             return second
     return None
 
@@ -58,6 +62,9 @@ def problems(source: str) -> Iterator[tuple[int, str]]:
     names = constants(module)
     for node in ast.walk(module):
         match node:
+            case ast.Call(ast.Attribute(attr="sleep"), [pause, *_]):
+                if (value(pause, names) or 0) > LONGEST_PAUSE_SECONDS:
+                    yield node.lineno, PAUSE
             case ast.Call(ast.Attribute(ast.Name("httpx"), name)) if name in CLIENTS:
                 if not {"timeout", "transport"} & {keyword.arg for keyword in node.keywords}:
                     yield node.lineno, "the timeout of httpx"
@@ -71,6 +78,9 @@ def problems(source: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("source", "kinds"),
     [
+        ("asyncio.sleep(0.1), time.sleep(pause)", []),
+        ("await asyncio.sleep(0.2)", [PAUSE]),
+        ("SHORT = 0.05\nawait asyncio.sleep(4 * SHORT)", [PAUSE]),
         ("async with asyncio.timeout(30): ...", ["a timeout of a fixed length"]),
         ("async with asyncio.timeout(2 * PATIENCE_SECONDS): ...", []),
         ("process.wait(10)", ["a timeout of a fixed length"]),
@@ -87,10 +97,12 @@ def test_a_wait_of_a_fixed_length_is_found(source: str, kinds: list[str]) -> Non
 
 
 def test_no_wait_has_a_fixed_length() -> None:
+    # The pauses of tests/e2e are the pace of their load on containers.
     found = [
         f"{path.relative_to(TESTS)}:{line}: {kind}"
         for path in sorted(TESTS.rglob("*.py"))
         if path != Path(__file__)
         for line, kind in problems(path.read_text())
+        if kind != PAUSE or "e2e" not in path.parts
     ]
     assert found == []

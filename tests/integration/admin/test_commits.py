@@ -152,7 +152,7 @@ async def test_a_change_that_waited_for_the_lock_is_not_stored_on_sqlite(
     async with transaction(others) as session:
         await outbox.append(session, [put("others", 1)])
         trying = asyncio.create_task(store_if_current(sessions, 0, [put("a", 1)]))
-        await asyncio.sleep(0.2)
+        await until(lambda: is_in_use(sessions))
         assert not trying.done()
     assert not await trying
     await others.kw["bind"].dispose()
@@ -168,6 +168,10 @@ async def test_a_change_that_fails_in_part_stores_nothing(sessions: Sessions) ->
     left = await take_all(sessions)
     assert [len(left[table.name]) for table in TABLES] == [1, 1, 1, 1]
     assert left["revision"] == [{"id": 1, "value": 1}]
+
+
+async def is_in_use(sessions: Sessions) -> bool:
+    return bool(sessions.kw["bind"].pool.checkedout())
 
 
 async def a_session_waits(sessions: Sessions) -> bool:
@@ -211,11 +215,11 @@ async def test_a_change_that_conflicts_in_each_try_takes_the_lock(
 async def test_a_change_that_takes_long_has_enough_time_under_the_lock(
     sessions: Sessions, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_IDLE_MILLIS", 200)
+    monkeypatch.setattr(database, "_IDLE_MILLIS", 50)
     impatient = sessions_of(database_url)
 
     def fill(change: Change) -> Steps[int]:
-        time.sleep(0.5)
+        time.sleep(0.1)
         yield
         return change.add(subjects.domain("a"), DomainChanged(name="a"))
 

@@ -14,6 +14,8 @@ from trimtab.errors import Rejected, Unavailable
 from trimtab_clusterres.clusters.port import Cluster, Inventory, Manifest, ObjectKey
 
 NAMESPACE = "alpha-development"
+LATER = "beta-development"
+"""A namespace whose changes are reported after those of `NAMESPACE`."""
 
 
 def manifest(name: str, **data: str) -> Manifest:
@@ -47,7 +49,7 @@ class ClusterContract(ABC):
         """Return the data of each ConfigMap of the namespace, read without our code."""
 
     @abstractmethod
-    def put(self, cluster: Cluster, name: str, **data: str) -> None:
+    def put(self, cluster: Cluster, name: str, *, namespace: str = NAMESPACE, **data: str) -> None:
         """Create or replace a ConfigMap, as another client of the cluster would."""
 
     @abstractmethod
@@ -123,20 +125,22 @@ class ClusterContract(ABC):
 
     async def test_a_change_by_another_client_is_reported_once(self, cluster: Cluster) -> None:
         await cluster.apply(NAMESPACE, [A, B])
+        await cluster.apply(LATER, [A])
         async with aclosing(cluster.changes()) as changes:  # type: ignore[type-var]
             waiting = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0)
             self.put(cluster, "a", x="edited")
             assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == NAMESPACE
-            waiting = asyncio.ensure_future(anext(changes))
-            await asyncio.sleep(0.2)
-            assert not waiting.done()
+            self.put(cluster, "a", x="edited", namespace=LATER)
+            assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == LATER
             self.delete(cluster, "b")
-            assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == NAMESPACE
+            assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == NAMESPACE
+            self.put(cluster, "a", x="edited again", namespace=LATER)
+            assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == LATER
 
     async def test_own_changes_and_foreign_objects_are_not_reported(self, cluster: Cluster) -> None:
         await cluster.apply(NAMESPACE, [A])
-        await cluster.apply("beta-development", [A])
+        await cluster.apply(LATER, [A])
         async with aclosing(cluster.changes()) as changes:  # type: ignore[type-var]
             waiting = asyncio.ensure_future(anext(changes))
             await cluster.apply(NAMESPACE, [manifest("a", x="1"), B])
@@ -144,10 +148,8 @@ class ClusterContract(ABC):
             self.put(cluster, "foreign")
             await cluster.apply(NAMESPACE, [manifest("a", x="2")])
             # The first report is the edit, so nothing before it was reported.
-            await asyncio.sleep(0.2)
-            assert not waiting.done()
-            self.put(cluster, "a", x="edited")
-            assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == NAMESPACE
+            self.put(cluster, "a", x="edited", namespace=LATER)
+            assert await asyncio.wait_for(waiting, PATIENCE_SECONDS) == LATER
 
     async def test_calls_for_one_namespace_take_effect_in_their_order(
         self, cluster: Cluster

@@ -30,10 +30,11 @@ class TestDirectoryCluster(ClusterContract):
         found = [yaml.safe_load(file.read_text()) for file in files]
         return {each["metadata"]["name"]: each["data"] for each in found}
 
-    def put(self, cluster: Cluster, name: str, **data: str) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+    def put(self, cluster: Cluster, name: str, *, namespace: str = NAMESPACE, **data: str) -> None:
+        directory = self.root / namespace
+        directory.mkdir(parents=True, exist_ok=True)
         body = {"metadata": {"name": name}, "data": data}
-        (self.directory / f"ConfigMap-{name}.yaml").write_text(yaml.safe_dump(body))
+        (directory / f"ConfigMap-{name}.yaml").write_text(yaml.safe_dump(body))
 
     def delete(self, cluster: Cluster, name: str) -> None:
         (self.directory / f"ConfigMap-{name}.yaml").unlink()

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import redis
+
+from tests.servers import ValkeyServer
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import (
     Allocate,
@@ -108,3 +111,12 @@ async def open_cohort(port: int, rules: Rules, *pools: PoolChanged) -> AsyncIter
         cohort = Cohort(store, rules, effects)
         cohort.declare(*pools)
         yield cohort
+
+
+def end_leases(server: ValkeyServer, pool: str = "gpu") -> None:
+    """End all leases of a pool at once, and their grace."""
+    prefix = "trimtab:{default}:"
+    with redis.Redis.from_url(server.url) as client:
+        tokens = client.zrange(f"{prefix}leases:{pool}", 0, -1)
+        client.zadd(f"{prefix}leases:{pool}", dict.fromkeys(tokens, 1), xx=True)
+        client.zadd(f"{prefix}due", {pool: 1}, xx=True)

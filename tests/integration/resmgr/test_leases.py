@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 import pytest
 import redis
 
-from tests.integration.resmgr.direct import Cohort
+from tests.integration.resmgr.direct import Cohort, end_leases
 from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
@@ -197,11 +197,12 @@ async def test_in_its_grace_a_lease_can_be_renewed_and_its_units_stay_held(cohor
     assert (await cohort.renew("a")).status == "held"
 
 
-async def test_many_ended_leases_are_reaped_in_parts(cohort: Cohort) -> None:
+async def test_many_ended_leases_are_reaped_in_parts(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
     cohort.declare(pool(quota=150))
-    requests = (cohort.allocate(str(number), lease_seconds=SHORT) for number in range(150))
-    await asyncio.gather(*requests)
-    await asyncio.sleep(4 * SHORT)
+    await asyncio.gather(*(cohort.allocate(str(number)) for number in range(150)))
+    end_leases(valkey_server)
     held = []
     for _ in range(3):
         await cohort.sweep()
@@ -210,11 +211,12 @@ async def test_many_ended_leases_are_reaped_in_parts(cohort: Cohort) -> None:
     assert await cohort.recount() == ()
 
 
-async def test_an_ended_lease_counts_as_not_held_before_it_is_reaped(cohort: Cohort) -> None:
+async def test_an_ended_lease_counts_as_not_held_before_it_is_reaped(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
     cohort.declare(pool(quota=150))
-    requests = (cohort.allocate(f"{number:03}", lease_seconds=SHORT) for number in range(150))
-    await asyncio.gather(*requests)
-    await asyncio.sleep(4 * SHORT)
+    await asyncio.gather(*(cohort.allocate(f"{number:03}") for number in range(150)))
+    end_leases(valkey_server)
     assert not (await cohort.release("149")).released
     assert (await cohort.allocate("148")).held == 150 - 1 - 64 - 1 + 1
 

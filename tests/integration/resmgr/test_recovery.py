@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.resmgr.direct import Cohort, open_cohort
+from tests.integration.resmgr.direct import Cohort, end_leases, open_cohort
 from tests.integration.resmgr.running import eventually
 from tests.servers import PATIENCE_SECONDS, ValkeyServer
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
 from trimtab_resmgr.store import Rules
 
-LEASE = 0.5
+LEASE = PATIENCE_SECONDS / 120
 """Short enough to wait for, long enough to renew in."""
 WAIT = {"wait_seconds": 600.0}
 
@@ -33,6 +33,11 @@ async def until_granted(cohort: Cohort, token: str) -> float:
 
     await eventually(granted)
     return asyncio.get_running_loop().time() - began
+
+
+def store_at_once(server: ValkeyServer) -> None:
+    """Let the server write its append-only file before it replies."""
+    assert server.send(b"CONFIG SET appendfsync always\r\n") == b"+OK\r\n"
 
 
 async def answers(cohort: Cohort) -> bool:
@@ -67,19 +72,24 @@ async def test_after_a_flush_holders_reassert_and_their_units_are_not_granted(
     assert (await cohort.renew("a", fence=fence)).status == "reassert"
     assert (await cohort.reassert("a", fence, weight=8)).status == "held"
     assert await cohort.recount() == ()
-    renewing = asyncio.create_task(keep_renewing(cohort, "a", 2 * LEASE))
-    await asyncio.sleep(1.5 * LEASE)
-    assert (await cohort.allocate("b", weight=3, **WAIT)).status == "waiting"
-    await renewing
+    async with asyncio.TaskGroup() as tasks:
+        renewing = tasks.create_task(keep_renewing(cohort, "a"))
+        await eventually(lambda: is_open(cohort))
+        assert (await cohort.allocate("b", weight=3, **WAIT)).status == "waiting"
+        renewing.cancel()
     await cohort.release("a")
     assert (await cohort.allocate("b", weight=3, **WAIT)).status == "granted"
 
 
-async def keep_renewing(cohort: Cohort, token: str, seconds: float) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for _ in range(10):
-            assert (await cohort.renew(token)).status == "held"
-            await asyncio.sleep(seconds / 10)
+async def keep_renewing(cohort: Cohort, token: str) -> None:
+    while True:
+        assert (await cohort.renew(token)).status == "held"
+        await asyncio.sleep(LEASE / 10)
+
+
+async def is_open(cohort: Cohort) -> bool:
+    """Return whether the quarantine is over."""
+    return not (await cohort.inspect()).quarantine_seconds
 
 
 async def test_after_a_flush_units_of_dead_holders_are_free_after_the_quarantine(
@@ -106,13 +116,14 @@ async def test_fences_keep_growing_after_a_flush(
 async def test_after_a_restart_leases_are_kept_and_nothing_is_granted_in_the_quarantine(
     cohort: Cohort, valkey_server: ValkeyServer, how: str
 ) -> None:
+    store_at_once(valkey_server)
     fence = (await cohort.allocate("a", weight=8)).fence
-    await asyncio.sleep(1.1)  # The append-only file is written every second.
     getattr(valkey_server, how)()
     valkey_server.start()
     await eventually(lambda: answers(cohort))
+    end_leases(valkey_server)
+    # In quarantine the units of an ended lease are not granted either.
     assert (await cohort.allocate("b", **WAIT)).status == "waiting"
-    # Its lease has ended meanwhile, but in quarantine its units are not granted.
     assert (await cohort.renew("a", fence=fence)).status == "held"
     assert await until_granted(cohort, "b") > LEASE / 4
 
@@ -198,10 +209,10 @@ async def test_a_fence_far_ahead_of_the_clock_is_rejected(
 async def test_waiters_keep_their_order_over_a_restart(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
+    store_at_once(valkey_server)
     await cohort.allocate("holder", weight=10)
     for token in "ab":
         await cohort.allocate(token, weight=10, **WAIT)
-    await asyncio.sleep(1.1)
     valkey_server.kill()
     valkey_server.start()
     await eventually(lambda: answers(cohort))

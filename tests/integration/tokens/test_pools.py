@@ -15,13 +15,16 @@ import pytest
 
 from tests.integration.tokens.holder import put
 from tests.integration.tokens.running import Installation, fenced_target
+from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
 from trimtab.errors import Invalid, NotFound
+from trimtab.messages import subjects
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
+from trimtab.tokens.lease import Lease
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
-from trimtab.tokens.protocol import Inspected
+from trimtab.tokens.protocol import COHORT, Inspected
 from trimtab.tokens.resmgr import ResmgrClient
 
 SCOPE: dict[str, Any] = {"project": "shop", "domain": "staging"}
@@ -111,22 +114,41 @@ async def test_a_wrong_argument_is_named(pools: Pools, pool: str) -> None:
 
 
 async def test_neither_a_blocked_loop_nor_a_suspended_resmgr_loses_a_lease(
-    installation: Installation, pools: Pools, pool: str
+    installation: Installation, pools: Pools, pool: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with pools.token(pool, **SCOPE, lease_seconds=4) as lease:
+    seconds = PATIENCE_SECONDS
+    async with pools.token(pool, **SCOPE, lease_seconds=seconds, token="mine") as lease:
         with installation.paused("resmgr"):
-            time.sleep(1.5)  # This blocks the event loop.
-        time.sleep(4)
+            await hint_of_loss(installation, lease)
+            block_until(lambda: "token.not_renewed" in caplog.messages)
+            left = lease.seconds_left
+        block_until(lambda: lease.seconds_left > left)
         lease.check()
         async with installation.client() as client:
             assert [h.fence for h in (await client.pools.usage(pool)).holders] == [lease.fence]
+
+
+async def hint_of_loss(installation: Installation, lease: Lease) -> None:
+    """Let the holder renew its lease now."""
+    async with connect(ServiceConfig(nats_url=installation.nats.url), "test") as nats:
+        await nats.publish(subjects.lost(COHORT, lease.token))
+        await nats.flush()
+
+
+def block_until(holds: Callable[[], bool]) -> None:
+    """Block the event loop until a condition holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 async def test_a_forced_release_reaches_the_holder_at_once(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     async def hold() -> None:
-        async with pools.token(pool, **SCOPE, token="mine") as lease:
+        # With this long lease, only a hint can be the cause of an early renewal.
+        async with pools.token(pool, **SCOPE, token="mine", lease_seconds=3600) as lease:
             async with installation.client() as client:
                 await client.pools.release(pool, "mine", reason="the node burnt down")
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -156,11 +178,8 @@ def holder(installation: Installation, pool: str, target: str) -> Iterator[subpr
     program = str(Path(__file__).with_name("holder.py"))
     command = [sys.executable, program, installation.nats.url, pool, target]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            process.kill()
+    with ended(subprocess.Popen(command, text=True, **pipes)) as process:  # type: ignore[call-overload]
+        yield process
 
 
 async def test_a_holder_suspended_past_its_lease_fails_its_check_and_is_refused_by_the_target(

@@ -16,7 +16,7 @@ from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.errors import Invalid, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested
-from trimtab.runtime import bus
+from trimtab.runtime import bus, deliveries
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.testing import request
@@ -211,16 +211,21 @@ async def test_a_message_that_waits_does_not_delay_others(
 
 
 async def test_a_message_whose_handler_takes_longer_than_the_ack_wait_is_delivered_once(
-    nats_server: NatsServer, client: Client
+    nats_server: NatsServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jetstream = client.jetstream()
     durable = await jetstream.consumer_info(subjects.EXECUTIONS, subjects.PROPELLER)
     await jetstream.add_consumer(subjects.EXECUTIONS, durable.config.evolve(ack_wait=2.0))
+    monkeypatch.setattr(deliveries, "_PROGRESS_SECONDS", 0.1)
+    reports = await client.subscribe(f"$JS.ACK.{subjects.EXECUTIONS}.{subjects.PROPELLER}.>")
     started: list[str] = []
 
     async def slow(event: ExecutionRequested) -> None:
         started.append(event.request.execution)
-        await asyncio.sleep(5)
+        began = monotonic()
+        while monotonic() - began <= 3.0:
+            progress = await reports.next_msg(timeout=PATIENCE_SECONDS)
+            assert progress.data == b"+WPI"
 
     async with handling(nats_server, slow):
         await publish_request(client)

@@ -65,6 +65,16 @@ async def until(fact: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_delivered(client: Client) -> None:
+    """Wait until the server has delivered all of SETTINGS to a follower."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            for consumer in await client.jetstream().consumers_info(subjects.SETTINGS):
+                if consumer.num_pending == 0 and consumer.delivered.consumer_seq:
+                    return
+            await asyncio.sleep(0.02)
+
+
 async def test_a_view_shows_stored_and_new_changes(
     client: Client, settings_stream: SettingsStream
 ) -> None:
@@ -140,10 +150,12 @@ async def test_waiting_for_a_revision_ends_when_it_arrives(
             assert (await task).revision == 3
 
 
-async def test_a_view_waits_for_streams_that_are_declared_later(nats_server: NatsServer) -> None:
+async def test_a_view_waits_for_streams_that_are_declared_later(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = ServiceConfig(nats_url=nats_server.url)
     async with connect(settings, "test") as client, following(client) as view:
-        await asyncio.sleep(0.3)
+        await until(lambda: "view.interrupted" in caplog.messages)
         await streams.bootstrap(client)
         await SettingsStream(client).announce(A)
         await view.wait_for(1, timeout=PATIENCE_SECONDS)
@@ -158,7 +170,7 @@ async def test_views_equal_what_was_published_during_an_outage_of_the_server(
         writing = asyncio.create_task(load(settings_stream, enough))
         await view.wait_for(50, timeout=PATIENCE_SECONDS)
         nats_server.kill()
-        await asyncio.sleep(3)
+        await until(lambda: not client.is_connected)
         shown = view.settings.revision
         nats_server.start()
         await view.wait_for(shown + 50, timeout=PATIENCE_SECONDS)
@@ -180,7 +192,7 @@ async def test_a_view_never_empties_when_the_store_is_wiped_and_filled_again(
         nats_server.wipe()
         await declare(client)
         await settings_stream.put(A)  # no watermark yet shows that this is complete
-        await asyncio.sleep(1)
+        await until_delivered(client)
         assert set(view.settings.projects) == {"a", "b", "c"}
         revision = await settings_stream.refill()
         settings = await view.wait_for(revision, timeout=PATIENCE_SECONDS)
