@@ -20,7 +20,7 @@ def body(count: int) -> ChangesBody:
 
 
 @pytest.mark.parametrize("count", [0, 1, slices.SIZE, slices.SIZE + 1, 3 * slices.SIZE])
-def test_an_object_with_a_long_list_has_the_same_text_but_for_the_order(count: int) -> None:
+def test_an_object_with_a_long_list_has_the_same_text_except_for_the_order(count: int) -> None:
     adapter = TypeAdapter(ChangesBody)
     text = asyncio.run(responses._encode(adapter, body(count)))
     assert json.loads(text) == json.loads(adapter.dump_json(body(count)))
