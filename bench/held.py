@@ -49,7 +49,7 @@ async def fill(port: int, held: int) -> None:
     ):
         await server.config_set("appendonly", "no")
         store = CohortStore(client, tasks, COHORT, Rules(max_lease=LEASE_SECONDS))
-        limits = (POOL.name, encoding.pool_limits(POOL, 0, CEILING))
+        limits = (POOL.name, encoding.pool_limits(POOL, encoding.Version(0, 0), CEILING))
         await system.hold(store, map(holder, range(held)), limits)
         await server.config_set("appendonly", "yes")
         while (await server.info("persistence"))["aof_rewrite_in_progress"]:

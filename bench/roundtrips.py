@@ -82,7 +82,7 @@ class OneScript:
 
     LIMITS: PoolLimits = (
         "gpu",
-        encoding.pool_limits(PoolChanged(name="gpu", quota=QUOTA), 0, QUOTA),
+        encoding.pool_limits(PoolChanged(name="gpu", quota=QUOTA), encoding.Version(0, 0), QUOTA),
     )
 
     def __init__(self, store: CohortStore) -> None:

@@ -45,7 +45,8 @@ class Cohort:
         """Change pools. The scripts get the limits with the next request for a pool."""
         for pool in pools:
             self._revision += 1
-            limits = encoding.pool_limits(pool, self._revision, CEILING)
+            version = encoding.Version(0, self._revision)
+            limits = encoding.pool_limits(pool, version, CEILING)
             self.limits[pool.name] = (pool.name, limits)
 
     async def declare_now(self, pool: str) -> None:

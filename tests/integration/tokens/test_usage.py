@@ -9,7 +9,7 @@ import pytest
 from tests.integration.tokens.running import Installation
 from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
-from trimtab.errors import Invalid, NotFound
+from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
 
 SHOP: dict[str, Any] = {"project": "shop", "domain": "staging"}
@@ -222,3 +222,23 @@ async def test_a_change_of_nothing_is_refused(installation: Installation, pool: 
     done = await asyncio.to_thread(installation.trimtab, "update", "pool", pool)
     assert done.exit_code == 2
     assert "nothing to change" in done.stderr
+
+
+async def test_a_pool_in_use_keeps_its_cohort(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    move = ("update", "pool", pool, "--cohort", "night")
+    async with pools.token(pool, **SHOP):
+        refused = await asyncio.to_thread(installation.trimtab, *move)
+        assert refused.exit_code == 4, refused.output
+        assert f"pool '{pool}' cannot be moved to cohort 'night' while it is in use" in (
+            " ".join(refused.output.split())
+        )
+        await asyncio.to_thread(installation.trimtab, "delete", "pool", pool, "--force")
+        async with installation.client() as client:
+            with pytest.raises(Conflict, match="1 held, 0 waiting"):
+                await client.pools.put(PoolBody(name=pool, quota=2, cohort="night"))
+    moved = await asyncio.to_thread(installation.trimtab, *move, "--quota", "2")
+    assert moved.exit_code == 0, moved.output
+    async with installation.client() as client:
+        assert (await client.pools.get(pool)).cohort == "night"

@@ -29,19 +29,31 @@ def blocker(limit: Limit, number: int = encoding.NONE, held: int = encoding.NONE
 
 def test_the_limits_of_a_pool_are_encoded_for_the_scripts() -> None:
     capped = pool(project_cap=0, project_domain_cap=3, max_weight=2, active=False)
-    assert json.loads(encoding.pool_limits(pool(), 7, CEILING)) == [
+    assert json.loads(encoding.pool_limits(pool(), encoding.Version(5, 7), CEILING)) == [
         7,
         True,
         10,
         False,
         False,
         False,
+        5,
     ]
-    assert json.loads(encoding.pool_limits(capped, 8, CEILING)) == [8, False, 10, 0, 3, 2]
+    assert json.loads(encoding.pool_limits(capped, encoding.Version(5, 8), CEILING)) == [
+        8,
+        False,
+        10,
+        0,
+        3,
+        2,
+        5,
+    ]
 
 
 def test_the_ceiling_cuts_the_quota() -> None:
-    assert json.loads(encoding.pool_limits(pool(quota=2000), 1, CEILING))[2] == 1000
+    assert (
+        json.loads(encoding.pool_limits(pool(quota=2000), encoding.Version(0, 1), CEILING))[2]
+        == 1000
+    )
 
 
 @pytest.mark.parametrize(

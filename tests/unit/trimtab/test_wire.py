@@ -244,6 +244,8 @@ MESSAGES: dict[str, BaseModel] = {
     ),
     "tokens.reprioritize": protocol.Reprioritize(pool="gpus", token="e1/n0/0", priority=5),
     "tokens.reprioritized": protocol.Reprioritized(waiting=True, position=1),
+    "tokens.locate": protocol.Locate(pool="gpus"),
+    "tokens.located": protocol.Located(pool="gpus", cohort="night", held=2, waiting=1),
     "tokens.recount": protocol.Recount(pool="gpus"),
     "tokens.recounted": protocol.Recounted(
         pool="gpus",

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 
+import nats.errors as nats_errors
 from nats.aio.client import Client as Nats
 from starlette.applications import Starlette
 
 from trimtab.client import Client as AdminClient
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, Unavailable
+from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
-from trimtab.runtime import service
+from trimtab.runtime import bus, retrying, service
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import Change, View
 from trimtab.tokens.protocol import COHORT
@@ -51,6 +53,7 @@ class _Resmgr:
         self._checks: dict[str, Callable[[], str]] = {}
         self._summary: Callable[[], dict[str, object]] = dict
         self._cohorts: Cohorts | None = None
+        self._reloaded = asyncio.Event()
 
     def unready_reasons(self) -> dict[str, str]:
         """Return why the service is not ready, by part."""
@@ -67,13 +70,16 @@ class _Resmgr:
         async with self._admin, redis, asyncio.TaskGroup() as tasks:
             loaded = asyncio.Event()
             stale_after = self._config.stale_after_seconds
-            view = View(nats, self._on_changes, lambda: self._on_reload(view, loaded), stale_after)
+            view = View(nats, self._on_changes, self._reloaded.set, stale_after)
             self._add_checks(nats, view)
             metrics = Metrics(lambda: view.settings.pools)
             if self._redis is not None:
                 self._cohorts = self._build_cohorts(nats, self._redis, view, tasks, metrics)
             serving = self._serve(nats, view, loaded, tasks, metrics)
-            background = [tasks.create_task(each) for each in (view.follow(), serving)]
+            reloads = retrying.retry_forever(
+                lambda: self._follow_reloads(nats, view, loaded), "resmgr.not_reloaded"
+            )
+            background = [tasks.create_task(each) for each in (view.follow(), reloads, serving)]
             yield
             for task in background:
                 task.cancel()
@@ -107,6 +113,20 @@ class _Resmgr:
         self._checks["redis"] = lambda: cohorts.unready_reason
         return cohorts
 
+    async def _follow_reloads(self, nats: Nats, view: View, loaded: asyncio.Event) -> None:
+        """Declare all pools after each reload. Raises `Unavailable`."""
+        while True:
+            await self._reloaded.wait()
+            self._reloaded.clear()
+            if self._cohorts is not None:
+                try:
+                    generation = await _read_generation(nats)
+                except Unavailable:
+                    self._reloaded.set()
+                    raise
+                self._cohorts.on_reload(generation)
+            loaded.set()
+
     async def _serve(
         self,
         nats: Nats,
@@ -135,11 +155,6 @@ class _Resmgr:
                 checking, sweeping = self._cohorts.check_forever(), self._cohorts.sweep_forever()
                 await asyncio.gather(checking, sweeping)
 
-    def _on_reload(self, view: View, loaded: asyncio.Event) -> None:
-        if self._cohorts is not None:
-            self._cohorts.on_change(view.settings.pools)
-        loaded.set()
-
     def _on_changes(self, changes: Iterable[Change]) -> None:
         """Apply changes of pools, and warn about one whose quota now exceeds the ceiling."""
         current = []
@@ -164,6 +179,15 @@ class _Resmgr:
     def _check_ceiling(self, pools: Iterable[PoolChanged]) -> None:
         if self._redis is not None:
             limits.check_ceiling(pools, self._ceiling)
+
+
+async def _read_generation(nats: Nats) -> int:
+    """Return when the stream of the settings was created, in microseconds. Raises `Unavailable`."""
+    try:
+        info = await nats.jetstream(timeout=bus.TIMEOUT_SECONDS).stream_info(subjects.SETTINGS)
+    except (nats_errors.Error, TimeoutError) as error:
+        raise Unavailable(f"cannot read the age of {subjects.SETTINGS}: {error}") from error
+    return round(info.created.timestamp() * 1_000_000) if info.created is not None else 0
 
 
 def _read_token(file: Path | None) -> str:

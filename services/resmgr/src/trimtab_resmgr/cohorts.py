@@ -7,7 +7,7 @@ leave any of it undone.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -16,16 +16,22 @@ from trimtab.errors import Invalid, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
 from trimtab.models import Model
+from trimtab.settings.state import ANY_POOL, Settings
 from trimtab.settings.view import View
 from trimtab.tokens.protocol import COHORT, TokenGranted, TokenLost
 from trimtab_resmgr import encoding
+from trimtab_resmgr.encoding import Version
+from trimtab_resmgr.homes import Homes, Place
+from trimtab_resmgr.limits import Left
 from trimtab_resmgr.scripts import FAILURES, Client
-from trimtab_resmgr.store import CohortStore, Effects, PoolLimits, Rules
+from trimtab_resmgr.store import CohortStore, Count, Effects, PoolLimits, Rules
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.2
 """The time between two sweeps: how long units of an ended lease may be idle despite waiters."""
+MAX_HOMES = 10_000
+"""Undeclared pools whose homes are remembered."""
 PING_SECONDS = 1.0
 """The time between two checks of Redis for readiness."""
 
@@ -54,7 +60,16 @@ class Cohorts:
         self._ceiling = ceiling
         self._on_effects = on_effects
         self._stores: dict[str, CohortStore] = {}
+        self._homes = Homes(redis, self._close)
         self._limits: dict[str, PoolLimits] = {}
+        self._at_home: dict[str, str] = {}
+        """Pools of which units may be granted, and the cohorts that are their homes."""
+        self._left: dict[str, Left] = {}
+        """Pools of which nothing is granted yet, because they are held in another cohort."""
+        self._changes = 0
+        """The changes so far; what was found out during a change is not used."""
+        self._generation = 0
+        self._found_homes = False
         self._changed: set[str] = set()
         self._deleted: dict[str, PoolLimits] = {}
         """The limits of deleted pools that have to be declared, by cohort and name."""
@@ -75,44 +90,135 @@ class Cohorts:
         """Return the quota of a pool, which the ceiling limits."""
         return min(pool.quota, self._ceiling)
 
-    def limits(self, name: str, cohort: str) -> PoolLimits:
+    def limits(self, name: str, cohort: str) -> PoolLimits | None:
         """Return the limits of a pool as the scripts read them, encoded once for each change.
 
+        ``None`` is for a pool whose home has to be asked for first, with `move`.
         Raises `NotFound`, and `Invalid` on a pool of another cohort.
         """
         known = self._limits.get(f"{cohort} {name}")
         return known if known is not None else self._encode_limits(name, cohort)
 
+    async def move(self, names: Sequence[str], cohort: str) -> None:
+        """Make a cohort the home of pools where the one before holds nothing of them any more."""
+        changes, found = -1, dict[str, Left | None]()
+        while changes != self._changes:
+            changes = self._changes
+            found = await self._homes.move(self._places(names, cohort))
+        self._forget_if_many()
+        for name, left in found.items():
+            if left is None:
+                self._at_home[name] = cohort
+                self._left.pop(name, None)
+            else:
+                self._left[name] = left
+                self._changed.add(name)
+
+    async def check_reassert(self, names: Sequence[str], cohort: str) -> str:
+        """Return why tokens of pools cannot be reasserted in a cohort, or an empty text.
+
+        Raises `Unavailable` where that is not known yet.
+        """
+        await self.move(names, cohort)
+        for name in names:
+            if self._at_home.get(name) == cohort:
+                continue
+            if self._places([name], cohort):
+                raise Unavailable(f"pool {name!r} is not counted in cohort {cohort!r} yet")
+            if not await self._homes.claim(name, cohort):
+                return f"pool {name!r} is counted in another cohort than {cohort!r}"
+        return ""
+
+    def left(self, name: str) -> Left | None:
+        """Return what keeps a pool in another cohort, if anything does."""
+        return self._left.get(name)
+
+    def closed_limits(self, name: str, cohort: str) -> PoolLimits:
+        """Return limits with which nothing is granted. Raises what `limits` raises."""
+        closed = self._pool(name, cohort).model_copy(update={"active": False})
+        return name, encoding.pool_limits(closed, self._version(name), self._ceiling)
+
+    async def locate(self, name: str) -> Left | None:
+        """Return the home of a pool and what it holds, without changing anything."""
+        home = await self._homes.find(name)
+        if home is None:
+            return None
+        contents = await self.store(home).inspect(name)
+        return Left(home, contents.held, contents.waiting)
+
+    def on_reload(self, generation: int) -> None:
+        """Declare all pools in the next sweep.
+
+        ``generation`` is when the stream of the settings was created: revisions count from there.
+        """
+        self._generation = generation
+        self._at_home.clear()
+        self.on_change(self._view.settings.pools)
+
     def on_change(self, names: Iterable[str]) -> None:
         """Declare new limits of pools in the next sweep, which may grant their waiters."""
-        self._changed.update(names)
+        self._changes += 1
+        for name in names:
+            self._changed.add(name)
+            self._at_home.pop(name, None)
+        if ANY_POOL in self._changed:
+            self._at_home.clear()
         self._limits.clear()
 
     def on_delete(self, pool: PoolChanged, revision: int) -> None:
         """Stop granting a pool, also to its waiters. Held tokens stay held."""
         closed = pool.model_copy(update={"active": False})
-        text = encoding.pool_limits(closed, revision, self._ceiling)
+        version = Version(self._generation, revision)
+        text = encoding.pool_limits(closed, version, self._ceiling)
         self._deleted[f"{pool.cohort} {pool.name}"] = (pool.name, text)
-        self._limits.clear()
+        self.on_change([pool.name])
 
     @property
     def used(self) -> Collection[str]:
         """The cohorts that have been requested, including those whose pools were deleted since."""
         return self._stores.keys()
 
-    def _encode_limits(self, name: str, cohort: str) -> PoolLimits:
-        settings = self._view.settings
-        pool = settings.pool(name)
+    def _encode_limits(self, name: str, cohort: str) -> PoolLimits | None:
+        pool = self._pool(name, cohort)
+        if self._at_home.get(name) != cohort:
+            return None
+        text = encoding.pool_limits(pool, self._version(name), self._ceiling)
+        if name in self._view.settings.pools:  # Another may be requested once and never again.
+            self._limits[f"{cohort} {name}"] = (name, text)
+        return name, text
+
+    def _pool(self, name: str, cohort: str) -> PoolChanged:
+        pool = self._view.settings.pool(name)
         if pool.cohort != cohort:
             allowed = f"one of cohort {cohort!r}; this one is of {pool.cohort!r}"
             raise Invalid("pool", name, allowed)
+        return pool
+
+    def _version(self, name: str) -> Version:
         # An undeclared pool has the limits of the default pool. The current revision lets them
         # replace the stored ones of a deleted pool with this name.
+        settings = self._view.settings
         declared = settings.digest.revision_of(subjects.pool(name))
-        text = encoding.pool_limits(pool, declared or settings.revision, self._ceiling)
-        if declared:  # An undeclared pool may be requested once and never again.
-            self._limits[f"{cohort} {name}"] = (name, text)
-        return name, text
+        return Version(self._generation, declared or settings.revision)
+
+    def _places(self, names: Iterable[str], cohort: str) -> list[Place]:
+        """Return the places of the pools that the settings have in this cohort, unless known."""
+        places = []
+        for name in names:
+            pool = _find_pool(self._view.settings, name)
+            if pool is not None and pool.cohort == cohort and self._at_home.get(name) != cohort:
+                places.append(Place(name, cohort, self._version(name)))
+        return places
+
+    async def _close(self, home: str, name: str, version: Version) -> Count:
+        # The limits are those of no pool: it is not granted there any more.
+        closed = PoolChanged(name=name, cohort=home, active=False)
+        text = encoding.pool_limits(closed, version, self._ceiling)
+        return await self.store(home).count((name, text), version)
+
+    def _forget_if_many(self) -> None:
+        if len(self._at_home) > MAX_HOMES + len(self._view.settings.pools):
+            self._at_home.clear()
 
     async def sweep_forever(self) -> None:
         """Sweep every cohort periodically, until cancelled."""
@@ -145,12 +251,23 @@ class Cohorts:
             await asyncio.sleep(PING_SECONDS)
 
     async def _sweep(self, changed: Iterable[str]) -> None:
-        declared: dict[str, list[PoolLimits]] = {COHORT: []}
+        await self._find_homes()
+        declared: dict[str, list[PoolLimits]] = {COHORT: [], **{used: [] for used in self._stores}}
+        names: dict[str, list[str]] = {}
         for pool in self._view.settings.pools.values():
             declared.setdefault(pool.cohort, [])
         for name in changed:
             if (known := self._view.settings.pools.get(name)) is not None:
-                declared[known.cohort].append(self.limits(name, known.cohort))
+                names.setdefault(known.cohort, []).append(name)
+        for cohort, of_cohort in names.items():
+            await self.move(of_cohort, cohort)
+        # The settings may have changed meanwhile; then the next sweep declares the rest.
+        declared_now = self._view.settings.pools
+        for cohort, of_cohort in names.items():
+            for name in of_cohort:
+                if name in declared_now and declared_now[name].cohort == cohort:
+                    limits = self.limits(name, cohort) or self.closed_limits(name, cohort)
+                    declared[cohort].append(limits)
         deleted = dict(self._deleted)
         for key, limits in deleted.items():
             declared.setdefault(key.partition(" ")[0], []).append(limits)
@@ -160,8 +277,18 @@ class Cohorts:
         for key in deleted:
             self._deleted.pop(key, None)
 
+    async def _find_homes(self) -> None:
+        """Use the cohorts that hold tokens, also where no pool of the settings is in them."""
+        if not self._found_homes:
+            for cohort in await self._homes.cohorts():
+                self.store(cohort)
+            self._found_homes = True
+
     def _process(self, cohort: str, effects: Effects) -> None:
         self._on_effects(effects)
+        if effects.quarantined:  # The homes may be lost too.
+            self._at_home.clear()
+            self._limits.clear()
         for token in effects.lost:
             log.warning("token.lost", extra={"token": token.token, "pools": token.pools})
         if effects.pre_grants or effects.lost:
@@ -183,3 +310,7 @@ class Cohorts:
             except nats.errors.Error as error:
                 log.debug("hint.not_sent", extra={"subject": subject, "error": str(error)})
                 return
+
+
+def _find_pool(settings: Settings, name: str) -> PoolChanged | None:
+    return settings.pools.get(name) or settings.pools.get(ANY_POOL)

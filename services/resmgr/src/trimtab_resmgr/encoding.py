@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import (
@@ -62,14 +62,23 @@ def micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def pool_limits(pool: PoolChanged, revision: int, ceiling: int) -> str:
+class Version(NamedTuple):
+    """A version of the settings; a later one is greater."""
+
+    generation: int
+    """When the stream of the settings was created, in microseconds of Unix time."""
+    revision: int
+
+
+def pool_limits(pool: PoolChanged, version: Version, ceiling: int) -> str:
     """Encode the limits of a pool as ``lua/cohort.lua`` reads and stores them.
 
     A number that the scripts cannot count with is replaced by the nearest with which they can.
     """
     optional = (pool.project_cap, pool.project_domain_cap, pool.max_weight)
     caps = [False if cap is None else _units_allowed(cap) for cap in optional]
-    return json.dumps([revision, pool.active, _units_allowed(min(pool.quota, ceiling)), *caps])
+    quota = _units_allowed(min(pool.quota, ceiling))
+    return json.dumps([version.revision, pool.active, quota, *caps, version.generation])
 
 
 def _units_allowed(limit: int) -> int:

@@ -217,6 +217,7 @@ async def serve(
         protocol.Reprioritize: manager.reprioritize,
         protocol.ForceRelease: manager.force_release,
         protocol.Inspect: manager.inspect,
+        protocol.Locate: manager.locate,
         protocol.Recount: manager.recount,
         protocol.Batch: partial(process_batch, manager),
     }

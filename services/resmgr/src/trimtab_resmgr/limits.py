@@ -2,10 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 from trimtab.errors import Invalid
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Allocate, Blocker
+
+
+class Left(NamedTuple):
+    """What keeps a pool in another cohort, its home."""
+
+    home: str
+    held: int
+    waiting: int
 
 
 class Limit(IntEnum):
@@ -27,6 +36,14 @@ def check_ceiling(pools: Iterable[PoolChanged], ceiling: int) -> None:
         if pool.quota > ceiling:
             allowed = f"at most resourceMaxQuota, {ceiling}"
             raise Invalid(f"quota of pool {pool.name!r}", pool.quota, allowed)
+
+
+def describe_left(pool: str, left: Left) -> str:
+    """Describe why nothing is granted of a pool whose tokens are counted in another cohort."""
+    return (
+        f"pool {pool!r} is granted here once nothing of it is held in cohort {left.home!r}: "
+        f"{left.held} held"
+    )
 
 
 def wait_reason(request: Allocate, blockers: Sequence[Blocker]) -> str:

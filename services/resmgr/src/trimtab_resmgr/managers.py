@@ -18,6 +18,8 @@ from trimtab.tokens.protocol import (
     ForceRelease,
     Inspect,
     Inspected,
+    Locate,
+    Located,
     Reassert,
     Recount,
     Recounted,
@@ -33,6 +35,7 @@ from trimtab.tokens.protocol import (
 from trimtab_resmgr import encoding
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.encoding import Reply, Request
+from trimtab_resmgr.limits import describe_left
 from trimtab_resmgr.metrics import Metrics
 from trimtab_resmgr.store import PoolLimits
 
@@ -66,6 +69,8 @@ class Manager(Protocol):
     async def force_release(self, request: ForceRelease, cohort: str) -> Released: ...
 
     async def inspect(self, request: Inspect, cohort: str) -> Inspected: ...
+
+    async def locate(self, request: Locate, cohort: str) -> Located: ...
 
     async def recount(self, request: Recount, cohort: str) -> Recounted: ...
 
@@ -147,6 +152,9 @@ class NoopManager:
             cohort=pool.cohort,
         )
 
+    async def locate(self, request: Locate, cohort: str) -> Located:
+        return Located(pool=request.pool)
+
     async def recount(self, request: Recount, cohort: str) -> Recounted:
         return Recounted(pool=request.pool, differences=())
 
@@ -200,8 +208,13 @@ class RedisManager:
 
     async def allocate(self, request: Allocate, cohort: str) -> Allocated:
         """Raises `NotFound` on an unknown pool, and `Invalid` on one of another cohort."""
-        limits = await self._limits(_pool_names(request), cohort)
+        names = _pool_names(request)
+        limits = await self._limits(names, cohort)
         [allocated] = await self._allocate([(request, limits)], cohort)
+        blocked = {blocker.pool for blocker in allocated.blockers if blocker.limit == "inactive"}
+        for name in names:
+            if name in blocked and (left := self._cohorts.left(name)) is not None:
+                return allocated.model_copy(update={"reason": describe_left(name, left)})
         return allocated
 
     async def allocate_all(
@@ -225,6 +238,8 @@ class RedisManager:
         return [encoding.parse_renewed(request, self._max_lease, reply) for request, reply in pairs]
 
     async def reassert(self, request: Reassert, cohort: str) -> Renewed:
+        if reason := await self._cohorts.check_reassert(_pool_names(request), cohort):
+            return Renewed(status="lost", reason=reason)
         [reply] = await self._submit([encoding.reassert(request, self._max_lease)], cohort)
         return encoding.parse_renewed(request, self._max_lease, reply)
 
@@ -269,6 +284,13 @@ class RedisManager:
             quarantine_seconds=contents.quarantine_seconds,
         )
 
+    async def locate(self, request: Locate, cohort: str) -> Located:
+        left = await self._cohorts.locate(request.pool)
+        if left is None:
+            return Located(pool=request.pool)
+        home, held, waiting = left
+        return Located(pool=request.pool, cohort=home, held=held, waiting=waiting)
+
     async def recount(self, request: Recount, cohort: str) -> Recounted:
         """Recount a pool, also one that has been deleted."""
         differences, forced = await self._cohorts.store(cohort).recount(request.pool)
@@ -292,10 +314,17 @@ class RedisManager:
 
     async def _limits(self, names: Sequence[str], cohort: str) -> tuple[PoolLimits, ...]:
         try:
-            return self._encoded_limits(names, cohort)
+            known = self._encoded_limits(names, cohort)
         except NotFound:
             await self._wait_for(names, UNKNOWN_POOL_SECONDS)
-        return self._encoded_limits(names, cohort)
+            known = self._encoded_limits(names, cohort)
+        if known is not None:
+            return known
+        await self._cohorts.move(names, cohort)
+        return tuple(
+            self._cohorts.limits(name, cohort) or self._cohorts.closed_limits(name, cohort)
+            for name in names
+        )
 
     def _known_limits(self, names: Sequence[str], cohort: str) -> tuple[PoolLimits, ...] | None:
         try:
@@ -303,8 +332,15 @@ class RedisManager:
         except (NotFound, Invalid):
             return None
 
-    def _encoded_limits(self, names: Sequence[str], cohort: str) -> tuple[PoolLimits, ...]:
-        return tuple([self._cohorts.limits(name, cohort) for name in names])
+    def _encoded_limits(self, names: Sequence[str], cohort: str) -> tuple[PoolLimits, ...] | None:
+        """Return the limits of pools; ``None`` where the home of one has to be asked for."""
+        limits = []
+        for name in names:
+            known = self._cohorts.limits(name, cohort)
+            if known is None:
+                return None
+            limits.append(known)
+        return tuple(limits)
 
     async def _wait_for(self, names: Iterable[str], seconds: float) -> None:
         """Wait until the view has these pools, but no longer than this."""
@@ -314,5 +350,5 @@ class RedisManager:
                     await self._view.wait_for(self._view.settings.revision + 1, seconds)
 
 
-def _pool_names(request: Allocate) -> list[str]:
+def _pool_names(request: Allocate | Reassert) -> list[str]:
     return [request.pool] if request.pool is not None else [units.pool for units in request.units]

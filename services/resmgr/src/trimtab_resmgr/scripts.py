@@ -67,6 +67,14 @@ def connect(redis: config.Redis) -> Client:
     )
 
 
+async def answer_of(call: Any) -> Any:
+    """Await a call of the client. Raises `Unavailable`."""
+    try:
+        return await call
+    except FAILURES as error:
+        raise Unavailable(f"Redis does not answer: {error}") from error
+
+
 class Script:
     """The concatenation of files in ``lua/``."""
 

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from trimtab.tokens.protocol import Forced, Holder, Waiter
 from trimtab_resmgr import encoding
-from trimtab_resmgr.encoding import Reply, Request
+from trimtab_resmgr.encoding import Reply, Request, Version
 from trimtab_resmgr.scripts import Batches, Client, Script
 
 MAX_LISTED = 1000
@@ -99,8 +99,19 @@ class Effects:
     """Waiters that did not repeat their requests in time."""
     usages: tuple[PoolUsage, ...]
     """The pools that the call used."""
+    quarantined: bool
+    """Whether Redis may have lost data, so that nothing is granted."""
     seconds: float
     """The duration of the call, including the network."""
+
+
+class Count(NamedTuple):
+    """What a cohort holds of a pool."""
+
+    is_final: bool
+    """Whether the cohort grants no more of it, and knows all holders."""
+    held: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,12 @@ class CohortStore:
         for first in range(0, len(limits), MAX_DECLARED):
             await self.submit((("sweep",), tuple(limits[first : first + MAX_DECLARED])))
 
+    async def count(self, limits: PoolLimits, version: Version) -> Count:
+        """Close a pool with these limits of this version, and return what is left in it."""
+        request = ("count", limits[0], version.generation, version.revision)
+        [[closed, held, waiting, quarantined]] = await self.submit((request, (limits,)))
+        return Count(closed == 1 and not quarantined, held, waiting)
+
     async def inspect(self, pool: str) -> Contents:
         """Return the state of a pool, with the first holders by lease and waiters by position."""
         found = await _INSPECT.run(self._client, self._key, self._rules, pool, MAX_LISTED)
@@ -190,6 +207,7 @@ def _parse_effects(
     lost: Iterable[Any],
     counts: Sequence[int],
     usages: Iterable[Any],
+    quarantined: int,
     *,
     seconds: float,
 ) -> Effects:
@@ -203,6 +221,7 @@ def _parse_effects(
         unclaimed,
         abandoned,
         tuple(PoolUsage(pool.decode(), held, waiting) for pool, held, waiting in usages),
+        quarantined == 1,
         seconds,
     )
 

@@ -95,7 +95,8 @@ def describe_pool(server: Server, name: str, audit: bool, output: Output) -> Non
 )
 @click.option("--max-weight", type=_CAP, help="Units that one token can take.")
 @click.option(
-    "--cohort", help="Pools of one cohort can be taken together. It can be set at creation only."
+    "--cohort",
+    help="Pools of one cohort can be taken together. A pool that is in use keeps its cohort.",
 )
 @click.option("--active/--inactive", default=None, help="Whether the pool grants tokens.")
 @with_server

@@ -121,7 +121,8 @@ class PoolChanged(Event):
     project_domain_cap: int | None = None
     """The units that one project may hold in one domain; ``null`` is no cap."""
     cohort: str = "default"
-    """Pools of one cohort can be taken together. It never changes: tokens are counted in it."""
+    """Pools of one cohort can be taken together. Tokens are counted in it: after a change, nothing
+    is granted before the cohort before holds none of the pool."""
     active: bool = True
     """Whether new tokens are granted; tokens that are held stay held."""
     max_weight: int | None = None

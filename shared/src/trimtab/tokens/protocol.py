@@ -332,6 +332,23 @@ class Inspected(Model):
     """How long nothing will be granted, because Redis lost its data."""
 
 
+class Locate(_Request):
+    """Find the cohort in which the tokens of a pool are counted. Any cohort's subject will do."""
+
+    pool: PoolName
+
+
+class Located(Model):
+    """The reply to `Locate`."""
+
+    pool: str
+    cohort: str | None = None
+    """``null`` where nothing of the pool was ever granted."""
+    held: int = 0
+    waiting: int = 0
+    """The number of waiters in that cohort."""
+
+
 class Recount(_Request):
     """Compare the sums of a pool with its leases. Reads all of the pool, in one step."""
 

@@ -126,6 +126,7 @@ class EntityOperations:
         self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: PoolBody
     ) -> PoolBody:
         _check_name(name, body.name)
+        await self.usage.check_cohort(name, body.cohort)
         request = PutEntity(POOLS, body, headers.required_precondition(force=query.force))
         return (await self.writer.write(request, headers.author(call))).entity(POOLS)
 

@@ -4,11 +4,15 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from trimtab.errors import Unavailable
+from trimtab.errors import Conflict, NotFound, Unavailable
+from trimtab.settings.state import ANY_POOL
 from trimtab.tokens.protocol import (
+    COHORT,
     ForceRelease,
     Inspect,
     Inspected,
+    Locate,
+    Located,
     Recount,
     Recounted,
     Released,
@@ -44,6 +48,28 @@ class PoolUsage:
     async def inspect(self, pool: str) -> Inspected:
         resmgr = await self._resmgr_of(pool)
         return await resmgr.request(Inspect(pool=pool), Inspected)
+
+    async def check_cohort(self, pool: str, cohort: str) -> None:
+        """Raise `Conflict` where a pool is in use in another cohort than it is written with.
+
+        resmgr grants nothing in the new cohort before the old one is empty, whatever this finds; so
+        a pool that is not stored may be created while resmgr does not respond.
+        """
+        stored = await self._stored_cohort(pool)
+        if stored == cohort or pool == ANY_POOL:
+            return
+        try:
+            found = await self._resmgr_client(COHORT).request(Locate(pool=pool), Located)
+        except Unavailable:
+            if stored is None:
+                return
+            raise
+        if found.cohort not in (None, cohort) and (found.held or found.waiting):
+            raise Conflict(
+                f"pool {pool!r} cannot be moved to cohort {cohort!r} while it is in use in cohort "
+                f"{found.cohort!r}: {found.held} held, {found.waiting} waiting; make it inactive, "
+                "and move it when nothing is held"
+            )
 
     async def recount(self, pool: str) -> Recounted:
         """Recount the units in use, and list the forced releases in the pool's cohort."""
@@ -88,6 +114,12 @@ class PoolUsage:
         except Unavailable as error:
             # The release is done and a retry would not do it again. The log and resmgr record it.
             log.error("audit.unavailable", extra={"error": str(error), "id": entry.request_id})
+
+    async def _stored_cohort(self, pool: str) -> str | None:
+        try:
+            return (await self._reader.entity(POOLS, pool)).cohort
+        except NotFound:
+            return None
 
     async def _resmgr_of(self, pool: str) -> ResmgrClient:
         return self._resmgr_client((await self._reader.entity(POOLS, pool)).cohort)

@@ -71,6 +71,7 @@ local function next_arrival()
 end
 
 local REVISION, ACTIVE, QUOTA_OF, PROJECT_CAP_OF, DOMAIN_CAP_OF, MAX_WEIGHT_OF = 1, 2, 3, 4, 5, 6
+local GENERATION = 7  -- absent in what releases before 0.4 stored
 
 local pools = {}
 local function pool_of(name)
@@ -99,12 +100,13 @@ local function pool_of(name)
 end
 
 -- Store the limits of a pool: [revision, active, quota, cap of a project, cap of a project in a
--- domain, largest weight of a token] in JSON. A replica with an older revision does not undo a
--- change.
+-- domain, largest weight of a token, generation] in JSON. A replica with an older revision does not
+-- undo a change. Revisions are of one generation of the settings, and may begin again with the next.
 local function declare(name, text)
   local pool, limits = pool_of(name), cjson.decode(text)
   local known = pool.limits
-  if not known or limits[REVISION] >= known[REVISION] then
+  local ahead = known and (limits[GENERATION] or 0) - (known[GENERATION] or 0) or 1
+  if ahead > 0 or ahead == 0 and limits[REVISION] >= known[REVISION] then
     if redis.call('HGET', prefix .. 'pools', name) ~= text then
       redis.call('HSET', prefix .. 'pools', name, text)
       pool.limits_changed = true

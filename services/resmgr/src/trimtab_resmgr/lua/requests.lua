@@ -7,6 +7,7 @@
 --   {token as in its pools, fence, pool} of each token that was lost
 --   the numbers of unclaimed grants and of abandoned waiters
 --   {pool, units held, number of waiters} of each pool that the call used
+--   1 in quarantine
 
 -- `AllocationReply` and `_RENEWED` of encoding.py have the same numbers.
 local GRANTED, WAITING, REFUSED, NEVER_FITS, TIMED_OUT = 0, 1, 2, 3, 4
@@ -294,6 +295,15 @@ local function reprioritize(token, names, priority)
   return {find_waiter(waiter.id) and position_of(waiter) or -1}
 end
 
+-- {1 where these limits close the pool, units held, waiters, 1 in quarantine}
+local function count(name, generation, revision)
+  local pool = pool_of(name)
+  local limits = pool.limits
+  local closed = limits and not limits[ACTIVE] and limits[REVISION] == revision
+    and (limits[GENERATION] or 0) == generation
+  return {closed and 1 or 0, units_held(pool), pool.waiting, quarantined and 1 or 0}
+end
+
 -- Process some of the pools that are due.
 local function sweep()
   if quarantined then
@@ -313,7 +323,8 @@ end
 
 local operations = {
   allocate = allocate, renew = renew, reassert = reassert, release = release,
-  force_release = force_release, reprioritize = reprioritize, sweep = sweep,
+  force_release = force_release, reprioritize = reprioritize, count = count,
+  sweep = sweep,
 }
 
 if quarantine_end > 0 and not quarantined then
@@ -375,4 +386,4 @@ for _, one in ipairs(pre_granted) do
     hints[#hints + 1] = {one[2], one[3], one[4]}
   end
 end
-return {replies, hints, lost, {unclaimed, abandoned}, usages}
+return {replies, hints, lost, {unclaimed, abandoned}, usages, quarantined and 1 or 0}
