@@ -103,12 +103,14 @@ class Cohort:
 
 
 @asynccontextmanager
-async def open_cohort(port: int, rules: Rules, *pools: PoolChanged) -> AsyncIterator[Cohort]:
+async def open_cohort(
+    port: int, rules: Rules, *pools: PoolChanged, name: str = "default"
+) -> AsyncIterator[Cohort]:
     """Yield a cohort with these pools, on the server at this port of loopback."""
     client = connect(Redis(host_paths=(f"127.0.0.1:{port}",)))
     effects: list[Effects] = []
     async with client, asyncio.TaskGroup() as tasks:
-        store = CohortStore(client, tasks, "default", rules, effects.append)
+        store = CohortStore(client, tasks, name, rules, effects.append)
         cohort = Cohort(store, rules, effects)
         cohort.declare(*pools)
         yield cohort

@@ -11,7 +11,9 @@ from tests.integration.resmgr.running import eventually
 from tests.servers import ValkeyServer
 from trimtab.errors import Unavailable
 from trimtab.messages.events import PoolChanged
-from trimtab.tokens.protocol import Allocated, Units
+from trimtab.tokens.lease import now
+from trimtab.tokens.protocol import Allocate, Allocated, Released, Renewed, Units
+from trimtab_resmgr import encoding
 from trimtab_resmgr.store import LostToken, Rules
 
 SHORT = 0.05
@@ -56,6 +58,28 @@ async def test_requesting_a_held_token_is_granted_even_beyond_lowered_limits(
     await cohort.allocate("a", weight=3)
     cohort.declare(pool(quota=1, project_cap=0, max_weight=1))
     assert (await cohort.allocate("a", weight=3, project_domain_cap=0)).status == "granted"
+
+
+async def test_a_held_token_that_is_requested_otherwise_is_described(cohort: Cohort) -> None:
+    await cohort.allocate("a", weight=3)
+    assert (await cohort.allocate("a", weight=3)).reason == ""
+    for other in ({"weight": 2}, {"weight": 3, "project": "flyte"}):
+        answer = await cohort.allocate("a", **other)
+        assert (answer.status, answer.reason) == (
+            "granted",
+            "the token is held as it was granted: 3 of pool 'gpu', for project 'flytesnacks' in "
+            "domain 'development'",
+        )
+
+
+async def test_a_request_that_was_sent_long_ago_is_not_granted(cohort: Cohort) -> None:
+    await cohort.allocate("a")
+    await cohort.release("a")
+    cohort.store._sent_since = lambda: now() - 3.5
+    request = encoding.allocate(Allocate(token="a", pool="gpu", project="p", domain="d"), 60)
+    [reply] = await cohort.store.submit((request, (cohort.limits["gpu"],)))
+    assert reply[0] == encoding.AllocationReply.LATE
+    assert (await cohort.inspect()).held == 0
 
 
 async def test_requesting_a_held_token_extends_its_lease(cohort: Cohort) -> None:
@@ -299,14 +323,26 @@ async def test_a_failing_script_raises_unavailable(
         await cohort.allocate("a")
 
 
-async def test_a_server_without_memory_refuses_and_keeps_its_sums(
+async def test_a_server_without_memory_refuses_grants_and_still_releases_and_renews(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:
-    await asyncio.gather(cohort.allocate("a"), cohort.allocate("b"))
+    await asyncio.gather(cohort.allocate("a"), cohort.allocate("b", lease_seconds=30))
     assert valkey_server.send(b"CONFIG SET maxmemory 1\r\n") == b"+OK\r\n"
-    for refused in (cohort.allocate("c"), cohort.release("a")):
+    for refused in (cohort.allocate("c"), cohort.reprioritize("b", 1)):
         with pytest.raises(Unavailable, match="maxmemory"):
             await refused
+    refused, renewed, released = await asyncio.gather(
+        cohort.allocate("c"), cohort.renew("b"), cohort.release("a"), return_exceptions=True
+    )
+    assert isinstance(refused, Unavailable)
+    assert isinstance(renewed, Renewed)
+    assert renewed.status == "held"
+    assert isinstance(released, Released)
+    assert released.released
+    await cohort.sweep()
+    [holder] = (await cohort.inspect()).holders
+    assert holder.token == "b"
+    assert holder.expires_in_seconds > 30
     assert valkey_server.send(b"CONFIG SET maxmemory 0\r\n") == b"+OK\r\n"
     assert await cohort.recount() == ()
 

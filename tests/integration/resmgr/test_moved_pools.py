@@ -18,7 +18,7 @@ from tests.integration.resmgr.running import (
     redis_config,
     started,
 )
-from tests.servers import NatsServer, ValkeyServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
@@ -76,7 +76,7 @@ async def test_a_waiter_of_the_new_cohort_is_granted_when_the_old_one_is_empty(
     waiting = await moved.allocate("night", cohort="night", wait_seconds=600)
     assert waiting.status == "waiting"
     await moved.release("day")
-    await hints.next_msg(timeout=60)
+    await hints.next_msg(timeout=PATIENCE_SECONDS)
     assert (await moved.allocate("night", cohort="night", wait_seconds=600)).status == "granted"
 
 
@@ -228,7 +228,7 @@ async def test_limits_apply_when_the_settings_begin_again(
 
 
 class Replica:
-    """The cohorts of one replica, and settings that are as late as a test says."""
+    """The cohorts of one replica, and settings that a test changes."""
 
     def __init__(self, cohorts: Cohorts, settings: Settings) -> None:
         self.cohorts = cohorts

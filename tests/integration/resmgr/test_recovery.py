@@ -92,6 +92,19 @@ async def is_open(cohort: Cohort) -> bool:
     return not (await cohort.inspect()).quarantine_seconds
 
 
+async def test_a_cohort_that_a_flush_may_have_emptied_is_in_quarantine(
+    cohort: Cohort, valkey_server: ValkeyServer, rules: Rules
+) -> None:
+    pool = PoolChanged(name="slots", quota=1)
+    await cohort.allocate("a")
+    for name, expected in (("new", "granted"), ("lost", "waiting")):
+        if name == "lost":
+            valkey_server.flush()
+            await cohort.sweep()
+        async with open_cohort(valkey_server.port, rules, pool, name=name) as other:
+            assert (await other.allocate("b", pool="slots", **WAIT)).status == expected
+
+
 async def test_after_a_flush_units_of_dead_holders_are_free_after_the_quarantine(
     cohort: Cohort, valkey_server: ValkeyServer
 ) -> None:

@@ -277,6 +277,60 @@ async def test_each_request_of_a_batch_is_processed_on_its_own(caller: Caller) -
     assert [each.released for each in answers.release] == [True, False]
 
 
+async def test_an_invalid_request_of_a_batch_rejects_no_other(caller: Caller) -> None:
+    scope = {"pool": "gpu", "project": "flyte", "domain": "development"}
+    batch = {
+        "allocate": [{**scope, "token": "a", "weight": -1}, {**scope, "token": "b"}, 7],
+        "renew": [{"pool": "gpu", "token": "b", "fence": "x"}],
+        "release": [{"pool": "gpu"}, {"pool": "gpu", "token": "b"}],
+    }
+    body = await caller.send("batch", json.dumps(batch).encode())
+    answers = protocol.Batched.model_validate_json(body)
+    assert [each.status for each in answers.allocate] == ["error", "granted", "error"]
+    assert answers.allocate[0].reason.startswith("weight: -1 is not valid")
+    assert [each.status for each in answers.renew] == ["error"]
+    assert [each.released for each in answers.release] == [False, True]
+    assert answers.release[0].reason == "token is missing"
+    with pytest.raises(ErrorReply, match="allocated is not known"):
+        await caller.send("batch", b'{"allocated": []}')
+
+
+async def test_no_reply_is_too_long_for_a_message(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(PoolChanged(name="gpu", quota=900))
+    await eventually(lambda: has_quota(caller, 900))
+    requests = [
+        protocol.Allocate(
+            pool="gpu",
+            token=f"{number:03}" + "é" * 497,
+            project=f"{number:03}" + "é" * 197,
+            domain="é" * 200,
+        )
+        for number in range(900)
+    ]
+    await asyncio.gather(*(caller.request(protocol.Allocated, each) for each in requests))
+    found = await caller.inspect()
+    assert found.held == 900
+    assert found.omitted > 0
+    assert found.holders
+    seen = {holder.token for holder in found.holders}
+    page = await caller.request(
+        protocol.Inspected, protocol.Inspect(pool="gpu", holders_from=len(found.holders))
+    )
+    assert seen.isdisjoint(holder.token for holder in page.holders)
+
+
+async def test_an_unknown_pool_is_an_error_however_many_there_are(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    pools = (PoolChanged(name=f"{number:04}" + "x" * 190, quota=1) for number in range(60))
+    await settings_stream.announce(*pools)
+    with pytest.raises(ErrorReply, match="pool 'cpu' does not exist; there are: 0000x") as refused:
+        await caller.allocate("a", pool="cpu")
+    assert len(refused.value.problem.detail) < 5000
+
+
 async def test_the_priority_of_a_waiter_can_be_changed(caller: Caller) -> None:
     await caller.allocate("a", weight=10)
     for token in "bc":
@@ -297,7 +351,8 @@ async def test_a_pool_is_requested_in_its_own_cohort(
     with pytest.raises(ErrorReply, match="one of cohort 'default'; this one is of 'away'"):
         await caller.allocate("a", pool="far")
     answer = await caller.allocate("a", pool="far", cohort="away")
-    assert answer.blockers[0].limit == "quarantine"  # The cohort is not declared new.
+    # Redis has lost nothing since it was declared new, so neither has the cohort.
+    assert answer.status == "granted"
 
 
 async def test_undeclared_pools_have_the_limits_of_the_default(

@@ -107,6 +107,7 @@ class _Resmgr:
             keep_poller=block.poll_seconds,
             reserve_after=block.reserve_seconds,
             reserve_idle=max(block.reserve_seconds, 1.0),
+            late_after=block.request_seconds,
         )
         cohorts = Cohorts(nats, redis, view, tasks, rules, self._ceiling, metrics.on_effects)
         metrics.observe_pools(cohorts.refresh_usage, cohorts.quota)
@@ -153,7 +154,7 @@ class _Resmgr:
                 await asyncio.get_running_loop().create_future()
             else:
                 checking, sweeping = self._cohorts.check_forever(), self._cohorts.sweep_forever()
-                await asyncio.gather(checking, sweeping)
+                await asyncio.gather(checking, sweeping, self._cohorts.follow_arrivals())
 
     def _on_changes(self, changes: Iterable[Change]) -> None:
         """Apply changes of pools, and warn about one whose quota now exceeds the ceiling."""

@@ -20,6 +20,7 @@ from trimtab.settings.state import ANY_POOL, Settings
 from trimtab.settings.view import View
 from trimtab.tokens.protocol import COHORT, TokenGranted, TokenLost
 from trimtab_resmgr import encoding
+from trimtab_resmgr.arrivals import Arrivals
 from trimtab_resmgr.encoding import Version
 from trimtab_resmgr.homes import Homes, Place
 from trimtab_resmgr.limits import Left
@@ -59,13 +60,14 @@ class Cohorts:
         self._tasks = tasks
         self._ceiling = ceiling
         self._on_effects = on_effects
+        self._arrivals = Arrivals(nats)
         self._stores: dict[str, CohortStore] = {}
         self._homes = Homes(redis, self._close)
         self._limits: dict[str, PoolLimits] = {}
         self._at_home: dict[str, str] = {}
         """Pools of which units may be granted, and the cohorts that are their homes."""
         self._left: dict[str, Left] = {}
-        """Pools of which nothing is granted yet, because they are held in another cohort."""
+        """Pools that are not granted yet, because they are held in another cohort."""
         self._changes = 0
         """The changes so far; what was found out during a change is not used."""
         self._generation = 0
@@ -83,6 +85,7 @@ class Cohorts:
                 cohort,
                 self.rules,
                 lambda effects: self._process(cohort, effects),
+                lambda: self._arrivals.since,
             )
         return self._stores[cohort]
 
@@ -93,7 +96,7 @@ class Cohorts:
     def limits(self, name: str, cohort: str) -> PoolLimits | None:
         """Return the limits of a pool as the scripts read them, encoded once for each change.
 
-        ``None`` is for a pool whose home has to be asked for first, with `move`.
+        ``None`` is for a pool whose home has to be found first, with `move`.
         Raises `NotFound`, and `Invalid` on a pool of another cohort.
         """
         known = self._limits.get(f"{cohort} {name}")
@@ -234,6 +237,10 @@ class Cohorts:
     async def refresh_usage(self) -> None:
         """Call the scripts for every declared pool, so that `Effects` report the usage of each."""
         await self._sweep(self._view.settings.pools)
+
+    async def follow_arrivals(self) -> None:
+        """Keep up with the age of requests, until cancelled."""
+        await self._arrivals.follow_forever()
 
     async def check_forever(self) -> None:
         """Check periodically whether Redis answers, until cancelled."""

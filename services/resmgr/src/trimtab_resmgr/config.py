@@ -73,6 +73,9 @@ class ResourceManager(_Block):
     reserve_seconds: float = Field(default=30.0, ge=0, le=86_400)
     """How long the first in the queue waits before released units are reserved for it until they
     are enough."""
+    request_seconds: float = Field(default=3.0, gt=0, le=3600)
+    """How old an allocation may be when it is processed. A replica that was suspended rejects older
+    ones with 503: their callers have repeated them, and may have released the tokens."""
     redis: Redis = Redis()
     """The Redis or Valkey that stores leases and waiters."""
 

@@ -47,6 +47,7 @@ class AllocationReply(IntEnum):
     REFUSED = 2
     NEVER_FITS = 3
     TIMED_OUT = 4
+    LATE = 5
 
 
 _RENEWED = ("held", "lost", "reassert", "lost")
@@ -107,6 +108,7 @@ def parse_allocated(request: Allocate, max_lease: float, reply: Reply) -> Alloca
     if status == AllocationReply.GRANTED:
         return Allocated(
             status="granted",
+            reason=_held_otherwise(*reply[6]) if len(reply) > 6 else "",
             held=held,
             fence=fence,
             lease_seconds=min(request.lease_seconds, max_lease),
@@ -129,6 +131,13 @@ def parse_allocated(request: Allocate, max_lease: float, reply: Reply) -> Alloca
         retry_after_seconds=retry_after / 1_000_000 if waiting else None,
         waited_seconds=_seconds(waited),
     )
+
+
+def _held_otherwise(project: bytes, domain: bytes, *units: tuple[bytes, int]) -> str:
+    """Describe a held token that was requested again with another body."""
+    pools = ", ".join(f"{weight} of pool {pool.decode()!r}" for pool, weight in units)
+    scope = f"project {project.decode()!r} in domain {domain.decode()!r}"
+    return f"the token is held as it was granted: {pools}, for {scope}"
 
 
 def parse_blocker(pool: bytes, limit: int, number: int, held: int) -> Blocker:

@@ -35,7 +35,7 @@ from trimtab.messages.events import TRACEPARENT
 from trimtab.models import Model
 from trimtab.runtime import telemetry
 from trimtab.tokens import protocol
-from trimtab_resmgr import problems
+from trimtab_resmgr import batches, problems, replies
 from trimtab_resmgr.managers import Manager, process_batch
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,14 @@ class Endpoint(Generic[Parsed]):
         process: Callable[[Parsed, str], Awaitable[Model]],
         cohorts: Callable[[], Collection[str]],
         tasks: asyncio.TaskGroup,
+        parse: Callable[[bytes], Any] | None = None,
     ) -> None:
-        """``process`` is called with a parsed request and its cohort."""
+        """``process`` is called with a request and its cohort.
+
+        ``parse`` parses requests; absent, the model does.
+        """
         self.operation = operation
+        self._parse = parse or model.model_validate_json
         self._model = model
         self._process = process
         self._cohorts = cohorts
@@ -88,9 +93,8 @@ class Endpoint(Generic[Parsed]):
         with self._span(request):
             try:
                 cohort = self._cohort(request.subject)
-                parsed = self._model.model_validate_json(request.data)
-                reply = await self._process(parsed, cohort)
-                await _respond(request, reply.model_dump_json().encode())
+                reply = await self._process(self._parse(request.data), cohort)
+                await _respond(request, replies.encode(reply))
             except (TrimtabError, ValidationError) as error:
                 await self._refuse(request, error)
             except Exception:  # One faulty request must not end the service.
@@ -165,14 +169,14 @@ class BatchEndpoint(Endpoint[Parsed]):
         valid, alone = self._parse_all(requests)
         try:
             cohort = self._cohort(subject)
-            replies = await self._process_all([parsed for _, parsed in valid], cohort)
+            results = await self._process_all([parsed for _, parsed in valid], cohort)
         except Retryable as error:
             for request, _ in valid:
                 await self._refuse(request, error)
         except Exception:  # noqa: BLE001  # Served alone, only the faulty request fails.
             alone = requests
         else:
-            for (request, _), reply in zip(valid, replies, strict=True):
+            for (request, _), reply in zip(valid, results, strict=True):
                 if reply is None:
                     alone.append(request)
                 else:
@@ -226,10 +230,11 @@ async def serve(
         protocol.Renew: manager.renew_all,
         protocol.Release: manager.release_all,
     }
+    parsers: dict[type[Model], Callable[[bytes], Any]] = {protocol.Batch: batches.parse}
     endpoints = {
         name: BatchEndpoint(name, model, process, batched[model], cohorts, tasks)
         if model in batched
-        else Endpoint(name, model, process, cohorts, tasks)
+        else Endpoint(name, model, process, cohorts, tasks, parsers.get(model))
         for model, process in operations.items()
         for name in [protocol.operation(model)]
     }

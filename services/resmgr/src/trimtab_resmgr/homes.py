@@ -1,8 +1,9 @@
 """The homes of pools: in which cohort's leases each pool is counted.
 
-The settings say in which cohort a pool is granted. After they changed, its tokens are still held in
-the cohort before. So that its quota is not granted twice, the new cohort grants nothing until its
-home, which Redis stores, has closed the pool and holds none of it. `lua/homes.lua` has the rules.
+The settings name the cohort in which a pool is granted. After they changed, its tokens are still
+held in the cohort before. So that its quota is not granted twice, the new cohort grants nothing
+until the pool's home, which Redis stores, has closed the pool and holds none of it.
+`lua/homes.lua` has the rules.
 """
 
 import json
@@ -15,7 +16,7 @@ from trimtab_resmgr.scripts import Client, Script, answer_of
 from trimtab_resmgr.store import Count
 
 KEY = "trimtab:homes"
-MAX_ASKED = 500
+MAX_PLACES = 500
 """Pools in one call."""
 
 _HOMES = Script("homes")
@@ -49,9 +50,9 @@ class Homes:
         Returns what keeps each in its home; ``None`` for one whose home is where it should be.
         """
         left: dict[str, Left | None] = {}
-        for first in range(0, len(places), MAX_ASKED):
-            asked = places[first : first + MAX_ASKED]
-            for place, (status, entry) in zip(asked, await self._ask(asked), strict=True):
+        for first in range(0, len(places), MAX_PLACES):
+            sent = places[first : first + MAX_PLACES]
+            for place, (status, entry) in zip(sent, await self._send(sent), strict=True):
                 is_own = status == _OWN
                 left[place.pool] = None if is_own else await self._move(place, status, entry)
         return left
@@ -63,7 +64,7 @@ class Homes:
 
     async def claim(self, pool: str, cohort: str) -> bool:
         """Make a cohort the home of a pool that has none. Return whether it is the home now."""
-        [(status, _)] = await self._ask([Place(pool, cohort, Version(0, 0))])
+        [(status, _)] = await self._send([Place(pool, cohort, Version(0, 0))])
         return bool(status == _OWN)
 
     async def cohorts(self) -> set[str]:
@@ -77,16 +78,16 @@ class Homes:
             return Left(home, 0, 0)
         count = await self._close(home, place.pool, place.version)
         if count.is_final and not count.held:
-            [(status, _)] = await self._ask([place], entry.decode())
+            [(status, _)] = await self._send([place], entry.decode())
             if status == _OWN:
                 return None
         return Left(home, count.held, count.waiting)
 
-    async def _ask(self, places: Sequence[Place], moved: str = "") -> Sequence[Any]:
-        """Ask for the homes of pools, and make the cohort of one the home where it ``moved``."""
-        asked = [
+    async def _send(self, places: Sequence[Place], moved: str = "") -> Sequence[Any]:
+        """Return the homes of pools, and make the cohort of one the home where it ``moved``."""
+        sent = [
             [place.pool, place.cohort, *place.version, place.entry(), moved or False]
             for place in places
         ]
-        found: Sequence[Any] = await _HOMES.run(self._redis, KEY, json.dumps(asked))
+        found: Sequence[Any] = await _HOMES.run(self._redis, KEY, json.dumps(sent))
         return found

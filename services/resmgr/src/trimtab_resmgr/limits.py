@@ -10,7 +10,7 @@ from trimtab.tokens.protocol import Allocate, Blocker
 
 
 class Left(NamedTuple):
-    """What keeps a pool in another cohort, its home."""
+    """The use that keeps a pool in another cohort, its home."""
 
     home: str
     held: int

@@ -13,7 +13,6 @@ from trimtab.settings.view import View
 from trimtab.tokens.protocol import (
     Allocate,
     Allocated,
-    Batch,
     Batched,
     ForceRelease,
     Inspect,
@@ -32,9 +31,10 @@ from trimtab.tokens.protocol import (
     Reprioritize,
     Reprioritized,
 )
-from trimtab_resmgr import encoding
+from trimtab_resmgr import batches, encoding
+from trimtab_resmgr.batches import ParsedBatch
 from trimtab_resmgr.cohorts import Cohorts
-from trimtab_resmgr.encoding import Reply, Request
+from trimtab_resmgr.encoding import AllocationReply, Reply, Request
 from trimtab_resmgr.limits import describe_left
 from trimtab_resmgr.metrics import Metrics
 from trimtab_resmgr.store import PoolLimits
@@ -87,11 +87,13 @@ class Manager(Protocol):
     ) -> Sequence[Released | None]: ...
 
 
-async def process_batch(manager: Manager, batch: Batch, cohort: str) -> Batched:
+async def process_batch(manager: Manager, parsed: ParsedBatch, cohort: str) -> Batched:
     """Process each request of a batch on its own.
 
     Raises only `Unavailable`, after which the whole batch has to be repeated.
     """
+
+    batch = parsed.valid
 
     async def allocate(request: Allocate) -> Allocated:
         try:
@@ -101,13 +103,14 @@ async def process_batch(manager: Manager, batch: Batch, cohort: str) -> Batched:
         except TrimtabError as error:
             return Allocated(status="error", reason=str(error))
 
-    return Batched(
+    replies = Batched(
         allocate=tuple(await asyncio.gather(*map(allocate, batch.allocate))),
         renew=tuple(await asyncio.gather(*(manager.renew(each, cohort) for each in batch.renew))),
         release=tuple(
             await asyncio.gather(*(manager.release(each, cohort) for each in batch.release))
         ),
     )
+    return batches.merge(replies, parsed.refused)
 
 
 class NoopManager:
@@ -268,7 +271,9 @@ class RedisManager:
         """Raises `NotFound` on an unknown pool, and `Invalid` on one of another cohort."""
         await self._limits([request.pool], cohort)
         pool = self._view.settings.pool(request.pool)
-        contents = await self._cohorts.store(cohort).inspect(request.pool)
+        contents = await self._cohorts.store(cohort).inspect(
+            request.pool, request.holders_from or 0, request.waiters_from or 0
+        )
         return Inspected(
             pool=request.pool,
             type="redis",
@@ -303,6 +308,10 @@ class RedisManager:
             (encoding.allocate(request, self._max_lease), limits) for request, limits in requests
         ]
         replies = await self._cohorts.store(cohort).submit(*submissions)
+        if any(reply[0] == AllocationReply.LATE for reply in replies):
+            raise Unavailable(
+                "the request reached Redis too late: its token may be released; retry"
+            )
         results = []
         for (request, _), reply in zip(requests, replies, strict=True):
             results.append(encoding.parse_allocated(request, self._max_lease, reply))
@@ -333,7 +342,7 @@ class RedisManager:
             return None
 
     def _encoded_limits(self, names: Sequence[str], cohort: str) -> tuple[PoolLimits, ...] | None:
-        """Return the limits of pools; ``None`` where the home of one has to be asked for."""
+        """Return the limits of pools; ``None`` where the home of one has to be found."""
         limits = []
         for name in names:
             known = self._cohorts.limits(name, cohort)

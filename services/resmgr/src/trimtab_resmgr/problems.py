@@ -15,6 +15,8 @@ _BODY = "body"
 """The path of an error that concerns no single field."""
 _MAX_SHOWN = 80
 """Characters of an invalid value that a message repeats."""
+_MAX_DETAIL = 4000
+"""Characters of a message."""
 _LIST_ITEMS: Mapping[str, type[Model]] = {
     "allocate": protocol.Allocate,
     "renew": protocol.Renew,
@@ -34,8 +36,14 @@ def problem_of(error: TrimtabError | ValidationError) -> Problem:
     if isinstance(error, ValidationError):
         return _invalid_request(error.title, error.errors(include_url=False)[0])
     if isinstance(error, Invalid):
-        return _problem(error.code, str(error), path=error.path, allowed=error.allowed)
-    return _problem(error.code, str(error))
+        allowed = _shortened(error.allowed)
+        return _problem(error.code, _shortened(str(error)), path=error.path, allowed=allowed)
+    return _problem(error.code, _shortened(str(error)))
+
+
+def _shortened(text: str) -> str:
+    """Return a text that lists names, such as those of all pools, without the last of too many."""
+    return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
 
 
 def _invalid_request(request: str, error: ErrorDetails) -> Problem:

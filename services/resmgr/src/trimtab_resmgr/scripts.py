@@ -10,9 +10,15 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+)
 
 from trimtab.errors import Invalid, Unavailable
+from trimtab.runtime.retrying import raise_if_cancelled
 from trimtab_resmgr import config
 
 Client = Redis | RedisCluster
@@ -67,23 +73,29 @@ def connect(redis: config.Redis) -> Client:
     )
 
 
+class OutOfMemory(Unavailable):
+    """Redis runs only scripts that free memory."""
+
+
 async def answer_of(call: Any) -> Any:
     """Await a call of the client. Raises `Unavailable`."""
     try:
-        return await call
+        answer = await call
     except FAILURES as error:
         raise Unavailable(f"Redis does not answer: {error}") from error
+    raise_if_cancelled()  # The client may swallow a cancellation.
+    return answer
 
 
 class Script:
     """The concatenation of files in ``lua/``."""
 
-    def __init__(self, *parts: str) -> None:
+    def __init__(self, *parts: str, needs_memory: bool = True) -> None:
         lua = files("trimtab_resmgr") / "lua"
         texts = [(lua / f"{part}.lua").read_text(encoding="utf-8") for part in parts]
-        # With this line, Redis 7 without free memory refuses to run the script at all, instead of
+        # With this line, a Redis without free memory refuses to run the script at all, instead of
         # stopping it at its first write that needs memory.
-        self._text = "\n".join(["#!lua", *texts])
+        self._text = "\n".join(["#!lua", *texts] if needs_memory else texts)
         # Redis identifies a script by its SHA-1.
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
@@ -91,11 +103,15 @@ class Script:
         """Return the result that the head of the file describes. Raises `Unavailable`."""
         try:
             try:
-                return await client.evalsha(self._sha, 1, key, *arguments)
+                result = await client.evalsha(self._sha, 1, key, *arguments)
             except NoScriptError:  # The server was restarted or flushed; EVAL caches it again.
-                return await client.eval(self._text, 1, key, *arguments)
+                result = await client.eval(self._text, 1, key, *arguments)
+        except OutOfMemoryError as error:
+            raise OutOfMemory(f"Redis has no free memory: {error}") from error
         except FAILURES as error:
             raise Unavailable(f"Redis does not answer: {error}") from error
+        raise_if_cancelled()  # The client may swallow a cancellation.
+        return result
 
 
 class _Submission(NamedTuple, Generic[Request, Reply]):
@@ -109,9 +125,9 @@ class Batches(Generic[Request, Reply]):
     def __init__(
         self,
         tasks: asyncio.TaskGroup,
-        send: Callable[[Sequence[Request]], Awaitable[Sequence[Reply]]],
+        send: Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Exception]]],
     ) -> None:
-        """``send`` returns a reply for each request, in order."""
+        """``send`` returns a reply for each request, in order, or the exception of one."""
         self._tasks = tasks
         self._send = send
         self._queued: list[_Submission[Request, Reply]] = []
@@ -153,6 +169,15 @@ class Batches(Generic[Request, Reply]):
         first = 0
         for submission in batch:
             after = first + len(submission.requests)
-            if not submission.replies.done():
-                submission.replies.set_result(replies[first:after])
+            _settle(submission.replies, replies[first:after])
             first = after
+
+
+def _settle(future: asyncio.Future[Sequence[Reply]], replies: Sequence[Reply | Exception]) -> None:
+    if future.done():
+        return
+    failures = [reply for reply in replies if isinstance(reply, Exception)]
+    if failures:
+        future.set_exception(failures[0])
+    else:
+        future.set_result([reply for reply in replies if not isinstance(reply, Exception)])

@@ -4,18 +4,19 @@ All requests of a tick of the event loop are one run of one script, so each requ
 ``lua/cohort.lua`` lists the keys.
 """
 
-import time
 from asyncio import Future, TaskGroup
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
+from redis.asyncio import Redis
 
+from trimtab.tokens.lease import now
 from trimtab.tokens.protocol import Forced, Holder, Waiter
 from trimtab_resmgr import encoding
 from trimtab_resmgr.encoding import Reply, Request, Version
-from trimtab_resmgr.scripts import Batches, Client, Script
+from trimtab_resmgr.scripts import Batches, Client, OutOfMemory, Script
 
 MAX_LISTED = 1000
 """Holders and waiters that `CohortStore.inspect` lists: a reply must fit into a NATS message."""
@@ -26,6 +27,8 @@ PoolLimits = tuple[str, str]
 """The name of a pool and its limits as `encoding.pool_limits` encodes them."""
 Submission = tuple[Request, tuple[PoolLimits, ...]]
 """A request, and the limits of its pools where it may take units of them."""
+_Sent = tuple[Request, tuple[PoolLimits, ...], float]
+"""A submission, and a time of `now` before which the request was not sent."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,16 @@ class Rules:
     reserve_idle: float = 30.0
     """How long units are reserved, and then not reserved, for a waiter of several pools in a pool
     that has enough of them."""
+    late_after: float = 3.0
+    """How old an allocation may be when it is processed."""
     ageing: int = 1000
     """The units by which one step of priority puts a request ahead of others."""
 
-    def to_json(self) -> bytes:
-        """Encode the rules as ``lua/cohort.lua`` reads them."""
+    def to_json(self, *, shared: bool) -> bytes:
+        """Encode the rules as ``lua/cohort.lua`` reads them.
+
+        ``shared`` is whether one server has all cohorts.
+        """
         return to_json(
             {
                 "max_lease": encoding.micros(self.max_lease),
@@ -59,6 +67,7 @@ class Rules:
                 "reserve_after": encoding.micros(self.reserve_after),
                 "reserve_idle": max(encoding.micros(self.reserve_idle), 1),
                 "ageing": self.ageing,
+                "shared": shared,
             }
         )
 
@@ -106,7 +115,7 @@ class Effects:
 
 
 class Count(NamedTuple):
-    """What a cohort holds of a pool."""
+    """The use of a pool in a cohort."""
 
     is_final: bool
     """Whether the cohort grants no more of it, and knows all holders."""
@@ -128,8 +137,11 @@ class Contents:
 
 
 _REQUESTS = Script("cohort", "leases", "queue", "requests")
-_INSPECT = Script("cohort", "leases", "queue", "inspect")
-_RECOUNT = Script("cohort", "leases", "queue", "recount")
+_INSPECT = Script("cohort", "leases", "queue", "inspect", needs_memory=False)
+_FREEING = Script("freeing", "cohort", "leases", "queue", "requests", needs_memory=False)
+_FREE = frozenset({"release", "force_release", "renew", "sweep", "count"})
+"""The operations that a Redis without free memory performs."""
+_RECOUNT = Script("cohort", "leases", "queue", "recount", needs_memory=False)
 
 
 class CohortStore:
@@ -142,17 +154,26 @@ class CohortStore:
         cohort: str,
         rules: Rules,
         on_effects: Callable[[Effects], None] = lambda _effects: None,
+        sent_since: Callable[[], float] = now,
     ) -> None:
-        """``on_effects`` is called after each call of the request script."""
+        """``on_effects`` is called after each call of the request script.
+
+        ``sent_since`` returns a time of `now` before which no request was sent that arrives now.
+        """
         self._client = client
         self._key = f"trimtab:{{{cohort}}}:state"
-        self._rules = rules.to_json()
+        self._rules = rules.to_json(shared=isinstance(client, Redis))
+        self._late_after = rules.late_after
         self._on_effects = on_effects
-        self._batches = Batches[Submission, Reply](tasks, self._send)
+        self._sent_since = sent_since
+        self._clock: float | None = None
+        """The clock of Redis less that of this process, or hardly more."""
+        self._batches = Batches[_Sent, Reply](tasks, self._send)
 
     def submit(self, *submissions: Submission) -> Future[Sequence[Reply]]:
         """Send requests together with all others of this tick; returns their replies in order."""
-        return self._batches.submit(*submissions)
+        sent = self._sent_since()
+        return self._batches.submit(*[(request, limits, sent) for request, limits in submissions])
 
     async def sweep(self) -> None:
         """Expire some of the ended leases and drop some of the abandoned waiters."""
@@ -169,14 +190,18 @@ class CohortStore:
         [[closed, held, waiting, quarantined]] = await self.submit((request, (limits,)))
         return Count(closed == 1 and not quarantined, held, waiting)
 
-    async def inspect(self, pool: str) -> Contents:
-        """Return the state of a pool, with the first holders by lease and waiters by position."""
-        found = await _INSPECT.run(self._client, self._key, self._rules, pool, MAX_LISTED)
+    async def inspect(self, pool: str, first_holder: int = 0, first_waiter: int = 0) -> Contents:
+        """Return the state of a pool, with some holders by lease and waiters by position."""
+        listed = (MAX_LISTED, first_holder, first_waiter)
+        found = await _INSPECT.run(self._client, self._key, self._rules, pool, *listed)
         sums, holders, waiters, waiting, quarantine = found
         return Contents(
             *encoding.parse_sums(sums),
             tuple(encoding.parse_holder(*holder) for holder in holders),
-            tuple(encoding.parse_waiter(at, *waiter) for at, waiter in enumerate(waiters, start=1)),
+            tuple(
+                encoding.parse_waiter(at, *waiter)
+                for at, waiter in enumerate(waiters, start=first_waiter + 1)
+            ),
             waiting,
             quarantine / 1_000_000,
         )
@@ -190,14 +215,30 @@ class CohortStore:
         messages = tuple(message.decode() for message in differences)
         return messages, tuple(encoding.parse_forced(entry) for entry in forced)
 
-    async def _send(self, submissions: Sequence[Submission]) -> Sequence[Reply]:
+    async def _send(self, submissions: Sequence[_Sent]) -> Sequence[Reply | Exception]:
+        try:
+            return await self._run(_REQUESTS, submissions)
+        except OutOfMemory as error:
+            freeing = [request[0] in _FREE for request, _, _ in submissions]
+            if not any(freeing):
+                raise
+            allowed = [each for each, frees in zip(submissions, freeing, strict=True) if frees]
+            replies = iter(await self._run(_FREEING, allowed))
+            return [next(replies) if frees else error for frees in freeing]
+
+    async def _run(self, script: Script, submissions: Sequence[_Sent]) -> Sequence[Reply]:
         # Where a pool occurs several times in a batch, its last limits count.
-        declared = {pool: text for _, limits in submissions for pool, text in limits}
+        declared = {pool: text for _, limits, _ in submissions for pool, text in limits}
         limits = to_json(list(declared.items()))
-        requests = to_json([request for request, _ in submissions])
-        began = time.perf_counter()
-        found = await _REQUESTS.run(self._client, self._key, self._rules, limits, requests)
-        self._on_effects(_parse_effects(*found[1:], seconds=time.perf_counter() - began))
+        requests = to_json([request for request, _, _ in submissions])
+        deadline: int | str = ""
+        if self._clock is not None:
+            oldest = min(sent for _, _, sent in submissions)
+            deadline = encoding.micros(oldest + self._late_after + self._clock)
+        began = now()
+        found = await script.run(self._client, self._key, self._rules, limits, requests, deadline)
+        self._clock = found[-1] / 1_000_000 - began
+        self._on_effects(_parse_effects(*found[1:-1], seconds=now() - began))
         replies: Sequence[Reply] = found[0]
         return replies
 

@@ -46,6 +46,9 @@ Weight = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Cap = Annotated[int, Field(ge=0, le=MAX_UNITS)]
 Fence = Annotated[int, Field(ge=0, le=MAX_FENCE)]
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
+_Rank = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_UNITS)] | None, Field(exclude_if=lambda rank: rank is None)
+]
 
 
 def operation(request: type[Model]) -> str:
@@ -105,6 +108,9 @@ class _Share(_Request):
     @model_validator(mode="after")
     def _check_pools(self) -> Self:
         _check_pools(self.pool, [units.pool for units in self.pools])
+        # Callers of earlier releases send the default.
+        if self.pools and self.weight != 1:
+            raise ValueError("weight is that of pool; each of pools has a weight of its own")
         return self
 
     @property
@@ -185,7 +191,8 @@ class Allocated(Model):
     status: Literal["granted", "waiting", "exhausted", "never_fits", "error"]
     """``error`` occurs only in a `Batched`: a single request gets an error with headers."""
     reason: str = ""
-    """The first blocker as a sentence, with its numbers."""
+    """The first blocker as a sentence, with its numbers. Of a held token that was requested with
+    another body: what is held."""
     held: int = 0
     """The units of the pool that are held after the request; of the first pool by name, where the
     request names several."""
@@ -220,8 +227,9 @@ class Reassert(_Share):
 class Renewed(Model):
     """The reply to `Renew` and `Reassert`."""
 
-    status: Literal["held", "lost", "reassert"]
-    """``reassert``: Redis lost its data; send `Reassert` while the lease lasts."""
+    status: Literal["held", "lost", "reassert", "error"]
+    """``reassert``: Redis lost its data; send `Reassert` while the lease lasts. ``error`` occurs
+    only in a `Batched`, for an invalid request."""
     reason: str = ""
     lease_seconds: float | None = None
     """``null`` where nothing is held, or nothing expires (type ``noop``)."""
@@ -273,6 +281,10 @@ class Inspect(_Request):
     """Read the current state of a pool."""
 
     pool: PoolName
+    holders_from: _Rank = None
+    """The number of holders to leave out, for the next of many."""
+    waiters_from: _Rank = None
+    """The number of waiters to leave out."""
 
 
 class Holder(Model):
@@ -330,6 +342,8 @@ class Inspected(Model):
     cohort: str = COHORT
     quarantine_seconds: float = 0.0
     """How long nothing will be granted, because Redis lost its data."""
+    omitted: Annotated[int, Field(exclude_if=lambda number: number == 0)] = 0
+    """Holders, waiters and sums that did not fit into the reply; absent where all did."""
 
 
 class Locate(_Request):
@@ -376,6 +390,8 @@ class Recounted(Model):
     """A sentence for each difference; none in a correct pool."""
     forced: tuple[Forced, ...] = ()
     """The releases by admins in the whole cohort, the latest first, at most 1000."""
+    omitted: Annotated[int, Field(exclude_if=lambda number: number == 0)] = 0
+    """Differences and releases that did not fit into the reply; absent where all did."""
 
 
 class Batch(_Request):

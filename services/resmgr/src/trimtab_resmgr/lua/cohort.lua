@@ -31,13 +31,18 @@
 -- is refused changes nothing.
 --
 -- ARGV[1] are the rules in JSON: grace, max_lease, keep_waiter, keep_poller, reserve_after
--- (microseconds) and ageing; `Rules` of store.py has their meanings.
+-- (microseconds), ageing and shared (whether one server has all cohorts); `Rules` of store.py has their meanings.
 
 local prefix = string.sub(KEYS[1], 1, -6)
 local rules = cjson.decode(ARGV[1])
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+
+-- A cohort without a state is new, or its state was lost with all data of the server. Every replica
+-- uses the cohort `default` all the time, so its state shows when that last happened: a new cohort is
+-- in quarantine for as long as it. In a Redis Cluster, the two may be on different servers.
+local WITNESS = 'trimtab:{default}:state'
 
 -- The replication id changes with each restart and failover and differs between servers. On another
 -- server acknowledged writes may be missing, and its clock may differ.
@@ -48,8 +53,17 @@ local last = tonumber(state[3] or 0)
 local last_arrival = tonumber(state[5] or 0)
 local longest_lease = math.max(tonumber(state[4] or 0), rules.max_lease)
 if state[1] ~= server then
-  local nothing_held = not state[1] and redis.call('DEL', prefix .. 'new') == 1
-  quarantine_end = nothing_held and 0 or now + longest_lease + rules.grace
+  local witness = {}
+  if not state[1] and rules.shared then
+    witness = redis.call('HMGET', WITNESS, 'run', 'until')
+  end
+  if not state[1] and redis.call('DEL', prefix .. 'new') == 1 then
+    quarantine_end = 0
+  elseif witness[1] == server then
+    quarantine_end = tonumber(witness[2])
+  else
+    quarantine_end = now + longest_lease + rules.grace
+  end
   redis.call('HSET', KEYS[1], 'run', server, 'until', quarantine_end)
 end
 if longest_lease ~= tonumber(state[4]) then

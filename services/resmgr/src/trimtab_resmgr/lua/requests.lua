@@ -1,6 +1,7 @@
 -- Process all requests of one tick of a replica, in order.
 --
--- ARGV[2]: [[pool, limits], …] in JSON, as this replica knows them; ARGV[3]: [[operation, …], …].
+-- ARGV[2]: [[pool, limits], …] in JSON, as this replica knows them; ARGV[3]: [[operation, …], …];
+-- ARGV[4]: the time until which allocations are processed, or nothing where that is not known.
 -- Names of pools are sorted; absent values are false. Returns
 --   a reply for each request; each function describes its own
 --   {token, pools, microseconds to claim it} of each waiter that was granted
@@ -8,9 +9,10 @@
 --   the numbers of unclaimed grants and of abandoned waiters
 --   {pool, units held, number of waiters} of each pool that the call used
 --   1 in quarantine
+--   the time
 
 -- `AllocationReply` and `_RENEWED` of encoding.py have the same numbers.
-local GRANTED, WAITING, REFUSED, NEVER_FITS, TIMED_OUT = 0, 1, 2, 3, 4
+local GRANTED, WAITING, REFUSED, NEVER_FITS, TIMED_OUT, LATE = 0, 1, 2, 3, 4, 5
 local HELD, LOST, REASSERT, GRANTED_AGAIN = 0, 1, 2, 3
 local MAX_ABANDONED = 64
 local MAX_SWEPT = 64
@@ -18,6 +20,10 @@ local MAX_FORCED = 1000
 local MAX_FENCE_AHEAD = 5000000  -- microseconds
 
 reads_only = false
+
+-- After this time the caller of an allocation in this call has repeated it, and may have released
+-- the token already: the new grant would have no holder.
+local deadline = tonumber(ARGV[4])
 
 local function extend_lease(names, member, lease)
   for _, name in ipairs(names) do
@@ -59,6 +65,19 @@ local function allocation_reply(status, request, fence, waited, retry_after, blo
   return reply
 end
 
+-- {{project, domain, {pool, weight}, …}} where a held token differs from what is requested, or nil
+local function held_otherwise(request, member)
+  local differs, found = false, nil
+  for _, unit in ipairs(request.units) do
+    local own = record_of(pool_of(unit[1]), member)
+    found = found or {own.project, own.domain}
+    found[#found + 1] = {unit[1], own.weight}
+    differs = differs or own.weight ~= unit[2] or own.project ~= request.project
+      or own.domain ~= request.domain
+  end
+  return differs and {found} or nil
+end
+
 local function grant_held(request, names, member)
   extend_lease(names, member, request.lease)
   local record = record_of(pool_of(names[1]), member)
@@ -67,7 +86,7 @@ local function grant_held(request, names, member)
     waited = claim(names, member, record)
     pre_granted[request.id] = true  -- This reply informs the caller, so that no hint is needed.
   end
-  return allocation_reply(GRANTED, request, record.fence, waited, 0)
+  return allocation_reply(GRANTED, request, record.fence, waited, 0, held_otherwise(request, member))
 end
 
 -- How long the position of a waiter is kept. The pace of a poller is learned from its requests.
@@ -152,6 +171,9 @@ local function queue(request)
 end
 
 local function allocate(token, units, project, domain, priority, cap, domain_cap, lease, wait)
+  if deadline and now > deadline then
+    return {LATE, 0, 0, -1, 0, 0}
+  end
   local names = names_of(units)
   local request = {
     id = id_of(token, names), token = token, units = units, project = project, domain = domain,
@@ -386,4 +408,4 @@ for _, one in ipairs(pre_granted) do
     hints[#hints + 1] = {one[2], one[3], one[4]}
   end
 end
-return {replies, hints, lost, {unclaimed, abandoned}, usages, quarantined and 1 or 0}
+return {replies, hints, lost, {unclaimed, abandoned}, usages, quarantined and 1 or 0, now}
