@@ -81,6 +81,11 @@ def lingers(directory):
     return "done"
 
 @task
+def marks(directory, mark):
+    with open(f"{directory}/marked-{mark}", "a") as file:
+        file.write("x")
+
+@task
 def stubborn(directory):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     begin(directory)

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -33,11 +34,15 @@ from trimtab_propeller.executors.process import STOP_GRACE_SECONDS, ProcessExecu
 from trimtab_propeller.executors.records import read_state
 
 EARLIER_SHIM = Path(__file__).parent / "earlier_release" / "shim.py"
+ROOT = Path(__file__).parents[3]
 HEADER = """
 import json, os, random, shutil, signal, socket, subprocess, sys, threading, time
 from pathlib import Path
 from trimtab import task
 """
+
+GRACE_SECONDS = STOP_GRACE_SECONDS * PATIENCE_SECONDS / 60
+"""Long enough for a task that ends on SIGTERM, however busy the machine is."""
 
 Make = Callable[[], ProcessExecutor]
 
@@ -55,7 +60,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[ProcessExecutor] = []
 
     def make_executor() -> ProcessExecutor:
-        made.append(ProcessExecutor(tmp_path / "data"))
+        made.append(ProcessExecutor(tmp_path / "data", GRACE_SECONDS))
         return made[-1]
 
     yield make_executor
@@ -71,7 +76,7 @@ def executor(make: Make) -> ProcessExecutor:
 class TestProcessExecutor(ExecutorContract):
     """It keeps the contract."""
 
-    stop_grace_seconds = STOP_GRACE_SECONDS
+    stop_grace_seconds = GRACE_SECONDS
 
     @pytest.fixture(autouse=True)
     def closing(self) -> Iterator[None]:
@@ -81,11 +86,11 @@ class TestProcessExecutor(ExecutorContract):
             executor.close()
 
     def make_executor(self, data: Path) -> Executor:
-        self.made.append(ProcessExecutor(data))
+        self.made.append(ProcessExecutor(data, GRACE_SECONDS))
         return self.made[-1]
 
     def break_data(self, data: Path) -> None:
-        data.mkdir()
+        data.mkdir(exist_ok=True)
         (data / "executions").write_text("a file instead of a directory")
 
     async def kill(self, executor: Executor, running: Attempt) -> None:
@@ -276,7 +281,7 @@ async def test_a_second_start_does_not_change_the_files_of_an_attempt(
 async def test_an_error_names_the_file_that_cannot_be_written(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
-    (tmp_path / "data").mkdir()
+    (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / "executions").write_text("a file instead of a directory")
     with pytest.raises(ExecutorUnavailable, match="executions"):
         await executor.start(attempt("double", x=1))
@@ -466,11 +471,24 @@ async def test_a_sigterm_that_a_shim_receives_stops_its_task_in_order(
     assert await executor.wait(wanted) == Returned("finished early")
 
 
+async def test_a_stop_of_all_returns_when_the_attempts_have_ended(
+    begin: Begin, make: Make, tmp_path: Path
+) -> None:
+    await begin("polite")
+    wanted = attempt("polite", directory=str(tmp_path))
+    adopting = make()
+    await adopting.start(wanted)
+    await adopting.request_stop_of_all()
+    assert await make().find(wanted) == Returned("finished early")
+
+
 async def test_a_stop_of_all_reaches_the_others_when_one_directory_cannot_be_read(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
-    attempts = [of("time.sleep(3600)", number) for number in range(2)]
+    attempts = [of("Path('begun').touch(); time.sleep(3600)", number) for number in range(2)]
     locations = [Path(await executor.start(each)) for each in attempts]
+    for location in locations:
+        await begun(location / "work")
     aside = tmp_path / "aside"
     locations[0].rename(aside)
     locations[0].symlink_to(locations[0])
@@ -683,6 +701,51 @@ async def test_a_start_that_is_cancelled_leaves_no_doubt(
     assert await other.wait(wanted) == Returned("went")
     assert (tmp_path / "begun").read_text() == "once\n"
     await executor.stop(idle)
+
+
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.propeller.executor_contract import attempt
+from trimtab_propeller.executors.process import ProcessExecutor
+
+async def main(data, directory, count):
+    executor = ProcessExecutor(Path(data))
+    attempts = [attempt("marks", n, directory=directory, mark=n) for n in range(int(count))]
+    print("ready", flush=True)
+    await asyncio.gather(*(executor.start(each) for each in attempts))
+    for each in attempts:
+        await executor.stop(each)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_each_task_runs_once_however_often_its_propeller_is_killed(
+    make: Make, tmp_path: Path, seed: int
+) -> None:
+    """Processes that start and stop the attempts are killed at any point."""
+    chance, count, rounds = random.Random(seed), 12, 5
+    command = [sys.executable, "-c", STARTER, str(tmp_path / "data"), str(tmp_path), str(count)]
+    for _ in range(rounds):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as starter:
+            assert starter.stdout is not None
+            assert starter.stdout.readline() == b"ready\n"
+            await asyncio.sleep(chance.random())
+            starter.kill()
+    executor = make()
+    attempts = [
+        attempt("marks", number, directory=str(tmp_path), mark=number) for number in range(count)
+    ]
+    await asyncio.gather(*(executor.start(each) for each in attempts))
+    outcomes = [await executor.wait(each) for each in attempts]
+    for number, each in enumerate(outcomes):
+        marks = tmp_path / f"marked-{number}"
+        times = len(marks.read_text()) if marks.exists() else 0
+        assert times == 1 if isinstance(each, Returned) else times <= 1
+        assert isinstance(each, Returned | Stopped)
+        # Another propeller finds the same.
+        assert await make().find(attempts[number]) == each
 
 
 def test_a_started_attempt_whose_lock_is_free_is_interrupted(tmp_path: Path) -> None:

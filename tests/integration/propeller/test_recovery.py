@@ -27,12 +27,17 @@ from trimtab_propeller.plan import MAX_INTERRUPTED
 from trimtab_propeller.resolution import resolve
 
 GATED = """
+import signal
 @task
 def gated(directory: str):
     with open(directory + "/begun", "a") as begun:
         begun.write(os.environ["TRIMTAB_ATTEMPT"] + "\\n")
+    if Path(directory, "returns").exists():
+        signal.signal(signal.SIGTERM, lambda *_: Path(directory, "go").touch())
+    Path(directory, "ready").touch()
     while not Path(directory, "go").exists():
         time.sleep(0.02)
+    Path(directory, "returned").touch()
     return "went"
 @workflow
 def job(directory: str): return gated(directory=directory)
@@ -61,8 +66,16 @@ class Gated:
     async def begin(self) -> None:
         """Request the execution and wait until its task is running."""
         await self.request()
-        await until(lambda: bool(self.attempts))
+        await until(lambda: bool(self.attempts) and (self._gate / "ready").exists())
         await self._executions.until(self.id, "node_running")
+
+    def returns_at_sigterm(self) -> None:
+        """Let the task return at SIGTERM."""
+        (self._gate / "returns").touch()
+
+    @property
+    def has_returned(self) -> bool:
+        return (self._gate / "returned").exists()
 
     def open_gate(self) -> None:
         (self._gate / "go").touch()
@@ -235,6 +248,19 @@ async def test_restarts_that_stop_tasks_count_neither_as_interruptions_nor_as_re
     recorded = await gated.ended()
     stops = [event.stopped for event in recorded.events if isinstance(event, NodeFailed)]
     assert (recorded.state.output, stops) == ("went", [True] * restarts)
+
+
+async def test_a_task_that_returns_when_its_propeller_is_stopped_is_not_run_again(
+    start: Start, gated: Gated
+) -> None:
+    """The task takes a while to return, and the propeller waits for it."""
+    first = start(TRIMTAB_STOP_TASKS="true")
+    gated.returns_at_sigterm()
+    await gated.begin()
+    assert first.stop() == 0
+    assert gated.has_returned
+    start()
+    assert ((await gated.ended()).state.output, gated.attempts) == ("went", ["0"])
 
 
 @pytest.mark.parametrize("restored", [True, False])

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from trimtab_propeller.executors import fork_server, shim
@@ -115,13 +116,13 @@ class ForkServer:
             self._process = None
 
 
-def watch_end(report: int, ended: asyncio.Event) -> None:
-    """Set the event when the shim whose report this is has ended, and close the descriptor."""
+def watch_end(report: int, on_ended: Callable[[], None]) -> None:
+    """Call back when the shim whose report this is has ended, and close the descriptor."""
     loop = asyncio.get_running_loop()
 
     def on_end() -> None:
         loop.remove_reader(report)
         os.close(report)
-        ended.set()
+        on_ended()
 
     loop.add_reader(report, on_end)

@@ -37,10 +37,11 @@ def main() -> int:
     gc.collect()
     # Otherwise each collection in a task would copy the pages of every object there is.
     gc.freeze()
-    call = serve(server)
-    if call is None:
+    forked = serve(server)
+    if forked is None:
         return 0
-    result = shim.run(call)
+    call, connection = forked
+    result = shim.run(call, connection)
     arguments = [os.path.join(call.directory, shim.WORK), str(result)]
     _present_as_entrypoint(arguments)
     try:
@@ -51,8 +52,8 @@ def main() -> int:
     _end(code)
 
 
-def serve(server: socket.socket) -> shim.Call | None:
-    """Fork until the socket ends. Return the call in a process that was forked."""
+def serve(server: socket.socket) -> tuple[shim.Call, shim.Connection] | None:
+    """Fork until the socket ends. Return in a process that was forked, with its call."""
     while True:
         message, descriptors, _flags, _address = socket.recv_fds(server, len(MESSAGE), DESCRIPTORS)
         if not message:
@@ -77,17 +78,12 @@ def _reap(_number: int, _frame: FrameType | None) -> None:
             pass
 
 
-def _read_call(lock: int, report: int, content: int) -> shim.Call:
+def _read_call(lock: int, report: int, content: int) -> tuple[shim.Call, shim.Connection]:
     with open(content, "rb") as file:
         file.seek(0)
         fields = json.load(file)
-    return shim.Call(
-        directory=fields["directory"],
-        environment=fields["environment"],
-        program=tuple(fields["program"]),
-        lock=lock,
-        report=report,
-    )
+    call = shim.Call(**{**fields, "program": tuple(fields["program"])})
+    return call, shim.Connection(lock, report)
 
 
 def _end(code: int) -> NoReturn:

@@ -314,5 +314,5 @@ class Executor(Protocol):
     async def request_stop_of_all(self) -> None:
         """Request the end of every running attempt that this instance started or adopted.
 
-        Do not wait for it.
+        Return when they have ended, or their grace is over.
         """

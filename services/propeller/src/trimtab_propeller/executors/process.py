@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from trimtab_propeller.executors.port import (
     AttemptState,
     Capabilities,
     EnvironmentLimits,
+    ExecutorError,
     ExecutorUnavailable,
     Failed,
     Interrupted,
@@ -55,7 +57,8 @@ CAPABILITIES = Capabilities(
     # usual 2 MiB to the arguments of programs that a task starts.
     environment_limits=EnvironmentLimits(variable_bytes=128 * 1024 - 1, total_bytes=1024 * 1024),
 )
-STOP_GRACE_SECONDS = shim.STOP_GRACE_SECONDS
+STOP_GRACE_SECONDS = 2.0
+"""The default grace of resmgr is as long."""
 
 _INHERITED = ("HOME", "LANG", "PATH")
 """The only variables of the service's own environment that a task sees."""
@@ -96,7 +99,9 @@ class ProcessExecutor:
 
     capabilities = CAPABILITIES
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, stop_grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+        """``stop_grace_seconds`` is how long a task may take to end after SIGTERM."""
+        self._stop_grace_seconds = stop_grace_seconds
         self.location = f"{CAPABILITIES.name}:{identity.read_or_create(data_dir.resolve())}"
         self._root = data_dir.resolve() / "executions"
         self._inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -104,7 +109,7 @@ class ProcessExecutor:
         self._starting = asyncio.Semaphore(_MAX_STARTING)
         self._started: set[Path] = set()
         self._ends: dict[Path, asyncio.Event] = {}
-        """Set at the end of a shim that this instance has started."""
+        """The shims that run and that this instance has started. Each is set at its end."""
 
     def close(self) -> None:
         """End the fork server. The attempts go on."""
@@ -116,15 +121,14 @@ class ProcessExecutor:
 
     async def start(self, attempt: Attempt) -> Location:
         directory = self.directory(attempt)
-        environment = self._environment(attempt)
-        program = _program(directory, attempt.environment, self._inherited)
+        self._check(attempt)
         self._started.add(directory)
         polls = in_doubt = 0
         while True:
             try:
                 async with self._starting:
                     prepared = await _in_thread(
-                        lambda: records.prepare(directory, attempt, environment, program)
+                        lambda: records.prepare(directory, attempt, self._call(directory, attempt))
                     )
                     if prepared is not None:
                         await self._run(directory, prepared)
@@ -149,18 +153,24 @@ class ProcessExecutor:
             prepared.close()
         if len(self._ends) < _MAX_WATCHED:
             self._ends[directory] = asyncio.Event()
-            watch_end(report, self._ends[directory])
+            watch_end(report, lambda: self._on_ended(directory))
         else:
             os.close(report)
 
+    def _on_ended(self, directory: Path) -> None:
+        # From now on the state is polled: the guard may take longer than the shim.
+        self._ends.pop(directory).set()
+
     async def wait(self, attempt: Attempt) -> Outcome:
-        directory, polls = self.directory(attempt), 0
+        return await self._wait(self.directory(attempt))
+
+    async def _wait(self, directory: Path) -> Outcome:
+        polls = 0
         while True:
             state = await _in_thread(lambda: records.read_state(directory))
             if isinstance(state, Absent):
                 state = self._outcome_of_absent(directory)
             if not isinstance(state, Running):
-                self._ends.pop(directory, None)
                 self._started.discard(directory)
                 return state
             polls += 1
@@ -170,11 +180,11 @@ class ProcessExecutor:
         directory = self.directory(attempt)
         await _in_thread(lambda: records.request_stop(directory))
         try:
-            async with asyncio.timeout(STOP_GRACE_SECONDS + _FORCE_SECONDS):
-                return await self.wait(attempt)
+            async with asyncio.timeout(self._stop_grace_seconds + _FORCE_SECONDS):
+                return await self._wait(directory)
         except TimeoutError:
             await _in_thread(lambda: records.force_stop(directory))
-        return await self.wait(attempt)
+        return await self._wait(directory)
 
     async def request_stop_of_all(self) -> None:
         def stop_all(directories: list[Path]) -> None:
@@ -187,6 +197,12 @@ class ProcessExecutor:
 
         directories = list(self._started)
         await _in_thread(lambda: stop_all(directories))
+        # The system may end all processes of the service after this one.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_grace_seconds + _FORCE_SECONDS):
+                for directory in directories:
+                    with suppress(ExecutorError):
+                        await self._wait(directory)
 
     def _outcome_of_absent(self, directory: Path) -> Outcome:
         if directory in self._started:
@@ -196,13 +212,20 @@ class ProcessExecutor:
     def directory(self, attempt: Attempt) -> Path:
         return self._root / attempt.execution / attempt.node / str(attempt.number)
 
-    def _environment(self, attempt: Attempt) -> dict[str, str]:
-        """Return all variables of the task. Raises `AttemptRejected`."""
+    def _check(self, attempt: Attempt) -> None:
+        """Raise `AttemptRejected` where an earlier release has admitted what cannot be started."""
         try:
             self.capabilities.check_environment(attempt.environment)
         except Invalid as error:
             raise AttemptRejected(str(error)) from error
-        return {**self._inherited, **attempt.environment}
+
+    def _call(self, directory: Path, attempt: Attempt) -> shim.Call:
+        return shim.Call(
+            directory=str(directory),
+            environment={**self._inherited, **attempt.environment},
+            program=_program(directory, attempt.environment, self._inherited),
+            stop_grace_seconds=self._stop_grace_seconds,
+        )
 
 
 def _program(
@@ -220,7 +243,7 @@ def _program(
 
 async def _pause(polls: int, ended: asyncio.Event | None = None) -> None:
     """Wait before the next poll, or until the event is set."""
-    if ended is None or ended.is_set():
+    if ended is None:
         await asyncio.sleep(
             backoff_seconds(polls, first=_FIRST_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS)
         )

@@ -15,7 +15,7 @@ import signal
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
@@ -74,7 +74,7 @@ class Prepared:
     lock: IO[bytes]
     """No other process starts the attempt while this file, or a copy of its descriptor, is open."""
     call: IO[bytes]
-    """The directory, the environment and the program for the fork server."""
+    """A `shim.Call` for the fork server, as JSON."""
 
     def close(self) -> None:
         self.lock.close()
@@ -114,9 +114,7 @@ def read_state(directory: Path) -> AttemptState:
         os.close(lock)
 
 
-def prepare(
-    directory: Path, attempt: Attempt, environment: dict[str, str], program: tuple[str, ...]
-) -> Prepared | None:
+def prepare(directory: Path, attempt: Attempt, call: shim.Call) -> Prepared | None:
     """Prepare the start of an attempt. Return ``None`` where it was started or stopped before.
 
     Raises `Contended` and `OSError`.
@@ -134,19 +132,18 @@ def prepare(
         work = directory / shim.WORK
         work.mkdir(exist_ok=True)
         write_whole(work / "module.py", attempt.module)
-        call = TaskCall(task=attempt.task, inputs=attempt.inputs)
-        write_whole(work / "task.json", call.model_dump_json())
-        return Prepared(lock, _call_file(directory, environment, program))
+        task = TaskCall(task=attempt.task, inputs=attempt.inputs)
+        write_whole(work / "task.json", task.model_dump_json())
+        return Prepared(lock, _call_file(call))
     except BaseException:
         lock.close()
         raise
 
 
-def _call_file(directory: Path, environment: dict[str, str], program: tuple[str, ...]) -> IO[bytes]:
+def _call_file(call: shim.Call) -> IO[bytes]:
     """Return a file without a name, because the environment may contain secrets."""
-    file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # closed by its user
-    fields = {"directory": str(directory), "environment": environment, "program": program}
-    file.write(json.dumps(fields).encode())
+    file = tempfile.TemporaryFile(dir=call.directory)  # noqa: SIM115  # closed by its user
+    file.write(json.dumps(asdict(call)).encode())
     file.flush()
     return file
 

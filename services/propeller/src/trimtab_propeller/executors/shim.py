@@ -35,8 +35,6 @@ from typing import NamedTuple
 from trimtab.workflows.entrypoint import MAX_OUTPUT_BYTES, OUTPUT, RESULT_END
 from trimtab_propeller.executors import linux
 
-STOP_GRACE_SECONDS = 2.0
-"""How long a task may take to end after SIGTERM. The default grace of resmgr is as long."""
 WORK = "work"
 """The task's own directory, in that of the attempt."""
 STARTED = b"started"
@@ -71,6 +69,14 @@ class Call:
     """All variables of the task."""
     program: tuple[str, ...]
     """The command that runs the task in an interpreter of its own, or nothing to fork it."""
+    stop_grace_seconds: float
+    """How long the task may take to end after SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The descriptors that a shim inherits."""
+
     lock: int
     """A descriptor that holds the lock."""
     report: int
@@ -96,21 +102,21 @@ class _Pipes:
             os.close(getattr(pipe, end))
 
 
-def run(call: Call) -> int:
+def run(call: Call, connection: Connection) -> int:
     """Run the attempt. Return only in the process of the task: the descriptor for its result."""
     try:
-        return _run(call)
+        return _run(call, connection)
     except BaseException as error:  # noqa: BLE001  # Nothing may return to the fork server's code.
         traceback.print_exc()
         with suppress(OSError):
             number = (error.errno if isinstance(error, OSError) else None) or errno.EIO
-            os.write(call.report, f"{number} {error}".encode()[:_READ_BYTES])
+            os.write(connection.report, f"{number} {error}".encode()[:_READ_BYTES])
         with suppress(OSError):
             write("defect", traceback.format_exc().encode())
         os._exit(1)
 
 
-def _run(call: Call) -> int:
+def _run(call: Call, connection: Connection) -> int:
     os.setsid()
     os.chdir(call.directory)
     _redirect_standard_files()
@@ -125,11 +131,11 @@ def _run(call: Call) -> int:
     guard = os.fork()
     if guard == 0:
         os.close(control)
-        return _guard(call, pipes, shim)
+        return _guard(call, connection, pipes, shim)
     pipes.close("write")
     with suppress(OSError):
-        os.write(call.report, STARTED)
-    _Supervision(pipes, control, guard).run()
+        os.write(connection.report, STARTED)
+    _Supervision(pipes, control, guard, call.stop_grace_seconds).run()
     os._exit(0)
 
 
@@ -157,7 +163,7 @@ def _open_control() -> int:
     return os.open("control", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
-def _guard(call: Call, pipes: _Pipes, shim: int) -> int:
+def _guard(call: Call, connection: Connection, pipes: _Pipes, shim: int) -> int:
     """Wait for the end of the task or of the shim, and end what is left. Return in the task."""
     # In a group of its own, a signal to the group of the shim does not end both.
     os.setpgid(0, 0)
@@ -168,7 +174,7 @@ def _guard(call: Call, pipes: _Pipes, shim: int) -> int:
     task = os.fork()
     if task == 0:
         return _become_task(call, pipes, guard)
-    os.close(call.report)
+    os.close(connection.report)
     pipes.close("read")
     for pipe in (pipes.stdout, pipes.stderr, pipes.result):
         os.close(pipe.write)
@@ -214,7 +220,8 @@ def _become_task(call: Call, pipes: _Pipes, guard: int) -> int:
 class _Supervision:
     """Follows the attempt from the start of its guard to its end, and records it."""
 
-    def __init__(self, pipes: _Pipes, control: int, guard: int) -> None:
+    def __init__(self, pipes: _Pipes, control: int, guard: int, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
         self._guard = guard
         self._status = pipes.status.read
         self._result = _Result()
@@ -297,7 +304,7 @@ class _Supervision:
         with suppress(OSError):
             mark_stop(".")
         self._was_complete = self._result.is_complete
-        self._force_at = time.monotonic() + STOP_GRACE_SECONDS
+        self._force_at = time.monotonic() + self._grace_seconds
 
     def _continue_stop(self) -> None:
         """Send SIGTERM once there is a process to send it to, and SIGKILL after the grace."""
