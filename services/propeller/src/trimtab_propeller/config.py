@@ -26,5 +26,5 @@ class PropellerConfig(ServiceConfig):
     lease_seconds: float = Field(default=60.0, gt=0)
     """The lease of a pool's token, which is renewed at a third of it."""
     stop_tasks: bool = False
-    """Whether SIGTERM ends running tasks too, which are interrupted then and tried again. Otherwise
-    the next propeller adopts them."""
+    """Whether SIGTERM ends running tasks too, which have two seconds to return, and are tried again
+    otherwise. Without it, the next propeller adopts them."""
