@@ -319,7 +319,8 @@ async def test_no_order_of_changes_grants_a_quota_twice(
             await asyncio.gather(*(step(replica) for replica in found))
             held = [await server.hget(f"trimtab:{{{c}}}:sums:gpu", "t") for c in cohort_names]
             assert sum(int(units or 0) for units in held) <= quota
-        assert min(grants[cohort] for cohort in cohort_names) > operations // 2000
+        assert sum(grants.values()) > operations // 500
+        assert sum(number > 0 for number in grants.values()) > 1  # It moved.
 
 
 async def test_a_home_that_changed_while_it_was_closed_is_not_left(
