@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.micro.service import Endpoint, EndpointConfig, Service, ServiceConfig
+from nats.protocol import parser
 
 
 def parameters(function: Any) -> list[str]:
@@ -52,6 +53,24 @@ def test_nats_client_gives_up_reconnecting_without_a_server_in_its_pool() -> Non
     source = inspect.getsource(Client._select_next_server)
     assert "if len(self._server_pool) == 0:" in source
     assert "raise errors.NoServersError" in source
+
+
+def test_nats_client_decodes_headers_and_subjects_in_methods() -> None:
+    """`trimtab.runtime.connection` replaces them, so that no message ends the client's reading."""
+    assert parameters(Client._process_headers) == ["self", "headers"]
+    arguments = ["self", "sid", "subject", "reply", "data", "headers"]
+    assert parameters(Client._build_message) == arguments
+    source = inspect.getsource(Client._process_msg)
+    assert "await self._process_headers(headers)" in source
+    assert "self._build_message(sid, subject, reply, data, hdr)" in source
+
+
+def test_nats_parser_finds_the_subject_of_a_message_by_patterns() -> None:
+    """`trimtab.runtime.connection` replaces the bytes that they allow in a subject."""
+    source = inspect.getsource(parser.Parser.parse)
+    for name in ("MSG_RE", "HMSG_RE"):
+        assert f"{name}.match(self.buf)" in source
+        assert getattr(parser, name).pattern.count(rb"[^\s]") in (0, 3)
 
 
 def test_nats_client_has_its_subscriptions_and_they_have_a_queue() -> None:

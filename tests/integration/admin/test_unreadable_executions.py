@@ -11,13 +11,21 @@ import sqlalchemy as sa
 from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests import strays
 from tests.integration.admin.running import execute, register, rows, until, workflow
+from tests.servers import NatsServer
+from tests.strays import Stray
 from trimtab.messages import subjects
+from trimtab.messages.executions import logged_event
+from trimtab.runtime import bus
 from trimtab.runtime.connection import connect
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.storage import tables
 
 CLAIM = {"owner": "propeller-1", "epoch": 1, "at": "2026-01-02T03:04:05Z"}
+FOREIGN = [b"", b"{}", b"\xff", b"[" * 100_000, b"9" * 10_000]
+NAMES = ["e2", "=00", "a.b", "=", "x" * 3000]
+"""Names at the end of a subject that is not the one of the log."""
 
 
 @pytest.fixture
@@ -71,9 +79,78 @@ async def test_an_unreadable_event_ends_its_execution_with_a_reason(
 ) -> None:
     execution = await created(admin)
     await until(lambda: _is_declared(client))
-    await append(client, execution, {"type": "owned"}, {"type": "paused"})
+    await append(client, execution, {"type": "owned"}, {"type": "node_running"})
     body = await wait_for(admin, execution, "failed")
     assert body["error"].startswith(f"event 1 of the log of {execution} cannot be read")
+
+
+async def test_events_of_a_later_release_are_stored_and_the_execution_goes_on(
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig
+) -> None:
+    execution = await created(admin)
+    await until(lambda: _is_declared(client))
+    paused = {"type": "paused", "until": ["tomorrow"]}
+    await append(client, execution, {"type": "owned"}, paused, {"type": "succeeded", "output": 1})
+    assert (await wait_for(admin, execution, "succeeded"))["output"] == 1
+    stored = await rows(settings, tables.execution_events)
+    [body] = [json.loads(row["body"]) for row in stored if row["index"] == 1]
+    assert body == {"execution": execution, "index": 1, **CLAIM, **paused}
+
+
+async def test_an_execution_that_a_later_release_ended_has_ended(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    execution = await created(admin)
+    await until(lambda: _is_declared(client))
+    cancelled = {"type": "cancelled", "ends": True, "message": "by ann"}
+    await append(client, execution, {"type": "owned"}, cancelled)
+    body = await wait_for(admin, execution, "failed")
+    assert body["error"].endswith("'cancelled', which only a later release knows: by ann")
+
+
+async def test_a_foreign_message_in_a_log_becomes_a_dead_letter_and_changes_nothing(
+    admin: httpx.AsyncClient, client: Client, nats_server: NatsServer
+) -> None:
+    execution = await created(admin)
+    await until(lambda: _is_declared(client))
+    succeeded = {"execution": execution, "index": 0, **CLAIM, "type": "succeeded"}
+    prefix = subjects.events("").removesuffix("-")
+    foreign = [
+        *[Stray(subjects.events(execution).encode(), None, body) for body in FOREIGN],
+        *[Stray((prefix + name).encode(), None, json.dumps(succeeded).encode()) for name in NAMES],
+    ]
+    await strays.publish(nats_server, foreign)
+    await append(client, execution, {"type": "owned"})
+    await wait_for(admin, execution, "running")
+    await until(lambda: _is_handled(client))
+    dead = subjects.dead(subjects.EXECUTION_EVENTS, subjects.ADMIN)
+    letters = await bus.read_all(client, subjects.DEAD_LETTERS, dead)
+    bodies = sorted(letter.body for letter in letters)
+    assert bodies == sorted(stray.body for stray in foreign)
+    assert (await admin.get(f"/executions/{execution}")).json()["phase"] == "running"
+
+
+async def test_a_log_that_was_lost_is_restored_behind_foreign_messages(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    execution = await created(admin)
+    await until(lambda: _is_declared(client))
+    await append(client, execution, {"type": "owned"}, {"type": "paused"})
+    await wait_for(admin, execution, "running")
+    await until(lambda: _is_handled(client))
+    jetstream = client.jetstream()
+    declared = (await jetstream.stream_info(subjects.EXECUTION_EVENTS)).config
+    await jetstream.delete_stream(subjects.EXECUTION_EVENTS)
+    await jetstream.add_stream(declared)
+    await client.publish(subjects.events(execution), b"{}")
+
+    async def restored() -> bool:
+        subject = subjects.events(execution)
+        stored = await bus.read_all(client, subjects.EXECUTION_EVENTS, subject)
+        found = [logged_event(each.subject, each.body) for each in stored]
+        return [event and event.type for event in found] == [None, "owned", "paused"]
+
+    await until(restored)
 
 
 async def test_an_unreadable_request_ends_its_execution_and_delays_no_other(

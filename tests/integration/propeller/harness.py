@@ -30,7 +30,7 @@ from trimtab.messages.executions import (
     NodeState,
     Request,
     State,
-    parse_event,
+    logged_event,
     replay,
 )
 from trimtab.models import Model
@@ -196,7 +196,10 @@ class Executions:
             async for message in following:
                 if message is None:
                     continue
-                recorded.events.append(parse_event(message.body))
+                event = logged_event(message.subject, message.body)
+                if event is None:
+                    continue
+                recorded.events.append(event)
                 if recorded.types[-1] in types:
                     return recorded
         raise AssertionError(f"{execution} has ended with {recorded.types}")
@@ -216,7 +219,8 @@ class Executions:
         messages = await bus.read_all(
             self.client, subjects.EXECUTION_EVENTS, subjects.events(execution)
         )
-        return RecordedLog([parse_event(message.body) for message in messages])
+        events = [logged_event(message.subject, message.body) for message in messages]
+        return RecordedLog([event for event in events if event is not None])
 
 
 class FakeResmgr:

@@ -12,7 +12,9 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 
+from tests import strays
 from tests.servers import PATIENCE_SECONDS, NatsServer
+from tests.strays import Stray
 from trimtab.errors import Invalid, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested
@@ -147,7 +149,20 @@ async def test_a_rejected_message_is_kept_while_the_stream_of_dead_letters_is_mi
     assert len(await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)) == 1
 
 
-@pytest.mark.parametrize("body", [b"{}", b"not json", b"0", b""])
+BODIES = [
+    b"{}",
+    b"not json",
+    b"0",
+    b"",
+    b"\xff",
+    b"[" * 100_000,
+    b"9" * 10_000,
+    b'"\\ud800"',
+    b"NaN",
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=[str(body[:8]) for body in BODIES])
 async def test_a_body_that_is_no_event_becomes_a_dead_letter_and_never_reaches_the_handler(
     nats_server: NatsServer, client: Client, body: bytes
 ) -> None:
@@ -158,6 +173,47 @@ async def test_a_body_that_is_no_event_becomes_a_dead_letter_and_never_reaches_t
     [letter] = await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)
     assert letter.body == body
     assert handler.calls == []
+
+
+ODD_HEADERS = [
+    b"\r\nnats-msg-id: 1",
+    b"\r\nStatus: 404",
+    b"\r\ntrace: \xff",
+    b"\r\n\xff: 1",
+    b"\r\na(b): 1",
+    b"\r\nlong: " + b"x" * 60_000,
+    b" 404 No Messages",
+    b" \xff\xff\xff",
+]
+"""What follows ``NATS/1.0`` in the headers of a message."""
+
+
+@pytest.mark.parametrize("headers", ODD_HEADERS, ids=[str(each[:20]) for each in ODD_HEADERS])
+async def test_a_foreign_message_becomes_one_dead_letter_whatever_its_headers(
+    nats_server: NatsServer, client: Client, headers: bytes
+) -> None:
+    handler = Recorder()
+    async with handling(nats_server, handler):
+        await strays.publish(nats_server, [Stray(SUBJECT.encode(), headers, b"[]")])
+        await publish_request(client)
+        await until_done(client)
+    assert len(handler.calls) == 1
+    [letter] = await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)
+    assert (letter.body, letter.headers["trimtab-subject"]) == (b"[]", SUBJECT)
+
+
+async def test_a_rejected_message_of_the_largest_size_becomes_a_dead_letter(
+    nats_server: NatsServer, client: Client
+) -> None:
+    body = b"x" * client.max_payload
+    handler = Recorder()
+    async with handling(nats_server, handler):
+        await client.jetstream().publish(SUBJECT, body)
+        await until_done(client)
+    [letter] = await bus.read_all(client, subjects.DEAD_LETTERS, DEAD)
+    assert letter.headers["trimtab-subject"] == SUBJECT
+    assert body.startswith(letter.body)
+    assert len(letter.body) > len(body) - 10_000
 
 
 async def test_a_retryable_error_redelivers_after_the_delay_that_it_names(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from trimtab.levels import Scope
-from trimtab.messages import executions
+from trimtab.messages import executions, subjects
 from trimtab.messages.executions import (
     Admitted,
     AnyEvent,
@@ -89,12 +89,15 @@ def test_the_last_event_of_a_node_gives_its_state(
     assert (node.phase, node.attempt, node.reason) == (phase, attempt, reason)
 
 
+ENDS: list[AnyEvent] = [
+    entry(Failed, 1, node="n0", error="exit code 1"),
+    entry(Refused, 1, path="cpu", message="over the limit"),
+]
+
+
 @pytest.mark.parametrize(
     ("end", "phase", "error"),
-    [
-        (entry(Failed, 1, node="n0", error="exit code 1"), "failed", "exit code 1"),
-        (entry(Refused, 1, path="cpu", message="over the limit"), "refused", "over the limit"),
-    ],
+    [(ENDS[0], "failed", "exit code 1"), (ENDS[1], "refused", "over the limit")],
 )
 def test_an_execution_that_did_not_succeed_has_an_error(
     end: AnyEvent, phase: str, error: str
@@ -130,10 +133,75 @@ def test_a_log_without_its_first_event_gives_no_state() -> None:
     assert replay(LOG[1:]) == replay([]) == State()
 
 
-@pytest.mark.parametrize("body", ['{"type": "paused", "execution": "e1"}', "[]", "x", ""])
+NO_EVENTS = [
+    json.dumps({"type": "paused", "execution": "e1"}),
+    json.dumps({**FORMER, "index": 4}),
+    json.dumps({**FORMER, "index": 4, "type": ["owned"]}),
+    json.dumps({**FORMER, "index": -1, "type": "owned"}),
+    json.dumps({**FORMER, "index": 2**31, "type": "paused"}),
+    "[" * 5000,
+    "9" * 5000,
+    "[]",
+    "x",
+    "",
+]
+
+
+@pytest.mark.parametrize("body", NO_EVENTS)
 def test_a_body_that_is_no_event_is_rejected(body: str) -> None:
     with pytest.raises(ValidationError):
         executions.parse_event(body)
+    assert executions.logged_event(subjects.events("e1"), body.encode()) is None
+
+
+@pytest.mark.parametrize("body", [b"\xff", LOG[0].body()[:-1] + b"\xff}"])
+def test_a_body_that_is_no_text_is_foreign(body: bytes) -> None:
+    assert executions.logged_event(subjects.events("e1"), body) is None
+
+
+def test_an_event_of_another_execution_is_foreign() -> None:
+    body = LOG[1].body()
+    assert executions.logged_event(subjects.events("e1"), body) == LOG[1]
+    assert executions.logged_event(subjects.events("e2"), body) is None
+    assert executions.logged_event(f"{subjects.events('e1')}.x", body) is None
+
+
+def test_an_event_of_a_later_release_counts_and_changes_only_the_claim() -> None:
+    event = executions.parse_event(json.dumps({**PAUSED, "owner": "propeller-2", "epoch": 2}))
+    before, state = replay(LOG[:4]), replay([*LOG[:4], event])
+    assert (state.owner, state.epoch, state.length) == ("propeller-2", 2, 5)
+    before.owner, before.epoch, before.length = state.owner, state.epoch, state.length
+    assert state == before
+    assert replay([*LOG[:4], event, *LOG[5:]]).phase == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({}, ""), ({"error": "by ann"}, ": by ann"), ({"error": 5, "message": "late"}, ": late")],
+)
+def test_an_execution_that_a_later_release_ended_has_ended(
+    fields: dict[str, object], reason: str
+) -> None:
+    event = executions.parse_event(json.dumps({**PAUSED, "ends": True, **fields}))
+    state = replay([*LOG[:4], event])
+    assert (state.phase, state.ended) == ("failed", True)
+    assert state.error == (
+        f"the execution ended with 'paused', which only a later release knows{reason}"
+    )
+    assert replay([*LOG, event]).phase == "succeeded"
+
+
+def test_exactly_the_events_that_end_an_execution_say_so() -> None:
+    ending = {event.type for event in [*LOG, *ENDS] if event.ends}
+    assert ending == {"succeeded", "failed", "refused"} == executions.ENDED
+
+
+def test_an_event_of_a_later_release_is_stored_and_published_unchanged() -> None:
+    event = executions.parse_event(json.dumps(PAUSED))
+    assert json.loads(event.body()) == PAUSED
+    assert event.event_type == "trimtab.execution.paused.v1"
+    assert executions.parse_event(event.body()) == event
+    assert TypeAdapter(AnyEvent).validate_python(PAUSED) == event
 
 
 def test_events_of_older_releases_are_read_by_their_former_names() -> None:
@@ -183,9 +251,10 @@ def test_an_attempt_that_propeller_stopped_is_not_counted_as_interrupted() -> No
 UNREADABLE = [
     {"type": "node_running", "position": "e1/n0/0"},
     {"type": "node_failed", "error": 5, "final": False},
-    {"type": "paused"},
-    {},
 ]
+
+PAUSED = {**FORMER, "index": 4, "type": "paused", "until": ["tomorrow"]}
+"""An event as a later release may write it."""
 
 
 @pytest.mark.parametrize("fields", UNREADABLE)

@@ -4,7 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from trimtab.messages.executions import AnyEvent, Failed, Refused, Succeeded
+from trimtab.messages.executions import AnyEvent
 
 MISSED_HEARTBEATS = 3
 """An owner that has missed so many heartbeats is regarded as dead."""
@@ -31,17 +31,15 @@ class Claims:
 
     def apply(self, event: AnyEvent, now: float) -> None:
         """Update the claim of an execution from the last event of its log."""
-        if isinstance(event, Succeeded | Failed | Refused):
+        if event.ends:
             self.remove(event.execution)
             return
         self._claims[event.execution] = Claim(event.execution, event.owner, event.epoch, now)
         # An owner of which no heartbeat has arrived yet may be alive: its time begins now.
         self._last_heartbeats.setdefault(event.owner, now)
 
-    def apply_foreign(self, execution: str, now: float) -> None:
-        """Update the claim from a log that ends with a foreign message: no owner can append."""
-        self._claims[execution] = Claim(execution, "", 0, now)
-        self._last_heartbeats[""] = now
+    def __contains__(self, execution: object) -> bool:
+        return execution in self._claims
 
     def remove(self, execution: str) -> None:
         self._claims.pop(execution, None)

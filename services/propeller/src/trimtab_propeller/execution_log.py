@@ -14,7 +14,6 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from nats.aio.client import Client
-from pydantic import ValidationError
 
 from trimtab.errors import Rejected, Unavailable
 from trimtab.messages import subjects
@@ -22,11 +21,10 @@ from trimtab.messages.executions import (
     AnyEvent,
     Failed,
     Owned,
-    Refused,
     Request,
     State,
-    Succeeded,
-    parse_event,
+    UnknownEvent,
+    logged_event,
     replay,
 )
 from trimtab.messages.resolutions import Resolution
@@ -106,6 +104,15 @@ class ExecutionLog:
 
     async def _append(self, make_event: Callable[..., AnyEvent]) -> None:
         async with self._lock:
+            event, self._sequence = await self._append_behind_others(make_event)
+            self.state.apply(event)
+            metrics.count_event(event)
+
+    async def _append_behind_others(
+        self, make_event: Callable[..., AnyEvent]
+    ) -> tuple[AnyEvent, int]:
+        """Append an event behind everything that the claim allows; return it and its sequence."""
+        while True:
             event = make_event(
                 execution=self.state.execution,
                 index=self.state.length,
@@ -114,9 +121,11 @@ class ExecutionLog:
                 at=datetime.now(UTC),
             )
             _check_size(self._client, event)
-            self._sequence = await self._store(event)
-            self.state.apply(event)
-            metrics.count_event(event)
+            try:
+                return event, await self._store(event)
+            except WrongSequence:
+                if not await self._skip_others():
+                    raise
 
     async def _store(self, event: AnyEvent) -> int:
         """Publish the event, with one id for all tries so that it is stored once.
@@ -133,8 +142,8 @@ class ExecutionLog:
                 log.warning("execution_log.append_retried", extra={"error": str(error)})
                 await _back_off(failures)
             except WrongSequence:
-                # After a failure without a confirmation, the last event may be this one.
-                if failures and (sequence := await self._sequence_if_last(event)):
+                # After a failure without a confirmation, the log may have this event.
+                if failures and (sequence := await self._sequence_of(event)):
                     return sequence
                 raise
 
@@ -148,18 +157,38 @@ class ExecutionLog:
             last_subject_sequence=self._sequence,
         )
 
-    async def _sequence_if_last(self, event: AnyEvent) -> int | None:
-        """Return the event's sequence if the log ends with it, otherwise ``None``."""
+    async def _sequence_of(self, event: AnyEvent) -> int | None:
+        """Return the event's sequence if the log has it, otherwise ``None``."""
+        newer, body = await self._newer(), event.body()
+        return next((message.sequence for message in newer if message.body == body), None)
+
+    async def _skip_others(self) -> bool:
+        """Skip messages that leave the claim valid, and return whether there were only such ones.
+
+        They are foreign, or events that a later release appended under this claim.
+        """
+        newer = await self._newer()
+        for message in newer:
+            event = logged_event(message.subject, message.body)
+            if event is not None and event.index >= self.state.length:
+                is_ours = (event.owner, event.epoch) == (self.owner, self._epoch)
+                if not is_ours or event.ends or not isinstance(event, UnknownEvent):
+                    return False
+                self.state.apply(event)
+            self._sequence = message.sequence
+        return bool(newer)
+
+    async def _newer(self) -> list[bus.StoredMessage]:
+        """Return the messages behind the last event that this log knows."""
         failures = 0
         while True:
             try:
-                messages = await _read(self._client, event.execution)
+                messages = await _read(self._client, self.state.execution)
             except Unavailable:
                 failures += 1
                 await _back_off(failures)
-                continue
-            last = messages[-1] if messages else None
-            return last.sequence if last is not None and last.body == event.body() else None
+            else:
+                return [message for message in messages if message.sequence > self._sequence]
 
     async def read(self) -> State:
         """Read the log again, because another owner may have appended. Return the state it gives.
@@ -229,11 +258,11 @@ async def take_over(
     """
     messages = await _read(client, execution)
     events = _events(messages)
-    if not messages or any(isinstance(event, Succeeded | Failed | Refused) for event in events):
+    if not events or any(event.ends for event in events):
         return None
     state = replay(events)
     problem = ""
-    if state.ended or state.length != len(messages) or state.request is None:
+    if state.ended or state.length != len(events) or state.request is None:
         problem = state.error or f"the log of {execution} has gaps"
         # What comes after the gap may be an attempt that was started, and must be stopped.
         length, state = state.length, _replay_readable(events)
@@ -252,9 +281,23 @@ async def take_over(
     return execution_log
 
 
+async def last_event(client: Client, execution: str) -> AnyEvent | None:
+    """Return the last event of a log; ``None`` where it has none. Raises `Unavailable`."""
+    events = _events(await _read(client, execution))
+    return events[-1] if events else None
+
+
 def _events(messages: Iterable[bus.StoredMessage]) -> list[AnyEvent]:
-    """Return the events in the messages of a log, without those that are no event at all."""
-    return [event for message in messages if (event := _parse(message)) is not None]
+    """Return the events in the messages of a log, without foreign messages.
+
+    A message with the index of an earlier one is foreign too: no owner could append it.
+    """
+    events: dict[int, AnyEvent] = {}
+    for message in messages:
+        event = logged_event(message.subject, message.body)
+        if event is not None:
+            events.setdefault(event.index, event)
+    return list(events.values())
 
 
 def _replay_readable(events: Iterable[AnyEvent]) -> State:
@@ -266,14 +309,22 @@ def _replay_readable(events: Iterable[AnyEvent]) -> State:
 
 
 async def _begin(client: Client, event: AnyEvent) -> int:
-    """Append the first event of a log, and return its sequence."""
-    return await bus.publish(
-        client,
-        subjects.EXECUTION_EVENTS,
-        subjects.events(event.execution),
-        event,
-        last_subject_sequence=0,
-    )
+    """Append the first event of a log, behind any foreign messages, and return its sequence."""
+    last = 0
+    while True:
+        try:
+            return await bus.publish(
+                client,
+                subjects.EXECUTION_EVENTS,
+                subjects.events(event.execution),
+                event,
+                last_subject_sequence=last,
+            )
+        except WrongSequence:
+            messages = await _read(client, event.execution)
+            if not messages or messages[-1].sequence <= last or _events(messages):
+                raise
+            last = messages[-1].sequence
 
 
 def _check_size(client: Client, event: AnyEvent) -> None:
@@ -281,14 +332,6 @@ def _check_size(client: Client, event: AnyEvent) -> None:
     size = len(event.body())
     if size + _HEADERS_BYTES > client.max_payload:
         raise Rejected(f"{event.event_type} has {size} bytes, more than a message of NATS can hold")
-
-
-def _parse(message: bus.StoredMessage) -> AnyEvent | None:
-    """Return the event in a message; ``None`` where it is no event at all."""
-    try:
-        return parse_event(message.body)
-    except ValidationError:
-        return None
 
 
 async def _read(client: Client, execution: str) -> list[bus.StoredMessage]:

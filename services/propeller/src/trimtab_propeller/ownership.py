@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from trimtab.errors import Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import Heartbeat
-from trimtab.messages.executions import parse_event
+from trimtab.messages.executions import AnyEvent, logged_event
 from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
+from trimtab.runtime.foreign import ForeignMessages
 from trimtab_propeller import execution_log
 from trimtab_propeller.claims import Claim, Claims
 from trimtab_propeller.execution_log import Claimer, OutOfSight
@@ -49,6 +50,7 @@ class Ownership:
         self._is_current = False
         self._out_of_sight: dict[str, Claim] = {}
         """Executions that must be left alone until something new is appended to their logs."""
+        self._foreign = ForeignMessages(subjects.EXECUTION_EVENTS)
 
     @property
     def is_current(self) -> bool:
@@ -119,22 +121,27 @@ class Ownership:
                 async for message in messages:
                     if message is None:
                         self._is_current = True
-                    else:
-                        self._on_event(message)
+                    elif (event := await self._event_in(message)) is not None:
+                        self._on_event(event)
         finally:
             self._is_current = False
 
-    def _on_event(self, message: bus.StoredMessage) -> None:
-        try:
-            event = parse_event(message.body)
-        except ValidationError as error:
-            fields = {"subject": message.subject, "error": str(error)}
-            log.error("claims.unreadable_event", extra=fields)
-            execution = subjects.name_of(message.subject)
-            self._claims.apply_foreign(execution, time.monotonic())
-            # No owner can append to such a log any more. Its attempts are stopped by the takeover.
-            self._executions.supersede(execution)
-            return
+    async def _event_in(self, message: bus.StoredMessage) -> AnyEvent | None:
+        """Return the event in a message.
+
+        In place of a foreign message, return the event before it: the claim that this names is
+        unknown where the foreign message was the last one when the stream was read first.
+        """
+        event = logged_event(message.subject, message.body)
+        if event is not None:
+            return event
+        self._foreign.report(message.subject, "it is no event of this log")
+        execution = subjects.logged_execution(message.subject)
+        if execution is None or execution in self._claims:
+            return None
+        return await execution_log.last_event(self._client, execution)
+
+    def _on_event(self, event: AnyEvent) -> None:
         self._claims.apply(event, time.monotonic())
         if event.owner != self._owner and event.execution in self._executions:
             # The next append would fail too, but it may be a long time until then.

@@ -4,7 +4,7 @@ The log is the execution's state. Each event carries its number in the log and t
 appended it. Propeller appends with a compare-and-set on the subject; admin stores a projection.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,9 @@ from pydantic import (
 )
 from pydantic_core import from_json, to_json
 
+from trimtab.errors import Invalid
 from trimtab.levels import Scope
+from trimtab.messages import subjects
 from trimtab.messages.events import Event
 from trimtab.messages.resolutions import Resolution
 from trimtab.models import Model
@@ -69,14 +71,16 @@ class LogEvent(Model, extra="ignore"):
 
     execution: str
     """The id of the execution."""
-    index: int
+    index: int = Field(ge=0, lt=2**31)
     """The number of the event in its log, from 0."""
     owner: str
     """The propeller that appended the event."""
-    epoch: int
+    epoch: int = Field(ge=0, lt=2**31)
     """The number of the claim that the owner acted under."""
     at: AwareDatetime
     """When the owner appended the event."""
+    ends: bool = False
+    """Whether the execution ends with the event; a release that does not know its type can tell."""
 
     @property
     def event_type(self) -> str:
@@ -114,6 +118,7 @@ class Refused(LogEvent):
     """The execution ended before it ran: a value is over a limit, or a setting is unreadable."""
 
     type: Literal["refused"] = "refused"
+    ends: bool = True
     node: str = ""
     path: str
     value: JsonValue = None
@@ -193,6 +198,7 @@ class Succeeded(LogEvent):
     """The execution ended, and its workflow returned a value."""
 
     type: Literal["succeeded"] = "succeeded"
+    ends: bool = True
     output: JsonValue = None
 
 
@@ -200,13 +206,32 @@ class Failed(LogEvent):
     """The execution ended without a result."""
 
     type: Literal["failed"] = "failed"
+    ends: bool = True
     node: str
     """The node that failed; empty where the execution failed as a whole."""
     error: str
 
 
+class UnknownEvent(LogEvent):
+    """An event of a type that only a later release knows. It counts in the log and changes no node.
+
+    Never published: readers build it, so that services of two releases can run together.
+    """
+
+    type: str
+    content: dict[str, JsonValue]
+    """The event as it is in the log."""
+
+    @property
+    def event_type(self) -> str:
+        return f"trimtab.execution.{self.type}.v1"
+
+    def body(self) -> bytes:
+        return to_json(self.content)
+
+
 class UnreadableEvent(LogEvent):
-    """An event that this release cannot parse. It ends the execution as failed.
+    """An event of a known type that this release cannot parse. It ends the execution as failed.
 
     Never published: readers build it, so that a log of another release does not stop them.
     """
@@ -242,13 +267,15 @@ KnownEvent = Annotated[
 _KNOWN: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
 
 
-def _read(content: Any) -> "KnownEvent | UnreadableEvent":
+def _read(content: Any) -> "KnownEvent | UnknownEvent | UnreadableEvent":
     try:
         return _KNOWN.validate_python(content)
     except ValidationError as error:
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not isinstance(content.get("type"), str):
             raise
         first = error.errors(include_url=False)[0]
+        if first["type"] == "union_tag_invalid":
+            return UnknownEvent.model_validate({**content, "content": content})
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
         try:
             return UnreadableEvent.model_validate(
@@ -258,8 +285,9 @@ def _read(content: Any) -> "KnownEvent | UnreadableEvent":
             raise error from None
 
 
-AnyEvent = Annotated[KnownEvent | UnreadableEvent, PlainValidator(_read)]
-"""An event of a log. One that has the fields of `LogEvent` is at least an `UnreadableEvent`."""
+AnyEvent = Annotated[KnownEvent | UnknownEvent | UnreadableEvent, PlainValidator(_read)]
+"""An event of a log. One that has a type and the fields of `LogEvent` is at least an
+`UnknownEvent` or an `UnreadableEvent`."""
 
 
 def parse_event(body: bytes | str) -> AnyEvent:
@@ -279,6 +307,15 @@ def node_of(event: AnyEvent) -> str | None:
             return event.node
         case _:
             return None
+
+
+def logged_event(subject: str, body: bytes) -> AnyEvent | None:
+    """Return the event in a message of a log; ``None`` where the message is foreign."""
+    try:
+        event = parse_event(body)
+        return event if subjects.events(event.execution) == subject else None
+    except (ValidationError, Invalid):
+        return None
 
 
 @dataclass
@@ -363,12 +400,18 @@ class State:
                 self.phase, self.output = "succeeded", event.output
             case Failed():
                 self.phase, self.error = "failed", event.error
+            case UnknownEvent():
+                # Of another owner, it is the claim by which that one took over.
+                self.owner, self.epoch = event.owner, event.epoch
+                self.phase = "running" if self.phase == "requested" else self.phase
             case UnreadableEvent():
                 self.phase = "failed"
                 self.error = (
                     f"event {event.index} of the log of {event.execution} cannot be read by this "
                     f"release: {event.problem}"
                 )
+        if event.ends and not self.ended:
+            self.phase, self.error = "failed", _unknown_end(event)
 
     @property
     def ended(self) -> bool:
@@ -388,13 +431,25 @@ class State:
         )
 
 
+def _unknown_end(event: AnyEvent) -> str:
+    """Return the error of an execution that ended in a way that only a later release knows."""
+    content = event.content if isinstance(event, UnknownEvent) else {}
+    found = (content.get(name) for name in ("error", "message"))
+    reason = next((text for text in found if isinstance(text, str) and text), "")
+    end = f"the execution ended with {event.type!r}, which only a later release knows"
+    return f"{end}: {reason}" if reason else end
+
+
 def replay(events: Iterable[AnyEvent]) -> State:
     """Return the state after the events of one log, which may be given in any order.
 
-    An event that is given twice counts once. Events after a gap do not count.
+    Of several events with one index, the first one given counts, because no owner could append
+    another one. Events after a gap do not count.
     """
     state = State()
-    by_index: Mapping[int, AnyEvent] = {event.index: event for event in events}
-    while (event := by_index.get(state.length)) is not None:
-        state.apply(event)
+    by_index: dict[int, AnyEvent] = {}
+    for event in events:
+        by_index.setdefault(event.index, event)
+    while (following := by_index.get(state.length)) is not None:
+        state.apply(following)
     return state

@@ -74,6 +74,15 @@ def name_of(subject: str) -> str:
     return _unescape(subject.rpartition(".")[2])
 
 
+def logged_execution(subject: str) -> str | None:
+    """Return the execution whose log has this subject; ``None`` where no log can have it."""
+    name = name_of(subject)
+    try:
+        return name if name and events(name) == subject else None
+    except Invalid:
+        return None
+
+
 def project(name: str) -> str:
     return _check_length(f"trimtab.projects.{_escape(name)}")
 

@@ -126,7 +126,7 @@ async def follow(
         expected = 1
         while True:
             message = await _next(client, subscription, connection, stream)
-            if not message.data and (message.headers or {}).get(Header.STATUS.value) == "100":
+            if message.subject == inbox:
                 await _answer_control(message, expected, stream)
                 continue
             sequence = message.metadata.sequence.consumer

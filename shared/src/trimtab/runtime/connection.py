@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -11,10 +12,13 @@ import nats.js.errors
 from faststream.nats import NatsBroker
 from faststream.security import SASLPlaintext
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import Header
+from nats.protocol import parser
 
 from trimtab.runtime.bus import TIMEOUT_SECONDS
 from trimtab.runtime.config import ServiceConfig
-from trimtab.runtime.deliveries import DeliveryOutcome
+from trimtab.runtime.deliveries import DeliveryOutcome, decode_json
 from trimtab.runtime.retrying import backoff_seconds, raise_if_cancelled
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ async def connect(
     client: Client | None = None
     try:
         client = await _connect(broker)
+        _accept_every_message(client)
         await _start(broker, client, prepare)
         raise_if_cancelled()
         yield client
@@ -92,6 +97,7 @@ def _broker(
         closed_cb=on_closed,
         # The default cancels handlers that are running.
         graceful_timeout=10,
+        decoder=decode_json,
         middlewares=[DeliveryOutcome],  # type: ignore[list-item]  # the stub wants None as message too
         logger=None,
     )
@@ -106,6 +112,38 @@ async def _connect(broker: NatsBroker) -> Client:
         await asyncio.wait([connecting], timeout=_CANCEL_SECONDS)
         connecting.cancel()
         raise
+
+
+def _accept_every_message(client: Client) -> None:
+    """Deliver a message whatever its headers and its subject contain.
+
+    By default the client stops reading at a message that it cannot decode, without an error, and
+    finds it again after each reconnect, because it lies in a stream. It also takes a message with a
+    status in its headers for one of the server itself, and never acknowledges it.
+    """
+    process_headers, build_message = client._process_headers, client._build_message
+
+    async def process(headers: bytes) -> dict[str, str] | None:
+        try:
+            return await process_headers(headers)
+        except (IndexError, ValueError):
+            return None
+
+    def build(
+        sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        if headers and reply.startswith(b"$JS.ACK."):  # of a stream, not of the server itself
+            headers.pop(Header.STATUS.value, None)
+        readable = bytes(subject).decode(errors="replace").encode()
+        message: Msg = build_message(sid, readable, reply, data, headers)
+        return message
+
+    client._process_headers = process  # type: ignore[method-assign]
+    client._build_message = build  # type: ignore[method-assign]
+    # The server allows a vertical tab and a form feed in a subject, and the client does not.
+    for name in ("MSG_RE", "HMSG_RE"):
+        pattern = getattr(parser, name).pattern
+        setattr(parser, name, re.compile(pattern.replace(rb"[^\s]", rb"[^ \t\r\n]")))
 
 
 async def _start(

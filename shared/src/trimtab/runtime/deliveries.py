@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import nats.errors
 from faststream import BaseMiddleware, StreamMessage
@@ -12,6 +13,7 @@ from faststream.exceptions import NackMessage, RejectMessage
 from faststream.response import PublishCommand
 from nats.aio.msg import Msg
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from trimtab.errors import Rejected, Retryable
 from trimtab.messages.events import EVENT_ID
@@ -24,6 +26,14 @@ _PROGRESS_SECONDS = 1.0
 """The interval of progress reports to the server; shorter than any sensible ack wait."""
 _FIRST_DELAY_SECONDS = 2.0
 _LONGEST_DELAY_SECONDS = 30.0
+
+
+async def decode_json(message: StreamMessage[Msg]) -> Any:
+    """Return the JSON value in the body of a message. Raises `Rejected`."""
+    try:
+        return from_json(message.body)
+    except ValueError as error:
+        raise Rejected(f"the body is no JSON: {error}") from error
 
 
 class DeliveryOutcome(BaseMiddleware[PublishCommand, Msg]):

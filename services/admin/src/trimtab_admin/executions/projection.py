@@ -13,10 +13,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats.annotations import NatsMessage
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.errors import Retryable
+from trimtab.errors import Rejected, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.executions import AnyEvent, Owned, Request, parse_event
 from trimtab.runtime import telemetry
@@ -58,7 +59,14 @@ class Projection:
             # The default would drop an event at the first exception.
             ack_policy=AckPolicy.NACK_ON_ERROR,
             no_reply=True,
-        )(self.on_event)
+        )(self.on_delivery)
+
+    async def on_delivery(self, event: AnyEvent, message: NatsMessage) -> None:
+        """Store the event. Raises `Rejected` where it is not of the log that has the subject."""
+        subject = message.raw_message.subject
+        if subjects.logged_execution(subject) != event.execution:
+            raise Rejected(f"it is an event of execution {event.execution!r}")
+        await self.on_event(event)
 
     async def on_event(self, event: AnyEvent) -> None:
         """Store the event, and the state that results from the log with it."""

@@ -17,12 +17,11 @@ import nats.js.errors
 import sqlalchemy as sa
 from nats.aio.client import Client
 from opentelemetry.trace import SpanKind
-from pydantic import ValidationError
 
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT
-from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, parse_event
+from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, logged_event
 from trimtab.runtime import bus, retrying, telemetry
 from trimtab_admin.executions.projection import parse_request
 from trimtab_admin.executions.states import stored_events
@@ -148,12 +147,7 @@ class Requester:
         missing = [event for index, event in enumerate(events) if event.index == index]
         if not missing:
             return
-        try:
-            length, sequence = await self._log_end(execution)
-        except ValidationError as error:
-            # The log ends with a foreign message; propeller ends such an execution.
-            log.error("requester.unreadable", extra={"execution": execution, "error": str(error)})
-            return
+        length, sequence = await self._log_end(execution)
         missing = missing[length:]
         for event in missing:
             try:
@@ -166,7 +160,10 @@ class Requester:
             log.warning("requester.log_restored", extra=extra)
 
     async def _log_end(self, execution: str) -> tuple[int, int]:
-        """Return how many events the subject has, and the sequence of the last one; 0 if none."""
+        """Return how many events the subject has, and the sequence of its last message; 0 if none.
+
+        Foreign messages are no events.
+        """
         jetstream = self._client.jetstream(timeout=bus.TIMEOUT_SECONDS)
         subject = subjects.events(execution)
         try:
@@ -175,7 +172,12 @@ class Requester:
             return 0, 0
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"cannot read the log of {execution}: {error}") from error
-        return parse_event(message.data or b"").index + 1, message.seq or 0
+        last, sequence = logged_event(subject, message.data or b""), message.seq or 0
+        if last is None:
+            stored = await bus.read_all(self._client, subjects.EXECUTION_EVENTS, subject)
+            events = [logged_event(each.subject, each.body) for each in stored]
+            last = next((event for event in reversed(events) if event is not None), None)
+        return 0 if last is None else last.index + 1, sequence
 
     async def _append(self, event: AnyEvent, last_sequence: int) -> int:
         return await bus.publish(
