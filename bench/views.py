@@ -9,14 +9,26 @@ import time
 from collections.abc import Callable
 
 from trimtab.levels import Scope
-from trimtab.messages import subjects
-from trimtab.messages.events import COMMIT, REVISION, RecordChanged
+from trimtab.messages.events import (
+    COMMIT,
+    EVENT_ID,
+    EVENT_TYPE,
+    REVISION,
+    RecordChanged,
+    settings_subject,
+)
 from trimtab.runtime.bus import StoredMessage
 from trimtab.settings.view import Candidate
 
 CHANGES = 20_000
 WORKFLOWS = 100
 """Workflows of each project; every one has a record."""
+HEADERS = {
+    EVENT_ID: "1",
+    EVENT_TYPE: RecordChanged.type_of_event(),
+    "ce-source": "trimtab",
+    "ce-specversion": "1.0",
+}
 ROUNDS = 3
 GOAL = 1.5
 
@@ -29,10 +41,8 @@ def messages(commit_of: Callable[[int], int]) -> list[StoredMessage]:
 def message(revision: int, commit: int) -> StoredMessage:
     scope = Scope("development", f"p{revision // WORKFLOWS}", f"w{revision % WORKFLOWS}")
     event = RecordChanged.at(scope, "task_resource", {"limits": {"cpu": "4"}})
-    headers = {REVISION: str(revision), COMMIT: str(commit)}
-    return StoredMessage(
-        subjects.attributes(event.kind, scope), revision, headers, event.body(), is_last=False
-    )
+    headers = {**HEADERS, REVISION: str(revision), COMMIT: str(commit)}
+    return StoredMessage(settings_subject(event), revision, headers, event.body(), is_last=False)
 
 
 def seconds(stored: list[StoredMessage]) -> float:

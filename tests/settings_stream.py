@@ -11,32 +11,12 @@ from trimtab.messages import subjects
 from trimtab.messages.events import (
     COMMIT,
     REVISION,
-    ClusterChanged,
-    DomainChanged,
     Event,
-    PoolChanged,
-    ProjectChanged,
-    RecordChanged,
     Watermark,
+    settings_subject,
 )
 from trimtab.runtime import bus
 from trimtab.settings.state import Settings
-
-
-def subject_of(event: Event) -> str:
-    match event:
-        case RecordChanged():
-            return subjects.attributes(event.kind, event.scope)
-        case ProjectChanged():
-            return subjects.project(event.name)
-        case DomainChanged():
-            return subjects.domain(event.name)
-        case ClusterChanged():
-            return subjects.cluster(event.name)
-        case PoolChanged():
-            return subjects.pool(event.name)
-        case _:
-            raise TypeError(f"{event.event_type} is not a change of the settings")
 
 
 def contents(settings: Settings) -> object:
@@ -71,9 +51,9 @@ class SettingsStream:
         for event in events:
             revision = self.revision + 1
             self.settings.apply(event, revision)
-            self._last[subject_of(event)] = event
+            self._last[settings_subject(event)] = event
             headers = {REVISION: str(revision), COMMIT: str(commit)}
-            await self._append(subject_of(event), event, f"settings-{revision}", headers)
+            await self._append(settings_subject(event), event, f"settings-{revision}", headers)
         return commit
 
     async def watermark(self) -> int:

@@ -3,8 +3,7 @@
 import asyncio
 import multiprocessing
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
@@ -12,13 +11,17 @@ import pytest
 import sqlalchemy as sa
 from nats.aio.client import Client
 
+from tests import strays
 from tests.databases import BOTH
 from tests.integration.admin import relay_process
 from tests.servers import PATIENCE_SECONDS, NatsServer
-from trimtab.messages import subjects
-from trimtab.messages.events import COMMIT, REVISION, Watermark
+from tests.strays import Stray
+from trimtab.messages import parsing, subjects
+from trimtab.messages.events import COMMIT, REVISION, DomainChanged, Watermark
+from trimtab.messages.parsing import Foreign
 from trimtab.runtime import bus
 from trimtab.settings.state import Settings
+from trimtab.settings.view import View
 from trimtab_admin.storage import outbox, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
 from trimtab_admin.storage.relay import Relay
@@ -71,7 +74,9 @@ async def published_revisions(client: Client) -> list[int]:
 
 async def last_watermark(client: Client) -> Watermark | None:
     messages = await bus.read_all(client, subjects.SETTINGS, subjects.WATERMARK)
-    return Watermark.model_validate_json(messages[-1].body) if messages else None
+    with suppress(Foreign):
+        return parsing.watermark(messages[-1].headers, messages[-1].body) if messages else None
+    return None
 
 
 @asynccontextmanager
@@ -218,25 +223,80 @@ class LateRelay(Relay):
         await super()._mark_sent()
 
 
-async def test_a_message_that_no_relay_published_causes_a_resync(
-    client: Client, sessions: Sessions, reading: Sessions
+FOREIGN = [
+    Stray(b"trimtab.attributes.hello", None, b"{}"),
+    Stray(subjects.domain("stray").encode(), None, b"{}"),
+    Stray(subjects.WATERMARK.encode(), None, b"{}"),
+    Stray(b"trimtab.domains.=00", None, b""),
+    Stray(b"trimtab.domains.a\x00\x0b\xff", b"\r\ntrimtab-revision: 1\xff", b"\xff"),
+    Stray(b"trimtab.projects.a", b"\r\ntrimtab-revision: 99\r\ntrimtab-commit: 99", b"{}"),
+    Stray(b"trimtab.projects.a", b" 100\r\n", b""),
+]
+"""Messages of no relay, on subjects that are not live."""
+
+
+@BOTH
+async def test_messages_that_no_relay_published_change_nothing(
+    client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
 ) -> None:
     await write(sessions, "ours", 3)
     await relay_until_sent(client, sessions, reading)
-    async with sessions.begin() as session:
-        # The state after a crash before the rows were marked; the server drops duplicates by id.
-        await session.execute(tables.outbox.update().values(sent_at=None))
-        await session.execute(
-            tables.outbox.update()
-            .where(tables.outbox.c.revision == 1)
-            .values(sent_at=datetime.now(UTC))
-        )
-    stray = subjects.domain("stray")
-    await client.jetstream().publish(stray, b"{}")
+    await strays.publish(nats_server, FOREIGN)
+    relay = Relay(client, sessions, reading, watermark_seconds=0.2)
+    async with running(relay):
+        for number in range(10):
+            await strays.publish(nats_server, FOREIGN)
+            await write(sessions, f"write-{number}", 1)
+            while relay.sent < 4 + number:
+                await asyncio.sleep(0.02)
+    await strays.publish(nats_server, FOREIGN)
     await relay_until_sent(client, sessions, reading)
-    last = {m.subject: m.body for m in await bus.read_all(client, subjects.SETTINGS, "trimtab.>")}
-    assert b'"deleted":true' in last[stray]
-    assert b'"deleted":false' in last[subjects.domain("ours-2")]
+    assert await committed_revisions(sessions) == list(range(1, 14))  # nothing was resynced
+    assert sorted((await published_live(client)).values()) == list(range(1, 14))
+
+
+@BOTH
+async def test_a_setting_whose_message_was_replaced_by_a_foreign_one_is_published_again(
+    client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
+) -> None:
+    await write(sessions, "ours", 3)
+    await relay_until_sent(client, sessions, reading)
+    replaced = subjects.domain("ours-1").encode()
+    await strays.publish(nats_server, [*FOREIGN, Stray(replaced, None, b"{}"), *FOREIGN])
+    await relay_until_sent(client, sessions, reading, revision=4)
+    assert await published_live(client) == {"ours-0": 1, "ours-1": 4, "ours-2": 3}
+    assert await view_of(client) == {"ours-0", "ours-1", "ours-2"}
+
+
+async def published_live(client: Client) -> dict[str, int]:
+    """Return the revision of each domain in the stream."""
+    found = {}
+    for message in await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*"):
+        with suppress(Foreign):
+            change = parsing.settings_change(message.subject, message.headers, message.body)
+            assert isinstance(change.event, DomainChanged)
+            found[change.event.name] = change.revision
+    return found
+
+
+async def view_of(client: Client) -> set[str]:
+    """Return the domains that a reader shows once a watermark has verified them."""
+    view = View(client)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(view.follow())
+        domains = set((await view.wait_for(0, PATIENCE_SECONDS)).domains)
+        following.cancel()
+    return domains
+
+
+async def test_more_foreign_messages_than_are_searched_cause_a_resync(
+    client: Client, nats_server: NatsServer, sessions: Sessions, reading: Sessions
+) -> None:
+    await write(sessions, "ours", 2)
+    await relay_until_sent(client, sessions, reading)
+    await strays.publish(nats_server, [FOREIGN[0]] * 1100)
+    await relay_until_sent(client, sessions, reading, revision=4)
+    assert await published_live(client) == {"ours-0": 3, "ours-1": 4}
 
 
 async def test_changes_are_committed_during_an_outage_of_nats_and_published_after_it(

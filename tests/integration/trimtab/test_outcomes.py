@@ -185,7 +185,7 @@ ODD_HEADERS = [
     b" 404 No Messages",
     b" \xff\xff\xff",
 ]
-"""What follows ``NATS/1.0`` in the headers of a message."""
+"""The part after ``NATS/1.0`` in the headers of a message."""
 
 
 @pytest.mark.parametrize("headers", ODD_HEADERS, ids=[str(each[:20]) for each in ODD_HEADERS])

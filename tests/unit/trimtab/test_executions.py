@@ -191,7 +191,7 @@ def test_an_execution_that_a_later_release_ended_has_ended(
     assert replay([*LOG, event]).phase == "succeeded"
 
 
-def test_exactly_the_events_that_end_an_execution_say_so() -> None:
+def test_exactly_the_events_that_end_an_execution_have_it_in_a_field() -> None:
     ending = {event.type for event in [*LOG, *ENDS] if event.ends}
     assert ending == {"succeeded", "failed", "refused"} == executions.ENDED
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.settings_stream import subject_of
 from tests.unit.trimtab.strategies import scopes
 from trimtab.errors import NotFound, Unreadable
 from trimtab.levels import PLATFORM, Scope
@@ -19,6 +18,7 @@ from trimtab.messages.events import (
     PoolChanged,
     ProjectChanged,
     RecordChanged,
+    settings_subject,
 )
 from trimtab.settings.fold import Source
 from trimtab.settings.state import CACHE_SIZE, Digest, Settings
@@ -177,9 +177,9 @@ def test_the_digest_depends_on_the_live_subjects_and_their_revisions_alone(
     live: dict[str, int] = {}
     for revision, event in enumerate(events, start=1):
         deletes = event.document is None if isinstance(event, RecordChanged) else event.deleted  # type: ignore[attr-defined]
-        live.pop(subject_of(event), None)
+        live.pop(settings_subject(event), None)
         if not deletes:
-            live[subject_of(event)] = revision
+            live[settings_subject(event)] = revision
     digest, expected = settings_of(*events).digest, Digest()
     for subject in random.Random(1).sample(sorted(live), len(live)):
         expected.put(subject, live[subject])

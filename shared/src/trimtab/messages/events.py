@@ -5,6 +5,7 @@ services of two releases can run together. ``tests/unit/trimtab/wire`` has a gol
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
@@ -20,6 +21,10 @@ EVENT_ID = "ce-id"
 """Header: the id of the event, the same each time it is published."""
 EVENT_TYPE = "ce-type"
 """Header: the type and version of the event, such as ``trimtab.record_changed.v1``."""
+SOURCE = "trimtab"
+"""The value of the header ``ce-source``."""
+SPEC_VERSION = "1.0"
+"""The value of the header ``ce-specversion``."""
 TRACEPARENT = "traceparent"
 """Header: the W3C trace context that the event was caused in."""
 DEAD_REASON = "trimtab-reason"
@@ -33,11 +38,16 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
+    @classmethod
+    @cache
+    def type_of_event(cls) -> str:
+        """Return the CloudEvents type, such as ``trimtab.record_changed.v1``."""
+        name = "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__)
+        return f"trimtab.{name.lstrip('_')}.v1"
+
     @property
     def event_type(self) -> str:
-        """The CloudEvents type, such as ``trimtab.record_changed.v1``."""
-        name = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)
-        return f"trimtab.{name.lstrip('_')}.v1"
+        return self.type_of_event()
 
     def body(self) -> bytes:
         return self.model_dump_json().encode()
@@ -130,6 +140,28 @@ class PoolChanged(Event):
     deleted: bool = False
 
 
+class LaterChange(Event):
+    """A change of the settings that only a later release knows, kept as it is.
+
+    Never published as such: readers build it, so that services of two releases can run together.
+    """
+
+    subject: str
+    type: str = ""
+    """The CloudEvents type; empty where it is not known."""
+    text: str
+    """The body."""
+    deleted: bool = False
+
+    @property
+    def event_type(self) -> str:
+        family = self.subject.split(".")[1]
+        return self.type or f"trimtab.{family.removesuffix('s')}_changed.v1"
+
+    def body(self) -> bytes:
+        return self.text.encode()
+
+
 class Watermark(Event):
     """The facts that every view of the settings must equal at a revision."""
 
@@ -162,27 +194,44 @@ class Heartbeat(Event):
     owner: str
 
 
-_SETTINGS: dict[str, type[Event]] = {
+SETTINGS_EVENTS: dict[str, type[Event]] = {
     "attributes": RecordChanged,
     "projects": ProjectChanged,
     "domains": DomainChanged,
     "clusters": ClusterChanged,
     "pools": PoolChanged,
 }
+"""The event of each family of subjects in SETTINGS that this release knows."""
 
 
-def setting(subject: str, body: bytes | str) -> Event:
-    """Parse a message of SETTINGS.
+def settings_subject(event: Event) -> str:
+    """Return the subject of a change of the settings.
 
-    Raises ``KeyError`` on a subject of no setting, and pydantic's ``ValidationError``.
+    Raises `trimtab.errors.Invalid` where its names form none, and ``TypeError`` on another event.
     """
-    return _SETTINGS[subject.split(".")[1]].model_validate_json(body)
+    match event:
+        case RecordChanged():
+            return subjects.attributes(event.kind, event.scope)
+        case ProjectChanged():
+            return subjects.project(event.name)
+        case DomainChanged():
+            return subjects.domain(event.name)
+        case ClusterChanged():
+            return subjects.cluster(event.name)
+        case PoolChanged():
+            return subjects.pool(event.name)
+        case LaterChange():
+            return event.subject
+        case _:
+            raise TypeError(f"{event.event_type} is not a change of the settings")
 
 
 def tombstone(subject: str) -> Event:
-    """Build the change that states that a subject of SETTINGS has no value any more."""
+    """Build the change by which a subject of a setting has no value any more."""
     family = subject.split(".")[1]
     if family == "attributes":
         kind, scope = subjects.parse_attributes(subject)
         return RecordChanged.at(scope, kind, None)
-    return _SETTINGS[family].model_validate({"name": subjects.name_of(subject), "deleted": True})
+    if (model := SETTINGS_EVENTS.get(family)) is None:
+        return LaterChange(subject=subject, text='{"deleted":true}', deleted=True)
+    return model.model_validate({"name": subjects.name_of(subject), "deleted": True})

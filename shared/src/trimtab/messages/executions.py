@@ -80,7 +80,7 @@ class LogEvent(Model, extra="ignore"):
     at: AwareDatetime
     """When the owner appended the event."""
     ends: bool = False
-    """Whether the execution ends with the event; a release that does not know its type can tell."""
+    """Whether the execution ends with the event, for a release that does not know its type."""
 
     @property
     def event_type(self) -> str:

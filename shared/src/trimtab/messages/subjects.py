@@ -1,5 +1,6 @@
 """All names on NATS: streams, durable consumers, subjects. Pure."""
 
+import re
 from urllib.parse import quote, unquote
 
 from trimtab.errors import Invalid
@@ -33,6 +34,7 @@ RELAY = "trimtab.relay"
 MAX_LENGTH = 2048
 """The longest subject, in bytes."""
 
+_FAMILY = re.compile("[a-z][a-z0-9_]*")
 _UNSET = "-"
 # No escaped name begins with it, because ``s`` is no hexadecimal digit.
 _SETTINGS_FILE = "=settings"
@@ -67,6 +69,46 @@ def family(subject: str) -> str:
             return f"trimtab.{first}.>"
         case _:
             return ">"
+
+
+def settings_names(subject: str) -> dict[str, str] | None:
+    """Return the names that the subject of a setting contains, by the field of its event.
+
+    The fields of a family that only a later release knows are not known, so none is returned.
+    ``None`` where no release writes such a subject.
+    """
+    match subject.split("."):
+        case ["trimtab", "attributes", *_]:
+            return _attributes_names(subject)
+        case ["trimtab", "projects" | "domains" | "clusters" | "pools", name]:
+            names = {"name": name}
+        case ["trimtab", "projects" | "domains" | "clusters" | "pools" | "settings", *_]:
+            return None
+        case ["trimtab", family, *parts] if parts and _FAMILY.fullmatch(family):
+            names = {str(number): part for number, part in enumerate(parts)}
+        case _:
+            return None
+    if len(subject) > MAX_LENGTH or any(
+        _escape(_unescape(part)) != part for part in names.values()
+    ):
+        return None
+    return {"name": _unescape(names["name"])} if "name" in names else {}
+
+
+def _attributes_names(subject: str) -> dict[str, str] | None:
+    try:
+        kind, scope = parse_attributes(subject)
+        if attributes(kind, scope) != subject or _escape(kind) != kind:
+            return None
+    except (Invalid, ValueError):
+        return None
+    return {
+        "kind": kind,
+        "domain": scope.domain,
+        "project": scope.project,
+        "workflow": scope.workflow,
+        "launch_plan": scope.launch_plan,
+    }
 
 
 def name_of(subject: str) -> str:

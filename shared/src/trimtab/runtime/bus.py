@@ -13,7 +13,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, Header
 
 from trimtab.errors import Conflict, Retryable, Unavailable
-from trimtab.messages.events import EVENT_ID, EVENT_TYPE
+from trimtab.messages.events import EVENT_ID, EVENT_TYPE, SOURCE, SPEC_VERSION
 from trimtab.runtime import metrics, telemetry
 from trimtab.runtime.retrying import raise_if_cancelled
 
@@ -99,8 +99,8 @@ def _event_headers(event: Message, event_id: str) -> dict[str, str]:
         Header.MSG_ID.value: event_id,
         EVENT_ID: event_id,
         EVENT_TYPE: event.event_type,
-        "ce-specversion": "1.0",
-        "ce-source": "trimtab",
+        "ce-specversion": SPEC_VERSION,
+        "ce-source": SOURCE,
         **telemetry.headers(),
     }
 

@@ -12,9 +12,12 @@ from trimtab.messages.events import (
     ClusterChanged,
     DomainChanged,
     Event,
+    LaterChange,
     PoolChanged,
     ProjectChanged,
     RecordChanged,
+    settings_subject,
+    tombstone,
 )
 from trimtab.settings.fold import Effective, Record, fold
 
@@ -125,6 +128,8 @@ class Settings:
     domains: dict[str, DomainChanged] = field(default_factory=dict)
     clusters: dict[str, ClusterChanged] = field(default_factory=dict)
     pools: dict[str, PoolChanged] = field(default_factory=dict)
+    later: dict[str, LaterChange] = field(default_factory=dict)
+    """Live changes that only a later release knows, by subject."""
     digest: Digest = field(default_factory=Digest)
     _caches: dict[str, EffectiveCache] = field(
         default_factory=dict, repr=False, compare=False, init=False
@@ -142,19 +147,21 @@ class Settings:
 
         ``parsed`` is the record of the event, of whatever revision, where it is known already.
         """
+        subject = settings_subject(event)
+        self.later.pop(subject, None)
         match event:
             case RecordChanged():
-                self._apply_record(event, revision, parsed)
+                self._apply_record(event, subject, revision, parsed)
             case ProjectChanged():
-                self._put(self.projects, event, subjects.project(event.name), revision)
+                self._put(self.projects, event, subject, revision)
             case DomainChanged():
-                self._put(self.domains, event, subjects.domain(event.name), revision)
+                self._put(self.domains, event, subject, revision)
             case ClusterChanged():
-                self._put(self.clusters, event, subjects.cluster(event.name), revision)
+                self._put(self.clusters, event, subject, revision)
             case PoolChanged():
-                self._put(self.pools, event, subjects.pool(event.name), revision)
-            case _:
-                raise TypeError(f"{event.event_type} is not a change of the settings")
+                self._put(self.pools, event, subject, revision)
+            case LaterChange():
+                self._apply_later(event, revision)
         self.revision = max(self.revision, revision)
 
     def chain(self, kind: str, target: Scope) -> list[Record]:
@@ -183,15 +190,36 @@ class Settings:
         return value
 
     def pool(self, name: str) -> PoolChanged:
-        """Return the declared pool, or `ANY_POOL` under the name. Raises `NotFound`."""
+        """Return the declared pool, or `ANY_POOL` under the name.
+
+        Raises `NotFound`, and `Unreadable` where only a later release knows its declaration.
+        """
         pool = self.pools.get(name)
         if pool is not None:
             return pool
+        if self.later and subjects.pool(name) in self.later:
+            raise Unreadable(f"the pool {name!r} was declared by a later release")
         if (default := self.pools.get(ANY_POOL)) is not None:
             return default.model_copy(update={"name": name})
         raise NotFound("pool", name, ", ".join(sorted(self.pools)))
 
-    def _apply_record(self, event: RecordChanged, revision: int, parsed: Record | None) -> None:
+    def _apply_later(self, event: LaterChange, revision: int) -> None:
+        """Keep the change, and remove what the subject was before it."""
+        former = tombstone(event.subject)
+        if not isinstance(former, LaterChange):
+            self.apply(former, revision)
+        if event.deleted:
+            self.digest.drop(event.subject)
+            return
+        self.later[event.subject] = event
+        self.digest.put(event.subject, revision)
+        if isinstance(former, RecordChanged) and former.kind in kinds.registered():
+            reason = "it was written by a later release"
+            self.unreadable.setdefault(former.kind, {})[former.scope] = reason
+
+    def _apply_record(
+        self, event: RecordChanged, subject: str, revision: int, parsed: Record | None
+    ) -> None:
         scope = event.scope
         # The whole cache of the kind: finding the values below the scope would take longer than
         # folding them again.
@@ -201,7 +229,6 @@ class Settings:
         records_of_kind = self.by_project_domain.setdefault(event.kind, {})
         neighbours = records_of_kind.setdefault((scope.domain, scope.project), {})
         neighbours.pop(scope, None)
-        subject = subjects.attributes(event.kind, scope)
         if event.document is None:
             self.digest.drop(subject)
             return

@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 from nats.aio.client import Client
 from opentelemetry.metrics import Observation
-from pydantic import ValidationError
 
 from trimtab.errors import Retryable
-from trimtab.messages import subjects
-from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Event, Watermark, setting
+from trimtab.messages import parsing, subjects
+from trimtab.messages.events import TRACEPARENT, Event, Watermark
+from trimtab.messages.parsing import Foreign
 from trimtab.runtime import bus, metrics, retrying
 from trimtab.runtime.bus import StoredMessage
+from trimtab.runtime.foreign import ForeignMessages
 from trimtab.settings.state import Settings
 
 log = logging.getLogger(__name__)
@@ -64,19 +65,19 @@ class Candidate:
     def apply(self, message: StoredMessage) -> list[Change]:
         """Apply a message and return the changes that became complete with it, in order.
 
-        Raises ``KeyError`` and ``ValueError`` on a message that the relay did not publish.
+        Raises `Foreign`, and then nothing has changed.
         """
         if message.subject == subjects.WATERMARK:
             # A change behind the watermark of a snapshot may have replaced one in front of it.
             is_exact = self.caught_up or message.is_last
-            self._compare(Watermark.model_validate_json(message.body), is_exact)
+            self._compare(parsing.watermark(message.headers, message.body), is_exact)
             return []
-        revision = int(message.headers[REVISION])
-        commit = int(message.headers.get(COMMIT, revision))
+        event, revision, commit = parsing.settings_change(
+            message.subject, message.headers, message.body
+        )
         self.newest = max(self.newest, revision)
         if revision <= self.settings.revision:
             return []
-        event = setting(message.subject, message.body)
         change = Change(event, revision, message.headers.get(TRACEPARENT, ""), message.stored_at)
         return self._complete(change, commit)
 
@@ -131,6 +132,7 @@ class View:
         self._verified_at = float("-inf")
         self._updated = asyncio.Condition()
         self._newest = 0
+        self._foreign = ForeignMessages(subjects.SETTINGS)
         self._register_metrics()
 
     @property
@@ -235,7 +237,6 @@ class View:
     def _apply(self, candidate: Candidate, message: StoredMessage) -> list[Change]:
         try:
             return candidate.apply(message)
-        except (KeyError, ValueError, ValidationError) as error:
-            # The message is foreign, or of a newer release: the next watermark decides.
-            log.error("view.unreadable", extra={"subject": message.subject, "error": str(error)})
+        except Foreign as error:
+            self._foreign.report(message.subject, str(error))
             return []

@@ -100,7 +100,8 @@ class LogPurge:
         info = await self._client.jetstream(timeout=bus.TIMEOUT_SECONDS).stream_info(
             subjects.EXECUTION_EVENTS, subjects_filter=subjects.ALL_EVENTS
         )
-        return [subjects.name_of(subject) for subject in info.state.subjects or {}]
+        found = map(subjects.logged_execution, info.state.subjects or {})
+        return [execution for execution in found if execution is not None]
 
     async def _ended(self, executions: Sequence[str], before: datetime) -> Sequence[str]:
         """Return those of the executions that ended before a time.

@@ -95,9 +95,12 @@ class DeadLetters:
         """Return the first message at or after a sequence, or ``None``."""
         jetstream = self._client().jetstream(timeout=bus.TIMEOUT_SECONDS)
         try:
-            return await jetstream.get_msg(
+            message = await jetstream.get_msg(
                 subjects.DEAD_LETTERS, seq=sequence, subject=subject, next=True
             )
+            # The client returns a header of foreign bytes as an object that is no text.
+            message.headers = {n: str(value) for n, value in (message.headers or {}).items()}
+            return message
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError) as error:

@@ -1,17 +1,15 @@
 """The status of each namespace, which clusterres publishes. The stream is its only store."""
 
-import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 
 from nats.aio.client import Client
-from pydantic import ValidationError
 
-from trimtab.messages import subjects
+from trimtab.messages import parsing, subjects
 from trimtab.messages.events import NamespaceStatus
+from trimtab.messages.parsing import Foreign
 from trimtab.runtime import bus, retrying
-
-log = logging.getLogger(__name__)
+from trimtab.runtime.foreign import ForeignMessages
 
 
 class NamespaceStatuses:
@@ -19,6 +17,7 @@ class NamespaceStatuses:
 
     def __init__(self) -> None:
         self._statuses: dict[str, NamespaceStatus] = {}
+        self._foreign = ForeignMessages(subjects.NAMESPACES)
 
     def list(self) -> Sequence[NamespaceStatus]:
         return [self._statuses[subject] for subject in sorted(self._statuses)]
@@ -37,7 +36,8 @@ class NamespaceStatuses:
                     self._statuses = read
                     continue
                 try:
-                    read[message.subject] = NamespaceStatus.model_validate_json(message.body)
-                except ValidationError as error:
-                    extra = {"subject": message.subject, "error": str(error)}
-                    log.error("namespaces.unreadable", extra=extra)
+                    read[message.subject] = parsing.namespace_status(
+                        message.subject, message.headers, message.body
+                    )
+                except Foreign as error:
+                    self._foreign.report(message.subject, str(error))

@@ -4,7 +4,7 @@ One transaction advances the revision, appends rows to the outbox, replaces the 
 adds rows to the history. The relay publishes the outbox in the order of its revisions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.levels import SETTINGS_FILE, Scope
 from trimtab.messages import subjects
-from trimtab.messages.events import Event, setting, tombstone
+from trimtab.messages.events import Event, tombstone
+from trimtab.messages.parsing import stored_setting
 from trimtab.runtime import telemetry
 from trimtab.settings.fold import Record
 from trimtab_admin import slices
@@ -166,7 +167,8 @@ async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
 async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) -> list[int]:
     """Append every live setting again, and a tombstone for each subject that the database lacks.
 
-    ``published_subjects`` are the subjects that the stream has. Everything gets a new revision, so
+    ``published_subjects`` are the subjects that the stream has; on those of no setting, there are
+    only foreign messages. Everything gets a new revision, so
     that a reader applies it whatever it held before. The rows are several commits, because no value
     changes and a reader may therefore show them one after the other.
     """
@@ -178,14 +180,24 @@ async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) 
         last = rows[-1][1]
         known.update(subject for subject, _revision, _body in rows)
         await slices.turn()
-        live = [Write(subject, setting(subject, body)) for subject, _revision, body in rows]
+        live = [Write(subject, stored_setting(subject, body)) for subject, _revision, body in rows]
         revisions += await append(session, live)
     gone = [
         Write(name, tombstone(name), deleted=True)
         for name in published_subjects
-        if name not in known
+        if name not in known and subjects.settings_names(name) is not None
     ]
     return revisions + await append(session, gone)
+
+
+async def append_again(session: AsyncSession, of_subjects: Collection[str]) -> list[str]:
+    """Append those of the subjects that are live, with new revisions, and return these."""
+    await lock(session)
+    query = sa.select(settings.c.subject, settings.c.body)
+    query = query.where(settings.c.subject.in_(sorted(of_subjects))).order_by(settings.c.revision)
+    live = (await session.execute(query)).all()
+    await append(session, [Write(name, stored_setting(name, body)) for name, body in live])
+    return [name for name, _ in live]
 
 
 async def _live_after(
@@ -219,7 +231,7 @@ async def load(
         async for rows in slices.of(chunk):
             for _, subject, number, body in rows:
                 if subject is not None:
-                    apply(setting(subject, body), number)
+                    apply(stored_setting(subject, body), number)
     return current
 
 

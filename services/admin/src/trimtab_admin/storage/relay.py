@@ -17,12 +17,16 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from opentelemetry.trace import SpanKind
 
 from trimtab.errors import Unavailable
-from trimtab.messages import subjects
+from trimtab.messages import parsing, subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Watermark
+from trimtab.messages.parsing import Foreign
 from trimtab.runtime import bus, retrying, telemetry
+from trimtab.runtime.foreign import ForeignMessages
 from trimtab.settings.state import Digest
 from trimtab_admin.messaging import streams
 from trimtab_admin.storage import outbox
@@ -47,12 +51,23 @@ _RETENTION = timedelta(days=7)
 compares it with the stream."""
 
 
+_LOOK_BACK = 1000
+"""How many sequences are searched for the last message of a relay, behind which all are foreign. If
+there is none, the stream may have lost messages, and a resync publishes everything again."""
+
+
 @dataclass(frozen=True)
 class _StreamEnd:
-    """The last sequence of the stream and the revision of its last message."""
+    """The end of the stream, as far as relays have published it."""
 
     sequence: int
+    """The last sequence of the stream."""
     revision: int
+    """The revision of the last message of a relay; 0 if none was found."""
+    relay_sequence: int = 0
+    """The sequence of that message."""
+    foreign: frozenset[str] = frozenset()
+    """The subjects of settings among those of the foreign messages behind it."""
 
 
 async def _do_nothing() -> None:
@@ -84,6 +99,7 @@ class Relay:
         self._is_leader = False
         self._end = _StreamEnd(0, 0)
         self._marked = 0
+        self._foreign = ForeignMessages(subjects.SETTINGS)
         self._digest: tuple[int, Digest] | None = None
         """A revision and the digest of the live settings at it."""
 
@@ -119,7 +135,7 @@ class Relay:
         """Lead until another relay publishes, then stand by until the leader is silent."""
         try:
             self._is_leader = True
-            await self._lead()
+            await self._lead_among_foreign_messages()
         except bus.WrongSequence:
             # Another relay publishes, or our last message was stored without an acknowledgement.
             log.info("relay.standing_by", extra={"revision": self._end.revision})
@@ -127,6 +143,17 @@ class Relay:
             self._is_leader = False
         await self._stand_by()
         log.warning("relay.takeover", extra={"revision": self._end.revision})
+
+    async def _lead_among_foreign_messages(self) -> None:
+        """Lead, again where only foreign messages follow our last one. Raises `WrongSequence`."""
+        while True:
+            try:
+                await self._lead()
+            except bus.WrongSequence:
+                published = self._end.sequence
+                end = await self._read_stream_end()
+                if not published or end.relay_sequence > published or end.sequence <= published:
+                    raise
 
     async def _stand_by(self) -> None:
         """Return when rows, or the next watermark, are later than any leader would publish them."""
@@ -139,7 +166,8 @@ class Relay:
             retrying.raise_if_cancelled()
             await self._forward_wake_ups()
             end = await self._read_stream_end()
-            if end.sequence != self._end.sequence:
+            # A foreign message is no sign of a leader.
+            if end.relay_sequence != self._end.relay_sequence:
                 stream_moved = loop.time()
             self._end = end
             if await outbox.fetch_current_revision(self._reading) <= end.revision:
@@ -196,16 +224,31 @@ class Relay:
             state = (await jetstream.stream_info(subjects.SETTINGS)).state
             if not state.messages:
                 return _StreamEnd(state.last_seq, 0)
-            # The last message is the last of its subject, so the stream has always kept it.
-            message = await jetstream.get_msg(subjects.SETTINGS, state.last_seq)
+            return await self._look_back(jetstream, state.last_seq)
         except nats.js.errors.NotFoundError:
             await streams.bootstrap(self._client)
             return _StreamEnd(0, 0)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"cannot read the end of {subjects.SETTINGS}: {error}") from error
-        # A message that no relay published has no revision, so it cannot show what was sent.
-        header = (message.headers or {}).get(REVISION, "")
-        return _StreamEnd(state.last_seq, int(header) if header.isdecimal() else 0)
+
+    async def _look_back(self, jetstream: JetStreamContext, last: int) -> _StreamEnd:
+        """Find the last message of a relay. Foreign ones are behind it, usually none."""
+        foreign: set[str] = set()
+        for sequence in range(last, max(last - _LOOK_BACK, 0), -1):
+            try:
+                message = await jetstream.get_msg(subjects.SETTINGS, sequence)
+            except nats.js.errors.NotFoundError:
+                continue  # a later message of its subject has replaced it
+            try:
+                revision = _revision_of(message)
+            except Foreign as error:
+                subject = message.subject or ""
+                self._foreign.report(subject, str(error))
+                if subjects.settings_names(subject) is not None:
+                    foreign.add(subject)
+            else:
+                return _StreamEnd(last, revision, sequence, frozenset(foreign))
+        return _StreamEnd(last, 0)
 
     async def _reconcile(self) -> None:
         """Mark the rows that the stream has; resync if the stream lost rows that were sent."""
@@ -219,6 +262,18 @@ class Relay:
             _, current = await outbox.sent_and_current(session)
         if not sent <= end.revision <= current:
             await self._resync(sent)
+        elif end.foreign:
+            await self._replace(end.foreign)
+
+    async def _replace(self, foreign: frozenset[str]) -> None:
+        """Append the settings again whose last message in the stream a foreign one has replaced.
+
+        A reader that begins would miss them. They are few, so no resync of everything is needed.
+        """
+        async with transaction(self._sessions) as session:
+            replaced = await outbox.append_again(session, foreign)
+        if replaced:
+            log.warning("relay.replaced", extra={"subjects": replaced})
 
     async def _resync(self, sent: int) -> None:
         """Append everything to the outbox again, if no other relay did so in the meantime."""
@@ -275,7 +330,8 @@ class Relay:
                 last_sequence=self._end.sequence,
             )
         # For a message that the stream has already, the server returns its earlier sequence.
-        self._end = _StreamEnd(max(sequence, self._end.sequence), row.revision)
+        sequence = max(sequence, self._end.sequence)
+        self._end = _StreamEnd(sequence, row.revision, sequence)
 
     async def _publish_watermark(self) -> bool:
         """Publish the digest of the live settings; return false while rows are unpublished."""
@@ -291,7 +347,7 @@ class Relay:
             headers={REVISION: str(current), COMMIT: str(current)},
             last_sequence=self._end.sequence,
         )
-        self._end = _StreamEnd(sequence, current)
+        self._end = _StreamEnd(sequence, current, sequence)
         return True
 
     async def _live_digest(self) -> tuple[int, Digest]:
@@ -321,6 +377,14 @@ class Relay:
         for subject, number in live:
             digest.put(subject, number)
         return current, digest
+
+
+def _revision_of(message: RawStreamMsg) -> int:
+    """Return the revision of a message of a relay. Raises `Foreign`."""
+    headers, body = message.headers or {}, message.data or b""
+    if message.subject == subjects.WATERMARK:
+        return parsing.watermark(headers, body).revision
+    return parsing.settings_change(message.subject or "", headers, body).revision
 
 
 async def stream_subjects(client: Client) -> list[str]:

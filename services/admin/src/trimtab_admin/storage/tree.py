@@ -9,8 +9,8 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.errors import TrimtabError
-from trimtab.messages import events
-from trimtab.messages.events import Event, RecordChanged
+from trimtab.messages import parsing, subjects
+from trimtab.messages.events import Event, LaterChange, RecordChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import slices
@@ -20,6 +20,7 @@ from trimtab_admin.storage.record_index import RecordIndex
 
 log = logging.getLogger(__name__)
 
+_ATTRIBUTES = subjects.ALL_ATTRIBUTES.removesuffix(">")
 _FOLLOW_SECONDS = 1.0
 """How often the settings are updated while no call reads them."""
 _LOAD_SECONDS = 120.0
@@ -53,6 +54,10 @@ class _Held:
         if isinstance(event, RecordChanged):
             change = self.index.drop if event.document is None else self.index.put
             change(event.kind, event.scope)
+        elif isinstance(event, LaterChange) and event.subject.startswith(_ATTRIBUTES):
+            kind, scope = subjects.parse_attributes(event.subject)
+            is_listed = scope in self.settings.unreadable.get(kind, {})
+            (self.index.put if is_listed else self.index.drop)(kind, scope)
         self._applied += 1
         if self._applied % _FREEZE_CHANGES == 0:
             # The settings are millions of objects that stay. The garbage collector would look at
@@ -232,7 +237,7 @@ class Tree:
                     return
                 await slices.turn()
                 for number, subject, body in rows:
-                    self._held.apply(events.setting(subject, body), number)
+                    self._held.apply(parsing.stored_setting(subject, body), number)
 
     async def _reload(self, session: AsyncSession, replaced: _Held) -> None:
         """Load an older database than the one that the settings are from."""
