@@ -15,7 +15,7 @@ import nats
 import pytest
 
 from tests.integration.admin.running import FORCE, TOKEN
-from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, PostgresServer, free_port
 
 
 def environment(directory: Path, nats_url: str, **more: str) -> dict[str, str]:
@@ -105,6 +105,53 @@ def test_a_database_that_cannot_be_opened_is_reported_in_one_sentence(tmp_path: 
     line = start_error(environment(tmp_path, "", TRIMTAB_DATABASE_URL=url))
     assert line.startswith("admin cannot start")
     assert "unable to open database file" in line
+
+
+def test_a_database_that_postgresql_does_not_have_is_reported_in_one_sentence(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    missing = f"{postgres_url.rpartition('/')[0]}/missing"
+    line = start_error(environment(tmp_path, "", TRIMTAB_DATABASE_URL=missing))
+    assert line.startswith("admin cannot start")
+    assert 'database "missing" does not exist; set TRIMTAB_DATABASE_URL' in line
+
+
+async def test_a_start_waits_for_postgresql_and_then_migrates(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path) as server:
+        server.stop()
+        variables = environment(tmp_path, "", TRIMTAB_DATABASE_URL=server.url)
+        command = [sys.executable, "-m", "trimtab_admin", "migrate"]
+        log = tmp_path / "admin.log"
+        with log.open("wb") as output:
+            migrating = subprocess.Popen(command, env=variables, stderr=output)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while "database.awaited" not in log.read_text():
+                    await asyncio.sleep(0.05)
+            assert migrating.poll() is None
+            server.start()
+            assert await asyncio.to_thread(migrating.wait, PATIENCE_SECONDS) == 0
+        finally:
+            migrating.kill()
+
+
+async def test_sigterm_ends_a_start_that_waits_for_postgresql(tmp_path: Path) -> None:
+    url = f"postgresql+asyncpg://postgres@127.0.0.1:{free_port()}/trimtab"
+    log = tmp_path / "admin.log"
+    with log.open("wb") as output:
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "trimtab_admin"],
+            env=environment(tmp_path, "", TRIMTAB_DATABASE_URL=url),
+            stderr=output,
+        )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "database.awaited" not in log.read_text():
+                await asyncio.sleep(0.05)
+        waiting.terminate()
+        assert await asyncio.to_thread(waiting.wait, PATIENCE_SECONDS) == 0
+    finally:
+        waiting.kill()
 
 
 def test_a_missing_token_file_is_reported_in_one_sentence(tmp_path: Path) -> None:

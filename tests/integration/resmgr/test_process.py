@@ -24,19 +24,24 @@ def process(**variables: str) -> subprocess.Popen[str]:
     )
 
 
-async def test_a_pool_above_the_ceiling_stops_the_start(
+async def test_a_pool_above_the_ceiling_is_reported_and_does_not_stop_the_start(
     nats_server: NatsServer, valkey_server: ValkeyServer, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=101))
     block = {"type": "redis", "resourceMaxQuota": 100}
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
-    manager = json.dumps({**block, "redis": redis})
-    with ended(process(NATS_URL=nats_server.url, RESOURCEMANAGER=manager)) as refused:
-        _, message = refused.communicate(timeout=PATIENCE_SECONDS)
-    assert refused.returncode == 1
-    assert (
-        "quota of pool 'gpu': 101 is not valid; allowed: at most resourceMaxQuota, 100" in message
-    )
+    manager, port = json.dumps({**block, "redis": redis}), free_port()
+    running = process(NATS_URL=nats_server.url, RESOURCEMANAGER=manager, PORT=str(port))
+    reason = "quota of pool 'gpu': 101 is not valid; allowed: at most resourceMaxQuota, 100"
+    with ended(running):
+        await eventually(lambda: is_ready(port))
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_SECONDS
+        ) as reply:
+            assert json.load(reply)["quotas_cut"] == [reason]
+        running.terminate()
+        _, logged = running.communicate(timeout=PATIENCE_SECONDS)
+    assert reason in logged
 
 
 async def test_sigterm_ends_it_with_status_0(
@@ -66,6 +71,6 @@ async def is_ready(port: int) -> bool:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_SECONDS
         ) as answer:
-            return json.load(answer)["type"] == "noop"
+            return json.load(answer)["status"] == "ready"
     except OSError:
         return False

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from trimtab.errors import Invalid
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Allocate, Blocker, Units
 from trimtab_resmgr import encoding, limits
@@ -99,6 +98,6 @@ def test_the_reason_of_never_fits_names_the_limit_that_the_request_exceeds_by_it
 
 
 def test_a_pool_above_the_ceiling_is_an_error_that_names_it() -> None:
-    limits.check_ceiling([pool(quota=CEILING)], CEILING)
-    with pytest.raises(Invalid, match="quota of pool 'gpu': 1001 is not valid"):
-        limits.check_ceiling([pool(quota=1001)], CEILING)
+    assert limits.quota_error(pool(quota=CEILING), CEILING) is None
+    error = limits.quota_error(pool(quota=1001), CEILING)
+    assert str(error).startswith("quota of pool 'gpu': 1001 is not valid; allowed: at most")

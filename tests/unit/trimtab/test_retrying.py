@@ -8,7 +8,8 @@ import pytest
 
 from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Retryable, Unavailable
-from trimtab.runtime.retrying import backoff_seconds, raise_if_cancelled, retry_forever
+from trimtab.runtime.retrying import backoff_seconds, raise_if_cancelled
+from trimtab.runtime.tasks import keep_running, retry_forever
 
 
 class Delays:
@@ -92,18 +93,47 @@ async def test_the_delays_start_again_after_steady_work(monkeypatch: pytest.Monk
     assert await delays_of(work, 5, monkeypatch) == [0.1, 0.2, 0.4, 0.1, 0.2]
 
 
-async def test_an_error_that_is_not_retryable_ends_the_loop(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_defect_is_logged_with_its_traceback_and_the_work_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    errors: list[Exception] = [Retryable("not yet"), Unavailable("not yet"), ZeroDivisionError()]
+    errors: list[Exception] = [
+        Retryable("not yet"),
+        ZeroDivisionError(),
+        ExceptionGroup("", [OSError()]),
+    ]
 
     async def work() -> None:
-        raise errors.pop(0)
+        if errors:
+            raise errors.pop(0)
 
-    monkeypatch.setattr(asyncio, "sleep", Delays(9).sleep)
-    with pytest.raises(ZeroDivisionError):
-        await retry_forever(work, "test.failed")
-    assert errors == []
+    await delays_of(work, 4, monkeypatch)
+    assert [(r.levelname, bool(r.exc_info)) for r in caplog.records] == [
+        ("WARNING", False),
+        ("ERROR", True),
+        ("ERROR", True),
+    ]
+
+
+async def test_the_delays_after_a_defect_grow_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        raise ZeroDivisionError
+
+    assert (await delays_of(work, 9, monkeypatch))[4:] == [1.6, 3.2, 6.4, 12.8, 25.6]
+
+
+async def test_work_that_is_kept_running_ends_when_it_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors: list[Exception] = [Retryable("not yet"), ZeroDivisionError()]
+    delays = Delays(9)
+    monkeypatch.setattr(asyncio, "sleep", delays.sleep)
+
+    async def work() -> None:
+        if errors:
+            raise errors.pop(0)
+
+    await keep_running(work, "test.failed")
+    assert (errors, delays.seconds) == ([], [0.1, 0.2])
 
 
 @pytest.mark.parametrize("moment", ["work", "delay"])

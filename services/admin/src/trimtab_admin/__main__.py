@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import signal
 import sys
+from functools import partial
 
 from trimtab.errors import TrimtabError
-from trimtab.runtime import service
+from trimtab.runtime import service, telemetry
 from trimtab.runtime.config import load
-from trimtab_admin.app import build, migrate, prepare
+from trimtab_admin.app import build, migrate, prepare, when_available
 from trimtab_admin.config import AdminConfig
 
 
@@ -19,11 +21,13 @@ def main() -> None:
     )
     command = parser.parse_args().command
     config = load(AdminConfig)
+    telemetry.set_up_logging(config.log_level)
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     try:
         if command == "migrate":
-            asyncio.run(migrate(config))
+            asyncio.run(when_available(partial(migrate, config)))
             return
-        asyncio.run(prepare(config))
+        asyncio.run(when_available(partial(prepare, config)))
         app = build(config)
     except (TrimtabError, OSError) as error:
         sys.exit(f"admin cannot start: {error}")

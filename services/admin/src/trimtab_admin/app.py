@@ -1,14 +1,17 @@
 """Where admin is composed; engines, connections and the application are made nowhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from starlette.applications import Starlette
 
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, Rejected, Retryable
+from trimtab.runtime import tasks
+from trimtab.runtime.retrying import backoff_seconds
 from trimtab_admin import metrics, migrations
 from trimtab_admin.access.api_tokens import ApiTokens
 from trimtab_admin.access.audit import AuditLimits, AuditTrail
@@ -40,6 +43,7 @@ from trimtab_admin.settings.writing import Writer
 from trimtab_admin.storage.changes import Changes
 from trimtab_admin.storage.database import (
     Sessions,
+    may_pass,
     migrating_sessions_of,
     reading_sessions_of,
     searching_sessions_of,
@@ -48,6 +52,26 @@ from trimtab_admin.storage.database import (
 )
 from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
 from trimtab_admin.storage.tree import Following, Tree
+
+log = logging.getLogger(__name__)
+
+
+async def when_available(work: Callable[[], Awaitable[None]]) -> None:
+    """Do what needs the database, again for as long as it may become available.
+
+    Raises `trimtab.errors.TrimtabError` where it will not by itself.
+    """
+    failures = 0
+    while True:
+        try:
+            return await work()
+        except Retryable as error:
+            if not may_pass(error):
+                raise Rejected(f"{error}; set TRIMTAB_DATABASE_URL to a usable one") from error
+            failures += 1
+            delay = backoff_seconds(failures, first=0.5, longest=5.0)
+            log.warning("database.awaited", extra={"error": str(error), "delay": delay})
+        await asyncio.sleep(delay)
 
 
 async def migrate(config: AdminConfig) -> None:
@@ -113,8 +137,8 @@ def build(config: AdminConfig) -> Starlette:
         lifespan=_lifespan(
             database,
             readiness,
-            Following(tree, reading),
             nats_tasks,
+            Following(tree, reading),
             retention,
             authentication,
             Checkpoints(reading),
@@ -204,15 +228,23 @@ class _Task(Protocol):
     async def run(self) -> None: ...
 
 
-def _lifespan(database: _Database, readiness: Readiness, *tasks: _Task) -> routing.Lifespan:
-    """Return a lifespan that runs the tasks; a task that fails ends the process."""
+def _lifespan(
+    database: _Database, readiness: Readiness, nats_tasks: NatsTasks, *others: _Task
+) -> routing.Lifespan:
+    """Return a lifespan that runs the tasks.
+
+    The process ends where a stream of NATS would lose settings. A task that fails is run again.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         metrics.observe(readiness.outbox)
         try:
             async with asyncio.TaskGroup() as group:
-                running = [group.create_task(task.run()) for task in tasks]
+                running = [group.create_task(nats_tasks.run())]
+                for other in others:
+                    work = tasks.keep_running(other.run, f"{type(other).__name__.lower()}.failed")
+                    running.append(group.create_task(work))
                 yield
                 for task in running:
                     task.cancel()

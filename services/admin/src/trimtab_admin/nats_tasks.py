@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
-from trimtab.runtime import retrying, telemetry
+from trimtab.runtime import retrying, tasks, telemetry
 from trimtab.runtime.connection import connect
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
@@ -62,20 +62,22 @@ class NatsTasks:
         """
         async with (
             connect(self._settings, "admin", self._projection.subscribe, self._bootstrap) as client,
-            asyncio.TaskGroup() as tasks,
+            asyncio.TaskGroup() as group,
         ):
             self._client = client
             self._requester = Requester(client, self._sessions, self._reading)
             self._relay = Relay(client, self._sessions, self._reading, on_resync=self._on_resync)
-            tasks.create_task(self._relay.run())
-            tasks.create_task(self._requester.run())
+            group.create_task(self._relay.run())
+            group.create_task(self._requester.run())
             days = self._settings.execution_log_days
             await client.subscribe(subjects.ALL_STORED, cb=self._on_stored_hint)
-            tasks.create_task(CatchUp(self._sessions, self._reading).run())
-            tasks.create_task(LogPurge(client, self._reading, days).run())
-            days = self._settings.execution_event_days
-            tasks.create_task(LogDeletion(self._sessions, days).run())
-            tasks.create_task(self.namespace_statuses.follow(client))
+            catch_up = CatchUp(self._sessions, self._reading)
+            group.create_task(tasks.keep_running(catch_up.run, "catch_up.failed"))
+            purge = LogPurge(client, self._reading, days)
+            group.create_task(tasks.keep_running(purge.run, "execution_logs.purge_failed"))
+            deletion = LogDeletion(self._sessions, self._settings.execution_event_days)
+            group.create_task(tasks.keep_running(deletion.run, "execution_logs.deletion_failed"))
+            group.create_task(self.namespace_statuses.follow(client))
 
     @property
     def is_connected(self) -> bool:

@@ -13,7 +13,7 @@ from trimtab.errors import TrimtabError, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT, NamespaceStatus
-from trimtab.runtime import bus, telemetry
+from trimtab.runtime import bus, tasks, telemetry
 from trimtab_clusterres import metrics
 from trimtab_clusterres.clusters.port import Cluster, Manifest
 from trimtab_clusterres.namespaces import Layout, Placement
@@ -55,9 +55,9 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as group:
             for _ in range(_CONCURRENCY):
-                tasks.create_task(self._work())
+                group.create_task(tasks.keep_running(self._work, "worker.failed"))
 
     async def _work(self) -> None:
         while True:
@@ -79,8 +79,9 @@ class Worker:
         try:
             subject = subjects.namespace(self._name, item.namespace)
             await bus.publish(self._client, subjects.NAMESPACES, subject, status)
-        except TrimtabError as failure:
-            error = error or str(failure)
+        except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
+            self._report(item.namespace, failure)
+            error = error or _text(failure)
         self._settle(item, status.revision, error)
 
     def _settle(self, item: Item, revision: int, error: str) -> None:
@@ -106,8 +107,9 @@ class Worker:
             manifests = await self._render(namespace, attributes)
             await self._apply(namespace, manifests)
             objects = tuple(str(manifest) for manifest in manifests)
-        except TrimtabError as failure:
-            error = str(failure)
+        except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
+            self._report(namespace, failure)
+            error = _text(failure)
         return NamespaceStatus(
             cluster=self._name,
             namespace=namespace,
@@ -119,6 +121,12 @@ class Worker:
             error=error,
             at=datetime.now(UTC),
         )
+
+    def _report(self, namespace: str, failure: Exception) -> None:
+        """Log a defect with its traceback; what is to be expected is logged with the outcome."""
+        if not isinstance(failure, TrimtabError):
+            fields = {"cluster": self._name, "namespace": namespace}
+            tasks.report_failure("namespace.defect", failure, fields)
 
     async def _render(
         self, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
@@ -137,6 +145,12 @@ class Worker:
             raise Unavailable(
                 f"cluster {self._name} did not answer within {self._deadline_seconds:g} s"
             ) from error
+
+
+def _text(failure: Exception) -> str:
+    if isinstance(failure, TrimtabError):
+        return str(failure)
+    return f"a defect of clusterres: {type(failure).__name__}: {failure}"
 
 
 def read_templates(directory: Path) -> list[Source]:

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from trimtab.errors import Rejected, Retryable
 from trimtab.messages.executions import Request
 from trimtab.runtime import metrics as runtime_metrics
-from trimtab.runtime import retrying, telemetry
+from trimtab.runtime import retrying, tasks, telemetry
 from trimtab.runtime.bus import StoredMessage, WrongSequence
 from trimtab.settings.view import View
 from trimtab_propeller import execution_log, metrics, requests
@@ -57,7 +57,7 @@ class RequestClaiming:
     async def claim_requests(self) -> None:
         """Claim requests until cancelled."""
         async with self._stream.hints(self._on_hint):
-            await retrying.retry_forever(self._claim, "requests.interrupted")
+            await tasks.retry_forever(self._claim, "requests.interrupted")
 
     async def _claim(self) -> None:
         self._list_at = 0.0

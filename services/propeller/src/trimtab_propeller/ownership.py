@@ -17,7 +17,7 @@ from trimtab.errors import Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import Heartbeat
 from trimtab.messages.executions import AnyEvent, logged_event
-from trimtab.runtime import bus, retrying
+from trimtab.runtime import bus, tasks
 from trimtab.runtime.bus import WrongSequence
 from trimtab.runtime.foreign import ForeignMessages
 from trimtab_propeller import execution_log
@@ -64,7 +64,7 @@ class Ownership:
 
     async def follow_claims(self) -> None:
         """Keep the claims up to date until cancelled."""
-        await retrying.retry_forever(self._follow_claims, "claims.interrupted")
+        await tasks.retry_forever(self._follow_claims, "claims.interrupted")
 
     async def send_heartbeats(self) -> None:
         """Publish heartbeats until cancelled."""

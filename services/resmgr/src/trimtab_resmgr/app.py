@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -15,8 +14,9 @@ from trimtab.client import Client as AdminClient
 from trimtab.errors import Invalid, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
-from trimtab.runtime import bus, retrying, service
+from trimtab.runtime import bus, service
 from trimtab.runtime.connection import connect
+from trimtab.runtime.tasks import retry_forever
 from trimtab.settings.view import Change, View
 from trimtab.tokens.protocol import COHORT
 from trimtab_resmgr import handlers, limits, scripts
@@ -52,6 +52,7 @@ class _Resmgr:
         self._admin = AdminClient(config.admin_url, _read_token(config.token_file))
         self._checks: dict[str, Callable[[], str]] = {}
         self._summary: Callable[[], dict[str, object]] = dict
+        self._pools: Callable[[], Iterable[PoolChanged]] = tuple
         self._cohorts: Cohorts | None = None
         self._reloaded = asyncio.Event()
 
@@ -61,7 +62,9 @@ class _Resmgr:
 
     def details(self) -> dict[str, object]:
         """Return the further fields of ``/readyz``."""
-        return {"type": self._config.resourcemanager.type, **self._summary()}
+        errors = self._cut_quotas(self._pools())
+        cut: dict[str, object] = {"quotas_cut": errors} if errors else {}
+        return {"type": self._config.resourcemanager.type, **cut, **self._summary()}
 
     @asynccontextmanager
     async def run(self, nats: Nats) -> AsyncIterator[None]:
@@ -76,7 +79,7 @@ class _Resmgr:
             if self._redis is not None:
                 self._cohorts = self._build_cohorts(nats, self._redis, view, tasks, metrics)
             serving = self._serve(nats, view, loaded, tasks, metrics)
-            reloads = retrying.retry_forever(
+            reloads = retry_forever(
                 lambda: self._follow_reloads(nats, view, loaded), "resmgr.not_reloaded"
             )
             background = [tasks.create_task(each) for each in (view.follow(), reloads, serving)]
@@ -86,6 +89,7 @@ class _Resmgr:
 
     def _add_checks(self, nats: Nats, view: View) -> None:
         self._summary = view.summary
+        self._pools = lambda: view.settings.pools.values()
         self._checks["requests"] = lambda: "not served yet"
         self._checks["nats"] = lambda: "" if nats.is_connected else "not connected"
         unverified = "not verified to be those that admin has stored"
@@ -138,11 +142,7 @@ class _Resmgr:
     ) -> None:
         """Join the queue group once the pools are known: until then, other replicas serve."""
         await loaded.wait()
-        try:
-            self._check_ceiling(view.settings.pools.values())
-        except Invalid as error:
-            log.error("resmgr.refused_to_start", extra={"error": str(error)})
-            os._exit(1)
+        self._report_cut_quotas(view.settings.pools.values())
         manager: Manager = NoopManager(view)
         if self._cohorts is not None:
             pools = self._admin.pools
@@ -167,19 +167,23 @@ class _Resmgr:
                     current.append(event)
         if self._cohorts is not None:
             self._cohorts.on_change(pool.name for pool in current)
-        try:
-            self._check_ceiling(current)
-        except Invalid as error:
-            log.warning("resmgr.quota_cut", extra={"error": str(error)})
+        self._report_cut_quotas(current)
 
     def _known_cohorts(self, view: View) -> Callable[[], set[str]]:
         """Return a function of the cohorts that pools name, or that may have held tokens."""
         used = () if self._cohorts is None else self._cohorts.used
         return lambda: {COHORT, *used, *(pool.cohort for pool in view.settings.pools.values())}
 
-    def _check_ceiling(self, pools: Iterable[PoolChanged]) -> None:
-        if self._redis is not None:
-            limits.check_ceiling(pools, self._ceiling)
+    def _report_cut_quotas(self, pools: Iterable[PoolChanged]) -> None:
+        for error in self._cut_quotas(pools):
+            log.warning("resmgr.quota_cut", extra={"error": error})
+
+    def _cut_quotas(self, pools: Iterable[PoolChanged]) -> list[str]:
+        """Return the error of each pool of which less is granted than its quota."""
+        if self._redis is None:
+            return []
+        errors = (limits.quota_error(pool, self._ceiling) for pool in pools)
+        return [str(error) for error in errors if error is not None]
 
 
 async def _read_generation(nats: Nats) -> int:

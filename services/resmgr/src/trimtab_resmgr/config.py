@@ -55,8 +55,8 @@ class ResourceManager(_Block):
     type: Literal["noop", "redis"] = "noop"
     """``noop`` grants every request and stores nothing."""
     resource_max_quota: int = Field(default=1000, ge=1, le=MAX_UNITS)
-    """The largest quota of each single pool. A larger one stops the start, its registration is
-    refused, and one that grows later is cut. ``noop`` ignores it."""
+    """The largest quota of each single pool. A larger one is cut to it and reported, and its
+    registration is refused. ``noop`` ignores it."""
     max_lease_seconds: float = Field(default=60.0, gt=0, le=86_400)
     """The longest lease. After Redis has lost its data, the quarantine lasts this time plus the
     grace, so that holders can reassert their tokens. A minute is a bearable pause, and three

@@ -1,6 +1,6 @@
 """The limits of pools: which there are, and the messages that explain a refusal. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -30,12 +30,12 @@ class Limit(IntEnum):
     MAX_WEIGHT = 8
 
 
-def check_ceiling(pools: Iterable[PoolChanged], ceiling: int) -> None:
-    """Raise `Invalid` on the first pool whose quota exceeds the ceiling."""
-    for pool in pools:
-        if pool.quota > ceiling:
-            allowed = f"at most resourceMaxQuota, {ceiling}"
-            raise Invalid(f"quota of pool {pool.name!r}", pool.quota, allowed)
+def quota_error(pool: PoolChanged, ceiling: int) -> Invalid | None:
+    """Return the error of a pool whose quota exceeds the ceiling, which is granted instead."""
+    if pool.quota <= ceiling:
+        return None
+    allowed = f"at most resourceMaxQuota, {ceiling}"
+    return Invalid(f"quota of pool {pool.name!r}", pool.quota, allowed)
 
 
 def describe_left(pool: str, left: Left) -> str:

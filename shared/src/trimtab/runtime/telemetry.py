@@ -42,11 +42,7 @@ class JsonLines(logging.Formatter):
 
 def set_up(service: str, log_level: str = "INFO") -> Callable[[], None]:
     """Set up logging and export, once per process. The result is to be called before the end."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=log_level, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.access").setLevel("WARNING")
-    logging.getLogger("httpx").setLevel("WARNING")
+    set_up_logging(log_level)
     spans, measurements = _is_exported("TRACES"), _is_exported("METRICS")
     if not (spans or measurements):
         return lambda: None
@@ -54,6 +50,15 @@ def set_up(service: str, log_level: str = "INFO") -> Callable[[], None]:
     from trimtab.runtime import exporting  # noqa: PLC0415
 
     return exporting.start(service, spans=spans, measurements=measurements)
+
+
+def set_up_logging(log_level: str = "INFO") -> None:
+    """Log JSON lines to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=log_level, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.access").setLevel("WARNING")
+    logging.getLogger("httpx").setLevel("WARNING")
 
 
 def _is_exported(signal: str) -> bool:

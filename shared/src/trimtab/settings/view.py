@@ -21,7 +21,7 @@ from trimtab.errors import Retryable
 from trimtab.messages import parsing, subjects
 from trimtab.messages.events import TRACEPARENT, Event, Watermark
 from trimtab.messages.parsing import Foreign
-from trimtab.runtime import bus, metrics, retrying
+from trimtab.runtime import bus, metrics, tasks
 from trimtab.runtime.bus import StoredMessage
 from trimtab.runtime.foreign import ForeignMessages
 from trimtab.settings.state import Settings
@@ -175,7 +175,7 @@ class View:
 
     async def follow(self) -> None:
         """Keep the view up to date until cancelled."""
-        await retrying.retry_forever(self._read, "view.interrupted")
+        await tasks.retry_forever(self._read, "view.interrupted")
 
     async def _read(self) -> None:
         candidate = Candidate()

@@ -22,7 +22,7 @@ from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT
 from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, logged_event
-from trimtab.runtime import bus, retrying, telemetry
+from trimtab.runtime import bus, retrying, tasks, telemetry
 from trimtab_admin.executions.projection import parse_request
 from trimtab_admin.executions.states import stored_events
 from trimtab_admin.messaging import streams
@@ -62,7 +62,7 @@ class Requester:
 
     async def run(self) -> None:
         """Run until cancelled; during an outage executions only wait longer."""
-        await retrying.retry_forever(self._publish_pending, "requester.failed")
+        await tasks.retry_forever(self._publish_pending, "requester.failed")
 
     async def _publish_pending(self) -> None:
         while True:

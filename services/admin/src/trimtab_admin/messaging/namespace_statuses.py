@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from trimtab.messages import parsing, subjects
 from trimtab.messages.events import NamespaceStatus
 from trimtab.messages.parsing import Foreign
-from trimtab.runtime import bus, retrying
+from trimtab.runtime import bus, tasks
 from trimtab.runtime.foreign import ForeignMessages
 
 
@@ -24,7 +24,7 @@ class NamespaceStatuses:
 
     async def follow(self, client: Client) -> None:
         """Keep the statuses up to date until cancelled."""
-        await retrying.retry_forever(lambda: self._read(client), "namespaces.interrupted")
+        await tasks.retry_forever(lambda: self._read(client), "namespaces.interrupted")
 
     async def _read(self, client: Client) -> None:
         # A new dict replaces the old one when it is complete, so a reconnect never shows a part.

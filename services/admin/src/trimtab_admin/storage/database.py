@@ -218,6 +218,26 @@ def _translate_errors() -> Iterator[None]:
         raise Unavailable(f"the database does not respond: {error or 'timeout'}") from error
 
 
+_PASSING = ("08", "40", "53", "55", "57")
+"""Classes of SQLSTATE: a cut connection, a concurrent transaction, too few resources such as
+connections, a lock, and a server that starts or stops."""
+
+
+def may_pass(error: Retryable) -> bool:
+    """Return whether another try may succeed without a change of the configuration.
+
+    A database file that cannot be opened has to be looked at, and so has what PostgreSQL refuses: a
+    wrong password, a database that does not exist, a missing permission.
+    """
+    cause = error.__cause__
+    if isinstance(cause, DBAPIError):
+        cause = cause.orig
+    if isinstance(cause, sqlite3.Error):
+        return False
+    state = str(getattr(cause, "sqlstate", None) or "")
+    return not state or state.startswith(_PASSING)
+
+
 def _translate(error: BaseException | None, *, is_conflict: bool) -> TrimtabError:
     """Return our error for one of a driver."""
     reason = str(error).strip().splitlines()[0]

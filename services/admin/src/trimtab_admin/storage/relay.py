@@ -25,7 +25,7 @@ from trimtab.errors import Unavailable
 from trimtab.messages import parsing, subjects
 from trimtab.messages.events import COMMIT, REVISION, TRACEPARENT, Watermark
 from trimtab.messages.parsing import Foreign
-from trimtab.runtime import bus, retrying, telemetry
+from trimtab.runtime import bus, retrying, tasks, telemetry
 from trimtab.runtime.foreign import ForeignMessages
 from trimtab.settings.state import Digest
 from trimtab_admin.messaging import streams
@@ -121,7 +121,7 @@ class Relay:
         """Relay until cancelled; an outage only makes the outbox grow."""
         subscription = await self._client.subscribe(subjects.RELAY, cb=self._on_wake_up)
         try:
-            await retrying.retry_forever(self._run_once, "relay.failed")
+            await tasks.retry_forever(self._run_once, "relay.failed")
         finally:
             if self._client.is_connected:
                 await subscription.unsubscribe()

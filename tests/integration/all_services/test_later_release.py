@@ -1,0 +1,187 @@
+"""The wire format of a later release next to this one: nothing is lost, and nothing stops."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import pytest
+from nats.aio.client import Client as Nats
+
+from tests.integration.all_services.conftest import DOMAIN, PROJECT
+from tests.integration.all_services.test_order import ended
+from tests.servers import PATIENCE_SECONDS
+from tests.system import System
+from trimtab.api.executions import ExecutionCreate, WorkflowBody
+from trimtab.client import Client
+from trimtab.messages import subjects
+from trimtab.messages.events import EVENT_TYPE, NamespaceStatus
+from trimtab.messages.executions import UnknownEvent, logged_event
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
+from trimtab.testing import AT
+from trimtab.workflows.graph import Node, Task, Workflow
+
+SOURCE = """
+
+def gate():
+    time.sleep(2)
+    return "went"
+"""
+NEXT: dict[str, dict[str, object]] = {
+    "trimtab.queues.batch": {"name": "batch", "weight": {"cpu": 2}, "until": None},
+    "trimtab.queues.old": {"name": "old", "deleted": True},
+    "trimtab.projects.later": {"name": "later", "state": "frozen", "owners": ["ann"]},
+    "trimtab.projects.extra": {"name": "extra", "description": "", "owners": ["ann"], "layer": 3},
+    "trimtab.attributes.colour.development.-.-.-": {
+        **{"kind": "colour", "domain": "development", "project": ""},
+        **{"workflow": "", "launch_plan": ""},
+        "document": {"shade": "red"},
+        "layer": 3,
+    },
+    "trimtab.attributes.execution_queue.staging.-.-.-": {
+        **{"kind": "execution_queue", "domain": "staging", "project": ""},
+        **{"workflow": "", "launch_plan": ""},
+        "document": [{"tags": ["a"]}],
+    },
+}
+"""The changes of the next release: the body of each subject."""
+
+
+def gated() -> Workflow:
+    nodes = (Node(id="n0", task="gate", inputs={}),)
+    tasks = {"gate": Task(name="gate")}
+    return Workflow(name="gated", version="1", tasks=tasks, nodes=nodes, module=SOURCE)
+
+
+@pytest.fixture
+async def nats(system: System, api: Client) -> AsyncIterator[Nats]:
+    """A connection to the streams as the next release has extended them."""
+    await api.workflows.create(WorkflowBody(project=PROJECT, domain=DOMAIN, workflow=gated()))
+    user = {"nats_user": system.nats.user, "nats_password": system.nats.password}
+    config = ServiceConfig.model_validate({"nats_url": system.nats.url, **user})
+    async with connect(config, "next") as client:
+        declared = (await client.jetstream().stream_info(subjects.SETTINGS)).config
+        wanted = [*(declared.subjects or []), "trimtab.queues.*"]
+        await client.jetstream().update_stream(declared.evolve(subjects=wanted))
+        yield client
+
+
+def event_type(subject: str) -> str:
+    family = subject.split(".")[1]
+    name = "record" if family == "attributes" else family.removesuffix("s")
+    return f"trimtab.{name}_changed.v1"
+
+
+def commit(system: System) -> int:
+    """Commit the changes of the next release as its admin does, and return the commit."""
+    with (
+        closing(
+            sqlite3.connect(system.directory / "admin.db", timeout=PATIENCE_SECONDS)
+        ) as database,
+        database,
+    ):
+        database.execute("BEGIN IMMEDIATE")
+        [[revision]] = database.execute("SELECT value FROM revision").fetchall()
+        last = revision + len(NEXT)
+        for number, (subject, body) in enumerate(NEXT.items(), revision + 1):
+            text = json.dumps(body)
+            row = (number, last, subject, f"next-{number}", event_type(subject), text, "")
+            columns = "revision, commit_revision, subject, event_id, event_type, body, traceparent"
+            marks = ", ".join("?" * len(row))
+            database.execute(f"INSERT INTO outbox ({columns}) VALUES ({marks})", row)
+            if not body.get("deleted"):
+                live = (subject, number, text)
+                database.execute(
+                    "INSERT INTO settings (subject, revision, body) VALUES (?, ?, ?)", live
+                )
+        database.execute("UPDATE revision SET value = ?", (last,))
+    return last
+
+
+async def until_views_have(system: System, revision: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            await system.until_ready()
+            found = system.views()
+            if len(set(map(str, found))) == 1 and int(str(found[0]["revision"])) >= revision:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_settings_of_a_later_release_are_in_every_view_and_in_a_resync(
+    system: System, api: Client, nats: Nats
+) -> None:
+    before = int(str(system.views()[0]["count"]))
+    await until_views_have(system, commit(system))
+    assert system.views()[0]["count"] == before + len(NEXT) - 1
+    assert "extra" in {project.name for project in await api.projects.list()}
+    for name in ("admin", "clusterres", "propeller", "resmgr"):
+        system.kill(name)
+        system.start(name)
+    await system.until_ready()
+    await until_views_have(system, (await api.resync()).revision)
+    [[kept]] = [
+        [message.body]
+        for message in await bus.read_all(nats, subjects.SETTINGS, "trimtab.queues.batch")
+    ]
+    assert json.loads(kept) == NEXT["trimtab.queues.batch"]
+    assert system.views()[0]["count"] == before + len(NEXT) - 1
+
+
+async def test_an_execution_finishes_with_an_event_of_a_later_release_in_its_log(
+    system: System, api: Client, nats: Nats
+) -> None:
+    wanted = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="gated")
+    execution = (await api.executions.create(wanted)).id
+    subject, jetstream = subjects.events(execution), nats.jetstream()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        stored: list[bus.StoredMessage] = []
+        while not any(b"node_running" in message.body for message in stored):
+            stored = await bus.read_all(nats, subjects.EXECUTION_EVENTS, subject)
+    last = json.loads(stored[-1].body)
+    later = {**last, "index": last["index"] + 1, "type": "node_measured", "usage": {"cpu": 1.5}}
+    await jetstream.publish(subject, json.dumps(later).encode())
+    body = await ended(api, execution)
+    assert (body.phase, body.output) == ("succeeded", None), body.error
+    events = [
+        logged_event(each.subject, each.body)
+        for each in await bus.read_all(nats, subjects.EXECUTION_EVENTS, subject)
+    ]
+    assert [event.type for event in events if isinstance(event, UnknownEvent)] == ["node_measured"]
+
+
+async def test_an_execution_that_a_later_release_ended_is_ended_here(
+    api: Client, nats: Nats
+) -> None:
+    wanted = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="gated")
+    execution = (await api.executions.create(wanted)).id
+    subject = subjects.events(execution)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        stored: list[bus.StoredMessage] = []
+        while not any(b"node_running" in message.body for message in stored):
+            stored = await bus.read_all(nats, subjects.EXECUTION_EVENTS, subject)
+    last = json.loads(stored[-1].body)
+    later = {**last, "index": last["index"] + 1, "type": "cancelled", "ends": True, "error": "ann"}
+    await nats.jetstream().publish(subject, json.dumps(later).encode())
+    body = await ended(api, execution)
+    assert (body.phase, body.error.endswith(": ann")) == ("failed", True)
+
+
+async def test_a_status_of_a_later_release_is_left_out(api: Client, nats: Nats) -> None:
+    status = NamespaceStatus(
+        cluster="embedded", namespace="n", project="p", domain="d", revision=1, state="ready", at=AT
+    )
+    body = {**json.loads(status.body()), "state": "suspended", "layer": 3}
+    headers = {"ce-id": "1", EVENT_TYPE: status.event_type, "ce-source": "trimtab"}
+    headers["ce-specversion"] = "1.0"
+    await nats.jetstream().publish(
+        subjects.namespace("embedded", "n"), json.dumps(body).encode(), headers=headers
+    )
+    wanted = f"{PROJECT}-{DOMAIN}"
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while wanted not in {each.namespace for each in await api.namespaces.list()}:
+            await asyncio.sleep(0.1)
+    assert "n" not in {each.namespace for each in await api.namespaces.list()}
