@@ -2,19 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
 
 from tests import strays
-from tests.integration.all_services.conftest import DOMAIN, PROJECT, oversized
+from tests.integration.all_services.conftest import DOMAIN, PROJECT
 from tests.integration.all_services.test_order import ended, limit
 from tests.servers import PATIENCE_SECONDS
 from tests.strays import Stray
 from tests.system import System
-from trimtab.api.entities import ProjectBody
-from trimtab.api.executions import ExecutionCreate, WorkflowBody
+from trimtab.api.executions import ExecutionCreate
 from trimtab.client import Client
 from trimtab.errors import Unavailable
 from trimtab.levels import Scope
@@ -103,23 +101,6 @@ def headers(chance: random.Random) -> bytes | None:
         case _:
             names = chance.sample(HEADERS, k=chance.randint(1, 5))
             return b"".join(b"\r\n%b: %b" % (name, chance.choice(VALUES)) for name in names)
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with System(tmp_path_factory.mktemp("strays") / "system") as system:
-        yield system
-
-
-@pytest.fixture
-async def api(system: System) -> AsyncIterator[Client]:
-    await system.until_ready()
-    async with Client(system.url, system.token) as client:
-        if PROJECT not in {project.name for project in await client.projects.list()}:
-            await client.projects.create(ProjectBody(name=PROJECT))
-            wanted = WorkflowBody(project=PROJECT, domain=DOMAIN, workflow=oversized())
-            await client.workflows.create(wanted)
-        yield client
 
 
 async def until_all_work(system: System, api: Client, cpu: int) -> int:

@@ -25,7 +25,9 @@ from trimtab.testing import AT
 from trimtab.workflows.graph import Node, Task, Workflow
 
 SOURCE = """
-
+import time
+from trimtab import task
+@task
 def gate():
     time.sleep(2)
     return "went"
