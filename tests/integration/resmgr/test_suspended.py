@@ -9,9 +9,12 @@ from nats.aio.client import Client
 
 from tests.integration.resmgr.replicas import replicas
 from tests.integration.resmgr.running import Caller, ErrorReply
-from tests.servers import NatsServer, ValkeyServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
+
+REQUEST_SECONDS = PATIENCE_SECONDS / 60
+"""The age after which a request is rejected; short, because a test waits for longer than that."""
 
 
 @pytest.mark.parametrize("suspended", [True, False])
@@ -25,7 +28,7 @@ async def test_a_request_in_the_buffers_of_a_suspended_replica_is_rejected(
 ) -> None:
     await settings_stream.announce(PoolChanged(name="gpu", quota=100))
     redis = {"hostPaths": [f"127.0.0.1:{valkey_server.port}"]}
-    seconds = 1.0 if suspended else 600.0
+    seconds = REQUEST_SECONDS if suspended else 600.0
     block = {"type": "redis", "redis": redis, "requestSeconds": seconds}
     caller = Caller(client)
     async with replicas(nats_server, block, tmp_path / "replicas.log", 1) as found:
@@ -33,7 +36,7 @@ async def test_a_request_in_the_buffers_of_a_suspended_replica_is_rejected(
         [process] = found.running
         process.send_signal(signal.SIGSTOP)
         requests = [asyncio.create_task(caller.allocate(str(number))) for number in range(20)]
-        await asyncio.sleep(2.0)  # Longer than requests may take.
+        await asyncio.sleep(2 * REQUEST_SECONDS)
         process.send_signal(signal.SIGCONT)
         answers = await asyncio.gather(*requests, return_exceptions=True)
         held = (await caller.inspect()).held
