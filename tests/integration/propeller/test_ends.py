@@ -1,6 +1,7 @@
 """An execution ends when none of its attempts runs any more and no token is held for it."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,12 +67,24 @@ async def test_an_execution_that_is_given_up_stops_its_attempts_and_releases_the
         await until(lambda: len(pids(tmp_path)) == 2)
         while (await executions.read(execution)).types.count("node_running") < 2:
             await asyncio.sleep(0.05)
-        # No owner can continue a log with a foreign message.
-        await client.jetstream().publish(subjects.events(execution), b"not json")
+        await client.jetstream().publish(subjects.events(execution), event_behind_gap(execution))
         await ended(client, execution)
         assert [is_running(pid) for pid in pids(tmp_path)] == [False, False]
         assert (resmgr.held, resmgr.released) == ({}, [f"{execution}/n0/0"])
         await until(lambda: bool(resmgr.renewals))
+
+
+def event_behind_gap(execution: str) -> bytes:
+    """Return an event that no owner can continue a log behind."""
+    event = {
+        "execution": execution,
+        "index": 1_000,
+        "owner": "propeller-gone",
+        "epoch": 1,
+        "at": "2026-01-02T03:04:05Z",
+        "type": "paused",
+    }
+    return json.dumps(event).encode()
 
 
 async def ended(client: Client, execution: str) -> Failed:
