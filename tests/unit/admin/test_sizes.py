@@ -138,7 +138,9 @@ def test_values_that_do_not_fit_are_refused_with_what_fits() -> None:
     assert refused.value.allowed.startswith("at most 1000000 bytes")
 
 
-def test_a_request_that_does_not_fit_is_refused() -> None:
-    creation = request(inputs={"text": "x" * NATS_BYTES})
+@pytest.mark.parametrize("text", ["x" * NATS_BYTES, "\u8a9e" * (NATS_BYTES // 3)])
+def test_a_request_that_does_not_fit_is_refused(text: str) -> None:
+    """Its size in the message counts, in which a character may take several bytes."""
+    creation = request(inputs={"text": text})
     with pytest.raises(Invalid, match="workflow and inputs of at most 921600 bytes"):
         sizes.check(creation, SETTINGS)

@@ -74,4 +74,4 @@ def _group(body: DocumentBody, archived: set[str]) -> Group:
 
 
 def _size(body: DocumentBody) -> int:
-    return len(body.model_dump_json())
+    return len(body.model_dump_json().encode())

@@ -30,7 +30,7 @@ _REFERENCE_BYTES = 7
 
 def check(request: Request, settings: Settings) -> None:
     """Raise `Invalid` if the request, or what it resolves to, does not fit into a message."""
-    size = len(request.model_dump_json())
+    size = len(request.model_dump_json().encode())
     if size > MAX_EVENT_BYTES:
         allowed = f"workflow and inputs of at most {MAX_EVENT_BYTES} bytes together"
         raise Invalid("inputs", f"{size} bytes", allowed)
