@@ -96,7 +96,7 @@ class HttpApi:
     ) -> AsyncIterator[AsyncIterator[str]]:
         """Read a response line by line. Raises as `stream`."""
         async with self.stream(path, params, silence_seconds) as response:
-            yield response.aiter_lines()
+            yield (line.decode() async for line in lines_of(response.aiter_bytes()))
 
     @contextmanager
     def _translate_outages(self) -> Iterator[None]:
@@ -146,6 +146,18 @@ def _error_of(problem: Problem) -> TrimtabError:
     if family is Stale:
         return Stale(path, problem.given_version, problem.stored_version)
     return family(problem.detail)
+
+
+async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield lines; `httpx` also ends a line at characters that JSON text may contain."""
+    rest: list[bytes] = []
+    async for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        for other in others:
+            yield b"".join(rest)
+            rest = [other]
+    yield b"".join(rest)
 
 
 class Collection:

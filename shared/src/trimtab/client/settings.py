@@ -1,7 +1,7 @@
 """All records and entities together: apply, export, history, watch."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -19,6 +19,7 @@ from trimtab.client.http import (
     TIMEOUT_SECONDS,
     Collection,
     as_dry_run,
+    lines_of,
     reason_header,
     scope_parameters,
     without_empty,
@@ -79,7 +80,7 @@ class Settings(Collection):
         params = {"readable_only": "true"} if readable_only else {}
         received = 0
         async with self._http.stream("/export", params, TIMEOUT_SECONDS) as response:
-            async for line in _lines(response.aiter_bytes()):
+            async for line in lines_of(response.aiter_bytes()):
                 for document in _exported(line):
                     received += 1
                     yield document
@@ -128,18 +129,6 @@ class Settings(Collection):
                 if "since" not in params:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
-
-
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield lines; `httpx` also ends a line at characters that JSON text may contain."""
-    rest: list[bytes] = []
-    async for chunk in chunks:
-        first, *others = chunk.split(b"\n")
-        rest.append(first)
-        for other in others:
-            yield b"".join(rest)
-            rest = [other]
-    yield b"".join(rest)
 
 
 def _exported(line: bytes) -> Iterator[DocumentBody]:
