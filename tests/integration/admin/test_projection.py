@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from tests.databases import BOTH
 from tests.integration.admin.logs import events_of, long_log
-from trimtab.messages.executions import AnyEvent, Owned, Request, replay
+from trimtab.messages.executions import AnyEvent, Failed, Owned, Request, replay
 from trimtab.testing import request
 from trimtab_admin import migrations
 from trimtab_admin.executions import states
@@ -147,6 +147,42 @@ async def test_a_deleted_projection_is_made_again_from_the_log(
     assert await read(reading, "e1") == replay(log)
     phase = sa.select(tables.executions.c.phase)
     assert await fetch_value(reading, phase) == "succeeded"
+
+
+@pytest.mark.parametrize("length", [states.SLICE, states.SLICE + 1, 2 * states.SLICE])
+@BOTH
+async def test_the_phase_is_stored_wherever_the_last_slice_of_a_log_ends(
+    sessions: Sessions, reading: Sessions, length: int
+) -> None:
+    await create(sessions, "e1", "e2", "e3")
+    phase = sa.select(tables.executions.c.phase).order_by("id")
+    for execution in ("e1", "e2", "e3"):
+        log = long_log(execution, nodes=length)
+        events = [*log[: length - 1], log[-1].model_copy(update={"index": length - 1})]
+        if execution == "e1":
+            events = log[:length]
+        await insert_events(sessions, events[execution == "e3" :])
+        if execution == "e3":
+            await store(sessions, events[:1])  # the first event is delivered last
+    await CatchUp(sessions, reading).apply()
+    stored = [each for (each,) in await fetch_rows(reading, phase)]
+    assert stored == ["running", "succeeded", "succeeded"]
+
+
+@BOTH
+async def test_the_error_of_a_task_may_hold_any_character(
+    sessions: Sessions, reading: Sessions
+) -> None:
+    await create(sessions, "e1")
+    log = events_of("e1")[:-1]
+    last = log[-1]
+    failed = Failed(
+        execution="e1", index=len(log), owner="a", epoch=1, at=last.at, node="n1", error="a\0b"
+    )
+    await store(sessions, [*log, failed])
+    row = sa.select(tables.executions.c.phase, tables.executions.c.error)
+    assert [tuple(each) for each in await fetch_rows(reading, row)] == [("failed", "a\ufffdb")]
+    assert (await read(reading, "e1")).error == "a\0b"
 
 
 @BOTH

@@ -75,10 +75,13 @@ async def lock(session: AsyncSession, execution: str) -> Checkpoint | None:
     ``None`` if there is no such execution. One that cannot be used is deleted, and the first one
     returned.
     """
-    row = sa.select(_ROW.id).where(_ROW.id == execution).with_for_update()
-    if await session.scalar(row) is None:
+    query = sa.select(_ROW.phase, _ROW.error).where(_ROW.id == execution).with_for_update()
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
         return None
     checkpoint = await _checkpoint(session, execution)
+    # An earlier transaction may have applied only a part of the log.
+    checkpoint.is_phase_changed = (row.phase, row.error) != _phase_of(checkpoint.state)
     if not checkpoint.is_stored:
         await session.execute(tables.execution_nodes.delete().where(_NODE.execution == execution))
         state = tables.execution_states.delete().where(_STATE.execution == execution)
@@ -97,17 +100,17 @@ async def move(
     if checkpoint.is_log_deleted:
         return False
     found = await _next_events(session, state.execution, state.length, appended)
-    if not found:
-        return False
-    touched = {node for event in found if (node := node_of(event)) is not None}
-    await _read_nodes(session, checkpoint, touched)
-    for event in found:
-        checkpoint.apply(event)
-    await _store(session, checkpoint, touched)
+    if found:
+        touched = {node for event in found if (node := node_of(event)) is not None}
+        await _read_nodes(session, checkpoint, touched)
+        for event in found:
+            checkpoint.apply(event)
+        await _store(session, checkpoint, touched)
     is_more = len(found) == SLICE
     # In between, the row would show a phase that the execution left long ago.
-    if checkpoint.is_phase_changed and not is_more:
+    if checkpoint.is_phase_changed and state.length and not is_more:
         await _store_phase(session, checkpoint)
+        checkpoint.is_phase_changed = False
     return is_more
 
 
@@ -239,14 +242,20 @@ async def _store_node(session: AsyncSession, checkpoint: Checkpoint, node: str) 
 async def _store_phase(session: AsyncSession, checkpoint: Checkpoint) -> None:
     state = checkpoint.state
     update = tables.executions.update().where(_ROW.id == state.execution)
+    phase, error = _phase_of(state)
     await session.execute(
         update.values(
-            phase=state.phase,
+            phase=phase,
             output=json.dumps(state.output),
-            error=state.error,
+            error=error,
             updated_at=checkpoint.updated_at,
         )
     )
+
+
+def _phase_of(state: State) -> tuple[str, str]:
+    """Return phase and error as the row has them: PostgreSQL stores no text with NUL."""
+    return state.phase, state.error.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 async def _resolution(session: AsyncSession, execution: str, index: int) -> Resolution | None:
