@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -229,6 +229,46 @@ async def test_what_was_prepared_for_other_settings_is_not_shown(database: Datab
     # A read finds the rest in the database.
     assert tree.unverified.revision in (newer, before + len(writes))
     assert "shop" in tree.unverified.projects
+
+
+async def test_prepared_commits_that_are_shown_during_a_read_are_not_set_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree()
+    await database.write()
+    before = (await tree.latest(database.reading)).revision
+    has_read, go_on = asyncio.Event(), asyncio.Event()
+    read = outbox.changes_between
+
+    async def read_slowly(*arguments: Any) -> Any:
+        rows = await read(*arguments)
+        has_read.set()
+        await go_on.wait()
+        return rows
+
+    async def commit(before: int, description: str, reading: asyncio.Task[Any] | None) -> None:
+        writes = [
+            Write(
+                subjects.project(f"lab-{number}"),
+                ProjectChanged(name=f"lab-{number}", description=description),
+            )
+            for number in range(slices.SIZE + 1)
+        ]
+        prepared = await tree.prepare(writes, before)
+        async with transaction(database.writing) as session:
+            await outbox.append(session, writes)
+        if reading is None:
+            monkeypatch.setattr(outbox, "changes_between", read_slowly)
+            readings.append(asyncio.create_task(tree.latest(database.reading)))
+            await has_read.wait()
+        await tree.apply(writes, before, prepared)
+
+    readings: list[asyncio.Task[Any]] = []
+    await commit(before, "first", None)
+    await commit(before + slices.SIZE + 1, "second", readings[0])
+    go_on.set()
+    projects = (await readings[0]).projects
+    assert {projects[f"lab-{n}"].description for n in range(slices.SIZE + 1)} == {"second"}
 
 
 @BOTH

@@ -237,7 +237,9 @@ class Tree:
                     return
                 await slices.turn()
                 for number, subject, body in rows:
-                    self._held.apply(parsing.stored_setting(subject, body), number)
+                    # In the meantime, a commit may have been shown that was prepared.
+                    if number > self._held.settings.revision:
+                        self._held.apply(parsing.stored_setting(subject, body), number)
 
     async def _reload(self, session: AsyncSession, replaced: _Held) -> None:
         """Load an older database than the one that the settings are from."""
