@@ -1,6 +1,7 @@
 """The index of records: what it finds equals a sort of all, and how many entries it looks at."""
 
 from collections.abc import Iterator
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +116,25 @@ def test_any_key_is_a_place_in_the_order() -> None:
     for key in (("", -1, ""), ("task_resource", 5, "workflow p38/production/w5"), ("z", 9, "z")):
         entries = list(found(index, Search(), 100, key))
         assert entries == [entry for entry in index if entry.key > key]
+
+
+def test_copies_and_their_originals_change_on_their_own() -> None:
+    random = Random(3)
+    indexes: list[tuple[RecordIndex, set[tuple[str, Scope]]]] = [(RecordIndex(), set())]
+    for number in range(400):
+        index, live = random.choice(indexes)
+        if number % 50 == 49:
+            indexes.append((index.copy(), set(live)))
+        kind, scope = random.choice("ab"), Scope("d", random.choice("pq"), random.choice("uvw"))
+        if random.random() < 0.6:
+            index.put(kind, scope)
+            live.add((kind, scope))
+        else:
+            index.drop(kind, scope)
+            live.discard((kind, scope))
+    for index, live in indexes:
+        for search in (Search(), Search(domain="d"), Search(workflow="u")):
+            entries = index.find(search, START, 1000).entries
+            assert {(entry.kind, entry.scope) for entry in entries} == {
+                (kind, scope) for kind, scope in live if search.selects(scope)
+            }

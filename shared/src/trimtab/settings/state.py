@@ -258,7 +258,7 @@ class Settings:
 
 
 def _copy(family: dict[Any, Any]) -> dict[Any, Any]:
-    """Return a copy of a dict and of the dicts in it."""
-    return {
-        name: _copy(value) if isinstance(value, dict) else value for name, value in family.items()
-    }
+    """Return a copy of a dict and of the dicts in it, whose values are of one type."""
+    if not isinstance(next(iter(family.values()), None), dict):
+        return dict(family)
+    return {name: _copy(value) for name, value in family.items()}

@@ -151,6 +151,8 @@ class RecordIndex:
         self._all = _SortedEntries()
         self._posted: dict[tuple[str, str], _SortedEntries] = {}
         """The entries with one value of one part of the scope."""
+        self._own: set[tuple[str, str]] = set()
+        """The values whose list no copy shares."""
         self._kinds: dict[str, int] = {}
         """The number of entries of each kind."""
 
@@ -162,10 +164,11 @@ class RecordIndex:
         return iter(self._all)
 
     def copy(self) -> "RecordIndex":
-        """Return a copy that changes on its own."""
+        """Return a copy that changes on its own; lists are shared until either of them changes."""
         copied = RecordIndex()
         copied._all = self._all.copy()
-        copied._posted = {value: entries.copy() for value, entries in self._posted.items()}
+        copied._posted = dict(self._posted)
+        self._own.clear()
         copied._kinds = dict(self._kinds)
         return copied
 
@@ -176,7 +179,7 @@ class RecordIndex:
         if len(self._all) > before:
             self._kinds[kind] = self._kinds.get(kind, 0) + 1
             for value in self._values(scope):
-                self._posted.setdefault(value, _SortedEntries()).add(entry)
+                self._own_list(value).add(entry)
 
     def drop(self, kind: str, scope: Scope) -> None:
         """Remove a record, if it is there."""
@@ -188,8 +191,9 @@ class RecordIndex:
         if not self._kinds[kind]:
             del self._kinds[kind]
         for value in self._values(scope):
-            self._posted[value].remove(entry)
-            if not self._posted[value]:
+            entries = self._own_list(value)
+            entries.remove(entry)
+            if not entries:
                 del self._posted[value]
 
     def find(self, search: Search, after: Key, most: int) -> Found:
@@ -199,6 +203,13 @@ class RecordIndex:
         seen = list(islice(self._candidates(search, after), most))
         found = [entry for entry in seen if search.selects(entry.scope)]
         return Found(found, seen[-1].key if len(seen) == most else None)
+
+    def _own_list(self, value: tuple[str, str]) -> _SortedEntries:
+        if value not in self._own or value not in self._posted:
+            shared = self._posted.get(value)
+            self._posted[value] = _SortedEntries() if shared is None else shared.copy()
+            self._own.add(value)
+        return self._posted[value]
 
     def _candidates(self, search: Search, after: Key) -> Iterator[Entry]:
         entries = self._fewest(search)
