@@ -198,6 +198,8 @@ async def test_a_caller_has_a_bounded_number_of_streams(
             await anext(each)
         with pytest.raises(TooManyStreams, match="at most 2 executions"):
             following.check_room(ROOT)
+        # It had room when it was found, as others had at the same time.
+        assert [text async for text in stream(following, execution)] == []
         await texts[0].aclose()  # type: ignore[attr-defined]
         following.check_room(ROOT)
         await texts[1].aclose()  # type: ignore[attr-defined]

@@ -120,7 +120,12 @@ class ExecutionStreams:
         caller: Caller,
         is_allowed: Callable[[], Awaitable[bool]],
     ) -> AsyncIterator[str]:
-        """Yield every change from an index on until the execution has ended."""
+        """Yield every change from an index on until the execution has ended.
+
+        Yield nothing where others of the caller began between `check_room` and this stream.
+        """
+        if self._streams[caller] >= MAX_STREAMS:
+            return
         stored = asyncio.Event()
         self._waiting.setdefault(followed.id, set()).add(stored)
         self._streams[caller] += 1
