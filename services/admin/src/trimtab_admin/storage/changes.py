@@ -249,6 +249,8 @@ class Changes:
         """Return the error that nothing was stored for."""
         try:
             await self._write(taken)
+        except _Outdated:
+            return Unavailable("the database ended the lock while the changes were judged")
         except Exception as error:  # noqa: BLE001  # Every caller gets it, and later ones go on.
             return error
         return None
