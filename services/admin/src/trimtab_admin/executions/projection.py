@@ -79,8 +79,9 @@ class Projection:
                 return
             if checkpoint is None and await _restore_row(session, event):
                 checkpoint = await states.lock(session, event.execution)
-            while checkpoint and await states.move(session, checkpoint, event):
-                await asyncio.sleep(0)
+            is_more = checkpoint is not None and await states.move(session, checkpoint, event)
+        if is_more:
+            await _apply_stored(self._sessions, event.execution)
         await self._on_stored(event.execution)
 
 
@@ -111,18 +112,20 @@ class CatchUp:
             async with transaction(self._reading) as session:
                 lagging, last = await states.lagging(session, last, states.SLICE)
             for execution in lagging:
-                await self._apply(execution)
+                await _apply_stored(self._sessions, execution)
             if not last:
                 return
             await asyncio.sleep(0)
 
-    async def _apply(self, execution: str) -> None:
-        is_more = True
-        while is_more:
-            async with transaction(self._sessions) as session:
-                checkpoint = await states.lock(session, execution)
-                is_more = checkpoint is not None and await states.move(session, checkpoint)
-            await asyncio.sleep(0)
+
+async def _apply_stored(sessions: Sessions, execution: str) -> None:
+    """Apply the stored events of a log, each slice in a transaction: other writers do not wait."""
+    is_more = True
+    while is_more:
+        async with transaction(sessions) as session:
+            checkpoint = await states.lock(session, execution)
+            is_more = checkpoint is not None and await states.move(session, checkpoint)
+        await asyncio.sleep(0)
 
 
 def new_row(request: Request, created_at: datetime) -> dict[str, object]:
