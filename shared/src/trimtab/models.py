@@ -14,7 +14,7 @@ Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$"),
 ]
-"""The name of a workflow, launch plan, task or hook."""
+"""The name of a workflow, launch plan, task, node or hook."""
 
 DnsLabel = Annotated[
     str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")

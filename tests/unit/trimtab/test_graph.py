@@ -118,3 +118,10 @@ def test_overrides_with_wrong_values_are_refused(overrides: dict[str, Any]) -> N
 def test_a_name_of_a_launch_plan_that_breaks_the_grammar_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         LaunchPlan(name=name, workflow="train", version="v1")
+
+
+@pytest.mark.parametrize("id", ["", "..", "../x1/n0", "/tmp/n0", "a\0b", "n" * 3000])
+def test_an_id_of_a_node_that_breaks_the_grammar_is_refused(id: str) -> None:
+    """It is a part of the path of an attempt's directory and of the key of a row."""
+    with pytest.raises(ValidationError, match="id"):
+        Node(id=id, task="step", inputs={})

@@ -123,8 +123,8 @@ class Hook(Model):
 class Node(Model):
     """One call of a task."""
 
-    id: str
-    """``n0``, ``n1``, … in the order of the calls."""
+    id: Name
+    """``n0``, ``n1``, … in the order of the calls. It is part of paths, names of pods and keys."""
     task: str
     inputs: dict[str, Binding]
     overrides: NodeOverrides = Field(default=_NO_OVERRIDES, exclude_if=_is_empty)
