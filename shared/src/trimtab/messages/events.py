@@ -155,8 +155,11 @@ class LaterChange(Event):
 
     @property
     def event_type(self) -> str:
+        if self.type:
+            return self.type
         family = self.subject.split(".")[1]
-        return self.type or f"trimtab.{family.removesuffix('s')}_changed.v1"
+        known = SETTINGS_EVENTS.get(family)
+        return known.type_of_event() if known else f"trimtab.{family.removesuffix('s')}_changed.v1"
 
     def body(self) -> bytes:
         return self.text.encode()
