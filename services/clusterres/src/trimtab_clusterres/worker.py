@@ -63,11 +63,17 @@ class Worker:
         while True:
             item = await self._queue.take()
             carrier = {TRACEPARENT: item.traceparent} if item.traceparent else None
-            with telemetry.span("render namespace", carrier) as span:
-                span.set_attribute("trimtab.namespace", item.namespace)
-                span.set_attribute("trimtab.cluster", self._name)
-                await self._update(item)
-            self._queue.done(item)
+            try:
+                with telemetry.span("render namespace", carrier) as span:
+                    span.set_attribute("trimtab.namespace", item.namespace)
+                    span.set_attribute("trimtab.cluster", self._name)
+                    await self._update(item)
+            except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
+                self._report(item.namespace, failure)
+                self._settle(item, 0, _text(failure))
+            finally:
+                # A namespace that stays taken is never worked on again.
+                self._queue.done(item)
 
     async def _update(self, item: Item) -> None:
         layout = self._layout()
@@ -148,9 +154,11 @@ class Worker:
 
 
 def _text(failure: Exception) -> str:
-    if isinstance(failure, TrimtabError):
-        return str(failure)
-    return f"a defect of clusterres: {type(failure).__name__}: {failure}"
+    text = str(failure)
+    if not isinstance(failure, TrimtabError):
+        text = f"a defect of clusterres: {type(failure).__name__}: {text}"
+    # The name of a file may be no text, and a status could not hold it.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read_templates(directory: Path) -> list[Source]:

@@ -1,0 +1,37 @@
+"""No failure of one namespace leaves it with a worker for good."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+from tests.servers import PATIENCE_SECONDS
+from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.worker import Worker, _text
+from trimtab_clusterres.templates import BadTemplate
+
+
+async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> None:
+    tries: asyncio.Queue[None] = asyncio.Queue()
+
+    def layout() -> Any:
+        tries.put_nowait(None)
+        raise KeyError("a defect")
+
+    queue = WorkQueue(retry_seconds=0.01)
+    missing = cast(Any, None)
+    worker = Worker(
+        "c", missing, queue, client=missing, layout=layout, templates=Path(), deadline_seconds=1
+    )
+    running = asyncio.create_task(worker.run())
+    try:
+        queue.mark(["a"])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(3):
+                await tries.get()
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+def test_an_error_about_a_file_whose_name_is_no_text_can_be_stored() -> None:
+    assert _text(BadTemplate("\udcff.yaml", "is not UTF-8")).isprintable()
