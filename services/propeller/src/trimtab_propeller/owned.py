@@ -24,6 +24,7 @@ class OwnedExecutions:
         self._make_driver = make_driver
         self._drivers: dict[str, tuple[ExecutionDriver, asyncio.Task[None]]] = {}
         self._reserved = 0
+        self._kept = 0
         self._leaving: set[asyncio.Task[None]] = set()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -40,7 +41,18 @@ class OwnedExecutions:
 
     @property
     def has_room(self) -> bool:
+        """Whether a requested execution may be claimed."""
         return self._has_room.is_set()
+
+    @property
+    def has_room_for_orphans(self) -> bool:
+        """Whether an execution may be taken over."""
+        return len(self) < self.bound
+
+    def keep_room(self, orphans: int) -> None:
+        """Claim no requested execution before so many others, which run already, have room."""
+        self._kept = orphans
+        self._count()
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
@@ -90,7 +102,7 @@ class OwnedExecutions:
         self._count()
 
     def _count(self) -> None:
-        if len(self) < self.bound:
+        if len(self) + self._kept < self.bound:
             self._has_room.set()
         else:
             self._has_room.clear()

@@ -95,12 +95,15 @@ class Ownership:
         by_execution = {claim.execution: claim for claim in orphans}
         known = self._out_of_sight
         self._out_of_sight = {e: c for e, c in known.items() if by_execution.get(e) == c}
-        for claim in orphans:
-            if not self._executions.has_room:
+        waiting = [claim for claim in orphans if claim.execution not in self._out_of_sight]
+        for taken, claim in enumerate(waiting):
+            # Requests would take each room at once, and an orphan may hold tokens.
+            self._executions.keep_room(len(waiting) - taken)
+            if not self._executions.has_room_for_orphans:
                 return
-            if claim.execution not in self._out_of_sight:
-                with self._executions.reserve():
-                    await self._take_over(claim)
+            with self._executions.reserve():
+                await self._take_over(claim)
+        self._executions.keep_room(0)
 
     @property
     def _reconnects(self) -> int:
