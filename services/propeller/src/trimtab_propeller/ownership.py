@@ -164,6 +164,8 @@ class Ownership:
         except OutOfSight as error:
             log.error("execution.out_of_sight", extra={**fields, "error": str(error)})
             self._out_of_sight[claim.execution] = claim
+        except Exception as error:  # noqa: BLE001  # the boundary: others are taken over
+            tasks.report_failure("execution.takeover_defect", error, fields)
         else:
             if claimed is None:
                 self._claims.remove_unchanged(claim)
