@@ -229,6 +229,25 @@ async def test_a_task_that_breaks_what_it_leaves_has_failed(
     assert len(failed.error) <= 5000
 
 
+async def test_a_task_that_removes_its_directory_and_goes_on_has_not_ended(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    body = f"""
+shutil.rmtree('..', ignore_errors=True)
+while not os.path.exists({str(tmp_path / "go")!r}):
+    time.sleep(0.01)
+return 1
+"""
+    directory = Path(await executor.start(of(body)))
+    while (directory / "lock").exists():
+        await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(executor.wait(of(body)))
+    await asyncio.wait((waiting,), timeout=0.5)
+    assert not waiting.done()
+    (tmp_path / "go").touch()
+    assert isinstance(await waiting, Failed)
+
+
 @pytest.mark.parametrize("kind", ["fifo", "directory", "loop", "garbage", "large", "number"])
 @pytest.mark.parametrize("name", ["exit.json", "output.json"])
 async def test_a_record_that_was_changed_after_the_end_is_a_failure(

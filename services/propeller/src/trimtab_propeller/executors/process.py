@@ -169,7 +169,9 @@ class ProcessExecutor:
         while True:
             state = await _in_thread(lambda: records.read_state(directory))
             if isinstance(state, Absent):
-                state = self._outcome_of_absent(directory)
+                # A task may remove the directory and go on: then its shim still runs.
+                is_running = directory in self._ends
+                state = Running(Location("")) if is_running else self._outcome_of_absent(directory)
             if not isinstance(state, Running):
                 self._started.discard(directory)
                 return state
