@@ -28,6 +28,7 @@ from trimtab_admin.messaging import streams
 from trimtab_resmgr import encoding
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.config import Redis
+from trimtab.errors import Unavailable
 from trimtab_resmgr.homes import Homes, Place
 from trimtab_resmgr.scripts import connect
 from trimtab_resmgr.store import Count, Rules
@@ -340,3 +341,24 @@ async def test_a_home_that_changed_while_it_was_closed_is_not_left(
         [left] = (await homes.move([Place("gpu", "night", encoding.Version(0, 2))])).values()
         assert left is not None
         assert await homes.find("gpu") == "day"
+
+
+async def test_what_has_ended_is_freed_while_no_home_can_be_stored(
+    valkey_server: ValkeyServer,
+) -> None:
+    valkey_server.declare_new("default")
+    async with (
+        redis.asyncio.Redis.from_url(valkey_server.url) as server,
+        open_replicas(valkey_server.port, 1) as [replica],
+    ):
+        replica.apply(PoolChanged(name="gpu", quota=2), 1)
+        await replica.cohorts.move(["gpu"], "default")
+        assert await replica.allocate("t0", "default")
+        await server.zadd("trimtab:{default}:leases:gpu", {"t0": 1})
+        await server.zadd("trimtab:{default}:due", {"gpu": 1})
+        await server.config_set("maxmemory", 1)
+        replica.cohorts.on_change(["gpu"])
+        with pytest.raises(Unavailable, match="memory"):
+            await replica.cohorts._sweep(["gpu"])
+        assert not await server.exists("trimtab:{default}:tokens:gpu")
+        await server.config_set("maxmemory", 0)

@@ -258,7 +258,11 @@ class Cohorts:
             await asyncio.sleep(PING_SECONDS)
 
     async def _sweep(self, changed: Iterable[str]) -> None:
-        await self._find_homes()
+        failures: list[Unavailable] = []  # One cohort that cannot be used does not stop the others.
+        try:
+            await self._find_homes()
+        except Unavailable as error:
+            failures.append(error)
         declared: dict[str, list[PoolLimits]] = {COHORT: [], **{used: [] for used in self._stores}}
         names: dict[str, list[str]] = {}
         for pool in self._view.settings.pools.values():
@@ -266,8 +270,12 @@ class Cohorts:
         for name in changed:
             if (known := self._view.settings.pools.get(name)) is not None:
                 names.setdefault(known.cohort, []).append(name)
-        for cohort, of_cohort in names.items():
-            await self.move(of_cohort, cohort)
+        for cohort, of_cohort in list(names.items()):
+            try:
+                await self.move(of_cohort, cohort)
+            except Unavailable as error:  # Without free memory too, in which sweeps release some.
+                failures.append(error)
+                del names[cohort]
         # The settings may have changed meanwhile; then the next sweep declares the rest.
         declared_now = self._view.settings.pools
         for cohort, of_cohort in names.items():
@@ -279,8 +287,13 @@ class Cohorts:
         for key, limits in deleted.items():
             declared.setdefault(key.partition(" ")[0], []).append(limits)
         for cohort, all_limits in declared.items():
-            await self.store(cohort).declare(all_limits)
-            await self.store(cohort).sweep()
+            try:
+                await self.store(cohort).declare(all_limits)
+                await self.store(cohort).sweep()
+            except Unavailable as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         for key in deleted:
             self._deleted.pop(key, None)
 
