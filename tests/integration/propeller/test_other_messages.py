@@ -102,6 +102,33 @@ async def test_an_execution_goes_on_past_messages_that_others_put_into_its_log(
     assert logged["subject"] == subjects.events(execution)
 
 
+async def test_an_execution_goes_on_although_an_event_of_its_log_is_published_again(
+    start: Start, executions: Executions, client: Client, wanted: Request, tmp_path: Path
+) -> None:
+    propeller = start()
+    await executions.request(wanted)
+    await until((tmp_path / "begun").exists)
+    await executions.until(wanted.execution, "node_running")
+    await append(client, wanted.execution, event(wanted.execution, 1, "owned", epoch=7))
+    await append(client, wanted.execution, FOREIGN[1])
+    await until(lambda: bool(propeller.logged("message.foreign")))
+    (tmp_path / "go").touch()
+    recorded = await executions.ended(wanted.execution)
+    assert (recorded.state.phase, recorded.types.count("owned")) == ("succeeded", 2)
+    assert not propeller.logged("execution.superseded")
+
+
+async def test_a_log_that_ends_with_an_event_that_was_published_again_is_taken_over(
+    start: Start, executions: Executions, client: Client, wanted: Request, tmp_path: Path
+) -> None:
+    execution = wanted.execution
+    owned = event(execution, 0, "owned", request=wanted.model_dump(mode="json"))
+    await append(client, execution, owned, event(execution, 0, "owned", epoch=7))
+    (tmp_path / "go").touch()
+    start()
+    assert (await executions.ended(execution)).state.phase == "succeeded"
+
+
 async def test_messages_on_subjects_of_no_log_do_not_end_a_propeller(
     start: Start, executions: Executions, client: Client, wanted: Request, tmp_path: Path
 ) -> None:

@@ -57,6 +57,10 @@ class ExecutionDriver:
         """The fields of the log's records."""
         return {"execution": self._log.state.execution}
 
+    def has_event(self, index: int) -> bool:
+        """Return whether the log has an event of this index: another one is foreign."""
+        return index < self._log.state.length
+
     def supersede(self) -> None:
         """Let `run` end, because another propeller has claimed the execution."""
         self._superseded.set()

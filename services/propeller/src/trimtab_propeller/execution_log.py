@@ -282,9 +282,12 @@ async def take_over(
 
 
 async def last_event(client: Client, execution: str) -> AnyEvent | None:
-    """Return the last event of a log; ``None`` where it has none. Raises `Unavailable`."""
+    """Return the event that ends a log, or its last one; ``None`` where it has none.
+
+    Raises `Unavailable`.
+    """
     events = _events(await _read(client, execution))
-    return events[-1] if events else None
+    return next((event for event in events if event.ends), events[-1]) if events else None
 
 
 def _events(messages: Iterable[bus.StoredMessage]) -> list[AnyEvent]:

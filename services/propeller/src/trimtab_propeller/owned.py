@@ -75,6 +75,10 @@ class OwnedExecutions:
         task.add_done_callback(lambda done: self._remove(execution, done))
         self._count()
 
+    def has_event(self, execution: str, index: int) -> bool:
+        """Return whether an execution is driven whose log has an event of this index."""
+        return execution in self._drivers and self._drivers[execution][0].has_event(index)
+
     def supersede(self, execution: str) -> None:
         """Stop driving an execution that another propeller has claimed."""
         if execution not in self._drivers:

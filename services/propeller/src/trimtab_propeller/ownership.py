@@ -145,8 +145,11 @@ class Ownership:
         return await execution_log.last_event(self._client, execution)
 
     def _on_event(self, event: AnyEvent) -> None:
+        is_ours = event.owner == self._owner
+        if not is_ours and self._executions.has_event(event.execution, event.index):
+            return  # It was published again, or it is of an owner from before our claim.
         self._claims.apply(event, time.monotonic())
-        if event.owner != self._owner and event.execution in self._executions:
+        if not is_ours and event.execution in self._executions:
             # The next append would fail too, but it may be a long time until then.
             log.warning("execution.superseded", extra={"execution": event.execution})
             self._executions.supersede(event.execution)
@@ -168,10 +171,20 @@ class Ownership:
             tasks.report_failure("execution.takeover_defect", error, fields)
         else:
             if claimed is None:
-                self._claims.remove_unchanged(claim)
+                await self._look_again(claim)
                 return
             if claimed.problem:
                 log.error("execution.unreadable", extra={**fields, "error": claimed.problem})
             else:
                 log.warning("execution.taken_over", extra=fields)
             self._executions.start(claimed)
+
+    async def _look_again(self, claim: Claim) -> None:
+        """Replace a claim that is not the one of its log, which may end with a foreign event."""
+        try:
+            last = await execution_log.last_event(self._client, claim.execution)
+        except Retryable:
+            return  # It stays an orphan.
+        self._claims.remove_unchanged(claim)
+        if last is not None and claim.execution not in self._claims:
+            self._claims.apply(last, time.monotonic())
