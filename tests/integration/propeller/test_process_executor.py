@@ -1,6 +1,7 @@
 """The executor ``process``, its fork server, shims and guards, without a propeller."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import random
@@ -227,6 +228,18 @@ async def test_a_task_that_breaks_what_it_leaves_has_failed(
     assert isinstance(failed, Failed)
     assert error in failed.error
     assert len(failed.error) <= 5000
+
+
+async def test_an_executor_that_can_start_no_process_is_unavailable(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(ExecutorUnavailable):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await executor.start(of("return 1"))
 
 
 async def test_a_task_that_removes_its_directory_and_goes_on_has_not_ended(

@@ -77,7 +77,12 @@ class ForkServer:
         """Return whether the server has room for the call. Raises `InDoubt`."""
         descriptors = [prepared.lock.fileno(), report.fileno(), prepared.call.fileno()]
         try:
-            socket.send_fds(self._connection(), [fork_server.MESSAGE], descriptors)
+            connection = self._connection()
+        except OSError as error:  # There is no server, whatever the number of the error.
+            self.close()
+            raise InDoubt from error
+        try:
+            socket.send_fds(connection, [fork_server.MESSAGE], descriptors)
         except OSError as error:
             if error.errno in _BEHIND:
                 return False
