@@ -88,7 +88,7 @@ class Contended(Exception):
 def read_state(directory: Path) -> AttemptState:
     """Return the state of the attempt whose directory this is. Raises `OSError`."""
     try:
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        lock = _open_lock(directory)
     except (FileNotFoundError, NotADirectoryError):
         return Absent()
     except OSError as error:
@@ -112,6 +112,17 @@ def read_state(directory: Path) -> AttemptState:
         return Absent()
     finally:
         os.close(lock)
+
+
+def _open_lock(directory: Path) -> int:
+    """Open the lock, also where the task has taken the permission to do so away."""
+    path, flags = directory / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, flags)
+    except PermissionError:
+        os.chmod(directory, 0o700)
+        os.chmod(path, 0o600)
+        return os.open(path, flags)
 
 
 def prepare(directory: Path, attempt: Attempt, call: shim.Call) -> Prepared | None:
