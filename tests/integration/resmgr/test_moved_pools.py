@@ -20,6 +20,7 @@ from tests.integration.resmgr.running import (
 )
 from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
+from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
 from trimtab.settings.state import Settings
@@ -28,7 +29,6 @@ from trimtab_admin.messaging import streams
 from trimtab_resmgr import encoding
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.config import Redis
-from trimtab.errors import Unavailable
 from trimtab_resmgr.homes import Homes, Place
 from trimtab_resmgr.scripts import connect
 from trimtab_resmgr.store import Count, Rules

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from tests.servers import PATIENCE_SECONDS
 from trimtab_clusterres.queue import WorkQueue
-from trimtab_clusterres.worker import Worker, _text
 from trimtab_clusterres.templates import BadTemplate
+from trimtab_clusterres.worker import Worker, _text
 
 
 async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> None:
