@@ -195,4 +195,4 @@ def test_a_state_stream_that_would_lose_settings_ends_the_process(
         check=False,
     )
     assert ended.returncode == 1
-    assert "would lose settings" in ended.stderr
+    assert "would lose state" in ended.stderr

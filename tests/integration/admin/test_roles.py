@@ -331,6 +331,7 @@ FOR_EVERY_TOKEN = {
     ("get", "/pools/{name}"),
     ("get", "/projects"),
     ("get", "/executions/{execution}"),
+    ("get", "/executions/{execution}/events"),
     ("get", "/export"),
     ("post", "/apply"),
 }

@@ -110,7 +110,6 @@ async def test_executions_are_counted_by_outcome(collector: Collector) -> None:
     succeeded = {"trimtab_event": "succeeded"}
     await eventually(lambda: seen("propeller", "trimtab.propeller.executions", **succeeded))
     await eventually(lambda: seen("propeller", "trimtab.propeller.admission.duration"))
-    assert seen("propeller", "trimtab.propeller.barrier.duration")
     assert seen("propeller", "trimtab.propeller.nodes", trimtab_event="node_waiting")
 
 
