@@ -68,6 +68,8 @@ class Cohorts:
         """Pools of which units may be granted, and the cohorts that are their homes."""
         self._left: dict[str, Left] = {}
         """Pools that are not granted yet, because they are held in another cohort."""
+        self._moving: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        """The calls of `move` that have not ended, by cohort and pools."""
         self._changes = 0
         """The changes so far; what was found out during a change is not used."""
         self._generation = 0
@@ -103,7 +105,19 @@ class Cohorts:
         return known if known is not None else self._encode_limits(name, cohort)
 
     async def move(self, names: Sequence[str], cohort: str) -> None:
-        """Make a cohort the home of pools where the one before holds nothing of them any more."""
+        """Make a cohort the home of pools where the one before holds nothing of them any more.
+
+        Callers that ask for the same at once share the calls of Redis.
+        """
+        key = (cohort, *names)
+        moving = self._moving.get(key)
+        if moving is None:
+            moving = self._moving[key] = asyncio.create_task(self._move(names, cohort))
+            moving.add_done_callback(lambda _moved: self._moving.pop(key))
+        # The one that asked first may be cancelled.
+        await asyncio.shield(moving)
+
+    async def _move(self, names: Sequence[str], cohort: str) -> None:
         changes, found = -1, dict[str, Left | None]()
         while changes != self._changes:
             changes = self._changes
