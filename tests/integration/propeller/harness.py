@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
+import psutil
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -161,9 +162,14 @@ class RecordedLog:
         return self.state.nodes
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+def is_running(pid: int) -> bool:
+    """Return whether a process runs. A zombie, which some init processes never reap, does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+async def until(condition: Callable[[], bool]) -> None:
     """Wait for an effect. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.05)
 

@@ -5,12 +5,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from nats.aio.client import Client
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, FakeResmgr, request, until
+from tests.integration.propeller.harness import Executions, FakeResmgr, is_running, request, until
 from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged, ProjectChanged
@@ -50,10 +49,6 @@ async def settings(settings_stream: SettingsStream) -> None:
 def pids(directory: Path) -> list[int]:
     files = [directory / name for name in ("pooled", "free")]
     return [int(file.read_text()) for file in files if file.exists() and file.read_text()]
-
-
-def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.usefixtures("settings")

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, Propeller, request, until
+from tests.integration.propeller.harness import Executions, Propeller, is_running, request, until
 from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
@@ -42,10 +41,6 @@ def begun(directory: Path) -> list[int]:
     """Return the processes of all attempts that have begun."""
     file = directory / "begun"
     return [int(line) for line in file.read_text().split()] if file.exists() else []
-
-
-def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def begin(executions: Executions, wanted: Request) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from nats.aio.client import Client
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, FakeResmgr, request, until
+from tests.integration.propeller.harness import Executions, FakeResmgr, is_running, request, until
 from tests.settings_stream import SettingsStream
 from trimtab.levels import Scope
 from trimtab.messages import subjects
@@ -105,11 +104,6 @@ def pid(tmp_path: Path) -> Path:
 @pytest.fixture
 def stubborn(job: Path, module: Module, pid: Path) -> Path:
     return module(POOLED.replace(' return "done"', STUBBORN.format(pid=str(pid))))
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process runs. A zombie, which some init processes never reap, does not."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 async def test_an_attempt_that_loses_its_token_is_stopped_and_tried_again_with_another(

@@ -107,14 +107,14 @@ class Cohorts:
     async def move(self, names: Sequence[str], cohort: str) -> None:
         """Make a cohort the home of pools where the one before holds nothing of them any more.
 
-        Callers that ask for the same at once share the calls of Redis.
+        Callers that need the same at once share the calls of Redis.
         """
         key = (cohort, *names)
         moving = self._moving.get(key)
         if moving is None:
             moving = self._moving[key] = asyncio.create_task(self._move(names, cohort))
             moving.add_done_callback(lambda _moved: self._moving.pop(key))
-        # The one that asked first may be cancelled.
+        # The first of the callers may be cancelled.
         await asyncio.shield(moving)
 
     async def _move(self, names: Sequence[str], cohort: str) -> None:
