@@ -195,7 +195,6 @@ def test_a_pool_is_resolved_with_its_weight() -> None:
     [
         (request(pool="typo"), "pool"),
         (request(overrides={"typo": overrides()}), "overrides.typo"),
-        (request(node("../n0")), "id"),
         (request(execution="../e"), "id"),
         (request(task=overrides(environment={"A=B": ""})), "environment.A=B"),
         (request(task=overrides(environment={"A": "\0"})), "environment.A"),
