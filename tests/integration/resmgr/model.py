@@ -3,7 +3,7 @@
 It shares no code with the product, has no clock, and performs one step after the other.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -95,6 +95,7 @@ class Model:
     _virtual: dict[str, int] = field(default_factory=dict)
     _finish: dict[tuple[str, str], int] = field(default_factory=dict)
     _freed: list[str] = field(default_factory=list)
+    _granting: list[str] = field(default_factory=list)
 
     # Steps
 
@@ -139,7 +140,7 @@ class Model:
         changed = self.limits[pool] != limits
         self.limits[pool] = limits
         if changed:
-            self._freed.append(pool)
+            self._free(pool)
         self._grant_freed()
 
     def reprioritize(self, name: TokenName, priority: int) -> int | None:
@@ -150,7 +151,7 @@ class Model:
         self.waiting.remove(known)
         moved = replace(known, request=replace(known.request, priority=priority))
         self.waiting.append(moved)
-        self._freed += moved.request.pools
+        self._free(*moved.request.pools)
         self._grant_freed()
         return self._position(moved) if moved in self.waiting else 0
 
@@ -204,7 +205,7 @@ class Model:
         found = self.holds(name)
         if found:
             self.held = [held for held in self.held if held.name != name]
-            self._freed += name[1]
+            self._free(*name[1])
         return found
 
     def _grant(self, request: Request) -> None:
@@ -261,18 +262,29 @@ class Model:
                 self._virtual[pool] = max(self._virtual.get(pool, 0), tag)
             elif self._finish.get(project) == tag + weight:
                 self._finish[project] = tag
-            self._freed.append(pool)
+            self._free(pool)
 
-    def _sweep(self, pools: Iterable[str]) -> None:
+    def _sweep(self, pools: Sequence[str]) -> None:
+        self._free(*pools)
         for pool in pools:
             self._grant_waiters(pool)
         self._grant_freed()
 
     def _grant_freed(self) -> None:
         while self._freed:
-            self._grant_waiters(self._freed.pop())
+            self._grant_waiters(self._freed[-1])
+
+    def _free(self, *pools: str) -> None:
+        self._freed += [pool for pool in pools if pool not in self._freed]
 
     def _grant_waiters(self, pool: str) -> None:
+        if pool in self._freed:
+            self._freed.remove(pool)
+        self._granting.append(pool)
+        self._grant_in_order(pool)
+        self._granting.remove(pool)
+
+    def _grant_in_order(self, pool: str) -> None:
         limits, rank = self.limits[pool], 0
         if self.quarantined or not limits.active:
             return
@@ -280,10 +292,22 @@ class Model:
             first = heads[rank]
             if self._blockers(first):
                 rank += 1
+            elif self._grant_elsewhere(first):
+                now = self._heads(pool)
+                rank = now.index(first) if first in now else rank
             else:
                 self._grant(first.request)
                 self.pre_granted.append(first.request.token)
                 self._dequeue(first, granted=True)
+
+    def _grant_elsewhere(self, waiter: Waiter) -> bool:
+        """Let those go first that come before it in another pool with freed units."""
+        found = False
+        for pool in waiter.request.pools:
+            if pool in self._freed and pool not in self._granting:
+                self._grant_waiters(pool)
+                found = True
+        return found
 
     def _blockers(self, waiter: Waiter) -> list[Blocker]:
         found = []

@@ -211,6 +211,40 @@ async def test_waiters_of_the_same_two_pools_do_not_block_each_other(
     assert pre_granted(cohort) == ["0"]
 
 
+@pytest.mark.parametrize("project_cap", [None, 1])
+async def test_a_waiter_of_two_pools_does_not_overtake_the_first_of_one_of_them(
+    cohort: Cohort, project_cap: int | None
+) -> None:
+    cohort.declare(pool(quota=2), pool(name="seats"))
+    both = {"pool": None, "pools": (Units(pool="gpu", weight=2), Units(pool="seats"))}
+    await cohort.allocate("holder", **both)
+    await cohort.allocate("first", project_cap=project_cap, **WAIT)
+    await cohort.allocate("second", **both, project="other", **WAIT)
+    await cohort.release("holder", pool=None, pools=("gpu", "seats"))
+    assert pre_granted(cohort) == ["first"]
+    await cohort.release("first")
+    assert pre_granted(cohort) == ["first", "second"]
+
+
+async def test_one_of_two_waiters_is_granted_that_are_the_first_in_different_pools(
+    cohort: Cohort,
+) -> None:
+    cohort.declare(pool(), pool(name="seats"))
+    both = {"pool": None, "pools": (Units(pool="gpu"), Units(pool="seats"))}
+    await cohort.allocate("holder", **both)
+    await cohort.allocate("before", pool="seats", **WAIT)
+    await cohort.allocate("a", **both, domain="staging", **WAIT)
+    await cohort.allocate("b", **both, project="other", **WAIT)
+    await cohort.release("before", pool="seats")
+    orders = [(await cohort.inspect(name)).waiters for name in ("gpu", "seats")]
+    assert [[waiter.token for waiter in each] for each in orders] == [["a", "b"], ["b", "a"]]
+    await cohort.release("holder", pool=None, pools=("gpu", "seats"))
+    [first] = pre_granted(cohort)
+    await cohort.release(first, pool=None, pools=("gpu", "seats"))
+    assert sorted(pre_granted(cohort)) == ["a", "b"]
+    assert await cohort.recount() == ()
+
+
 @pytest.mark.parametrize("rules", [Rules(reserve_after=0.0, reserve_idle=0.3)])
 async def test_a_waiter_of_two_pools_blocks_the_one_that_is_free_in_turns_only(
     cohort: Cohort,

@@ -4,8 +4,15 @@ local MAX_REAPED = 64
 
 local lost = {}         -- tokens whose lease expired or that an admin released: token, fence, pool
 local unclaimed = 0     -- pre-granted tokens that were not claimed in time
-local freed_pools = {}  -- pools in which a waiter may fit now
+local freed_pools = {}  -- pools in which a waiter may fit now, if `freed` of the pool is still set
 local freed_caps = {}   -- a set: pool, line feed, field of `sums` of each cap that may allow more now
+
+local function mark_freed(pool)
+  if not pool.freed then
+    pool.freed = true
+    freed_pools[#freed_pools + 1] = pool
+  end
+end
 
 -- The fields of a pool's sums: all units, those of the project, those of the project in the domain.
 -- Each is built once in a call, because building strings takes most of a script's time.
@@ -91,7 +98,7 @@ local function delete_token(pool, member, record)
     freed_caps[pool.name .. '\n' .. fields[3]] = true
   end
   pool.leases_changed = true
-  freed_pools[#freed_pools + 1] = pool
+  mark_freed(pool)
 end
 
 local function expire(pool, member)

@@ -112,7 +112,8 @@ local function return_head(pool, ticket)
   end
 end
 
--- Return the heads that caps with this beginning block.
+-- Return the heads that caps with this beginning block. Each is also a head of the pool that the cap
+-- limits, whose waiters are granted in order because it was freed.
 local function return_capped(beginning)
   local first, last_one = '[' .. beginning, '(' .. beginning .. '\255'
   for _, entry in ipairs(redis.call('ZRANGEBYLEX', prefix .. 'capped', first, last_one)) do
@@ -123,7 +124,6 @@ local function return_capped(beginning)
     local score = redis.call('ZSCORE', pool.heads, ticket)
     if score then
       redis.call('ZADD', pool.ready, score, ticket)
-      freed_pools[#freed_pools + 1] = pool
     end
   end
 end
@@ -196,7 +196,7 @@ local function dequeue(request, granted)
       -- It was the last of its project: the next one is not charged for units that were not taken.
       redis.call('HSET', pool.tags, project, unit[3])
     end
-    freed_pools[#freed_pools + 1] = pool
+    mark_freed(pool)
   end
   redis.call('HDEL', prefix .. 'asks', request.id)
   redis.call('ZREM', prefix .. 'patience', request.id)
@@ -369,10 +369,25 @@ local function time_to_claim(waiter)
   return math.min(waiter.place, waiter.lease + rules.grace)
 end
 
--- Grant the waiters of a pool that fit now, in order. Where
--- there are more heads than one call checks, sweeps continue at the cursor (c), and start again (a)
--- if units were freed meanwhile.
-local function grant_waiters(pool, sweeping)
+local grant_waiters
+
+-- Grant the waiters of the other pools of this waiter first, where units were freed too: one that
+-- comes before it there gets the units that both need. Returns whether there was such a pool. A
+-- pool whose waiters are being granted is left out, so where each of two waiters is the first in
+-- another pool, one of them is granted.
+local function grant_elsewhere(waiter)
+  local found = false
+  for _, unit in ipairs(waiter.units) do
+    local pool = pool_of(unit[1])
+    if pool.freed and not pool.granting then
+      grant_waiters(pool)
+      found = true
+    end
+  end
+  return found
+end
+
+local function grant_in_order(pool, sweeping)
   local limits = pool.limits
   if pool.waiting == 0 or quarantined or not limits or not limits[ACTIVE] then
     return
@@ -391,17 +406,19 @@ local function grant_waiters(pool, sweeping)
     local waiter = waiter_at(ticket)
     if not waiter then
       redis.call('ZREM', pool.ready, ticket)  -- A replica of an earlier release removed it.
-    elseif #blockers_of(waiter) == 0 then
-      local claim_time = time_to_claim(waiter)
-      grant(waiter, now + claim_time, waiter.arrival)
-      dequeue(waiter, true)
-      pre_granted[#pre_granted + 1] = {waiter.id, waiter.token, names_of(waiter.units), claim_time}
-    else
+    elseif #blockers_of(waiter) > 0 then
       local cap = select(3, shortage_of(waiter, pool))
       if cap then
         set_aside(pool, ticket, cap)
       end
       rank = (redis.call('ZRANK', pool.ready, ticket) or rank - 1) + 1
+    elseif grant_elsewhere(waiter) then
+      rank = redis.call('ZRANK', pool.ready, ticket) or rank
+    else
+      local claim_time = time_to_claim(waiter)
+      grant(waiter, now + claim_time, waiter.arrival)
+      dequeue(waiter, true)
+      pre_granted[#pre_granted + 1] = {waiter.id, waiter.token, names_of(waiter.units), claim_time}
     end
   end
   pool.unfinished = true
@@ -412,9 +429,20 @@ local function grant_waiters(pool, sweeping)
   end
 end
 
+-- Grant the waiters of a pool that fit now, in order. Where there are more heads than one call
+-- checks, sweeps continue at the cursor (c), and start again (a) if units were freed meanwhile.
+function grant_waiters(pool, sweeping)
+  pool.freed, pool.granting = false, true
+  grant_in_order(pool, sweeping)
+  pool.granting = false
+end
+
 -- Grant waiters in every pool whose units or queue changed, until nothing changes any more.
 local function grant_freed()
   while #freed_pools > 0 do
-    grant_waiters(table.remove(freed_pools))
+    local pool = table.remove(freed_pools)
+    if pool.freed then
+      grant_waiters(pool)
+    end
   end
 end

@@ -310,7 +310,7 @@ local function reprioritize(token, names, priority)
   waiter.priority = priority
   for _, unit in ipairs(waiter.units) do
     insert_ticket(pool_of(unit[1]), waiter, unit)
-    freed_pools[#freed_pools + 1] = pool_of(unit[1])
+    mark_freed(pool_of(unit[1]))
   end
   store_request(waiter)
   grant_freed()
@@ -333,8 +333,12 @@ local function sweep()
   end
   local due = redis.call('ZRANGEBYSCORE', prefix .. 'due', '-inf', now, 'LIMIT', 0, MAX_SWEPT)
   for _, name in ipairs(due) do
-    pool_of(name).leases_changed = true
-    reap(pool_of(name))
+    local pool = pool_of(name)
+    pool.leases_changed = true
+    reap(pool)
+    if redis.call('HEXISTS', pool.tags, 'c') == 0 then
+      mark_freed(pool)  -- So that no other pool grants a waiter that is not the first here.
+    end
   end
   for _, name in ipairs(due) do
     grant_waiters(pool_of(name), true)
@@ -367,7 +371,7 @@ for _, declared in ipairs(cjson.decode(ARGV[2])) do
   reap(pool)
   if pool.limits_changed then
     return_capped(pool.name .. '\n')
-    freed_pools[#freed_pools + 1] = pool
+    mark_freed(pool)
   end
 end
 grant_freed()
