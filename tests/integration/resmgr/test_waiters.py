@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import eventually
+from tests.servers import ValkeyServer
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import Units
 from trimtab_resmgr.store import PreGrant, Rules
@@ -184,6 +186,23 @@ async def test_waiters_at_a_cap_are_granted_when_it_allows_more(cohort: Cohort) 
     cohort.declare(pool(quota=9, project_cap=3))
     await cohort.declare_now("gpu")
     assert pre_granted(cohort) == ["x", "y", "z"]
+
+
+async def test_a_waiter_at_a_cap_that_allows_more_since_a_quarantine_is_granted_after_it(
+    cohort: Cohort, valkey_server: ValkeyServer
+) -> None:
+    await cohort.allocate("holder")
+    await cohort.allocate("capped", project_cap=1, **WAIT)
+    await cohort.allocate("other", project="other")
+    await cohort.release("other")
+    async with Redis.from_url(valkey_server.url) as client:
+        await client.hset("trimtab:{default}:state", "run", "another")
+        await cohort.release("holder")
+        assert await cohort.recount() == ()
+        await client.hset("trimtab:{default}:state", "until", 1)
+        await client.zadd("trimtab:{default}:due", {"gpu": 1})
+    await cohort.sweep()
+    assert pre_granted(cohort) == ["capped"]
 
 
 async def test_a_waiter_at_its_own_cap_is_granted_when_it_raises_the_cap(cohort: Cohort) -> None:

@@ -381,6 +381,7 @@ local before, arrived_before = last, last_arrival
 for at, arguments in ipairs(cjson.decode(ARGV[3])) do
   replies[at] = operations[arguments[1]](unpack(arguments, 2))
 end
+return_freed()  -- Those that no pool has returned, because it grants nothing now.
 if last ~= before then
   redis.call('HSET', KEYS[1], 'last', last)
 end
