@@ -68,7 +68,7 @@ class Cohorts:
         """Pools of which units may be granted, and the cohorts that are their homes."""
         self._left: dict[str, Left] = {}
         """Pools that are not granted yet, because they are held in another cohort."""
-        self._moving: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._moving: dict[tuple[str, ...], asyncio.Task[set[str]]] = {}
         """The calls of `move` that have not ended, by cohort and pools."""
         self._changes = 0
         """The changes so far; what was found out during a change is not used."""
@@ -104,10 +104,11 @@ class Cohorts:
         known = self._limits.get(f"{cohort} {name}")
         return known if known is not None else self._encode_limits(name, cohort)
 
-    async def move(self, names: Sequence[str], cohort: str) -> None:
+    async def move(self, names: Sequence[str], cohort: str) -> set[str]:
         """Make a cohort the home of pools where the one before holds nothing of them any more.
 
-        Callers that need the same at once share the calls of Redis.
+        Return the pools whose home it is. Callers that need the same at once share the calls of
+        Redis.
         """
         key = (cohort, *names)
         moving = self._moving.get(key)
@@ -115,9 +116,10 @@ class Cohorts:
             moving = self._moving[key] = asyncio.create_task(self._move(names, cohort))
             moving.add_done_callback(lambda _moved: self._moving.pop(key))
         # The first of the callers may be cancelled.
-        await asyncio.shield(moving)
+        return await asyncio.shield(moving)
 
-    async def _move(self, names: Sequence[str], cohort: str) -> None:
+    async def _move(self, names: Sequence[str], cohort: str) -> set[str]:
+        at_home = {name for name in names if self._at_home.get(name) == cohort}
         changes, found = -1, dict[str, Left | None]()
         while changes != self._changes:
             changes = self._changes
@@ -130,15 +132,17 @@ class Cohorts:
             else:
                 self._left[name] = left
                 self._changed.add(name)
+        return at_home.difference(found) | {name for name, left in found.items() if left is None}
 
     async def check_reassert(self, names: Sequence[str], cohort: str) -> str:
         """Return why tokens of pools cannot be reasserted in a cohort, or an empty text.
 
         Raises `Unavailable` where that is not known yet.
         """
-        await self.move(names, cohort)
+        # Not what is remembered by now: in a quarantine, each reply of Redis clears that.
+        at_home = await self.move(names, cohort)
         for name in names:
-            if self._at_home.get(name) == cohort:
+            if name in at_home:
                 continue
             if self._places([name], cohort):
                 raise Unavailable(f"pool {name!r} is not counted in cohort {cohort!r} yet")
