@@ -23,9 +23,21 @@ DnsLabel = Annotated[
 
 
 class Model(BaseModel):
-    """Base of every message and request body: frozen, and an unknown field is an error."""
+    """Base of every message and request body: frozen, and an unknown field is an error.
+
+    What a service has written is read with `read` instead, because a later one may have more
+    fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def read(model: type[M], body: str | bytes) -> M:
+    """Parse what a service of any release has published or stored. Raises ``ValidationError``.
+
+    Fields that this release does not know are ignored, at every depth.
+    """
+    return model.model_validate_json(body, extra="ignore")
 
 
 def parse_model(model: type[M], content: Mapping[str, object]) -> M:

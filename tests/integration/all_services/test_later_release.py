@@ -5,8 +5,10 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 from nats.aio.client import Client as Nats
 
 from tests.integration.all_services.conftest import DOMAIN, PROJECT
@@ -17,12 +19,14 @@ from trimtab.api.executions import ExecutionCreate, WorkflowBody
 from trimtab.client import Client
 from trimtab.messages import subjects
 from trimtab.messages.events import EVENT_TYPE, NamespaceStatus
-from trimtab.messages.executions import UnknownEvent, logged_event
+from trimtab.messages.executions import Request, UnknownEvent, logged_event
 from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.testing import AT
-from trimtab.workflows.graph import Node, Task, Workflow
+from trimtab.workflows.graph import LaunchPlan, Node, Task, Workflow
+from trimtab_admin.executions.projection import new_row
+from trimtab_admin.storage import tables
 
 SOURCE = """
 import time
@@ -103,6 +107,15 @@ def commit(system: System) -> int:
     return last
 
 
+def create(system: System, request: Request) -> None:
+    """Store an execution as the admin of the next release does before it publishes the request."""
+    row = new_row(request, datetime.now(UTC)) | {"request": extended(request)}
+    engine = sa.create_engine(f"sqlite:///{system.directory / 'admin.db'}")
+    with engine.begin() as connection:
+        connection.execute(tables.executions.insert(), row)
+    engine.dispose()
+
+
 async def until_views_have(system: System, revision: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -131,6 +144,37 @@ async def test_settings_of_a_later_release_are_in_every_view_and_in_a_resync(
     ]
     assert json.loads(kept) == NEXT["trimtab.queues.batch"]
     assert system.views()[0]["count"] == before + len(NEXT) - 1
+
+
+def extended(request: Request) -> str:
+    """Return a request as a later release writes it, with a field more in each of its objects."""
+    content = json.loads(request.model_dump_json())
+    workflow = content["workflow"]
+    for each in (content, content["launch_plan"], workflow, *workflow["nodes"]):
+        each["timeout"] = {"seconds": 60}
+    workflow["tasks"]["gate"]["config"]["timeout"] = None
+    return json.dumps(content)
+
+
+async def test_an_execution_of_a_later_release_is_claimed_shown_and_run(
+    system: System, api: Client, nats: Nats
+) -> None:
+    plan = LaunchPlan(name="gated", workflow="gated", version="1")
+    names = {"project": PROJECT, "domain": DOMAIN}
+    wanted = Request(execution="later1", **names, workflow=gated(), launch_plan=plan)
+    content = extended(wanted)
+    # Its admin has stored it, and may have published it before this one does.
+    await nats.jetstream().publish(
+        subjects.requested(DOMAIN, PROJECT), f'{{"request": {content}}}'.encode()
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while "later1" not in {each.id for each in await api.executions.list()}:
+            await asyncio.sleep(0.1)
+    body = await ended(api, "later1")
+    assert (body.phase, body.output) == ("succeeded", None), body.error
+    create(system, wanted.model_copy(update={"execution": "later2"}))
+    body = await ended(api, "later2")
+    assert (body.phase, [*body.nodes]) == ("succeeded", ["n0"]), body.error
 
 
 async def test_an_execution_finishes_with_an_event_of_a_later_release_in_its_log(

@@ -43,6 +43,17 @@ def attempt(wanted: Request, after: Settings, number: int = 0, **inputs: Any) ->
     return Attempt.from_resolution(wanted, stored, wanted.workflow.nodes[0], number, inputs)
 
 
+def test_a_resource_that_only_a_later_release_knows_is_left_out() -> None:
+    wanted = request(task=TASK)
+    stored = resolve(wanted, RECORDS, Capabilities("any"))
+    later = ResolvedValue(path="resources.limits.hugepages", value="1Gi", source="task")
+    nodes = {name: (*values, later) for name, values in stored.nodes.items()}
+    extended = stored.model_copy(update={"nodes": nodes})
+    [node_, *_] = wanted.workflow.nodes
+    attempts = [Attempt.from_resolution(wanted, each, node_, 0, {}) for each in (stored, extended)]
+    assert attempts[0] == attempts[1]
+
+
 def test_an_attempt_has_every_resolved_value() -> None:
     assert attempt(request(task=TASK), RECORDS, 2, count=4) == Attempt(
         execution="e1",

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from trimtab import models
+from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages import executions, subjects
 from trimtab.messages.executions import (
@@ -20,13 +22,14 @@ from trimtab.messages.executions import (
     NodeWaiting,
     Owned,
     Refused,
+    Request,
     State,
     Succeeded,
     replay,
 )
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.testing import entry, request, workflow
-from trimtab.workflows.graph import LaunchPlan
+from trimtab.workflows.graph import LaunchPlan, NodeOverrides, ResourceOverrides, Workflow
 
 RESOLUTION = Resolution(
     revision=3,
@@ -273,6 +276,45 @@ def test_an_unreadable_event_is_stored_and_published_unchanged(fields: dict[str,
     assert json.loads(event.body()) == body
     assert executions.parse_event(event.body()) == event
     assert TypeAdapter(AnyEvent).validate_python(body) == event
+
+
+NESTED = (
+    "",
+    "request",
+    "request.workflow",
+    "request.workflow.tasks.count",
+    "request.workflow.tasks.count.config",
+    "request.workflow.nodes.1",
+    "request.workflow.nodes.1.hook",
+    "request.workflow.nodes.1.hook.default",
+    "request.workflow.nodes.1.hook.default.resources",
+    "request.workflow.nodes.1.hook.default.resources.limits",
+    "request.workflow.nodes.1.inputs.number",
+    "request.launch_plan",
+    "request.overrides.trainer",
+)
+"""The objects in a claim that a later release may have extended."""
+
+
+@pytest.mark.parametrize("path", NESTED)
+def test_a_request_is_read_without_the_fields_that_only_a_later_release_knows(path: str) -> None:
+    hook = NodeOverrides(resources=ResourceOverrides())
+    sent = request(workflow_=workflow(hook=hook), overrides={"trainer": NodeOverrides(retries=1)})
+    claim = entry(Owned, 0, request=sent)
+    content = extended = json.loads(claim.body())
+    for step in filter(None, path.split(".")):
+        extended = extended[int(step) if isinstance(extended, list) else step]
+    extended["later"] = {"new": [1]}
+    assert executions.parse_event(json.dumps(content)) == claim
+    assert TypeAdapter(AnyEvent).validate_python(content) == claim
+    assert models.read(Request, json.dumps(content["request"])) == sent
+
+
+def test_an_unknown_field_of_a_user_is_refused_by_its_name() -> None:
+    content = workflow().model_dump(mode="json")
+    content["nodes"][1]["hook"]["default"]["retry"] = 1
+    with pytest.raises(Invalid, match=r"nodes\.1\.hook\.default\.retry"):
+        models.parse_model(Workflow, content)
 
 
 def test_the_default_launch_plan_is_the_workflow_and_no_narrower_level() -> None:

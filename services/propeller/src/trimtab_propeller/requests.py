@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from trimtab import models
 from trimtab.errors import Rejected, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.executions import ExecutionRequested, Request
@@ -112,7 +113,7 @@ class RequestStream:
 def parse(message: bus.StoredMessage) -> Request:
     """Return the request in a message. Raises `Rejected` where there is none."""
     try:
-        request = ExecutionRequested.model_validate_json(message.body).request
+        request = models.read(ExecutionRequested, message.body).request
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(map(str, first["loc"])) or "body"

@@ -269,7 +269,7 @@ _KNOWN: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
 
 def _read(content: Any) -> "KnownEvent | UnknownEvent | UnreadableEvent":
     try:
-        return _KNOWN.validate_python(content)
+        return _KNOWN.validate_python(content, extra="ignore")
     except ValidationError as error:
         if not isinstance(content, dict) or not isinstance(content.get("type"), str):
             raise
@@ -293,7 +293,7 @@ AnyEvent = Annotated[KnownEvent | UnknownEvent | UnreadableEvent, PlainValidator
 def parse_event(body: bytes | str) -> AnyEvent:
     """Parse an event of a log. Raises ``ValidationError`` where the body is no event at all."""
     try:
-        return _KNOWN.validate_json(body)
+        return _KNOWN.validate_json(body, extra="ignore")
     except ValidationError as error:
         if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
             raise

@@ -17,6 +17,7 @@ from faststream.nats.annotations import NatsMessage
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from trimtab import models
 from trimtab.errors import Rejected, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.executions import AnyEvent, Owned, Request, parse_event
@@ -151,7 +152,7 @@ def new_row(request: Request, created_at: datetime) -> dict[str, object]:
 def parse_request(body: str) -> Request | str:
     """Return the request in a row, or why this release cannot read it."""
     try:
-        return Request.model_validate_json(body)
+        return models.read(Request, body)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -7,6 +7,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from trimtab import models
 from trimtab.api.executions import LaunchPlanBody, WorkflowBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.levels import Scope
@@ -127,12 +128,12 @@ def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain:
 
 
 def _workflow_body(project: str, domain: str, body: str) -> WorkflowBody:
-    workflow = Workflow.model_validate_json(body)
+    workflow = models.read(Workflow, body)
     return WorkflowBody(project=project, domain=domain, workflow=workflow)
 
 
 def _launch_plan_body(project: str, domain: str, body: str) -> LaunchPlanBody:
-    plan = LaunchPlan.model_validate_json(body)
+    plan = models.read(LaunchPlan, body)
     return LaunchPlanBody(project=project, domain=domain, launch_plan=plan)
 
 
@@ -158,7 +159,7 @@ async def find_workflow(
         query = query.where(table.version == version)
     body = await session.scalar(query.order_by(table.id.desc()).limit(1))
     if body is not None:
-        return Workflow.model_validate_json(body)
+        return models.read(Workflow, body)
     column = table.name if version is None else table.version
     where = here if version is None else sa.and_(here, table.name == name)
     known = await _known_names(session, column, where)
@@ -180,7 +181,7 @@ async def find_launch_plan(
     if version is not None:
         query = query.where(table.version == version)
     body = await session.scalar(query.order_by(table.id.desc()).limit(1))
-    plan = None if body is None else LaunchPlan.model_validate_json(body)
+    plan = None if body is None else models.read(LaunchPlan, body)
     if plan is None or plan.workflow != workflow:
         suffix = f" version {version}" if version is not None else ""
         noun = f"launch plan of workflow {workflow}{suffix}"
@@ -211,7 +212,7 @@ async def _add(
         row = {**key, "body": item.model_dump_json(), "created_at": datetime.now(UTC)}
         await session.execute(table.insert(), row)
         return True
-    if type(item).model_validate_json(stored) != item:
+    if models.read(type(item), stored) != item:
         noun = table.name.removesuffix("s").replace("_", " ")
         raise Conflict(
             f"{noun} {item.name!r} version {version!r} is registered with different content; "

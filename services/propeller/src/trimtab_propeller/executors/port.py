@@ -144,7 +144,8 @@ class Attempt(Model):
         """Build the attempt from the values that were stored when its execution was admitted."""
         values = {r.path: r.value for r in (*resolution.execution, *resolution.nodes[node.id])}
         resources = Resources.model_validate(
-            {group: _below(f"resources.{group}", values) for group in ("requests", "limits")}
+            {group: _below(f"resources.{group}", values) for group in ("requests", "limits")},
+            extra="ignore",  # A later release, which has admitted it, may know more resources.
         )
         facts = {
             "TRIMTAB_EXECUTION": request.execution,
