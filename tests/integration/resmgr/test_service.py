@@ -28,6 +28,7 @@ from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens import protocol
+from trimtab_resmgr.scripts import MAX_CONNECTIONS
 
 
 async def test_of_forty_concurrent_requests_exactly_ten_are_granted(caller: Caller) -> None:
@@ -366,6 +367,26 @@ async def test_undeclared_pools_have_the_limits_of_the_default(
     assert (await caller.inspect("some")).quota == 1
 
 
+async def test_many_undeclared_pools_at_once_take_few_connections_to_redis(
+    caller: Caller, settings_stream: SettingsStream, valkey_server: ValkeyServer
+) -> None:
+    await settings_stream.announce(PoolChanged(name="*", quota=1))
+    await eventually(lambda: is_known(caller, "first"))
+    answers = await asyncio.gather(
+        *(caller.allocate("a", pool=f"some-{number}") for number in range(200))
+    )
+    assert {answer.status for answer in answers} == {"granted"}
+    assert connections(valkey_server) < 10
+
+
+async def test_many_calls_that_share_nothing_wait_for_a_connection(
+    caller: Caller, valkey_server: ValkeyServer
+) -> None:
+    answers = await asyncio.gather(*(caller.inspect() for _ in range(200)))
+    assert {answer.held for answer in answers} == {0}
+    assert connections(valkey_server) <= MAX_CONNECTIONS + 1
+
+
 async def test_service_statistics_count_allocations_by_status(
     caller: Caller, client: Client
 ) -> None:
@@ -396,6 +417,20 @@ async def test_outages_are_reported_by_readiness_and_end(
 
 def code_of(answer: object) -> int | None:
     return answer.problem.status if isinstance(answer, ErrorReply) else None
+
+
+async def is_known(caller: Caller, pool: str) -> bool:
+    try:
+        await caller.inspect(pool)
+    except ErrorReply:
+        return False
+    return True
+
+
+def connections(server: ValkeyServer) -> int:
+    """Return how many clients the server has, with the one that asks it."""
+    with redis.Redis.from_url(server.url) as client:
+        return int(client.info("clients")["connected_clients"])
 
 
 async def has_quota(caller: Caller, quota: int) -> bool:

@@ -22,12 +22,15 @@ from trimtab.tokens.protocol import COHORT, TokenGranted, TokenLost
 from trimtab_resmgr import encoding
 from trimtab_resmgr.arrivals import Arrivals
 from trimtab_resmgr.encoding import Version
-from trimtab_resmgr.homes import Homes, Place
+from trimtab_resmgr.homes import Homes, Moved, Place
 from trimtab_resmgr.limits import Left
-from trimtab_resmgr.scripts import FAILURES, Client
+from trimtab_resmgr.scripts import FAILURES, Batches, Client
 from trimtab_resmgr.store import CohortStore, Count, Effects, PoolLimits, Rules
 
 log = logging.getLogger(__name__)
+
+_Move = tuple[str, str]
+"""A pool, and the cohort that should be its home."""
 
 SWEEP_SECONDS = 0.2
 """The time between two sweeps: how long units of an ended lease may be idle despite waiters."""
@@ -68,8 +71,7 @@ class Cohorts:
         """Pools of which units may be granted, and the cohorts that are their homes."""
         self._left: dict[str, Left] = {}
         """Pools that are not granted yet, because they are held in another cohort."""
-        self._moving: dict[tuple[str, ...], asyncio.Task[set[str]]] = {}
-        """The calls of `move` that have not ended, by cohort and pools."""
+        self._moves = Batches[_Move, bool](tasks, self._move_all)
         self._changes = 0
         """The changes so far; what was found out during a change is not used."""
         self._generation = 0
@@ -107,20 +109,25 @@ class Cohorts:
     async def move(self, names: Sequence[str], cohort: str) -> set[str]:
         """Make a cohort the home of pools where the one before holds nothing of them any more.
 
-        Return the pools whose home it is. Callers that need the same at once share the calls of
-        Redis.
+        Return the pools whose home it is. All callers of one tick share the calls of Redis.
         """
-        key = (cohort, *names)
-        moving = self._moving.get(key)
-        if moving is None:
-            moving = self._moving[key] = asyncio.create_task(self._move(names, cohort))
-            moving.add_done_callback(lambda _moved: self._moving.pop(key))
-        # The first of the callers may be cancelled.
-        return await asyncio.shield(moving)
+        replies = await self._moves.submit(*((name, cohort) for name in names))
+        return {name for name, is_home in zip(names, replies, strict=True) if is_home}
 
-    async def _move(self, names: Sequence[str], cohort: str) -> set[str]:
-        at_home = {name for name in names if self._at_home.get(name) == cohort}
-        changes, found = -1, dict[str, Left | None]()
+    async def _move_all(self, moves: Sequence[_Move]) -> Sequence[bool | Unavailable]:
+        names: dict[str, dict[str, None]] = {}
+        for name, cohort in moves:
+            names.setdefault(cohort, {})[name] = None
+        found: dict[_Move, bool | Unavailable] = {}
+        for cohort, of_cohort in names.items():
+            moved = await self._move(list(of_cohort), cohort)
+            found |= {(name, cohort): is_home for name, is_home in moved.items()}
+        return [found[move] for move in moves]
+
+    async def _move(self, names: Sequence[str], cohort: str) -> dict[str, bool | Unavailable]:
+        moved: dict[str, bool | Unavailable]
+        moved = {name: self._at_home.get(name) == cohort for name in names}
+        changes, found = -1, dict[str, Moved]()
         while changes != self._changes:
             changes = self._changes
             found = await self._homes.move(self._places(names, cohort))
@@ -129,10 +136,11 @@ class Cohorts:
             if left is None:
                 self._at_home[name] = cohort
                 self._left.pop(name, None)
-            else:
+            elif isinstance(left, Left):
                 self._left[name] = left
                 self._changed.add(name)
-        return at_home.difference(found) | {name for name, left in found.items() if left is None}
+            moved[name] = left if isinstance(left, Unavailable) else left is None
+        return moved
 
     async def check_reassert(self, names: Sequence[str], cohort: str) -> str:
         """Return why tokens of pools cannot be reasserted in a cohort, or an empty text.

@@ -6,10 +6,12 @@ until the pool's home, which Redis stores, has closed the pool and holds none of
 `lua/homes.lua` has the rules.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from trimtab.errors import Unavailable
 from trimtab_resmgr.encoding import Version
 from trimtab_resmgr.limits import Left
 from trimtab_resmgr.scripts import Client, Script, answer_of
@@ -21,6 +23,9 @@ MAX_PLACES = 500
 
 _HOMES = Script("homes")
 _OWN, _OTHER = 0, 1
+
+Moved = Left | Unavailable | None
+"""What keeps a pool in its home, or ``None`` where the home is as it should be."""
 
 
 class Place(NamedTuple):
@@ -44,23 +49,20 @@ class Homes:
         self._redis = redis
         self._close = close
 
-    async def move(self, places: Sequence[Place]) -> dict[str, Left | None]:
-        """Move pools as far as possible now.
+    async def move(self, places: Sequence[Place]) -> dict[str, Moved]:
+        """Move pools as far as possible now, with few calls however many pools there are.
 
-        Returns what keeps each in its home; ``None`` for one whose home is where it should be.
+        Returns what keeps each in its home; `Unavailable` where the home does not answer.
         """
-        left: dict[str, Left | None] = {}
+        moved: dict[str, Moved] = {}
         for first in range(0, len(places), MAX_PLACES):
-            sent = places[first : first + MAX_PLACES]
-            for place, (status, entry) in zip(sent, await self._send(sent), strict=True):
-                is_own = status == _OWN
-                left[place.pool] = None if is_own else await self._move(place, status, entry)
-        return left
+            moved |= await self._move(places[first : first + MAX_PLACES])
+        return moved
 
     async def find(self, pool: str) -> str | None:
         """Return the home of a pool; ``None`` where nothing was granted of it yet."""
         entry = await answer_of(self._redis.hget(KEY, pool))
-        return None if entry is None else str(json.loads(entry)[0])
+        return None if entry is None else _cohort_of(entry)
 
     async def claim(self, pool: str, cohort: str) -> bool:
         """Make a cohort the home of a pool that has none. Return whether it is the home now."""
@@ -70,24 +72,57 @@ class Homes:
     async def cohorts(self) -> set[str]:
         """Return the cohorts that are homes."""
         entries = await answer_of(self._redis.hvals(KEY))
-        return {str(json.loads(entry)[0]) for entry in entries}
+        return {_cohort_of(entry) for entry in entries}
 
-    async def _move(self, place: Place, status: int, entry: bytes) -> Left | None:
-        home = str(json.loads(entry)[0])
-        if status != _OTHER:  # Our settings are late; the home is newer.
-            return Left(home, 0, 0)
-        count = await self._close(home, place.pool, place.version)
-        if count.is_final and not count.held:
-            [(status, _)] = await self._send([place], entry.decode())
-            if status == _OWN:
-                return None
-        return Left(home, count.held, count.waiting)
+    async def _move(self, places: Sequence[Place]) -> dict[str, Moved]:
+        moved: dict[str, Moved] = {}
+        elsewhere: dict[Place, str] = {}
+        for place, (status, entry) in zip(places, await self._send(places), strict=True):
+            if status == _OTHER:
+                elsewhere[place] = entry.decode()
+            else:  # Where our settings are late, the home is newer.
+                moved[place.pool] = None if status == _OWN else Left(_cohort_of(entry), 0, 0)
+        counts = await asyncio.gather(*(self._count(*each) for each in elsewhere.items()))
+        empty: dict[Place, str] = {}
+        for (place, entry), count in zip(elsewhere.items(), counts, strict=True):
+            if isinstance(count, Unavailable):
+                moved[place.pool] = count
+                continue
+            moved[place.pool] = Left(_cohort_of(entry), count.held, count.waiting)
+            if count.is_final and not count.held:
+                empty[place] = entry
+        return moved | await self._leave(empty)
 
-    async def _send(self, places: Sequence[Place], moved: str = "") -> Sequence[Any]:
-        """Return the homes of pools, and make the cohort of one the home where it ``moved``."""
+    async def _count(self, place: Place, entry: str) -> Count | Unavailable:
+        """Close a pool in the home of this entry."""
+        try:
+            return await self._close(_cohort_of(entry), place.pool, place.version)
+        except Unavailable as error:
+            return error
+
+    async def _leave(self, empty: Mapping[Place, str]) -> dict[str, Moved]:
+        """Return those of the pools that have left their homes, which were found empty."""
+        replies = await self._send(list(empty), empty) if empty else ()
+        found = zip(empty, replies, strict=True)
+        return {place.pool: None for place, (status, _) in found if status == _OWN}
+
+    async def _send(
+        self, places: Sequence[Place], empty: Mapping[Place, str] | None = None
+    ) -> Sequence[Any]:
+        """Return the homes of pools. Those that were found ``empty`` are left for the places."""
         sent = [
-            [place.pool, place.cohort, *place.version, place.entry(), moved or False]
+            [
+                place.pool,
+                place.cohort,
+                *place.version,
+                place.entry(),
+                (empty or {}).get(place, False),
+            ]
             for place in places
         ]
         found: Sequence[Any] = await _HOMES.run(self._redis, KEY, json.dumps(sent))
         return found
+
+
+def _cohort_of(entry: str | bytes) -> str:
+    return str(json.loads(entry)[0])

@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import BlockingConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
@@ -37,6 +38,9 @@ MAX_IN_FLIGHT = 2
 """Calls at the same time: the server runs one while the other is transmitted. Requests that arrive
 meanwhile form the next call, so the calls grow, and each request becomes cheaper, with the load."""
 
+MAX_CONNECTIONS = 50
+"""Connections to one server. A call that needs another one waits for its turn."""
+
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
@@ -62,15 +66,18 @@ def connect(redis: config.Redis) -> Client:
             socket_connect_timeout=TIMEOUT_SECONDS,
         )
     [(host, port)] = addresses
-    return Redis(
-        host=host,
-        port=port,
-        unix_socket_path=None if port else host,
+    tcp: dict[str, Any]
+    tcp = {"host": host, "port": port, "socket_connect_timeout": TIMEOUT_SECONDS}
+    unix_socket: dict[str, Any] = {"connection_class": UnixDomainSocketConnection, "path": host}
+    pool = BlockingConnectionPool(
+        max_connections=MAX_CONNECTIONS,
+        timeout=TIMEOUT_SECONDS,
         password=password,
         retry=retry,
         socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
+        **(tcp if port else unix_socket),
     )
+    return Redis.from_pool(pool)
 
 
 class OutOfMemory(Unavailable):
