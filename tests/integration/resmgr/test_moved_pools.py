@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -29,9 +29,9 @@ from trimtab_admin.messaging import streams
 from trimtab_resmgr import encoding
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.config import Redis
-from trimtab_resmgr.homes import Homes, Place
+from trimtab_resmgr.homes import Homes, Moved, Place
 from trimtab_resmgr.scripts import connect
-from trimtab_resmgr.store import Count, Rules
+from trimtab_resmgr.store import Count, Effects, Rules
 
 DAY = PoolChanged(name="gpu", quota=10)
 NIGHT = PoolChanged(name="gpu", quota=10, cohort="night")
@@ -341,6 +341,26 @@ async def test_a_home_that_changed_while_it_was_closed_is_not_left(
         [left] = (await homes.move([Place("gpu", "night", encoding.Version(0, 2))])).values()
         assert left is not None
         assert await homes.find("gpu") == "day"
+
+
+async def test_a_token_is_reasserted_while_a_reply_in_the_quarantine_clears_the_known_homes(
+    valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply arrives between the end of the search for the home and the use of what it found."""
+    quarantined = Effects((), frozenset(), 0, 0, (), quarantined=True, seconds=0.0)
+    async with open_replicas(valkey_server.port, 1) as [replica]:
+        cohorts = replica.cohorts
+        replica.apply(PoolChanged(name="gpu", quota=2), 1)
+        search = cohorts._homes.move
+
+        async def move(places: Sequence[Place]) -> dict[str, Moved]:
+            found = await search(places)
+            asyncio.get_running_loop().call_soon(cohorts._process, "default", quarantined)
+            return found
+
+        monkeypatch.setattr(cohorts._homes, "move", move)
+        assert await cohorts.check_reassert(["gpu"], "default") == ""
+        assert cohorts.limits("gpu", "default") is None  # The reply did clear them.
 
 
 async def test_what_has_ended_is_freed_while_no_home_can_be_stored(
