@@ -415,8 +415,31 @@ async def test_outages_are_reported_by_readiness_and_end(
         assert (await Caller(client).allocate("a")).status == "granted"
 
 
+async def test_a_defect_in_a_sweep_ends_no_other_and_no_service(
+    nats_server: NatsServer,
+    valkey_server: ValkeyServer,
+    client: Client,
+    settings_stream: SettingsStream,
+) -> None:
+    """The home of a pool that is no JSON is an error that no code expects."""
+    await settings_stream.announce(PoolChanged(name="gpu", quota=10))
+    valkey_server.send(b"HSET trimtab:homes broken {\r\n")
+    caller = Caller(client)
+    async with started(redis_config(nats_server, valkey_server)) as app:
+        for _ in range(3):
+            await caller.allocate("short", weight=10, lease_seconds=0.01)
+            await caller.allocate("waits", weight=10, wait_seconds=600)
+            await eventually(lambda: holds(caller, "waits"))
+            await caller.release("waits")
+        assert await is_ready(app)
+
+
 def code_of(answer: object) -> int | None:
     return answer.problem.status if isinstance(answer, ErrorReply) else None
+
+
+async def holds(caller: Caller, token: str) -> bool:
+    return token in [holder.token for holder in (await caller.inspect()).holders]
 
 
 async def is_known(caller: Caller, pool: str) -> bool:

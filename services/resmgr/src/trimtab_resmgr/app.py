@@ -153,8 +153,7 @@ class _Resmgr:
             if self._cohorts is None:
                 await asyncio.get_running_loop().create_future()
             else:
-                checking, sweeping = self._cohorts.check_forever(), self._cohorts.sweep_forever()
-                await asyncio.gather(checking, sweeping, self._cohorts.follow_arrivals())
+                await self._cohorts.run()
 
     def _on_changes(self, changes: Iterable[Change]) -> None:
         """Apply changes of pools, and warn about one whose quota now exceeds the ceiling."""

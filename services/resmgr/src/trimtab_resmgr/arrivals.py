@@ -29,11 +29,15 @@ class Arrivals:
     async def follow_forever(self) -> None:
         """Keep `since` up to date until cancelled."""
         inbox = self._client.new_inbox()
-        await self._client.subscribe(inbox, cb=self._on_mark)
-        while True:
-            with suppress(nats.errors.Error):  # While there is no server, no request arrives.
-                await self._client.publish(inbox, repr(now()).encode())
-            await asyncio.sleep(MARK_SECONDS)
+        subscription = await self._client.subscribe(inbox, cb=self._on_mark)
+        try:
+            while True:
+                with suppress(nats.errors.Error):  # While there is no server, no request arrives.
+                    await self._client.publish(inbox, repr(now()).encode())
+                await asyncio.sleep(MARK_SECONDS)
+        finally:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()
 
     async def _on_mark(self, message: Msg) -> None:
         self.since = max(self.since, float(message.data))

@@ -7,7 +7,7 @@ leave any of it undone.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -16,6 +16,7 @@ from trimtab.errors import Invalid, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
 from trimtab.models import Model
+from trimtab.runtime.tasks import keep_running
 from trimtab.settings.state import ANY_POOL, Settings
 from trimtab.settings.view import View
 from trimtab.tokens.protocol import COHORT, TokenGranted, TokenLost
@@ -41,7 +42,7 @@ PING_SECONDS = 1.0
 
 
 class Cohorts:
-    """The stores of cohorts by name. Run `sweep_forever` for as long as they are used."""
+    """The stores of cohorts by name. `run` has to run for as long as they are used."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Cohorts:
     ) -> None:
         """``ceiling`` is the largest quota of any pool."""
         self.unready_reason = "Redis has not answered yet"
-        """Why nothing can be granted; empty where it can. `check_forever` updates it."""
+        """Why nothing can be granted; empty where it can. `run` updates it."""
         self.rules = rules
         self._nats = nats
         self._redis = redis
@@ -249,27 +250,23 @@ class Cohorts:
         if len(self._at_home) > MAX_HOMES + len(self._view.settings.pools):
             self._at_home.clear()
 
-    async def sweep_forever(self) -> None:
-        """Sweep every cohort periodically, until cancelled."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            changed, self._changed = self._changed, set()
-            try:
-                await self._sweep(changed)
-            except Unavailable as error:
-                self._changed |= changed
-                log.debug("cohorts.not_swept", extra={"error": str(error)})
+    async def run(self) -> None:
+        """Sweep, check Redis, and keep up with the age of requests, until cancelled.
+
+        A defect in one of them ends neither it nor the others.
+        """
+        await asyncio.gather(
+            keep_running(self._check_forever, "cohorts.redis_not_checked"),
+            keep_running(self._sweep_forever, "cohorts.not_swept"),
+            keep_running(self._arrivals.follow_forever, "cohorts.arrivals_not_followed"),
+        )
 
     async def refresh_usage(self) -> None:
         """Call the scripts for every declared pool, so that `Effects` report the usage of each."""
         await self._sweep(self._view.settings.pools)
 
-    async def follow_arrivals(self) -> None:
-        """Keep up with the age of requests, until cancelled."""
-        await self._arrivals.follow_forever()
-
-    async def check_forever(self) -> None:
-        """Check periodically whether Redis answers, until cancelled."""
+    async def _check_forever(self) -> None:
+        """Check periodically whether Redis answers."""
         while True:
             try:
                 await self._redis.ping()
@@ -283,45 +280,70 @@ class Cohorts:
                 self.unready_reason = ""
             await asyncio.sleep(PING_SECONDS)
 
-    async def _sweep(self, changed: Iterable[str]) -> None:
-        failures: list[Unavailable] = []  # One cohort that cannot be used does not stop the others.
-        try:
-            await self._find_homes()
-        except Unavailable as error:
-            failures.append(error)
-        declared: dict[str, list[PoolLimits]] = {COHORT: [], **{used: [] for used in self._stores}}
-        names: dict[str, list[str]] = {}
-        for pool in self._view.settings.pools.values():
-            declared.setdefault(pool.cohort, [])
-        for name in changed:
-            if (known := self._view.settings.pools.get(name)) is not None:
-                names.setdefault(known.cohort, []).append(name)
-        for cohort, of_cohort in list(names.items()):
+    async def _sweep_forever(self) -> None:
+        """Sweep every cohort periodically."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
             try:
-                await self.move(of_cohort, cohort)
-            except Unavailable as error:  # Without free memory too, in which sweeps release some.
-                failures.append(error)
-                del names[cohort]
-        # The settings may have changed meanwhile; then the next sweep declares the rest.
-        declared_now = self._view.settings.pools
-        for cohort, of_cohort in names.items():
-            for name in of_cohort:
-                if name in declared_now and declared_now[name].cohort == cohort:
-                    limits = self.limits(name, cohort) or self.closed_limits(name, cohort)
-                    declared[cohort].append(limits)
-        deleted = dict(self._deleted)
-        for key, limits in deleted.items():
-            declared.setdefault(key.partition(" ")[0], []).append(limits)
-        for cohort, all_limits in declared.items():
-            try:
-                await self.store(cohort).declare(all_limits)
-                await self.store(cohort).sweep()
+                await self._sweep_changed()
             except Unavailable as error:
-                failures.append(error)
+                log.debug("cohorts.not_swept", extra={"error": str(error)})
+
+    async def _sweep_changed(self) -> None:
+        changed, self._changed = self._changed, set()
+        is_swept = False
+        try:
+            await self._sweep(changed)
+            is_swept = True
+        finally:
+            if not is_swept:
+                self._changed |= changed
+
+    async def _sweep(self, changed: Iterable[str]) -> None:
+        """Sweep all cohorts. One that fails does not stop the others; its failure is raised."""
+        failures: list[Exception] = []
+        await _collect(self._find_homes(), failures)
+        names = self._by_cohort(changed)
+        for cohort, of_cohort in list(names.items()):
+            # Without free memory too, in which sweeps release some.
+            if not await _collect(self.move(of_cohort, cohort), failures):
+                del names[cohort]
+        deleted = dict(self._deleted)
+        for cohort, limits in self._limits_to_declare(names, deleted).items():
+            await _collect(self._sweep_cohort(cohort, limits), failures)
         if failures:
-            raise failures[0]
+            raise next((each for each in failures if not _is_outage(each)), failures[0])
         for key in deleted:
             self._deleted.pop(key, None)
+
+    def _by_cohort(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Return those of the pools that are declared."""
+        found: dict[str, list[str]] = {}
+        for name in names:
+            if (pool := self._view.settings.pools.get(name)) is not None:
+                found.setdefault(pool.cohort, []).append(name)
+        return found
+
+    def _limits_to_declare(
+        self, names: Mapping[str, Iterable[str]], deleted: Mapping[str, PoolLimits]
+    ) -> dict[str, list[PoolLimits]]:
+        """Return the limits of these pools, with every cohort that is used."""
+        pools = self._view.settings.pools
+        used = (COHORT, *self._stores, *(pool.cohort for pool in pools.values()))
+        declared: dict[str, list[PoolLimits]] = {cohort: [] for cohort in used}
+        for cohort, of_cohort in names.items():
+            for name in of_cohort:
+                # The settings may have changed meanwhile; then the next sweep declares the rest.
+                if name in pools and pools[name].cohort == cohort:
+                    limits = self.limits(name, cohort) or self.closed_limits(name, cohort)
+                    declared[cohort].append(limits)
+        for key, limits in deleted.items():
+            declared.setdefault(key.partition(" ")[0], []).append(limits)
+        return declared
+
+    async def _sweep_cohort(self, cohort: str, limits: Sequence[PoolLimits]) -> None:
+        await self.store(cohort).declare(limits)
+        await self.store(cohort).sweep()
 
     async def _find_homes(self) -> None:
         """Use the cohorts that hold tokens, also where no pool of the settings is in them."""
@@ -360,3 +382,17 @@ class Cohorts:
 
 def _find_pool(settings: Settings, name: str) -> PoolChanged | None:
     return settings.pools.get(name) or settings.pools.get(ANY_POOL)
+
+
+async def _collect(work: Awaitable[object], failures: list[Exception]) -> bool:
+    """Await work, and add its failure to the list. Return whether there was none."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  # The caller raises it after its other work.
+        failures.append(error)
+        return False
+    return True
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, Unavailable)
