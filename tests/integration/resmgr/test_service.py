@@ -451,7 +451,7 @@ async def is_known(caller: Caller, pool: str) -> bool:
 
 
 def connections(server: ValkeyServer) -> int:
-    """Return how many clients the server has, with the one that asks it."""
+    """Return how many clients the server has, including this one."""
     with redis.Redis.from_url(server.url) as client:
         return int(client.info("clients")["connected_clients"])
 

@@ -25,7 +25,7 @@ _HOMES = Script("homes")
 _OWN, _OTHER = 0, 1
 
 Moved = Left | Unavailable | None
-"""What keeps a pool in its home, or ``None`` where the home is as it should be."""
+"""The use that keeps a pool in its home; ``None`` for a pool whose home is where it should be."""
 
 
 class Place(NamedTuple):
