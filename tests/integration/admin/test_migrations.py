@@ -93,6 +93,28 @@ async def test_api_tokens_and_the_audit_trail_of_an_earlier_version_stay(
     assert [(row.caller, row.status) for row in trail] == [("ci", 403), ("", 401)]
 
 
+@BOTH
+async def test_a_database_that_a_later_release_has_migrated_is_left_as_it_is(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An admin that is started again beside one of a later release goes on."""
+
+    async def upgrade() -> None:
+        async with transaction(sessions) as session:
+            await (await session.connection()).run_sync(migrations.upgrade)
+
+    await upgrade()
+    version = sa.table("alembic_version", sa.column("version_num"))
+    async with transaction(sessions) as session:
+        await session.execute(version.update().values(version_num="9999_later"))
+    await upgrade()
+    assert [row.version_num for row in await fetch_rows(sessions, sa.select(version))] == [
+        "9999_later"
+    ]
+    [warning] = [r for r in caplog.records if r.getMessage() == "schema.later_release"]
+    assert vars(warning)["stored"] == "9999_later"
+
+
 @pytest.mark.parametrize("backend", ["postgresql"])
 async def test_a_migration_may_be_idle_longer_than_other_transactions(
     sessions: Sessions, database_url: str
