@@ -20,14 +20,16 @@ from trimtab.messages.executions import (
 from trimtab.messages.resolutions import Resolution
 from trimtab.runtime import bus
 
+BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+"""When each log begins: so lately that no admin of a test removes it for its age."""
+
 
 def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
     """Return the events of an execution of two nodes that succeeds."""
-    began = datetime(2026, 1, 1, tzinfo=UTC)
     events: list[AnyEvent] = []
 
     def add(event: type[Any], **fields: Any) -> None:
-        at = began + timedelta(seconds=len(events))
+        at = BEGAN + timedelta(seconds=len(events))
         claim = {"owner": "propeller-1", "epoch": 1, "at": at}
         events.append(event(execution=execution, index=len(events), **claim, **fields))
 
@@ -43,11 +45,10 @@ def events_of(execution: str, request: Request | None = None) -> list[AnyEvent]:
 
 def long_log(execution: str, nodes: int, request: Request | None = None) -> list[AnyEvent]:
     """Return the events of an execution of so many nodes, of which each fails once."""
-    began = datetime(2026, 1, 1, tzinfo=UTC)
     events: list[AnyEvent] = []
 
     def add(event: type[Any], **fields: Any) -> None:
-        at = began + timedelta(seconds=len(events))
+        at = BEGAN + timedelta(seconds=len(events))
         claim = {"owner": "propeller-1", "epoch": 1, "at": at}
         events.append(event(execution=execution, index=len(events), **claim, **fields))
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,11 +14,9 @@ from tests.integration.admin.running import (
     execute,
     register,
     rows,
-    settings_for,
     until,
     workflow,
 )
-from tests.servers import NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.executions import Admitted, AnyEvent
 from trimtab.messages.resolutions import Resolution, ResolvedValue
@@ -31,13 +28,6 @@ from trimtab_admin.executions.projection import CatchUp, Projection
 from trimtab_admin.executions.retention import LogDeletion, LogPurge
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
-
-
-@pytest.fixture
-def settings(tmp_path: Path, nats_server: NatsServer, database_url: str) -> AdminConfig:
-    """Return a configuration by which admin itself removes nothing: the logs are old."""
-    days = {"execution_log_days": 100_000, "execution_event_days": 100_000}
-    return settings_for(tmp_path, nats_server.url, database_url=database_url, **days)
 
 
 @pytest.fixture
