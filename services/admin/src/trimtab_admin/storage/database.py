@@ -68,7 +68,7 @@ def sessions_of(url: str) -> Sessions:
         # The pool serves waiters in order. Waiters for the lock of SQLite's file only poll it, so
         # one of them may fail to get it for seconds.
         return _on_sqlite(url, _BEGIN_WRITING, pool_size=1, connection=_WritingConnection)
-    return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS)
+    return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS, _IDLE_MILLIS)
 
 
 def migrating_sessions_of(url: str) -> Sessions:
@@ -82,7 +82,7 @@ def reading_sessions_of(url: str) -> Sessions:
     """Make sessions for reading: no writer blocks them, and each transaction sees one moment."""
     if _is_sqlite(url):
         return _on_sqlite(url, "BEGIN", pool_size=5, connection=_InlineConnection)
-    return _on_postgresql(url, "REPEATABLE READ", _STATEMENT_SECONDS)
+    return _on_postgresql(url, "REPEATABLE READ", _STATEMENT_SECONDS, _IDLE_MILLIS)
 
 
 def searching_sessions_of(url: str) -> Sessions:
@@ -260,7 +260,7 @@ def _is_sqlite(url: str) -> bool:
 
 
 def _on_postgresql(
-    url: str, isolation: str, statement_seconds: float, idle_millis: int = _IDLE_MILLIS
+    url: str, isolation: str, statement_seconds: float, idle_millis: int
 ) -> Sessions:
     engine = create_async_engine(
         url,
