@@ -97,8 +97,10 @@ async def test_an_ended_execution_is_followed_to_its_end_and_resumed(
         "output": None,
     }
     assert texts[-2] == 'event: ended\ndata: {"phase":"succeeded","error":""}'
-    for given in ({"params": {"since": "3"}}, {"headers": {"Last-Event-ID": "3"}}):
-        resumed = await admin.get(path, **given)  # type: ignore[arg-type]
+    last = {"Last-Event-ID": "3"}
+    # A client that connects again repeats the address that it began with.
+    for params, headers in (({"since": "3"}, {}), ({}, last), ({"since": "1"}, last)):
+        resumed = await admin.get(path, params=params, headers=headers)
         assert indices(resumed.text.split("\n\n")) == list(range(4, len(log)))
 
 
@@ -149,6 +151,26 @@ async def test_changes_arrive_without_a_hint_and_heartbeats_meanwhile(
         await projection.on_event(events_of(execution)[0])
         while not (text := await anext(texts)).startswith("id: 0\n"):
             assert text == ": heartbeat\n\n"
+
+
+async def test_a_log_of_several_batches_is_sent_whole_and_without_a_pause(
+    admin: httpx.AsyncClient,
+    execution: str,
+    settings: AdminConfig,
+    projection: Projection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following_module, "_BATCH", 2)
+    log = events_of(execution)
+    for event in log:
+        await projection.on_event(event)
+    async with (
+        following_of(settings, poll_seconds=HOUR, heartbeat_seconds=HOUR) as following,
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
+        texts = [text async for text in stream(following, execution)]
+    assert indices(texts) == list(range(len(log)))
+    assert texts[-1].startswith("event: ended")
 
 
 async def test_an_event_after_a_gap_is_not_sent_before_the_gap_is_filled(
