@@ -156,21 +156,67 @@ async def test_a_log_that_was_lost_is_restored_behind_foreign_messages(
 async def test_an_unreadable_request_ends_its_execution_and_delays_no_other(
     admin: httpx.AsyncClient, client: Client, settings: AdminConfig
 ) -> None:
-    execution = await created(admin)
-
-    async def requested() -> bool:
-        [stored] = await rows(settings, tables.executions)
-        return stored["requested_in"] is not None
-
-    await until(requested)
-    engine = create_async_engine(settings.database_url)
+    execution, other = await created(admin), await created(admin)
+    await until_requested(settings)
+    [before, _] = await rows(settings, tables.executions)
     row = tables.executions.update().where(tables.executions.c.id == execution)
-    async with engine.begin() as connection:
-        await connection.execute(row.values(request="{}", requested_in=sa.null()))
-    await engine.dispose()
+    await write(settings, row.values(request="{}"), PENDING)
     body = await wait_for(admin, execution, "failed")
     assert body["error"].startswith(f"the request of {execution} cannot be read")
-    await created(admin)
+    await until_requested(settings, other)
+    [after] = [r for r in await rows(settings, tables.executions) if r["id"] == execution]
+    assert after["updated_at"] > before["updated_at"]
+
+
+async def test_an_execution_that_is_running_is_not_ended_by_its_unreadable_row(
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig
+) -> None:
+    execution, other = await created(admin), await created(admin)
+    await until_requested(settings)
+    await append(client, execution, {"type": "owned"})
+    await wait_for(admin, execution, "running")
+    row = tables.executions.update().where(tables.executions.c.id == execution)
+    await write(settings, row.values(request="{}"), PENDING)
+    await until_requested(settings, other)
+    await append(client, other, {"type": "owned"})
+    await wait_for(admin, other, "running")
+    assert (await admin.get(f"/executions/{execution}")).json()["phase"] == "running"
+
+
+async def test_a_request_that_cannot_be_published_delays_no_other(
+    admin: httpx.AsyncClient, client: Client, settings: AdminConfig
+) -> None:
+    execution, other = await created(admin), await created(admin)
+    await until_requested(settings)
+    event = {"execution": execution, "index": 0, "body": "{}"}
+    await write(settings, tables.execution_events.insert().values(event), PENDING)
+    await until_requested(settings, other)
+    [stored] = [r for r in await rows(settings, tables.executions) if r["id"] == execution]
+    assert (stored["requested_in"], stored["phase"]) == (None, "requested")
+
+
+PENDING = tables.executions.update().values(requested_in=sa.null())
+"""Has all executions requested again."""
+
+
+async def write(settings: AdminConfig, *statements: sa.Executable) -> None:
+    """Change the database without admin, in one transaction."""
+    engine = create_async_engine(settings.database_url)
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(statement)
+    await engine.dispose()
+
+
+async def until_requested(settings: AdminConfig, *executions: str) -> None:
+    """Wait until these executions, or all, are requested in the streams."""
+
+    async def requested() -> bool:
+        stored = await rows(settings, tables.executions)
+        wanted = [row for row in stored if not executions or row["id"] in executions]
+        return all(row["requested_in"] is not None for row in wanted)
+
+    await until(requested)
 
 
 async def _is_declared(client: Client) -> bool:

@@ -9,7 +9,9 @@ found an empty log would start the execution from its beginning.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Container
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import nats.errors
@@ -18,10 +20,17 @@ import sqlalchemy as sa
 from nats.aio.client import Client
 from opentelemetry.trace import SpanKind
 
-from trimtab.errors import Unavailable
+from trimtab.errors import Rejected, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import TRACEPARENT
-from trimtab.messages.executions import ENDED, AnyEvent, ExecutionRequested, Request, logged_event
+from trimtab.messages.executions import (
+    ENDED,
+    AnyEvent,
+    ExecutionRequested,
+    Phase,
+    Request,
+    logged_event,
+)
 from trimtab.runtime import bus, retrying, tasks, telemetry
 from trimtab_admin.executions.projection import parse_request
 from trimtab_admin.executions.states import stored_events
@@ -33,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
 """How soon a recreated stream, or an execution that another admin created, is noticed."""
+_LONGEST_SECONDS = 60.0
+"""The longest delay until a request that could not be published is tried again."""
 _BATCH = 100
 _ROW = tables.executions.c
 
@@ -40,11 +51,35 @@ _ROW = tables.executions.c
 class _PendingRequest(NamedTuple):
     """An execution that was not requested in the streams that exist now."""
 
-    request: Request
+    execution: str
+    body: str
     traceparent: str
     """The trace in which the execution was created."""
-    requested_in: str
-    """The earlier streams, or the mark of a resync; empty if it was never requested."""
+    requested_in: str | None
+    """The earlier streams, or the mark of a resync; ``None`` if it was never requested."""
+    phase: Phase
+    created_at: datetime
+
+
+class _Postponed:
+    """The requests that could not be published, and when each of them is tried again."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, int] = {}
+        self._next: dict[str, float] = {}
+
+    def is_due(self, execution: str) -> bool:
+        return time.monotonic() >= self._next.get(execution, 0.0)
+
+    def record_failure(self, execution: str) -> None:
+        failures = self._failures[execution] = self._failures.get(execution, 0) + 1
+        pause = retrying.backoff_seconds(failures, first=_POLL_SECONDS, longest=_LONGEST_SECONDS)
+        self._next[execution] = time.monotonic() + pause
+
+    def keep(self, executions: Container[str]) -> None:
+        """Forget those that are not among the executions: they need not be published any more."""
+        for execution in [each for each in self._next if each not in executions]:
+            del self._failures[execution], self._next[execution]
 
 
 class Requester:
@@ -55,6 +90,7 @@ class Requester:
         self._sessions = sessions
         self._reading = reading
         self._awake = asyncio.Event()
+        self._postponed = _Postponed()
 
     def wake(self) -> None:
         """Look for executions soon: some are new, or a stream was recreated."""
@@ -68,15 +104,36 @@ class Requester:
         while True:
             retrying.raise_if_cancelled()
             self._awake.clear()
-            identity = await self._streams_identity()
-            while pending := await self._pending_requests(identity):
-                for each in pending:
-                    await self._publish(each, identity)
+            await self._publish_all(await self._streams_identity())
             try:
                 async with asyncio.timeout(_POLL_SECONDS):
                     await self._awake.wait()
             except TimeoutError:
                 continue
+
+    async def _publish_all(self, identity: str) -> None:
+        """Publish each pending request that can be published. Raises `Unavailable`."""
+        last: _PendingRequest | None = None
+        found: set[str] = set()
+        while pending := await self._pending_requests(identity, last):
+            for each in pending:
+                if self._postponed.is_due(each.execution):
+                    await self._try_to_publish(each, identity)
+            found.update(each.execution for each in pending)
+            last = pending[-1]
+        self._postponed.keep(found)
+
+    async def _try_to_publish(self, pending: _PendingRequest, identity: str) -> None:
+        """Publish a request, or postpone it, so that it delays no other one."""
+        try:
+            await self._publish(pending, identity)
+        except Exception as error:
+            # While the streams do not answer, no request can be published.
+            if await self._streams_identity() != identity:
+                raise Unavailable("the streams were recreated") from error
+            self._postponed.record_failure(pending.execution)
+            fields = {"execution": pending.execution}
+            tasks.report_failure("requester.request_failed", error, fields)
 
     async def _streams_identity(self) -> str:
         """Return when the two streams were created, which identifies them.
@@ -95,49 +152,64 @@ class Requester:
             raise Unavailable(f"cannot read the streams of executions: {error}") from error
         return f"{requests.created} {logs.created}"
 
-    async def _pending_requests(self, identity: str) -> list[_PendingRequest]:
+    async def _pending_requests(
+        self, identity: str, last: _PendingRequest | None
+    ) -> list[_PendingRequest]:
+        """Return the oldest pending requests that were created after the last one."""
         elsewhere = sa.or_(_ROW.requested_in.is_(None), _ROW.requested_in != identity)
         columns = (_ROW.id, _ROW.request, _ROW.traceparent, _ROW.requested_in)
-        query = sa.select(*columns).where(elsewhere, _ROW.phase.not_in(ENDED))
+        query = sa.select(*columns, _ROW.phase, _ROW.created_at)
+        query = query.where(elsewhere, _ROW.phase.not_in(ENDED))
+        if last is not None:
+            same_time = sa.and_(_ROW.created_at == last.created_at, _ROW.id > last.execution)
+            query = query.where(sa.or_(_ROW.created_at > last.created_at, same_time))
         async with transaction(self._reading) as session:
-            rows = await session.execute(query.order_by(_ROW.created_at).limit(_BATCH))
-            found = [(id_, parse_request(body), *rest) for id_, body, *rest in rows]
-        await self._end_unreadable({id_: r for id_, r, *_ in found if isinstance(r, str)})
-        return [
-            _PendingRequest(request, trace, requested_in or "")
-            for _, request, trace, requested_in in found
-            if isinstance(request, Request)
-        ]
-
-    async def _end_unreadable(self, problems: Mapping[str, str]) -> None:
-        """End the executions whose stored request this release cannot read: none can run them."""
-        for execution, problem in problems.items():
-            error = f"the request of {execution} cannot be read by this release: {problem}"
-            log.error("requester.unreadable", extra={"execution": execution, "error": error})
-            update = tables.executions.update().where(_ROW.id == execution)
-            async with transaction(self._sessions) as session:
-                await session.execute(update.values(phase="failed", error=error))
+            rows = await session.execute(query.order_by(_ROW.created_at, _ROW.id).limit(_BATCH))
+            return [_PendingRequest(*row) for row in rows]
 
     async def _publish(self, pending: _PendingRequest, identity: str) -> None:
-        request, traceparent, requested_in = pending
+        request = parse_request(pending.body)
+        if isinstance(request, str):
+            await self._end_unreadable(pending.execution, request)
+            return
         await self._restore_log(request.execution)
-        occasion = hashlib.blake2b(f"{requested_in} {identity}".encode(), digest_size=4).hexdigest()
-        carrier = {TRACEPARENT: traceparent} if traceparent else None
+        await self._store(request, pending, identity)
+        # If a resync has set another mark meanwhile, the execution stays pending.
+        unchanged = _ROW.requested_in.is_not_distinct_from(pending.requested_in)
+        update = tables.executions.update().where(_ROW.id == request.execution, unchanged)
+        async with transaction(self._sessions) as session:
+            await session.execute(update.values(requested_in=identity))
+
+    async def _store(self, request: Request, pending: _PendingRequest, identity: str) -> None:
+        """Store the request in the stream."""
+        occasion = f"{pending.requested_in or ''} {identity}".encode()
+        number = hashlib.blake2b(occasion, digest_size=4).hexdigest()
+        carrier = {TRACEPARENT: pending.traceparent} if pending.traceparent else None
         with telemetry.span("publish trimtab.executions", carrier, SpanKind.PRODUCER):
             await bus.publish(
                 self._client,
                 subjects.EXECUTIONS,
                 subjects.requested(request.domain, request.project),
                 ExecutionRequested(request=request),
-                # The same id on the same occasion: after a crash before the update below, the
+                # The same id on the same occasion: after a crash before the row is updated, the
                 # server drops the second message.
-                event_id=f"{request.execution}-{occasion}",
+                event_id=f"{request.execution}-{number}",
             )
-        # If a resync has set another mark meanwhile, the execution stays pending.
-        unchanged = _ROW.requested_in.is_not_distinct_from(requested_in or None)
-        update = tables.executions.update().where(_ROW.id == request.execution, unchanged)
+
+    async def _end_unreadable(self, execution: str, problem: str) -> None:
+        """End an execution that waits with a request that this release cannot read.
+
+        Raises `Rejected` where it is running: its owner has the request in its log.
+        """
+        error = f"the request of {execution} cannot be read by this release: {problem}"
+        waits = sa.and_(_ROW.id == execution, _ROW.phase == "requested")
+        failed = {"phase": "failed", "error": error, "updated_at": datetime.now(UTC)}
         async with transaction(self._sessions) as session:
-            await session.execute(update.values(requested_in=identity))
+            row = tables.executions.update().where(waits).values(failed).returning(_ROW.id)
+            is_ended = await session.scalar(row) is not None
+        if not is_ended:
+            raise Rejected(error)
+        log.error("requester.unreadable", extra={"execution": execution, "error": error})
 
     async def _restore_log(self, execution: str) -> None:
         """Append the stored events that the subject of the execution lacks."""
