@@ -15,6 +15,7 @@ from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import Failed
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 
 Module = Callable[[str], Path]
 
@@ -65,3 +66,28 @@ async def test_an_execution_whose_log_cannot_be_read_is_ended_with_the_reason(
     failed = Failed.model_validate_json(body)
     assert failed.error.startswith(reason.format(old.execution))
     assert failed.node == ""
+
+
+async def test_the_end_of_an_execution_whose_log_has_a_gap_is_read_by_others(
+    start: Start,
+    executions: Executions,
+    settings_stream: SettingsStream,
+    client: Client,
+    module: Module,
+) -> None:
+    await settings_stream.announce(ProjectChanged(name="flyteexamples"))
+    old = request(module(SOURCE))
+    log = subjects.events(old.execution)
+    retries = ResolvedValue(path="retries", value=0, source="engine")
+    resolution = Resolution(revision=0, executor="process", nodes={"n0": (retries,)})
+    for body in (
+        event(old.execution, 0, "owned", request=old.model_dump(mode="json")),
+        event(old.execution, 1, "admitted", resolution=resolution.model_dump(mode="json")),
+        event(old.execution, 3, "node_starting", node="n0", attempt=0),
+    ):
+        await client.jetstream().publish(log, body)
+    start()
+    recorded = await executions.until(old.execution, "failed")
+    assert [each.index for each in recorded.events] == [0, 1, 3, 2, 4]
+    assert recorded.types[-2:] == ["node_failed", "failed"]
+    assert recorded.state.phase == "failed"

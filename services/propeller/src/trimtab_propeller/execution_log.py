@@ -6,7 +6,7 @@ was taken over cannot append any more.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -68,8 +68,13 @@ class ExecutionLog:
         epoch: int,
         sequence: int,
         problem: str = "",
+        taken: Container[int] = (),
     ) -> None:
-        """``sequence`` is that of the last event in EXECUTION_EVENTS."""
+        """``sequence`` is that of the last event in EXECUTION_EVENTS.
+
+        ``taken`` are the indexes behind a gap that the log has: an event with one of them would not
+        count.
+        """
         self.state = state
         self.problem = problem
         """Why the log cannot be continued, so that the execution has to be ended. Otherwise empty.
@@ -78,6 +83,7 @@ class ExecutionLog:
         self.owner, self.location = claimer
         self._epoch = epoch
         self._sequence = sequence
+        self._taken = taken
         self._lock = asyncio.Lock()
 
     @property
@@ -115,7 +121,7 @@ class ExecutionLog:
         while True:
             event = make_event(
                 execution=self.state.execution,
-                index=self.state.length,
+                index=self._next_index(),
                 owner=self.owner,
                 epoch=self._epoch,
                 at=datetime.now(UTC),
@@ -126,6 +132,13 @@ class ExecutionLog:
             except WrongSequence:
                 if not await self._skip_others():
                     raise
+
+    def _next_index(self) -> int:
+        """Return the first index that the log does not have."""
+        index = self.state.length
+        while index in self._taken:
+            index += 1
+        return index
 
     async def _store(self, event: AnyEvent) -> int:
         """Publish the event, with one id for all tries so that it is stored once.
@@ -170,7 +183,7 @@ class ExecutionLog:
         newer = await self._newer()
         for message in newer:
             event = logged_event(message.subject, message.body)
-            if event is not None and event.index >= self.state.length:
+            if event is not None and event.index >= self._next_index():
                 is_ours = (event.owner, event.epoch) == (self.owner, self._epoch)
                 if not is_ours or event.ends or not isinstance(event, UnknownEvent):
                     return False
@@ -274,7 +287,13 @@ async def take_over(
         raise OutOfSight(elsewhere)
     last = messages[-1].sequence
     execution_log = ExecutionLog(
-        client, claimer, state, epoch=epoch + 1, sequence=last, problem=problem
+        client,
+        claimer,
+        state,
+        epoch=epoch + 1,
+        sequence=last,
+        problem=problem,
+        taken={event.index for event in events if problem},
     )
     if not problem:
         await execution_log.append(partial(Owned, location=claimer.location))
