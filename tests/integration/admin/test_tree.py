@@ -155,6 +155,21 @@ async def test_many_changes_are_applied_in_slices(database: Database, is_publish
 
 
 @BOTH
+async def test_revisions_for_the_digest_are_read_in_slices(database: Database) -> None:
+    live = outbox.fetch_live_revisions(database.reading)
+    assert await live == (0, [])
+    revision = await database.write(20 * slices.SIZE)
+    for read in (
+        outbox.fetch_live_revisions(database.reading),
+        outbox.fetch_live_revisions_after(database.reading, 0),
+    ):
+        reading = asyncio.ensure_future(read)
+        assert await rounds_during(reading) >= 4
+        current, found = reading.result()
+        assert (current, len(found), found[0]) == (revision, revision, ("trimtab.projects.shop", 1))
+
+
+@BOTH
 async def test_no_read_sees_a_part_of_a_transaction(database: Database) -> None:
     tree = Tree()
     seen = {(await tree.latest(database.reading)).revision}

@@ -307,9 +307,7 @@ async def fetch_live_revisions(
     """Return the current revision, and each live subject with its revision, of one moment."""
     joined = revision.outerjoin(settings, sa.true())
     query = sa.select(revision.c.value, settings.c.subject, settings.c.revision)
-    found = await fetch_rows(reading, query.select_from(joined))
-    live = [(subject, number) for _, subject, number in found if subject is not None]
-    return found[0][0], live
+    return await _fetch_revisions(reading, query.select_from(joined))
 
 
 async def fetch_live_revisions_after(
@@ -324,9 +322,18 @@ async def fetch_live_revisions_after(
     newer = revision.outerjoin(outbox, outbox.c.revision > after)
     live = newer.outerjoin(settings, settings.c.subject == outbox.c.subject)
     query = sa.select(revision.c.value, outbox.c.subject, settings.c.revision)
-    found = await fetch_rows(reading, query.select_from(live))
-    changed = [(subject, number) for _, subject, number in found if subject is not None]
-    return found[0][0], changed
+    return await _fetch_revisions(reading, query.select_from(live))
+
+
+async def _fetch_revisions(reading: Sessions, query: sa.Select[Any]) -> tuple[int, list[Any]]:
+    """Return the first column, and in slices the others of each row that has a subject."""
+    current, found = 0, list[tuple[str, Any]]()
+    async with transaction(reading) as session:
+        async for rows in (await session.stream(query)).partitions(_CHUNK):
+            current = rows[0][0]
+            found += [(subject, number) for _, subject, number in rows if subject is not None]
+            await slices.turn()
+    return current, found
 
 
 def _advance(connection: Connection, before: int, changes: int) -> bool:

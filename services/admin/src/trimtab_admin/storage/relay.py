@@ -9,7 +9,7 @@ then becomes a standby until the leader is silent.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +28,7 @@ from trimtab.messages.parsing import Foreign
 from trimtab.runtime import bus, retrying, tasks, telemetry
 from trimtab.runtime.foreign import ForeignMessages
 from trimtab.settings.state import Digest
+from trimtab_admin import slices
 from trimtab_admin.messaging import streams
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
@@ -363,20 +364,27 @@ class Relay:
         if current - at != len(changed):
             self._digest = await self._read_digest()
             return self._digest
-        for subject, number in changed:
-            if number is None:
-                digest.drop(subject)
-            else:
-                digest.put(subject, number)
+        # Read again where this task ends in the middle.
+        self._digest = None
+        await _add(digest, changed)
         self._digest = (current, digest)
         return self._digest
 
     async def _read_digest(self) -> tuple[int, Digest]:
         current, live = await outbox.fetch_live_revisions(self._reading)
         digest = Digest()
-        for subject, number in live:
-            digest.put(subject, number)
+        await _add(digest, live)
         return current, digest
+
+
+async def _add(digest: Digest, changed: Sequence[tuple[str, int | None]]) -> None:
+    """Add the revision of each subject to the digest in slices; ``None`` removes the subject."""
+    async for part in slices.of(changed):
+        for subject, number in part:
+            if number is None:
+                digest.drop(subject)
+            else:
+                digest.put(subject, number)
 
 
 def _revision_of(message: RawStreamMsg) -> int:
