@@ -24,6 +24,7 @@ from trimtab.tokens.protocol import (
 from trimtab_resmgr import encoding
 from trimtab_resmgr.config import Redis
 from trimtab_resmgr.encoding import Reply, Request
+from trimtab_resmgr.limits import PoolState
 from trimtab_resmgr.scripts import connect
 from trimtab_resmgr.store import CohortStore, Contents, Effects, PoolLimits, Rules
 
@@ -89,6 +90,11 @@ class Cohort:
 
     async def inspect(self, pool: str = "gpu") -> Contents:
         return await self.store.inspect(pool)
+
+    async def state(self, pool: str = "gpu") -> PoolState:
+        """Return the use of a pool, and what blocks its first waiter."""
+        _, states = await self.store.pools([pool])
+        return states[pool]
 
     async def recount(self, pool: str = "gpu") -> tuple[str, ...]:
         differences, _ = await self.store.recount(pool)

@@ -54,6 +54,10 @@ class Caller:
     async def inspect(self, pool: str = "gpu") -> protocol.Inspected:
         return await self.request(protocol.Inspected, protocol.Inspect(pool=pool))
 
+    async def pools(self, cohort: str = protocol.COHORT) -> dict[str, protocol.PoolUse]:
+        page = await self.request(protocol.PoolPage, protocol.Pools(), cohort)
+        return {each.pool: each for each in page.pools}
+
     async def register(self, pool: str, quota: int) -> protocol.Registered:
         return await self.request(protocol.Registered, protocol.Register(pool=pool, quota=quota))
 

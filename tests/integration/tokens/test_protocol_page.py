@@ -23,7 +23,15 @@ from trimtab.messages.events import PoolChanged
 PAGE = Path(__file__).parents[3] / "docs" / "resmgr-protocol.md"
 SHOWN_HEADERS = ("Nats-Service-Error-Code", "Nats-Service-Error")
 VARYING = frozenset(
-    {"age_seconds", "at_seconds", "expires_in_seconds", "fence", "id", "waited_seconds"}
+    {
+        "age_seconds",
+        "at_seconds",
+        "expires_in_seconds",
+        "fence",
+        "id",
+        "since_seconds",
+        "waited_seconds",
+    }
 )
 """Fields whose values differ in each run."""
 _FENCE = re.compile(r'"fence": ?(\d+)')
@@ -144,6 +152,6 @@ def update_page(page: str, found: list[Example], replies: list[str]) -> str:
 
 def test_every_operation_has_an_example() -> None:
     subjects = {example.subject for example in examples(PAGE.read_text())}
-    operations = "allocate batch force_release inspect reassert recount register release renew"
-    for operation in f"{operations} reprioritize".split():
+    operations = "allocate batch force_release inspect locate pools reassert recount register"
+    for operation in f"{operations} release renew reprioritize".split():
         assert f"trimtab.resmgr.{operation}.default" in subjects

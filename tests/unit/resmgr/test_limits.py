@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from trimtab.messages.events import PoolChanged
-from trimtab.tokens.protocol import Allocate, Blocker, Units
+from trimtab.tokens.protocol import Allocate, Blocked, Blocker, Units
 from trimtab_resmgr import encoding, limits
-from trimtab_resmgr.limits import Limit
+from trimtab_resmgr.limits import Limit, PoolState, Source
 
 CEILING = 1000
 
@@ -101,3 +101,42 @@ def test_a_pool_above_the_ceiling_is_an_error_that_names_it() -> None:
     assert limits.quota_error(pool(quota=CEILING), CEILING) is None
     error = limits.quota_error(pool(quota=1001), CEILING)
     assert str(error).startswith("quota of pool 'gpu': 1001 is not valid; allowed: at most")
+
+
+def state(*blockers: Source, waiting: int = 1) -> PoolState:
+    return PoolState(10, 2, waiting, is_known=True, since_seconds=3.0, demand=7, blockers=blockers)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_reason_of_a_blocked_pool_has_a_fixed_precedence(order: int) -> None:
+    reasons = [
+        Source("max_weight", "gpu", ""),
+        Source("quota", "gpu", "t"),
+        Source("project_cap", "gpu", "p"),
+        Source("project_domain_cap", "gpu", "p/d"),
+        Source("reservation", "gpu", "u"),
+        Source("order", "gpu", "gpu"),
+        Source("inactive", "cpu", ""),
+    ]
+    found = [
+        limits.blocked("gpu", state(*reasons[first:][::order]), None)
+        for first in range(len(reasons))
+    ]
+    assert [(each.reason, each.pool, each.by) for each in found if each] == reasons
+
+
+def test_a_reason_of_the_whole_pool_comes_before_those_of_its_waiters() -> None:
+    quota = Source("quota", "gpu", "t")
+    assert limits.blocked("gpu", state(quota), Source("moved", "gpu", "night")) == Blocked(
+        reason="moved", pool="gpu", by="night", since_seconds=3.0, demand=7
+    )
+    assert limits.blocked("gpu", state(), None) is None
+
+
+def test_waiters_of_a_pool_without_limits_wait_for_unknown_ones() -> None:
+    inactive = Source("inactive", "gpu", "")
+    unknown = state(inactive)._replace(is_known=False)
+    found = limits.blocked("gpu", unknown, None)
+    assert found is not None
+    assert found.reason == "unknown"
+    assert limits.blocked("gpu", unknown._replace(waiting=0, blockers=()), None) is None

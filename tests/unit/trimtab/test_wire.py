@@ -313,6 +313,27 @@ MESSAGES: dict[str, BaseModel] = {
         ),
         waiting=1,
     ),
+    "tokens.pools": protocol.Pools(after="cpus", limit=1),
+    "tokens.pool_page": protocol.PoolPage(
+        type="redis",
+        pools=(
+            protocol.PoolUse(
+                pool="gpus",
+                cohort="default",
+                declared=True,
+                active=True,
+                declared_quota=5000,
+                quota=1000,
+                held=999,
+                holding=1,
+                waiting=1,
+                blocked=protocol.Blocked(
+                    reason="quota", pool="gpus", by="e1/n0/0", since_seconds=3.5, demand=9
+                ),
+            ),
+        ),
+        next="gpus",
+    ),
 }
 
 
@@ -353,6 +374,7 @@ def test_every_message_has_a_golden_file_and_every_file_a_message() -> None:
         if getattr(model, "__module__", "") == protocol.__name__ and name[0].isupper()
     ]
     parts = {protocol.Blocker, protocol.Forced, protocol.Holder, protocol.Units, protocol.Waiter}
+    parts |= {protocol.Blocked, protocol.PoolUse}
     golden = {type(message) for message in MESSAGES.values()} | parts
     unpublished = {executions.UnknownEvent, executions.UnreadableEvent, events.LaterChange}
     assert {m for m in ours if m.__module__.startswith("trimtab.")} - unpublished == golden

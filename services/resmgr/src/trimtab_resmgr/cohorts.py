@@ -235,7 +235,7 @@ class Cohorts:
         """Return the places of the pools that the settings have in this cohort, unless known."""
         places = []
         for name in names:
-            pool = _find_pool(self._view.settings, name)
+            pool = find_pool(self._view.settings, name)
             if pool is not None and pool.cohort == cohort and self._at_home.get(name) != cohort:
                 places.append(Place(name, cohort, self._version(name)))
         return places
@@ -380,7 +380,8 @@ class Cohorts:
                 return
 
 
-def _find_pool(settings: Settings, name: str) -> PoolChanged | None:
+def find_pool(settings: Settings, name: str) -> PoolChanged | None:
+    """Return a pool, or the default for one that is not declared."""
     return settings.pools.get(name) or settings.pools.get(ANY_POOL)
 
 

@@ -28,7 +28,14 @@ from trimtab.tokens.protocol import (
     Reprioritized,
     Waiter,
 )
-from trimtab_resmgr.limits import Limit, describe_blocker, never_fits_reason, wait_reason
+from trimtab_resmgr.limits import (
+    Limit,
+    PoolState,
+    Source,
+    describe_blocker,
+    never_fits_reason,
+    wait_reason,
+)
 
 Request = tuple[Any, ...]
 """An operation and its arguments, to be written as JSON."""
@@ -265,6 +272,28 @@ def parse_waiter(
         age_seconds=age / 1_000_000,
         pools=tuple(name.decode() for name in names) if len(names) > 1 else (),
     )
+
+
+def parse_pool_state(
+    held: int, holding: int, waiting: int, known: int, first: Sequence[Any]
+) -> PoolState:
+    if not first:
+        return PoolState(held, holding, waiting, known == 1)
+    since, demand, blockers = first
+    return PoolState(
+        held,
+        holding,
+        waiting,
+        known == 1,
+        since / 1_000_000,
+        demand,
+        tuple(_parse_source(*blocker) for blocker in blockers),
+    )
+
+
+def _parse_source(pool: bytes, limit: int, _number: int, _held: int, source: bytes) -> Source:
+    by, _ = parse_member(source)
+    return Source(Limit(limit).name.lower(), pool.decode(), by)
 
 
 def parse_forced(entry: bytes) -> Forced:

@@ -41,7 +41,7 @@ from trimtab_resmgr.managers import Manager, process_batch
 log = logging.getLogger(__name__)
 
 NAME = "trimtab-resmgr"
-VERSION = "0.3.0"
+VERSION = "0.4.0"
 """The version of the protocol, which service discovery reports."""
 QUEUE = "resmgr"
 """The queue group: one of all replicas receives each request."""
@@ -221,6 +221,7 @@ async def serve(
         protocol.Reprioritize: manager.reprioritize,
         protocol.ForceRelease: manager.force_release,
         protocol.Inspect: manager.inspect,
+        protocol.Pools: manager.pools,
         protocol.Locate: manager.locate,
         protocol.Recount: manager.recount,
         protocol.Batch: partial(process_batch, manager),

@@ -1,12 +1,12 @@
 """The limits of pools: which there are, and the messages that explain a refusal. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from trimtab.errors import Invalid
 from trimtab.messages.events import PoolChanged
-from trimtab.tokens.protocol import Allocate, Blocker
+from trimtab.tokens.protocol import Allocate, Blocked, Blocker
 
 
 class Left(NamedTuple):
@@ -15,6 +15,28 @@ class Left(NamedTuple):
     home: str
     held: int
     waiting: int
+
+
+class Source(NamedTuple):
+    """A blocker of a waiter, and what it is."""
+
+    limit: str
+    pool: str
+    by: str
+
+
+class PoolState(NamedTuple):
+    """The use of a pool, and what blocks its first waiter."""
+
+    held: int
+    holding: int
+    waiting: int
+    is_known: bool
+    """Whether the scripts know its limits."""
+    since_seconds: float | None = None
+    """How long the first waiter is the first; ``None`` where none waits."""
+    demand: int = 0
+    blockers: Sequence[Source] = ()
 
 
 class Limit(IntEnum):
@@ -28,6 +50,37 @@ class Limit(IntEnum):
     ORDER = 6
     RESERVATION = 7
     MAX_WEIGHT = 8
+
+
+_RANKS: Mapping[str, int] = {
+    reason: rank for rank, reason in enumerate(get_args(Blocked.model_fields["reason"].annotation))
+}
+"""The precedence of the reasons why a pool grants nothing."""
+
+
+def blocked(pool: str, state: PoolState, above: Source | None) -> Blocked | None:
+    """Return why a pool grants nothing now, if anything keeps it from that.
+
+    ``above`` is a reason that concerns the whole pool, which comes before those of its waiters.
+    """
+    if state.waiting and above is None and not state.is_known:
+        above = Source("unknown", pool, "")
+    found = above or _first_limit(pool, state.blockers)
+    if found is None:
+        return None
+    return Blocked.model_validate(
+        {
+            "reason": found.limit,
+            "pool": found.pool,
+            "by": found.by,
+            "since_seconds": state.since_seconds,
+            "demand": state.demand,
+        }
+    )
+
+
+def _first_limit(pool: str, blockers: Sequence[Source]) -> Source | None:
+    return min(blockers, key=lambda each: (each.pool != pool, _RANKS[each.limit]), default=None)
 
 
 def quota_error(pool: PoolChanged, ceiling: int) -> Invalid | None:

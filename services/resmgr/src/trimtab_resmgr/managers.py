@@ -9,7 +9,9 @@ from typing import Protocol
 from trimtab.api.entities import PoolBody
 from trimtab.client.entities import Pools
 from trimtab.errors import Conflict, Invalid, NotFound, Retryable, Stale, TrimtabError, Unavailable
+from trimtab.messages.events import PoolChanged
 from trimtab.settings.view import View
+from trimtab.tokens import protocol
 from trimtab.tokens.protocol import (
     Allocate,
     Allocated,
@@ -19,6 +21,8 @@ from trimtab.tokens.protocol import (
     Inspected,
     Locate,
     Located,
+    PoolPage,
+    PoolUse,
     Reassert,
     Recount,
     Recounted,
@@ -36,6 +40,7 @@ from trimtab_resmgr.batches import ParsedBatch
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.encoding import AllocationReply, Reply, Request
 from trimtab_resmgr.limits import describe_left
+from trimtab_resmgr.listing import PoolListing
 from trimtab_resmgr.metrics import Metrics
 from trimtab_resmgr.store import PoolLimits
 
@@ -69,6 +74,8 @@ class Manager(Protocol):
     async def force_release(self, request: ForceRelease, cohort: str) -> Released: ...
 
     async def inspect(self, request: Inspect, cohort: str) -> Inspected: ...
+
+    async def pools(self, request: protocol.Pools, cohort: str) -> PoolPage: ...
 
     async def locate(self, request: Locate, cohort: str) -> Located: ...
 
@@ -155,6 +162,16 @@ class NoopManager:
             cohort=pool.cohort,
         )
 
+    async def pools(self, request: protocol.Pools, cohort: str) -> PoolPage:
+        pools = sorted(self._view.settings.pools.values(), key=lambda pool: pool.name)
+        after = [p for p in pools if p.cohort == cohort and p.name > (request.after or "")]
+        page = after[: request.limit]
+        return PoolPage(
+            type="noop",
+            pools=tuple(_unused(pool) for pool in page),
+            next=page[-1].name if len(page) < len(after) else None,
+        )
+
     async def locate(self, request: Locate, cohort: str) -> Located:
         return Located(pool=request.pool)
 
@@ -187,6 +204,7 @@ class RedisManager:
         self._ceiling = ceiling
         self._max_lease = cohorts.rules.max_lease
         self._metrics = metrics
+        self._listing = PoolListing(view, cohorts)
 
     async def register(self, request: Register, cohort: str) -> Registered:
         """Raises `Conflict` where the pool has another quota, and the errors of admin's API."""
@@ -289,6 +307,9 @@ class RedisManager:
             quarantine_seconds=contents.quarantine_seconds,
         )
 
+    async def pools(self, request: protocol.Pools, cohort: str) -> PoolPage:
+        return await self._listing.read(request, cohort)
+
     async def locate(self, request: Locate, cohort: str) -> Located:
         left = await self._cohorts.locate(request.pool)
         if left is None:
@@ -361,3 +382,17 @@ class RedisManager:
 
 def _pool_names(request: Allocate | Reassert) -> list[str]:
     return [request.pool] if request.pool is not None else [units.pool for units in request.units]
+
+
+def _unused(pool: PoolChanged) -> PoolUse:
+    return PoolUse(
+        pool=pool.name,
+        cohort=pool.cohort,
+        declared=True,
+        active=pool.active,
+        declared_quota=pool.quota,
+        quota=pool.quota,
+        held=0,
+        holding=0,
+        waiting=0,
+    )

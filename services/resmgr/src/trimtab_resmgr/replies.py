@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimtab.models import Model
-from trimtab.tokens.protocol import Allocated, Batched, Inspected, Recounted
+from trimtab.tokens.protocol import Allocated, Batched, Inspected, PoolPage, Recounted
 
 MAX_BYTES = 1_000_000
 """The longest body. NATS servers accept messages of 1 MiB by default."""
@@ -19,12 +19,16 @@ _LISTS: Mapping[type[Model], Sequence[str]] = {
 def encode(reply: Model) -> bytes:
     """Return the body of a reply, without the last items of its lists where it would be too long.
 
-    Of sums, the smallest are left out; of the replies to a batch, their lists of blockers.
+    Of sums, the smallest are left out; of the replies to a batch, their lists of blockers. A page
+    of pools ends earlier.
     """
     body = reply.model_dump_json().encode()
     if len(body) > MAX_BYTES and isinstance(reply, Batched):
         shorter = tuple(_without_blockers(each) for each in reply.allocate)
         body = reply.model_copy(update={"allocate": shorter}).model_dump_json().encode()
+    while len(body) > MAX_BYTES and isinstance(reply, PoolPage):
+        reply = _shorter_page(reply)
+        body = reply.model_dump_json().encode()
     fields = _LISTS.get(type(reply), ())
     while len(body) > MAX_BYTES and any(getattr(reply, name) for name in fields):
         reply = _shortened(reply, max(fields, key=lambda name: _size(getattr(reply, name))))
@@ -44,6 +48,11 @@ def _shortened(reply: Any, field: str) -> Model:
     omitted = reply.omitted + len(items) - kept
     copy: Model = reply.model_copy(update={field: shorter, "omitted": omitted})
     return copy
+
+
+def _shorter_page(page: PoolPage) -> PoolPage:
+    pools = page.pools[: len(page.pools) // 2]
+    return page.model_copy(update={"pools": pools, "next": pools[-1].pool})
 
 
 def _size(items: Any) -> int:

@@ -16,12 +16,16 @@ from trimtab.tokens.lease import now
 from trimtab.tokens.protocol import Forced, Holder, Waiter
 from trimtab_resmgr import encoding
 from trimtab_resmgr.encoding import Reply, Request, Version
-from trimtab_resmgr.scripts import Batches, Client, OutOfMemory, Script
+from trimtab_resmgr.limits import PoolState
+from trimtab_resmgr.scripts import Batches, Client, OutOfMemory, Script, answer_of
 
 MAX_LISTED = 1000
 """Holders and waiters that `CohortStore.inspect` lists: a reply must fit into a NATS message."""
 MAX_DECLARED = 500
 """Pools that one call declares."""
+
+MAX_SCANNED = 1000
+"""Names of pools in one call."""
 
 PoolLimits = tuple[str, str]
 """The name of a pool and its limits as `encoding.pool_limits` encodes them."""
@@ -138,6 +142,7 @@ class Contents:
 
 _REQUESTS = Script("cohort", "leases", "queue", "requests")
 _INSPECT = Script("cohort", "leases", "queue", "inspect", needs_memory=False)
+_POOLS = Script("cohort", "leases", "queue", "pools", needs_memory=False)
 _FREEING = Script("freeing", "cohort", "leases", "queue", "requests", needs_memory=False)
 _FREE = frozenset({"release", "force_release", "renew", "sweep", "count"})
 """The operations that a Redis without free memory performs."""
@@ -205,6 +210,24 @@ class CohortStore:
             waiting,
             quarantine / 1_000_000,
         )
+
+    async def pools(self, names: Sequence[str]) -> tuple[float, dict[str, PoolState]]:
+        """Return the seconds of quarantine, and the states of some pools."""
+        requested = to_json(names)
+        quarantine, states = await _POOLS.run(self._client, self._key, self._rules, requested)
+        found = (encoding.parse_pool_state(*state) for state in states)
+        return quarantine / 1_000_000, dict(zip(names, found, strict=True))
+
+    async def known_pools(self) -> set[str]:
+        """Return the names of all pools that were ever declared, without a pause of the server."""
+        names: set[str] = set()
+        cursor = 0
+        while True:
+            scan = self._client.hscan(f"{self._key[:-5]}pools", cursor, count=MAX_SCANNED)
+            cursor, found = await answer_of(scan)
+            names.update(name.decode() for name in found)
+            if not cursor:
+                return names
 
     async def recount(self, pool: str) -> tuple[tuple[str, ...], tuple[Forced, ...]]:
         """Compare a pool with its leases.

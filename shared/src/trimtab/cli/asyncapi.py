@@ -151,6 +151,7 @@ _OPERATIONS = (
     _Operation(protocol.Reprioritize, protocol.Reprioritized),
     _Operation(protocol.ForceRelease, protocol.Released),
     _Operation(protocol.Inspect, protocol.Inspected),
+    _Operation(protocol.Pools, protocol.PoolPage),
     _Operation(protocol.Locate, protocol.Located),
     _Operation(protocol.Recount, protocol.Recounted),
 )

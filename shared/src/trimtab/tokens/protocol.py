@@ -2,8 +2,9 @@
 
 A request is sent to ``trimtab.resmgr.<operation>.<cohort>``. The operation is the name of its
 model: ``force_release`` for `ForceRelease`. Its reply is the model of the past participle:
-`Released` for `Release`. Bodies are JSON. A reply that is an error has the headers
-``Nats-Service-Error`` and ``Nats-Service-Error-Code`` of NATS micro and a ``problem+json`` body.
+`Released` for `Release`; the reply to `Pools` is a `PoolPage`. Bodies are JSON. A reply that is an
+error has the headers ``Nats-Service-Error`` and ``Nats-Service-Error-Code`` of NATS micro and a
+``problem+json`` body.
 
 `TokenGranted` and `TokenLost` are hints that resmgr publishes on ``trimtab.resmgr.granted.>`` and
 ``trimtab.resmgr.lost.>``. A hint may not arrive; only replies are authoritative.
@@ -26,6 +27,8 @@ MAX_UNITS = 1_000_000_000
 exactly for nine million tokens."""
 MAX_FENCE = 2**53 - 1
 """The largest integer up to which a double holds each exactly."""
+MAX_POOLS = 500
+"""The most pools of a `PoolPage`."""
 
 PoolName = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
@@ -344,6 +347,80 @@ class Inspected(Model):
     """How long nothing will be granted, because Redis lost its data."""
     omitted: Annotated[int, Field(exclude_if=lambda number: number == 0)] = 0
     """Holders, waiters and sums that did not fit into the reply; absent where all did."""
+
+
+class Pools(_Request):
+    """Read the use of all pools of a cohort, by name, and why each grants nothing now."""
+
+    after: PoolName | None = None
+    """The `PoolPage.next` of the page before. Absent: the first page."""
+    limit: int = Field(default=MAX_POOLS, ge=1, le=MAX_POOLS)
+
+
+class Blocked(Model):
+    """Why a pool grants nothing now."""
+
+    reason: Literal[
+        "quarantine",
+        "unknown",
+        "moved",
+        "inactive",
+        "max_weight",
+        "quota",
+        "project_cap",
+        "project_domain_cap",
+        "reservation",
+        "order",
+    ]
+    """The first that applies, in this order. ``unknown``: the pool is not declared, and there is no
+    default. ``moved``: it is held, or granted, in another cohort. The others are those of
+    `Blocker.limit`, for the first waiter: the limits of this pool come before those of other pools
+    that it requests."""
+    pool: str
+    """The pool that has the limit: another one where the first waiter requests several."""
+    by: str = ""
+    """The other cohort of ``moved``; the token of ``quota`` whose lease ends first; the project,
+    or ``project/domain``, of a cap; the token that units are reserved for; the pool in which
+    others come first. Empty where nothing is to be named."""
+    since_seconds: float | None = None
+    """How long the waiter that is the first now has been the first; ``null`` where none waits."""
+    demand: int = 0
+    """The units of the pool that all waiters request."""
+
+
+class PoolUse(Model):
+    """The use of a pool in a cohort, as `PoolPage` lists it."""
+
+    pool: str
+    cohort: str
+    declared: bool
+    """Whether the settings have the pool in this cohort. Others are listed while they are used: an
+    undeclared one, one that was deleted, one that moved away."""
+    active: bool
+    declared_quota: int | None
+    """``null`` where neither the pool nor a default is declared in this cohort."""
+    quota: int | None
+    """The quota that is granted, which ``resourceMaxQuota`` of resmgr may cut."""
+    held: int
+    """The units that are held."""
+    holding: int
+    """The number of holders."""
+    waiting: int
+    """The number of waiters."""
+    blocked: Blocked | None = None
+    """``null`` where the pool grants what is requested."""
+
+
+class PoolPage(Model):
+    """Some pools of a cohort; the reply to `Pools`."""
+
+    type: Literal["redis", "noop"]
+    pools: tuple[PoolUse, ...]
+    """At most ``limit``, by name. A page that is not the last may have fewer, or none."""
+    next: str | None = None
+    """The ``after`` of the next page; ``null`` on the last one."""
+    quarantine_seconds: float = 0.0
+    """How long nothing will be granted, because Redis lost its data."""
 
 
 class Locate(_Request):

@@ -23,7 +23,9 @@
 --   ready:<pool>    sorted set: those of the heads that no cap blocks, as far as is known; its score
 --   capped:<pool>   hash: every other head -> pool and field of `sums` of the cap that blocks it
 --   capped          sorted set: an index of all `capped:<pool>`; pool, field, pool and ticket in one
---   tags:<pool>     hash: virtual time (v), the start tag of each project's next request, cursor (c)
+--   tags:<pool>     hash: virtual time (v), the start tag of each project's next request, cursor (c),
+--                   the ticket of the first waiter (f), since when it is the first (s), the units
+--                   that all waiters request (w); a queue that an earlier release began has no w
 --   forced          list: releases by admins, the latest first
 --
 -- Times are microseconds of the server's clock: a double holds them exactly until the year 2255.

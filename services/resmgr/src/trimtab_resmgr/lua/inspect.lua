@@ -27,13 +27,9 @@ end
 local waiters = {}
 for _, ticket in ipairs(redis.call('ZRANGE', pool.waiters, first_waiter, first_waiter + most - 1)) do
   local waiter = waiter_at(ticket)
-  local weight
-  for _, unit in ipairs(waiter.units) do
-    weight = unit[1] == pool.name and unit[2] or weight
-  end
   waiters[#waiters + 1] = {
-    waiter.token, names_of(waiter.units), waiter.project, waiter.domain, weight, waiter.priority,
-    now - waiter.arrival, (blockers_of(waiter)),
+    waiter.token, names_of(waiter.units), waiter.project, waiter.domain, weight_in(pool, waiter),
+    waiter.priority, now - waiter.arrival, (blockers_of(waiter)),
   }
 end
 

@@ -141,11 +141,21 @@ local function return_freed()
   end
 end
 
+-- The units that a waiter requests of one of its pools.
+local function weight_in(pool, waiter)
+  for _, unit in ipairs(waiter.units) do
+    if unit[1] == pool.name then
+      return unit[2]
+    end
+  end
+end
+
 local function insert_ticket(pool, request, unit)
   local ticket, subqueue = ticket_of(request), subqueue_of(pool, request)
   local score = unit[3] - request.priority * rules.ageing
   redis.call('ZADD', pool.waiters, score, ticket)
   redis.call('ZADD', subqueue, request.arrival, ticket)
+  pool.queue_changed = true
   local first = redis.call('ZRANGE', subqueue, 0, 1)
   if first[1] == ticket then
     if first[2] then
@@ -159,12 +169,35 @@ local function remove_ticket(pool, request)
   local ticket, subqueue = ticket_of(request), subqueue_of(pool, request)
   redis.call('ZREM', pool.waiters, ticket)
   redis.call('ZREM', subqueue, ticket)
+  pool.queue_changed = true
   if redis.call('ZSCORE', pool.heads, ticket) then
     remove_head(pool, ticket)
     local successor = redis.call('ZRANGE', subqueue, 0, 0)[1]
     if successor then
       add_head(pool, successor, redis.call('ZSCORE', pool.waiters, successor))
     end
+  end
+end
+
+-- Add to the units that the waiters of a pool request. `write_queue` stores the sum.
+local function add_to_demand(pool, weight)
+  if pool.waiting == 0 then
+    pool.demand_added, pool.begins_queue = 0, true
+  end
+  pool.demand_added = (pool.demand_added or 0) + weight
+end
+
+local function write_queue(pool)
+  if not pool.queue_changed or pool.waiting == 0 then
+    return
+  end
+  local added = pool.demand_added or 0
+  if pool.begins_queue or added ~= 0 and redis.call('HEXISTS', pool.tags, 'w') == 1 then
+    redis.call('HINCRBY', pool.tags, 'w', added)
+  end
+  local first = redis.call('ZRANGE', pool.waiters, 0, 0)[1]
+  if first ~= redis.call('HGET', pool.tags, 'f') then
+    redis.call('HSET', pool.tags, 'f', first, 's', now)
   end
 end
 
@@ -175,6 +208,7 @@ local function enqueue(request)
     unit[3] = math.max(tonumber(tags[1] or 0), tonumber(tags[2] or 0))
     redis.call('HSET', pool.tags, project, unit[3] + unit[2])
     insert_ticket(pool, request, unit)
+    add_to_demand(pool, unit[2])
     pool.waiting = pool.waiting + 1
   end
   store_waiter(request)
@@ -185,6 +219,7 @@ local function dequeue(request, granted)
   for _, unit in ipairs(request.units) do
     local pool, project = pool_of(unit[1]), 'p:' .. request.project
     remove_ticket(pool, request)
+    add_to_demand(pool, -unit[2])
     pool.waiting = pool.waiting - 1
     if pool.waiting == 0 then
       redis.call('DEL', pool.tags, pool.ready)
@@ -283,9 +318,10 @@ local function is_its_turn(waiter)
   return math.floor(waited / rules.reserve_idle) % 2 == 0
 end
 
--- The units of the pool that are reserved against this request: those of the first head that waits
--- for units, once it has waited for `reserve_after`, and only against requests that arrived later.
--- So where several reserve in each other's pools, the oldest goes first.
+-- The units of the pool that are reserved against this request, and the token that they are for:
+-- those of the first head that waits for units, once it has waited for `reserve_after`, and only
+-- against requests that arrived later. So where several reserve in each other's pools, the oldest
+-- goes first.
 local function reserved_units(pool, request)
   return_freed()
   local rank = 0
@@ -307,11 +343,7 @@ local function reserved_units(pool, request)
       if now - other.arrival < rules.reserve_after or other.arrival > request.arrival then
         return 0
       end
-      for _, unit in ipairs(other.units) do
-        if unit[1] == pool.name then
-          return unit[2]
-        end
-      end
+      return weight_in(pool, other), other.token
     else
       rank = rank + 1
     end
@@ -341,7 +373,7 @@ local function blockers_of(request, unqueued)
       if not is_head(pool, request) then
         found[#found + 1] = {pool.name, ORDER, -1, -1}
       elseif #exceeded == 0 then
-        local reserved, used = reserved_units(pool, request), units_held(pool)
+        local reserved, used = (reserved_units(pool, request)), units_held(pool)
         if reserved > 0 and used + unit[2] + reserved > pool.limits[QUOTA_OF] then
           found[#found + 1] = {pool.name, RESERVATION, reserved, used}
         end

@@ -40,7 +40,7 @@ for field, weight in pairs(counted) do
   report('sum ' .. field .. ' is absent, its leases have ' .. weight)
 end
 
-local heads = {}
+local heads, demand = {}, 0
 for _, ticket in ipairs(redis.call('ZRANGE', pool.waiters, 0, -1)) do
   local waiter = waiter_at(ticket)
   if not waiter then
@@ -48,6 +48,7 @@ for _, ticket in ipairs(redis.call('ZRANGE', pool.waiters, 0, -1)) do
   elseif not redis.call('ZSCORE', prefix .. 'patience', waiter.id) then
     report('waiter ' .. waiter.token .. ' has no time limit')
   else
+    demand = demand + weight_in(pool, waiter)
     local subqueue = subqueue_of(pool, waiter)
     local first = redis.call('ZRANGE', subqueue, 0, 0)[1]
     heads[first or ticket] = true
@@ -70,6 +71,11 @@ for _, ticket in ipairs(redis.call('ZRANGE', pool.heads, 0, -1)) do
 end
 for ticket in pairs(heads) do
   report('waiter ' .. ticket .. ' is the first of its subqueue, but not a head')
+end
+
+local stored = redis.call('HGET', pool.tags, 'w')
+if stored and tonumber(stored) ~= demand then
+  report('the waiters are said to request ' .. stored .. ', they request ' .. demand)
 end
 
 return {differences, redis.call('LRANGE', prefix .. 'forced', 0, -1)}

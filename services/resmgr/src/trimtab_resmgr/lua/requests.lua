@@ -392,6 +392,7 @@ end
 local usages = {}
 for name, pool in pairs(pools) do
   write_sums(pool)
+  write_queue(pool)
   usages[#usages + 1] = {name, units_held(pool), pool.waiting}
   if pool.unfinished then
     redis.call('ZADD', prefix .. 'due', now, name)

@@ -1,0 +1,93 @@
+"""The use of all pools of a cohort, in pages."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from trimtab.errors import Unavailable
+from trimtab.messages.events import PoolChanged
+from trimtab.settings.view import View
+from trimtab.tokens.protocol import PoolPage, Pools, PoolUse
+from trimtab_resmgr.cohorts import Cohorts, find_pool
+from trimtab_resmgr.limits import PoolState, Source, blocked
+
+MAX_READ = 100
+"""Pools in one call of Redis: some milliseconds in which it serves no other."""
+MAX_CALLS = 20
+"""Calls of Redis for one page, however many pools there are that nobody uses."""
+
+
+class PoolListing:
+    """Lists the pools that the settings have in a cohort, and all others that it still counts."""
+
+    def __init__(self, view: View, cohorts: Cohorts) -> None:
+        self._view = view
+        self._cohorts = cohorts
+
+    async def read(self, request: Pools, cohort: str) -> PoolPage:
+        """Return a page of the pools of a cohort. Raises `Unavailable`."""
+        names = await self._names(request.after or "", cohort)
+        found: list[PoolUse] = []
+        seen, quarantine = 0, 0.0
+        for _ in range(MAX_CALLS):
+            quarantine, used = await self._read(names[seen : seen + MAX_READ], cohort)
+            found += used
+            seen = min(seen + MAX_READ, len(names))
+            if len(found) >= request.limit or seen == len(names):
+                break
+        pools = tuple(found[: request.limit])
+        last = pools[-1].pool if len(found) > request.limit else names[seen - 1] if seen else ""
+        return PoolPage(
+            type="redis",
+            pools=pools,
+            next=last if names and last != names[-1] else None,
+            quarantine_seconds=quarantine,
+        )
+
+    async def _names(self, after: str, cohort: str) -> Sequence[str]:
+        declared = (pool.name for pool in self._view.settings.pools.values())
+        known = await self._cohorts.store(cohort).known_pools()
+        names = {name for name in declared if self._is_declared(name, cohort)} | known
+        return sorted(name for name in names if name > after)
+
+    async def _read(self, names: Sequence[str], cohort: str) -> tuple[float, list[PoolUse]]:
+        declared = {name for name in names if self._is_declared(name, cohort)}
+        with suppress(Unavailable):  # What can be read is listed also while no pool can move.
+            await self._cohorts.move(sorted(declared), cohort)
+        quarantine, states = await self._cohorts.store(cohort).pools(names)
+        used = [
+            self._use(name, state, cohort, quarantined=quarantine > 0)
+            for name, state in states.items()
+            if name in declared or state.holding or state.waiting
+        ]
+        return quarantine, used
+
+    def _use(self, name: str, state: PoolState, cohort: str, *, quarantined: bool) -> PoolUse:
+        pool = find_pool(self._view.settings, name)
+        above = Source("quarantine", name, "") if quarantined else self._closed(name, pool, cohort)
+        limits = pool if pool is not None and pool.cohort == cohort else None
+        return PoolUse(
+            pool=name,
+            cohort=cohort,
+            declared=self._is_declared(name, cohort),
+            active=limits is not None and limits.active,
+            declared_quota=None if limits is None else limits.quota,
+            quota=None if limits is None else self._cohorts.quota(limits),
+            held=state.held,
+            holding=state.holding,
+            waiting=state.waiting,
+            blocked=blocked(name, state, above),
+        )
+
+    def _closed(self, name: str, pool: PoolChanged | None, cohort: str) -> Source | None:
+        """Return why nothing of a pool is granted in this cohort, whatever is requested."""
+        if pool is None:
+            return Source("unknown", name, "")
+        if pool.cohort != cohort:
+            return Source("moved", name, pool.cohort)
+        if (left := self._cohorts.left(name)) is not None:
+            return Source("moved", name, left.home)
+        return None if pool.active else Source("inactive", name, "")
+
+    def _is_declared(self, name: str, cohort: str) -> bool:
+        pool = self._view.settings.pools.get(name)
+        return pool is not None and pool.cohort == cohort
