@@ -13,7 +13,7 @@ from trimtab_resmgr.limits import PoolState, Source, blocked
 MAX_READ = 100
 """Pools in one call of Redis: some milliseconds in which it serves no other."""
 MAX_CALLS = 20
-"""Calls of Redis for one page, however many pools there are that nobody uses."""
+"""Calls of Redis for one page, however many pools there are that are not used."""
 
 
 class PoolListing:
