@@ -193,7 +193,7 @@ async def test_a_page_is_never_too_long_for_a_message(
     caller: Caller, settings_stream: SettingsStream
 ) -> None:
     await settings_stream.announce(PoolChanged(name="*", quota=1))
-    names = [f"{number:03}" + "é" * 197 for number in range(MAX_POOLS)]
+    names = [f"{number:03}" + "𝄞" * 197 for number in range(MAX_POOLS)]
     token = "é" * 500
     await eventually(lambda: is_granted(caller, token, names[0]))
     await asyncio.gather(*(caller.allocate(token, pool=name) for name in names))
