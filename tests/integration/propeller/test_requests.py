@@ -185,6 +185,45 @@ async def test_a_request_for_settings_that_never_come_holds_up_no_other(
     assert (await waiting(client), len(await claims(client))) == (1, 1)
 
 
+async def test_a_request_in_a_stream_that_was_recreated_is_claimed(
+    start: Start, executions: Executions, client: Client, gated: Request, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    never = named(gated, "never").model_copy(update={"revision": 10**15})
+    for _ in range(3):
+        await executions.request(gated)
+    await executions.request(never)
+    propeller = start()
+    await until(lambda: bool(propeller.logged("request.settings_awaited")))
+    jetstream = client.jetstream()
+    declared = (await jetstream.stream_info(subjects.EXECUTIONS)).config
+    await jetstream.delete_stream(subjects.EXECUTIONS)
+    await jetstream.add_stream(declared)
+    await executions.request(named(gated, "new"))
+    assert (await executions.ended("new")).state.phase == "succeeded"
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+async def test_a_message_on_the_subject_of_another_project_ends_no_execution(
+    start: Start,
+    executions: Executions,
+    client: Client,
+    gated: Request,
+    tmp_path: Path,
+    is_readable: bool,
+) -> None:
+    (tmp_path / "go").touch()
+    stray = ExecutionRequested(request=gated).model_dump(mode="json")
+    if not is_readable:
+        del stray["request"]["workflow"]
+    subject = subjects.requested(gated.domain, BANK)
+    await client.jetstream().publish(subject, json.dumps(stray).encode())
+    start()
+    assert (await dead_letter(client))[DEAD_SUBJECT] == subject
+    await executions.request(gated)
+    assert (await executions.ended(gated.execution)).state.phase == "succeeded"
+
+
 async def test_a_large_request_is_claimed_and_one_that_no_log_can_hold_ends_its_execution(
     start: Start, executions: Executions, client: Client, gated: Request, tmp_path: Path
 ) -> None:

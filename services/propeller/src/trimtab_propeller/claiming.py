@@ -49,6 +49,8 @@ class RequestClaiming:
         self._stream = RequestStream(client)
         self._turns = Turns()
         self._early = EarlyRequests()
+        self._created = ""
+        """When the stream was created whose requests were passed."""
         self._awake = asyncio.Event()
         self._hinted: set[str] = set()
         self._list_at = 0.0
@@ -90,7 +92,11 @@ class RequestClaiming:
             self._turns.add(subject)
 
     async def _list(self) -> None:
-        for subject in await self._stream.count():
+        listed = await self._stream.list()
+        if listed.created != self._created:
+            # The requests of a recreated stream have lower sequences.
+            self._created, self._early = listed.created, EarlyRequests()
+        for subject in listed.counts:
             self._turns.add(subject)
         self._list_at = time.monotonic() + _LIST_SECONDS
 

@@ -8,6 +8,7 @@ without a consumer.
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -28,14 +29,26 @@ _GONE = frozenset({_MESSAGE_NOT_FOUND, _NO_MESSAGE})
 """Error codes of the deletion of a message that another propeller has deleted."""
 
 
+_NAMES = ("execution", "domain", "project")
+"""Fields of a request that even one that cannot be read must have."""
+
+
+class RequestsList(NamedTuple):
+    """What the stream holds at a time."""
+
+    created: str
+    """When the stream was created. The sequences of another one are not comparable."""
+    counts: Mapping[str, int]
+    """The number of requests by subject, for each subject that has any."""
+
+
 class RequestStream:
     """The stream EXECUTIONS. Every method raises `Unavailable`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def count(self) -> Mapping[str, int]:
-        """Return the number of requests by subject, for each subject that has any."""
+    async def list(self) -> RequestsList:
         jetstream = self._client.jetstream(timeout=bus.TIMEOUT_SECONDS)
         try:
             info = await jetstream.stream_info(
@@ -44,7 +57,7 @@ class RequestStream:
         except (nats.errors.Error, TimeoutError) as error:
             raise _unavailable("list the requests", error) from error
         retrying.raise_if_cancelled()
-        return info.state.subjects or {}
+        return RequestsList(str(info.created), info.state.subjects or {})
 
     async def first(self, subject: str, sequence: int) -> bus.StoredMessage | None:
         """Return the first message of a subject at or after a sequence; ``None`` without one."""
@@ -129,20 +142,30 @@ def parse(message: bus.StoredMessage) -> Request:
 
 
 def execution_of(message: bus.StoredMessage) -> str:
-    """Return the execution that a message requests, as far as that can be read; otherwise empty."""
+    """Return the execution that a message requests, as far as that can be read; otherwise empty.
+
+    A message that is not of the project and domain on whose subject it lies is foreign, and
+    requests none.
+    """
     try:
         content = from_json(message.body)
     except ValueError:
         return ""
     request = content.get("request") if isinstance(content, dict) else None
-    name = request.get("execution") if isinstance(request, dict) else None
-    if not isinstance(name, str):
-        return ""
+    names = [request.get(field) for field in _NAMES] if isinstance(request, dict) else []
+    match names:
+        case [str(execution), str(domain), str(project)]:
+            return execution if _is_of_subject(message.subject, execution, domain, project) else ""
+        case _:
+            return ""
+
+
+def _is_of_subject(subject: str, execution: str, domain: str, project: str) -> bool:
     try:
-        subjects.events(name)
+        subjects.events(execution)
+        return subjects.requested(domain, project) == subject
     except Rejected:
-        return ""
-    return name
+        return False
 
 
 def _unavailable(what: str, error: Exception) -> Unavailable:
