@@ -228,14 +228,16 @@ class Cohorts:
         # An undeclared pool has the limits of the default pool. The current revision lets them
         # replace the stored ones of a deleted pool with this name.
         settings = self._view.settings
-        declared = settings.digest.revision_of(subjects.pool(name))
+        declared = None
+        if name in settings.pools:  # Not every name that may be requested fits into a subject.
+            declared = settings.digest.revision_of(subjects.pool(name))
         return Version(self._generation, declared or settings.revision)
 
     def _places(self, names: Iterable[str], cohort: str) -> list[Place]:
         """Return the places of the pools that the settings have in this cohort, unless known."""
         places = []
         for name in names:
-            pool = find_pool(self._view.settings, name)
+            pool = _find_pool(self._view.settings, name)
             if pool is not None and pool.cohort == cohort and self._at_home.get(name) != cohort:
                 places.append(Place(name, cohort, self._version(name)))
         return places
@@ -380,8 +382,7 @@ class Cohorts:
                 return
 
 
-def find_pool(settings: Settings, name: str) -> PoolChanged | None:
-    """Return a pool, or the default for one that is not declared."""
+def _find_pool(settings: Settings, name: str) -> PoolChanged | None:
     return settings.pools.get(name) or settings.pools.get(ANY_POOL)
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from trimtab.errors import Unavailable
+from trimtab.errors import NotFound, Unavailable, Unreadable
 from trimtab.messages.events import PoolChanged
 from trimtab.settings.view import View
 from trimtab.tokens.protocol import PoolPage, Pools, PoolUse
-from trimtab_resmgr.cohorts import Cohorts, find_pool
+from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.limits import PoolState, Source, blocked
 
 MAX_READ = 100
@@ -62,7 +62,7 @@ class PoolListing:
         return quarantine, used
 
     def _use(self, name: str, state: PoolState, cohort: str, *, quarantined: bool) -> PoolUse:
-        pool = find_pool(self._view.settings, name)
+        pool = self._find_pool(name)
         above = Source("quarantine", name, "") if quarantined else self._closed(name, pool, cohort)
         limits = pool if pool is not None and pool.cohort == cohort else None
         return PoolUse(
@@ -87,6 +87,12 @@ class PoolListing:
         if (left := self._cohorts.left(name)) is not None:
             return Source("moved", name, left.home)
         return None if pool.active else Source("inactive", name, "")
+
+    def _find_pool(self, name: str) -> PoolChanged | None:
+        try:
+            return self._view.settings.pool(name)
+        except (NotFound, Unreadable):
+            return None
 
     def _is_declared(self, name: str, cohort: str) -> bool:
         pool = self._view.settings.pools.get(name)
