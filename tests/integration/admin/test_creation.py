@@ -1,6 +1,8 @@
 """Executions: created once for each idempotency key, and listed with their position."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -62,6 +64,25 @@ async def test_a_key_is_remembered_in_every_state_and_for_any_version(
     body = again.json()
     assert (again.status_code, body["id"], body["phase"]) == (200, execution, "succeeded")
     assert (body["version"], body["inputs"]["day"]) == ("1", "monday")
+
+
+async def test_a_repeated_call_returns_the_position_of_its_execution(
+    registered: httpx.AsyncClient,
+) -> None:
+    for key in (None, "k1"):
+        await create(registered, key)
+    assert (await create(registered, "k1")).json()["position"] == 2
+
+
+async def test_a_body_has_the_same_hash_in_each_release(
+    registered: httpx.AsyncClient, settings: AdminConfig
+) -> None:
+    """A later release has more fields, and a call may be repeated after an upgrade."""
+    await create(registered, "k1")
+    body = {**SCOPE, "inputs": {"day": "monday"}, "workflow": "nightly"}
+    text = json.dumps(body, sort_keys=True)
+    [row] = await rows(settings, tables.executions)
+    assert row["body_hash"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 async def test_a_key_with_another_body_is_a_conflict_that_names_it(
