@@ -103,6 +103,23 @@ async def test_an_unclaimed_grant_goes_to_the_next_waiter(full: Cohort) -> None:
     assert not any(effects.lost for effects in full.effects)
 
 
+@pytest.mark.parametrize("rules", [Rules(grace=0.05, keep_poller=3600)])
+async def test_a_poller_that_has_ended_holds_its_grant_no_longer_than_a_lease_and_the_grace(
+    full: Cohort,
+) -> None:
+    await full.allocate("dead", lease_seconds=0.15)
+    await full.allocate("next", **WAIT)
+    await full.release("holder")
+    assert full.effects[-1].pre_grants == (PreGrant("dead", ("gpu",), 0.2),)
+
+    async def granted() -> bool:
+        await full.sweep()
+        return pre_granted(full) == ["dead", "next"]
+
+    await eventually(granted)
+    assert sum(effects.unclaimed for effects in full.effects) == 1
+
+
 async def test_a_waiter_is_refused_after_its_wait_seconds(full: Cohort) -> None:
     await full.allocate("a", wait_seconds=0.05)
     await asyncio.sleep(0.06)
