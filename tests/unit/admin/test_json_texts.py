@@ -62,6 +62,15 @@ def test_what_cannot_be_stored_is_refused_in_a_list_too(item: str, long: bool) -
     assert parsed(f'{{"documents": [{{}}, {{}}]}}{item}', long=long) is Invalid
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["{1: []}", '{"a" []}', '{"a": [1 2]}', '{"a": [1,]}', '{"a": [] "b": 1}', "{,}", "{}\u00a0"],
+)
+@pytest.mark.parametrize("long", [False, True])
+def test_a_text_that_is_no_json_in_its_outer_parts_is_refused(text: str, long: bool) -> None:
+    assert parsed(text, long=long) is Invalid
+
+
 def test_the_documents_of_a_long_text_are_parsed_in_slices() -> None:
     documents = [{"number": number} for number in range(10 * steps.SIZE)]
     text = json.dumps({"prune": "", "documents": documents}).encode()
