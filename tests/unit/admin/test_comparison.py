@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trimtab import kinds
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.settings.fold import Record, fold
-from trimtab_admin.settings.comparison import Comparison
+from trimtab_admin.settings.comparison import Comparison, Groups
 from trimtab_admin.steps import at_once
 
 KIND = kinds.by_name("workflow_execution_config")
@@ -50,11 +50,13 @@ def records(documents: dict[Scope, dict[str, Any]]) -> dict[Scope, Record]:
     return {scope: Record.of(KIND, scope, 1, value) for scope, value in documents.items()}
 
 
-def by_project_domain(stored: dict[Scope, Record]) -> dict[tuple[str, str], dict[Scope, Record]]:
-    found: dict[tuple[str, str], dict[Scope, Record]] = {}
-    for scope, record in stored.items():
-        found.setdefault((scope.domain, scope.project), {})[scope] = record
-    return found
+def groups(stored: dict[Scope, Record]) -> Groups:
+    found: tuple[dict[tuple[str, str], list[Scope]], dict[Scope, list[Scope]]] = ({}, {})
+    for scope in stored:
+        found[0].setdefault((scope.domain, scope.project), []).append(scope)
+        if scope.launch_plan:
+            found[1].setdefault(scope.chain[-2], []).append(scope)
+    return Groups(*found)
 
 
 def effective(target: Scope, stored: dict[Scope, Record]) -> dict[str, Any]:
@@ -79,9 +81,8 @@ def test_both_sides_equal_the_fold_at_every_target(
 def test_every_changed_target_has_the_value_of_one_that_is_listed(
     before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any]]
 ) -> None:
-    comparison = Comparison(
-        KIND, records(before), records(changed), by_project_domain(records(before))
-    )
+    stored = records(before)
+    comparison = Comparison(KIND, stored, records(changed), groups(stored))
     listed = [comparison.at(target) for target in at_once(comparison.changed_targets())]
     for target in TARGETS:
         pair = comparison.at(target)

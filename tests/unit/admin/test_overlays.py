@@ -19,7 +19,13 @@ from trimtab_admin.settings.drafts import RecordEdit
 from trimtab_admin.storage.overlays import copy_of, on_top_of
 
 KIND = "workflow_priority"
-SCOPES = [PLATFORM, Scope("dev"), Scope("dev", "shop"), Scope("dev", "shop", "w")]
+SCOPES = [
+    PLATFORM,
+    Scope("dev"),
+    Scope("dev", "shop"),
+    Scope("dev", "shop", "w"),
+    Scope("dev", "shop", "w", "plan"),
+]
 
 
 def record(scope: Scope, priority: int | None, kind: str) -> RecordChanged:
@@ -53,11 +59,16 @@ def facts(settings: Settings) -> dict[str, Any]:
     """Return everything that a draft may read, without what is empty."""
     families = ("records", "unreadable", "unknown")
     by_kind = {name: getattr(settings, name).items() for name in families}
-    placed = settings.by_project_domain.items()
+    groups = ("by_project_domain", "launch_plans")
     return {
         **{name: {k: dict(at) for k, at in found if at} for name, found in by_kind.items()},
-        "placed": {
-            kind: {where: dict(at) for where, at in found.items() if at} for kind, found in placed
+        **{
+            name: {
+                kind: {where: dict(at) for where, at in found.items() if at}
+                for kind, found in getattr(settings, name).items()
+                if any(found.values())
+            }
+            for name in groups
         },
         "projects": dict(settings.projects),
         "pools": dict(settings.pools),

@@ -13,7 +13,7 @@ from trimtab.settings.state import Settings
 from trimtab_admin import steps
 from trimtab_admin.access.authorization import ROOT
 from trimtab_admin.settings import blast_radius, documents
-from trimtab_admin.settings.comparison import Comparison, first_violation
+from trimtab_admin.settings.comparison import Comparison, Groups, first_violation
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.requests import ApplyDocuments
 
@@ -91,9 +91,9 @@ def test_a_change_is_judged_in_slices_of_targets() -> None:
     draft = Draft(settings)
     steps.at_once(documents.apply(draft, request(), ROOT))
     edits = {edit.scope: edit.after for edit in draft.records.values()}
-    for scopes in (settings.by_project_domain[KIND.name], None):
+    for groups in (Groups(settings.by_project_domain[KIND.name], {}), None):
         before = judged = 0
-        comparison = Comparison(counted, settings.records[KIND.name], edits, scopes)
+        comparison = Comparison(counted, settings.records[KIND.name], edits, groups)
         for _ in first_violation(comparison):
             assert judged - before <= steps.SIZE
             before = judged

@@ -131,7 +131,7 @@ def test_cached_values_equal_newly_folded_ones(events: list[Event]) -> None:
 
 
 @given(st.lists(st.one_of(records, st.builds(deleted, scope=scopes)), max_size=20))
-def test_records_are_grouped_by_their_project_domain(events: list[Event]) -> None:
+def test_records_are_grouped_by_their_project_domain_and_workflow(events: list[Event]) -> None:
     settings = settings_of(*events)
     for kind, stored in settings.records.items():
         for (domain, project), found in settings.by_project_domain[kind].items():
@@ -141,6 +141,12 @@ def test_records_are_grouped_by_their_project_domain(events: list[Event]) -> Non
                 if (scope.domain, scope.project) == (domain, project)
             }
         assert sum(map(len, settings.by_project_domain[kind].values())) == len(stored)
+        of_launch_plans = {scope for scope in stored if scope.launch_plan}
+        grouped = settings.launch_plans.get(kind, {})
+        assert of_launch_plans == {scope for found in grouped.values() for scope in found}
+        for workflow, found in grouped.items():
+            assert all(scope.chain[-2] == workflow for scope in found)
+            assert found == {scope: stored[scope] for scope in found}
 
 
 def test_the_cache_of_effective_values_is_bounded() -> None:
@@ -219,7 +225,14 @@ def test_a_copy_and_its_original_change_on_their_own(
     expected, unchanged = settings_of(*before, *after), settings_of(*before)
     for settings, known in ((copied, expected), (original, unchanged)):
         assert str(settings.digest) == str(known.digest)
-        for family in ("records", "by_project_domain", "unreadable", "unknown", "projects"):
+        for family in (
+            "records",
+            "by_project_domain",
+            "launch_plans",
+            "unreadable",
+            "unknown",
+            "projects",
+        ):
             assert getattr(settings, family) == getattr(known, family), family
 
 

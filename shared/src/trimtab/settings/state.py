@@ -1,6 +1,7 @@
 """The settings in memory: admin answers from them, and every view holds them. Pure."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -120,6 +121,8 @@ class Settings:
         default_factory=dict
     )
     """The same records by kind, project-domain and scope, to find those of one project-domain."""
+    launch_plans: dict[str, dict[Scope, dict[Scope, Record]]] = field(default_factory=dict)
+    """The records of launch plans by kind, workflow and scope, to find those of one workflow."""
     unreadable: dict[str, dict[Scope, str]] = field(default_factory=dict)
     """The reason why a record of an installed kind could not be parsed, by kind and scope."""
     unknown: dict[str, dict[Scope, RecordChanged]] = field(default_factory=dict)
@@ -226,16 +229,14 @@ class Settings:
         self._caches.pop(event.kind, None)
         for by_kind in (self.records, self.unreadable, self.unknown):
             by_kind.get(event.kind, {}).pop(scope, None)
-        records_of_kind = self.by_project_domain.setdefault(event.kind, {})
-        neighbours = records_of_kind.setdefault((scope.domain, scope.project), {})
-        neighbours.pop(scope, None)
+        for group in self._groups(event.kind, scope):
+            group.pop(scope, None)
         if event.document is None:
             self.digest.drop(subject)
             return
         self.digest.put(subject, revision)
         if parsed is not None:
-            record = replace(parsed, revision=revision)
-            self.records.setdefault(event.kind, {})[scope] = neighbours[scope] = record
+            self._put_record(event.kind, replace(parsed, revision=revision))
             return
         kind = kinds.registered().get(event.kind)
         if kind is None:
@@ -246,7 +247,19 @@ class Settings:
         except Invalid as error:
             self.unreadable.setdefault(event.kind, {})[scope] = str(error)
         else:
-            self.records.setdefault(event.kind, {})[scope] = neighbours[scope] = record
+            self._put_record(event.kind, record)
+
+    def _put_record(self, kind: str, record: Record) -> None:
+        self.records.setdefault(kind, {})[record.scope] = record
+        for group in self._groups(kind, record.scope):
+            group[record.scope] = record
+
+    def _groups(self, kind: str, scope: Scope) -> Iterator[dict[Scope, Record]]:
+        """Yield the groups that a record of the scope is in."""
+        in_kind = self.by_project_domain.setdefault(kind, {})
+        yield in_kind.setdefault((scope.domain, scope.project), {})
+        if scope.launch_plan:
+            yield self.launch_plans.setdefault(kind, {}).setdefault(scope.chain[-2], {})
 
     def _put(self, entities: dict[str, E], event: E, subject: str, revision: int) -> None:
         if event.deleted:

@@ -5,7 +5,7 @@ has no effect, both sides are the same object. A change is therefore judged amon
 records in one pass.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, compress, product
 from typing import NamedTuple
@@ -23,7 +23,13 @@ from trimtab_admin.steps import Steps
 Flat = Mapping[str, JsonValue]
 """An effective value: leaves and map keys that have a value, by dotted path."""
 
-RecordsByProjectDomain = Mapping[ProjectDomain, Mapping[Scope, Record]]
+
+class Groups(NamedTuple):
+    """The scopes that have a record, to find those that a change affects without a search."""
+
+    by_project_domain: Mapping[ProjectDomain, Collection[Scope]]
+    launch_plans: Mapping[Scope, Collection[Scope]]
+    """Those of launch plans, by their workflow."""
 
 
 class Pair(NamedTuple):
@@ -45,17 +51,16 @@ class Comparison:
         kind: Kind,
         stored: Mapping[Scope, Record],
         edits: Mapping[Scope, Record | None],
-        by_project_domain: RecordsByProjectDomain | None = None,
+        groups: Groups | None = None,
     ) -> None:
         """``edits`` holds the new record of each scope that changes, ``None`` for a deleted one.
 
-        ``by_project_domain`` holds the records of ``stored`` again, to find those of one project
-        and domain without a search.
+        ``groups`` holds the scopes of ``stored``.
         """
         self.kind = kind
         self.edits = edits
         self._stored = stored
-        self._by_project_domain = by_project_domain
+        self._groups = groups
         self._pairs: dict[Scope, Pair] = {}
 
     def at(self, target: Scope) -> Pair:
@@ -89,13 +94,10 @@ class Comparison:
 
         Most scopes that it cannot affect are left out.
         """
-        if self._by_project_domain is not None:
-            by_project_domain: dict[ProjectDomain, list[Scope]] = {}
-            for scope in self.edits:
-                by_project_domain.setdefault((scope.domain, scope.project), []).append(scope)
-            if all(domain and project for domain, project in by_project_domain):
-                found = yield from steps.each(self._affected_in, by_project_domain.items())
-                return list(chain.from_iterable(found))
+        if self._groups is not None and all(each.domain and each.project for each in self.edits):
+            groups = self._groups
+            affected_by = yield from steps.each(lambda at: _affected_by(at, groups), self.edits)
+            return list(dict.fromkeys(chain.from_iterable(affected_by)))
         domain, project = _common(self.edits)
 
         def may_be_affected(scope: Scope) -> bool:
@@ -106,15 +108,6 @@ class Comparison:
         every = dict.fromkeys([*self._stored, *self.edits])
         affected = yield from steps.each(may_be_affected, every, steps.LIGHT)
         return list(compress(every, affected))
-
-    def _affected_in(self, edits: tuple[ProjectDomain, Sequence[Scope]]) -> list[Scope]:
-        """Return affected scopes of one project in one domain, all of whose edits are given."""
-        project_domain, edited = edits
-        assert self._by_project_domain is not None
-        stored = self._by_project_domain.get(project_domain, {})
-        every = chain(stored, (scope for scope in edited if scope not in stored))
-        workflows = {scope.workflow for scope in edited}
-        return [scope for scope in every if "" in workflows or scope.workflow in workflows]
 
     def _broader(self, target: Scope) -> Pair:
         """Return the effective values at the next broader scope."""
@@ -193,6 +186,18 @@ def first_violation(comparison: Comparison) -> Steps[Violation | None]:
 
 
 _EMPTY: Flat = {}
+
+
+def _affected_by(edited: Scope, groups: Groups) -> Iterable[Scope]:
+    """Return the scopes of records that a change at a project-domain or below it may affect."""
+    match edited.level:
+        case Level.PROJECT_DOMAIN:
+            in_project = groups.by_project_domain.get((edited.domain, edited.project), ())
+            return chain((edited,), in_project)
+        case Level.WORKFLOW:
+            return chain((edited,), groups.launch_plans.get(edited, ()))
+        case _:
+            return (edited,)
 
 
 def _fold_one(flat: Flat, record: Record | None) -> Flat:

@@ -16,7 +16,7 @@ from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import steps
 from trimtab_admin.settings import bodies, patches, preconditions
-from trimtab_admin.settings.comparison import Comparison, Violation, first_violation
+from trimtab_admin.settings.comparison import Comparison, Groups, Violation, first_violation
 from trimtab_admin.settings.entities import DOMAINS, PROJECTS, Entity, EntityType, check_active
 from trimtab_admin.settings.preconditions import Absent, Precondition
 from trimtab_admin.settings.requests import (
@@ -272,7 +272,9 @@ class Draft:
                 kinds.by_name(name),
                 settings.records.get(name, {}),
                 changed,
-                settings.by_project_domain.get(name, {}),
+                Groups(
+                    settings.by_project_domain.get(name, {}), settings.launch_plans.get(name, {})
+                ),
             )
             for name, changed in edits.items()
         ]
