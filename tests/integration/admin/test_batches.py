@@ -1,7 +1,7 @@
 """Batches: requests that wait are stored together, and each has its own fate and transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,7 +24,7 @@ from trimtab_admin.storage.database import (
     sessions_of,
     transaction,
 )
-from trimtab_admin.storage.outbox import Author, Write
+from trimtab_admin.storage.outbox import Author, OutboxRow, Write
 from trimtab_admin.storage.tree import Tree
 
 
@@ -37,7 +37,7 @@ class Admin:
         self.commits = 0
         self.changes = Changes(self.sessions, self.reading, self.tree, self.count)
 
-    def count(self) -> None:
+    def count(self, _rows: Sequence[OutboxRow]) -> None:
         self.commits += 1
 
     def write(self, add_writes: AddWrites[int], name: str = "me") -> "asyncio.Task[int]":

@@ -76,7 +76,7 @@ async def in_one_statement(sessions: Sessions, before: int, writes: Sequence[Wri
 
 
 async def store_if_current(sessions: Sessions, before: int, writes: Sequence[Write]) -> bool:
-    return await commits.store_if_current(sessions, before, [Transaction(writes, AUTHOR)])
+    return bool(await commits.store_if_current(sessions, before, [Transaction(writes, AUTHOR)]))
 
 
 TABLES = (tables.revision, tables.outbox, tables.settings, history)
@@ -206,7 +206,7 @@ async def test_a_change_that_conflicts_in_each_try_takes_the_lock(
         return change.add(subjects.pool("mine"), PoolChanged(name="mine"))
 
     reading = reading_sessions_of(database_url)
-    changes = Changes(sessions, reading, Tree(), lambda: None)
+    changes = Changes(sessions, reading, Tree(), lambda _rows: None)
     assert await changes.commit(fill, AUTHOR) == 5
     assert conflicts == 4
     await reading.kw["bind"].dispose()
@@ -231,7 +231,7 @@ async def test_a_change_that_takes_long_has_enough_time_under_the_lock(
         return change.add(subjects.domain("a"), DomainChanged(name="a"))
 
     reading = reading_sessions_of(database_url)
-    changes = Changes(impatient, reading, Tree(), lambda: None)
+    changes = Changes(impatient, reading, Tree(), lambda _rows: None)
     assert await changes.commit(fill, AUTHOR) == 2
     assert revisions == [0, 1]
     await reading.kw["bind"].dispose()
@@ -249,7 +249,7 @@ async def test_a_change_is_not_rejected_on_outdated_settings(
         return change.revision
 
     reading = reading_sessions_of(database_url)
-    changes = Changes(sessions, reading, Tree(), lambda: None)
+    changes = Changes(sessions, reading, Tree(), lambda _rows: None)
     with pytest.raises(Conflict):
         await changes.commit(fill, AUTHOR)
     await write_as_another_process(database_url)

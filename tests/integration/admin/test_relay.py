@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from multiprocessing import forkserver
@@ -22,11 +23,16 @@ from trimtab.messages.parsing import Foreign
 from trimtab.runtime import bus
 from trimtab.settings.state import Settings
 from trimtab.settings.view import View
-from trimtab_admin.storage import outbox, tables
+from trimtab_admin.access.authorization import ROOT
+from trimtab_admin.storage import commits, outbox, tables
+from trimtab_admin.storage import relay as relay_module
+from trimtab_admin.storage.commits import Transaction
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
+from trimtab_admin.storage.outbox import Author, OutboxRow
 from trimtab_admin.storage.relay import Relay
 
 ROUNDS = 20
+AUTHOR = Author(ROOT)
 
 
 @pytest.fixture(scope="session")
@@ -297,6 +303,74 @@ async def test_more_foreign_messages_than_are_searched_cause_a_resync(
     await strays.publish(nats_server, [FOREIGN[0]] * 1100)
     await relay_until_sent(client, sessions, reading, revision=4)
     assert await published_live(client) == {"ours-0": 3, "ours-1": 4}
+
+
+async def commit(sessions: Sessions, name: str) -> list[OutboxRow]:
+    """Commit one change as admin does, and return its rows."""
+    before = await outbox.fetch_current_revision(sessions)
+    writes = relay_process.domains(name, 1)
+    return await commits.store_if_current(sessions, before, [Transaction(writes, AUTHOR)])
+
+
+async def test_rows_that_the_process_committed_are_published_without_a_read(
+    client: Client, sessions: Sessions, reading: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "_POLL_SECONDS", 10 * PATIENCE_SECONDS)
+    relay = Relay(client, sessions, reading, watermark_seconds=10 * PATIENCE_SECONDS)
+    async with running(relay):
+        await commit(sessions, "first")
+        relay.wake()
+        while relay.sent < 1 or await last_watermark(client) is None:
+            await asyncio.sleep(0.02)
+        reads = 0
+        read = outbox.fetch_to_publish
+
+        async def count(reading: Sessions, after: int) -> list[OutboxRow]:
+            nonlocal reads
+            reads += 1
+            return await read(reading, after)
+
+        monkeypatch.setattr(outbox, "fetch_to_publish", count)
+        for number in range(10):
+            relay.publish_soon(await commit(sessions, f"more-{number}"))
+        while relay.sent < 11:
+            await asyncio.sleep(0.02)
+        assert reads == 0
+        await commit(sessions, "of-another-process")
+        relay.wake()
+        while relay.sent < 12:
+            await asyncio.sleep(0.02)
+        assert reads == 1
+    assert await published_revisions(client) == await committed_revisions(sessions)
+
+
+@BOTH
+async def test_rows_that_are_missing_late_or_repeated_are_published_once_and_in_order(
+    client: Client, sessions: Sessions, reading: Sessions
+) -> None:
+    chance = random.Random(1)
+    first, second = (Relay(client, sessions, reading) for _ in range(2))
+    async with running(first), running(second):
+        late: list[OutboxRow] = []
+        for number in range(150):
+            rows = await commit(sessions, f"write-{number}")
+            relay = chance.choice((first, second))
+            match chance.randrange(5):
+                case 0:
+                    late += rows
+                    relay.wake()
+                case 1:
+                    relay.publish_soon(rows + rows)
+                case 2:
+                    relay.publish_soon(late)
+                    relay.publish_soon(rows)
+                    late = []
+                case _:
+                    relay.publish_soon(rows)
+            if number % 10 == 0:
+                await asyncio.sleep(0.02)
+    await relay_until_sent(client, sessions, reading)
+    assert await published_revisions(client) == await committed_revisions(sessions)
 
 
 async def test_changes_are_committed_during_an_outage_of_nats_and_published_after_it(

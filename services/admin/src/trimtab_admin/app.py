@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -51,6 +51,7 @@ from trimtab_admin.storage.database import (
     transaction,
 )
 from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
+from trimtab_admin.storage.outbox import OutboxRow
 from trimtab_admin.storage.tree import Following, Tree
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,9 @@ async def prepare(config: AdminConfig) -> None:
     try:
         await _migrate(sessions)
         template = config.namespace_template
-        changes = Changes(sessions, reading, Tree(), lambda: None, namespace_template=template)
+        changes = Changes(
+            sessions, reading, Tree(), lambda _rows: None, namespace_template=template
+        )
         await declared.publish(config, changes, reading)
     finally:
         await _close(sessions)
@@ -187,8 +190,8 @@ def _settings(
 ) -> SettingsOperations:
     sessions, reading, _, tree = database
 
-    def on_commit() -> None:
-        nats_tasks.wake_relay()
+    def on_commit(rows: Sequence[OutboxRow]) -> None:
+        nats_tasks.publish_soon(rows)
         watches.wake()
 
     template = config.namespace_template

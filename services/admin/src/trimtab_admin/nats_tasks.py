@@ -6,6 +6,7 @@ database.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 import nats.errors
@@ -26,6 +27,7 @@ from trimtab_admin.messaging import streams
 from trimtab_admin.messaging.durability import Sync, read_sync
 from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
 from trimtab_admin.storage.database import Sessions
+from trimtab_admin.storage.outbox import OutboxRow
 from trimtab_admin.storage.relay import Relay
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,11 @@ class NatsTasks:
         """Publish new rows of the outbox soon. Before the relay runs, it will find them anyway."""
         if self._relay:
             self._relay.wake()
+
+    def publish_soon(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish committed rows soon. Before the relay runs, it will find them anyway."""
+        if self._relay:
+            self._relay.publish_soon(rows)
 
     def wake_requester(self) -> None:
         """Request new executions soon. Before the requester runs, it will find them anyway."""

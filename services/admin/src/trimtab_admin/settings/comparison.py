@@ -29,7 +29,7 @@ class Groups(NamedTuple):
 
     by_project_domain: Mapping[ProjectDomain, Collection[Scope]]
     launch_plans: Mapping[Scope, Collection[Scope]]
-    """Those of launch plans, by their workflow."""
+    """The scopes of launch plans, by their workflow."""
 
 
 class Pair(NamedTuple):

@@ -26,7 +26,7 @@ from trimtab_admin.steps import Steps
 from trimtab_admin.storage import commits, namespace_names, overlays
 from trimtab_admin.storage.commits import Transaction
 from trimtab_admin.storage.database import Sessions, allow_idle, transaction
-from trimtab_admin.storage.outbox import Author, Write
+from trimtab_admin.storage.outbox import Author, OutboxRow, Write
 from trimtab_admin.storage.tree import Prepared, Tree
 
 MAX_EVENT_BYTES = 900 * 1024
@@ -195,10 +195,10 @@ class Changes:
         sessions: Sessions,
         reading: Sessions,
         tree: Tree,
-        committed: Callable[[], None],
+        committed: Callable[[Sequence[OutboxRow]], None],
         namespace_template: str = namespaces.DEFAULT,
     ) -> None:
-        """``committed`` is called when there are new rows in the outbox."""
+        """``committed`` is called with the new rows of the outbox."""
         self._sessions = sessions
         self._reading = reading
         self._tree = tree
@@ -350,10 +350,10 @@ class Changes:
         if not batch.writes:
             return verified or (await self._read(True)).revision == batch.before
         prepared = await self._tree.prepare(batch.writes, batch.before)
-        stored = await commits.store_if_current(self._sessions, batch.before, batch.transactions)
-        if stored:
-            await self._publish(batch.before, batch.writes, prepared)
-        return stored
+        rows = await commits.store_if_current(self._sessions, batch.before, batch.transactions)
+        if rows:
+            await self._publish(batch.before, batch.writes, rows, prepared)
+        return bool(rows)
 
     async def _write_under_lock(self, taken: list[_Request], batch: _Batch | None) -> None:
         seconds = min(_MARGIN * batch.took, _TURN_SECONDS) if batch else _TURN_SECONDS
@@ -399,21 +399,24 @@ class Changes:
     async def _commit(
         self, session: AsyncSession, before: int, transactions: Sequence[Transaction]
     ) -> None:
-        if transactions:
-            await commits.store(session, before, transactions)
+        rows = await commits.store(session, before, transactions) if transactions else []
         # Committed here and not at the end of the block, because the next writer begins there and
         # would read the tree without these changes.
         await session.commit()
-        await self._publish(before, [write for each in transactions for write in each.writes])
+        await self._publish(before, [write for each in transactions for write in each.writes], rows)
 
     async def _publish(
-        self, before: int, writes: Sequence[Write], prepared: Prepared | None = None
+        self,
+        before: int,
+        writes: Sequence[Write],
+        rows: Sequence[OutboxRow],
+        prepared: Prepared | None = None,
     ) -> None:
         """Show committed changes to the readers of this process and to the relay."""
         await self._tree.apply(writes, before, prepared)
-        if writes:
-            metrics.count_writes(write.subject for write in writes)
-            self._committed()
+        if rows:
+            metrics.count_writes(row.subject for row in rows)
+            self._committed(rows)
 
 
 def _fail(requests: Sequence[_Request], error: Exception | None) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -29,7 +30,7 @@ from trimtab_admin.storage.database import (
     is_postgresql,
     run_in_transaction,
 )
-from trimtab_admin.storage.outbox import Author, Write
+from trimtab_admin.storage.outbox import Author, OutboxRow, Write
 
 _ROWS_AT_ONCE = 500
 """How many rows SQLite writes before other tasks run."""
@@ -101,6 +102,9 @@ _APPEND = """
 INSERT INTO outbox (revision, commit_revision, subject, event_id, event_type, body, traceparent)
 VALUES (:revision, :commit_revision, :subject, :event_id, :event_type, :body, :traceparent)
 """
+_outbox_values = itemgetter(
+    "revision", "commit_revision", "subject", "event_id", "event_type", "body", "traceparent"
+)
 _REMOVE = "DELETE FROM settings WHERE subject = :subject"
 _REPLACE = """
 INSERT INTO settings (subject, revision, body) VALUES (:subject, :revision, :body)
@@ -110,21 +114,29 @@ ON CONFLICT (subject) DO UPDATE SET revision = excluded.revision, body = exclude
 
 async def store_if_current(
     sessions: Sessions, before: int, transactions: Sequence[Transaction]
-) -> bool:
+) -> list[OutboxRow]:
     """Store transactions in their order if ``before`` is still the current revision.
 
-    Return whether they were stored. On PostgreSQL this is one statement.
+    Return the rows of the outbox; none where nothing was stored. On PostgreSQL this is one
+    statement.
     """
     on_postgresql = is_postgresql(sessions)
     rows = await slices.run(_rows(before, transactions, _now(on_postgresql=on_postgresql)))
     if on_postgresql:
         values = await slices.run(_values(before, rows))
-        return bool(await fetch_value(sessions, _IN_ONE_STATEMENT, values))
-    return await run_in_transaction(sessions, lambda c: _store_on_sqlite(c, before, rows))
+        stored = bool(await fetch_value(sessions, _IN_ONE_STATEMENT, values))
+    else:
+        stored = await run_in_transaction(sessions, lambda c: _store_on_sqlite(c, before, rows))
+    return await slices.run(_outbox_rows(rows)) if stored else []
 
 
-async def store(session: AsyncSession, before: int, transactions: Sequence[Transaction]) -> None:
-    """Store transactions; `outbox.lock` returned ``before`` in the same database transaction."""
+async def store(
+    session: AsyncSession, before: int, transactions: Sequence[Transaction]
+) -> list[OutboxRow]:
+    """Store transactions and return the rows of the outbox.
+
+    `outbox.lock` returned ``before`` in the same database transaction.
+    """
     connection = await session.connection()
     on_postgresql = connection.dialect.name == "postgresql"
     rows = await slices.run(_rows(before, transactions, _now(on_postgresql=on_postgresql)))
@@ -134,6 +146,7 @@ async def store(session: AsyncSession, before: int, transactions: Sequence[Trans
     else:
         stored = await connection.run_sync(_store_on_sqlite, before, rows)
     assert stored, "the lock was not held"
+    return await slices.run(_outbox_rows(rows))
 
 
 def _store_on_sqlite(connection: Connection, before: int, rows: Sequence[_Row]) -> bool:
@@ -190,6 +203,10 @@ def _rows(before: int, transactions: Sequence[Transaction], at: str) -> Steps[li
         return made
 
     return (yield from steps.each(row, changes))
+
+
+def _outbox_rows(rows: Sequence[_Row]) -> Steps[list[OutboxRow]]:
+    return steps.each(lambda row: OutboxRow(*_outbox_values(row)), rows, steps.LIGHT)
 
 
 def _numbered(

@@ -32,6 +32,7 @@ from trimtab_admin import slices
 from trimtab_admin.messaging import streams
 from trimtab_admin.storage import outbox
 from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.fresh_rows import FreshRows
 from trimtab_admin.storage.outbox import RELAY_BATCH, OutboxRow
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,9 @@ class Relay:
         self._on_resync = on_resync
         self._watermark_seconds = watermark_seconds
         self._awake = asyncio.Event()
+        self._fresh = FreshRows()
+        self._must_read = True
+        """Whether the outbox may have rows that are not among the fresh ones."""
         self._is_leader = False
         self._end = _StreamEnd(0, 0)
         self._marked = 0
@@ -106,6 +110,13 @@ class Relay:
 
     def wake(self) -> None:
         """Read the outbox soon, because it has new rows."""
+        self._must_read = True
+        self._awake.set()
+
+    def publish_soon(self, committed: Sequence[OutboxRow]) -> None:
+        """Publish rows soon that this process has committed."""
+        if not self._is_leader or not self._fresh.add(committed):
+            self._must_read = True
         self._awake.set()
 
     @property
@@ -193,6 +204,9 @@ class Relay:
 
     async def _lead(self) -> None:
         await self._reconcile()
+        # Rows from before an outage may have been replaced since by those of a restored database.
+        self._fresh.clear()
+        self._must_read = True
         loop = asyncio.get_running_loop()
         next_watermark = next_mark = 0.0
         next_cleanup = loop.time() + _CLEANUP_SECONDS
@@ -216,7 +230,7 @@ class Relay:
                 async with asyncio.timeout(min(_POLL_SECONDS, retry)):
                     await self._awake.wait()
             except TimeoutError:
-                continue
+                self._must_read = True
 
     async def _read_stream_end(self) -> _StreamEnd:
         """Read where the stream ends; create the stream if it does not exist."""
@@ -301,13 +315,23 @@ class Relay:
         Rows that are committed meanwhile are published too if the last batch was full, or if
         ``until_empty``.
         """
-        # The marks are not considered: rows that another relay published and marked are tried too,
-        # because the refusal is how this relay learns of the other one.
-        while rows := await outbox.fetch_to_publish(self._reading, self._end.revision):
-            for row in rows:
-                await self._publish(row)
-            if not until_empty and len(rows) < RELAY_BATCH:
+        while True:
+            while rows := self._fresh.take_after(self._end.revision):
+                await self._publish_each(rows)
+            # Fresh rows that are left follow rows that another process has committed.
+            if not (self._must_read or until_empty or self._fresh):
                 return
+            # The marks are not considered: rows that another relay published and marked are tried
+            # too, because the refusal is how this relay learns of the other one.
+            rows = await outbox.fetch_to_publish(self._reading, self._end.revision)
+            self._must_read = len(rows) == RELAY_BATCH
+            await self._publish_each(rows)
+            if not (self._must_read or (until_empty and rows)):
+                return
+
+    async def _publish_each(self, rows: Sequence[OutboxRow]) -> None:
+        for row in rows:
+            await self._publish(row)
 
     async def _mark_sent(self) -> None:
         end = self._end.revision
