@@ -1,7 +1,7 @@
 """The tree in memory: a read sees everything committed before it; reads share a check."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged, RecordChanged
 from trimtab.settings.state import Settings
 from trimtab_admin import migrations, slices
-from trimtab_admin.storage import outbox, tables
+from trimtab_admin.steps import Steps
+from trimtab_admin.storage import outbox, overlays, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of, transaction
 from trimtab_admin.storage.outbox import Write
-from trimtab_admin.storage.tree import Tree
+from trimtab_admin.storage.tree import AT_ONCE, Tree
 
 REVISION = sa.select(tables.revision.c.value)
 END_OTHERS = sa.text(
@@ -156,40 +157,113 @@ async def test_many_changes_are_applied_in_slices(database: Database, is_publish
 
 @BOTH
 async def test_revisions_for_the_digest_are_read_in_slices(database: Database) -> None:
-    live = outbox.fetch_live_revisions(database.reading)
-    assert await live == (0, [])
+    assert await outbox.fetch_live_revisions(database.reading) == (0, [])
     revision = await database.write(20 * slices.SIZE)
-    for read in (
+    reads: list[Coroutine[Any, Any, tuple[int, list[Any]]]] = [
         outbox.fetch_live_revisions(database.reading),
         outbox.fetch_live_revisions_after(database.reading, 0),
-    ):
+    ]
+    for read in reads:
         reading = asyncio.ensure_future(read)
         assert await rounds_during(reading) >= 4
         current, found = reading.result()
         assert (current, len(found), found[0]) == (revision, revision, ("trimtab.projects.shop", 1))
 
 
+@pytest.mark.parametrize("size", [5 * slices.SIZE, 2 * AT_ONCE])
 @BOTH
-async def test_no_read_sees_a_part_of_a_transaction(database: Database) -> None:
-    tree = Tree()
-    seen = {(await tree.latest(database.reading)).revision}
-    commits = {0}
-    done = False
-
-    async def read_on() -> None:
-        while not done:
-            seen.add((await tree.latest(database.reading)).revision)
-            async with transaction(database.reading) as session:
-                seen.add((await tree.current(session)).revision)
-
-    readers = [asyncio.create_task(read_on()) for _ in range(3)]
+async def test_no_read_sees_a_part_of_a_transaction(database: Database, size: int) -> None:
+    tree, commits = Tree(), {0}
     for _ in range(3):
-        commits.add(await database.write(5 * slices.SIZE))
-        await tree.latest(database.reading)
-    done = True
-    await asyncio.gather(*readers)
-    assert seen <= commits
-    assert max(seen) == max(commits)
+        commits.add(await database.write(size))
+        reading = asyncio.ensure_future(tree.latest(database.reading))
+        # Whatever a read takes is in memory, in any round of the event loop.
+        while not reading.done():
+            assert tree.unverified.revision in commits
+            assert len(tree.unverified.projects) in (0, size)
+            await asyncio.sleep(0)
+    assert tree.unverified.revision == max(commits)
+
+
+@BOTH
+async def test_reads_show_the_settings_before_a_large_commit_while_it_is_applied(
+    database: Database,
+) -> None:
+    tree = Tree()
+    first = await database.write()
+    await tree.latest(database.reading)
+    large = await database.write(2 * AT_ONCE)
+    assert (await tree.shown(database.reading)).revision == first
+    small = await database.write()
+    assert (await tree.shown(database.reading)).revision == first
+    # What needs everything that was committed waits.
+    assert (await tree.latest(database.reading)).revision == small > large
+    assert (await tree.shown(database.reading)).revision == small
+
+
+@BOTH
+async def test_a_failure_in_the_middle_of_a_large_commit_shows_no_part_of_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree()
+    await database.write()
+    before = (await tree.latest(database.reading)).revision
+    after = await database.write(3 * AT_ONCE)
+    read, reads = outbox.changes_between, 0
+
+    async def read_in_part(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == 4:
+            raise Unavailable("it is gone")
+        return await read(*arguments)
+
+    monkeypatch.setattr(outbox, "changes_between", read_in_part)
+    waiting = [asyncio.create_task(tree.latest(database.reading)) for _ in range(2)]
+    async with transaction(database.reading) as session:
+        waiting.append(asyncio.create_task(tree.current(session)))
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    seen = {each.revision for each in outcomes if isinstance(each, Settings)}
+    assert any(isinstance(each, Unavailable) for each in outcomes)
+    assert seen <= {after}
+    assert tree.unverified.revision in (before, after)
+    assert (await tree.latest(database.reading)).revision == after
+
+
+async def test_the_work_for_a_large_commit_ends_with_the_tree(database: Database) -> None:
+    tree = Tree()
+    await database.write()
+    before = (await tree.latest(database.reading)).revision
+    await database.write(2 * AT_ONCE)
+    await tree.shown(database.reading)
+    await tree.close()
+    assert tree.unverified.revision == before
+
+
+async def test_a_copy_has_what_was_applied_while_it_was_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree()
+    await database.write(20)
+    await tree.latest(database.reading)
+    copy, is_changed = overlays.copy, False
+
+    def copy_slowly(settings: Settings) -> Steps[Settings]:
+        copied = yield from copy(settings)
+        while not is_changed:
+            yield
+        return copied
+
+    monkeypatch.setattr(overlays, "copy", copy_slowly)
+    copying = asyncio.create_task(tree.copy())
+    await asyncio.sleep(0)
+    await database.write(5 * slices.SIZE)
+    held = await tree.latest(database.reading)
+    is_changed = True
+    copied = await copying
+    assert copied is not held
+    assert (copied.revision, copied.projects) == (held.revision, held.projects)
+    assert str(copied.digest) == str(held.digest)
 
 
 async def test_a_commit_of_this_process_is_applied_in_slices_too(database: Database) -> None:
@@ -198,7 +272,7 @@ async def test_a_commit_of_this_process_is_applied_in_slices_too(database: Datab
     before = (await tree.latest(database.reading)).revision
     writes = [
         Write(subjects.project(f"lab-{number}"), ProjectChanged(name=f"lab-{number}"))
-        for number in range(5 * slices.SIZE)
+        for number in range(2 * AT_ONCE)
     ]
     assert await rounds_during(tree.apply(writes, before)) >= 5
     assert tree.unverified.revision == before + len(writes)
@@ -213,7 +287,7 @@ async def test_reads_wait_neither_while_a_large_commit_is_prepared_nor_after_it(
     before = held.revision
     writes = [
         Write(subjects.project(f"lab-{number}"), ProjectChanged(name=f"lab-{number}"))
-        for number in range(5 * slices.SIZE)
+        for number in range(2 * AT_ONCE)
     ]
     preparing = asyncio.ensure_future(tree.prepare(writes, before))
     reads = 0
@@ -234,7 +308,7 @@ async def test_what_was_prepared_for_other_settings_is_not_shown(database: Datab
     await database.write()
     before = (await tree.latest(database.reading)).revision
     event = ProjectChanged(name="lab")
-    writes = [Write(subjects.project("lab"), event)] * (2 * slices.SIZE)
+    writes = [Write(subjects.project("lab"), event)] * (2 * AT_ONCE)
     prepared = await tree.prepare(writes, before)
     assert prepared is not None
     newer = await database.write()
@@ -267,7 +341,7 @@ async def test_prepared_commits_that_are_shown_during_a_read_are_not_set_back(
                 subjects.project(f"lab-{number}"),
                 ProjectChanged(name=f"lab-{number}", description=description),
             )
-            for number in range(slices.SIZE + 1)
+            for number in range(AT_ONCE + 1)
         ]
         prepared = await tree.prepare(writes, before)
         async with transaction(database.writing) as session:
@@ -280,10 +354,10 @@ async def test_prepared_commits_that_are_shown_during_a_read_are_not_set_back(
 
     readings: list[asyncio.Task[Any]] = []
     await commit(before, "first", None)
-    await commit(before + slices.SIZE + 1, "second", readings[0])
+    await commit(before + AT_ONCE + 1, "second", readings[0])
     go_on.set()
     projects = (await readings[0]).projects
-    assert {projects[f"lab-{n}"].description for n in range(slices.SIZE + 1)} == {"second"}
+    assert {projects[f"lab-{n}"].description for n in range(AT_ONCE + 1)} == {"second"}
 
 
 @BOTH

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trimtab import kinds
@@ -15,8 +16,10 @@ from trimtab.messages import subjects
 from trimtab.messages.events import Event, PoolChanged, ProjectChanged, RecordChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
+from trimtab_admin import steps
 from trimtab_admin.settings.drafts import RecordEdit
-from trimtab_admin.storage.overlays import copy_of, on_top_of
+from trimtab_admin.steps import Steps
+from trimtab_admin.storage.overlays import copy, on_top_of
 
 KIND = "workflow_priority"
 SCOPES = [
@@ -89,15 +92,39 @@ def test_changes_on_top_have_the_same_effect_and_leave_what_is_below(
 
 
 @given(st.lists(EVENTS, max_size=8), st.lists(EVENTS, max_size=8))
-def test_a_copy_stays_as_it_is_when_the_original_changes(
+def test_a_copy_and_its_original_change_on_their_own(
     committed: list[Event], later: list[Event]
 ) -> None:
     original = with_changes(Settings(), committed)
     before = facts(original)
-    copied = copy_of(original)
-    assert str(copied.digest) == str(original.digest)
+    copied = steps.at_once(copy(original))
+    assert (facts(copied), str(copied.digest)) == (before, str(original.digest))
+    with_changes(copied, later)
+    assert facts(original) == before
     with_changes(original, later)
-    assert facts(copied) == before
+    assert (facts(copied), str(copied.digest)) == (facts(original), str(original.digest))
+
+
+@given(st.lists(EVENTS, max_size=8), st.lists(EVENTS, max_size=8), st.integers(0, 10))
+def test_a_change_during_a_pause_of_the_copy_may_be_applied_to_it_afterwards(
+    committed: list[Event], later: list[Event], pauses: int
+) -> None:
+    original = with_changes(Settings(), committed)
+    first = original.revision + 1
+
+    def copy_around_changes() -> Steps[Settings]:
+        copying = copy(original)
+        yield from islice(copying, pauses)
+        with_changes(original, later)
+        return (yield from copying)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "SIZE", 1)
+        assume(pauses < sum(1 for _ in copy(original)))
+        copied = steps.at_once(copy_around_changes())
+    for revision, event in enumerate(later, first):
+        copied.apply(event, revision)
+    assert (facts(copied), str(copied.digest)) == (facts(original), str(original.digest))
 
 
 WIRE = Path(__file__).parents[1] / "trimtab" / "wire"

@@ -214,28 +214,6 @@ def test_a_digest_counts_a_subject_once() -> None:
     assert (digest.count, str(digest)) == (0, empty)
 
 
-@given(st.lists(st.one_of(records, changes)), st.lists(st.one_of(records, changes)))
-def test_a_copy_and_its_original_change_on_their_own(
-    before: list[Event], after: list[Event]
-) -> None:
-    original = settings_of(*before)
-    copied = original.copy()
-    for revision, event in enumerate(after, start=original.revision + 1):
-        copied.apply(event, revision)
-    expected, unchanged = settings_of(*before, *after), settings_of(*before)
-    for settings, known in ((copied, expected), (original, unchanged)):
-        assert str(settings.digest) == str(known.digest)
-        for family in (
-            "records",
-            "by_project_domain",
-            "launch_plans",
-            "unreadable",
-            "unknown",
-            "projects",
-        ):
-            assert getattr(settings, family) == getattr(known, family), family
-
-
 def test_a_later_change_whose_type_is_not_stored_has_that_of_its_family() -> None:
     """A resync publishes it again: another type would hide it from the release that knows it."""
     record = LaterChange(subject="trimtab.attributes.task_resource.-.-.-.-", text="{}")

@@ -175,6 +175,7 @@ class _Database(NamedTuple):
         return cls(sessions_of(url), reading_sessions_of(url), searching, Tree())
 
     async def close(self) -> None:
+        await self.tree.close()
         for sessions in (self.sessions, self.reading, self.searching):
             await _close(sessions)
 

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from trimtab import kinds
 from trimtab.errors import Invalid, NotFound, Unreadable
@@ -139,12 +139,6 @@ class Settings:
     )
     """By kind. Only records take part in the fold, so other changes invalidate no cache."""
 
-    def copy(self) -> "Settings":
-        """Return settings that change on their own; what never changes is shared."""
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-        families = {name: _copy(value) for name, value in own.items() if isinstance(value, dict)}
-        return Settings(**{**own, **families, "digest": self.digest.copy()})
-
     def apply(self, event: Event, revision: int, parsed: Record | None = None) -> None:
         """Apply one change. Changes must come in the order of their revisions.
 
@@ -268,10 +262,3 @@ class Settings:
         else:
             entities[event.name] = event
             self.digest.put(subject, revision)
-
-
-def _copy(family: dict[Any, Any]) -> dict[Any, Any]:
-    """Return a copy of a dict and of the dicts in it, whose values are of one type."""
-    if not isinstance(next(iter(family.values()), None), dict):
-        return dict(family)
-    return {name: _copy(value) for name, value in family.items()}

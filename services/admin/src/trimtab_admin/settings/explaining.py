@@ -36,7 +36,7 @@ class Explainer:
 
     async def explain(self, kind: Kind, target: Scope) -> ExplainBody:
         """Raises `NotFound` where the project or domain does not exist, and `Unreadable`."""
-        settings = await self._tree.latest(self._reading)
+        settings = await self._tree.shown(self._reading)
         check_scope(settings, target)
         revision = settings.revision
         records = {record.scope: record for record in settings.chain(kind.name, target)}

@@ -56,7 +56,7 @@ class Reader:
         They are looked for in slices: each is shown once, and as it is at some time of the call.
         """
         last: Key | None = _key(token)
-        await self._latest()
+        await self._shown()
         search, found = filter.narrowed(), list[tuple[Key, RecordBody]]()
         while last is not None:
             await slices.turn()
@@ -70,7 +70,7 @@ class Reader:
 
     async def record(self, kind: Kind, scope: Scope) -> RecordBody:
         """Raises `NotFound` and `Unreadable`."""
-        record = readable_record(await self._latest(), kind, scope)
+        record = readable_record(await self._shown(), kind, scope)
         if record is None:
             raise NotFound("record", f"{kind.name} of {scope}")
         return bodies.record_body(record)
@@ -83,7 +83,7 @@ class Reader:
         Raises `NotFound` where the project or domain does not exist, and `Unreadable`.
         """
         rule = flyte.effective if as_flyte else Settings.effective
-        settings = await self._latest()
+        settings = await self._shown()
         check_scope(settings, target)
         return bodies.effective_body(rule(settings, kind.name, target), settings.revision)
 
@@ -92,7 +92,7 @@ class Reader:
 
         Raises `NotFound` where the project or domain does not exist.
         """
-        settings = await self._latest()
+        settings = await self._shown()
         check_scope(settings, target)
         values: dict[str, EffectiveBody] = {}
         unreadable: dict[str, str] = {}
@@ -115,7 +115,7 @@ class Reader:
 
         A caller who may not read the whole platform gets records only, which it can apply again.
         """
-        snapshot = documents.Snapshot.of(await self._latest(), self._tree.index)
+        snapshot = documents.Snapshot.of(await self._shown(), self._tree.index)
         records: list[Record] = []
         async for entries in slices.of(snapshot.entries):
             records += snapshot.exported(entries, caller, readable_only=readable_only)
@@ -124,7 +124,7 @@ class Reader:
 
     async def entities(self, type: EntityType[B, E]) -> Sequence[B]:
         """Return all entities of a type, by name."""
-        names = sorted(type.stored(await self._latest()))
+        names = sorted(type.stored(await self._shown()))
         found: list[B] = []
         async for part in slices.of(names):
             settings = self._tree.unverified
@@ -135,10 +135,10 @@ class Reader:
 
     async def entity(self, type: EntityType[B, E], name: str) -> B:
         """Raises `NotFound`."""
-        return _entity(await self._latest(), type, name)
+        return _entity(await self._shown(), type, name)
 
-    async def _latest(self) -> Settings:
-        return await self._tree.latest(self._reading)
+    async def _shown(self) -> Settings:
+        return await self._tree.shown(self._reading)
 
 
 def _key(token: str) -> Key:

@@ -28,7 +28,7 @@ from trimtab_admin.settings.requests import (
 )
 from trimtab_admin.settings.targets import RegisteredTargets
 from trimtab_admin.steps import Steps
-from trimtab_admin.storage import namespace_names, overlays
+from trimtab_admin.storage import namespace_names
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import Author
@@ -101,8 +101,8 @@ class Writer:
             except StopIteration as end:
                 result: ChangesBody = end.value
                 return result
-            # Other tasks change the settings during a pause.
-            copied = overlays.copy_of(settings)
+        # Other tasks change the settings during a pause.
+        copied = await self._tree.copy()
         return await slices.run(self._dry_run(copied, prepared, caller, targets))
 
     def _dry_run(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -119,7 +119,7 @@ _APPEND = outbox.insert()
 _UPSERT = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
 _REMOVE = settings.delete().where(settings.c.subject == sa.bindparam("removed_subject"))
 _BETWEEN = (
-    sa.select(outbox.c.revision, outbox.c.subject, outbox.c.body)
+    sa.select(outbox.c.revision, outbox.c.commit_revision, outbox.c.subject, outbox.c.body)
     .where(outbox.c.revision > sa.bindparam("after"), outbox.c.revision <= sa.bindparam("up_to"))
     .order_by(outbox.c.revision)
 )
@@ -235,15 +235,23 @@ async def load(
     return current
 
 
-async def changes_between(
-    session: AsyncSession, after: int, up_to: int
-) -> Sequence[tuple[int, str, str]]:
-    """Return revision, subject and body of the changes after a revision, up to and including one.
+class StoredChange(NamedTuple):
+    """A change as the outbox stores it."""
+
+    revision: int
+    commit: int
+    """The last revision of its transaction."""
+    subject: str
+    body: str
+
+
+async def changes_between(session: AsyncSession, after: int, up_to: int) -> Sequence[StoredChange]:
+    """Return the changes after a revision, up to and including one.
 
     Changes that were published long ago may be missing: `delete_sent` removes their rows.
     """
     found = await session.execute(_BETWEEN, {"after": after, "up_to": up_to})
-    return [(number, subject, body) for number, subject, body in found]
+    return [StoredChange(*row) for row in found]
 
 
 async def backlog(reading: Sessions, sent: int) -> OutboxBacklog:

@@ -1,4 +1,4 @@
-"""Settings with changes on top that are not committed yet. Pure.
+"""Settings with changes on top that are not committed yet, and copies of settings. Pure.
 
 The settings below stay as they are, so readers never see such changes, and a change that is not
 committed after all leaves no trace.
@@ -9,6 +9,8 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from trimtab.settings.state import Digest, Settings
+from trimtab_admin import steps
+from trimtab_admin.steps import Steps
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -76,12 +78,6 @@ class _OverlaidDigest(Digest):
         self._revisions = Overlay(below._revisions)  # type: ignore[assignment]  # used as a dict
 
 
-class _CopiedDigest(Digest):
-    def __init__(self, original: Digest) -> None:
-        super().__init__()
-        self._sum, self._revisions = original._sum, dict(original._revisions)
-
-
 def on_top_of(settings: Settings) -> Settings:
     """Return settings that start equal and can be changed without changing those below.
 
@@ -94,21 +90,32 @@ def on_top_of(settings: Settings) -> Settings:
     return Settings(**{**overlaid, "digest": _OverlaidDigest(settings.digest)})
 
 
-def copy_of(settings: Settings) -> Settings:
-    """Return settings that do not change when the given ones do.
+def copy(settings: Settings) -> Steps[Settings]:
+    """Return settings that change on their own, in slices; records and entities are shared.
 
-    Records and entities are shared, so copying a hundred thousand of them takes some milliseconds.
+    A change that is applied to the given settings during a pause may be in the copy or not: it has
+    to be applied to the copy afterwards.
     """
     parts = {part.name: getattr(settings, part.name) for part in fields(Settings) if part.init}
-    return Settings(**{name: _copied(value) for name, value in parts.items()})
+    copied: dict[str, Any] = {**parts, "digest": settings.digest.copy()}
+    yield
+    for name, value in parts.items():
+        if isinstance(value, dict):
+            copied[name] = yield from _copy(value)
+    return Settings(**copied)
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        copied = dict(value)
-        for key, inner in copied.items():
-            if not isinstance(inner, dict):
-                break
-            copied[key] = _copied(inner)
+def _copy(mapping: dict[Any, Any]) -> Steps[dict[Any, Any]]:
+    """Return a copy of a dict and of the dicts in it, whose values are of one type."""
+    copied = dict(mapping)
+    if not _has_dicts(copied):
         return copied
-    return _CopiedDigest(value) if isinstance(value, Digest) else value
+    for number, (key, inner) in enumerate(copied.items(), 1):
+        copied[key] = (yield from _copy(inner)) if _has_dicts(inner) else dict(inner)
+        if number % steps.SIZE == 0 or len(inner) > steps.SIZE:
+            yield
+    return copied
+
+
+def _has_dicts(mapping: dict[Any, Any]) -> bool:
+    return isinstance(next(iter(mapping.values()), None), dict)

@@ -3,19 +3,22 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import Context
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab.errors import TrimtabError
+from trimtab import kinds
+from trimtab.errors import Invalid, TrimtabError
 from trimtab.messages import parsing, subjects
 from trimtab.messages.events import Event, LaterChange, RecordChanged
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import slices
-from trimtab_admin.storage import outbox
+from trimtab_admin.storage import outbox, overlays
 from trimtab_admin.storage.database import Sessions, allow_idle, transaction
+from trimtab_admin.storage.outbox import StoredChange
 from trimtab_admin.storage.record_index import RecordIndex
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,9 @@ _FOLLOW_SECONDS = 1.0
 _LOAD_SECONDS = 120.0
 """More than it takes to load a hundred thousand records on a busy machine."""
 _FREEZE_CHANGES = 5_000
+AT_ONCE = 1_000
+"""The most changes of a transaction that are applied in one go, some milliseconds once they are
+parsed. For more, a copy of the settings costs less than the wait."""
 
 
 class _Check:
@@ -34,7 +40,17 @@ class _Check:
     def __init__(self) -> None:
         self.done = asyncio.Event()
         self.succeeded = False
+        self.is_current = False
+        """Whether the settings held everything that was committed when it began."""
         self.error: TrimtabError | None = None
+
+
+class _Change(NamedTuple):
+    """A change that was applied."""
+
+    event: Event
+    revision: int
+    record: Record | None = None
 
 
 class _Held:
@@ -44,16 +60,45 @@ class _Held:
         self.settings = settings or Settings()
         self.index = index or RecordIndex()
         self._applied = 0
+        self._copies: dict[object, list[_Change]] = {}
+        """For each copy that is being made, the changes that were applied since it was begun."""
 
-    def copy(self) -> "_Held":
-        """Return a copy that changes on its own; the records, which never change, are shared."""
-        return _Held(self.settings.copy(), self.index.copy())
+    @property
+    def revision(self) -> int:
+        return self.settings.revision
 
-    def apply(self, event: Event, revision: int, parsed: Record | None = None) -> None:
-        self.settings.apply(event, revision, parsed)
+    async def copy(self) -> "_Held":
+        """Return a copy that changes on its own, made in slices; records are shared.
+
+        It is equal when it is returned, also where changes were applied in the meantime.
+        """
+        key, missed = object(), list[_Change]()
+        self._copies[key] = missed
+        try:
+            index = self.index.copy()
+            copied = _Held(await slices.run(overlays.copy(self.settings)), index)
+            while missed:
+                part = missed[: slices.SIZE]
+                del missed[: slices.SIZE]
+                copied.apply(part)
+                if missed:
+                    await slices.turn()
+        finally:
+            del self._copies[key]
+        return copied
+
+    def apply(self, changes: Iterable[_Change]) -> None:
+        for change in changes:
+            self._apply(change)
+            for missed in self._copies.values():
+                missed.append(change)
+
+    def _apply(self, change: _Change) -> None:
+        event = change.event
+        self.settings.apply(event, change.revision, change.record)
         if isinstance(event, RecordChanged):
-            change = self.index.drop if event.document is None else self.index.put
-            change(event.kind, event.scope)
+            move = self.index.drop if event.document is None else self.index.put
+            move(event.kind, event.scope)
         elif isinstance(event, LaterChange) and event.subject.startswith(_ATTRIBUTES):
             kind, scope = subjects.parse_attributes(event.subject)
             is_listed = scope in self.settings.unreadable.get(kind, {})
@@ -78,8 +123,7 @@ class Tree:
     """Holds the settings in memory and updates them from the database.
 
     One number, the revision in the database, shows whether the settings in memory are current.
-    Where many changes are missing, they are applied in slices, and a read that needs the settings
-    waits until they are complete.
+    At any time they are those after a whole transaction: a large one is applied to a copy.
     """
 
     def __init__(self) -> None:
@@ -89,6 +133,8 @@ class Tree:
         """The check that has not begun yet."""
         self._advancing = asyncio.Lock()
         """Held while changes are applied."""
+        self._following: asyncio.Task[TrimtabError | None] | None = None
+        """Applies a large commit of another process; returns why it could not."""
         self._is_loading = True
 
     @property
@@ -106,10 +152,41 @@ class Tree:
         """Whether the settings have not been read from the database yet, or are read again."""
         return self._is_loading
 
+    async def shown(self, reading: Sessions) -> Settings:
+        """Return the settings as `latest` does, but without a wait for a large commit.
+
+        While one of another process is applied, they are those before it.
+        """
+        if self._following is None:
+            await self._check(reading)
+        return self._held.settings
+
     async def latest(self, reading: Sessions) -> Settings:
         """Return settings that hold everything committed before the call.
 
         The settings are shared: the caller must be done with them before its next ``await``.
+        Raises what `transaction` raises.
+        """
+        while not await self._check(reading):
+            # The task goes on for others where this caller is cancelled.
+            if self._following is not None and (error := await asyncio.shield(self._following)):
+                raise error
+        return self._held.settings
+
+    async def close(self) -> None:
+        """End the work that no caller waits for."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+
+    async def copy(self) -> Settings:
+        """Return settings of this moment or a later one, which do not change any more."""
+        return (await self._held.copy()).settings
+
+    async def _check(self, reading: Sessions) -> bool:
+        """Compare the settings with the database, and apply what is missing but a large commit.
+
+        Return whether they are current.
 
         Calls that come during a check share the next one, because the check that is running may
         miss what was committed before they came. Raises what `transaction` raises.
@@ -122,7 +199,7 @@ class Tree:
             else:
                 await check.done.wait()
             if check.succeeded:
-                return await self._complete()
+                return check.is_current
             if check.error is not None:
                 raise check.error
             # The task that ran the check was cancelled.
@@ -133,7 +210,8 @@ class Tree:
                 # Lets the other tasks that are ready to run share this check.
                 await asyncio.sleep(0)
                 self._next = None
-                await self._refresh(reading)
+                check.is_current = await self._refresh(reading)
+                self._is_loading = False
                 check.succeeded = True
         except TrimtabError as error:
             check.error = error
@@ -142,18 +220,37 @@ class Tree:
                 self._next = None
             check.done.set()
 
-    async def _refresh(self, reading: Sessions) -> None:
+    async def _refresh(self, reading: Sessions) -> bool:
         held = self._held
-        before = held.settings.revision
-        if await outbox.fetch_current_revision(reading) != before:
-            # The revision and the newer rows have to come from the same transaction.
+        before = held.revision
+        if self._following is not None:
+            return False
+        if await outbox.fetch_current_revision(reading) == before:
+            return True
+        # The revision and the newer rows have to come from the same transaction.
+        async with transaction(reading) as session:
+            stored = await outbox.current_revision(session)
+            if stored < before:
+                await self._reload(session, held)
+            elif not await self._catch_up(session, stored, with_large=False):
+                follow = self._follow(reading)
+                # In no context, because it belongs to the trace of no caller.
+                self._following = asyncio.create_task(follow, context=Context())
+                return False
+        return True
+
+    async def _follow(self, reading: Sessions) -> TrimtabError | None:
+        """Catch up with a database whose next commit is a large one."""
+        try:
             async with transaction(reading) as session:
-                stored = await outbox.current_revision(session)
-                if stored < before:
-                    await self._reload(session, held)
-                else:
-                    await self._catch_up(session, stored)
-        self._is_loading = False
+                await allow_idle(session, _LOAD_SECONDS)
+                await self._catch_up(session, await outbox.current_revision(session))
+        except TrimtabError as error:
+            # The next check finds the same commit and begins again.
+            return error
+        finally:
+            self._following = None
+        return None
 
     async def current(self, session: AsyncSession) -> Settings:
         """Return settings that hold everything committed that the transaction sees.
@@ -163,17 +260,17 @@ class Tree:
         """
         # They may be newer than what the transaction sees, which began before.
         await self._catch_up(session, await outbox.current_revision(session))
-        return await self._complete()
+        return self._held.settings
 
     async def locked(self, session: AsyncSession) -> Settings:
         """Take the lock of all writes for a transaction, and return the current settings."""
         stored = await outbox.lock(session)
         held = self._held
-        if stored < held.settings.revision:
+        if stored < held.revision:
             await self._reload(session, held)
         else:
             await self._catch_up(session, stored)
-        return await self._complete()
+        return self._held.settings
 
     async def prepare(self, writes: Sequence[outbox.Write], before: int) -> Prepared | None:
         """Apply many writes, which are about to be committed, to a copy of the settings.
@@ -182,13 +279,13 @@ class Tree:
         Return ``None`` where the writes are few, or based on other settings.
         """
         base = self._held
-        if len(writes) <= slices.SIZE or base.settings.revision != before:
+        if len(writes) <= AT_ONCE or base.revision != before:
             return None
-        held, revision = base.copy(), before
-        async for part in slices.of(writes):
-            for write in part:
-                revision += 1
-                held.apply(write.event, revision, write.record)
+        held = await base.copy()
+        if held.revision != before:
+            return None
+        async for part in slices.of(_changes(writes, before)):
+            held.apply(part)
         return Prepared(base, before, held)
 
     async def apply(
@@ -198,48 +295,76 @@ class Tree:
 
         ``prepared`` is what `prepare` returned for them.
         """
+        if prepared is None:
+            prepared = await self.prepare(writes, before)
         if prepared is not None and self._is_current(prepared):
             self._held = prepared.held
             return
+        if len(writes) > AT_ONCE:
+            return  # Another task has read them from the database in the meantime.
         async with self._advancing:
-            for start in range(0, len(writes), slices.SIZE):
-                if start:
-                    await slices.turn()
-                part = writes[start : start + slices.SIZE]
-                for number, write in enumerate(part, before + start + 1):
-                    # Another task may have read some of them from the database in the meantime.
-                    if number == self._held.settings.revision + 1:
-                        self._held.apply(write.event, number, write.record)
+            for change in _changes(writes, before):
+                # Another task may have read some of them in the meantime.
+                if change.revision == self._held.revision + 1:
+                    self._held.apply([change])
 
     def _is_current(self, prepared: Prepared) -> bool:
-        is_base = prepared.base is self._held
-        return is_base and self._held.settings.revision == prepared.before
+        return prepared.base is self._held and self._held.revision == prepared.before
 
-    async def _complete(self) -> Settings:
-        """Return the settings when no transaction is shown in part."""
-        while self._advancing.locked():
-            async with self._advancing:
-                pass
-        return self._held.settings
+    async def _catch_up(
+        self, session: AsyncSession, stored: int, *, with_large: bool = True
+    ) -> bool:
+        """Apply the changes up to a revision, which the transaction sees; return whether all are.
 
-    async def _catch_up(self, session: AsyncSession, stored: int) -> None:
-        """Apply the changes up to a revision, which the transaction sees."""
-        if stored <= self._held.settings.revision:
-            return
+        Without ``with_large``, those before the first large commit are.
+        """
+        if stored <= self._held.revision:
+            return True
         await self._await_turn(session)
         async with self._advancing:
-            while (before := self._held.settings.revision) < stored:
-                up_to = min(stored, before + slices.SIZE)
-                rows = await outbox.changes_between(session, before, up_to) if before else ()
-                if len(rows) < up_to - before:
-                    # Nothing is held yet, or rows that were published long ago have been deleted.
+            while (before := self._held.revision) < stored:
+                rows = await self._read(session, before, stored)
+                if not rows:
                     await self._load(session)
-                    return
-                await slices.turn()
-                for number, subject, body in rows:
+                    return True
+                last = rows[-1].revision
+                if whole := [row for row in rows if row.commit <= last]:
+                    changes = await _parse(whole)
                     # In the meantime, a commit may have been shown that was prepared.
-                    if number > self._held.settings.revision:
-                        self._held.apply(parsing.stored_setting(subject, body), number)
+                    shown = self._held.revision
+                    self._held.apply(each for each in changes if each.revision > shown)
+                elif not with_large:
+                    return False
+                elif not await self._apply_large(session, rows[0].commit):
+                    await self._load(session)
+        return True
+
+    async def _read(
+        self, session: AsyncSession, before: int, stored: int
+    ) -> Sequence[StoredChange]:
+        """Return the next changes, at most `AT_ONCE`.
+
+        There are none where nothing is held yet, or where rows that were published long ago have
+        been deleted.
+        """
+        up_to = min(stored, before + AT_ONCE)
+        rows = await outbox.changes_between(session, before, up_to) if before else ()
+        return rows if len(rows) == up_to - before else ()
+
+    async def _apply_large(self, session: AsyncSession, commit: int) -> bool:
+        """Apply a transaction to a copy, and show that; return whether all its rows are there."""
+        base = self._held
+        held = await base.copy()
+        while held.revision < commit and self._held is base:
+            rows = await self._read(session, held.revision, commit)
+            if not rows:
+                return False
+            async for changes in slices.of(await _parse(rows)):
+                held.apply(changes)
+        # In the meantime, the same commit may have been shown that was prepared.
+        if self._held is base:
+            self._held = held
+        return True
 
     async def _reload(self, session: AsyncSession, replaced: _Held) -> None:
         """Load an older database than the one that the settings are from."""
@@ -251,7 +376,11 @@ class Tree:
     async def _load(self, session: AsyncSession) -> None:
         self._is_loading = True
         loaded = _Held()
-        loaded.settings.revision = await outbox.load(session, loaded.apply)
+
+        def apply(event: Event, revision: int) -> None:
+            loaded.apply([_Change(event, revision)])
+
+        loaded.settings.revision = await outbox.load(session, apply)
         gc.freeze()
         self._held = loaded
         self._is_loading = False
@@ -260,6 +389,33 @@ class Tree:
         """Let the transaction be idle while another task loads the settings."""
         if self._advancing.locked():
             await allow_idle(session, _LOAD_SECONDS)
+
+
+def _changes(writes: Sequence[outbox.Write], before: int) -> Iterator[_Change]:
+    for revision, write in enumerate(writes, before + 1):
+        yield _Change(write.event, revision, write.record)
+
+
+async def _parse(rows: Sequence[StoredChange]) -> list[_Change]:
+    """Parse changes with their records, which costs more than to apply them, in slices."""
+    changes: list[_Change] = []
+    async for part in slices.of(rows):
+        for row in part:
+            event = parsing.stored_setting(row.subject, row.body)
+            record = _record(event) if isinstance(event, RecordChanged) else None
+            changes.append(_Change(event, row.revision, record))
+    return changes
+
+
+def _record(event: RecordChanged) -> Record | None:
+    """Return the record of an event; ``None`` where there is none, or none that is readable."""
+    kind = kinds.registered().get(event.kind)
+    if kind is None or event.document is None:
+        return None
+    try:
+        return Record.of(kind, event.scope, 0, event.document, event.labels)
+    except Invalid:
+        return None
 
 
 class Following:
