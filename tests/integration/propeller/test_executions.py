@@ -96,7 +96,8 @@ async def test_a_request_that_is_delivered_three_times_runs_once(
     execution = await executions.request(request(module(TWO_TASKS)), times=3)
     recorded = await executions.ended(execution)
     again = "execution.already_claimed"
-    await until(lambda: len(first.logged(again)) + len(second.logged(again)) == 2)
+    # Both may have read a request before one of them deletes it.
+    await until(lambda: len(first.logged(again)) + len(second.logged(again)) >= 2)
     assert await executions.read(execution) == recorded
     assert recorded.types.count("node_starting") == 2
 

@@ -320,7 +320,8 @@ async def test_no_order_of_changes_grants_a_quota_twice(
             await asyncio.gather(*(step(replica) for replica in found))
             held = [await server.hget(f"trimtab:{{{c}}}:sums:gpu", "t") for c in cohort_names]
             assert sum(int(units or 0) for units in held) <= quota
-        assert sum(grants.values()) > operations // 500
+        # How many grants there are depends on the order in which the replicas run.
+        assert sum(grants.values()) > operations // 2000
         assert sum(number > 0 for number in grants.values()) > 1  # It moved.
 
 
