@@ -159,6 +159,15 @@ class ExecutorContract(ABC):
     def test_it_has_a_name(self, executor: Executor) -> None:
         assert executor.capabilities.name
 
+    async def test_a_check_fails_exactly_where_no_attempt_can_be_started(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        await executor.check()
+        await executor.check()
+        self.break_data(tmp_path / "broken")
+        with pytest.raises(ExecutorUnavailable):
+            await self.make_executor(tmp_path / "broken").check()
+
     async def test_an_attempt_is_absent_before_its_start(self, executor: Executor) -> None:
         assert await executor.find(attempt("double", x=1)) == Absent()
 

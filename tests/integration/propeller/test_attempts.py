@@ -38,13 +38,56 @@ async def propeller(start: Start, job: Path) -> Propeller:
 async def test_an_attempt_that_cannot_be_started_is_interrupted_at_most_four_times(
     propeller: Propeller, executions: Executions, job: Path
 ) -> None:
-    shutil.rmtree(propeller.data_dir / "executions")
-    (propeller.data_dir / "executions").write_text("a file instead of a directory")
-    recorded = await executions.ended(await executions.request(request(job)))
+    wanted = request(job)
+    (propeller.data_dir / "executions" / wanted.execution).write_text("a file, no directory")
+    recorded = await executions.ended(await executions.request(wanted))
     failures = [event for event in recorded.events if isinstance(event, NodeFailed)]
     assert [failure.interrupted for failure in failures] == [True] * 4
     assert [failure.final for failure in failures] == [False] * 3 + [True]
     assert recorded.state.error.startswith("the attempt could not be started: ")
+
+
+def break_host(propeller: Propeller) -> None:
+    """Let no attempt be started any more."""
+    shutil.rmtree(propeller.data_dir / "executions")
+    (propeller.data_dir / "executions").write_text("a file instead of a directory")
+
+
+def repair_host(propeller: Propeller) -> None:
+    (propeller.data_dir / "executions").unlink()
+
+
+async def until_host_is_noticed(propeller: Propeller) -> None:
+    await until(lambda: "executor" in propeller.readiness().get("reasons", {}))
+
+
+async def test_a_host_that_can_start_no_attempt_leaves_requests_to_others(
+    propeller: Propeller, start: Start, executions: Executions, job: Path, tmp_path: Path
+) -> None:
+    break_host(propeller)
+    await until_host_is_noticed(propeller)
+    first, second = request(job), request(job)
+    await executions.request(first)
+    start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+    recorded = await executions.ended(first.execution)
+    assert (recorded.state.phase, recorded.types.count("node_starting")) == ("succeeded", 1)
+    assert recorded.events[0].owner != propeller.readiness()["owner"]
+    repair_host(propeller)
+    await until(lambda: propeller.readiness()["status"] == "ready")
+    assert (await executions.ended(await executions.request(second))).state.output == "done"
+
+
+async def test_an_attempt_waits_for_a_host_that_can_start_none(
+    propeller: Propeller, executions: Executions, job: Path
+) -> None:
+    break_host(propeller)
+    wanted = await executions.request(request(job))
+    await until_host_is_noticed(propeller)
+    repair_host(propeller)
+    recorded = await executions.ended(wanted)
+    assert recorded.state.output == "done"
+    failures = [event for event in recorded.events if isinstance(event, NodeFailed)]
+    assert all(failure.stopped and not failure.final for failure in failures)
 
 
 async def test_a_variable_that_no_process_can_have_is_refused_at_admission(

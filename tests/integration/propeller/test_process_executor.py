@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ from tests.integration.propeller.executor_contract import ExecutorContract, atte
 from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 from trimtab_propeller.executors import linux
+from trimtab_propeller.executors.fork_client import ForkServer, NotStarted
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,
@@ -26,6 +28,7 @@ from trimtab_propeller.executors.port import (
     Executor,
     ExecutorUnavailable,
     Failed,
+    HostUnavailable,
     Interrupted,
     Outcome,
     Returned,
@@ -241,6 +244,23 @@ async def test_an_executor_that_can_start_no_process_is_unavailable(
     with pytest.raises(ExecutorUnavailable):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await executor.start(of("return 1"))
+    with pytest.raises(ExecutorUnavailable, match="Resource temporarily unavailable"):
+        await executor.check()
+
+
+async def test_a_host_without_room_for_another_process_is_to_blame_and_not_the_attempt(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await executor.check()
+
+    async def report(_server: ForkServer, _report: socket.socket) -> None:
+        raise NotStarted(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(ForkServer, "_wait_for_report", report)
+    with pytest.raises(HostUnavailable):
+        await executor.start(of("return 1"))
+    with pytest.raises(ExecutorUnavailable, match="no process can be started"):
+        await executor.check()
 
 
 async def test_a_task_that_removes_its_directory_and_goes_on_has_not_ended(

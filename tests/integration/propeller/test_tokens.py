@@ -1,5 +1,6 @@
 """An attempt of a task that uses a pool holds a token while it runs, and only then."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,16 @@ from nats.aio.client import Client
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, FakeResmgr, is_running, request, until
 from tests.settings_stream import SettingsStream
+from trimtab.errors import Unavailable
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged, ProjectChanged
 from trimtab.messages.executions import NodeFailed, NodeWaiting, Refused
 from trimtab.testing import record
-from trimtab.tokens.protocol import COHORT
+from trimtab.tokens.lease import Lease
+from trimtab.tokens.pools import Pools
+from trimtab.tokens.protocol import COHORT, Allocate
+from trimtab_propeller.tokens import Cohorts
 
 POOLED = """
 @task(pool="warehouse", weight=2)
@@ -246,3 +251,24 @@ async def test_an_undeclared_pool_is_refused_by_name(
     recorded = await executions.ended(await executions.request(request(other)))
     assert isinstance(recorded.events[-1], Refused)
     assert recorded.state.error == "pool 'wharehouse' does not exist; there are: warehouse"
+
+
+async def test_a_release_that_meets_a_defect_is_repeated(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[Exception] = [RuntimeError("a defect"), Unavailable("resmgr is away")]
+    released: list[str] = []
+
+    async def release(_pools: Pools, lease: Lease) -> None:
+        if failures:
+            raise failures.pop()
+        released.append(lease.token)
+
+    monkeypatch.setattr(Pools, "release", release)
+    cohorts = Cohorts(client)
+    request = Allocate(pool="gpus", token="t1", project="shop", domain="staging")
+    await cohorts.tokens(COHORT).withdraw(request)
+    releasing = asyncio.create_task(cohorts.release_deferred())
+    await until(lambda: bool(released) or releasing.done())
+    releasing.cancel()
+    assert released == ["t1"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -12,11 +12,12 @@ from nats.aio.client import Client
 from starlette.applications import Starlette
 
 from trimtab.messages import subjects
-from trimtab.runtime import bus, retrying, service
+from trimtab.runtime import bus, retrying, service, tasks
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_propeller import metrics
 from trimtab_propeller.attempts import RunDependencies
+from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.claiming import RequestClaiming
 from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.driver import ExecutionDriver
@@ -52,6 +53,7 @@ class Propeller:
         self._config = config
         self._owner = f"propeller-{uuid4().hex[:8]}"
         self._executor: Executor = ProcessExecutor(config.data_dir)
+        self._availability = ExecutorAvailability(self._executor)
         self._parts: ConnectedParts | None = None
         self._stream_problem = "not connected to NATS yet"
         self._waiting = 0
@@ -63,6 +65,8 @@ class Propeller:
             problems["settings"] = "the view of the settings is not verified"
         if self._parts is None or not self._parts.ownership.is_current:
             problems["executions"] = "the claims of other propellers are not known"
+        if self._availability.problem:
+            problems["executor"] = f"no attempt can be started: {self._availability.problem}"
         return problems
 
     def facts(self) -> dict[str, object]:
@@ -90,14 +94,16 @@ class Propeller:
         config = self._config
         view = View(client, stale_after_seconds=config.stale_after_seconds)
         cohorts = Cohorts(client)
-        dependencies = RunDependencies(self._executor, cohorts, config.lease_seconds)
+        dependencies = RunDependencies(
+            self._executor, self._availability, cohorts, config.lease_seconds
+        )
         executions = OwnedExecutions(
             group,
             lambda claimed: ExecutionDriver(claimed, view, dependencies),
             config.max_executions,
         )
         claimer = Claimer(self._owner, self._executor.location)
-        claiming = RequestClaiming(client, claimer, view, executions)
+        claiming = RequestClaiming(client, claimer, view, executions, self._availability)
         ownership = Ownership(client, claimer, executions, config.heartbeat_seconds)
         metrics.observe_executions(executions, executions.bound)
         metrics.observe_requests(lambda: self._waiting)
@@ -107,18 +113,28 @@ class Propeller:
     async def _run(self, client: Client, parts: ConnectedParts) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(parts.view.follow())
-                group.create_task(parts.cohorts.release_deferred())
-                group.create_task(parts.claiming.claim_requests())
-                group.create_task(parts.ownership.follow_claims())
-                group.create_task(parts.ownership.send_heartbeats())
-                group.create_task(parts.ownership.take_over_orphans())
-                group.create_task(self._monitor_streams(client))
+                for name, work in self._loops(client, parts).items():
+                    group.create_task(tasks.retry_forever(work, f"{name}.interrupted"))
         finally:
             # The executions use the connection, which is closed after this.
             parts.executions.stop_all()
             if self._config.stop_tasks:
                 await self._executor.request_stop_of_all()
+
+    def _loops(
+        self, client: Client, parts: ConnectedParts
+    ) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Return what runs until the service ends, by name. A defect in one interrupts it only."""
+        return {
+            "settings": parts.view.follow,
+            "releases": parts.cohorts.release_deferred,
+            "requests": parts.claiming.claim_requests,
+            "claims": parts.ownership.follow_claims,
+            "heartbeats": parts.ownership.send_heartbeats,
+            "takeovers": parts.ownership.take_over_orphans,
+            "streams": lambda: self._monitor_streams(client),
+            "executor": self._availability.check_regularly,
+        }
 
     async def _wait_for_streams(self, client: Client) -> None:
         """Wait until admin has declared the streams."""

@@ -28,6 +28,7 @@ from trimtab.runtime.retrying import backoff_seconds
 from trimtab.tokens.lease import Lease
 from trimtab.tokens.protocol import COHORT, Allocate, Allocated
 from trimtab_propeller import plan
+from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
 from trimtab_propeller.executors.port import (
@@ -60,6 +61,7 @@ class RunDependencies:
     """The objects that run the attempts of all executions."""
 
     executor: Executor
+    availability: ExecutorAvailability
     cohorts: Cohorts
     lease_seconds: float
     """The lease that tokens are requested with."""
@@ -88,6 +90,7 @@ class AttemptRunner:
         self._slots = slots
         self._control = control
         self._executor = dependencies.executor
+        self._availability = dependencies.availability
         self._attempt = Attempt.from_resolution(
             execution_log.request, execution_log.resolution, step.node, step.number, step.inputs
         )
@@ -173,6 +176,7 @@ class AttemptRunner:
 
         Return ``None`` where the attempt must not be started any more.
         """
+        await unless(self._must_not_start, self._availability.wait())
         while not self._must_not_start.is_set():
             if not self._slots.has_room_for(self._attempt.id):
                 await unless(self._must_not_start, self._slots.wait_for_room())
@@ -249,10 +253,14 @@ class AttemptRunner:
         try:
             location = await self._start(attempt)
         except ExecutorUnavailable as error:
-            return Interrupted(f"the attempt could not be started: {error}")
+            reason = f"the attempt could not be started: {error}"
+            # Other attempts fail for the same reason, so that this one is not to blame.
+            is_host_failing = await self._availability.is_host_failing(error)
+            return Stopped(reason) if is_host_failing else Interrupted(reason)
         except AttemptRejected as error:
             await self._fail_node(f"the attempt could not be started: {error}")
             return None
+        self._availability.record_start()
         if self._phase != "running":
             await self._append(NodeRunning, location=location)
         return await self._watch(lease)

@@ -19,6 +19,7 @@ from trimtab.runtime import retrying, tasks, telemetry
 from trimtab.runtime.bus import StoredMessage, WrongSequence
 from trimtab.settings.view import View
 from trimtab_propeller import execution_log, metrics, requests
+from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.execution_log import Claimer
 from trimtab_propeller.owned import OwnedExecutions
 from trimtab_propeller.requests import RequestStream
@@ -40,12 +41,18 @@ class RequestClaiming:
     """Claims requested executions, and drives them. Run `claim_requests` for as long as it may."""
 
     def __init__(
-        self, client: Client, claimer: Claimer, view: View, executions: OwnedExecutions
+        self,
+        client: Client,
+        claimer: Claimer,
+        view: View,
+        executions: OwnedExecutions,
+        availability: ExecutorAvailability,
     ) -> None:
         self._client = client
         self._claimer = claimer
         self._view = view
         self._executions = executions
+        self._availability = availability
         self._stream = RequestStream(client)
         self._turns = Turns()
         self._early = EarlyRequests()
@@ -66,6 +73,8 @@ class RequestClaiming:
         while True:
             retrying.raise_if_cancelled()
             await self._executions.wait_for_room()
+            # The requests are left to propellers that can start attempts.
+            await self._availability.wait()
             if not self._view.ready:
                 await asyncio.sleep(_POLL_SECONDS)
                 continue

@@ -78,6 +78,9 @@ class Ownership:
     async def take_over_orphans(self) -> None:
         """Take over executions whose owners are silent, until cancelled."""
         await self._client.subscribe(subjects.HEARTBEATS, cb=self._on_heartbeat)
+        await tasks.retry_forever(self._look_for_orphans, "takeovers.interrupted")
+
+    async def _look_for_orphans(self) -> None:
         reconnects = self._reconnects
         while True:
             before = time.monotonic()

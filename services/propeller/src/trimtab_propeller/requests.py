@@ -34,7 +34,7 @@ _NAMES = ("execution", "domain", "project")
 
 
 class RequestsList(NamedTuple):
-    """What the stream holds at a time."""
+    """The requests that the stream holds, without their bodies."""
 
     created: str
     """When the stream was created. The sequences of another one are not comparable."""

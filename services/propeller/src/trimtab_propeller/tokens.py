@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from trimtab.errors import Rejected, Retryable, TrimtabError
-from trimtab.runtime import retrying, telemetry
+from trimtab.runtime import retrying, tasks, telemetry
 from trimtab.tokens.lease import Lease, now
 from trimtab.tokens.pools import Pools
 from trimtab.tokens.protocol import Allocate, Allocated
@@ -158,7 +158,11 @@ class Cohorts:
             await asyncio.sleep(_RELEASE_SECONDS)
             for lease, tokens in list(self._deferred.items()):
                 del self._deferred[lease]
-                await tokens.release(lease)
+                try:
+                    await tokens.release(lease)
+                except Exception as error:  # noqa: BLE001  # the boundary: others are released
+                    tasks.report_failure("token.release_failed", error, {"token": lease.token})
+                    self._deferred[lease] = tokens
 
 
 def adopted_lease(request: Allocate, fence: int | None, seconds: float | None) -> Lease:

@@ -23,6 +23,9 @@ _REPORT_BYTES = 64 * 1024
 class InDoubt(Exception):
     """The server, or the shim, ended before it reported. The attempt's directory has its state."""
 
+    def __str__(self) -> str:
+        return str(self.__cause__ or "the fork server has ended")
+
 
 class NotStarted(Exception):
     """The shim could not start the attempt, and has ended."""
@@ -47,16 +50,26 @@ class ForkServer:
 
         Raises `InDoubt` and `NotStarted`.
         """
+        descriptors = prepared.lock.fileno(), prepared.call.fileno()
+        return (await self._call(fork_server.RUN, *descriptors)).detach()
+
+    async def check(self) -> None:
+        """Check that the server runs and can fork. Raises `InDoubt` and `NotStarted`."""
+        (await self._call(fork_server.CHECK)).close()
+
+    async def _call(self, message: bytes, *descriptors: int) -> socket.socket:
+        """Call the server. Return the socket on which it has reported success."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                while not self._send(prepared, theirs):
+                while not self._send(message, [theirs.fileno(), *descriptors]):
                     await asyncio.sleep(_BEHIND_SECONDS)
             ours.setblocking(False)
             await self._wait_for_report(ours)
-            return ours.detach()
-        finally:
+        except BaseException:
             ours.close()
+            raise
+        return ours
 
     async def _wait_for_report(self, report: socket.socket) -> None:
         try:
@@ -73,16 +86,15 @@ class ForkServer:
             number, _, message = content.decode(errors="replace").partition(" ")
             raise NotStarted(int(number), message)
 
-    def _send(self, prepared: Prepared, report: socket.socket) -> bool:
+    def _send(self, message: bytes, descriptors: list[int]) -> bool:
         """Return whether the server has room for the call. Raises `InDoubt`."""
-        descriptors = [prepared.lock.fileno(), report.fileno(), prepared.call.fileno()]
         try:
             connection = self._connection()
         except OSError as error:  # There is no server, whatever the number of the error.
             self.close()
             raise InDoubt from error
         try:
-            socket.send_fds(connection, [fork_server.MESSAGE], descriptors)
+            socket.send_fds(connection, [message], descriptors)
         except OSError as error:
             if error.errno in _BEHIND:
                 return False

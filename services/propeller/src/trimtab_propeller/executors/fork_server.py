@@ -1,9 +1,10 @@
 """``python -m trimtab_propeller.executors.fork_server``: forks the shims of attempts.
 
 It has loaded what every task needs, so that an attempt does not have to. Standard input is a socket
-of `SOCK_SEQPACKET`. Each message requests one attempt and carries three descriptors: the lock of
-the attempt, which is held; a socket that the shim reports to; and a file with the directory, the
-environment and the program as JSON. The server ends with the socket, and the shims go on.
+of `SOCK_SEQPACKET`. Each message carries a socket to report to. `RUN` requests one attempt, whose
+shim reports, and carries two descriptors more: the lock of the attempt, which is held, and a file
+with the directory, the environment and the program as JSON. `CHECK` requests a process that ends at
+once. The server ends with the socket, and the shims go on.
 
 It has one thread, and returns to no code of its own in a process that it has forked.
 """
@@ -24,8 +25,10 @@ from typing import NoReturn
 from trimtab.workflows import entrypoint, loader
 from trimtab_propeller.executors import shim
 
-MESSAGE = b"run"
-DESCRIPTORS = 3
+RUN = b"run"
+CHECK = b"try"
+_LENGTH = 3
+_DESCRIPTORS = 3
 
 
 def main() -> int:
@@ -55,20 +58,34 @@ def main() -> int:
 def serve(server: socket.socket) -> tuple[shim.Call, shim.Connection] | None:
     """Fork until the socket ends. Return in a process that was forked, with its call."""
     while True:
-        message, descriptors, _flags, _address = socket.recv_fds(server, len(MESSAGE), DESCRIPTORS)
+        message, descriptors, _flags, _address = socket.recv_fds(server, _LENGTH, _DESCRIPTORS)
         if not message:
             return None
-        try:
-            pid = os.fork()
-        except OSError as error:
-            os.write(descriptors[1], f"{error.errno} {error}".encode())
-            pid = -1
-        if pid == 0:
+        pid = _fork(descriptors[0])
+        if message == CHECK:
+            _answer_check(pid, descriptors[0])
+        elif pid == 0:
             # Its number is closed, and may be used again, before the object is destroyed.
             os.close(server.detach())
             return _read_call(*descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _fork(report: int) -> int:
+    """Fork, and report an error. Return what `os.fork` does, and -1 after an error."""
+    try:
+        return os.fork()
+    except OSError as error:
+        os.write(report, f"{error.errno} {error}".encode())
+        return -1
+
+
+def _answer_check(pid: int, report: int) -> None:
+    if pid == 0:
+        os._exit(0)
+    if pid > 0:
+        os.write(report, shim.STARTED)
 
 
 def _reap(_number: int, _frame: FrameType | None) -> None:
@@ -78,7 +95,7 @@ def _reap(_number: int, _frame: FrameType | None) -> None:
             pass
 
 
-def _read_call(lock: int, report: int, content: int) -> tuple[shim.Call, shim.Connection]:
+def _read_call(report: int, lock: int, content: int) -> tuple[shim.Call, shim.Connection]:
     with open(content, "rb") as file:
         file.seek(0)
         fields = json.load(file)

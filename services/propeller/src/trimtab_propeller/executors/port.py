@@ -28,6 +28,10 @@ class ExecutorUnavailable(ExecutorError, Retryable):
     """The executor cannot do what was requested now; the same call may succeed later."""
 
 
+class HostUnavailable(ExecutorUnavailable):
+    """The executor lacks what every attempt needs, such as processes or room on its disk."""
+
+
 class AttemptRejected(ExecutorError, Rejected):
     """The executor can never run the attempt as it stands."""
 
@@ -263,7 +267,8 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Propeller ended the attempt: by `Executor.stop` or `Executor.request_stop_of_all`.
+    """Propeller ended the attempt, by `Executor.stop` or `Executor.request_stop_of_all`, or could
+    start none at that time.
 
     Another attempt counts neither as a retry nor as an interruption.
     """
@@ -292,6 +297,12 @@ class Executor(Protocol):
         """The identity of where its attempts run.
 
         It is equal for instances that find, and can stop, the same attempts, and only for them.
+        """
+
+    async def check(self) -> None:
+        """Check that attempts can be started, without any.
+
+        Raises `ExecutorUnavailable` where none can, whatever it is.
         """
 
     async def find(self, attempt: Attempt) -> AttemptState:

@@ -28,6 +28,7 @@ from trimtab_propeller.executors.port import (
     ExecutorError,
     ExecutorUnavailable,
     Failed,
+    HostUnavailable,
     Interrupted,
     Location,
     Outcome,
@@ -88,6 +89,18 @@ _MAX_IN_DOUBT = 3
 """How often the start of an attempt is tried again that no process runs."""
 _REJECTING = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
 """Errors of the operating system that depend on the attempt alone."""
+_EXHAUSTED = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+    }
+)
+"""Errors of the operating system that depend on no attempt."""
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +127,13 @@ class ProcessExecutor:
     def close(self) -> None:
         """End the fork server. The attempts go on."""
         self._fork_server.close()
+
+    async def check(self) -> None:
+        await _in_thread(lambda: records.check_root(self._root))
+        try:
+            await self._fork_server.check()
+        except (InDoubt, NotStarted) as error:
+            raise ExecutorUnavailable(f"no process can be started: {error}") from error
 
     async def find(self, attempt: Attempt) -> AttemptState:
         directory = self.directory(attempt)
@@ -147,8 +167,7 @@ class ProcessExecutor:
         try:
             report = await self._fork_server.start_shim(prepared)
         except NotStarted as error:
-            kind = AttemptRejected if error.number in _REJECTING else ExecutorUnavailable
-            raise kind(str(error)) from error
+            raise _error(error.number, str(error)) from error
         finally:
             prepared.close()
         if len(self._ends) < _MAX_WATCHED:
@@ -262,6 +281,11 @@ async def _in_thread(work: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(work)
     except OSError as error:
-        if error.errno in _REJECTING:
-            raise AttemptRejected(str(error)) from error
-        raise ExecutorUnavailable(str(error)) from error
+        raise _error(error.errno, str(error)) from error
+
+
+def _error(number: int | None, message: str) -> ExecutorError:
+    """Return the error of the executor for one of the operating system."""
+    if number in _REJECTING:
+        return AttemptRejected(message)
+    return HostUnavailable(message) if number in _EXHAUSTED else ExecutorUnavailable(message)

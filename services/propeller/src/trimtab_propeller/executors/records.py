@@ -49,6 +49,9 @@ _MAX_ERROR = 4000
 """Characters of a failure that are stored in the execution log."""
 _MAX_RECORD_BYTES = 16 * 1024
 _MAX_OUTPUT_FILE_BYTES = MAX_OUTPUT_BYTES + 1024
+_CHECK_PREFIX = "=check-"
+"""No execution has such an id."""
+_CHECK_BYTES = 64 * 1024
 _WITHOUT_READER = frozenset({errno.ENOENT, errno.ENXIO, errno.EPIPE})
 """Errors of writing to a FIFO that no process reads."""
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -123,6 +126,13 @@ def _open_lock(directory: Path) -> int:
         os.chmod(directory, 0o700)
         os.chmod(path, 0o600)
         return os.open(path, flags)
+
+
+def check_root(root: Path) -> None:
+    """Check that the directories of attempts can be made and written. Raises `OSError`."""
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=_CHECK_PREFIX) as directory:
+        write_whole(Path(directory) / "file", "x" * _CHECK_BYTES)
 
 
 def prepare(directory: Path, attempt: Attempt, call: shim.Call) -> Prepared | None:
