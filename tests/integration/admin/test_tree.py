@@ -14,10 +14,11 @@ from trimtab.errors import Unavailable
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged, RecordChanged
+from trimtab.settings.namespaces import NamespaceTarget
 from trimtab.settings.state import Settings
 from trimtab_admin import migrations, slices
 from trimtab_admin.steps import Steps
-from trimtab_admin.storage import outbox, overlays, tables
+from trimtab_admin.storage import namespace_names, outbox, overlays, tables
 from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of, transaction
 from trimtab_admin.storage.outbox import Write
 from trimtab_admin.storage.tree import AT_ONCE, Tree
@@ -168,6 +169,16 @@ async def test_revisions_for_the_digest_are_read_in_slices(database: Database) -
         assert await rounds_during(reading) >= 4
         current, found = reading.result()
         assert (current, len(found), found[0]) == (revision, revision, ("trimtab.projects.shop", 1))
+
+
+@BOTH
+async def test_the_names_of_namespaces_are_read_and_stored_in_slices(database: Database) -> None:
+    targets = {f"n{number}": NamespaceTarget("p", f"{number}") for number in range(5_000)}
+    others = {name: NamespaceTarget("q", target.domain) for name, target in targets.items()}
+    async with transaction(database.writing) as session:
+        for names in (targets, others):
+            assert await rounds_during(namespace_names.replace(session, names)) >= 10
+            assert await namespace_names.read(session) == names
 
 
 @pytest.mark.parametrize("size", [5 * slices.SIZE, 2 * AT_ONCE])

@@ -8,6 +8,7 @@ from trimtab import kinds
 from trimtab.api.settings import DocumentBody
 from trimtab.kinds import Problem
 from trimtab.levels import Scope
+from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, ProjectChanged, RecordChanged
 from trimtab.settings.state import Settings
 from trimtab_admin import steps
@@ -16,6 +17,8 @@ from trimtab_admin.settings import blast_radius, documents
 from trimtab_admin.settings.comparison import Comparison, Groups, first_violation
 from trimtab_admin.settings.drafts import Draft
 from trimtab_admin.settings.requests import ApplyDocuments
+from trimtab_admin.storage import namespace_names
+from trimtab_admin.storage.outbox import Write
 
 KIND = kinds.by_name("task_resource")
 PROJECTS, WORKFLOWS = 20, 30
@@ -107,3 +110,16 @@ def test_a_blast_radius_is_computed_in_slices() -> None:
     work = blast_radius.compute(draft, registered, "{{ project }}-{{ domain }}")
     pauses = sum(1 for _ in work)
     assert pauses >= len(registered) // steps.SIZE
+
+
+def test_the_names_of_namespaces_are_computed_in_slices() -> None:
+    settings = Settings()
+    for number in range(10):
+        settings.apply(DomainChanged(name=f"d{number}"), 1)
+    settings.apply(ProjectChanged(name="p0"), 2)
+    events = [ProjectChanged(name=f"p{number}") for number in range(1, 50)]
+    writes = [Write(subjects.project(event.name), event) for event in events]
+    work = namespace_names.compute(settings, writes, "{{ project }}-{{ domain }}")
+    assert sum(1 for _ in work) == 500 // steps.SIZE
+    again = namespace_names.compute(settings, writes, "{{ project }}-{{ domain }}")
+    assert len(steps.at_once(again)) == 500

@@ -60,17 +60,24 @@ def targets_by_namespace(
     targets: dict[str, NamespaceTarget] = {}
     every_domain = sorted(domains)
     for project in sorted(projects):
-        for domain in every_domain:
-            target = NamespaceTarget(
-                project if PROJECT in template else "", domain if DOMAIN in template else ""
-            )
-            namespace = name(template, project, domain)
-            known = targets.setdefault(namespace, target)
-            if known is target:
-                _check_label(namespace, target)
-            elif known != target:
-                raise Conflict(f"namespace {namespace!r} would be for {known} and for {target}")
+        add_targets(targets, template, project, every_domain)
     return targets
+
+
+def add_targets(
+    targets: dict[str, NamespaceTarget], template: str, project: str, domains: Iterable[str]
+) -> None:
+    """Add the namespaces of one project. Raises the errors of `targets_by_namespace`."""
+    for domain in domains:
+        target = NamespaceTarget(
+            project if PROJECT in template else "", domain if DOMAIN in template else ""
+        )
+        namespace = name(template, project, domain)
+        known = targets.setdefault(namespace, target)
+        if known is target:
+            _check_label(namespace, target)
+        elif known != target:
+            raise Conflict(f"namespace {namespace!r} would be for {known} and for {target}")
 
 
 def _check_label(namespace: str, target: NamespaceTarget) -> None:

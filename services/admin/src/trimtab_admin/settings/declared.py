@@ -67,7 +67,7 @@ async def _warnings_if_published(
         change = Change(settings)
         try:
             warnings = await _add_declarations(config, change, session)
-            names = namespace_names.compute(settings, change.writes, template)
+            names = steps.at_once(namespace_names.compute(settings, change.writes, template))
         except Rejected:
             # It is judged again on all records.
             return None

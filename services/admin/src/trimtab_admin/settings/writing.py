@@ -116,7 +116,7 @@ class Writer:
         change = Change(settings)
         draft = (yield from _add_writes(change, request, caller)).draft
         if change.affects_namespaces:
-            namespace_names.compute(settings, change.writes, template)
+            yield from namespace_names.compute(settings, change.writes, template)
         changes = yield from steps.each(lambda edit: edit.body(None), draft.edits)
         radius = yield from blast_radius.compute(draft, targets, template)
         return ChangesBody(

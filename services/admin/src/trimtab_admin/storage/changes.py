@@ -393,7 +393,8 @@ class Changes:
     async def _store_namespaces(
         self, session: AsyncSession, settings: Settings, writes: Sequence[Write]
     ) -> None:
-        targets = namespace_names.compute(settings, writes, self.namespace_template)
+        computing = namespace_names.compute(settings, writes, self.namespace_template)
+        targets = await slices.run(computing)
         await namespace_names.replace(session, targets)
 
     async def _commit(

@@ -13,13 +13,17 @@ from trimtab.messages.events import DomainChanged, ProjectChanged
 from trimtab.settings import namespaces
 from trimtab.settings.namespaces import NamespaceTarget
 from trimtab.settings.state import Settings
+from trimtab_admin import slices, steps
+from trimtab_admin.steps import Steps
 from trimtab_admin.storage.outbox import Write
 from trimtab_admin.storage.tables import namespaces as table
+
+_ROWS_AT_ONCE = 500
 
 
 def compute(
     settings: Settings, writes: Sequence[Write], template: str
-) -> Mapping[str, NamespaceTarget]:
+) -> Steps[Mapping[str, NamespaceTarget]]:
     """Return the target of each namespace after the writes. Raises `Conflict` and `Invalid`."""
     projects, domains = set(settings.projects), set(settings.domains)
     for write in writes:
@@ -28,13 +32,25 @@ def compute(
                 projects.add(name)
             case DomainChanged(name=name):
                 domains.add(name)
-    return namespaces.targets_by_namespace(template, projects, domains)
+    targets: dict[str, NamespaceTarget] = {}
+    every_domain = sorted(domains)
+
+    def add(project: str) -> None:
+        namespaces.add_targets(targets, template, project, every_domain)
+
+    size = max(1, steps.SIZE // max(1, len(domains)))
+    yield from steps.each(add, sorted(projects), size)
+    return targets
 
 
 async def read(session: AsyncSession) -> Mapping[str, NamespaceTarget]:
     """Return the contents of the table."""
-    rows = await session.execute(sa.select(table.c.name, table.c.project, table.c.domain))
-    return {name: NamespaceTarget(project, domain) for name, project, domain in rows}
+    rows = await session.stream(sa.select(table.c.name, table.c.project, table.c.domain))
+    found: dict[str, NamespaceTarget] = {}
+    async for part in rows.partitions(_ROWS_AT_ONCE):
+        found |= {name: NamespaceTarget(project, domain) for name, project, domain in part}
+        await slices.turn()
+    return found
 
 
 async def replace(session: AsyncSession, targets: Mapping[str, NamespaceTarget]) -> None:
@@ -46,7 +62,7 @@ async def replace(session: AsyncSession, targets: Mapping[str, NamespaceTarget])
         for name, target in targets.items()
         if stored.get(name) != target
     ]
-    if gone:
-        await session.execute(table.delete().where(table.c.name == sa.bindparam("gone")), gone)
-    if new:
-        await session.execute(table.insert(), new)
+    async for part in slices.of(gone, _ROWS_AT_ONCE):
+        await session.execute(table.delete().where(table.c.name == sa.bindparam("gone")), part)
+    async for rows in slices.of(new, _ROWS_AT_ONCE):
+        await session.execute(table.insert(), rows)
