@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tests import databases
 from tests.databases import BOTH
 from tests.integration.admin.running import until
+from trimtab.api.settings import MAX_DOCUMENTS
 from trimtab.errors import Conflict, Rejected, Retryable
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, PoolChanged
@@ -109,6 +110,39 @@ async def test_a_change_in_one_statement_stores_the_same_as_one_under_the_lock(
         left.append(await take_all(sessions))
     assert left[0] == left[1]
     assert [len(left[1][table.name]) for table in TABLES] == [1, 10, 2, 10]
+
+
+@ON_POSTGRESQL
+async def test_many_rows_are_stored_by_several_statements_of_one_transaction(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = [write for transaction in HISTORY for write in transaction]
+    statements = 0
+
+    def count(*_arguments: object) -> None:
+        nonlocal statements
+        statements += 1
+
+    sa.event.listen(sessions.kw["bind"].sync_engine, "before_cursor_execute", count)
+    left = []
+    for size, expected in ((len(writes), 1), (3, 4)):
+        monkeypatch.setattr(commits, "ROWS_OF_STATEMENT", size)
+        for store in (in_one_statement, under_lock):
+            statements = 0
+            await store(sessions, 0, writes)
+            assert statements == expected + (store is under_lock)
+            assert not await store_if_current(sessions, 0, writes)
+            left.append(await take_all(sessions))
+    assert left == [left[0]] * 4
+    assert len(left[0]["outbox"]) == len(writes)
+
+
+@ON_POSTGRESQL
+async def test_as_many_documents_as_an_apply_may_have_are_one_commit(sessions: Sessions) -> None:
+    await in_one_statement(sessions, 0, [put(f"p{n}", n) for n in range(MAX_DOCUMENTS)])
+    query = sa.select(sa.func.count(), sa.func.min(history.c.commit_revision))
+    [row] = await fetch_rows(sessions, query)
+    assert tuple(row) == (MAX_DOCUMENTS, MAX_DOCUMENTS)
 
 
 @BOTH
