@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from trimtab import kinds
 from trimtab.api.settings import DocumentBody
 from trimtab.kinds import Problem
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, ProjectChanged, RecordChanged
+from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import steps
 from trimtab_admin.access.authorization import ROOT
@@ -97,10 +100,33 @@ def test_a_change_is_judged_in_slices_of_targets() -> None:
     for groups in (Groups(settings.by_project_domain[KIND.name], {}), None):
         before = judged = 0
         comparison = Comparison(counted, settings.records[KIND.name], edits, groups)
+        pauses = 0
         for _ in first_violation(comparison):
             assert judged - before <= steps.SIZE
             before = judged
+            pauses += 1
+        assert judged - before <= steps.SIZE
         assert judged == len(edits)
+        # All targets are looked at before any is judged.
+        assert pauses >= 2 * (judged // steps.SIZE)
+
+
+def test_targets_of_many_scopes_are_found_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "LIGHT", steps.SIZE)
+    broad = [*(Scope(f"d{n}") for n in range(20)), *(Scope("", f"p{n}") for n in range(20))]
+    narrow = [Scope("dev", f"p{n}") for n in range(4 * steps.SIZE)]
+    for scopes, groups in ((broad, None), (narrow, Groups({}, {})), (narrow, None)):
+        edits = {scope: Record.of(KIND, scope, 0, DOCUMENT) for scope in scopes}
+        comparison = Comparison(KIND, {}, edits, groups)
+        pauses = sum(1 for _ in comparison.changed_targets())
+        # The scopes or their 400 combinations, and then their values.
+        assert pauses >= 2 * (400 // steps.SIZE)
+
+
+def test_the_access_to_documents_is_checked_in_slices() -> None:
+    wanted = request()
+    pauses = sum(1 for _ in documents.check_access(wanted, ROOT))
+    assert pauses >= len(wanted.documents) // steps.SIZE
 
 
 def test_a_blast_radius_is_computed_in_slices() -> None:
