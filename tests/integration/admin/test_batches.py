@@ -8,14 +8,15 @@ import pytest
 import sqlalchemy as sa
 
 from tests.databases import BOTH
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Conflict, Rejected, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import DomainChanged, PoolChanged
 from trimtab_admin import migrations
 from trimtab_admin.access.authorization import EVERYTHING, Caller
 from trimtab_admin.steps import Steps
-from trimtab_admin.storage import outbox, tables
-from trimtab_admin.storage.changes import MAX_BATCH, AddWrites, Change, Changes
+from trimtab_admin.storage import changes, outbox, tables
+from trimtab_admin.storage.changes import MAX_BATCH, MAX_BATCH_WRITES, AddWrites, Change, Changes
 from trimtab_admin.storage.database import (
     Sessions,
     fetch_rows,
@@ -133,6 +134,36 @@ async def test_no_request_waits_for_more_than_a_batch(admin: Admin) -> None:
     writing = [admin.write(increment) for _ in range(MAX_BATCH + 1)]
     assert await asyncio.gather(*writing) == list(range(1, MAX_BATCH + 2))
     assert admin.commits == 2
+
+
+@BOTH
+async def test_a_batch_with_many_changes_gets_no_further_request(admin: Admin) -> None:
+    quotas = range(1, MAX_BATCH_WRITES // 2 + 1)
+    writing = [admin.write(put(*quotas)) for _ in range(3)]
+    assert await asyncio.gather(*writing) == [n * len(quotas) for n in (1, 2, 3)]
+    assert admin.commits == 2
+
+
+@BOTH
+async def test_a_request_that_waits_too_long_for_its_turn_gives_up_and_has_no_effect(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_TURN_SECONDS", 0.05)
+    has_given_up = False
+
+    def slowly(change: Change) -> Steps[int]:
+        while not has_given_up:
+            yield
+        return (yield from increment(change))
+
+    writing = admin.write(slowly)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(Unavailable, match="have not ended in time"):
+            await admin.write(increment)
+    has_given_up = True
+    assert await writing == 1
+    assert await admin.pools() == {"a": 1}
 
 
 @BOTH

@@ -261,7 +261,6 @@ class Changes:
             request = self._waiting.popleft()
             # A caller may have given up, or have been cancelled.
             if not request.outcome.done():
-                request.is_taken = True
                 taken.append(request)
         return taken
 
@@ -300,6 +299,7 @@ class Changes:
         batch = _Batch(settings, settings.revision)
         began = time.monotonic()
         for request in taken:
+            request.is_taken = True
             judged, is_alone = await self._judge_next(batch, request)
             if judged is None:
                 break
@@ -319,6 +319,8 @@ class Changes:
         """
         change, is_alone, is_first = batch.next_change(), False, not batch.judged
         judged = _Judged(request, change)
+        if request.outcome.done():  # it gave up while the ones before it were judged
+            return judged, is_alone
         steps = request.add_writes(change)
         try:
             try:
