@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -146,6 +147,28 @@ async def test_as_many_documents_as_an_apply_may_have_are_one_commit(sessions: S
 
 
 @BOTH
+async def test_history_has_the_time_at_which_a_change_was_stored(sessions: Sessions) -> None:
+    before = datetime.now(UTC)
+    await in_one_statement(sessions, 0, [put("a", 1)])
+    assert before <= await fetch_value(sessions, sa.select(history.c.at)) <= datetime.now(UTC)
+
+
+async def test_other_tasks_run_while_sqlite_writes_many_rows(sessions: Sessions) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += await is_in_use(sessions)
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    await in_one_statement(sessions, 0, [put(f"pool-{n}", 1) for n in range(2000)])
+    counting.cancel()
+    assert turns >= 9  # three lists of four parts each, with pauses between the parts
+
+
+@BOTH
 async def test_a_change_based_on_another_revision_stores_nothing(sessions: Sessions) -> None:
     await in_one_statement(sessions, 0, [put("a", 1)])
     for before in (0, 2):
@@ -232,16 +255,20 @@ async def test_a_change_that_conflicts_in_each_try_takes_the_lock(
 
     def fill(change: Change) -> Steps[int]:
         nonlocal conflicts
+        writing = others.submit(asyncio.run, write_as_another_process(database_url))
         if conflicts < 4:
             conflicts += 1
-            with ThreadPoolExecutor(1) as others:
-                others.submit(asyncio.run, write_as_another_process(database_url)).result()
+            writing.result()
+        else:  # the other process waits for the lock
+            with pytest.raises(TimeoutError):
+                writing.result(timeout=0.3)
         yield
         return change.add(subjects.pool("mine"), PoolChanged(name="mine"))
 
     reading = reading_sessions_of(database_url)
     changes = Changes(sessions, reading, Tree(), lambda _rows: None)
-    assert await changes.commit(fill, AUTHOR) == 5
+    with ThreadPoolExecutor(1) as others:
+        assert await changes.commit(fill, AUTHOR) == 5
     assert conflicts == 4
     await reading.kw["bind"].dispose()
 
