@@ -6,7 +6,7 @@ import json
 import pytest
 from pydantic import TypeAdapter
 
-from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody
+from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, DocumentBody, ExportBody
 from trimtab_admin import slices
 from trimtab_admin.api import responses
 
@@ -26,7 +26,15 @@ def test_an_object_with_a_long_list_has_the_same_text_except_for_the_order(count
     assert json.loads(text) == json.loads(adapter.dump_json(body(count)))
 
 
-def test_other_tasks_run_while_a_long_text_is_made() -> None:
+def test_an_object_of_one_long_list_has_the_same_text() -> None:
+    document = DocumentBody(kind="workflow_priority", document={"priority": 1})
+    adapter, content = TypeAdapter(ExportBody), ExportBody(documents=(document,) * 2 * slices.SIZE)
+    assert asyncio.run(responses._encode(adapter, content)) == adapter.dump_json(content)
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_other_tasks_run_while_a_long_text_is_made(is_list: bool) -> None:
+    content = body(20 * slices.SIZE)
     turns = 0
 
     async def count_turns() -> None:
@@ -37,7 +45,12 @@ def test_other_tasks_run_while_a_long_text_is_made() -> None:
 
     async def encode() -> None:
         counting = asyncio.create_task(count_turns())
-        await responses._encode(TypeAdapter(ChangesBody), body(20 * slices.SIZE))
+        if is_list:
+            adapter = TypeAdapter(tuple[ChangeBody, ...])
+            text = await responses._encode(adapter, content.changes)
+            assert text == adapter.dump_json(content.changes)
+        else:
+            await responses._encode(TypeAdapter(ChangesBody), content)
         counting.cancel()
 
     asyncio.run(encode())

@@ -119,6 +119,10 @@ def test_the_largest_workflow_fits_with_variables_of_each_node(own: bool) -> Non
     sizes.check(creation, SETTINGS)
     body = entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body()
     assert len(body) < MOST_PLAIN_BYTES
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
+        size = len(entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body())
+    assert size - 250 <= sizes.most_resolution_bytes(creation, SETTINGS)
     assert len(creation.model_dump_json()) < MAX_EVENT_BYTES
 
 

@@ -37,6 +37,9 @@ def test_memory_is_bounded() -> None:
     for number in range(20_000):
         failures.count([f"{number}"], 0)
     assert len(failures._buckets) == 10_000
+    # What failed last is remembered.
+    assert failures.count(["19999"], 0) is not None
+    assert failures.count(["0"], 0) is None
 
 
 def test_a_throttled_caller_learns_when_to_try_again_in_whole_seconds() -> None:

@@ -22,6 +22,7 @@ from trimtab.messages.events import (
     REVISION,
     TRACEPARENT,
     Event,
+    LaterChange,
     PoolChanged,
     ProjectChanged,
     Watermark,
@@ -78,6 +79,16 @@ def test_a_change_is_shown_with_its_revision_and_trace() -> None:
     assert changes == [Change(A, 7, "00-1-2-01")]
     assert candidate.settings.projects == {"a": A}
     assert candidate.settings.revision == 7
+
+
+def test_a_change_of_a_later_type_is_kept_as_it_is_though_it_reads_like_one_of_this_release() -> (
+    None
+):
+    later = delivered(A, 7)
+    later.headers[EVENT_TYPE] = "trimtab.project_changed.v2"
+    [change] = Candidate().apply(later)
+    subject, text = settings_subject(A), A.body().decode()
+    assert change.event == LaterChange(subject=subject, type=later.headers[EVENT_TYPE], text=text)
 
 
 def test_a_transaction_is_held_back_until_its_commit() -> None:

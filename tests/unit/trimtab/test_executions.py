@@ -169,6 +169,11 @@ def test_an_event_of_another_execution_is_foreign() -> None:
     assert executions.logged_event(f"{subjects.events('e1')}.x", body) is None
 
 
+def test_an_event_whose_execution_fits_into_no_subject_is_foreign() -> None:
+    body = LOG[1].model_copy(update={"execution": "x" * 5000}).body()
+    assert executions.logged_event(subjects.events("e1"), body) is None
+
+
 def test_an_event_of_a_later_release_counts_and_changes_only_the_claim() -> None:
     event = executions.parse_event(json.dumps({**PAUSED, "owner": "propeller-2", "epoch": 2}))
     before, state = replay(LOG[:4]), replay([*LOG[:4], event])
