@@ -113,9 +113,10 @@ def attempt(
 
 
 async def begun(directory: Path) -> None:
-    """Wait until a task has begun."""
+    """Wait until a task has begun, and said so: the file is empty at first."""
+    file = directory / "begun"
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (directory / "begun").exists():
+        while not (file.exists() and file.read_text()):
             await asyncio.sleep(0.02)
 
 

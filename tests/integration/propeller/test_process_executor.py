@@ -760,7 +760,6 @@ async def test_a_start_that_is_cancelled_leaves_no_doubt(
 
 STARTER = """
 import asyncio, sys
-from contextlib import suppress
 from pathlib import Path
 from tests.integration.propeller.executor_contract import attempt
 from trimtab_propeller.executors.process import ProcessExecutor
