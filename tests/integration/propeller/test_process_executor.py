@@ -282,6 +282,36 @@ return 1
     assert isinstance(await waiting, Failed)
 
 
+@pytest.mark.parametrize("at_sigterm", ["raise SystemExit", "pass"], ids=["polite", "stubborn"])
+@pytest.mark.parametrize(
+    "damage",
+    ["shutil.rmtree('..', ignore_errors=True)", "os.remove('../lock'); os.mkdir('../lock')"],
+    ids=["removed", "lock replaced"],
+)
+@pytest.mark.parametrize("is_for_all", [False, True])
+async def test_stop_ends_a_task_that_has_removed_the_files_of_its_attempt(
+    executor: ProcessExecutor, tmp_path: Path, damage: str, at_sigterm: str, is_for_all: bool
+) -> None:
+    body = f"""
+def end(*_): {at_sigterm}
+signal.signal(signal.SIGTERM, end)
+{damage}
+Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
+while True:
+    time.sleep(0.01)
+"""
+    await executor.start(of(body))
+    await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    assert isinstance(await executor.find(of(body)), Running)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        if is_for_all and at_sigterm != "pass":
+            await executor.request_stop_of_all()
+        else:
+            await executor.stop(of(body))
+    await until(lambda: not is_alive(pid))
+
+
 @pytest.mark.parametrize("kind", ["fifo", "directory", "loop", "garbage", "large", "number"])
 @pytest.mark.parametrize("name", ["exit.json", "output.json"])
 async def test_a_record_that_was_changed_after_the_end_is_a_failure(

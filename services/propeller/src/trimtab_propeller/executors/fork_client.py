@@ -3,13 +3,15 @@
 import asyncio
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
-from trimtab_propeller.executors import fork_server, shim
+from trimtab_propeller.executors import fork_server, linux, shim
 from trimtab_propeller.executors.records import Prepared
 
 _COMMAND = [sys.executable, "-P", "-m", "trimtab_propeller.executors.fork_server"]
@@ -36,6 +38,25 @@ class NotStarted(Exception):
         """The number of the operating system's error."""
 
 
+class StartedShim(NamedTuple):
+    """The shim of an attempt that was started."""
+
+    report: int
+    """A descriptor whose end is that of the shim."""
+    pid: int
+    start_time: str
+    """As `linux.start_time` returns it, empty where the system is another one."""
+
+    @property
+    def is_running(self) -> bool:
+        return linux.is_running(self.pid, self.start_time)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the shim, unless it has ended."""
+        if self.is_running:
+            linux.send(self.pid, number)
+
+
 class ForkServer:
     """The fork server of one propeller. Shims that it has forked outlive it."""
 
@@ -45,33 +66,33 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
-    async def start_shim(self, prepared: Prepared) -> int:
-        """Start the shim of an attempt. Return a descriptor whose end is that of the shim.
-
-        Raises `InDoubt` and `NotStarted`.
-        """
+    async def start_shim(self, prepared: Prepared) -> StartedShim:
+        """Start the shim of an attempt. Raises `InDoubt` and `NotStarted`."""
         descriptors = prepared.lock.fileno(), prepared.call.fileno()
-        return (await self._call(fork_server.RUN, *descriptors)).detach()
+        report, content = await self._call(fork_server.RUN, *descriptors)
+        _, pid, start_time = content.decode().split(" ")
+        return StartedShim(report.detach(), int(pid), start_time)
 
     async def check(self) -> None:
         """Check that the server runs and can fork. Raises `InDoubt` and `NotStarted`."""
-        (await self._call(fork_server.CHECK)).close()
+        report, _ = await self._call(fork_server.CHECK)
+        report.close()
 
-    async def _call(self, message: bytes, *descriptors: int) -> socket.socket:
-        """Call the server. Return the socket on which it has reported success."""
+    async def _call(self, message: bytes, *descriptors: int) -> tuple[socket.socket, bytes]:
+        """Call the server. Return the socket on which it has reported success, and the report."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 while not self._send(message, [theirs.fileno(), *descriptors]):
                     await asyncio.sleep(_BEHIND_SECONDS)
             ours.setblocking(False)
-            await self._wait_for_report(ours)
+            return ours, await self._wait_for_report(ours)
         except BaseException:
             ours.close()
             raise
-        return ours
 
-    async def _wait_for_report(self, report: socket.socket) -> None:
+    async def _wait_for_report(self, report: socket.socket) -> bytes:
+        """Return the report behind its beginning `shim.STARTED`."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 content = await asyncio.get_running_loop().sock_recv(report, _REPORT_BYTES)
@@ -82,9 +103,10 @@ class ForkServer:
             raise InDoubt from error
         if not content:
             raise InDoubt
-        if content != shim.STARTED:
+        if not content.startswith(shim.STARTED):
             number, _, message = content.decode(errors="replace").partition(" ")
             raise NotStarted(int(number), message)
+        return content.removeprefix(shim.STARTED)
 
     def _send(self, message: bytes, descriptors: list[int]) -> bool:
         """Return whether the server has room for the call. Raises `InDoubt`."""

@@ -14,6 +14,8 @@ from contextlib import suppress
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_ENDED = frozenset({"X", "Z"})
+"""The states of a process that has ended and is not reaped yet."""
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.2
 
@@ -49,6 +51,12 @@ def start_time(pid: int) -> str:
     """
     fields = _stat(str(pid))
     return fields[19] if fields else ""
+
+
+def is_running(pid: int, start_time: str) -> bool:
+    """Return whether the process runs that was given the PID at this time, in ticks."""
+    fields = _stat(str(pid))
+    return bool(fields) and fields[19] == start_time and fields[0] not in _ENDED
 
 
 def descendants(ancestor: int) -> list[int]:

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,13 @@ from typing import TypeVar
 from trimtab.errors import Invalid
 from trimtab.runtime.retrying import backoff_seconds
 from trimtab_propeller.executors import identity, records, shim
-from trimtab_propeller.executors.fork_client import ForkServer, InDoubt, NotStarted, watch_end
+from trimtab_propeller.executors.fork_client import (
+    ForkServer,
+    InDoubt,
+    NotStarted,
+    StartedShim,
+    watch_end,
+)
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,
@@ -32,6 +39,7 @@ from trimtab_propeller.executors.port import (
     Interrupted,
     Location,
     Outcome,
+    Returned,
     Running,
 )
 
@@ -121,6 +129,8 @@ class ProcessExecutor:
         self._fork_server = ForkServer(self._inherited)
         self._starting = asyncio.Semaphore(_MAX_STARTING)
         self._started: set[Path] = set()
+        self._shims: dict[Path, StartedShim] = {}
+        """The shims that this instance has started, also where a task has removed its files."""
         self._ends: dict[Path, asyncio.Event] = {}
         """The shims that run and that this instance has started. Each is set at its end."""
 
@@ -136,8 +146,16 @@ class ProcessExecutor:
             raise ExecutorUnavailable(f"no process can be started: {error}") from error
 
     async def find(self, attempt: Attempt) -> AttemptState:
-        directory = self.directory(attempt)
-        return await _in_thread(lambda: records.read_state(directory))
+        return await self._state(self.directory(attempt))
+
+    async def _state(self, directory: Path) -> AttemptState:
+        """Return the state of an attempt. While its shim runs, none is over that its files lack."""
+        state = await _in_thread(lambda: records.read_state(directory))
+        found = self._shims.get(directory)
+        is_running = directory in self._ends or (found is not None and found.is_running)
+        if isinstance(state, Running | Returned) or not is_running:
+            return state
+        return Running(Location(str(directory)))
 
     async def start(self, attempt: Attempt) -> Location:
         directory = self.directory(attempt)
@@ -165,16 +183,17 @@ class ProcessExecutor:
     async def _run(self, directory: Path, prepared: records.Prepared) -> None:
         """Start a prepared attempt. Raises `InDoubt` and `ExecutorError`."""
         try:
-            report = await self._fork_server.start_shim(prepared)
+            started = await self._fork_server.start_shim(prepared)
         except NotStarted as error:
             raise _error(error.number, str(error)) from error
         finally:
             prepared.close()
+        self._shims[directory] = started
         if len(self._ends) < _MAX_WATCHED:
             self._ends[directory] = asyncio.Event()
-            watch_end(report, lambda: self._on_ended(directory))
+            watch_end(started.report, lambda: self._on_ended(directory))
         else:
-            os.close(report)
+            os.close(started.report)
 
     def _on_ended(self, directory: Path) -> None:
         # From now on the state is polled: the guard may take longer than the shim.
@@ -186,13 +205,12 @@ class ProcessExecutor:
     async def _wait(self, directory: Path) -> Outcome:
         polls = 0
         while True:
-            state = await _in_thread(lambda: records.read_state(directory))
+            state = await self._state(directory)
             if isinstance(state, Absent):
-                # A task may remove the directory and go on: then its shim still runs.
-                is_running = directory in self._ends
-                state = Running(Location("")) if is_running else self._outcome_of_absent(directory)
+                state = self._outcome_of_absent(directory)
             if not isinstance(state, Running):
                 self._started.discard(directory)
+                self._shims.pop(directory, None)
                 return state
             polls += 1
             await _pause(polls, self._ends.get(directory))
@@ -200,12 +218,19 @@ class ProcessExecutor:
     async def stop(self, attempt: Attempt) -> Outcome:
         directory = self.directory(attempt)
         await _in_thread(lambda: records.request_stop(directory))
+        self._signal(directory, signal.SIGTERM)
         try:
             async with asyncio.timeout(self._stop_grace_seconds + _FORCE_SECONDS):
                 return await self._wait(directory)
         except TimeoutError:
             await _in_thread(lambda: records.force_stop(directory))
+            self._signal(directory, signal.SIGKILL)
         return await self._wait(directory)
+
+    def _signal(self, directory: Path, number: signal.Signals) -> None:
+        """Signal the shim of an attempt, whose task may have removed what a request needs."""
+        if (found := self._shims.get(directory)) is not None:
+            found.send(number)
 
     async def request_stop_of_all(self) -> None:
         def stop_all(directories: list[Path]) -> None:
@@ -218,6 +243,8 @@ class ProcessExecutor:
 
         directories = list(self._started)
         await _in_thread(lambda: stop_all(directories))
+        for directory in directories:
+            self._signal(directory, signal.SIGTERM)
         # The system may end all processes of the service after this one.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._stop_grace_seconds + _FORCE_SECONDS):

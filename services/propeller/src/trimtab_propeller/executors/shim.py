@@ -38,7 +38,8 @@ from trimtab_propeller.executors import linux
 WORK = "work"
 """The task's own directory, in that of the attempt."""
 STARTED = b"started"
-"""The report that the attempt is started. Any other one begins with the number of an error."""
+"""The beginning of the report that the attempt is started, before the shim's PID and start time.
+Any other report begins with the number of an error."""
 
 _CAPTURE_BYTES = 1024 * 1024
 """The size at which a file of the task's output is put aside. The one before it is dropped."""
@@ -126,15 +127,15 @@ def _run(call: Call, connection: Connection) -> int:
     control = _open_control()
     pipes = _Pipes(*(Pipe(*os.pipe()) for _ in range(4)))
     shim = os.getpid()
-    started = f"{shim} {linux.pid_namespace()} {linux.start_time(shim)}"
-    write("started", started.encode())
+    start_time = linux.start_time(shim)
+    write("started", f"{shim} {linux.pid_namespace()} {start_time}".encode())
     guard = os.fork()
     if guard == 0:
         os.close(control)
         return _guard(call, connection, pipes, shim)
     pipes.close("write")
     with suppress(OSError):
-        os.write(connection.report, STARTED)
+        os.write(connection.report, STARTED + f" {shim} {start_time}".encode())
     _Supervision(pipes, control, guard, call.stop_grace_seconds).run()
     os._exit(0)
 
