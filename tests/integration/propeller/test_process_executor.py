@@ -570,7 +570,9 @@ async def test_a_stop_of_all_returns_when_the_attempts_have_ended(
 async def test_a_stop_of_all_reaches_the_others_when_one_directory_cannot_be_read(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
-    attempts = [of("Path('begun').touch(); time.sleep(3600)", number) for number in range(2)]
+    attempts = [
+        of("Path('begun').write_text('once'); time.sleep(3600)", number) for number in range(2)
+    ]
     locations = [Path(await executor.start(each)) for each in attempts]
     for location in locations:
         await begun(location / "work")
@@ -599,7 +601,7 @@ class Earlier:
         self.shim = subprocess.Popen(command, cwd=self.directory, start_new_session=True)
 
 
-REST = "import time; open('begun', 'w'); time.sleep(3600)"
+REST = "import time; print('once', file=open('begun', 'w'), flush=True); time.sleep(3600)"
 
 
 @pytest.fixture
