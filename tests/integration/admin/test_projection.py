@@ -1,5 +1,6 @@
 """The projection: one event costs one event, and the log is all that it is made of."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -127,6 +128,23 @@ async def test_an_event_costs_the_same_whatever_the_length_of_its_log(
     assert len(log) > 450
     assert parsed == 0  # each was parsed when it was delivered, and none again
     assert statements < 12 * len(log)
+
+
+async def test_the_state_of_many_nodes_is_read_in_slices(
+    sessions: Sessions, reading: Sessions
+) -> None:
+    await create(sessions, "e1")
+    await store(sessions, events_of("e1"))
+    row = {"execution": "e1", "phase": "waiting", "body": "{}"}
+    async with transaction(sessions) as session:
+        rows = [{**row, "node": f"more-{number}"} for number in range(20 * states.SLICE)]
+        await session.execute(tables.execution_nodes.insert(), rows)
+    reads, rounds = asyncio.create_task(read(reading, "e1")), 0
+    while not reads.done():
+        rounds += 1
+        await asyncio.sleep(0)
+    assert len((await reads).nodes) == 2 + len(rows)
+    assert rounds >= 20
 
 
 @BOTH

@@ -2,13 +2,19 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
+from trimtab.api.executions import ExecutionBody, NodeBody
 from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, DocumentBody, ExportBody
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab_admin import slices
 from trimtab_admin.api import responses
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def body(count: int) -> ChangesBody:
@@ -32,9 +38,47 @@ def test_an_object_of_one_long_list_has_the_same_text() -> None:
     assert asyncio.run(responses._encode(adapter, content)) == adapter.dump_json(content)
 
 
-@pytest.mark.parametrize("is_list", [False, True])
-def test_other_tasks_run_while_a_long_text_is_made(is_list: bool) -> None:
-    content = body(20 * slices.SIZE)
+def execution(count: int) -> ExecutionBody:
+    value = ResolvedValue(path="retries", value=float("nan"), source="default")
+    nodes = {
+        f'n"{number}': NodeBody(task="é", phase="waiting", attempt=1) for number in range(count)
+    }
+    return ExecutionBody(
+        id="x",
+        project="shop",
+        domain="development",
+        workflow="w",
+        version="1",
+        launch_plan="w",
+        phase="running",
+        inputs={},
+        nodes=nodes,
+        resolution=Resolution(revision=1, executor="p", nodes=dict.fromkeys(nodes, (value,) * 2)),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, slices.SIZE + 1, 3 * slices.SIZE])
+def test_an_object_with_long_mappings_at_any_depth_has_the_same_text(count: int) -> None:
+    adapter = TypeAdapter(ExecutionBody)
+    text = asyncio.run(responses._encode(adapter, execution(count)))
+    assert json.loads(text) == json.loads(adapter.dump_json(execution(count)))
+
+
+LONG_CHANGES = body(20 * slices.SIZE)
+
+
+@pytest.mark.parametrize(
+    ("type", "long", "slices_of"),
+    [
+        (ChangesBody, LONG_CHANGES, 20),
+        (tuple[ChangeBody, ...], LONG_CHANGES.changes, 20),
+        (ExecutionBody, execution(20 * slices.SIZE), 40),
+    ],
+    ids=["changes", "list", "execution"],
+)
+def test_other_tasks_run_while_a_long_text_is_made(type: Any, long: Any, slices_of: int) -> None:
     turns = 0
 
     async def count_turns() -> None:
@@ -45,13 +89,9 @@ def test_other_tasks_run_while_a_long_text_is_made(is_list: bool) -> None:
 
     async def encode() -> None:
         counting = asyncio.create_task(count_turns())
-        if is_list:
-            adapter = TypeAdapter(tuple[ChangeBody, ...])
-            text = await responses._encode(adapter, content.changes)
-            assert text == adapter.dump_json(content.changes)
-        else:
-            await responses._encode(TypeAdapter(ChangesBody), content)
+        text = await responses._encode(TypeAdapter(type), long)
+        assert json.loads(text) == json.loads(TypeAdapter(type).dump_json(long))
         counting.cancel()
 
     asyncio.run(encode())
-    assert turns >= 20
+    assert turns >= slices_of

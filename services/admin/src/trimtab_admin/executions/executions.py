@@ -18,6 +18,7 @@ from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.executions import sizes, states
 from trimtab_admin.executions.projection import new_row
@@ -107,7 +108,7 @@ class Executions:
             state = await states.read(session, execution)
             position = (await _positions(session, [row])).get(execution)
         content = _content(row["request"])
-        more = {"nodes": _nodes(content, state), "resolution": state.resolution}
+        more = {"nodes": await _nodes(content, state), "resolution": state.resolution}
         return _body(row, _inputs_in(content), position).model_copy(update=more)
 
 
@@ -228,18 +229,19 @@ async def _inputs(session: AsyncSession, rows: Sequence[Row]) -> Mapping[str, di
     return inputs | {id_: _inputs_in(_content(request)) for id_, request in requests}
 
 
-def _nodes(content: Mapping[str, Any], state: State) -> dict[str, NodeBody]:
+async def _nodes(content: Mapping[str, Any], state: State) -> dict[str, NodeBody]:
     """Return the nodes in the order of the workflow; none of a request of another release."""
     bodies = {}
-    for id_, task in _nodes_in(content):
-        reached = state.nodes.get(id_, NodeState())
-        bodies[id_] = NodeBody(
-            task=task,
-            phase=reached.phase,
-            attempt=reached.attempt,
-            reason=reached.reason,
-            output=reached.output,
-        )
+    async for part in slices.of(_nodes_in(content)):
+        for id_, task in part:
+            reached = state.nodes.get(id_, NodeState())
+            bodies[id_] = NodeBody(
+                task=task,
+                phase=reached.phase,
+                attempt=reached.attempt,
+                reason=reached.reason,
+                output=reached.output,
+            )
     return bodies
 
 

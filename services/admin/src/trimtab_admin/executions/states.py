@@ -23,6 +23,7 @@ from trimtab.messages.executions import (
     parse_event,
 )
 from trimtab.messages.resolutions import Resolution
+from trimtab_admin import slices
 from trimtab_admin.storage import tables
 
 RULES = 1
@@ -122,7 +123,7 @@ async def read(session: AsyncSession, execution: str) -> State:
     checkpoint = await _checkpoint(session, execution)
     state = checkpoint.state
     if checkpoint.is_stored:
-        await _read_nodes(session, checkpoint, None)
+        await _read_all_nodes(session, checkpoint)
     if not checkpoint.is_log_deleted:
         while events := await _next_events(session, execution, state.length, None):
             for event in events:
@@ -193,14 +194,27 @@ async def _next_events(
     return events
 
 
-async def _read_nodes(
-    session: AsyncSession, checkpoint: Checkpoint, nodes: Iterable[str] | None
-) -> None:
-    """Read the nodes into the state; ``None`` is all of them."""
-    query = sa.select(_NODE.node, _NODE.body).where(_NODE.execution == checkpoint.state.execution)
-    if nodes is not None:
-        query = query.where(_NODE.node.in_(sorted(nodes)))
-    for node, body in (await session.execute(query)).all():
+async def _read_nodes(session: AsyncSession, checkpoint: Checkpoint, nodes: Iterable[str]) -> None:
+    """Read the nodes into the state."""
+    query = _nodes_of(checkpoint).where(_NODE.node.in_(sorted(nodes)))
+    _take_nodes(checkpoint, await session.execute(query))
+
+
+async def _read_all_nodes(session: AsyncSession, checkpoint: Checkpoint) -> None:
+    """Read all nodes into the state, in slices."""
+    found = await session.stream(_nodes_of(checkpoint))
+    async for rows in found.partitions(SLICE):
+        await slices.turn()
+        _take_nodes(checkpoint, rows)
+
+
+def _nodes_of(checkpoint: Checkpoint) -> sa.Select[str, str]:
+    execution = checkpoint.state.execution
+    return sa.select(_NODE.node, _NODE.body).where(_NODE.execution == execution)
+
+
+def _take_nodes(checkpoint: Checkpoint, rows: Iterable[sa.Row[str, str]]) -> None:
+    for node, body in rows:
         checkpoint.state.nodes[node] = _NODE_STATE.validate_json(body)
         checkpoint.stored_nodes.add(node)
 
