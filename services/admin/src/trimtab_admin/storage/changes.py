@@ -319,8 +319,6 @@ class Changes:
         """
         change, is_alone, is_first = batch.next_change(), False, not batch.judged
         judged = _Judged(request, change)
-        if request.outcome.done():  # it gave up while the ones before it were judged
-            return judged, is_alone
         steps = request.add_writes(change)
         try:
             try:
