@@ -350,10 +350,12 @@ NOT_OURS: list[dict[str, object]] = [
     ],
     {
         "subject": "trimtab.attributes.task_resource.-.-.w.-",
+        "headers": delivered(record(), 1).headers,
         "body": b'{"kind": "task_resource", "workflow": "w", "document": {}}',
     },
     {
         "subject": "trimtab.attributes.a.b.-.-.-.-",
+        "headers": delivered(record(), 1).headers,
         "body": b'{"kind": "a.b", "document": {}}',
     },
     {"subject": subjects.WATERMARK},
