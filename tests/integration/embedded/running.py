@@ -65,7 +65,8 @@ class Up:
                 words = (entry / "cmdline").read_text().split("\0")
             except OSError:
                 continue
-            if stat[1] == parent and stat[0] != "Z":
+            # Between its fork and its exec, a process may have no command line.
+            if stat[1] == parent and stat[0] != "Z" and words[0]:
                 named = [word.removeprefix("trimtab_") for word in words if "trimtab_" in word]
                 found[named[0] if named else Path(words[0].split()[0]).name] = int(entry.name)
         return found
