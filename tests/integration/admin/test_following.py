@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -173,6 +173,19 @@ async def test_a_log_of_several_batches_is_sent_whole_and_without_a_pause(
     assert texts[-1].startswith("event: ended")
 
 
+async def test_clients_that_do_not_read_on_hold_no_connection_to_the_database(
+    admin: httpx.AsyncClient, execution: str, settings: AdminConfig, projection: Projection
+) -> None:
+    for event in events_of(execution):
+        await projection.on_event(event)
+    async with following_of(settings) as following, AsyncExitStack() as stack:
+        for _ in range(10):  # the pool has fewer connections
+            texts = await stack.enter_async_context(aclosing(stream(following, execution)))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert indices([await anext(texts), await anext(texts)]) == [0]
+        assert following._reading.kw["bind"].pool.checkedout() == 0
+
+
 async def test_an_event_after_a_gap_is_not_sent_before_the_gap_is_filled(
     admin: httpx.AsyncClient, execution: str, settings: AdminConfig, projection: Projection
 ) -> None:
@@ -288,7 +301,7 @@ class _Earlier:
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[Client]:
     port = free_port()
-    config = uvicorn.Config(app, port=port, lifespan="on", log_level="critical")
+    config = uvicorn.Config(app, port=port, lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     await until(lambda: _started(server))
