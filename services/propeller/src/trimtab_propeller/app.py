@@ -120,6 +120,7 @@ class Propeller:
             parts.executions.stop_all()
             if self._config.stop_tasks:
                 await self._executor.request_stop_of_all()
+            self._executor.close()
 
     def _loops(
         self, client: Client, parts: ConnectedParts

@@ -20,7 +20,7 @@ from trimtab_propeller.attempts import (
     RunDependencies,
     stop_without_description,
 )
-from trimtab_propeller.control import RunControl
+from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
@@ -92,7 +92,11 @@ class ExecutionDriver:
             if self._log.problem:
                 await self._give_up(group, self._log.problem)
             elif self._log.state.resolution is not None or await self._admit():
-                await self._end(await self._run_nodes(group))
+                end = await unless(self._log.full, self._run_nodes(group))
+                if end is None:
+                    await self._give_up(group, self._log.length_problem)
+                else:
+                    await self._end(end)
         except WrongSequence:
             raise
         except Exception as error:  # the boundary: a defect here must not stop other executions

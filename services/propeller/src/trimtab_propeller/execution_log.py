@@ -34,8 +34,16 @@ from trimtab_propeller import metrics, plan
 
 log = logging.getLogger(__name__)
 
+MAX_EVENTS = 300_000
+"""The events after which an execution is given up. A workflow of 5,000 nodes may have 15 attempts
+of each, with four events each: one waits, starts, runs and ends."""
+MAX_BYTES = 256 * 2**20
+"""The size after which it is given up, which so many ordinary events do not have. It is a quarter
+of EXECUTION_EVENTS, so that no execution fills the stream for the others."""
 _HEADERS_BYTES = 4096
 """Room for the headers of a message."""
+_STORED_BYTES = 500
+"""The bytes of an event in the stream in addition to its body: its headers and its subject."""
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 2.0
 
@@ -67,10 +75,11 @@ class ExecutionLog:
         *,
         epoch: int,
         sequence: int,
+        size: int = 0,
         problem: str = "",
         taken: Container[int] = (),
     ) -> None:
-        """``sequence`` is that of the last event in EXECUTION_EVENTS.
+        """``sequence`` is that of the last event in EXECUTION_EVENTS, ``size`` the bytes of all.
 
         ``taken`` are the indexes behind a gap that the log has: an event with one of them would not
         count.
@@ -84,7 +93,12 @@ class ExecutionLog:
         self._epoch = epoch
         self._sequence = sequence
         self._taken = taken
+        self._size = size
         self._lock = asyncio.Lock()
+        self.full = asyncio.Event()
+        """Set once the log is so long that its execution must be ended. Events can be appended, so
+        that this is possible."""
+        self._check_full()
 
     @property
     def request(self) -> Request:
@@ -112,7 +126,21 @@ class ExecutionLog:
         async with self._lock:
             event, self._sequence = await self._append_behind_others(make_event)
             self.state.apply(event)
+            self._size += len(event.body()) + _STORED_BYTES
+            self._check_full()
             metrics.count_event(event)
+
+    def _check_full(self) -> None:
+        if self.state.length >= MAX_EVENTS or self._size >= MAX_BYTES:
+            self.full.set()
+
+    @property
+    def length_problem(self) -> str:
+        """Why the execution must be ended once the log is full."""
+        return (
+            f"the log of the execution has {self.state.length} events of {self._size} bytes; "
+            f"at most {MAX_EVENTS} events and {MAX_BYTES} bytes are allowed"
+        )
 
     async def _append_behind_others(
         self, make_event: Callable[..., AnyEvent]
@@ -292,6 +320,7 @@ async def take_over(
         state,
         epoch=epoch + 1,
         sequence=last,
+        size=sum(len(message.body) + _STORED_BYTES for message in messages),
         problem=problem,
         taken={event.index for event in events if problem},
     )

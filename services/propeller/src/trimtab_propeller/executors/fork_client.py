@@ -45,7 +45,7 @@ class StartedShim(NamedTuple):
     """A descriptor whose end is that of the shim."""
     pid: int
     start_time: str
-    """As `linux.start_time` returns it, empty where the system is another one."""
+    """The result of `linux.start_time`; empty where the system is another one."""
 
     @property
     def is_running(self) -> bool:

@@ -323,6 +323,9 @@ class Executor(Protocol):
         Return the outcome that an attempt had before, if it has ended.
         """
 
+    def close(self) -> None:
+        """End what this instance has started for itself. The attempts go on."""
+
     async def request_stop_of_all(self) -> None:
         """Request the end of every running attempt that this instance started or adopted.
 
