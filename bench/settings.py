@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -87,6 +88,8 @@ class Bench:
     def __init__(self, system: System, database_url: str) -> None:
         self._system = system
         self._database_url = database_url
+        self._memory = count(1)
+        """Numbers for documents, each of which must change its record."""
 
     async def run(self) -> AsyncIterator[Figure]:
         system = self._system
@@ -113,7 +116,7 @@ class Bench:
 
     async def _writes_by(self, writers: int, limit_url: str) -> Figure:
         async def put(connection: Connection, number: int) -> None:
-            document = {"limits": {"cpu": "2", "memory": f"{1 + number}Mi"}}
+            document = {"limits": {"cpu": "2", "memory": f"{next(self._memory)}Mi"}}
             path = record_path(f"w{number % WORKFLOWS}", f"p{number % 7}")
             await connection.call("PUT", path, document)
 
