@@ -26,13 +26,16 @@ class KilledRelay(Relay):
     point = ""
     rows = 0
 
-    async def _publish(self, row: OutboxRow) -> None:
+    async def _publish(self, row: OutboxRow, last_sequence: int, last_event_id: str) -> int:
         self.rows += 1
-        if self.rows == 3 and self.point == "before publish":
+        number = self.rows
+        if number == 3 and self.point == "before publish":
+            await self._client.flush()
             kill_self()
-        await super()._publish(row)
-        if self.rows == 3 and self.point == "before mark":
+        sequence = await super()._publish(row, last_sequence, last_event_id)
+        if number == 3 and self.point == "before mark":
             kill_self()
+        return sequence
 
 
 def domains(prefix: str, count: int) -> list[Write]:

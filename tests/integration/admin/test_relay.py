@@ -305,6 +305,34 @@ async def test_more_foreign_messages_than_are_searched_cause_a_resync(
     assert await published_live(client) == {"ours-0": 3, "ours-1": 4}
 
 
+class InterruptedRelay(Relay):
+    """Somebody else's message comes between the rows that it publishes together."""
+
+    interruptions = 0
+
+    async def _publish(self, row: OutboxRow, last_sequence: int, last_event_id: str) -> int:
+        if row.revision % 5 == 3 and self.interruptions < 4:
+            self.interruptions += 1
+            await self._client.publish(subjects.domain(f"stray-{self.interruptions}"), b"{}")
+        return await super()._publish(row, last_sequence, last_event_id)
+
+
+async def test_no_row_is_published_before_one_that_another_message_displaced(
+    client: Client, sessions: Sessions, reading: Sessions
+) -> None:
+    await write(sessions, "before", 1)
+    await relay_until_sent(client, sessions, reading)
+    await write(sessions, "together", 20)
+    relay = InterruptedRelay(client, sessions, reading)
+    async with running(relay):
+        while relay.sent < 21:
+            await asyncio.sleep(0.02)
+    assert relay.interruptions == 4
+    messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.domains.*")
+    found = [int(m.headers[REVISION]) for m in messages if REVISION in m.headers]
+    assert found == await committed_revisions(sessions)
+
+
 async def commit(sessions: Sessions, name: str) -> list[OutboxRow]:
     """Commit one change as admin does, and return its rows."""
     before = await outbox.fetch_current_revision(sessions)

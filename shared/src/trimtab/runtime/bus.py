@@ -24,7 +24,8 @@ HEARTBEAT_SECONDS = 2.0
 
 _POLL_SECONDS = 0.25
 """The longest delay until a follower notices that the client has reconnected."""
-_WRONG_LAST_SEQUENCE = 10071
+_WRONG_LAST = frozenset({10070, 10071})
+"""The server's codes for a stream, or a subject, that ends with another id or sequence."""
 
 
 class Message(Protocol):
@@ -50,7 +51,7 @@ class StoredMessage(NamedTuple):
 
 
 class WrongSequence(Conflict):
-    """The stream, or the subject, does not end with the sequence that the writer expected."""
+    """The stream, or the subject, does not end with what the writer expected."""
 
 
 class BrokenSubscription(Retryable):
@@ -67,25 +68,28 @@ async def publish(
     headers: Mapping[str, str] | None = None,
     last_sequence: int | None = None,
     last_subject_sequence: int | None = None,
+    last_event_id: str = "",
 ) -> int:
     """Append a message to a stream and return its sequence.
 
-    ``last_sequence`` and ``last_subject_sequence`` are what the stream and the subject must end
-    with. Raises `WrongSequence` where they do not, and `Unavailable` where the server did not
-    confirm: then the message may be stored or not.
+    ``last_sequence``, ``last_event_id`` and ``last_subject_sequence`` are what the stream and the
+    subject must end with. Raises `WrongSequence` where they do not, and `Unavailable` where the
+    server did not confirm: then the message may be stored or not.
     """
     all_headers = {**_event_headers(event, event_id or str(uuid4())), **(headers or {})}
     if last_sequence is not None:
         all_headers[Header.EXPECTED_LAST_SEQUENCE.value] = str(last_sequence)
     if last_subject_sequence is not None:
         all_headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value] = str(last_subject_sequence)
+    if last_event_id:
+        all_headers[Header.EXPECTED_LAST_MSG_ID.value] = last_event_id
     try:
         with metrics.publishing(subject):
             ack = await client.jetstream(timeout=TIMEOUT_SECONDS).publish(
                 subject, event.body(), stream=stream, headers=all_headers
             )
     except nats.js.errors.APIError as error:
-        if error.err_code == _WRONG_LAST_SEQUENCE:
+        if error.err_code in _WRONG_LAST:
             raise WrongSequence(f"{subject} has been appended to") from error
         raise Unavailable(f"NATS did not store {subject}: {error}") from error
     except (nats.errors.Error, TimeoutError) as error:

@@ -48,6 +48,8 @@ _STANDBY_POLL_SECONDS = 0.25
 _MARK_SECONDS = 0.5
 """How often rows are marked as sent. The marks show a lost stream, and inform operators."""
 _CLEANUP_SECONDS = 3600.0
+_IN_FLIGHT = 64
+"""How many rows are published without a wait for a response."""
 _RETENTION = timedelta(days=7)
 """How long rows stay after they were sent, for operators. The last row always stays: `_reconcile`
 compares it with the stream."""
@@ -330,8 +332,26 @@ class Relay:
                 return
 
     async def _publish_each(self, rows: Sequence[OutboxRow]) -> None:
-        for row in rows:
-            await self._publish(row)
+        for start in range(0, len(rows), _IN_FLIGHT):
+            await self._publish_together(rows[start : start + _IN_FLIGHT])
+
+    async def _publish_together(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish rows without a wait for the response to each.
+
+        Each names the sequence that it must follow, and the event too: a message of somebody else
+        may have the sequence, and then no row may follow it that leaves out the rows before.
+        """
+        last = self._end.sequence
+        ids = ["", *(row.event_id for row in rows)]
+        published = await asyncio.gather(
+            *(self._publish(row, last + n, ids[n]) for n, row in enumerate(rows)),
+            return_exceptions=True,
+        )
+        for row, sequence in zip(rows, published, strict=True):
+            if isinstance(sequence, BaseException):
+                raise sequence
+            self._end = _StreamEnd(sequence, row.revision, sequence)
+        retrying.raise_if_cancelled()
 
     async def _mark_sent(self) -> None:
         end = self._end.revision
@@ -341,7 +361,8 @@ class Relay:
     async def _delete_old_rows(self) -> None:
         await outbox.delete_sent(self._sessions, datetime.now(UTC) - _RETENTION, self._marked)
 
-    async def _publish(self, row: OutboxRow) -> None:
+    async def _publish(self, row: OutboxRow, last_sequence: int, last_event_id: str) -> int:
+        """Return the sequence of the row, which must follow the given message."""
         carrier = {TRACEPARENT: row.traceparent} if row.traceparent else None
         family = ".".join(row.subject.split(".")[:2])
         with telemetry.span(f"publish {family}", carrier, SpanKind.PRODUCER):
@@ -352,11 +373,11 @@ class Relay:
                 row,
                 event_id=row.event_id,
                 headers={REVISION: str(row.revision), COMMIT: str(row.commit_revision)},
-                last_sequence=self._end.sequence,
+                last_sequence=last_sequence,
+                last_event_id=last_event_id,
             )
         # For a message that the stream has already, the server returns its earlier sequence.
-        sequence = max(sequence, self._end.sequence)
-        self._end = _StreamEnd(sequence, row.revision, sequence)
+        return max(sequence, last_sequence)
 
     async def _publish_watermark(self) -> bool:
         """Publish the digest of the live settings; return false while rows are unpublished."""
