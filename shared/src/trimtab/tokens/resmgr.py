@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from trimtab.errors import NotFound, Unavailable, family_of
 from trimtab.messages import subjects
-from trimtab.models import Model
+from trimtab.models import Model, read
 from trimtab.runtime.retrying import raise_if_cancelled
 from trimtab.tokens import protocol
 
@@ -50,7 +50,7 @@ class ResmgrClient:
             raise Unavailable(f"resmgr does not answer ({type(error).__name__})") from error
         raise_if_cancelled()
         _raise_error(message)
-        return reply.model_validate_json(message.data)
+        return read(reply, message.data)
 
     async def send(self, request: Model) -> None:
         """Publish a request without waiting for its reply. It may not arrive."""
