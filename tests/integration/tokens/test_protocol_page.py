@@ -28,6 +28,7 @@ VARYING = frozenset(
         "at_seconds",
         "expires_in_seconds",
         "fence",
+        "holders_next",
         "id",
         "since_seconds",
         "waited_seconds",

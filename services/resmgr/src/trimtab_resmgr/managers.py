@@ -35,14 +35,14 @@ from trimtab.tokens.protocol import (
     Reprioritize,
     Reprioritized,
 )
-from trimtab_resmgr import batches, encoding
+from trimtab_resmgr import batches, encoding, replies
 from trimtab_resmgr.batches import ParsedBatch
 from trimtab_resmgr.cohorts import Cohorts
 from trimtab_resmgr.encoding import AllocationReply, Reply, Request
 from trimtab_resmgr.limits import describe_left
 from trimtab_resmgr.listing import PoolListing
 from trimtab_resmgr.metrics import Metrics
-from trimtab_resmgr.store import PoolLimits
+from trimtab_resmgr.store import Contents, PoolLimits
 
 log = logging.getLogger(__name__)
 
@@ -288,10 +288,8 @@ class RedisManager:
     async def inspect(self, request: Inspect, cohort: str) -> Inspected:
         """Raises `NotFound` on an unknown pool, and `Invalid` on one of another cohort."""
         await self._limits([request.pool], cohort)
+        contents = await self._contents(request, cohort)
         pool = self._view.settings.pool(request.pool)
-        contents = await self._cohorts.store(cohort).inspect(
-            request.pool, request.holders_from or 0, request.waiters_from or 0
-        )
         return Inspected(
             pool=request.pool,
             type="redis",
@@ -300,12 +298,26 @@ class RedisManager:
             by_project=contents.by_project,
             by_project_domain=contents.by_project_domain,
             holders=contents.holders,
+            holding=contents.holding,
+            holders_next=contents.holders_next,
             waiters=contents.waiters,
             waiting=contents.waiting,
+            waiters_next=contents.waiters_next,
             active=pool.active,
             cohort=pool.cohort,
             quarantine_seconds=contents.quarantine_seconds,
         )
+
+    async def _contents(self, request: Inspect, cohort: str) -> Contents:
+        """Return as many holders and waiters as requested, or as fit into a reply."""
+        after = request.holders_after or "", request.waiters_after or ""
+        limit = request.limit or protocol.MAX_LISTED
+        while True:
+            found = await self._cohorts.store(cohort).inspect(request.pool, limit, after)
+            fitting = replies.fitting(limit, (*found.holders, *found.waiters))
+            if fitting >= limit:
+                return found
+            limit = fitting
 
     async def pools(self, request: protocol.Pools, cohort: str) -> PoolPage:
         return await self._listing.read(request, cohort)

@@ -10,10 +10,20 @@ MAX_BYTES = 1_000_000
 """The longest body. NATS servers accept messages of 1 MiB by default."""
 
 _LISTS: Mapping[type[Model], Sequence[str]] = {
-    Inspected: ("holders", "waiters", "by_project", "by_project_domain"),
+    Inspected: ("by_project", "by_project_domain"),
     Recounted: ("differences", "forced"),
 }
 """The fields that may be shortened, by reply. Each reply counts what it leaves out."""
+
+
+_MAX_LISTED_BYTES = MAX_BYTES // 2
+"""The longest lists of an `Inspected`; its sums have the rest."""
+
+
+def fitting(limit: int, listed: Sequence[Model]) -> int:
+    """Return how many items of each list fit into a reply, if ``listed`` are those of a limit."""
+    size = sum(len(item.model_dump_json().encode()) + 1 for item in listed)
+    return limit if size <= _MAX_LISTED_BYTES else max(1, limit * _MAX_LISTED_BYTES // (2 * size))
 
 
 def encode(reply: Model) -> bytes:

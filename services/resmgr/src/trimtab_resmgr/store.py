@@ -13,14 +13,12 @@ from pydantic_core import to_json
 from redis.asyncio import Redis
 
 from trimtab.tokens.lease import now
-from trimtab.tokens.protocol import Forced, Holder, Waiter
+from trimtab.tokens.protocol import MAX_LISTED, Forced, Holder, Waiter
 from trimtab_resmgr import encoding
 from trimtab_resmgr.encoding import Reply, Request, Version
 from trimtab_resmgr.limits import PoolState
 from trimtab_resmgr.scripts import Batches, Client, OutOfMemory, Script, answer_of
 
-MAX_LISTED = 1000
-"""Holders and waiters that `CohortStore.inspect` lists: a reply must fit into a NATS message."""
 MAX_DECLARED = 500
 """Pools that one call declares."""
 
@@ -136,7 +134,11 @@ class Contents:
     by_project_domain: dict[str, int]
     holders: tuple[Holder, ...]
     waiters: tuple[Waiter, ...]
+    holding: int
     waiting: int
+    holders_next: str | None
+    """The last holder, where there are more."""
+    waiters_next: str | None
     quarantine_seconds: float
 
 
@@ -195,19 +197,27 @@ class CohortStore:
         [[closed, held, waiting, quarantined]] = await self.submit((request, (limits,)))
         return Count(closed == 1 and not quarantined, held, waiting)
 
-    async def inspect(self, pool: str, first_holder: int = 0, first_waiter: int = 0) -> Contents:
-        """Return the state of a pool, with some holders by lease and waiters by position."""
-        listed = (MAX_LISTED, first_holder, first_waiter)
-        found = await _INSPECT.run(self._client, self._key, self._rules, pool, *listed)
-        sums, holders, waiters, waiting, quarantine = found
+    async def inspect(
+        self, pool: str, limit: int = MAX_LISTED, after: tuple[str, str] = ("", "")
+    ) -> Contents:
+        """Return the state of a pool, with some holders by lease and waiters by position.
+
+        ``after`` are the last holder and the last waiter of the page before.
+        """
+        found = await _INSPECT.run(self._client, self._key, self._rules, pool, limit, *after)
+        sums, holders, waiters, position, (holding, waiting), following, quarantine = found
+        holders_next, waiters_next = (last.decode() or None for last in following)
         return Contents(
             *encoding.parse_sums(sums),
             tuple(encoding.parse_holder(*holder) for holder in holders),
             tuple(
                 encoding.parse_waiter(at, *waiter)
-                for at, waiter in enumerate(waiters, start=first_waiter + 1)
+                for at, waiter in enumerate(waiters, start=position)
             ),
+            holding,
             waiting,
+            holders_next,
+            waiters_next,
             quarantine / 1_000_000,
         )
 

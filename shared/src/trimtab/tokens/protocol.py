@@ -27,6 +27,8 @@ MAX_UNITS = 1_000_000_000
 exactly for nine million tokens."""
 MAX_FENCE = 2**53 - 1
 """The largest integer up to which a double holds each exactly."""
+MAX_LISTED = 1000
+"""The most holders, and the most waiters, of an `Inspected`."""
 MAX_POOLS = 500
 """The most pools of a `PoolPage`."""
 
@@ -49,9 +51,17 @@ Weight = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Cap = Annotated[int, Field(ge=0, le=MAX_UNITS)]
 Fence = Annotated[int, Field(ge=0, le=MAX_FENCE)]
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
-_Rank = Annotated[
-    Annotated[int, Field(ge=0, le=MAX_UNITS)] | None, Field(exclude_if=lambda rank: rank is None)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+_PageEnd = Annotated[
+    str,
+    StringConstraints(max_length=8000, pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?(e\+[0-9]{1,3})? "),
 ]
+_After = Annotated[_PageEnd | None, Field(exclude_if=_is_none)]
 
 
 def operation(request: type[Model]) -> str:
@@ -284,10 +294,14 @@ class Inspect(_Request):
     """Read the current state of a pool."""
 
     pool: PoolName
-    holders_from: _Rank = None
-    """The number of holders to leave out, for the next of many."""
-    waiters_from: _Rank = None
-    """The number of waiters to leave out."""
+    limit: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_LISTED)] | None, Field(exclude_if=_is_none)
+    ] = None
+    """The most holders, and the most waiters, to list. Absent: 1000."""
+    holders_after: _After = None
+    """The ``holders_next`` of the page before."""
+    waiters_after: _After = None
+    """The ``waiters_next`` of the page before."""
 
 
 class Holder(Model):
@@ -336,17 +350,24 @@ class Inspected(Model):
     by_project_domain: dict[str, int]
     """Units by ``project/domain``."""
     holders: tuple[Holder, ...]
-    """At most 1000, those whose leases end first; the sums cover all."""
+    """At most ``limit``, those whose leases end first; the sums cover all."""
+    holding: int = 0
+    """The number of all holders."""
+    holders_next: str | None = None
+    """The ``holders_after`` of the next page; ``null`` where the last holder is listed. A holder
+    that renews its lease between two pages may be in both."""
     waiters: tuple[Waiter, ...] = ()
-    """At most 1000, by position."""
+    """At most ``limit``, by position."""
     waiting: int = 0
     """The number of all waiters."""
+    waiters_next: str | None = None
+    """The ``waiters_after`` of the next page; ``null`` where the last waiter is listed."""
     active: bool = True
     cohort: str = COHORT
     quarantine_seconds: float = 0.0
     """How long nothing will be granted, because Redis lost its data."""
     omitted: Annotated[int, Field(exclude_if=lambda number: number == 0)] = 0
-    """Holders, waiters and sums that did not fit into the reply; absent where all did."""
+    """Sums that did not fit into the reply; absent where all did."""
 
 
 class Pools(_Request):
