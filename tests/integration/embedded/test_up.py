@@ -1,5 +1,6 @@
 """`trimtab up` from start to stop."""
 
+import json
 import os
 import signal
 import socket
@@ -75,6 +76,8 @@ async def test_other_programs_can_hold_tokens_of_the_pools(shared: Up) -> None:
     ):
         assert lease.held
         assert "1 of 2 held" in trimtab(shared.data, "describe", "pool", "gpu").stdout
+        [listed] = json.loads(trimtab(shared.data, "get", "pools", "gpu", "-o", "json").stdout)
+        assert (listed["usage"]["held"], listed["usage"]["holding"]) == (1, 1)
 
 
 def test_what_nats_acknowledges_survives_the_loss_of_power(shared: Up) -> None:

@@ -111,6 +111,7 @@ async def test_a_page_is_requested_with_limit_and_the_end_of_the_one_before(
     rest = Inspect(pool="gpu", limit=3, holders_after=found.holders_next)
     found = await caller.request(Inspected, rest)
     assert [holder.token for holder in found.holders] == TOKENS[3:5]
+    assert found.waiters == ()  # They were all on the first page.
     assert (found.holding, found.waiting, found.holders_next) == (5, 3, None)
 
 

@@ -1,16 +1,22 @@
 """Pools as admins inspect and change them, through the API and the command line."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import httpx
 import pytest
+import yaml
+from nats import connect
 
-from tests.integration.tokens.running import Installation
+from tests.integration.tokens.running import TOKEN, Installation
 from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
+from trimtab.tokens.protocol import Allocate, Batch, Batched
+from trimtab.tokens.resmgr import ResmgrClient
 
 SHOP: dict[str, Any] = {"project": "shop", "domain": "staging"}
 
@@ -174,10 +180,127 @@ async def test_a_default_applies_to_undeclared_pools(
             pass
 
 
-async def test_pools_are_listed_with_their_limits(installation: Installation, pool: str) -> None:
-    listed = await asyncio.to_thread(installation.trimtab, "get", "pools")
-    [line] = [line.split() for line in listed.output.splitlines() if line.split()[0] == pool]
-    assert line == [pool, "2", "-", "-", "-", "default", "true"]
+async def listed(installation: Installation, pool: str) -> dict[str, Any]:
+    """Return the pool as ``get pools -o json`` shows it."""
+    shown = await asyncio.to_thread(installation.trimtab, "get", "pools", "-o", "json")
+    assert shown.stderr == ""
+    [found] = [each for each in json.loads(shown.stdout) if each["name"] == pool]
+    return dict(found)
+
+
+async def test_pools_are_listed_with_their_limits_and_their_use(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with pools.token(pool, **SHOP, weight=2, token="e1/n0/0"):
+        [waiter] = await start_waiters(pools, pool, "e2/n0/0")
+        await wait_for_queue(installation, pool, 1)
+        shown = await asyncio.to_thread(installation.trimtab, "get", "pools")
+        found = await listed(installation, pool)
+        one = await asyncio.to_thread(installation.trimtab, "get", "pools", pool, "-o", "yaml")
+    await waiter
+    [line] = [line.split() for line in shown.output.splitlines() if line.split()[0] == pool]
+    assert line[:7] == [pool, "2", "2", "2", "1", "1", "1"]
+    assert line[8:] == ["quota", "e1/n0/0", "-", "-", "-", "default", "true"]
+    blocked = found["usage"]["blocked"]
+    assert blocked.pop("since_seconds") >= 0
+    assert blocked == {"reason": "quota", "pool": pool, "by": "e1/n0/0", "demand": 1}
+    assert (found["quota"], found["usage"]["held"], found["usage"]["holding"]) == (2, 2, 1)
+    [only] = yaml.safe_load(one.stdout)
+    assert (only["name"], only["usage"]["waiting"]) == (pool, 1)
+
+
+async def test_pools_that_are_not_declared_are_listed_while_they_are_used(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async with pools.token(pool, **SHOP):
+        await asyncio.to_thread(installation.trimtab, "delete", "pool", pool, "--force")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await listed(installation, pool))["usage"]["declared"]:
+                await asyncio.sleep(0.05)
+        gone = await listed(installation, pool)
+    assert gone.keys() == {"name", "cohort", "usage"}
+    assert (gone["usage"]["held"], gone["usage"]["holding"]) == (1, 1)
+
+
+async def test_the_use_of_all_pools_is_listed_in_pages_of_every_cohort(
+    installation: Installation, pool: str
+) -> None:
+    async with installation.client() as client:
+        await client.pools.put(PoolBody(name=f"{pool}-far", quota=1, cohort="far"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while f"{pool}-far" not in [use.pool for use in await client.pools.usages()]:
+                await asyncio.sleep(0.05)
+        every = [(use.cohort, use.pool) for use in await client.pools.usages()]
+        far = [use.pool for use in await client.pools.usages("far")]
+    assert every == sorted(every)
+    assert ("default", pool) in every
+    assert far == [f"{pool}-far"]
+    address, query = f"{installation.url}/api/v2/pool-usage", {"limit": "1"}
+    headers, seen = {"Authorization": f"Bearer {TOKEN}"}, list[tuple[str, str]]()
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_SECONDS) as http:
+        while True:
+            response = await http.get(address, params=query)
+            assert len(response.json()) <= 1
+            seen += [(use["cohort"], use["pool"]) for use in response.json()]
+            if "next" not in response.links:
+                break
+            query["token"] = httpx.URL(response.links["next"]["url"]).params["token"]
+        refused = await http.get(address, params={"token": "WyJ4Il0"})
+    assert seen == every
+    assert refused.status_code == 400
+
+
+async def test_pools_are_listed_without_their_use_while_resmgr_does_not_answer(
+    installation: Installation, pool: str
+) -> None:
+    with installation.paused("resmgr"):
+        shown = await asyncio.to_thread(installation.trimtab, "get", "pools")
+    [line] = [line.split() for line in shown.stdout.splitlines() if line.split()[0] == pool]
+    assert line[:4] == [pool, "2", "-", "-"]
+    assert "the use of pools is not shown: resmgr does not answer" in shown.stderr
+
+
+async def test_the_command_line_follows_all_pages_of_holders_and_waiters(
+    installation: Installation, pool: str
+) -> None:
+    """The pages have a thousand of each at most."""
+    async with installation.client() as client:
+        await client.pools.put(PoolBody(name=pool, quota=900), force=True)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await client.pools.usage(pool)).quota < 900:
+                await asyncio.sleep(0.05)
+        await request_all(installation, pool, 2100)
+        page = await client.pools.usage(pool, limit=10)
+        assert (len(page.holders), page.holding, len(page.waiters), page.waiting) == (
+            10,
+            900,
+            10,
+            1200,
+        )
+    shown = await asyncio.to_thread(
+        installation.trimtab, "describe", "pool", pool, "-o", "json", "--audit"
+    )
+    usage = json.loads(shown.stdout)["usage"]
+    assert {holder["token"] for holder in usage["holders"]} == {f"t{n}" for n in range(900)}
+    assert {each["token"] for each in usage["waiters"]} == {f"t{n}" for n in range(900, 2100)}
+    last = ("update", "token", pool, "t2099", "--priority", "5")
+    moved = await asyncio.to_thread(installation.trimtab, *last)
+    assert moved.output.endswith("priority 5, position 1\n"), moved.output
+
+
+async def request_all(installation: Installation, pool: str, number: int) -> None:
+    """Request a token each for so many callers, in order."""
+    nats = await connect(installation.nats.url)
+    resmgr = ResmgrClient(nats)
+    for first in range(0, number, 300):
+        requests = tuple(
+            Allocate(
+                pool=pool, token=f"t{first + at}", **SHOP, lease_seconds=3600, wait_seconds=900
+            )
+            for at in range(300)
+        )
+        await resmgr.request(Batch(allocate=requests), Batched, PATIENCE_SECONDS)
+    await nats.close()
 
 
 async def test_a_pool_in_use_is_deleted_by_force_only_and_its_tokens_stay_held(
@@ -214,6 +337,8 @@ async def test_a_quota_above_the_ceiling_is_shown_as_the_ceiling(
             if "resmgr grants at most 1000 of any pool (resourceMaxQuota)" in shown.output:
                 break
     assert f"Pool {pool}: 0 of 1000 held" in shown.output
+    found = await listed(installation, pool)
+    assert (found["quota"], found["usage"]["quota"]) == (5000, 1000)
     back = await asyncio.to_thread(installation.trimtab, *update[:-1], "2")
     assert back.exit_code == 0
 

@@ -42,7 +42,7 @@ from trimtab_resmgr.encoding import AllocationReply, Reply, Request
 from trimtab_resmgr.limits import describe_left
 from trimtab_resmgr.listing import PoolListing
 from trimtab_resmgr.metrics import Metrics
-from trimtab_resmgr.store import Contents, PoolLimits
+from trimtab_resmgr.store import NOT_LISTED, Contents, PoolLimits
 
 log = logging.getLogger(__name__)
 
@@ -310,7 +310,8 @@ class RedisManager:
 
     async def _contents(self, request: Inspect, cohort: str) -> Contents:
         """Return as many holders and waiters as requested, or as fit into a reply."""
-        after = request.holders_after or "", request.waiters_after or ""
+        absent = "" if request.holders_after == request.waiters_after else NOT_LISTED
+        after = request.holders_after or absent, request.waiters_after or absent
         limit = request.limit or protocol.MAX_LISTED
         while True:
             found = await self._cohorts.store(cohort).inspect(request.pool, limit, after)

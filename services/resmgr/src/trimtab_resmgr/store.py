@@ -19,6 +19,8 @@ from trimtab_resmgr.encoding import Reply, Request, Version
 from trimtab_resmgr.limits import PoolState
 from trimtab_resmgr.scripts import Batches, Client, OutOfMemory, Script, answer_of
 
+NOT_LISTED = "-"
+"""The end of the page before of a list that is not requested."""
 MAX_DECLARED = 500
 """Pools that one call declares."""
 
@@ -202,7 +204,7 @@ class CohortStore:
     ) -> Contents:
         """Return the state of a pool, with some holders by lease and waiters by position.
 
-        ``after`` are the last holder and the last waiter of the page before.
+        ``after`` are the last holder and the last waiter of the page before, or `NOT_LISTED`.
         """
         found = await _INSPECT.run(self._client, self._key, self._rules, pool, limit, *after)
         sums, holders, waiters, position, (holding, waiting), following, quarantine = found

@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
-from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.entities import ClusterBody, DomainBody, ProjectBody
 from trimtab.api.executions import ExecutionBody, WorkflowBody
 from trimtab.api.settings import KindBody, RecordBody
 from trimtab.cli import changes
 from trimtab.cli.commands import example, limit_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind
+from trimtab.cli.pool_use import list_pools
 from trimtab.cli.scopes import domain_option, project_option, scope_from_body
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, output_option, show_list
@@ -44,15 +45,6 @@ _CLUSTERS: Columns[ClusterBody] = {
     "LABELS": lambda cluster: cluster.labels,
     "WEIGHT": lambda cluster: cluster.weight,
     "ENABLED": lambda cluster: cluster.enabled,
-}
-_POOLS: Columns[PoolBody] = {
-    "NAME": lambda pool: pool.name,
-    "QUOTA": lambda pool: pool.quota,
-    "PROJECT CAP": lambda pool: pool.project_cap,
-    "PROJECT-DOMAIN CAP": lambda pool: pool.project_domain_cap,
-    "MAX WEIGHT": lambda pool: pool.max_weight,
-    "COHORT": lambda pool: pool.cohort,
-    "ACTIVE": lambda pool: pool.active,
 }
 _WORKFLOWS: Columns[WorkflowBody] = {
     "PROJECT": lambda body: body.project,
@@ -150,18 +142,6 @@ def clusters(server: Server, output: Output) -> None:
     show_list(server.call(lambda client: client.clusters.list()), output, _CLUSTERS)
 
 
-@click.command("pools", epilog=example("trimtab get pools -o yaml"))
-@_NAME
-@output_option()
-@with_server
-def pools(server: Server, name: str | None, output: Output) -> None:
-    """List pools, which are quotas of outside resources, or show the pool NAME."""
-    if name is None:
-        show_list(server.call(lambda client: client.pools.list()), output, _POOLS)
-    else:
-        show_list([server.call(lambda client: client.pools.get(name))], output, _POOLS)
-
-
 @click.command("workflows", epilog=example("trimtab get workflows pricing -p shop -d development"))
 @_NAME
 @_filter_options
@@ -207,4 +187,14 @@ def namespaces(server: Server, output: Output) -> None:
     show_list(server.call(lambda client: client.namespaces.list()), output, _NAMESPACES)
 
 
-LISTINGS = (kinds, records, projects, domains, clusters, pools, workflows, executions, namespaces)
+LISTINGS = (
+    kinds,
+    records,
+    projects,
+    domains,
+    clusters,
+    list_pools,
+    workflows,
+    executions,
+    namespaces,
+)

@@ -9,7 +9,7 @@ from trimtab.api.entities import PoolBody
 from trimtab.cli.commands import CommandGroup, Failure, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, cell, output_option, show_data, table
+from trimtab.cli.terminal import Columns, cell, duration, output_option, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Code, Conflict, NotFound
 from trimtab.models import parse_model
@@ -22,8 +22,8 @@ _HOLDERS: Columns[Holder] = {
     "PROJECT": lambda holder: holder.project,
     "DOMAIN": lambda holder: holder.domain,
     "WEIGHT": lambda holder: holder.weight,
-    "HELD FOR": lambda holder: _duration(holder.age_seconds),
-    "LEASE ENDS IN": lambda holder: _duration(holder.expires_in_seconds),
+    "HELD FOR": lambda holder: duration(holder.age_seconds),
+    "LEASE ENDS IN": lambda holder: duration(holder.expires_in_seconds),
     "POOLS": lambda holder: holder.pools,
 }
 _WAITERS: Columns[Waiter] = {
@@ -33,7 +33,7 @@ _WAITERS: Columns[Waiter] = {
     "DOMAIN": lambda waiter: waiter.domain,
     "WEIGHT": lambda waiter: waiter.weight,
     "PRIORITY": lambda waiter: waiter.priority,
-    "WAITING FOR": lambda waiter: _duration(waiter.age_seconds),
+    "WAITING FOR": lambda waiter: duration(waiter.age_seconds),
     "REASON": lambda waiter: waiter.reason,
 }
 
@@ -70,7 +70,7 @@ def describe_pool(server: Server, name: str, audit: bool, output: Output) -> Non
 
     async def read(client: Client) -> tuple[PoolBody, Inspected, Recounted | None]:
         pool = await client.pools.get(name)
-        usage = await client.pools.usage(name)
+        usage = _joined([page async for page in client.pools.usage_pages(name)])
         return pool, usage, await client.pools.recount(name) if audit else None
 
     pool, usage, recount = server.call(read)
@@ -142,7 +142,7 @@ def delete_pool(server: Server, name: str, force: bool, reason: str) -> None:
     async def delete(client: Client) -> None:
         pool = await client.pools.get(name)
         if not force:
-            usage = await client.pools.usage(name)
+            usage = await client.pools.usage(name, limit=1)
             if usage.held or usage.waiting:
                 counts = f"{usage.held} held, {usage.waiting} waiting"
                 raise Conflict(f"pool {name!r} is in use: {counts}; --force deletes it anyway")
@@ -202,9 +202,20 @@ def release_token(server: Server, pool: str, token: str, reason: str) -> None:
 
 async def _pools_of(client: Client, pool: str, token: str) -> Sequence[str]:
     """Return all pools of the token, which together identify it; none for a token of one pool."""
-    usage = await client.pools.usage(pool)
-    entries: tuple[Holder | Waiter, ...] = (*usage.holders, *usage.waiters)
-    return next((entry.pools for entry in entries if entry.token == token), ())
+    async for usage in client.pools.usage_pages(pool):
+        entries: tuple[Holder | Waiter, ...] = (*usage.holders, *usage.waiters)
+        for entry in entries:
+            if entry.token == token:
+                return entry.pools
+    return ()
+
+
+def _joined(pages: Sequence[Inspected]) -> Inspected:
+    """Return the last page with the entries of all, each once: those that moved may be in two."""
+    holders = {(each.token, each.pools): each for page in pages for each in page.holders}
+    waiters = {(each.token, each.pools): each for page in pages for each in page.waiters}
+    listed = {"holders": tuple(holders.values()), "waiters": tuple(waiters.values())}
+    return pages[-1].model_copy(update=listed)
 
 
 def _summary_lines(pool: PoolBody, usage: Inspected) -> Sequence[str]:
@@ -215,7 +226,7 @@ def _summary_lines(pool: PoolBody, usage: Inspected) -> Sequence[str]:
     if usage.type == "noop":
         lines.append("resmgr is of type noop: it grants everything and counts nothing")
     if usage.quarantine_seconds > 0:
-        remaining = _duration(usage.quarantine_seconds)
+        remaining = duration(usage.quarantine_seconds)
         lines.append(f"Quarantine: nothing is granted for {remaining}, because Redis lost its data")
     for project, units in sorted(usage.by_project.items(), key=lambda item: (-item[1], item[0])):
         lines.append(f"  {project}: {units}{_by_domain(project, usage)}")
@@ -257,12 +268,3 @@ def _show_table(title: str, bodies: Sequence[Any], columns: Columns[Any]) -> Non
     if bodies:
         rows = [[value(body) for value in columns.values()] for body in bodies]
         click.echo(f"\n{title}\n{table(list(columns), rows)}")
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration such as ``1h5m``, ``5m3s`` or ``3s``."""
-    hours, rest = divmod(round(abs(seconds)), 3600)
-    minutes, left = divmod(rest, 60)
-    parts = [(hours, "h"), (minutes, "m"), (left, "s")]
-    shown = [f"{number}{unit}" for number, unit in parts if number][:2] or ["0s"]
-    return "-" * (seconds <= -0.5) + "".join(shown)

@@ -78,6 +78,15 @@ def cell(value: object) -> str:
             return str(value)
 
 
+def duration(seconds: float) -> str:
+    """Return a duration such as ``1h5m``, ``5m3s`` or ``3s``."""
+    hours, rest = divmod(round(abs(seconds)), 3600)
+    minutes, left = divmod(rest, 60)
+    parts = [(hours, "h"), (minutes, "m"), (left, "s")]
+    shown = [f"{number}{unit}" for number, unit in parts if number][:2] or ["0s"]
+    return "-" * (seconds <= -0.5) + "".join(shown)
+
+
 def progress(line: str) -> None:
     """Print a line for the user on stderr; it is not part of the output."""
     click.echo(line, err=True)

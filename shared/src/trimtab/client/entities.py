@@ -1,6 +1,6 @@
 """Entities: projects, domains, clusters and pools."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from trimtab.api.entities import (
@@ -11,9 +11,23 @@ from trimtab.api.entities import (
     PoolTokenBody,
     ProjectBody,
 )
-from trimtab.client.http import Collection, path_of, precondition, reason_header, write_request
+from trimtab.client.http import (
+    Collection,
+    path_of,
+    precondition,
+    reason_header,
+    without_empty,
+    write_request,
+)
 from trimtab.levels import Scope
-from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
+from trimtab.tokens.protocol import (
+    MAX_LISTED,
+    Inspected,
+    PoolUse,
+    Recounted,
+    Released,
+    Reprioritized,
+)
 
 
 class Projects(Collection):
@@ -85,9 +99,25 @@ class Pools(Collection):
         request = write_request(Scope(), version, force, reason)
         await self._http.send("DELETE", path_of("pools", name), **request)
 
-    async def usage(self, name: str) -> Inspected:
-        """Return the current holders and waiters."""
-        return await self._http.fetch(Inspected, "GET", path_of("pools", name, "usage"))
+    async def usages(self, cohort: str = "") -> Sequence[PoolUse]:
+        """Return the use of all pools, of one cohort or of all."""
+        return await self._http.fetch_list(PoolUse, "/pool-usage", without_empty(cohort=cohort))
+
+    async def usage(self, name: str, limit: int = MAX_LISTED) -> Inspected:
+        """Return so many of the current holders and waiters, with the sums of all."""
+        return await anext(self.usage_pages(name, limit))
+
+    async def usage_pages(self, name: str, limit: int = MAX_LISTED) -> AsyncIterator[Inspected]:
+        """Yield pages until one has the last holder and one has the last waiter."""
+        query: dict[str, str] = {}
+        while True:
+            params = {"limit": str(limit), **query}
+            path = path_of("pools", name, "usage")
+            page = await self._http.fetch(Inspected, "GET", path, params=params)
+            yield page
+            query = without_empty(holders_after=page.holders_next, waiters_after=page.waiters_next)
+            if not query:
+                return
 
     async def recount(self, name: str) -> Recounted:
         """Compare the pool's counters with its leases; also return forced releases."""

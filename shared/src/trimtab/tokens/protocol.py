@@ -57,11 +57,12 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-_PageEnd = Annotated[
+PageEnd = Annotated[
     str,
     StringConstraints(max_length=8000, pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?(e\+[0-9]{1,3})? "),
 ]
-_After = Annotated[_PageEnd | None, Field(exclude_if=_is_none)]
+"""Where a page ends; opaque to callers."""
+_After = Annotated[PageEnd | None, Field(exclude_if=_is_none)]
 
 
 def operation(request: type[Model]) -> str:
@@ -291,7 +292,10 @@ class Reprioritized(Model):
 
 
 class Inspect(_Request):
-    """Read the current state of a pool."""
+    """Read the current state of a pool.
+
+    Where only one of ``holders_after`` and ``waiters_after`` is given, only that list is continued.
+    """
 
     pool: PoolName
     limit: Annotated[

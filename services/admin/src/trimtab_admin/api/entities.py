@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from trimtab.api.entities import (
     ClusterBody,
@@ -14,7 +16,17 @@ from trimtab.api.entities import (
     ProjectBody,
 )
 from trimtab.errors import Invalid
-from trimtab.tokens.protocol import Inspected, Recounted, Released, Reprioritized
+from trimtab.models import DnsLabel
+from trimtab.tokens.protocol import (
+    MAX_LISTED,
+    MAX_POOLS,
+    Inspected,
+    PageEnd,
+    PoolUse,
+    Recounted,
+    Released,
+    Reprioritized,
+)
 from trimtab_admin.access.audit import AuditEntry
 from trimtab_admin.access.authorization import (
     any_caller,
@@ -24,12 +36,38 @@ from trimtab_admin.access.authorization import (
 )
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
-from trimtab_admin.api.parameters import ReasonHeader, WriteHeaders, WriteQuery
+from trimtab_admin.api.parameters import (
+    PageQuery,
+    Parameters,
+    ReasonHeader,
+    WriteHeaders,
+    WriteQuery,
+)
 from trimtab_admin.maintenance.pool_usage import PoolUsage
+from trimtab_admin.paging import Page
 from trimtab_admin.settings.entities import CLUSTERS, DOMAINS, POOLS, PROJECTS
 from trimtab_admin.settings.reading import Reader
 from trimtab_admin.settings.requests import CreateEntity, DeleteEntity, PatchEntity, PutEntity
 from trimtab_admin.settings.writing import Writer
+
+
+class PoolUsageQuery(PageQuery):
+    """The part of the list of all pools that is returned."""
+
+    limit: int = Field(default=MAX_POOLS, ge=1, le=MAX_POOLS)
+    cohort: DnsLabel | Literal[""] = ""
+    """A filter; empty, it matches all."""
+
+
+class InspectQuery(Parameters):
+    """The part of the holders and of the waiters of a pool that is returned."""
+
+    limit: int = Field(default=MAX_LISTED, ge=1, le=MAX_LISTED)
+    """The most holders, and the most waiters."""
+    holders_after: PageEnd | None = None
+    """The `holders_next` of the page before"""
+    waiters_after: PageEnd | None = None
+    """The `waiters_next` of the page before"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +100,7 @@ class EntityOperations:
             pools("GET", pool, self.get_pool, any_caller),
             pools("PUT", pool, self.put_pool),
             pools("DELETE", pool, self.delete_pool, status=204),
+            pools("GET", "/pool-usage", self.list_pool_usage, platform_viewer),
             pools("GET", f"{pool}/usage", self.inspect_pool, platform_viewer),
             pools("GET", f"{pool}/audit", self.audit_pool),
             pools("POST", f"{token}/release", self.release_token),
@@ -137,9 +176,20 @@ class EntityOperations:
         request = DeleteEntity(POOLS, name, headers.required_precondition(force=query.force))
         await self.writer.write(request, headers.author(call))
 
-    async def inspect_pool(self, call: Call, name: str) -> Inspected:
-        """Return holders, waiters with position and reason, and sums by project."""
-        return await self.usage.inspect(name)
+    async def list_pool_usage(self, call: Call, query: PoolUsageQuery) -> Page[PoolUse]:
+        """Return the use of all pools, and since when, by what and why each grants nothing now.
+
+        Pools that are not declared are listed while they are used. A page is of one cohort, and may
+        be empty.
+        """
+        return await self.usage.list(query.cohort, query.token, query.limit)
+
+    async def inspect_pool(self, call: Call, name: str, query: InspectQuery) -> Inspected:
+        """Return holders, waiters with position and reason, and sums by project.
+
+        Where only one of `holders_after` and `waiters_after` is given, only that list is continued.
+        """
+        return await self.usage.inspect(name, query.limit, query.holders_after, query.waiters_after)
 
     async def audit_pool(self, call: Call, name: str) -> Recounted:
         """Recount the pool: return what differs, and which tokens admins released."""

@@ -13,6 +13,9 @@ from trimtab.tokens.protocol import (
     Inspected,
     Locate,
     Located,
+    PoolPage,
+    Pools,
+    PoolUse,
     Recount,
     Recounted,
     Released,
@@ -20,7 +23,9 @@ from trimtab.tokens.protocol import (
     Reprioritized,
 )
 from trimtab.tokens.resmgr import ResmgrClient
+from trimtab_admin import paging
 from trimtab_admin.access.audit import AuditEntry, AuditTrail
+from trimtab_admin.paging import Page
 from trimtab_admin.settings.entities import POOLS
 from trimtab_admin.settings.reading import Reader
 from trimtab_admin.storage.outbox import Author
@@ -45,9 +50,33 @@ class PoolUsage:
         self._resmgr_client = resmgr_client
         self._trail = trail
 
-    async def inspect(self, pool: str) -> Inspected:
+    async def inspect(
+        self, pool: str, limit: int, holders_after: str | None, waiters_after: str | None
+    ) -> Inspected:
         resmgr = await self._resmgr_of(pool)
-        return await resmgr.request(Inspect(pool=pool), Inspected)
+        request = Inspect(
+            pool=pool, limit=limit, holders_after=holders_after, waiters_after=waiters_after
+        )
+        return await resmgr.request(request, Inspected)
+
+    async def list(self, cohort: str, token: str, limit: int) -> Page[PoolUse]:
+        """Return pools of a cohort; an empty one stands for all, one after the other.
+
+        Raises `NotFound` for an unknown cohort, and `Invalid` on the token.
+        """
+        cohorts = [cohort] if cohort else await self._cohorts()
+        read, after = _position(token, cohorts)
+        request = Pools(after=after or None, limit=limit)
+        try:
+            page = await self._resmgr_client(read).request(request, PoolPage)
+        except NotFound:
+            if cohort:
+                raise
+            page = PoolPage(type="redis", pools=())  # resmgr has not seen its first pool yet.
+        if page.next is not None:
+            return Page(page.pools, paging.encode((read, page.next)))
+        following = next((each for each in cohorts if each > read), None)
+        return Page(page.pools, following and paging.encode((following, "")))
 
     async def check_cohort(self, pool: str, cohort: str) -> None:
         """Raise `Conflict` where a pool is in use in another cohort than it is written with.
@@ -115,6 +144,9 @@ class PoolUsage:
             # The release is done and a retry would not do it again. The log and resmgr record it.
             log.error("audit.unavailable", extra={"error": str(error), "id": entry.request_id})
 
+    async def _cohorts(self) -> Sequence[str]:
+        return sorted({COHORT, *(pool.cohort for pool in await self._reader.entities(POOLS))})
+
     async def _stored_cohort(self, pool: str) -> str | None:
         try:
             return (await self._reader.entity(POOLS, pool)).cohort
@@ -123,6 +155,16 @@ class PoolUsage:
 
     async def _resmgr_of(self, pool: str) -> ResmgrClient:
         return self._resmgr_client((await self._reader.entity(POOLS, pool)).cohort)
+
+
+def _position(token: str, cohorts: Sequence[str]) -> tuple[str, str]:
+    """Return the cohort to read, and the pool to begin after. Raises `Invalid`."""
+    if not token:
+        return cohorts[0], ""
+    match paging.decode(token):
+        case (str(cohort), str(after)) if cohort in cohorts:
+            return cohort, after
+    raise paging.invalid_cursor(token)
 
 
 def _sorted(pool: str, other_pools: Sequence[str]) -> tuple[str, ...]:

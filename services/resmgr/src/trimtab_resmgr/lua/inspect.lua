@@ -1,8 +1,8 @@
 -- Read the current state of a pool.
 --
 -- ARGV[2]: its name; ARGV[3]: the number of holders, by the end of their leases, and of waiters, by
---   position, to list; ARGV[4], ARGV[5]: the last holder and the last waiter of the page before, or
---   nothing
+--   position, to list; ARGV[4], ARGV[5]: the last holder and the last waiter of the page before,
+--   nothing for the first page, or `-` to list none
 -- Returns the sums as field, units, …; for each holder: token as in its pools, project, domain,
 --   weight, fence, microseconds until its lease ends, microseconds since the grant (a fence is the
 --   time of its grant, or hardly later), 1 where it was claimed; for each waiter: token, pools,
@@ -43,17 +43,21 @@ local function rank_behind(key, entry)
   return low
 end
 
--- Members from a rank on, with their scores; and the last one as an entry, where there are more.
-local function page_of(key, rank)
+-- The members behind an entry, with their scores; the rank of the first of them, which is at least
+-- `first`; and the last of them as an entry, where there are more.
+local function page_of(key, entry, first)
+  if entry == '-' then
+    return {}, 0, ''
+  end
+  local rank = math.max(first, rank_behind(key, entry))
   local found = redis.call('ZRANGE', key, rank, rank + most - 1, 'WITHSCORES')
   local is_last = rank + #found / 2 >= redis.call('ZCARD', key)
-  return found, is_last and '' or found[#found] .. ' ' .. found[#found - 1]
+  return found, rank, is_last and '' or found[#found] .. ' ' .. found[#found - 1]
 end
 
 local holders = {}
 local ended = not quarantined and redis.call('ZCOUNT', pool.leases, '-inf', now) or 0
-local first_holder = math.max(ended, rank_behind(pool.leases, ARGV[4]))
-local leases, holders_next = page_of(pool.leases, first_holder)
+local leases, _, holders_next = page_of(pool.leases, ARGV[4], ended)
 for at = 1, #leases, 2 do
   local record = record_of(pool, leases[at])
   local left = tonumber(leases[at + 1]) - now - (record.since and 0 or rules.grace)
@@ -64,8 +68,7 @@ for at = 1, #leases, 2 do
 end
 
 local waiters = {}
-local first_waiter = rank_behind(pool.waiters, ARGV[5])
-local tickets, waiters_next = page_of(pool.waiters, first_waiter)
+local tickets, first_waiter, waiters_next = page_of(pool.waiters, ARGV[5], 0)
 for at = 1, #tickets, 2 do
   local waiter = waiter_at(tickets[at])
   waiters[#waiters + 1] = {
