@@ -5,9 +5,13 @@ import signal
 import sys
 from pathlib import Path
 
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
 from tests.integration.admin.running import TOKEN
 from tests.integration.admin.test_process import environment, process
 from tests.servers import PATIENCE_SECONDS, NatsServer
+from trimtab.tokens.protocol import Blocked, PoolPage, PoolUse
 
 # The checks that every valid body is accepted and every other one is refused are left out: whether
 # a body is complete often depends on what is stored, and pydantic accepts false as a number.
@@ -29,9 +33,35 @@ phases.fuzzing.generation.max-examples = 40
 """
 
 
+POOL_PAGE = PoolPage(
+    type="redis",
+    pools=(
+        PoolUse(
+            pool="gpu",
+            cohort="default",
+            declared=True,
+            active=True,
+            declared_quota=2,
+            quota=1,
+            held=1,
+            holding=1,
+            waiting=1,
+            blocked=Blocked(reason="quota", pool="gpu", by="a", since_seconds=1.5, demand=1),
+        ),
+    ),
+    next="gpu",
+)
+
+
+async def reply_with_pools(message: Msg) -> None:
+    """Reply as resmgr does, which does not run in this test."""
+    await message.respond(POOL_PAGE.model_dump_json().encode())
+
+
 async def test_every_response_is_one_that_the_document_describes(
-    tmp_path: Path, nats_server: NatsServer
+    tmp_path: Path, nats_server: NatsServer, client: Client
 ) -> None:
+    await client.subscribe("trimtab.resmgr.pools.*", cb=reply_with_pools)
     # Each operation is also called without a token, which must not be throttled.
     more = {"TRIMTAB_FAILED_TRIES_PER_MINUTE": "100000", "TRIMTAB_LOG_LEVEL": "ERROR"}
     variables = environment(tmp_path, nats_server.url, **more)
