@@ -323,7 +323,7 @@ class Draft:
         if not edit.scope.project or edit.action == "none":
             return
         stored = self.settings.projects.get(edit.scope.project)
-        match self.entities.get(PROJECTS.subject(edit.scope.project)):
+        match self.entities and self.entities.get(PROJECTS.subject(edit.scope.project)):
             case EntityEdit(after=ProjectChanged(state="active")):
                 return
         try:
@@ -334,7 +334,8 @@ class Draft:
 
     def _check_scope(self, scope: Scope) -> None:
         for type, name in ((DOMAINS, scope.domain), (PROJECTS, scope.project)):
-            if name and type.subject(name) not in self.entities:
+            is_new = self.entities and type.subject(name) in self.entities
+            if name and not is_new:
                 type.find(self.settings, name)
 
 
