@@ -113,7 +113,7 @@ def attempt(
 
 
 async def begun(directory: Path) -> None:
-    """Wait until a task has begun, and said so: the file is empty at first."""
+    """Wait until a task has begun, and written so: the file is empty at first."""
     file = directory / "begun"
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (file.exists() and file.read_text()):
