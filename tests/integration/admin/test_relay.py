@@ -306,7 +306,7 @@ async def test_more_foreign_messages_than_are_searched_cause_a_resync(
 
 
 class InterruptedRelay(Relay):
-    """Somebody else's message comes between the rows that it publishes together."""
+    """A foreign message comes between the rows that it publishes together."""
 
     interruptions = 0
 
