@@ -338,7 +338,7 @@ class Relay:
     async def _publish_together(self, rows: Sequence[OutboxRow]) -> None:
         """Publish rows without a wait for the response to each.
 
-        Each names the sequence that it must follow, and the event too: a message of somebody else
+        Each names the sequence that it must follow, and the event too: a foreign message
         may have the sequence, and then no row may follow it that leaves out the rows before.
         """
         last = self._end.sequence
