@@ -38,8 +38,10 @@ MAX_IN_FLIGHT = 2
 """Calls at the same time: the server runs one while the other is transmitted. Requests that arrive
 meanwhile form the next call, so the calls grow, and each request becomes cheaper, with the load."""
 
-MAX_CONNECTIONS = 50
-"""Connections to one server. A call that needs another one waits for its turn."""
+MAX_CONNECTIONS = 16
+"""Connections to one server, which runs one call at a time. More would only wait there."""
+CONNECTION_SECONDS = 5.0
+"""How long a call waits for one of them. Its caller has given up by then."""
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -71,7 +73,7 @@ def connect(redis: config.Redis) -> Client:
     unix_socket: dict[str, Any] = {"connection_class": UnixDomainSocketConnection, "path": host}
     pool = BlockingConnectionPool(
         max_connections=MAX_CONNECTIONS,
-        timeout=TIMEOUT_SECONDS,
+        timeout=CONNECTION_SECONDS,
         password=password,
         retry=retry,
         socket_timeout=TIMEOUT_SECONDS,
