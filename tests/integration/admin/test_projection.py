@@ -92,6 +92,23 @@ async def read(reading: Sessions, execution: str) -> states.State:
 
 
 @BOTH
+async def test_an_event_of_a_node_takes_seven_statements(sessions: Sessions) -> None:
+    """They lock the execution, read what is moved, insert the event and update what has moved."""
+    await create(sessions, "e1")
+    *first, last = long_log("e1", nodes=1)[:4]
+    await store(sessions, first)
+    statements: list[str] = []
+
+    def record(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    engine = sessions.kw["bind"].sync_engine
+    sa.event.listen(engine, "before_cursor_execute", record)
+    await store(sessions, [last])
+    assert len([each for each in statements if not each.startswith("BEGIN")]) == 7, statements
+
+
+@BOTH
 async def test_events_in_any_order_and_three_times_give_the_state_of_the_log(
     sessions: Sessions, reading: Sessions
 ) -> None:

@@ -15,7 +15,8 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.annotations import NatsMessage
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 from trimtab import models
 from trimtab.errors import Rejected, Retryable
@@ -24,11 +25,26 @@ from trimtab.messages.executions import AnyEvent, Owned, Request, parse_event
 from trimtab.runtime import telemetry
 from trimtab_admin.executions import states
 from trimtab_admin.storage import tables
-from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.database import Sessions, run_in_transaction, transaction
 
 log = logging.getLogger(__name__)
 
 _EVENTS = tables.execution_events.c
+_POSITION = {
+    "execution": sa.bindparam("of_execution", type_=sa.String),
+    "index": sa.bindparam("of_index", type_=sa.Integer),
+}
+_FIND = sa.select(_EVENTS.body).where(*(_EVENTS[name] == each for name, each in _POSITION.items()))
+_INSERT = {
+    dialect.name: insert(tables.execution_events)
+    .values({**_POSITION, "body": sa.bindparam("of_body", type_=sa.Text)})
+    .on_conflict_do_nothing()
+    for dialect, insert in (
+        (sqlite.dialect, sqlite.insert),
+        (postgresql.dialect, postgresql.insert),
+    )
+}
+"""The insertion of an event by dialect, without effect if the log has one at its index."""
 _FETCH_BATCH = 64
 """How many events are fetched at once: far fewer than can be stored before they are redelivered."""
 _FETCH_SECONDS = 2.0
@@ -71,19 +87,13 @@ class Projection:
 
     async def on_event(self, event: AnyEvent) -> None:
         """Store the event, and the state that results from the log with it."""
-        async with transaction(self._sessions) as session:
-            # The lock lets several admins move the state of one execution only one by one.
-            checkpoint = await states.lock(session, event.execution)
-            if checkpoint is not None and checkpoint.is_log_deleted:
-                return
-            if not await _add(session, event):
-                return
-            if checkpoint is None and await _restore_row(session, event):
-                checkpoint = await states.lock(session, event.execution)
-            is_more = checkpoint is not None and await states.move(session, checkpoint, event)
+        is_stored, is_more = await run_in_transaction(
+            self._sessions, lambda connection: _store(connection, event)
+        )
         if is_more:
             await _apply_stored(self._sessions, event.execution)
-        await self._on_stored(event.execution)
+        if is_stored:
+            await self._on_stored(event.execution)
 
 
 class CatchUp:
@@ -121,11 +131,12 @@ class CatchUp:
 
 async def _apply_stored(sessions: Sessions, execution: str) -> None:
     """Apply the stored events of a log, each slice in a transaction: other writers do not wait."""
-    is_more = True
-    while is_more:
-        async with transaction(sessions) as session:
-            checkpoint = await states.lock(session, execution)
-            is_more = checkpoint is not None and await states.move(session, checkpoint)
+
+    def apply(connection: Connection) -> bool:
+        checkpoint = states.lock(connection, execution)
+        return checkpoint is not None and states.move(connection, checkpoint)
+
+    while await run_in_transaction(sessions, apply):
         await asyncio.sleep(0)
 
 
@@ -158,15 +169,29 @@ def parse_request(body: str) -> Request | str:
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-async def _add(session: AsyncSession, event: AnyEvent) -> bool:
+def _store(connection: Connection, event: AnyEvent) -> tuple[bool, bool]:
+    """Store an event, and the state with it. Return whether it was new, and whether there is more.
+
+    More stored events are to be applied where there may be a further slice of them.
+    """
+    # The lock lets several admins move the state of one execution only one by one.
+    checkpoint = states.lock(connection, event.execution)
+    if checkpoint is not None and checkpoint.is_log_deleted:
+        return False, False
+    if not _add(connection, event):
+        return False, False
+    if checkpoint is None and _restore_row(connection, event):
+        checkpoint = states.lock(connection, event.execution)
+    return True, checkpoint is not None and states.move(connection, checkpoint, event)
+
+
+def _add(connection: Connection, event: AnyEvent) -> bool:
     """Insert the event; return false if the log has an event at this index already."""
-    position = sa.and_(_EVENTS.execution == event.execution, _EVENTS.index == event.index)
-    body = event.body().decode()
-    stored = await session.scalar(sa.select(_EVENTS.body).where(position))
-    if stored is None:
-        row = {"execution": event.execution, "index": event.index, "body": body}
-        await session.execute(tables.execution_events.insert(), row)
+    position = {"of_execution": event.execution, "of_index": event.index}
+    row = {**position, "of_body": event.body().decode()}
+    if connection.execute(_INSERT[connection.dialect.name], row).rowcount:
         return True
+    stored: str = connection.execute(_FIND, position).scalar_one()
     # Compared as events, because an event of an older release is written with other names.
     if parse_event(stored) != event:
         extra = {"execution": event.execution, "index": event.index}
@@ -174,12 +199,12 @@ async def _add(session: AsyncSession, event: AnyEvent) -> bool:
     return False
 
 
-async def _restore_row(session: AsyncSession, event: AnyEvent) -> bool:
+def _restore_row(connection: Connection, event: AnyEvent) -> bool:
     """Insert the row of an execution that a restored database lacks; return whether it could.
 
     The first claim in the log carries the request.
     """
     if not isinstance(event, Owned) or event.request is None:
         return False
-    await session.execute(tables.executions.insert(), new_row(event.request, event.at))
+    connection.execute(tables.executions.insert(), new_row(event.request, event.at))
     return True

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.messages.executions import (
@@ -36,6 +37,51 @@ _ROW = tables.executions.c
 _STATE = tables.execution_states.c
 _EVENT = tables.execution_events.c
 _NODE = tables.execution_nodes.c
+# Building a statement takes longer than executing it, so those of each event are built once. A name
+# in a condition must not be that of a column that the statement sets.
+_OF_EXECUTION = sa.bindparam("of_execution", type_=sa.String)
+_LOCK = (
+    sa.select(_ROW.phase, _ROW.error).where(_ROW.id == sa.bindparam("execution")).with_for_update()
+)
+_CHECKPOINT = sa.select(tables.execution_states).where(
+    _STATE.execution == sa.bindparam("execution")
+)
+_EVENTS = (
+    sa.select(_EVENT.index, _EVENT.body)
+    .where(
+        _EVENT.execution == sa.bindparam("execution"),
+        _EVENT.index >= sa.bindparam("first"),
+        _EVENT.index < sa.bindparam("end"),
+    )
+    .order_by(_EVENT.index)
+)
+_ALL_NODES = sa.select(_NODE.node, _NODE.body).where(_NODE.execution == sa.bindparam("execution"))
+_NODES = _ALL_NODES.where(_NODE.node.in_(sa.bindparam("nodes", expanding=True)))
+_MOVED = {
+    column.name: sa.bindparam(column.name, type_=column.type)
+    for column in (
+        _STATE.log_length,
+        _STATE.rules,
+        _STATE.phase,
+        _STATE.body,
+        _STATE.resolution_index,
+        _STATE.updated_at,
+    )
+}
+_UPDATE_STATE = (
+    tables.execution_states.update().where(_STATE.execution == _OF_EXECUTION).values(_MOVED)
+)
+_INSERT_STATE = tables.execution_states.insert().values({**_MOVED, "execution": _OF_EXECUTION})
+_OF_NODE = sa.bindparam("of_node", type_=sa.Text)
+_CHANGED = {name: sa.bindparam(name, type_=_NODE[name].type) for name in ("phase", "body")}
+_UPDATE_NODE = (
+    tables.execution_nodes.update()
+    .where(_NODE.execution == _OF_EXECUTION, _NODE.node == _OF_NODE)
+    .values(_CHANGED)
+)
+_INSERT_NODE = tables.execution_nodes.insert().values(
+    {**_CHANGED, "execution": _OF_EXECUTION, "node": _OF_NODE}
+)
 _STATE_BODY: TypeAdapter[State] = TypeAdapter(State)
 _APART = {"nodes", "request", "resolution"}
 """Fields of a state that are stored elsewhere."""
@@ -70,29 +116,26 @@ class Checkpoint:
             self.resolution_index = event.index
 
 
-async def lock(session: AsyncSession, execution: str) -> Checkpoint | None:
+def lock(connection: Connection, execution: str) -> Checkpoint | None:
     """Return the checkpoint for as long as no other transaction can move it.
 
     ``None`` if there is no such execution. One that cannot be used is deleted, and the first one
     returned.
     """
-    query = sa.select(_ROW.phase, _ROW.error).where(_ROW.id == execution).with_for_update()
-    row = (await session.execute(query)).one_or_none()
+    row = connection.execute(_LOCK, {"execution": execution}).one_or_none()
     if row is None:
         return None
-    checkpoint = await _checkpoint(session, execution)
+    checkpoint = _checkpoint(connection, execution)
     # An earlier transaction may have applied only a part of the log.
     checkpoint.is_phase_changed = (row.phase, row.error) != _phase_of(checkpoint.state)
     if not checkpoint.is_stored:
-        await session.execute(tables.execution_nodes.delete().where(_NODE.execution == execution))
+        connection.execute(tables.execution_nodes.delete().where(_NODE.execution == execution))
         state = tables.execution_states.delete().where(_STATE.execution == execution)
-        await session.execute(state)
+        connection.execute(state)
     return checkpoint
 
 
-async def move(
-    session: AsyncSession, checkpoint: Checkpoint, appended: AnyEvent | None = None
-) -> bool:
+def move(connection: Connection, checkpoint: Checkpoint, appended: AnyEvent | None = None) -> bool:
     """Apply the next stored events, at most `SLICE`, and store the checkpoint.
 
     ``appended`` is one of them that need not be parsed again. Return whether there may be more.
@@ -100,17 +143,18 @@ async def move(
     state = checkpoint.state
     if checkpoint.is_log_deleted:
         return False
-    found = await _next_events(session, state.execution, state.length, appended)
+    found = _next_events(connection, state.execution, state.length, appended)
     if found:
         touched = {node for event in found if (node := node_of(event)) is not None}
-        await _read_nodes(session, checkpoint, touched)
+        if touched:
+            _read_nodes(connection, checkpoint, touched)
         for event in found:
             checkpoint.apply(event)
-        await _store(session, checkpoint, touched)
+        _store(connection, checkpoint, touched)
     is_more = len(found) == SLICE
     # In between, the row would show a phase that the execution left long ago.
     if checkpoint.is_phase_changed and state.length and not is_more:
-        await _store_phase(session, checkpoint)
+        _store_phase(connection, checkpoint)
         checkpoint.is_phase_changed = False
     return is_more
 
@@ -120,12 +164,13 @@ async def read(session: AsyncSession, execution: str) -> State:
 
     In the ordinary case they are all applied, and only the resolution is parsed.
     """
-    checkpoint = await _checkpoint(session, execution)
+    connection = await session.connection()
+    checkpoint = await connection.run_sync(_checkpoint, execution)
     state = checkpoint.state
     if checkpoint.is_stored:
         await _read_all_nodes(session, checkpoint)
     if not checkpoint.is_log_deleted:
-        while events := await _next_events(session, execution, state.length, None):
+        while events := await connection.run_sync(_next_events, execution, state.length, None):
             for event in events:
                 checkpoint.apply(event)
     if state.resolution is None and checkpoint.resolution_index is not None:
@@ -161,10 +206,9 @@ async def stored_events(session: AsyncSession, execution: str) -> list[AnyEvent]
     return [parse_event(body) for body in bodies]
 
 
-async def _checkpoint(session: AsyncSession, execution: str) -> Checkpoint:
+def _checkpoint(connection: Connection, execution: str) -> Checkpoint:
     """Return the stored checkpoint, or the one before the first event if it cannot be used."""
-    query = sa.select(tables.execution_states).where(_STATE.execution == execution)
-    row = (await session.execute(query)).mappings().one_or_none()
+    row = connection.execute(_CHECKPOINT, {"execution": execution}).mappings().one_or_none()
     # Of a log that was deleted, there is nothing else.
     if row is None or (row["rules"] != RULES and row["log_deleted_at"] is None):
         return Checkpoint(State(execution=execution))
@@ -178,15 +222,13 @@ async def _checkpoint(session: AsyncSession, execution: str) -> Checkpoint:
     )
 
 
-async def _next_events(
-    session: AsyncSession, execution: str, length: int, appended: AnyEvent | None
+def _next_events(
+    connection: Connection, execution: str, length: int, appended: AnyEvent | None
 ) -> list[AnyEvent]:
     """Return the stored events from an index to the first gap, at most `SLICE`."""
-    query = sa.select(_EVENT.index, _EVENT.body).where(
-        _EVENT.execution == execution, _EVENT.index >= length, _EVENT.index < length + SLICE
-    )
+    wanted = {"execution": execution, "first": length, "end": length + SLICE}
     events: list[AnyEvent] = []
-    for index, body in (await session.execute(query.order_by(_EVENT.index))).all():
+    for index, body in connection.execute(_EVENTS, wanted):
         if index != length + len(events):
             break
         is_appended = appended is not None and index == appended.index
@@ -194,23 +236,18 @@ async def _next_events(
     return events
 
 
-async def _read_nodes(session: AsyncSession, checkpoint: Checkpoint, nodes: Iterable[str]) -> None:
+def _read_nodes(connection: Connection, checkpoint: Checkpoint, nodes: Iterable[str]) -> None:
     """Read the nodes into the state."""
-    query = _nodes_of(checkpoint).where(_NODE.node.in_(sorted(nodes)))
-    _take_nodes(checkpoint, await session.execute(query))
+    wanted = {"execution": checkpoint.state.execution, "nodes": sorted(nodes)}
+    _take_nodes(checkpoint, connection.execute(_NODES, wanted).all())
 
 
 async def _read_all_nodes(session: AsyncSession, checkpoint: Checkpoint) -> None:
     """Read all nodes into the state, in slices."""
-    found = await session.stream(_nodes_of(checkpoint))
+    found = await session.stream(_ALL_NODES, {"execution": checkpoint.state.execution})
     async for rows in found.partitions(SLICE):
         await slices.turn()
         _take_nodes(checkpoint, rows)
-
-
-def _nodes_of(checkpoint: Checkpoint) -> sa.Select[str, str]:
-    execution = checkpoint.state.execution
-    return sa.select(_NODE.node, _NODE.body).where(_NODE.execution == execution)
 
 
 def _take_nodes(checkpoint: Checkpoint, rows: Iterable[sa.Row[str, str]]) -> None:
@@ -219,10 +256,11 @@ def _take_nodes(checkpoint: Checkpoint, rows: Iterable[sa.Row[str, str]]) -> Non
         checkpoint.stored_nodes.add(node)
 
 
-async def _store(session: AsyncSession, checkpoint: Checkpoint, nodes: Collection[str]) -> None:
+def _store(connection: Connection, checkpoint: Checkpoint, nodes: Collection[str]) -> None:
     """Store the checkpoint and the nodes that have changed."""
     state = checkpoint.state
     row = {
+        "of_execution": state.execution,
         "log_length": state.length,
         "rules": RULES,
         "phase": state.phase,
@@ -230,34 +268,26 @@ async def _store(session: AsyncSession, checkpoint: Checkpoint, nodes: Collectio
         "resolution_index": checkpoint.resolution_index,
         "updated_at": checkpoint.updated_at,
     }
-    if checkpoint.is_stored:
-        update = tables.execution_states.update().where(_STATE.execution == state.execution)
-        await session.execute(update.values(row))
-    else:
-        row["execution"] = state.execution
-        await session.execute(tables.execution_states.insert(), row)
-        checkpoint.is_stored = True
+    connection.execute(_UPDATE_STATE if checkpoint.is_stored else _INSERT_STATE, row)
+    checkpoint.is_stored = True
     for node in nodes:
-        await _store_node(session, checkpoint, node)
+        _store_node(connection, checkpoint, node)
 
 
-async def _store_node(session: AsyncSession, checkpoint: Checkpoint, node: str) -> None:
+def _store_node(connection: Connection, checkpoint: Checkpoint, node: str) -> None:
     execution, state = checkpoint.state.execution, checkpoint.state.nodes[node]
     row = {"phase": state.phase, "body": _NODE_STATE.dump_json(state).decode()}
-    if node in checkpoint.stored_nodes:
-        key = sa.and_(_NODE.execution == execution, _NODE.node == node)
-        await session.execute(tables.execution_nodes.update().where(key).values(row))
-    else:
-        row |= {"execution": execution, "node": node}
-        await session.execute(tables.execution_nodes.insert(), row)
-        checkpoint.stored_nodes.add(node)
+    row |= {"of_execution": execution, "of_node": node}
+    is_stored = node in checkpoint.stored_nodes
+    connection.execute(_UPDATE_NODE if is_stored else _INSERT_NODE, row)
+    checkpoint.stored_nodes.add(node)
 
 
-async def _store_phase(session: AsyncSession, checkpoint: Checkpoint) -> None:
+def _store_phase(connection: Connection, checkpoint: Checkpoint) -> None:
     state = checkpoint.state
     update = tables.executions.update().where(_ROW.id == state.execution)
     phase, error = _phase_of(state)
-    await session.execute(
+    connection.execute(
         update.values(
             phase=phase,
             output=json.dumps(state.output),
