@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.aio.client import Client
 
-from tests.integration.resmgr.running import Caller, ErrorReply, config, started
+from tests.integration.resmgr.running import Caller, ErrorReply, config, eventually, started
 from tests.servers import NatsServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
+from trimtab.tokens.protocol import PoolPage, Pools
 
 
 @pytest.fixture(params=["redis", "noop"])
@@ -50,6 +51,24 @@ async def test_registering_the_quota_of_a_pool_again_succeeds(caller: Caller) ->
 
 async def test_inspect_reports_the_quota(caller: Caller) -> None:
     assert (await caller.inspect()).quota == 10
+
+
+async def test_the_pools_of_a_cohort_are_listed_in_pages(
+    caller: Caller, settings_stream: SettingsStream
+) -> None:
+    await settings_stream.announce(
+        PoolChanged(name="cpu", quota=3), PoolChanged(name="far", quota=1, cohort="night")
+    )
+    await eventually(lambda: lists(caller, ["cpu", "gpu"]))
+    first = await caller.request(PoolPage, Pools(limit=1))
+    assert [(pool.pool, pool.quota) for pool in first.pools] == [("cpu", 3)]
+    second = await caller.request(PoolPage, Pools(limit=1, after=first.next))
+    assert [(pool.pool, pool.quota) for pool in second.pools] == [("gpu", 10)]
+    assert second.next is None
+
+
+async def lists(caller: Caller, pools: list[str]) -> bool:
+    return list(await caller.pools()) == pools
 
 
 async def test_inspecting_an_unknown_pool_is_an_error_that_names_the_known_ones(
