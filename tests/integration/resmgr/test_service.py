@@ -415,6 +415,19 @@ async def test_outages_are_reported_by_readiness_and_end(
         assert (await Caller(client).allocate("a")).status == "granted"
 
 
+async def test_a_token_that_fits_into_no_subject_ends_no_service_and_no_other_hint(
+    caller: Caller, client: Client
+) -> None:
+    hints = await client.subscribe("trimtab.resmgr.granted.default.b")
+    long = "é" * 500
+    await caller.allocate("a", weight=10)
+    for token in (long, "b"):
+        await caller.allocate(token, wait_seconds=600)
+    await caller.release("a")
+    await hints.next_msg(timeout=PATIENCE_SECONDS)
+    assert (await caller.allocate(long, wait_seconds=600)).status == "granted"
+
+
 async def test_a_defect_in_a_sweep_ends_no_other_and_no_service(
     nats_server: NatsServer,
     valkey_server: ValkeyServer,

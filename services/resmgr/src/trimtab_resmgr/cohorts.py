@@ -15,7 +15,6 @@ from nats.aio.client import Client as Nats
 from trimtab.errors import Invalid, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import PoolChanged
-from trimtab.models import Model
 from trimtab.runtime.tasks import keep_running
 from trimtab.settings.state import ANY_POOL, Settings
 from trimtab.settings.view import View
@@ -366,20 +365,21 @@ class Cohorts:
 
     async def _publish_hints(self, cohort: str, effects: Effects) -> None:
         """Publish hints. They may not arrive: waiters also poll, and holders also renew."""
-        hints: list[tuple[str, Model]] = []
         for pre_grant in effects.pre_grants:
             granted = TokenGranted(**pre_grant._asdict())
-            hints.append((subjects.granted(cohort, pre_grant.token), granted))
+            await self._publish_hint(subjects.granted, cohort, granted)
         for token in effects.lost:
             reason = "its lease has ended, or an admin released it"
             lost = TokenLost(**token._asdict(), reason=reason)
-            hints.append((subjects.lost(cohort, token.token), lost))
-        for subject, hint in hints:
-            try:
-                await self._nats.publish(subject, hint.model_dump_json().encode())
-            except nats.errors.Error as error:
-                log.debug("hint.not_sent", extra={"subject": subject, "error": str(error)})
-                return
+            await self._publish_hint(subjects.lost, cohort, lost)
+
+    async def _publish_hint(
+        self, subject: Callable[[str, str], str], cohort: str, hint: TokenGranted | TokenLost
+    ) -> None:
+        try:
+            await self._nats.publish(subject(cohort, hint.token), hint.model_dump_json().encode())
+        except (nats.errors.Error, Invalid) as error:  # Not every token fits into a subject.
+            log.debug("hint.not_sent", extra={"token": hint.token, "error": str(error)})
 
 
 def _find_pool(settings: Settings, name: str) -> PoolChanged | None:
