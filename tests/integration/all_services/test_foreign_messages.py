@@ -17,7 +17,17 @@ from trimtab.client import Client
 from trimtab.errors import Unavailable
 from trimtab.levels import Scope
 from trimtab.messages import subjects
-from trimtab.messages.events import Heartbeat, NamespaceStatus, ProjectChanged, Watermark
+from trimtab.messages.events import (
+    COMMIT,
+    EVENT_ID,
+    EVENT_TYPE,
+    REVISION,
+    Event,
+    Heartbeat,
+    NamespaceStatus,
+    ProjectChanged,
+    Watermark,
+)
 from trimtab.messages.executions import ExecutionRequested, Owned
 from trimtab.testing import AT, entry, record, request
 from trimtab.tokens.protocol import TokenGranted
@@ -26,6 +36,9 @@ STRAYS = 600
 ENDED_AT_ONCE = "trimtab.attributes.hello"
 ENDED_EVERYBODY = "trimtab.attributes.task_resource.-.-.train.-"
 RELAY = b"\r\ntrimtab-revision: 1\r\ntrimtab-commit: 1"
+STATUS = NamespaceStatus(
+    cluster="c", namespace="n", project="p", domain="d", revision=1, state="ready", at=AT
+)
 BODIES = [
     *(b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 20_000, b"9" * 6_000, b"NaN", b'"\\ud800"'),
     ProjectChanged(name="stray").body(),
@@ -36,9 +49,7 @@ BODIES = [
     ExecutionRequested(request=request("stray")).body(),
     entry(Owned, 0, request=request("stray")).body(),
     TokenGranted(token="stray", pools=("gpu",), claim_seconds=1).model_dump_json().encode(),
-    NamespaceStatus(
-        cluster="c", namespace="n", project="p", domain="d", revision=1, state="ready", at=AT
-    ).body(),
+    STATUS.body(),
 ]
 NAMES = [
     b"a",
@@ -82,6 +93,29 @@ HEADERS = [
 ]
 
 
+def nearly(subject: str, event: Event, **more: str) -> list[Stray]:
+    """Return messages that would be Trimtab's, each without one of the headers that make it so."""
+    source = {EVENT_ID: "1", EVENT_TYPE: event.event_type, "ce-source": "trimtab"}
+    headers = {**source, "ce-specversion": "1.0", **more}
+    return [
+        Stray(
+            subject.encode(),
+            "".join(f"\r\n{n}: {v}" for n, v in headers.items() if n != without).encode(),
+            event.body(),
+        )
+        for without in headers
+    ]
+
+
+LATE = {REVISION: "1000000", COMMIT: "1000000"}
+"""Headers of a change that no view has seen yet."""
+NEARLY = [
+    *nearly("trimtab.projects.stray", ProjectChanged(name="stray"), **LATE),
+    *nearly(subjects.WATERMARK, Watermark(revision=10**6, count=0, digest="0")),
+    *nearly(subjects.namespace("c", "n"), STATUS),
+]
+
+
 def stray(chance: random.Random) -> Stray:
     subject = chance.choice(SUBJECTS).encode()
     if subject.endswith(b"."):
@@ -115,17 +149,26 @@ async def until_all_work(system: System, api: Client, cpu: int) -> int:
             if min(shown) >= version and len(set(map(str, views))) == 1:
                 break
             await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while f"{PROJECT}-{DOMAIN}" not in await namespaces(api):
+            await asyncio.sleep(0.1)
     wanted = ExecutionCreate(project=PROJECT, domain=DOMAIN, workflow="oversized")
     body = await ended(api, (await api.executions.create(wanted)).id)
     assert (body.phase, f"is over {cpu}," in body.error) == ("refused", True), body.error
     return version
 
 
+async def namespaces(api: Client) -> set[str]:
+    """Return the namespaces whose statuses admin has read."""
+    return {each.namespace for each in await api.namespaces.list()}
+
+
 async def held(api: Client) -> object:
     """Return what admin has, apart from revisions."""
     with suppress(Unavailable):
         found = [await api.projects.list(), await api.domains.list(), await api.pools.list()]
-        return [[body.model_dump(exclude={"version"}) for body in each] for each in found]
+        bodies = [[body.model_dump(exclude={"version"}) for body in each] for each in found]
+        return [*bodies, await namespaces(api)]
     raise AssertionError("admin does not answer")
 
 
@@ -153,7 +196,8 @@ async def test_random_messages_on_every_stream_end_no_service_and_change_no_view
     await until_all_work(system, api, 5)
     before = await held(api)
     for cpu in range(6, 9):
-        await strays.publish(system.nats, [stray(chance) for _ in range(STRAYS // 3)])
+        random_ones = [stray(chance) for _ in range(STRAYS // 3)]
+        await strays.publish(system.nats, [*NEARLY, *random_ones])
         await until_all_work(system, api, cpu)
     for name in ("admin", "clusterres", "propeller", "resmgr"):
         system.kill(name)
