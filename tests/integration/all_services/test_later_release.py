@@ -216,18 +216,20 @@ async def test_an_execution_that_a_later_release_ended_is_ended_here(
     assert (body.phase, body.error.endswith(": ann")) == ("failed", True)
 
 
-async def test_a_status_of_a_later_release_is_left_out(api: Client, nats: Nats) -> None:
+async def test_a_status_of_a_later_release_is_left_out_and_those_behind_it_are_read(
+    api: Client, nats: Nats
+) -> None:
     status = NamespaceStatus(
         cluster="embedded", namespace="n", project="p", domain="d", revision=1, state="ready", at=AT
     )
-    body = {**json.loads(status.body()), "state": "suspended", "layer": 3}
     headers = {"ce-id": "1", EVENT_TYPE: status.event_type, "ce-source": "trimtab"}
     headers["ce-specversion"] = "1.0"
-    await nats.jetstream().publish(
-        subjects.namespace("embedded", "n"), json.dumps(body).encode(), headers=headers
-    )
-    wanted = f"{PROJECT}-{DOMAIN}"
+    content = json.loads(status.body())
+    for later in ({"state": "suspended", "layer": 3}, {"namespace": "behind"}):
+        body = {**content, **later}
+        subject = subjects.namespace("embedded", body["namespace"])
+        await nats.jetstream().publish(subject, json.dumps(body).encode(), headers=headers)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while wanted not in {each.namespace for each in await api.namespaces.list()}:
+        while "behind" not in (found := {each.namespace for each in await api.namespaces.list()}):
             await asyncio.sleep(0.1)
-    assert "n" not in {each.namespace for each in await api.namespaces.list()}
+    assert "n" not in found
