@@ -4,6 +4,7 @@ import gc
 import os
 import random
 import sys
+import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from nats.aio.client import Client
 
-from tests import databases, leftovers
+from tests import databases, global_state, leftovers
 from tests.servers import PATIENCE_SECONDS, NatsServer, PostgresServer, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.runtime.config import ServiceConfig
@@ -36,11 +37,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the database of tests that use one only",
     )
     parser.addoption("--operations", type=int, default=20_000, help="length of each random history")
-    parser.addoption(
-        "--fail-on-leftovers",
-        action="store_true",
-        help="fail a test that leaves processes, transports or sockets behind, not only end them",
-    )
     parser.addoption("--seed", type=int, help="of random histories; by default a new one")
 
 
@@ -60,24 +56,36 @@ def pytest_configure_node(node: Any) -> None:
 
 
 class Watching:
-    """A plugin that ends what tests with servers leave behind."""
+    """A plugin that fails a test that leaves something behind, and ends it.
+
+    Of tests with servers these are processes and what they did not close; of each module, sockets,
+    threads and state of the process.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._run = leftovers.Watched(directory)
         self._module: Path | None = None
+        self._state = global_state.state()
+        self._threads = set(threading.enumerate())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Wrapper:
         if fixturedef.scope == leftovers.OF_A_TEST:
             return (yield)
         with self._run.scope(fixturedef.scope):
-            return (yield)
+            try:
+                return (yield)
+            finally:
+                if fixturedef.scope == "session":
+                    self._threads |= set(threading.enumerate())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if self._module != item.path:
             self._module = item.path
             self._run.begin_module()
+            self._state = global_state.state()
+            self._threads = set(threading.enumerate())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Wrapper:
@@ -86,10 +94,12 @@ class Watching:
             return (yield)
         finally:
             if "integration" in item.path.parts:
-                left = self._run.end_test(PATIENCE_SECONDS / 12)
+                left = self._run.end_test(PATIENCE_SECONDS / 2)
             if nextitem is None or nextitem.path != item.path:
-                left += self._run.end_module(PATIENCE_SECONDS / 12)
-            if left and item.config.option.fail_on_leftovers and sys.exception() is None:
+                left += self._run.end_module(PATIENCE_SECONDS / 2)
+                left += global_state.changes(self._state, global_state.state())
+                left += global_state.new_threads(self._threads, PATIENCE_SECONDS / 2)
+            if left and sys.exception() is None:
                 pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
 
     def pytest_unconfigure(self) -> None:

@@ -91,7 +91,7 @@ def test_uvicorn_calls_the_hooks_of_a_server() -> None:
 
 def test_uvicorn_lifespan_has_the_error_of_a_task() -> None:
     """`trimtab.runtime.service` ends the process when the lifespan has failed."""
-    config = uvicorn.Config(lambda: None, lifespan="on")
+    config = uvicorn.Config(lambda: None, lifespan="on", log_config=None)
     config.load()
     assert config.lifespan_class(config).error_occurred is False
 

@@ -102,3 +102,4 @@ def test_programs_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         server = pid(tmp_path)
         process.kill()
         eventually(lambda: not runs(server))
+        os.kill(pid(tmp_path, "task-pid"), signal.SIGKILL)  # tasks go on

@@ -73,13 +73,14 @@ async def dead_letter(client: Client) -> dict[str, str]:
 
 
 async def test_the_only_request_of_a_project_is_one_of_the_first_two_to_be_claimed(
-    start: Start, executions: Executions, client: Client, gated: Request
+    start: Start, executions: Executions, client: Client, gated: Request, tmp_path: Path
 ) -> None:
     for number in range(200):
         await executions.request(named(gated, f"many{number}"))
     await executions.request(named(gated, "one", BANK))
     start(TRIMTAB_MAX_EXECUTIONS="2")
     assert "one" in await claimed(client, 2)
+    (tmp_path / "go").touch()
 
 
 async def test_a_propeller_owns_no_more_executions_than_it_may_and_the_rest_stays_in_the_stream(
