@@ -1,4 +1,4 @@
-"""What tests change in their process is found and named."""
+"""Changes of the process that a test leaves are found and named."""
 
 import logging
 import os
