@@ -5,6 +5,7 @@ A host that cannot leaves requests to other propellers, and its own attempts wai
 
 import asyncio
 import logging
+import time
 
 from trimtab.runtime.retrying import backoff_seconds
 from trimtab_propeller.executors.port import Executor, ExecutorUnavailable, HostUnavailable
@@ -24,7 +25,9 @@ class ExecutorAvailability:
         self._executor = executor
         self._problem = "it has not been checked yet"
         self._available = asyncio.Event()
-        self._failed_starts = 0
+        self._failures = 0
+        """How often attempts could no longer be started, since the last one that could."""
+        self._check_at = 0.0
 
     @property
     def problem(self) -> str:
@@ -42,24 +45,19 @@ class ExecutorAvailability:
         """
         if isinstance(error, HostUnavailable):
             self._record_problem(error)
-        elif await self._is_available():
-            return False
-        self._failed_starts += 1
-        return True
+            return True
+        return not await self._is_available()
 
     def record_start(self) -> None:
         """Record that an attempt was started."""
-        self._failed_starts = 0
+        self._failures = 0
 
     async def check_regularly(self) -> None:
         """Check the executor until cancelled."""
         while True:
-            if await self._is_available():
+            if time.monotonic() >= self._check_at and await self._is_available():
                 self._available.set()
-            failures = max(1, self._failed_starts)
-            await asyncio.sleep(
-                backoff_seconds(failures, first=_CHECK_SECONDS, longest=_LONGEST_SECONDS)
-            )
+            await asyncio.sleep(_CHECK_SECONDS)
 
     async def _is_available(self) -> bool:
         try:
@@ -70,6 +68,11 @@ class ExecutorAvailability:
         return True
 
     def _record_problem(self, error: ExecutorUnavailable) -> None:
+        if self._available.is_set():
+            self._failures += 1
+            self._check_at = time.monotonic() + backoff_seconds(
+                self._failures, first=_CHECK_SECONDS, longest=_LONGEST_SECONDS
+            )
         self._problem = str(error)
         self._available.clear()
         log.error("executor.cannot_start", extra={"error": str(error)})
