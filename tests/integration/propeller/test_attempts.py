@@ -1,5 +1,6 @@
 """Propeller handles an executor that cannot start, or cannot find, an attempt."""
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests.settings_stream import SettingsStream
 from trimtab import runtime_override_config
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import NodeFailed, Refused
+from trimtab_propeller import availability
+from trimtab_propeller.executors.port import HostUnavailable
+from trimtab_propeller.executors.process import ProcessExecutor
 
 SOURCE = """
 @task
@@ -88,6 +92,27 @@ async def test_an_attempt_waits_for_a_host_that_can_start_none(
     assert recorded.state.output == "done"
     failures = [event for event in recorded.events if isinstance(event, NodeFailed)]
     assert all(failure.stopped and not failure.final for failure in failures)
+
+
+async def test_attempts_that_fail_together_count_once_in_the_delay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(failures: int, **_: float) -> float:
+        counted.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(availability, "backoff_seconds", count)
+    executor = ProcessExecutor(tmp_path)
+    checked = availability.ExecutorAvailability(executor)
+    checking = asyncio.create_task(checked.check_regularly())
+    await checked.wait()
+    for _ in range(5):
+        assert await checked.is_host_failing(HostUnavailable("no room"))
+    assert (counted, checked.problem) == ([1], "no room")
+    checking.cancel()
+    executor.close()
 
 
 async def test_a_variable_that_no_process_can_have_is_refused_at_admission(
