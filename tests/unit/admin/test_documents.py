@@ -52,6 +52,13 @@ def test_an_export_fails_only_for_unreadable_records_that_the_caller_may_read() 
         exported(stored(SHOP), ROOT)
 
 
+def test_an_export_keeps_no_document_in_memory() -> None:
+    [record] = exported(stored(SHOP), EDITOR)
+    [body] = documents.Export(1, (), [record]).documents()
+    assert "document" not in vars(record)
+    assert body.document == record.document == {"priority": 1}
+
+
 def test_an_export_shows_the_settings_of_its_beginning_whatever_is_written_since() -> None:
     settings = stored(SHOP)
     snapshot = documents.Snapshot.of(settings, index_of(settings))

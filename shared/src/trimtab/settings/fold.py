@@ -89,9 +89,18 @@ class Record:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The document as it is stored."""
+        return self.make_document()
+
+    def make_document(self) -> dict[str, Any]:
+        """Return the document, which is not kept as `document` is: for a pass over all records."""
         document = self.kind.schema.nest(self.flat)
-        unset = [path for path, _ in self.unset if path not in self.implied]
+        unset = self.listed_unset
         return document | ({"unset": unset} if unset else {})
+
+    @property
+    def listed_unset(self) -> list[str]:
+        """The paths that the document lists in ``unset``."""
+        return [path for path, _ in self.unset if path not in self.implied]
 
 
 @dataclass(frozen=True, eq=False)

@@ -195,6 +195,6 @@ def _document(record: Record) -> DocumentBody:
         project=scope.project,
         workflow=scope.workflow,
         launch_plan=scope.launch_plan,
-        document=record.document,
+        document=record.make_document(),
         labels=dict(record.labels) or None,
     )

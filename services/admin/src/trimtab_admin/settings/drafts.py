@@ -60,8 +60,10 @@ class RecordEdit:
             return "create"
         if self.before is None:
             return "update"
-        same = self.before.document == self.after.document
-        return "none" if same and self.before.labels == self.after.labels else "update"
+        before, after = self.before, self.after
+        # The same as equal documents, which would have to be made.
+        same = before.flat == after.flat and before.unset == after.unset
+        return "none" if same and before.labels == after.labels else "update"
 
     @property
     def record(self) -> Record | None:
@@ -378,7 +380,7 @@ def _leaves(record: Record | None) -> dict[str, Any]:
     """Return the leaves of a record and, where it unsets paths, the list of them."""
     if record is None:
         return {}
-    unset = record.document.get("unset")
+    unset = record.listed_unset
     return {**record.flat, **({"unset": unset} if unset else {})}
 
 
