@@ -115,6 +115,12 @@ async def test_a_created_execution_is_listed_and_read(
     assert (await admin.get("/executions/x0")).status_code == 404
 
 
+@pytest.mark.parametrize("limit", [0, 1001])
+async def test_a_list_is_bounded(admin: httpx.AsyncClient, limit: int) -> None:
+    answer = await admin.get("/executions", params={"limit": limit})
+    assert (answer.status_code, answer.json()["path"]) == (400, "limit")
+
+
 async def test_ids_can_be_part_of_a_dns_name(admin: httpx.AsyncClient, client: Client) -> None:
     execution = await create(admin)
     assert len(execution) == 16

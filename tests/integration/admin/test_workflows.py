@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.integration.admin.running import FORCE, SCOPE, register, registration, workflow
+from trimtab_admin.executions import workflows
 
 PLAN = {"name": "weekly", "workflow": "nightly", "version": "1"}
 
@@ -123,3 +124,16 @@ async def test_nothing_can_be_registered_in_an_archived_project(admin: httpx.Asy
     ):
         assert (answer.status_code, "archived" in answer.json()["detail"]) == (409, True)
     assert len((await admin.get("/workflows")).json()) == 1
+
+
+@pytest.mark.parametrize("path", ["/workflows", "/launch_plans"])
+async def test_a_list_has_at_most_so_many_items(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(workflows, "_MAX_LISTED", 2)
+    await register(admin, workflow())
+    for name in ("nightly2", "nightly3"):
+        await register(admin, workflow().model_copy(update={"name": name}))
+    for name in ("weekly", "monthly", "yearly"):
+        await post_plan(admin, name=name)
+    assert len((await admin.get(path)).json()) == 2

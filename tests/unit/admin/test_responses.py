@@ -10,8 +10,10 @@ from pydantic import TypeAdapter
 
 from trimtab.api.executions import ExecutionBody, NodeBody
 from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, DocumentBody, ExportBody
+from trimtab.errors import TrimtabError, Unauthorized, Unavailable
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab_admin import slices
+from trimtab_admin.access.throttling import Throttled
 from trimtab_admin.api import responses
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -95,3 +97,15 @@ def test_other_tasks_run_while_a_long_text_is_made(type: Any, long: Any, slices_
 
     asyncio.run(encode())
     assert turns >= slices_of
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "value"),
+    [
+        (Unavailable("the database does not respond"), "retry-after", "1"),
+        (Throttled(19.2), "retry-after", "20"),
+        (Unauthorized("no token"), "www-authenticate", "Bearer"),
+    ],
+)
+def test_an_error_has_the_header_of_its_status(error: TrimtabError, name: str, value: str) -> None:
+    assert responses.ProblemResponse.of(error).headers[name] == value
