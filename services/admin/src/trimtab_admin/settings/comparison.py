@@ -82,22 +82,31 @@ class Comparison:
         domain and of a project combine at a project-domain, which may have no record itself.
         """
         scopes = yield from self._affected_scopes()
-        domains = [scope.domain for scope in scopes if scope.level is Level.DOMAIN]
-        projects = [scope.project for scope in scopes if scope.level is Level.PROJECT]
+        domains, projects = list[str](), list[str]()
+
+        def sort(scope: Scope) -> None:
+            if scope.level is Level.DOMAIN:
+                domains.append(scope.domain)
+            elif scope.level is Level.PROJECT:
+                projects.append(scope.project)
+
+        yield from steps.each(sort, scopes, steps.LIGHT)
         both = yield from steps.each(lambda pair: Scope(*pair), product(domains, projects))
-        targets = dict.fromkeys([*scopes, *both])
+        targets = scopes | dict.fromkeys(both)
         changed = yield from steps.each(lambda target: self.at(target).changed, targets)
         return list(compress(targets, changed))
 
-    def _affected_scopes(self) -> Steps[list[Scope]]:
-        """Return the scopes of stored and new records that the change may affect.
+    def _affected_scopes(self) -> Steps[dict[Scope, None]]:
+        """Return the scopes of stored and new records that the change may affect, each once.
 
         Most scopes that it cannot affect are left out.
         """
         if self._groups is not None and all(each.domain and each.project for each in self.edits):
             groups = self._groups
             affected_by = yield from steps.each(lambda at: _affected_by(at, groups), self.edits)
-            return list(dict.fromkeys(chain.from_iterable(affected_by)))
+            scopes: dict[Scope, None] = {}
+            yield from steps.each(lambda some: scopes.update(dict.fromkeys(some)), affected_by)
+            return scopes
         domain, project = _common(self.edits)
 
         def may_be_affected(scope: Scope) -> bool:
@@ -107,7 +116,7 @@ class Comparison:
 
         every = dict.fromkeys([*self._stored, *self.edits])
         affected = yield from steps.each(may_be_affected, every, steps.LIGHT)
-        return list(compress(every, affected))
+        return dict.fromkeys(compress(every, affected))
 
     def _broader(self, target: Scope) -> Pair:
         """Return the effective values at the next broader scope."""
