@@ -130,6 +130,24 @@ async def test_requests_that_wait_are_stored_at_once_and_are_transactions_of_the
 
 
 @BOTH
+async def test_callers_that_call_again_soon_share_a_batch(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine a caller needs longer than what a batch waits.
+    monkeypatch.setattr(changes, "_REJOIN_SHARE", 1e9)
+    monkeypatch.setattr(changes, "_MOST_REJOIN_SECONDS", 2 * PATIENCE_SECONDS)
+
+    async def call_again(caller: int) -> None:
+        for number in range(5):
+            await admin.write(put(1 + number, name=f"p{caller}"))
+            await asyncio.sleep(0.002 * caller)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await call_again(0)  # A single caller waits for no other one.
+        await asyncio.gather(*(call_again(caller) for caller in range(4)))
+    assert admin.commits == 5 + 5
+
+
 async def test_no_request_waits_for_more_than_a_batch(admin: Admin) -> None:
     writing = [admin.write(increment) for _ in range(MAX_BATCH + 1)]
     assert await asyncio.gather(*writing) == list(range(1, MAX_BATCH + 2))

@@ -8,10 +8,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -45,6 +45,11 @@ come between the read and the write indefinitely.
 """
 _LONG_SECONDS = 0.5
 """A batch that takes longer to judge is judged only once more, under the lock."""
+_ENOUGH = 8
+"""So many callers share the cost of a batch well enough: it waits for no more."""
+_REJOIN_SHARE = 0.25
+_MOST_REJOIN_SECONDS = 0.002
+"""The callers of a batch may join the next one for a quarter of its time, at most for so long."""
 _TURN_SECONDS = 20.0
 _MARGIN = 3.0
 """A batch may take so many times as long under the lock as it took in the last try."""
@@ -187,6 +192,14 @@ class _Batch:
             judged.answer()
 
 
+class _LastBatch(NamedTuple):
+    """How many callers there were at the end of the last batch: its own, and those that waited."""
+
+    callers: int = 0
+    rejoin_until: float = 0.0
+    """Until when the next batch waits for as many."""
+
+
 class Changes:
     """Commits every change of a setting."""
 
@@ -204,6 +217,9 @@ class Changes:
         self._tree = tree
         self._committed = committed
         self._waiting: deque[_Request] = deque()
+        self._last = _LastBatch()
+        self._as_many_wait = asyncio.Event()
+        """Set when as many callers wait as there were at the end of the last batch."""
         self._writer: asyncio.Task[None] | None = None
         self.namespace_template = namespace_template
 
@@ -217,6 +233,8 @@ class Changes:
         loop = asyncio.get_running_loop()
         request = _Request(add_writes, author, telemetry.traceparent(), loop.create_future())
         self._waiting.append(request)
+        if len(self._waiting) >= self._last.callers:
+            self._as_many_wait.set()
         if self._writer is None or self._writer.done():
             # In no context, because what it does belongs to the traces of several callers.
             self._writer = loop.create_task(self._write_all(), context=Context())
@@ -229,13 +247,17 @@ class Changes:
 
     async def _write_all(self) -> None:
         """Write until no request waits."""
+        loop = asyncio.get_running_loop()
         taken: list[_Request] = []
         try:
             while self._waiting:
-                # Callers that are ready to run join the batch.
-                await asyncio.sleep(0)
-                taken = self._take()
+                await self._wait_for_callers()
+                taken, began = self._take(), loop.time()
                 error = await self._try_to_write(taken)
+                ended = loop.time()
+                seconds = min(_REJOIN_SHARE * (ended - began), _MOST_REJOIN_SECONDS)
+                callers = min(len(taken) + len(self._waiting), _ENOUGH)
+                self._last = _LastBatch(callers, ended + seconds)
                 if isinstance(error, Rejected) and len(taken) > 1:
                     # The database cannot store a value: that must refuse only the one who sent it.
                     for request in taken:
@@ -244,6 +266,21 @@ class Changes:
         finally:
             for request in (*taken, *self._waiting):
                 request.outcome.cancel()
+
+    async def _wait_for_callers(self) -> None:
+        """Let callers join the batch: those that are ready, and those of the last batch.
+
+        The latter often call again as soon as they have their results. One after the other, each
+        would get a batch of its own.
+        """
+        await asyncio.sleep(0)
+        seconds = self._last.rejoin_until - asyncio.get_running_loop().time()
+        if seconds <= 0 or len(self._waiting) >= self._last.callers:
+            return
+        self._as_many_wait.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._as_many_wait.wait()
 
     async def _try_to_write(self, taken: list[_Request]) -> Exception | None:
         """Return the error that nothing was stored for."""
