@@ -7,7 +7,7 @@ dependencies, parameters and bodies cannot be made as strict as `trimtab_admin.a
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -29,6 +29,7 @@ from trimtab_admin.api.middleware import AccessMiddleware, CallMiddleware
 from trimtab_admin.api.operation import PREFIX, Operation
 from trimtab_admin.api.problems import ProblemError
 from trimtab_admin.api.responses import ProblemResponse
+from trimtab_admin.garbage import full_collections
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -104,7 +105,9 @@ class _Endpoint:
         request = Request(scope, receive, send)
         call: Call = request.state.call
         try:
-            response = await self._respond(call, request)
+            # Documents and what they change are more objects than all others of admin together.
+            with full_collections.postponed() if self._operation.takes_documents else nullcontext():
+                response = await self._respond(call, request)
         except Forbidden as error:
             response = ProblemResponse.of(await self._access.refuse(call, error))
         await response(scope, receive, send)
