@@ -28,6 +28,5 @@ async def pools(installation: Installation) -> AsyncIterator[Pools]:
 async def pool(installation: Installation) -> str:
     """A pool of two units that one test uses."""
     name = f"pool-{next(_NUMBERS)}"
-    async with installation.client() as client:
-        await client.pools.put(PoolBody(name=name, quota=2))
+    await installation.define_pool(PoolBody(name=name, quota=2))
     return name

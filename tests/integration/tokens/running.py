@@ -1,5 +1,6 @@
 """admin and resmgr as processes on real servers, and a target that checks fences."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
@@ -18,8 +19,10 @@ from click.testing import CliRunner, Result
 
 from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS, NatsServer, ValkeyServer, free_port
+from trimtab.api.entities import PoolBody
 from trimtab.cli.main import cli
 from trimtab.client import Client
+from trimtab.errors import NotFound
 
 TOKEN = "t0ken"
 
@@ -46,6 +49,18 @@ class Installation:
         """Run the command line."""
         runner = CliRunner(env={"TRIMTAB_SERVER": self.url, "TRIMTAB_TOKEN": TOKEN})
         return runner.invoke(cli, arguments, prog_name="trimtab")
+
+    async def define_pool(self, pool: PoolBody) -> None:
+        """Put a pool, and wait until resmgr has its limits, which it gets after the response."""
+        async with self.client() as client, asyncio.timeout(PATIENCE_SECONDS):
+            await client.pools.put(pool, force=True)
+            while await self._quota_of(client, pool.name) != pool.quota:
+                await asyncio.sleep(0.02)
+
+    async def _quota_of(self, client: Client, pool: str) -> int | None:
+        with suppress(NotFound):
+            return (await client.pools.usage(pool)).quota
+        return None
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:

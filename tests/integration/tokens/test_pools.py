@@ -51,8 +51,8 @@ async def test_a_token_is_held_while_the_block_runs(
 async def test_several_pools_are_held_together(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
+    await installation.define_pool(PoolBody(name=f"{pool}-more", quota=5))
     async with installation.client() as client:
-        await client.pools.put(PoolBody(name=f"{pool}-more", quota=5))
         async with pools.token({pool: 1, f"{pool}-more": 4}, **SCOPE) as lease:
             assert lease.pools == (pool, f"{pool}-more")
             assert (await client.pools.usage(f"{pool}-more")).held == 4

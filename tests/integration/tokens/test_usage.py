@@ -91,8 +91,8 @@ async def test_a_forced_release_without_a_reason_is_refused(
 async def test_a_forced_release_by_one_of_several_pools_releases_all(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
+    await installation.define_pool(PoolBody(name=f"{pool}-more", quota=5))
     async with installation.client() as client:
-        await client.pools.put(PoolBody(name=f"{pool}-more", quota=5))
         with suppress(LeaseLost):
             async with pools.token({pool: 1, f"{pool}-more": 4}, **SHOP, token="a") as lease:
                 release = ("release", "token", pool, "a", "--reason", "no longer needed")
@@ -225,11 +225,8 @@ async def test_pools_that_are_not_declared_are_listed_while_they_are_used(
 async def test_the_use_of_all_pools_is_listed_in_pages_of_every_cohort(
     installation: Installation, pool: str
 ) -> None:
+    await installation.define_pool(PoolBody(name=f"{pool}-far", quota=1, cohort="far"))
     async with installation.client() as client:
-        await client.pools.put(PoolBody(name=f"{pool}-far", quota=1, cohort="far"))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while f"{pool}-far" not in [use.pool for use in await client.pools.usages()]:
-                await asyncio.sleep(0.05)
         every = [(use.cohort, use.pool) for use in await client.pools.usages()]
         far = [use.pool for use in await client.pools.usages("far")]
     assert every == sorted(every)
@@ -264,11 +261,8 @@ async def test_the_command_line_follows_all_pages_of_holders_and_waiters(
     installation: Installation, pool: str
 ) -> None:
     """The pages have a thousand of each at most."""
+    await installation.define_pool(PoolBody(name=pool, quota=900))
     async with installation.client() as client:
-        await client.pools.put(PoolBody(name=pool, quota=900), force=True)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await client.pools.usage(pool)).quota < 900:
-                await asyncio.sleep(0.05)
         await request_all(installation, pool, 2100)
         page = await client.pools.usage(pool, limit=10)
         assert (len(page.holders), page.holding, len(page.waiters), page.waiting) == (
