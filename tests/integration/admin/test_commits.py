@@ -24,6 +24,7 @@ from trimtab_admin.storage import commits, database, outbox, tables
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.commits import Transaction
 from trimtab_admin.storage.database import (
+    SHORT_COMMIT_ROWS,
     Sessions,
     fetch_rows,
     fetch_value,
@@ -169,6 +170,60 @@ async def test_other_tasks_run_while_sqlite_writes_many_rows(sessions: Sessions)
     await in_one_statement(sessions, 0, [put(f"pool-{n}", 1) for n in range(2000)])
     counting.cancel()
     assert turns >= 9  # three lists of four parts each, with pauses between the parts
+
+
+class RoundsAfterCommit:
+    """Counts the rounds of the event loop after the start of the last commit."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.rounds = 0
+        self._next = asyncio.get_running_loop().call_soon(self._count)
+        sa.event.listen(sessions.kw["bind"].sync_engine, "commit", self._begin)
+
+    def _begin(self, _connection: object) -> None:
+        self.rounds = 0
+        self._next.cancel()
+        self._next = asyncio.get_running_loop().call_soon(self._count)
+
+    def _count(self) -> None:
+        self.rounds += 1
+        self._next = asyncio.get_running_loop().call_soon(self._count)
+
+    def stop(self) -> None:
+        self._next.cancel()
+
+
+async def test_other_tasks_run_while_sqlite_commits_very_many_rows(sessions: Sessions) -> None:
+    """Each change has three rows. A commit of few rows is not worth a call of another thread."""
+    counted, before = RoundsAfterCommit(sessions), 0
+    for changes, is_long in ((10, False), (SHORT_COMMIT_ROWS // 3 + 1, True), (10, False)):
+        await in_one_statement(sessions, before, [put(f"p{n}", 1) for n in range(changes)])
+        before += changes
+        assert (counted.rounds > 0) == is_long
+    counted.stop()
+
+
+async def test_changes_are_shown_straight_after_their_commit(
+    sessions: Sessions, database_url: str
+) -> None:
+    """A read in between would find them in the database alone, and apply all of them itself."""
+    reading = reading_sessions_of(database_url)
+    counted, shown = RoundsAfterCommit(sessions), list[int]()
+    tree = Tree()
+    changes = Changes(sessions, reading, tree, lambda _rows: shown.append(counted.rounds))
+    await tree.latest(reading)
+
+    def add(change: Change) -> Steps[None]:
+        for n in range(3000):
+            write = put(f"p{n}", 1)
+            change.add(write.subject, write.event)
+        yield
+
+    await changes.commit(add, AUTHOR)
+    assert len(tree.unverified.pools) == 3000
+    assert shown == [0]
+    counted.stop()
+    await reading.kw["bind"].dispose()
 
 
 @BOTH

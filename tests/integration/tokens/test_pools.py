@@ -52,10 +52,12 @@ async def test_several_pools_are_held_together(
     installation: Installation, pools: Pools, pool: str
 ) -> None:
     await installation.define_pool(PoolBody(name=f"{pool}-more", quota=5))
-    async with installation.client() as client:
-        async with pools.token({pool: 1, f"{pool}-more": 4}, **SCOPE) as lease:
-            assert lease.pools == (pool, f"{pool}-more")
-            assert (await client.pools.usage(f"{pool}-more")).held == 4
+    async with (
+        installation.client() as client,
+        pools.token({pool: 1, f"{pool}-more": 4}, **SCOPE) as lease,
+    ):
+        assert lease.pools == (pool, f"{pool}-more")
+        assert (await client.pools.usage(f"{pool}-more")).held == 4
 
 
 async def test_a_waiter_is_granted_when_a_token_is_released(

@@ -125,6 +125,8 @@ async def store_if_current(
     """
     on_postgresql = is_postgresql(sessions)
     rows = await slices.run(_rows(before, transactions, _now(on_postgresql=on_postgresql)))
+    # Made before the commit, so that nothing is between it and showing the changes to readers.
+    appended = await slices.run(_outbox_rows(rows))
     if on_postgresql:
         first, *others = await slices.run(_values(before, rows))
         if others:
@@ -134,7 +136,7 @@ async def store_if_current(
             stored = bool(await fetch_value(sessions, _IN_ONE_STATEMENT, first))
     else:
         stored = await run_in_transaction(sessions, lambda c: _store_on_sqlite(c, before, rows))
-    return await slices.run(_outbox_rows(rows)) if stored else []
+    return appended if stored else []
 
 
 async def store(
@@ -225,7 +227,7 @@ def _rows(before: int, transactions: Sequence[Transaction], at: str) -> Steps[li
 
 
 def _outbox_rows(rows: Sequence[_Row]) -> Steps[list[OutboxRow]]:
-    return steps.each(lambda row: OutboxRow(*_outbox_values(row)), rows, steps.LIGHT)
+    return steps.each(lambda row: OutboxRow(*_outbox_values(row)), rows)
 
 
 def _numbered(
