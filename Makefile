@@ -38,8 +38,9 @@ lint: .venv/developing
 types: .venv/developing
 	$(BIN)/mypy
 
+# `test` runs them too, with all examples of Hypothesis.
 unit: .venv/developing
-	$(BIN)/pytest --numprocesses 2 tests/unit
+	$(BIN)/pytest --numprocesses 2 --hypothesis-profile quick tests/unit
 
 # Most of a test with servers is waiting, so four share two cores well; one file stays together, and
 # what takes long comes first. The same histories each time: what is random belongs to `soak`.

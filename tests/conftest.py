@@ -23,6 +23,7 @@ from trimtab_admin.messaging import streams
 
 # A busy machine is no reason to fail.
 settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("trimtab"), max_examples=30)
 settings.load_profile("trimtab")
 
 Wrapper = Generator[None, Any, Any]
