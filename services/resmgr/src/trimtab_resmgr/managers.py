@@ -46,10 +46,10 @@ from trimtab_resmgr.store import NOT_LISTED, Contents, PoolLimits
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_POOL_SECONDS = 2.0
-"""How long a request waits for an unknown pool to appear.
+UNKNOWN_POOL_SECONDS = 0.5
+"""How long a request waits for an unknown pool to appear: another replica may know it already.
 
-It may be acknowledged, and not published before another admin relays in the place of a killed one.
+Much shorter than callers wait for a reply, who would repeat the request instead.
 """
 REGISTER_SECONDS = 5.0
 """How long admin may take to publish a pool that it has created."""
