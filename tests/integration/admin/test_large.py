@@ -1,5 +1,6 @@
 """A large installation: more documents than one transaction may write."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from tests import installation
 from tests.integration.admin.running import FORCE, running, settings_for, until
 from tests.servers import NatsServer
 from trimtab.api.settings import MAX_DOCUMENTS, ExportBody
+from trimtab.settings.state import Settings
 from trimtab_admin.config import AdminConfig
+from trimtab_admin.settings.documents import Snapshot
+from trimtab_admin.storage.record_index import RecordIndex
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -98,6 +102,30 @@ async def test_pages_of_every_filter_join_to_what_the_filter_selects(
             )
             for kind, scope, _ in everything
         ), params
+
+
+async def test_exports_at_once_take_their_snapshots_in_different_rounds_of_the_loop(
+    large: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is as long as some slices."""
+    loop, round, taken_in = asyncio.get_running_loop(), 0, list[int]()
+    take = Snapshot.of
+
+    def count_rounds() -> None:
+        nonlocal round
+        round += 1
+        if len(taken_in) < 4:
+            loop.call_soon(count_rounds)
+
+    def counted(settings: Settings, index: RecordIndex) -> Snapshot:
+        taken_in.append(round)
+        return take(settings, index)
+
+    monkeypatch.setattr(Snapshot, "of", counted)
+    count_rounds()
+    answers = await asyncio.gather(*(large.get("/export") for _ in range(4)))
+    assert {len(answer.content) for answer in answers} == {len(answers[0].content)}
+    assert len(set(taken_in)) == 4
 
 
 async def test_a_record_that_is_written_is_in_the_next_page(large: httpx.AsyncClient) -> None:

@@ -115,7 +115,10 @@ class Reader:
 
         A caller who may not read the whole platform gets records only, which it can apply again.
         """
-        snapshot = documents.Snapshot.of(await self._shown(), self._tree.index)
+        await self._shown()
+        # A snapshot of very many records is as long as a few slices.
+        await slices.turn()
+        snapshot = documents.Snapshot.of(self._tree.unverified, self._tree.index)
         records: list[Record] = []
         async for entries in slices.of(snapshot.entries):
             records += snapshot.exported(entries, caller, readable_only=readable_only)
