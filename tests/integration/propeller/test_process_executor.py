@@ -19,7 +19,7 @@ import pytest
 from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
 from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
-from trimtab_propeller.executors import linux
+from trimtab_propeller.executors import fork_server, linux
 from trimtab_propeller.executors.fork_client import ForkServer, NotStarted
 from trimtab_propeller.executors.port import (
     Absent,
@@ -261,6 +261,19 @@ async def test_a_host_without_room_for_another_process_is_to_blame_and_not_the_a
         await executor.start(of("return 1"))
     with pytest.raises(ExecutorUnavailable, match="no process can be started"):
         await executor.check()
+
+
+async def test_the_fork_server_goes_on_when_the_caller_of_a_check_has_gone() -> None:
+    server = ForkServer({})
+    try:
+        await server.check()
+        ours, theirs = socket.socketpair()
+        ours.close()
+        with theirs:
+            assert server._send(fork_server.CHECK, [theirs.fileno()])
+        await server.check()
+    finally:
+        server.close()
 
 
 async def test_a_task_that_removes_its_directory_and_goes_on_has_not_ended(

@@ -77,7 +77,7 @@ def _fork(report: int) -> int:
     try:
         return os.fork()
     except OSError as error:
-        os.write(report, f"{error.errno} {error}".encode())
+        _report(report, f"{error.errno} {error}".encode())
         return -1
 
 
@@ -85,7 +85,13 @@ def _answer_check(pid: int, report: int) -> None:
     if pid == 0:
         os._exit(0)
     if pid > 0:
-        os.write(report, shim.STARTED)
+        _report(report, shim.STARTED)
+
+
+def _report(report: int, content: bytes) -> None:
+    # A caller that was cancelled does not wait any more; the server goes on for the others.
+    with suppress(OSError):
+        os.write(report, content)
 
 
 def _reap(_number: int, _frame: FrameType | None) -> None:
