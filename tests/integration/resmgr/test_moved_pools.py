@@ -383,3 +383,34 @@ async def test_what_has_ended_is_freed_while_no_home_can_be_stored(
             await replica.cohorts._sweep(["gpu"])
         assert not await server.exists("trimtab:{default}:tokens:gpu")
         await server.config_set("maxmemory", 0)
+
+
+async def test_a_search_that_ends_late_does_not_undo_that_a_pool_has_moved_meanwhile(
+    valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began while the pool was held, and waits for the home of another one, which is slow."""
+    for cohort in ("default", "night"):
+        valkey_server.declare_new(cohort)
+    may_end = asyncio.Event()
+    async with open_replicas(valkey_server.port, 1) as [replica]:
+        cohorts = replica.cohorts
+        replica.apply(DAY, 1)
+        assert await replica.allocate("t0", "default")
+        replica.apply(NIGHT, 2)
+        search, found_left = cohorts._homes.move, asyncio.Event()
+
+        async def move(places: Sequence[Place]) -> dict[str, Moved]:
+            found = await search(places)
+            if not found_left.is_set():
+                found_left.set()
+                await may_end.wait()
+            return found
+
+        monkeypatch.setattr(cohorts._homes, "move", move)
+        late = asyncio.create_task(cohorts.move(["gpu"], "night"))
+        await found_left.wait()
+        await cohorts.store("default").submit((("release", "t0", ["gpu"], False), ()))
+        assert await cohorts.move(["gpu"], "night") == {"gpu"}
+        may_end.set()
+        assert await late == {"gpu"}
+        assert cohorts.left("gpu") is None

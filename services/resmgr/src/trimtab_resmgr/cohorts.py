@@ -133,6 +133,8 @@ class Cohorts:
             found = await self._homes.move(self._places(names, cohort))
         self._forget_if_many()
         for name, left in found.items():
+            if self._at_home.get(name) == cohort:
+                left = None  # A search that began later has ended before this one.
             if left is None:
                 self._at_home[name] = cohort
                 self._left.pop(name, None)
