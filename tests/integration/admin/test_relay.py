@@ -372,6 +372,31 @@ async def test_rows_that_the_process_committed_are_published_without_a_read(
     assert await published_revisions(client) == await committed_revisions(sessions)
 
 
+async def test_a_wake_up_during_a_read_of_the_outbox_is_not_lost(
+    client: Client, sessions: Sessions, reading: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "_POLL_SECONDS", 10 * PATIENCE_SECONDS)
+    relay = Relay(client, sessions, reading, watermark_seconds=10 * PATIENCE_SECONDS)
+    async with running(relay):
+        while await last_watermark(client) is None:
+            await asyncio.sleep(0.02)
+        read = outbox.fetch_to_publish
+
+        async def commit_after_it(reading: Sessions, after: int) -> list[OutboxRow]:
+            rows = await read(reading, after)
+            monkeypatch.setattr(outbox, "fetch_to_publish", read)
+            await commit(sessions, "second")
+            relay.wake()
+            return rows
+
+        monkeypatch.setattr(outbox, "fetch_to_publish", commit_after_it)
+        await commit(sessions, "first")
+        relay.wake()
+        while relay.sent < 2:
+            await asyncio.sleep(0.02)
+    assert await published_revisions(client) == [1, 2]
+
+
 @BOTH
 async def test_rows_that_are_missing_late_or_repeated_are_published_once_and_in_order(
     client: Client, sessions: Sessions, reading: Sessions

@@ -325,10 +325,13 @@ class Relay:
                 return
             # The marks are not considered: rows that another relay published and marked are tried
             # too, because the refusal is how this relay learns of the other one.
+            # Before the read: what is committed during it is for the next one.
+            self._must_read = False
             rows = await outbox.fetch_to_publish(self._reading, self._end.revision)
-            self._must_read = len(rows) == RELAY_BATCH
+            is_full = len(rows) == RELAY_BATCH
+            self._must_read |= is_full
             await self._publish_each(rows)
-            if not (self._must_read or (until_empty and rows)):
+            if not (is_full or (until_empty and rows)):
                 return
 
     async def _publish_each(self, rows: Sequence[OutboxRow]) -> None:
