@@ -185,6 +185,34 @@ async def test_a_request_that_waits_too_long_for_its_turn_gives_up_and_has_no_ef
 
 
 @BOTH
+async def test_a_request_that_gave_up_between_two_tries_has_no_effect(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_TURN_SECONDS", 0.05)
+    is_outdated = False
+
+    def slowly(change: Change) -> Steps[int]:
+        if is_outdated:
+            raise Conflict("not any more")
+        while True:
+            yield
+
+    writing = admin.write(slowly)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(Unavailable, match="have not ended in time"):
+            await admin.write(increment)
+        is_outdated = True
+        async with transaction(admin.sessions) as session:
+            event = PoolChanged(name="other")
+            await outbox.append(session, [Write(subjects.pool("other"), event)])
+        await admin.tree.latest(admin.reading)
+        with pytest.raises(Conflict):
+            await writing
+    assert (await admin.pools()).keys() == {"other"}
+
+
+@BOTH
 async def test_a_refused_request_refuses_no_other_one_and_has_no_effect(admin: Admin) -> None:
     def see(change: Change) -> Steps[int]:
         assert list(change.settings.pools) == ["a"]

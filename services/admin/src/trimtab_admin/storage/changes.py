@@ -333,6 +333,8 @@ class Changes:
 
         Raises `_Outdated` where the settings advance meanwhile.
         """
+        # Since an earlier try, some may have given up, and their callers expect no effect.
+        taken[:] = [request for request in taken if not request.outcome.done()]
         batch = _Batch(settings, settings.revision)
         began = time.monotonic()
         for request in taken:
