@@ -148,6 +148,7 @@ async def test_callers_that_call_again_soon_share_a_batch(
     assert admin.commits == 5 + 5
 
 
+@BOTH
 async def test_no_request_waits_for_more_than_a_batch(admin: Admin) -> None:
     writing = [admin.write(increment) for _ in range(MAX_BATCH + 1)]
     assert await asyncio.gather(*writing) == list(range(1, MAX_BATCH + 2))
