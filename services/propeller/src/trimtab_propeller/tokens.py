@@ -28,6 +28,10 @@ _LONGEST_RETRY_SECONDS = 1.0
 """The delays between tries to verify an adopted lease."""
 _FIRST_REPORT_SECONDS = 1.0
 _LONGEST_REPORT_SECONDS = 60.0
+"""The longest pause before another reason is recorded."""
+_LONGEST_POSITION_SECONDS = 3600.0
+"""The longest pause before another position is. In a pool that all nodes of a large workflow wait
+for, each release changes the positions of all, and they may wait for days."""
 
 
 class WaitReports:
@@ -37,9 +41,9 @@ class WaitReports:
     """
 
     def __init__(self) -> None:
-        self._last: tuple[object, ...] | None = None
-        self._silent_until = float("-inf")
-        self._pause = _FIRST_REPORT_SECONDS
+        self._last: tuple[object, ...] = (None, None)
+        self._reported_at = float("-inf")
+        self._pause = 0.0
 
     def is_due(self, answer: Allocated) -> bool:
         """Return whether to record the answer, and count it as recorded then.
@@ -49,10 +53,13 @@ class WaitReports:
         """
         limits = {(blocker.limit, blocker.pool) for blocker in answer.blockers}
         report = (answer.position, limits or answer.reason)
-        if report == self._last or now() < self._silent_until:
+        is_same_reason = report[1] == self._last[1]
+        longest = _LONGEST_POSITION_SECONDS if is_same_reason else _LONGEST_REPORT_SECONDS
+        if report == self._last or now() < self._reported_at + min(self._pause, longest):
             return False
-        self._last, self._silent_until = report, now() + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_REPORT_SECONDS)
+        self._last, self._reported_at = report, now()
+        doubled = min(2 * self._pause, _LONGEST_POSITION_SECONDS)
+        self._pause = max(doubled, _FIRST_REPORT_SECONDS)
         return True
 
 
