@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -261,6 +262,21 @@ async def test_a_host_without_room_for_another_process_is_to_blame_and_not_the_a
         await executor.start(of("return 1"))
     with pytest.raises(ExecutorUnavailable, match="no process can be started"):
         await executor.check()
+
+
+async def test_an_executor_whose_process_can_start_no_thread_is_unavailable(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", start)
+        with pytest.raises(HostUnavailable, match="can't start new thread"):
+            await executor.wait(of("return 1"))
+        with pytest.raises(HostUnavailable, match="can't start new thread"):
+            await executor.check()
+    await executor.check()
 
 
 async def test_the_fork_server_goes_on_when_the_caller_of_a_check_has_gone() -> None:

@@ -306,7 +306,11 @@ async def _pause(polls: int, ended: asyncio.Event | None = None) -> None:
 async def _in_thread(work: Callable[[], T]) -> T:
     """Run blocking work beside the event loop, and raise its `OSError` as an `ExecutorError`."""
     try:
-        return await asyncio.to_thread(work)
+        working = asyncio.get_running_loop().run_in_executor(None, work)
+    except RuntimeError as error:  # Where no process can be forked, no thread can be started.
+        raise HostUnavailable(str(error)) from error
+    try:
+        return await working
     except OSError as error:
         raise _error(error.errno, str(error)) from error
 
