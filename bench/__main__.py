@@ -6,6 +6,7 @@ from importlib.metadata import version
 from bench import (
     attempts,
     durability,
+    executions,
     fold,
     held,
     resmgr,
@@ -21,6 +22,19 @@ print(
     end=" ",
 )
 print(version("trimtab"))
-for module in (fold, views, settings, waits, story, attempts, durability, resmgr, held, roundtrips):
+MODULES = (
+    fold,
+    views,
+    settings,
+    waits,
+    executions,
+    story,
+    attempts,
+    durability,
+    resmgr,
+    held,
+    roundtrips,
+)
+for module in MODULES:
     print(f"\n{(module.__doc__ or '').splitlines()[0]}")
     module.run()
