@@ -129,6 +129,7 @@ async def until_views_have(system: System, revision: int) -> None:
 async def test_settings_of_a_later_release_are_in_every_view_and_in_a_resync(
     system: System, api: Client, nats: Nats
 ) -> None:
+    await until_views_have(system, (await api.resync()).revision)
     before = int(str(system.views()[0]["count"]))
     await until_views_have(system, commit(system))
     assert system.views()[0]["count"] == before + len(NEXT) - 1

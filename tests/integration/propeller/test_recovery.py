@@ -168,6 +168,7 @@ async def test_a_suspended_owner_is_taken_over_and_appends_no_more(
 
 
 async def owner_of(gated: Gated, executions: Executions, propellers: list[Propeller]) -> Propeller:
+    await until(lambda: all("owner" in each.readiness() for each in propellers))
     [claim] = claims_of(await executions.read(gated.id))
     by_owner = {propeller.readiness()["owner"]: propeller for propeller in propellers}
     return by_owner[claim.owner]
