@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.databases import BOTH
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Unavailable
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.messages import subjects
@@ -210,6 +211,37 @@ async def test_reads_show_the_settings_before_a_large_commit_while_it_is_applied
     # What needs everything that was committed waits.
     assert (await tree.latest(database.reading)).revision == small > large
     assert (await tree.shown(database.reading)).revision == small
+
+
+@BOTH
+async def test_reads_do_not_wait_while_a_transaction_applies_a_large_commit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree()
+    first = await database.write()
+    await tree.latest(database.reading)
+    large = await database.write(2 * AT_ONCE)
+    copy, is_copying, is_shown = overlays.copy, asyncio.Event(), False
+
+    def copy_slowly(settings: Settings) -> Steps[Settings]:
+        copied = yield from copy(settings)
+        is_copying.set()
+        while not is_shown:
+            yield
+        return copied
+
+    async def lock() -> Settings:
+        async with transaction(database.writing) as session:
+            return await tree.locked(session)
+
+    monkeypatch.setattr(overlays, "copy", copy_slowly)
+    locking = asyncio.create_task(lock())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await is_copying.wait()
+        assert (await tree.shown(database.reading)).revision == first
+        is_shown = True
+        assert (await locking).revision == large
+        assert (await tree.latest(database.reading)).revision == large
 
 
 @BOTH

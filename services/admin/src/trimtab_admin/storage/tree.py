@@ -132,7 +132,9 @@ class Tree:
         self._next: _Check | None = None
         """The check that has not begun yet."""
         self._advancing = asyncio.Lock()
-        """Held while changes are applied."""
+        """Held while changes are applied, but those of a large commit."""
+        self._copying = asyncio.Lock()
+        """Held while a large commit is applied to a copy."""
         self._following: asyncio.Task[TrimtabError | None] | None = None
         """Applies a large commit of another process; returns why it could not."""
         self._is_loading = True
@@ -318,26 +320,39 @@ class Tree:
 
         Without ``with_large``, those before the first large commit are.
         """
+        while commit := await self._apply_small(session, stored):
+            if not with_large:
+                return False
+            await self._await_turn(session)
+            # Other reads advance meanwhile, as far as to this commit, and need not wait for it.
+            async with self._copying:
+                if self._held.revision < commit:
+                    await self._apply_large(session, commit)
+        return True
+
+    async def _apply_small(self, session: AsyncSession, stored: int) -> int:
+        """Apply the changes up to a revision, or up to the first large commit.
+
+        Return the last revision of that commit; 0 where there is none.
+        """
         if stored <= self._held.revision:
-            return True
+            return 0
         await self._await_turn(session)
         async with self._advancing:
             while (before := self._held.revision) < stored:
                 rows = await self._read(session, before, stored)
                 if not rows:
                     await self._load(session)
-                    return True
+                    return 0
                 last = rows[-1].revision
-                if whole := [row for row in rows if row.commit <= last]:
-                    changes = await _parse(whole)
-                    # In the meantime, a commit may have been shown that was prepared.
-                    shown = self._held.revision
-                    self._held.apply(each for each in changes if each.revision > shown)
-                elif not with_large:
-                    return False
-                elif not await self._apply_large(session, rows[0].commit):
-                    await self._load(session)
-        return True
+                whole = [row for row in rows if row.commit <= last]
+                if not whole:
+                    return rows[0].commit
+                changes = await _parse(whole)
+                # In the meantime, a commit may have been shown that was prepared.
+                shown = self._held.revision
+                self._held.apply(each for each in changes if each.revision > shown)
+        return 0
 
     async def _read(
         self, session: AsyncSession, before: int, stored: int
@@ -351,23 +366,23 @@ class Tree:
         rows = await outbox.changes_between(session, before, up_to) if before else ()
         return rows if len(rows) == up_to - before else ()
 
-    async def _apply_large(self, session: AsyncSession, commit: int) -> bool:
-        """Apply a transaction to a copy, and show that; return whether all its rows are there."""
+    async def _apply_large(self, session: AsyncSession, commit: int) -> None:
+        """Apply a transaction to a copy, and show that; load everything where rows are missing."""
         base = self._held
         held = await base.copy()
         while held.revision < commit and self._held is base:
             rows = await self._read(session, held.revision, commit)
             if not rows:
-                return False
+                await self._reload(session, base)
+                return
             async for changes in slices.of(await _parse(rows)):
                 held.apply(changes)
         # In the meantime, the same commit may have been shown that was prepared.
         if self._held is base:
             self._held = held
-        return True
 
     async def _reload(self, session: AsyncSession, replaced: _Held) -> None:
-        """Load an older database than the one that the settings are from."""
+        """Load everything, unless another task has done so since the given settings."""
         await self._await_turn(session)
         async with self._advancing:
             if self._held is replaced:
@@ -386,8 +401,8 @@ class Tree:
         self._is_loading = False
 
     async def _await_turn(self, session: AsyncSession) -> None:
-        """Let the transaction be idle while another task loads the settings."""
-        if self._advancing.locked():
+        """Let the transaction be idle while another task loads or copies the settings."""
+        if self._advancing.locked() or self._copying.locked():
             await allow_idle(session, _LOAD_SECONDS)
 
 
