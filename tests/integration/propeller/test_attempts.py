@@ -3,16 +3,24 @@
 import asyncio
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, Propeller, request, until
+from tests.integration.propeller.harness import (
+    BEAT_SECONDS,
+    Executions,
+    Propeller,
+    request,
+    until,
+)
+from tests.integration.propeller.test_locations import append
 from tests.settings_stream import SettingsStream
 from trimtab import runtime_override_config
 from trimtab.messages.events import ProjectChanged
-from trimtab.messages.executions import NodeFailed, Refused
+from trimtab.messages.executions import NodeFailed, Owned, Refused
 from trimtab_propeller import availability
 from trimtab_propeller.executors.port import HostUnavailable
 from trimtab_propeller.executors.process import ProcessExecutor
@@ -79,6 +87,26 @@ async def test_a_host_that_can_start_no_attempt_leaves_requests_to_others(
     repair_host(propeller)
     await until(lambda: propeller.readiness()["status"] == "ready")
     assert (await executions.ended(await executions.request(second))).state.output == "done"
+
+
+async def test_a_host_that_can_start_no_attempt_leaves_executions_without_an_owner_to_others(
+    propeller: Propeller, start: Start, executions: Executions, job: Path, tmp_path: Path
+) -> None:
+    other = start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+    await until(lambda: other.readiness()["status"] == "ready")
+    break_host(propeller)
+    await until_host_is_noticed(propeller)
+    wanted = [request(job) for _ in range(8)]
+    for each in wanted:
+        claim = {"owner": f"gone-{each.execution}", "epoch": 1, "location": "process:elsewhere"}
+        await append(
+            executions,
+            Owned(execution=each.execution, index=0, at=datetime.now(UTC), request=each, **claim),
+        )
+        await asyncio.sleep(BEAT_SECONDS / 5)  # Either propeller may look for orphans first.
+    for each in wanted:
+        assert (await executions.ended(each.execution)).state.output == "done"
+    assert not propeller.logged("execution.taken_over")
 
 
 async def test_an_attempt_waits_for_a_host_that_can_start_none(

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from trimtab.messages.executions import AnyEvent, Failed, NodeStarting
-from trimtab_propeller.claims import Claims
+from trimtab_propeller.claims import MISSED_WHERE_NONE_STARTS, Claims
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -36,6 +36,13 @@ def test_an_owner_has_three_heartbeats_from_its_first_event() -> None:
     known = claims(event("other"))
     assert orphans(known, now=3) == []
     assert orphans(known, now=3.1) == ["e1"]
+
+
+def test_a_propeller_that_can_start_no_attempt_comes_after_others() -> None:
+    known = claims(event("other"))
+    assert known.orphans(20, (), MISSED_WHERE_NONE_STARTS) == []
+    [orphan] = known.orphans(20.1, (), MISSED_WHERE_NONE_STARTS)
+    assert orphan.execution == "e1"
 
 
 def test_a_heartbeat_gives_an_owner_three_more() -> None:

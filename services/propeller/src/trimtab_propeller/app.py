@@ -104,7 +104,9 @@ class Propeller:
         )
         claimer = Claimer(self._owner, self._executor.location)
         claiming = RequestClaiming(client, claimer, view, executions, self._availability)
-        ownership = Ownership(client, claimer, executions, config.heartbeat_seconds)
+        ownership = Ownership(
+            client, claimer, executions, self._availability, config.heartbeat_seconds
+        )
         metrics.observe_executions(executions, executions.bound)
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)

@@ -8,6 +8,9 @@ from trimtab.messages.executions import AnyEvent
 
 MISSED_HEARTBEATS = 3
 """An owner that has missed so many heartbeats is regarded as dead."""
+MISSED_WHERE_NONE_STARTS = 20
+"""The same for a propeller that can start no attempt, so that others come before it. With the
+default settings, the tokens of attempts that run at its location last longer."""
 
 
 class Claim(NamedTuple):
@@ -56,14 +59,18 @@ class Claims:
         """Give each owner its full time again, after this process could not receive heartbeats."""
         self._last_heartbeats = {claim.owner: now for claim in self._claims.values()}
 
-    def orphans(self, now: float, driven: Container[str]) -> list[Claim]:
+    def orphans(
+        self, now: float, driven: Container[str], missed: int = MISSED_HEARTBEATS
+    ) -> list[Claim]:
         """Return the claims of executions that no propeller drives, the oldest first.
+
+        ``missed`` is how many heartbeats their owners have missed.
 
         They include this propeller's own claims of executions that it does not drive: an append
         that was stored though its confirmation was lost, or a log that was restored. These have the
         same timeout, because this propeller may be about to drive them.
         """
-        timeout = MISSED_HEARTBEATS * self.heartbeat_seconds
+        timeout = missed * self.heartbeat_seconds
         orphans = []
         for claim in self._claims.values():
             is_own = claim.owner == self.me

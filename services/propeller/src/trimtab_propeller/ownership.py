@@ -21,7 +21,13 @@ from trimtab.runtime import bus, tasks
 from trimtab.runtime.bus import WrongSequence
 from trimtab.runtime.foreign import ForeignMessages
 from trimtab_propeller import execution_log
-from trimtab_propeller.claims import Claim, Claims
+from trimtab_propeller.availability import ExecutorAvailability
+from trimtab_propeller.claims import (
+    MISSED_HEARTBEATS,
+    MISSED_WHERE_NONE_STARTS,
+    Claim,
+    Claims,
+)
 from trimtab_propeller.execution_log import Claimer, OutOfSight
 from trimtab_propeller.owned import OwnedExecutions
 
@@ -39,12 +45,14 @@ class Ownership:
         client: Client,
         claimer: Claimer,
         executions: OwnedExecutions,
+        availability: ExecutorAvailability,
         heartbeat_seconds: float,
     ) -> None:
         self._client = client
         self._claimer = claimer
         self._owner = claimer.owner
         self._executions = executions
+        self._availability = availability
         self._heartbeat_seconds = heartbeat_seconds
         self._claims = Claims(claimer.owner, heartbeat_seconds)
         self._is_current = False
@@ -91,7 +99,9 @@ class Ownership:
                 self._claims.restart_timeouts(now)
                 reconnects = self._reconnects
             if self._is_current:
-                await self._take_over_all(self._claims.orphans(now, self._executions))
+                can_start = not self._availability.problem
+                missed = MISSED_HEARTBEATS if can_start else MISSED_WHERE_NONE_STARTS
+                await self._take_over_all(self._claims.orphans(now, self._executions, missed))
 
     async def _take_over_all(self, orphans: list[Claim]) -> None:
         """Take over as many executions as there is room for. The others are orphans next time."""
