@@ -143,6 +143,36 @@ async def test_attempts_that_fail_together_count_once_in_the_delay(
     executor.close()
 
 
+async def test_a_host_with_room_for_a_few_attempts_is_checked_ever_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(failures: int, **_: float) -> float:
+        counted.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(availability, "backoff_seconds", count)
+    monkeypatch.setattr(availability, "_CHECK_SECONDS", 0.01)
+    executor = ProcessExecutor(tmp_path)
+    checked = availability.ExecutorAvailability(executor)
+    checking = asyncio.create_task(checked.check_regularly())
+
+    async def fail_after_a_start() -> None:
+        await checked.wait()
+        checked.record_start()
+        assert await checked.is_host_failing(HostUnavailable("no room"))
+
+    for _ in range(3):
+        await fail_after_a_start()
+    assert counted == [1, 2, 3]
+    monkeypatch.setattr(availability, "_LONGEST_SECONDS", 0.0)
+    await fail_after_a_start()
+    assert counted == [1, 2, 3, 1]
+    checking.cancel()
+    executor.close()
+
+
 async def test_a_variable_that_no_process_can_have_is_refused_at_admission(
     propeller: Propeller, executions: Executions, job: Path
 ) -> None:

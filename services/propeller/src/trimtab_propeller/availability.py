@@ -26,7 +26,8 @@ class ExecutorAvailability:
         self._problem = "it has not been checked yet"
         self._available = asyncio.Event()
         self._failures = 0
-        """How often attempts could no longer be started, since the last one that could."""
+        """How often attempts could no longer be started, since that was steady."""
+        self._available_since = 0.0
         self._check_at = 0.0
 
     @property
@@ -41,7 +42,8 @@ class ExecutorAvailability:
     async def is_host_failing(self, error: ExecutorUnavailable) -> bool:
         """Return whether a start failed because no attempt can be started.
 
-        Then `wait` waits for the next check, and longer each time until a start succeeds.
+        Then `wait` waits for the next check, and longer each time until starts succeed for as long
+        as the longest delay: a host that has room for a few attempts only fails again at once.
         """
         if isinstance(error, HostUnavailable):
             self._record_problem(error)
@@ -50,14 +52,20 @@ class ExecutorAvailability:
 
     def record_start(self) -> None:
         """Record that an attempt was started."""
-        self._failures = 0
+        if time.monotonic() - self._available_since >= _LONGEST_SECONDS:
+            self._failures = 0
 
     async def check_regularly(self) -> None:
         """Check the executor until cancelled."""
         while True:
             if time.monotonic() >= self._check_at and await self._is_available():
-                self._available.set()
+                self._set_available()
             await asyncio.sleep(_CHECK_SECONDS)
+
+    def _set_available(self) -> None:
+        if not self._available.is_set():
+            self._available_since = time.monotonic()
+            self._available.set()
 
     async def _is_available(self) -> bool:
         try:
