@@ -156,12 +156,33 @@ async def test_the_state_of_many_nodes_is_read_in_slices(
     async with transaction(sessions) as session:
         rows = [{**row, "node": f"more-{number}"} for number in range(20 * states.SLICE)]
         await session.execute(tables.execution_nodes.insert(), rows)
-    reads, rounds = asyncio.create_task(read(reading, "e1")), 0
-    while not reads.done():
+    reads = asyncio.create_task(read(reading, "e1"))
+    assert await rounds_during(reads) >= 20
+    assert len((await reads).nodes) == 2 + len(rows)
+
+
+async def test_a_long_log_that_is_not_applied_is_read_in_slices(
+    sessions: Sessions, reading: Sessions
+) -> None:
+    await create(sessions, "e1")
+    log = long_log("e1", nodes=5 * states.SLICE)
+    await insert_events(sessions, log)
+    reads = asyncio.create_task(read(reading, "e1"))
+    assert await rounds_during(reads) >= len(log) // states.SLICE
+    assert (await reads).length == len(log)
+    async with transaction(reading) as session:
+        stored = asyncio.create_task(states.stored_events(session, "e1"))
+        assert await rounds_during(stored) >= len(log) // states.SLICE
+        assert await stored == log
+
+
+async def rounds_during(task: "asyncio.Task[Any]") -> int:
+    """Return how many rounds of the event loop there are until the task has ended."""
+    rounds = 0
+    while not task.done():
         rounds += 1
         await asyncio.sleep(0)
-    assert len((await reads).nodes) == 2 + len(rows)
-    assert rounds >= 20
+    return rounds
 
 
 @BOTH

@@ -173,6 +173,7 @@ async def read(session: AsyncSession, execution: str) -> State:
         while events := await connection.run_sync(_next_events, execution, state.length, None):
             for event in events:
                 checkpoint.apply(event)
+            await slices.turn()
     if state.resolution is None and checkpoint.resolution_index is not None:
         state.resolution = await _resolution(session, execution, checkpoint.resolution_index)
     return state
@@ -202,8 +203,8 @@ async def lagging(session: AsyncSession, after: str, limit: int) -> tuple[Sequen
 async def stored_events(session: AsyncSession, execution: str) -> list[AnyEvent]:
     """Return the stored events in the order of the log; an event not yet delivered is a gap."""
     query = sa.select(_EVENT.body).where(_EVENT.execution == execution)
-    bodies = await session.scalars(query.order_by(_EVENT.index))
-    return [parse_event(body) for body in bodies]
+    bodies = (await session.scalars(query.order_by(_EVENT.index))).all()
+    return [parse_event(body) async for part in slices.of(bodies) for body in part]
 
 
 def _checkpoint(connection: Connection, execution: str) -> Checkpoint:
