@@ -279,6 +279,17 @@ async def test_an_executor_whose_process_can_start_no_thread_is_unavailable(
     await executor.check()
 
 
+async def test_an_attempt_whose_shim_fails_after_its_report_is_interrupted(
+    executor: ProcessExecutor,
+) -> None:
+    """Both reports of a shim may be read at once."""
+    wanted = [of("return 1", number) for number in range(30)]
+    for each in wanted:
+        (executor.directory(each) / "stdout").mkdir(parents=True)
+    found = await asyncio.gather(*(outcome(executor, each) for each in wanted))
+    assert found == [Interrupted("the attempt's processes were ended from outside")] * 30
+
+
 async def test_the_fork_server_goes_on_when_the_caller_of_a_check_has_gone() -> None:
     server = ForkServer({})
     try:

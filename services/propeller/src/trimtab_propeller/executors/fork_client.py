@@ -70,7 +70,7 @@ class ForkServer:
         """Start the shim of an attempt. Raises `InDoubt` and `NotStarted`."""
         descriptors = prepared.lock.fileno(), prepared.call.fileno()
         report, content = await self._call(fork_server.RUN, *descriptors)
-        _, pid, start_time = content.decode().split(" ")
+        _, pid, start_time = content.partition(b"\n")[0].decode().split(" ")
         return StartedShim(report.detach(), int(pid), start_time)
 
     async def check(self) -> None:

@@ -38,8 +38,9 @@ from trimtab_propeller.executors import linux
 WORK = "work"
 """The task's own directory, in that of the attempt."""
 STARTED = b"started"
-"""The beginning of the report that the attempt is started, before the shim's PID and start time.
-Any other report begins with the number of an error."""
+"""The beginning of the report that the attempt is started, before the shim's PID and start time in
+one line. The error of a shim that fails afterwards may follow. Any other report begins with the
+number of an error."""
 
 _CAPTURE_BYTES = 1024 * 1024
 """The size at which a file of the task's output is put aside. The one before it is dropped."""
@@ -135,7 +136,7 @@ def _run(call: Call, connection: Connection) -> int:
         return _guard(call, connection, pipes, shim)
     pipes.close("write")
     with suppress(OSError):
-        os.write(connection.report, STARTED + f" {shim} {start_time}".encode())
+        os.write(connection.report, STARTED + f" {shim} {start_time}\n".encode())
     _Supervision(pipes, control, guard, call.stop_grace_seconds).run()
     os._exit(0)
 
