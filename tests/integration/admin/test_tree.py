@@ -273,6 +273,26 @@ async def test_a_failure_in_the_middle_of_a_large_commit_shows_no_part_of_it(
     assert (await tree.latest(database.reading)).revision == after
 
 
+async def test_a_failure_behind_reads_that_go_on_is_logged(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = Tree()
+    await database.write()
+    before = (await tree.latest(database.reading)).revision
+    await database.write(2 * AT_ONCE)
+
+    def fail(_settings: Settings) -> Steps[Settings]:
+        raise Unavailable("it is gone")
+
+    monkeypatch.setattr(overlays, "copy", fail)
+    with pytest.raises(Unavailable):
+        await tree.latest(database.reading)
+    assert (await tree.shown(database.reading)).revision == before
+    await tree.close()
+    [warning, *_] = [each for each in caplog.records if each.message == "settings.outdated"]
+    assert vars(warning)["error"] == "it is gone"
+
+
 async def test_the_work_for_a_large_commit_ends_with_the_tree(database: Database) -> None:
     tree = Tree()
     await database.write()

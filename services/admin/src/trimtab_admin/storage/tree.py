@@ -248,7 +248,9 @@ class Tree:
                 await allow_idle(session, _LOAD_SECONDS)
                 await self._catch_up(session, await outbox.current_revision(session))
         except TrimtabError as error:
-            # The next check finds the same commit and begins again.
+            # The next check finds the same commit and begins again. Until that succeeds, reads show
+            # the settings before the commit and do not fail.
+            log.warning("settings.outdated", extra={"error": str(error)})
             return error
         finally:
             self._following = None
@@ -446,6 +448,6 @@ class Following:
             try:
                 await self._tree.latest(self._reading)
             except TrimtabError as error:
-                # Each read fails with this error, and `/readyz` shows it.
+                # Reads fail with it too and `/readyz` shows it, or it was logged by `_follow`.
                 log.debug("settings.not_read", extra={"error": str(error)})
             await asyncio.sleep(_FOLLOW_SECONDS)
