@@ -13,7 +13,7 @@ from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import MAX_POOLS, Blocked, PoolPage, Pools, PoolUse
 from trimtab_resmgr.limits import PoolState
-from trimtab_resmgr.store import Rules
+from trimtab_resmgr.store import CohortStore, Rules
 
 WAITS = {"wait_seconds": 600.0}
 
@@ -187,6 +187,28 @@ async def test_pages_have_every_pool_once(caller: Caller, settings_stream: Setti
             break
         after = page.next
     assert found == ["gpu", *names]
+
+
+async def test_all_pages_of_a_list_share_the_names_of_the_pools(
+    caller: Caller, settings_stream: SettingsStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"pool-{number}" for number in range(9)]
+    await settings_stream.announce(*(PoolChanged(name=name, quota=1) for name in names))
+    await eventually(lambda: lists(caller, names[-1]))
+    reads, known_pools = 0, CohortStore.known_pools
+
+    async def count(store: CohortStore) -> set[str]:
+        nonlocal reads
+        reads += 1
+        return await known_pools(store)
+
+    monkeypatch.setattr(CohortStore, "known_pools", count)
+    page = await caller.request(PoolPage, Pools(limit=1))
+    while page.next is not None:
+        page = await caller.request(PoolPage, Pools(limit=1, after=page.next))
+    assert (page.pools[0].pool, reads) == (names[-1], 1)
+    await caller.pools()
+    assert reads == 2  # The next list has what is new since then.
 
 
 async def test_a_page_is_never_too_long_for_a_message(

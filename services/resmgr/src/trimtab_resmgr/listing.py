@@ -1,7 +1,10 @@
 """The use of all pools of a cohort, in pages."""
 
+import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from trimtab.errors import NotFound, Unavailable, Unreadable
 from trimtab.messages.events import PoolChanged
@@ -14,6 +17,14 @@ MAX_READ = 100
 """Pools in one call of Redis: some milliseconds in which it serves no other."""
 MAX_CALLS = 20
 """Calls of Redis for one page, however many pools there are that are not used."""
+NAMES_SECONDS = 5.0
+"""How long the names of all pools that one page has read serve those behind it. Without them, each
+page would read the names of all pools again."""
+
+
+class _Names(NamedTuple):
+    sorted: Sequence[str]
+    read_at: float
 
 
 class PoolListing:
@@ -22,6 +33,8 @@ class PoolListing:
     def __init__(self, view: View, cohorts: Cohorts) -> None:
         self._view = view
         self._cohorts = cohorts
+        self._known: dict[str, _Names] = {}
+        """The names of the pools that may be listed, by cohort."""
 
     async def read(self, request: Pools, cohort: str) -> PoolPage:
         """Return a page of the pools of a cohort. Raises `Unavailable`."""
@@ -36,18 +49,29 @@ class PoolListing:
                 break
         pools = tuple(found[: request.limit])
         last = pools[-1].pool if len(found) > request.limit else names[seen - 1] if seen else ""
+        has_next = bool(names) and last != names[-1]
+        if not has_next:
+            self._known.pop(cohort, None)
         return PoolPage(
             type="redis",
             pools=pools,
-            next=last if names and last != names[-1] else None,
+            next=last if has_next else None,
             quarantine_seconds=quarantine,
         )
 
     async def _names(self, after: str, cohort: str) -> Sequence[str]:
+        """Return the next names, at least one more than a page reads where there are so many."""
+        known = self._known.get(cohort)
+        if not after or known is None or time.monotonic() - known.read_at > NAMES_SECONDS:
+            known = self._known[cohort] = await self._read_names(cohort)
+        first = bisect_right(known.sorted, after)
+        return known.sorted[first : first + MAX_READ * MAX_CALLS + 1]
+
+    async def _read_names(self, cohort: str) -> _Names:
         declared = (pool.name for pool in self._view.settings.pools.values())
         known = await self._cohorts.store(cohort).known_pools()
         names = {name for name in declared if self._is_declared(name, cohort)} | known
-        return sorted(name for name in names if name > after)
+        return _Names(sorted(names), time.monotonic())
 
     async def _read(self, names: Sequence[str], cohort: str) -> tuple[float, list[PoolUse]]:
         declared = {name for name in names if self._is_declared(name, cohort)}
