@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from tests.servers import ValkeyServer
+from tests.servers import PATIENCE_SECONDS, ValkeyServer
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import (
     Allocate,
@@ -113,7 +113,7 @@ async def open_cohort(
     port: int, rules: Rules, *pools: PoolChanged, name: str = "default"
 ) -> AsyncIterator[Cohort]:
     """Yield a cohort with these pools, on the server at this port of loopback."""
-    client = connect(Redis(host_paths=(f"127.0.0.1:{port}",)))
+    client = connect(Redis(host_paths=(f"127.0.0.1:{port}",)), timeout=PATIENCE_SECONDS)
     effects: list[Effects] = []
     async with client, asyncio.TaskGroup() as tasks:
         store = CohortStore(client, tasks, name, rules, effects.append)

@@ -264,7 +264,7 @@ class FixedView:
 
 @asynccontextmanager
 async def open_replicas(port: int, number: int) -> AsyncIterator[list[Replica]]:
-    client = connect(Redis(host_paths=(f"127.0.0.1:{port}",)))
+    client = connect(Redis(host_paths=(f"127.0.0.1:{port}",)), timeout=PATIENCE_SECONDS)
     async with client, asyncio.TaskGroup() as tasks:
         found = []
         for _ in range(number):
@@ -329,7 +329,9 @@ async def test_a_home_that_changed_while_it_was_closed_is_not_left(
     valkey_server: ValkeyServer,
 ) -> None:
     """The pool moves away and back again, and a replica is late with the first of both."""
-    client = connect(Redis(host_paths=(f"127.0.0.1:{valkey_server.port}",)))
+    client = connect(
+        Redis(host_paths=(f"127.0.0.1:{valkey_server.port}",)), timeout=PATIENCE_SECONDS
+    )
 
     async def close(_home: str, _pool: str, _version: encoding.Version) -> Count:
         [back] = (await homes.move([Place("gpu", "day", encoding.Version(0, 3))])).values()

@@ -47,10 +47,11 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 
-def connect(redis: config.Redis) -> Client:
+def connect(redis: config.Redis, timeout: float = TIMEOUT_SECONDS) -> Client:
     """Return a client that connects at its first call, and again after a failure.
 
-    Raises `Invalid` where no server is configured.
+    A call fails where the server does not respond within ``timeout`` seconds. Raises `Invalid`
+    where no server is configured.
     """
     if not redis.host_paths:
         allowed = "host:port or the path of a unix socket, at least one"
@@ -64,19 +65,19 @@ def connect(redis: config.Redis) -> Client:
             startup_nodes=[ClusterNode(host, port) for host, port in addresses],
             password=password,
             retry=retry,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
         )
     [(host, port)] = addresses
     tcp: dict[str, Any]
-    tcp = {"host": host, "port": port, "socket_connect_timeout": TIMEOUT_SECONDS}
+    tcp = {"host": host, "port": port, "socket_connect_timeout": timeout}
     unix_socket: dict[str, Any] = {"connection_class": UnixDomainSocketConnection, "path": host}
     pool = BlockingConnectionPool(
         max_connections=MAX_CONNECTIONS,
         timeout=CONNECTION_SECONDS,
         password=password,
         retry=retry,
-        socket_timeout=TIMEOUT_SECONDS,
+        socket_timeout=timeout,
         **(tcp if port else unix_socket),
     )
     return Redis.from_pool(pool)
