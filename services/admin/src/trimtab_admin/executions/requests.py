@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Container
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import nats.errors
 import nats.js.errors
@@ -45,6 +45,8 @@ _POLL_SECONDS = 2.0
 _LONGEST_SECONDS = 60.0
 """The longest delay until a request that could not be published is tried again."""
 _BATCH = 100
+_UNENDED = sorted(set(get_args(Phase)) - ENDED)
+"""Phases to select by: an index finds them, but not what is in none of the others."""
 _ROW = tables.executions.c
 
 
@@ -159,7 +161,7 @@ class Requester:
         elsewhere = sa.or_(_ROW.requested_in.is_(None), _ROW.requested_in != identity)
         columns = (_ROW.id, _ROW.request, _ROW.traceparent, _ROW.requested_in)
         query = sa.select(*columns, _ROW.phase, _ROW.created_at)
-        query = query.where(elsewhere, _ROW.phase.not_in(ENDED))
+        query = query.where(elsewhere, _ROW.phase.in_(_UNENDED))
         if last is not None:
             same_time = sa.and_(_ROW.created_at == last.created_at, _ROW.id > last.execution)
             query = query.where(sa.or_(_ROW.created_at > last.created_at, same_time))
