@@ -151,11 +151,11 @@ class ProcessExecutor:
     async def _state(self, directory: Path) -> AttemptState:
         """Return the state of an attempt. While its shim runs, none is over that its files lack."""
         state = await _in_thread(lambda: records.read_state(directory))
+        if isinstance(state, Running | Returned):
+            return state
         found = self._shims.get(directory)
         is_running = directory in self._ends or (found is not None and found.is_running)
-        if isinstance(state, Running | Returned) or not is_running:
-            return state
-        return Running(Location(str(directory)))
+        return Running(Location(str(directory))) if is_running else state
 
     async def start(self, attempt: Attempt) -> Location:
         directory = self.directory(attempt)
