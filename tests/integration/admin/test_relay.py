@@ -1,6 +1,7 @@
 """The relay publishes each committed change once, in the order of revisions, whatever is killed."""
 
 import asyncio
+import itertools
 import multiprocessing
 import random
 from collections.abc import AsyncIterator
@@ -27,7 +28,12 @@ from trimtab_admin.access.authorization import ROOT
 from trimtab_admin.storage import commits, outbox, tables
 from trimtab_admin.storage import relay as relay_module
 from trimtab_admin.storage.commits import Transaction
-from trimtab_admin.storage.database import Sessions, reading_sessions_of, sessions_of
+from trimtab_admin.storage.database import (
+    Sessions,
+    fetch_value,
+    reading_sessions_of,
+    sessions_of,
+)
 from trimtab_admin.storage.outbox import Author, OutboxRow
 from trimtab_admin.storage.relay import Relay
 
@@ -395,6 +401,31 @@ async def test_a_wake_up_during_a_read_of_the_outbox_is_not_lost(
         while relay.sent < 2:
             await asyncio.sleep(0.02)
     assert await published_revisions(client) == [1, 2]
+
+
+@BOTH
+async def test_writers_that_never_pause_delay_no_watermark_and_no_mark(
+    client: Client, sessions: Sessions, reading: Sessions
+) -> None:
+    relay = Relay(client, sessions, reading, watermark_seconds=0.1)
+
+    async def write_on() -> None:
+        for number in itertools.count():
+            relay.publish_soon(await commit(sessions, f"w{number}"))
+            await asyncio.sleep(0)
+
+    async with (
+        running(relay),
+        asyncio.timeout(PATIENCE_SECONDS),
+        asyncio.TaskGroup() as tasks,
+    ):
+        writing = tasks.create_task(write_on())
+        while (mark := await last_watermark(client)) is None or mark.revision < 100:
+            await asyncio.sleep(0.02)
+        while not await fetch_value(reading, sa.select(sa.func.max(tables.outbox.c.sent_at))):
+            await asyncio.sleep(0.02)
+        assert not writing.done()
+        writing.cancel()
 
 
 @BOTH

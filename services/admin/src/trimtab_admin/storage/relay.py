@@ -43,13 +43,15 @@ _TAKEOVER_SECONDS = 0.75
 _POLL_SECONDS = 1.0
 """How often the leader reads the outbox without a wake-up message."""
 _WATERMARK_RETRY_SECONDS = 0.02
-"""The delay before another try of a watermark, if new rows prevented it."""
+"""The delay before another try of a watermark that could not be published."""
 _STANDBY_POLL_SECONDS = 0.25
 _MARK_SECONDS = 0.5
 """How often rows are marked as sent. The marks show a lost stream, and inform operators."""
 _CLEANUP_SECONDS = 3600.0
 _IN_FLIGHT = 64
 """How many rows are published without a wait for a response."""
+_ROUNDS = 16
+"""How often rows are taken from the outbox before marks and watermarks have their turn."""
 _RETENTION = timedelta(days=7)
 """How long rows stay after they were sent, for operators. The last row always stays: `_reconcile`
 compares it with the stream."""
@@ -215,9 +217,7 @@ class Relay:
         while True:
             retrying.raise_if_cancelled()
             self._awake.clear()
-            # A watermark is true only when the outbox is empty, and writers that never pause leave
-            # few such moments.
-            await self._publish_rows(until_empty=loop.time() >= next_watermark)
+            await self._publish_rows()
             now = loop.time()
             if now >= next_watermark and await self._publish_watermark():
                 next_watermark = loop.time() + self._watermark_seconds
@@ -311,28 +311,41 @@ class Relay:
             self._digest = None
         await self._on_resync()
 
-    async def _publish_rows(self, *, until_empty: bool) -> None:
+    async def _publish_rows(self) -> None:
         """Publish the rows after the end of the stream.
 
-        Rows that are committed meanwhile are published too if the last batch was full, or if
-        ``until_empty``.
+        Of those that are committed meanwhile, only some are published too: writers that never pause
+        must delay neither marks nor watermarks.
         """
-        while True:
-            while rows := self._fresh.take_after(self._end.revision):
-                await self._publish_each(rows)
+        for _ in range(_ROUNDS):
+            fresh = self._fresh.take_after(self._end.revision)
+            if fresh:
+                await self._publish_each(fresh)
+                continue
             # Fresh rows that are left follow rows that another process has committed.
-            if not (self._must_read or until_empty or self._fresh):
+            if not (self._must_read or self._fresh):
                 return
-            # The marks are not considered: rows that another relay published and marked are tried
-            # too, because the refusal is how this relay learns of the other one.
             # Before the read: what is committed during it is for the next one.
             self._must_read = False
+            # The marks are not considered: rows that another relay published and marked are tried
+            # too, because the refusal is how this relay learns of the other one.
             rows = await outbox.fetch_to_publish(self._reading, self._end.revision)
             is_full = len(rows) == RELAY_BATCH
             self._must_read |= is_full
             await self._publish_each(rows)
-            if not (is_full or (until_empty and rows)):
+            if not is_full:
                 return
+        # There may be more.
+        self._awake.set()
+
+    async def _publish_up_to(self, revision: int) -> None:
+        """Publish the rows up to a revision, and none after it."""
+        while self._end.revision < revision:
+            rows = await outbox.fetch_to_publish(self._reading, self._end.revision)
+            wanted = [row for row in rows if row.revision <= revision]
+            if not wanted:
+                return
+            await self._publish_each(wanted)
 
     async def _publish_each(self, rows: Sequence[OutboxRow]) -> None:
         for start in range(0, len(rows), _IN_FLIGHT):
@@ -383,8 +396,12 @@ class Relay:
         return max(sequence, last_sequence)
 
     async def _publish_watermark(self) -> bool:
-        """Publish the digest of the live settings; return false while rows are unpublished."""
+        """Publish the rows so far and the digest of the live settings after them.
+
+        Return false where the outbox does not have the rows.
+        """
         current, digest = await self._live_digest()
+        await self._publish_up_to(current)
         if current != self._end.revision:
             return False
         mark = Watermark(revision=current, count=digest.count, digest=str(digest))
