@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from trimtab.testing import request
 from trimtab_admin import migrations
+from trimtab_admin.executions import requests
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.requests import Requester
 from trimtab_admin.storage import tables
@@ -30,7 +31,10 @@ async def sessions(database_url: str) -> AsyncIterator[Sessions]:
 
 
 async def test_the_search_looks_at_no_execution_that_has_ended(sessions: Sessions) -> None:
-    """They are nearly all, and SQLite would read their requests too, in the event loop."""
+    """They are nearly all, and SQLite would read their requests too, in the event loop.
+
+    Nor does it read the requests of the others: those that cannot be published are found each time.
+    """
     searches: list[tuple[str, Any]] = []
 
     def record(_connection: object, _cursor: object, statement: str, values: Any, *_: Any) -> None:
@@ -43,8 +47,21 @@ async def test_the_search_looks_at_no_execution_that_has_ended(sessions: Session
     found = await Requester(client, sessions, sessions)._pending_requests("now", None)
     assert [each.execution for each in found] == ["e0", "e2"]
     [(statement, values)] = searches
+    assert "executions.request," not in statement
     async with engine.connect() as connection:
         plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
         lines = [row.detail for row in plan]
     assert any("USING INDEX executions_by_phase (phase=?)" in line for line in lines), lines
     assert not any(line.startswith("SCAN") for line in lines), lines
+
+
+async def test_the_search_goes_on_after_the_last_execution_that_it_has_found(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "_BATCH", 1)
+    client: Any = None  # it is not used
+    search, found, last = Requester(client, sessions, sessions)._pending_requests, [], None
+    while pending := await search("now", last):
+        [last] = pending
+        found.append(last.execution)
+    assert found == ["e0", "e2"]

@@ -44,7 +44,7 @@ _POLL_SECONDS = 2.0
 """How soon a recreated stream, or an execution that another admin created, is noticed."""
 _LONGEST_SECONDS = 60.0
 """The longest delay until a request that could not be published is tried again."""
-_BATCH = 100
+_BATCH = 1000
 _UNENDED = sorted(set(get_args(Phase)) - ENDED)
 """Phases to select by: an index finds them, but not what is in none of the others."""
 _ROW = tables.executions.c
@@ -54,7 +54,6 @@ class _PendingRequest(NamedTuple):
     """An execution that was not requested in the streams that exist now."""
 
     execution: str
-    body: str
     traceparent: str
     """The trace in which the execution was created."""
     requested_in: str | None
@@ -159,7 +158,8 @@ class Requester:
     ) -> list[_PendingRequest]:
         """Return the oldest pending requests that were created after the last one."""
         elsewhere = sa.or_(_ROW.requested_in.is_(None), _ROW.requested_in != identity)
-        columns = (_ROW.id, _ROW.request, _ROW.traceparent, _ROW.requested_in)
+        # Without the requests themselves: those that are postponed would be read again and again.
+        columns = (_ROW.id, _ROW.traceparent, _ROW.requested_in)
         query = sa.select(*columns, _ROW.phase, _ROW.created_at)
         query = query.where(elsewhere, _ROW.phase.in_(_UNENDED))
         if last is not None:
@@ -170,7 +170,12 @@ class Requester:
             return [_PendingRequest(*row) for row in rows]
 
     async def _publish(self, pending: _PendingRequest, identity: str) -> None:
-        request = parse_request(pending.body)
+        unended = sa.and_(_ROW.id == pending.execution, _ROW.phase.in_(_UNENDED))
+        async with transaction(self._reading) as session:
+            body = await session.scalar(sa.select(_ROW.request).where(unended))
+        if body is None:
+            return  # It has ended since the list was read.
+        request = parse_request(body)
         if isinstance(request, str):
             await self._end_unreadable(pending.execution, request)
             return
