@@ -1,5 +1,7 @@
 """Names of namespaces, and those that are refused because two targets would share one."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from trimtab.errors import Conflict, Invalid
@@ -7,8 +9,17 @@ from trimtab.settings import namespaces
 from trimtab.settings.namespaces import DEFAULT, NamespaceTarget
 
 
+def targets_of(
+    template: str, projects: Sequence[str], domains: Sequence[str]
+) -> dict[str, NamespaceTarget]:
+    targets: dict[str, NamespaceTarget] = {}
+    for project in projects:
+        namespaces.add_targets(targets, template, project, domains)
+    return targets
+
+
 def test_each_project_and_domain_has_a_namespace_of_its_own() -> None:
-    assert namespaces.targets_by_namespace(DEFAULT, ["shop"], ["development", "production"]) == {
+    assert targets_of(DEFAULT, ["shop"], ["development", "production"]) == {
         "shop-development": NamespaceTarget("shop", "development"),
         "shop-production": NamespaceTarget("shop", "production"),
     }
@@ -16,24 +27,24 @@ def test_each_project_and_domain_has_a_namespace_of_its_own() -> None:
 
 def test_two_targets_with_the_same_namespace_are_refused_and_named() -> None:
     with pytest.raises(Conflict, match=r"'a-b-c'.*project 'a' in domain 'b-c'.*project 'a-b'"):
-        namespaces.targets_by_namespace(DEFAULT, ["a", "a-b"], ["c", "b-c"])
+        targets_of(DEFAULT, ["a", "a-b"], ["c", "b-c"])
 
 
 def test_a_template_may_give_all_projects_of_a_domain_one_namespace() -> None:
-    targets = namespaces.targets_by_namespace("flyte-{{ domain }}", ["a", "b"], ["development"])
+    targets = targets_of("flyte-{{ domain }}", ["a", "b"], ["development"])
     assert targets == {"flyte-development": NamespaceTarget("", "development")}
 
 
 @pytest.mark.parametrize("template", ["{{ project }}_{{ domain }}", "X{{ project }}", "-"])
 def test_a_name_that_is_not_a_dns_label_is_refused(template: str) -> None:
     with pytest.raises(Invalid, match="63 small letters"):
-        namespaces.targets_by_namespace(template, ["shop"], ["development"])
+        targets_of(template, ["shop"], ["development"])
 
 
 def test_a_name_of_64_letters_is_refused_and_one_of_63_is_not() -> None:
-    namespaces.targets_by_namespace(DEFAULT, ["p" * 51], ["development"])
+    targets_of(DEFAULT, ["p" * 51], ["development"])
     with pytest.raises(Invalid, match=r"project 'p+' in domain 'development'"):
-        namespaces.targets_by_namespace(DEFAULT, ["p" * 52], ["development"])
+        targets_of(DEFAULT, ["p" * 52], ["development"])
 
 
 @pytest.mark.parametrize("template", ["{{project}}", "{{ org }}-{{ domain }}"])

@@ -49,25 +49,14 @@ def name(template: str, project: str, domain: str) -> str:
     return template.replace(PROJECT, project).replace(DOMAIN, domain)
 
 
-def targets_by_namespace(
-    template: str, projects: Iterable[str], domains: Iterable[str]
-) -> dict[str, NamespaceTarget]:
-    """Return the target of each namespace by name.
+def add_targets(
+    targets: dict[str, NamespaceTarget], template: str, project: str, domains: Iterable[str]
+) -> None:
+    """Add the targets of the namespaces of one project, by the names of these.
 
     Raises `Invalid` where a name is not a DNS label, and `Conflict` where two targets would share a
     namespace.
     """
-    targets: dict[str, NamespaceTarget] = {}
-    every_domain = sorted(domains)
-    for project in sorted(projects):
-        add_targets(targets, template, project, every_domain)
-    return targets
-
-
-def add_targets(
-    targets: dict[str, NamespaceTarget], template: str, project: str, domains: Iterable[str]
-) -> None:
-    """Add the namespaces of one project. Raises the errors of `targets_by_namespace`."""
     for domain in domains:
         target = NamespaceTarget(
             project if PROJECT in template else "", domain if DOMAIN in template else ""

@@ -170,8 +170,8 @@ async def checkpoint(reading: Sessions) -> None:
 async def run_in_transaction(sessions: Sessions, work: Callable[[Connection], T]) -> T:
     """Run ``work`` in a transaction of its own.
 
-    On SQLite no other task of the event loop runs between its statements. Raises the errors of
-    `transaction`.
+    On SQLite no other task of the event loop runs between its statements, unless ``work`` lets one.
+    Raises the errors of `transaction`.
     """
     engine: AsyncEngine = sessions.kw["bind"]
 
