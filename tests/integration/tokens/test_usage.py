@@ -14,7 +14,7 @@ from tests.integration.tokens.running import TOKEN, Installation
 from tests.servers import PATIENCE_SECONDS
 from trimtab.api.entities import PoolBody
 from trimtab.errors import Conflict, Invalid, NotFound
-from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools
+from trimtab.tokens.pools import LeaseLost, NeverFits, NotGranted, Pools, connected
 from trimtab.tokens.protocol import Allocate, Batch, Batched
 from trimtab.tokens.resmgr import ResmgrClient
 
@@ -220,6 +220,18 @@ async def test_pools_that_are_not_declared_are_listed_while_they_are_used(
         gone = await listed(installation, pool)
     assert gone.keys() == {"name", "cohort", "usage"}
     assert (gone["usage"]["held"], gone["usage"]["holding"]) == (1, 1)
+
+
+async def test_a_deleted_pool_that_is_held_is_listed_though_no_other_pool_is_in_its_cohort(
+    installation: Installation, pool: str
+) -> None:
+    name = f"{pool}-gone"
+    await installation.define_pool(PoolBody(name=name, quota=1, cohort=name))
+    async with connected(installation.nats.url, cohort=name) as there, there.token(name, **SHOP):
+        await asyncio.to_thread(installation.trimtab, "delete", "pool", name, "--force")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await listed(installation, name))["usage"]["declared"]:
+                await asyncio.sleep(0.05)
 
 
 async def test_the_use_of_all_pools_is_listed_in_pages_of_every_cohort(

@@ -57,6 +57,7 @@ class PoolListing:
             pools=pools,
             next=last if has_next else None,
             quarantine_seconds=quarantine,
+            cohorts=() if request.after else tuple(sorted(self._cohorts.used)),
         )
 
     async def _names(self, after: str, cohort: str) -> Sequence[str]:

@@ -446,6 +446,9 @@ class PoolPage(Model):
     """The ``after`` of the next page; ``null`` on the last one."""
     quarantine_seconds: float = 0.0
     """How long nothing will be granted, because Redis lost its data."""
+    cohorts: tuple[str, ...] = ()
+    """On the first page, the cohorts in which resmgr may count tokens, also where no pool of the
+    settings is in them any more."""
 
 
 class Locate(_Request):

@@ -145,7 +145,10 @@ class PoolUsage:
             log.error("audit.unavailable", extra={"error": str(error), "id": entry.request_id})
 
     async def _cohorts(self) -> Sequence[str]:
-        return sorted({COHORT, *(pool.cohort for pool in await self._reader.entities(POOLS))})
+        """Return the cohorts that the settings name, and those that still count deleted pools."""
+        first = await self._resmgr_client(COHORT).request(Pools(limit=1), PoolPage)
+        declared = (pool.cohort for pool in await self._reader.entities(POOLS))
+        return sorted({COHORT, *declared, *first.cohorts})
 
     async def _stored_cohort(self, pool: str) -> str | None:
         try:
