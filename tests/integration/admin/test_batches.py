@@ -167,17 +167,18 @@ async def test_a_batch_with_many_changes_gets_no_further_request(admin: Admin) -
 async def test_a_request_that_waits_too_long_for_its_turn_gives_up_and_has_no_effect(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "_TURN_SECONDS", 0.05)
-    has_given_up = False
+    is_judged, has_given_up = asyncio.Event(), False
 
     def slowly(change: Change) -> Steps[int]:
+        is_judged.set()
         while not has_given_up:
             yield
         return (yield from increment(change))
 
     writing = admin.write(slowly)
-    await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE_SECONDS):
+        await is_judged.wait()
+        monkeypatch.setattr(changes, "_TURN_SECONDS", 0.05)
         with pytest.raises(Unavailable, match="have not ended in time"):
             await admin.write(increment)
     has_given_up = True
@@ -189,18 +190,19 @@ async def test_a_request_that_waits_too_long_for_its_turn_gives_up_and_has_no_ef
 async def test_a_request_that_gave_up_between_two_tries_has_no_effect(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "_TURN_SECONDS", 0.05)
-    is_outdated = False
+    is_judged, is_outdated = asyncio.Event(), False
 
     def slowly(change: Change) -> Steps[int]:
+        is_judged.set()
         if is_outdated:
             raise Conflict("not any more")
         while True:
             yield
 
     writing = admin.write(slowly)
-    await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE_SECONDS):
+        await is_judged.wait()
+        monkeypatch.setattr(changes, "_TURN_SECONDS", 0.05)
         with pytest.raises(Unavailable, match="have not ended in time"):
             await admin.write(increment)
         is_outdated = True

@@ -3,24 +3,22 @@
 import asyncio
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import (
-    BEAT_SECONDS,
     Executions,
     Propeller,
     request,
     until,
 )
-from tests.integration.propeller.test_locations import append
+from tests.servers import PATIENCE_SECONDS
 from tests.settings_stream import SettingsStream
 from trimtab import runtime_override_config
 from trimtab.messages.events import ProjectChanged
-from trimtab.messages.executions import NodeFailed, Owned, Refused
+from trimtab.messages.executions import NodeFailed, Refused
 from trimtab_propeller import availability
 from trimtab_propeller.executors.port import HostUnavailable
 from trimtab_propeller.executors.process import ProcessExecutor
@@ -89,26 +87,6 @@ async def test_a_host_that_can_start_no_attempt_leaves_requests_to_others(
     assert (await executions.ended(await executions.request(second))).state.output == "done"
 
 
-async def test_a_host_that_can_start_no_attempt_leaves_executions_without_an_owner_to_others(
-    propeller: Propeller, start: Start, executions: Executions, job: Path, tmp_path: Path
-) -> None:
-    other = start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
-    await until(lambda: other.readiness()["status"] == "ready")
-    break_host(propeller)
-    await until_host_is_noticed(propeller)
-    wanted = [request(job) for _ in range(8)]
-    for each in wanted:
-        claim = {"owner": f"gone-{each.execution}", "epoch": 1, "location": "process:elsewhere"}
-        await append(
-            executions,
-            Owned(execution=each.execution, index=0, at=datetime.now(UTC), request=each, **claim),
-        )
-        await asyncio.sleep(BEAT_SECONDS / 5)  # Either propeller may look for orphans first.
-    for each in wanted:
-        assert (await executions.ended(each.execution)).state.output == "done"
-    assert not propeller.logged("execution.taken_over")
-
-
 async def test_an_attempt_waits_for_a_host_that_can_start_none(
     propeller: Propeller, executions: Executions, job: Path
 ) -> None:
@@ -122,9 +100,9 @@ async def test_an_attempt_waits_for_a_host_that_can_start_none(
     assert all(failure.stopped and not failure.final for failure in failures)
 
 
-async def test_attempts_that_fail_together_count_once_in_the_delay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of failures that delays were computed from; no delay has a length."""
     counted: list[int] = []
 
     def count(failures: int, **_: float) -> float:
@@ -132,6 +110,12 @@ async def test_attempts_that_fail_together_count_once_in_the_delay(
         return 0.0
 
     monkeypatch.setattr(availability, "backoff_seconds", count)
+    return counted
+
+
+async def test_attempts_that_fail_together_count_once_in_the_delay(
+    tmp_path: Path, counted: list[int]
+) -> None:
     executor = ProcessExecutor(tmp_path)
     checked = availability.ExecutorAvailability(executor)
     checking = asyncio.create_task(checked.check_regularly())
@@ -144,15 +128,9 @@ async def test_attempts_that_fail_together_count_once_in_the_delay(
 
 
 async def test_a_host_with_room_for_a_few_attempts_is_checked_ever_more_rarely(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, counted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted: list[int] = []
-
-    def count(failures: int, **_: float) -> float:
-        counted.append(failures)
-        return 0.0
-
-    monkeypatch.setattr(availability, "backoff_seconds", count)
+    monkeypatch.setattr(availability, "_LONGEST_SECONDS", 10 * PATIENCE_SECONDS)
     monkeypatch.setattr(availability, "_CHECK_SECONDS", 0.01)
     executor = ProcessExecutor(tmp_path)
     checked = availability.ExecutorAvailability(executor)

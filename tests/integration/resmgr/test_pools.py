@@ -8,10 +8,11 @@ import redis
 
 from tests.integration.resmgr.direct import Cohort, end_leases, open_cohort
 from tests.integration.resmgr.running import Caller, ErrorReply, eventually
-from tests.servers import ValkeyServer
+from tests.servers import PATIENCE_SECONDS, ValkeyServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged
 from trimtab.tokens.protocol import MAX_POOLS, Blocked, PoolPage, Pools, PoolUse
+from trimtab_resmgr import listing
 from trimtab_resmgr.limits import PoolState
 from trimtab_resmgr.store import CohortStore, Rules
 
@@ -203,6 +204,7 @@ async def test_all_pages_of_a_list_share_the_names_of_the_pools(
         return await known_pools(store)
 
     monkeypatch.setattr(CohortStore, "known_pools", count)
+    monkeypatch.setattr(listing, "NAMES_SECONDS", 10 * PATIENCE_SECONDS)
     page = await caller.request(PoolPage, Pools(limit=1))
     while page.next is not None:
         page = await caller.request(PoolPage, Pools(limit=1, after=page.next))

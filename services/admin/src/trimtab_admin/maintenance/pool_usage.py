@@ -3,8 +3,12 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from trimtab.errors import Conflict, NotFound, Unavailable
+from trimtab.models import DnsLabel
 from trimtab.settings.state import ANY_POOL
 from trimtab.tokens.protocol import (
     COHORT,
@@ -13,6 +17,7 @@ from trimtab.tokens.protocol import (
     Inspected,
     Locate,
     Located,
+    PoolName,
     PoolPage,
     Pools,
     PoolUse,
@@ -31,6 +36,9 @@ from trimtab_admin.settings.reading import Reader
 from trimtab_admin.storage.outbox import Author
 
 log = logging.getLogger(__name__)
+
+_POSITION: TypeAdapter[tuple[str, str]] = TypeAdapter(tuple[DnsLabel, PoolName | Literal[""]])
+"""The key in a cursor of `PoolUsage.list`: a cohort, and the last pool of the page before."""
 
 
 class PoolUsage:
@@ -64,8 +72,9 @@ class PoolUsage:
 
         Raises `NotFound` for an unknown cohort, and `Invalid` on the token.
         """
-        cohorts = [cohort] if cohort else await self._cohorts()
-        read, after = _position(token, cohorts)
+        read, after = _position(token, cohort)
+        if not read:
+            read = (await self._cohorts())[0]
         request = Pools(after=after or None, limit=limit)
         try:
             page = await self._resmgr_client(read).request(request, PoolPage)
@@ -75,7 +84,8 @@ class PoolUsage:
             page = PoolPage(type="redis", pools=())  # resmgr has not seen its first pool yet.
         if page.next is not None:
             return Page(page.pools, paging.encode((read, page.next)))
-        following = next((each for each in cohorts if each > read), None)
+        others = () if cohort else await self._cohorts()
+        following = next((each for each in others if each > read), None)
         return Page(page.pools, following and paging.encode((following, "")))
 
     async def check_cohort(self, pool: str, cohort: str) -> None:
@@ -160,14 +170,20 @@ class PoolUsage:
         return self._resmgr_client((await self._reader.entity(POOLS, pool)).cohort)
 
 
-def _position(token: str, cohorts: Sequence[str]) -> tuple[str, str]:
-    """Return the cohort to read, and the pool to begin after. Raises `Invalid`."""
+def _position(token: str, cohort: str) -> tuple[str, str]:
+    """Return the cohort to read, and the pool to begin after; an empty one is the first.
+
+    Raises `Invalid`.
+    """
     if not token:
-        return cohorts[0], ""
-    match paging.decode(token):
-        case (str(cohort), str(after)) if cohort in cohorts:
-            return cohort, after
-    raise paging.invalid_cursor(token)
+        return cohort, ""
+    try:
+        read, after = _POSITION.validate_python(paging.decode(token))
+    except ValidationError as error:
+        raise paging.invalid_cursor(token) from error
+    if cohort not in ("", read):
+        raise paging.invalid_cursor(token)
+    return read, after
 
 
 def _sorted(pool: str, other_pools: Sequence[str]) -> tuple[str, ...]:

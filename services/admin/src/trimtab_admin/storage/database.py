@@ -28,7 +28,7 @@ _BEGIN_WRITING = "BEGIN IMMEDIATE"
 _BUSY_MILLIS = 10_000
 """How long a writer waits for another one."""
 SHORT_COMMIT_ROWS = 10_000
-"""SQLite commits so many changed rows in 20 ms at most."""
+"""A commit of so many changed rows takes SQLite about 20 ms."""
 _POOL_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _STATEMENT_SECONDS = 10
