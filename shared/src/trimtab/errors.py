@@ -14,8 +14,11 @@
     · Unreadable       this release cannot parse a stored record that the call needs
 """
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from trimtab import names
 
 
 class Code(Enum):
@@ -87,14 +90,34 @@ class NotFound(Rejected):
 
     code = Code.NOT_FOUND
 
-    def __init__(self, object_type: str, name: str, known: str = "") -> None:
-        existing = f"; there are: {known}" if known else ""
-        super().__init__(f"{object_type} {name!r} does not exist{existing}")
+    def __init__(self, object_type: str, name: str, known: str = "", hint: str = "") -> None:
+        """``hint`` ends the message; without one, it lists the known names."""
+        hint = hint or (f"there are: {known}" if known else "")
+        ending = f"; {hint}" if hint else ""
+        super().__init__(f"{object_type} {name!r} does not exist{ending}")
         self.object_type = object_type
         """The type in words, such as ``project``."""
         self.name = name
         self.known = known
         """Names of objects that exist, as text; empty where the message lists none."""
+        self.hint = hint
+
+    @classmethod
+    def among(cls, object_type: str, name: str, known: Iterable[str]) -> Self:
+        """Return the error that suggests the known names that are most like the name.
+
+        Few names are all listed; where no name is alike, some are.
+        """
+        known = sorted(known)
+        near = names.nearest(name, known)
+        if not near:
+            return cls(object_type, name, names.listed(known))
+        question = f"did you mean {' or '.join(map(repr, near))}"
+        if len(known) > names.MAX_LISTED:
+            hint = f"{question}; there are {len(known)} {object_type}s"
+            return cls(object_type, name, ", ".join(near), hint)
+        listed = ", ".join(known)
+        return cls(object_type, name, listed, f"{question}; there are: {listed}")
 
 
 class Conflict(Rejected):

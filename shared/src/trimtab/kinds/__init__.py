@@ -53,4 +53,4 @@ def by_name(name: str) -> Kind:
     try:
         return registered()[name]
     except KeyError:
-        raise NotFound("kind", name, ", ".join(registered())) from None
+        raise NotFound.among("kind", name, registered()) from None

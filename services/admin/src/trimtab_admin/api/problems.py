@@ -55,7 +55,7 @@ def of_error(error: TrimtabError) -> Problem:
         case Invalid():
             return of_field(status, error.path, error.value, error.allowed)
         case NotFound():
-            error = NotFound(error.object_type, cut(error.name), error.known)
+            error = NotFound(error.object_type, cut(error.name), error.known, error.hint)
             data = {"path": error.object_type, "value": error.name, "allowed": error.known or None}
         case Stale():
             data = {"given_version": error.given, "stored_version": error.stored}

@@ -18,9 +18,6 @@ EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
 Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged
 """An entity as it is stored: the event of its last change."""
 
-_MAX_LISTED = 20
-"""How many names an error lists."""
-
 B = TypeVar("B", bound=EntityBody)
 E = TypeVar("E", bound=Entity)
 
@@ -44,15 +41,12 @@ class EntityType(Generic[B, E]):
     """Whether a field that a request leaves out keeps its stored value."""
 
     def find(self, settings: Settings, name: str) -> E:
-        """Raise `NotFound`, which lists names that exist, where the entity does not exist."""
+        """Raise `NotFound`, which suggests names that exist, where the entity does not exist."""
         stored = self.stored(settings)
         try:
             return stored[name]
         except KeyError:
-            known = ", ".join(sorted(stored)[:_MAX_LISTED])
-            if len(stored) > _MAX_LISTED:
-                known += f" and {len(stored) - _MAX_LISTED} more"
-            raise NotFound(self.name, name, known) from None
+            raise NotFound.among(self.name, name, stored) from None
 
     def to_body(self, event: E, version: int | None) -> B:
         return self.parse(event.name, self.to_document(event), version)

@@ -1,0 +1,51 @@
+"""Suggestions for misspelt names: few, near, and the same text wherever a name is not found."""
+
+import pytest
+
+from trimtab import names
+from trimtab.errors import NotFound
+
+MANY = [f"team-{number:02}" for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("flytesnaks", ["flytesnacks"]),
+        ("lytesnacks", ["flytesnacks"]),
+        ("FlyteSnacks", ["flytesnacks"]),
+        ("flyte-snacks", ["flytesnacks"]),
+        ("flytesnacks-2", ["flytesnacks"]),
+        ("nope", []),
+        ("", []),
+    ],
+)
+def test_a_misspelt_name_has_the_one_it_stands_for(name: str, near: list[str]) -> None:
+    assert names.nearest(name, ["shop", "flytesnacks", *MANY]) == near
+
+
+def test_few_of_many_names_are_suggested() -> None:
+    known = [f"project-{number:05}" for number in range(10_000)]
+    near = names.nearest("projct-0123", known)
+    assert [name.endswith("123") for name in near] == [True] * 3
+    assert names.nearest("project-00123", known)[0] == "project-00123"
+
+
+def test_many_names_are_counted_where_one_is_alike() -> None:
+    error = NotFound.among("project", "flytesnaks", ["flytesnacks", *MANY])
+    hint = "did you mean 'flytesnacks'; there are 13 projects"
+    assert str(error) == f"project 'flytesnaks' does not exist; {hint}"
+    assert error.known == "flytesnacks"
+
+
+def test_few_names_are_all_listed() -> None:
+    error = NotFound.among("domain", "prodution", ["staging", "production"])
+    hint = "did you mean 'production'; there are: production, staging"
+    assert str(error) == f"domain 'prodution' does not exist; {hint}"
+    assert error.known == "production, staging"
+
+
+def test_where_no_name_is_alike_some_are_listed() -> None:
+    error = NotFound.among("project", "nope", MANY)
+    assert str(error).endswith("; there are: " + ", ".join(MANY[:10]) + " and 2 more")
+    assert str(NotFound.among("project", "nope", [])) == "project 'nope' does not exist"
