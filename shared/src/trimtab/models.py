@@ -1,8 +1,7 @@
 """The base class of models, types of names, and parsing of values into models. Pure."""
 
-import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
@@ -50,13 +49,6 @@ def parse_model(model: type[M], content: Mapping[str, object]) -> M:
         path = ".".join(str(step) for step in first["loc"])
         allowed = first.get("ctx", {}).get("error") or first["msg"]
         raise Invalid(path, first["input"], str(allowed)) from error
-
-
-def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return at most three of the known names that a misspelt one may stand for, nearest first."""
-    by_lower = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=3)
-    return [by_lower[each] for each in found]
 
 
 def json_value(path: str, value: Any) -> JsonValue:
