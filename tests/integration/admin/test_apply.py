@@ -154,6 +154,20 @@ async def test_prune_deletes_the_records_of_its_label_and_no_others(
     }
 
 
+async def test_everything_of_a_label_is_pruned_only_where_the_request_allows_it(
+    admin: httpx.AsyncClient,
+) -> None:
+    await applied(admin, record({"limits": {"cpu": "1"}}), **OWNER)
+    for documents in ((), (project("lab"),)):
+        for more in ({}, {"dry_run": "true"}):
+            answer = await apply(admin, *documents, **OWNER, **more)
+            assert answer.status_code == 400, documents
+            assert "allow_empty=true" in answer.json()["detail"]
+    assert len((await admin.get("/records")).json()) == 1
+    body = await applied(admin, **OWNER, allow_empty="true")
+    assert [change["action"] for change in body["changes"]] == ["delete"]
+
+
 async def test_a_record_of_another_owner_is_not_taken_over(admin: httpx.AsyncClient) -> None:
     await applied(admin, record({"limits": {"cpu": "1"}}), prune="owner=team-b")
     answer = await apply(admin, record({"limits": {"cpu": "2"}}), **OWNER)

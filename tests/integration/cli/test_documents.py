@@ -105,6 +105,25 @@ def test_prune_deletes_only_records_with_the_label(
     assert trimtab("get", "maintenance", "-p", project).exit_code == 0
 
 
+@pytest.mark.parametrize("content", ["", "# nothing\n", "kind: project\nname: {project}\n"])
+def test_everything_of_a_label_is_pruned_only_where_a_flag_allows_it(
+    trimtab: Trimtab, files: Path, tmp_path: Path, project: str, content: str
+) -> None:
+    label = f"owner={project}"
+    trimtab("apply", "-f", str(files / "one.yaml"), "--prune", label)
+    empty = tmp_path / "empty.yaml"
+    empty.write_text(content.format(project=project))
+    for command, code in (("apply", 1), ("diff", 8)):
+        refused = trimtab(command, "-f", str(empty), "--prune", label)
+        assert (refused.exit_code, "--allow-empty" in refused.stderr) == (code, True)
+    assert trimtab("get", CONFIG, "-p", project).exit_code == 0
+    arguments = ("-f", str(empty), "--prune", label, "--allow-empty")
+    assert trimtab("diff", *arguments).exit_code == 1
+    done = trimtab("apply", *arguments)
+    assert f"workflow_execution_config of project {project} deleted" in done.stdout
+    assert trimtab("get", CONFIG, "-p", project).exit_code == 3
+
+
 def test_apply_accepts_an_export_unchanged(
     trimtab: Trimtab, files: Path, tmp_path: Path, project: str
 ) -> None:

@@ -59,6 +59,11 @@ def _document_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Kind of documents that do not name one, such as flytectl's attribute files.",
         ),
         click.option(
+            "--allow-empty",
+            is_flag=True,
+            help="Accept that there is no record: --prune deletes all that have the label.",
+        ),
+        click.option(
             "--prune",
             default="",
             metavar="LABEL",
@@ -91,6 +96,7 @@ def apply(
     server: Server,
     files: Sequence[Path],
     prune: str,
+    allow_empty: bool,
     kind: str,
     dry_run: bool,
     reason: str,
@@ -105,6 +111,7 @@ def apply(
     """
     documents = _read(files, KindFinder(server), kind)
     bodies = [document.body for document in documents]
+    _check_not_empty(bodies, files, prune, allow_empty)
     in_parts = parts.are_needed(bodies)
     if in_parts:
         _check_divisible(len(documents), prune, dry_run)
@@ -114,7 +121,7 @@ def apply(
             server,
             documents,
             lambda client: client.settings.apply(
-                bodies, prune=prune, dry_run=dry_run, reason=reason
+                bodies, prune=prune, allow_empty=allow_empty, dry_run=dry_run, reason=reason
             ),
         )
     _warn(body)
@@ -138,6 +145,7 @@ def diff(
     server: Server,
     files: Sequence[Path],
     prune: str,
+    allow_empty: bool,
     kind: str,
     output: Output,
 ) -> None:
@@ -149,9 +157,14 @@ def diff(
     try:
         documents = _read(files, KindFinder(server), kind)
         bodies = [document.body for document in documents]
+        _check_not_empty(bodies, files, prune, allow_empty)
         if parts.are_needed(bodies):
             _check_divisible(len(documents), prune, dry_run=True)
-        body = _send(server, documents, lambda client: client.settings.diff(bodies, prune=prune))
+        body = _send(
+            server,
+            documents,
+            lambda client: client.settings.diff(bodies, prune=prune, allow_empty=allow_empty),
+        )
     except TrimtabError as error:
         failure = Failure.of(error)
         if failure.exit_code == DIFFERENT:
@@ -201,6 +214,22 @@ async def _export(client: Client, directory: Path, readable_only: bool) -> int:
             error.args = (f"{error}; the export is not complete: {written} documents are written",)
         raise
     return written
+
+
+def _check_not_empty(
+    bodies: Sequence[DocumentBody], files: Sequence[Path], prune: str, allow_empty: bool
+) -> None:
+    """Raise `Rejected` where files hold less than the caller may have meant."""
+    if allow_empty:
+        return
+    names = ", ".join(map(str, files))
+    if prune and all(body.kind in _ENTITIES for body in bodies):
+        raise Rejected(
+            f"{names}: there is no record, so --prune would delete every record of {prune}; "
+            "--allow-empty lets it"
+        )
+    if not bodies:
+        raise Rejected(f"{names}: there is no document")
 
 
 def _check_divisible(count: int, prune: str, dry_run: bool) -> None:
@@ -272,15 +301,12 @@ def _read(paths: Sequence[Path], find: KindFinder, kind: str) -> list[FileDocume
 
     Raises `Rejected` with the file.
     """
-    documents = [
+    return [
         document
         for path in paths
         for file in _files(path)
         for document in _documents(file, find, kind)
     ]
-    if not documents:
-        raise Rejected(f"{', '.join(map(str, paths))}: there is no document")
-    return documents
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -42,16 +42,17 @@ class Settings(Collection):
         documents: Sequence[DocumentBody],
         *,
         prune: str = "",
+        allow_empty: bool = False,
         dry_run: bool = False,
         reason: str = "",
     ) -> ChangesBody:
         """Write all documents, at most `trimtab.api.settings.MAX_DOCUMENTS`, in one transaction.
 
         ``prune`` is a label such as ``owner=team-a``: each record of the documents gets it, and
-        other records that have it are deleted.
+        other records that have it are deleted; all of them only with ``allow_empty``.
         """
         request: dict[str, Any] = {
-            "params": without_empty(prune=prune),
+            "params": without_empty(prune=prune, allow_empty="true" if allow_empty else None),
             "headers": reason_header(reason),
             "timeout": TIMEOUT_SECONDS + _SECONDS_PER_DOCUMENT * len(documents),
         }
@@ -59,9 +60,11 @@ class Settings(Collection):
         body = ApplyBody(documents=tuple(documents))
         return await self._http.fetch(ChangesBody, "POST", "/apply", body=body, **request)
 
-    async def diff(self, documents: Sequence[DocumentBody], *, prune: str = "") -> ChangesBody:
+    async def diff(
+        self, documents: Sequence[DocumentBody], *, prune: str = "", allow_empty: bool = False
+    ) -> ChangesBody:
         """Return the changes that `apply` would make, and their blast radius."""
-        return await self.apply(documents, prune=prune, dry_run=True)
+        return await self.apply(documents, prune=prune, allow_empty=allow_empty, dry_run=True)
 
     async def export(self, *, readable_only: bool = False) -> Sequence[DocumentBody]:
         """Return everything as documents that `apply` accepts. Raises as `stream_export`."""

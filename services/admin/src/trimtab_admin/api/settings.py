@@ -93,6 +93,8 @@ class ApplyQuery(Parameters):
     """Change nothing; return what would change, and for which targets."""
     prune: str = Field(default="", max_length=400)
     """A label, such as ``owner=team-a``, that each record gets; others that have it are deleted."""
+    allow_empty: bool = False
+    """Let `prune` delete all records of its label: there need be no record among the documents."""
 
 
 class ExportQuery(Parameters):
@@ -249,7 +251,7 @@ class SettingsOperations:
     async def apply(
         self, call: Call, query: ApplyQuery, headers: ReasonHeader, body: ApplyBody
     ) -> ChangesBody:
-        request = ApplyDocuments(body.documents, query.prune)
+        request = ApplyDocuments(body.documents, query.prune, query.allow_empty)
         if query.dry_run:
             return await self.writer.dry_run(request, call.caller)
         return await (await self.writer.write(request, headers.author(call))).changes()

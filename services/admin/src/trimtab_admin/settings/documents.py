@@ -28,8 +28,10 @@ from trimtab_admin.storage.record_index import Entry, RecordIndex
 def check_access(request: ApplyDocuments, caller: Caller) -> Steps[None]:
     """Raise `Forbidden` where the caller may not write what some document names.
 
-    Called before the settings are read, so that the refusal reveals nothing about them.
+    Called before the settings are read, so that the refusal reveals nothing about them. Raises
+    `Invalid` where the documents are too few for what is pruned.
     """
+    request.check_not_empty()
 
     def check(document: Document) -> None:
         try:

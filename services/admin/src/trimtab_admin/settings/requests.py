@@ -186,6 +186,18 @@ class ApplyDocuments:
     bodies: tuple[DocumentBody, ...]
     prune: str = ""
     """The label, such as ``owner=team-a``, which every record gets; empty: nothing is pruned."""
+    allow_empty: bool = False
+    """Whether everything that has the label may be pruned."""
+
+    def check_not_empty(self) -> None:
+        """Raise `Invalid` where no document is a record, so that all of the label is pruned."""
+        if self.prune and not self.allow_empty and all(one.is_entity for one in self.documents):
+            raise Invalid(
+                "prune",
+                self.prune,
+                "only with at least one record, because all others that have the label are deleted; "
+                "allow_empty=true deletes all of them",
+            )
 
     @cached_property
     def documents(self) -> tuple[Document, ...]:
