@@ -195,7 +195,7 @@ class ApplyDocuments:
             raise Invalid(
                 "prune",
                 self.prune,
-                "only with at least one record, because all others that have the label are deleted; "
+                "only with at least one record, because all others of the label are deleted; "
                 "allow_empty=true deletes all of them",
             )
 
