@@ -159,6 +159,16 @@ def test_a_missing_token_file_is_reported_in_one_sentence(tmp_path: Path) -> Non
     assert missing in start_error(environment(tmp_path, "", TRIMTAB_TOKEN_FILE=missing))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "admin.example"])
+def test_an_admin_without_a_token_file_starts_on_loopback_only(tmp_path: Path, host: str) -> None:
+    variables = environment(tmp_path, "", TRIMTAB_HOST=host)
+    del variables["TRIMTAB_TOKEN_FILE"]
+    line = start_error(variables)
+    assert line.startswith(f"admin cannot start: it would listen on {host}:")
+    assert "set TRIMTAB_TOKEN_FILE" in line
+    assert not (tmp_path / "admin.db").exists()
+
+
 def test_an_empty_token_file_is_an_error(tmp_path: Path) -> None:
     variables = environment(tmp_path, "")
     (tmp_path / "token").write_text("\n")

@@ -57,6 +57,16 @@ from trimtab_admin.storage.tree import Following, Tree
 log = logging.getLogger(__name__)
 
 
+class OpenToNetwork(Rejected):
+    """Without a token file every caller has every right, so only this machine may be one."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"it would listen on {host}:{port} without a token file, and everyone who reaches that "
+            "address would be an admin; set TRIMTAB_TOKEN_FILE, or TRIMTAB_HOST to 127.0.0.1"
+        )
+
+
 async def when_available(work: Callable[[], Awaitable[None]]) -> None:
     """Do what needs the database, again for as long as it may become available.
 
@@ -87,8 +97,10 @@ async def migrate(config: AdminConfig) -> None:
 async def prepare(config: AdminConfig) -> None:
     """Migrate the schema of the database and publish what the settings file declares.
 
-    Raises `trimtab.errors.TrimtabError`, and then only the schema has changed.
+    Raises `trimtab.errors.TrimtabError`, and then only the schema has changed; where the token
+    file is wrong or missing, nothing has.
     """
+    _root_token(config)
     sessions = migrating_sessions_of(config.database_url)
     reading = reading_sessions_of(config.database_url)
     try:
@@ -107,7 +119,7 @@ def build(config: AdminConfig) -> Starlette:
     """Return the application, whose database `prepare` has prepared.
 
     ``app.state.stopping`` is a function that ends the watches, so that the server can stop.
-    Raises `OSError` and `Invalid`.
+    Raises `OSError`, `Invalid` and `OpenToNetwork`.
     """
     database = _Database.connect(config)
     sessions, reading, searching, tree = database
@@ -261,6 +273,8 @@ def _lifespan(
 def _root_token(config: AdminConfig) -> str:
     """Return the token of the token file; empty where there is none. Raises as `build`."""
     if config.token_file is None:
+        if not is_loopback(config.host):
+            raise OpenToNetwork(config.host, config.port)
         return ""
     token = config.token_file.read_text().strip()
     if not token:

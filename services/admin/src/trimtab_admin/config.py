@@ -18,8 +18,8 @@ class AdminConfig(ServiceConfig):
     """``sqlite+aiosqlite:///path``, or ``postgresql+asyncpg://user:password@host/name`` with the
     extra ``trimtab-admin[postgres]``. The schema is migrated at start."""
     token_file: Path | None = None
-    """A file with the API token of an admin. Without it, the API is open until the first API token
-    is created."""
+    """A file with the API token of an admin. Without it, admin listens on loopback only, and its
+    API is open until the first API token is created."""
     domains: tuple[DnsLabel, ...] = Field(
         default=("development", "staging", "production"), min_length=1
     )

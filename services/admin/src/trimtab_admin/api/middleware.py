@@ -1,5 +1,6 @@
 """ASGI middleware around every request: the call with its trace and log line, then access."""
 
+import ipaddress
 import logging
 import re
 import time
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 
 _METHODS = frozenset(["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"])
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,200}")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
+"""``Host`` of RFC 9110, without the user that a URL may have before it."""
 _HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 """Supervisors have no API token, and these paths disclose nothing that needs one."""
 
@@ -132,7 +134,7 @@ class AccessMiddleware:
 
     def _check_origin(self, headers: Headers) -> None:
         """Raises `Forbidden`."""
-        host = headers.get("host", "")
+        host = ", ".join(headers.getlist("host"))
         if self._loopback_only and not is_loopback(_hostname(host)):
             raise Forbidden(
                 f'Host "{host}" is not allowed: this API listens on loopback and serves only '
@@ -144,7 +146,12 @@ class AccessMiddleware:
 
 
 def is_loopback(host: str) -> bool:
-    return host in _LOOPBACK
+    """Return whether a name or address is that of this machine alone; other names are not looked
+    up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _netloc(origin: str) -> str | None:
@@ -155,7 +162,5 @@ def _netloc(origin: str) -> str | None:
 
 
 def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return "" if match is None else match[1] or match[2]
