@@ -10,7 +10,14 @@ import pytest
 
 from tests.servers import PATIENCE_SECONDS, free_port
 from trimtab.embedded import programs
-from trimtab.embedded.directory import Directory, InUse, Unwritable, ensure_token, lock
+from trimtab.embedded.directory import (
+    Directory,
+    InUse,
+    NotPrivate,
+    Unwritable,
+    ensure_token,
+    lock,
+)
 from trimtab.embedded.programs import Choices, prepare
 from trimtab.errors import Conflict, NotFound
 
@@ -40,6 +47,68 @@ def test_a_directory_under_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = r"file/data cannot be written: Not a directory; .*--data"
     with pytest.raises(Unwritable, match=message), lock(tmp_path / "file" / "data"):
+        pass
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("before", [0o755, 0o777, 0o750, 0o701])
+def test_what_others_could_read_of_a_data_directory_is_private_from_the_next_start(
+    tmp_path: Path, before: int
+) -> None:
+    with lock(tmp_path) as directory:
+        files = (directory.database, directory.path / "admin.db-wal", directory.log("admin"))
+        for file in files:
+            file.touch(0o644)
+        directory.logs.chmod(0o755)
+    tmp_path.chmod(before)
+    with lock(tmp_path):
+        assert (mode(tmp_path), mode(directory.logs)) == (0o700, 0o700)
+        assert {mode(file) for file in files if file.parent == tmp_path} == {0o600}
+
+
+def test_a_link_in_an_open_data_directory_is_refused(tmp_path: Path) -> None:
+    with lock(tmp_path) as directory:
+        directory.settings_file.symlink_to("elsewhere")
+    tmp_path.chmod(0o777)
+    with pytest.raises(NotPrivate, match=r"settings.yaml is a symbolic link"), lock(tmp_path):
+        pass
+
+
+def test_an_empty_directory_becomes_private(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    path.mkdir()
+    path.chmod(0o755)
+    with lock(path):
+        assert mode(path) == 0o700
+
+
+def test_an_open_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    tmp_path.chmod(0o755)
+    message = r"is not empty and can be read by others.*--data"
+    with pytest.raises(NotPrivate, match=message), lock(tmp_path):
+        pass
+    assert mode(tmp_path) == 0o755
+
+
+def test_a_link_to_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "data").symlink_to("there")
+    message = r"data is a symbolic link; .*--data"
+    with pytest.raises(NotPrivate, match=message), lock(tmp_path / "data"):
+        pass
+
+
+def test_a_directory_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    message = rf"belongs to another user \(uid {owner}\)"
+    with pytest.raises(NotPrivate, match=message), lock(tmp_path):
         pass
 
 

@@ -51,7 +51,7 @@ def _show_addresses(directory: Directory, running: System, seconds: float) -> No
         "API": f"{running.url}/api/v2  (described in /api/v2/openapi.json)",
         "token": directory.token_file,
         "namespaces": directory.cluster(CLUSTER),
-        "logs": directory.log("admin").parent,
+        "logs": directory.logs,
         "NATS": f"127.0.0.1:{nats.probe.port}  (user and password are in {directory.nats_file})",
     }
     with suppress(OSError):

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from trimtab.errors import Conflict, Rejected
 
 DEFAULT = Path(".trimtab")
 
+_OTHERS = 0o077
+"""The permissions of everyone but the owner."""
+
 
 class Unwritable(Rejected):
     """The data directory cannot be created or written."""
@@ -22,6 +26,17 @@ class Unwritable(Rejected):
         super().__init__(
             f"the data directory {path} cannot be written: {reason}; "
             "name another one with --data or TRIMTAB_DATA"
+        )
+        self.path = path
+
+
+class NotPrivate(Rejected):
+    """Others may read the data directory, or write what is in it, and that cannot be changed."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} {reason}; the data directory holds secrets: name one of your own with --data "
+            "or TRIMTAB_DATA"
         )
         self.path = path
 
@@ -64,11 +79,19 @@ class Directory:
     def database(self) -> Path:
         return self.path / "admin.db"
 
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
     def cluster(self, name: str) -> Path:
         return self.path / "clusters" / name
 
     def log(self, program: str) -> Path:
-        return self.path / "logs" / f"{program}.log"
+        return self.logs / f"{program}.log"
 
     def server_data(self, server: str) -> Path:
         """Return the directory in which a server stores its data."""
@@ -105,15 +128,17 @@ class Directory:
 def lock(path: Path) -> Iterator[Directory]:
     """Create the directory where it is missing, and lock it against a second system.
 
-    The lock ends with the process, however that ends. Raises `Unwritable` and `InUse`.
+    The lock ends with the process, however that ends. Raises `Unwritable`, `NotPrivate` and
+    `InUse`.
     """
     directory = Directory(path.absolute())
     try:
         directory.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.log("any").parent.mkdir(exist_ok=True)
+        _make_private(directory)
+        directory.logs.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=directory.path):
             pass  # A directory on a read-only disk exists, but is not writable.
-        file = os.open(directory.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(directory.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Unwritable(path, error.strerror or str(error)) from error
     try:
@@ -121,6 +146,35 @@ def lock(path: Path) -> Iterator[Directory]:
         yield directory
     finally:
         os.close(file)
+
+
+def _make_private(directory: Directory) -> None:
+    """Let nobody else read the directory and what earlier starts have written to it.
+
+    Raises `NotPrivate`, also for an open directory that may be meant for something else.
+    """
+    path = directory.path
+    _check_own(path)
+    if not _mode(path) & _OTHERS:
+        return
+    if any(path.iterdir()) and not directory.lock_file.exists():
+        raise NotPrivate(path, "is not empty and can be read by others, and is not Trimtab's yet")
+    for entry in path.iterdir():
+        _check_own(entry)
+    for entry in (path, *path.glob(f"{directory.database.name}*"), *path.glob("logs")):
+        entry.chmod(_mode(entry) & ~_OTHERS)
+
+
+def _check_own(path: Path) -> None:
+    """Raises `NotPrivate`."""
+    if path.is_symlink():
+        raise NotPrivate(path, "is a symbolic link")
+    if path.stat().st_uid != os.geteuid():
+        raise NotPrivate(path, f"belongs to another user (uid {path.stat().st_uid})")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _take_lock(file: int, path: Path) -> None:

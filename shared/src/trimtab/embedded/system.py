@@ -19,7 +19,7 @@ Ready = Callable[[Directory, System, float], None]
 async def up(path: Path, choices: Choices, *, report: supervisor.Report, ready: Ready) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; a second signal kills all programs.
 
-    Raises `Unwritable`, `InUse`, `NotFound`, `Conflict` or `DidNotStart`.
+    Raises `Unwritable`, `NotPrivate`, `InUse`, `NotFound`, `Conflict` or `DidNotStart`.
     """
     began = time.monotonic()
     with lock(path) as directory:
