@@ -149,7 +149,7 @@ def lock(path: Path) -> Iterator[Directory]:
 
 
 def _make_private(directory: Directory) -> None:
-    """Let nobody else read the directory and what earlier starts have written to it.
+    """Remove the permissions of others from the directory, its database and its logs.
 
     Raises `NotPrivate`, also for an open directory that may be meant for something else.
     """
