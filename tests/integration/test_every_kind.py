@@ -23,6 +23,8 @@ from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 
+MAPS = [(kind, path) for kind in kinds.registered().values() for path in kind.schema.maps]
+EVERY_MAP = pytest.mark.parametrize(("kind", "path"), MAPS, ids=[path for _kind, path in MAPS])
 EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)
 FORCE = {"force": "true"}
 SHOP = {"project": "shop", "domain": "development"}
@@ -119,6 +121,43 @@ def test_each_field_can_be_unset(kind: Kind, admin: httpx.Client) -> None:
     assert effective["document"].keys() == RECORDS[kind.name].keys() - set(fields)
     for scope in (SHOP, {}):
         admin.delete(path, params=scope | FORCE)
+
+
+@EVERY_MAP
+def test_a_record_can_unset_a_map_and_set_keys_of_its_own(
+    kind: Kind, path: str, admin: httpx.Client
+) -> None:
+    inherited: Any = RECORDS[kind.name][path]
+    own = {f"{key}2": value for key, value in inherited.items()}
+    admin.put(f"/records/{kind.name}", params=FORCE, json={path: inherited})
+    document = {path: own, "unset": [path]}
+    written = admin.put(f"/records/{kind.name}", params=SHOP | FORCE, json=document)
+    assert written.json()["document"] == document
+    explained = admin.get(f"/explain/{kind.name}", params=SHOP).json()
+    assert explained["document"] == {path: own}
+    here = "project-domain shop/development"
+    expected = {path: [here]} | {f"{path}.{key}": [here] for key in own}
+    expected |= {f"{path}.{key}": [here, "platform"] for key in inherited}
+    assert {
+        leaf["path"]: [source["scope"] for source in leaf["sources"]]
+        for leaf in explained["leaves"]
+    } == expected
+    for scope in (SHOP, {}):
+        admin.delete(f"/records/{kind.name}", params=scope | FORCE)
+
+
+@EVERY_MAP
+def test_a_patch_of_a_map_that_is_unset_changes_its_keys_and_null_makes_it_inherit_again(
+    kind: Kind, path: str, admin: httpx.Client
+) -> None:
+    first, *_others = RECORDS[kind.name][path].values()  # type: ignore[attr-defined]
+    record = f"/records/{kind.name}"
+    admin.put(record, params=SHOP | FORCE, json={path: {"a": first}, "unset": [path]})
+    patched = admin.patch(record, params=SHOP | FORCE, json={path: {"a": None, "b": first}})
+    assert patched.json()["document"] == {path: {"b": first}, "unset": [path]}
+    emptied = admin.patch(record, params=SHOP | FORCE, json={path: None})
+    assert emptied.json()["document"] == {}
+    admin.delete(record, params=SHOP | FORCE)
 
 
 @EVERY_KIND

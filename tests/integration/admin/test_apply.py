@@ -224,6 +224,7 @@ async def test_an_export_applied_here_or_elsewhere_restores_the_same_settings(
         project("lab", description="Trials", labels={"team": "ml"}, state="archived"),
         record({"limits": {"cpu": "1"}, "unset": ["limits.gpu"]}, **SCOPE, labels={"a": "b"}),
         record({"priority": 1}, "workflow_priority", project="lab"),
+        record({"unset": ["attributes"], "attributes": {"a": "1"}}, "cluster_resource"),
     )
     body = (await admin.get("/export")).json()
     again = await admin.post("/apply", json=body)

@@ -92,6 +92,21 @@ async def test_a_rollback_is_a_new_write_of_an_earlier_version(
     assert record["version"] == change["revision"] > second
 
 
+async def test_a_rollback_restores_a_map_that_is_unset_and_has_keys(
+    admin: httpx.AsyncClient,
+) -> None:
+    path, replaced = (
+        "/records/cluster_resource",
+        {"attributes": {"a": "1"}, "unset": ["attributes"]},
+    )
+    first = (await admin.put(path, params=FORCE, json=replaced)).json()["version"]
+    await admin.put(path, params=FORCE, json={"attributes": {"a": "1"}})
+    answer = await admin.post(f"{path}/rollback", params=FORCE, json={"revision": first})
+    [change] = answer.json()["changes"]
+    assert change["changes"] == [{"path": "unset", "before": None, "after": ["attributes"]}]
+    assert (await admin.get(path)).json()["document"] == replaced
+
+
 async def test_a_rollback_checks_its_precondition(admin: httpx.AsyncClient) -> None:
     first, _second = await put(admin, "1"), await put(admin, "2")
     body, path = {"revision": first}, f"{RECORD}/rollback"

@@ -35,11 +35,12 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     unset = draw(st.sets(st.sampled_from(["max_parallelism", "labels", "labels.a", "envs"])))
     if "max_parallelism" not in unset and draw(st.booleans()):
         document["max_parallelism"] = draw(VALUES)
-    keys = draw(st.sets(st.sampled_from("ab"))) - {"a"} if "labels.a" in unset else set("ab")
-    if "labels" not in unset and keys:
-        document["labels"] = {key: str(draw(VALUES)) for key in sorted(keys)}
     if "labels" in unset:
         unset.discard("labels.a")
+    # A map may be unset and have keys of its own.
+    keys = draw(st.sets(st.sampled_from("ab"))) - ({"a"} if "labels.a" in unset else set())
+    if keys:
+        document["labels"] = {key: str(draw(VALUES)) for key in sorted(keys)}
     return document | ({"unset": sorted(unset)} if unset else {})
 
 

@@ -73,6 +73,13 @@ def test_inherited_entries_of_a_map_are_shown_with_its_own_entries() -> None:
     assert '\nlabels:\n  # a: x  # of platform\n  b: "1"\n' in text
 
 
+def test_a_map_that_is_unset_and_has_keys_keeps_both() -> None:
+    document = {"labels": {"b": "1"}, "unset": ["labels"]}
+    text = text_of(document, {"labels.a": "x"})
+    assert '\n  # a: x  # of platform, unset below\n  b: "1"\n' in text
+    assert edit_text.parse(CONFIG, SCOPE, text) == document
+
+
 def test_an_unset_path_is_marked_at_its_field_and_listed_under_unset() -> None:
     text = text_of({"unset": ["max_parallelism"]}, {"max_parallelism": 9})
     assert "\n# max_parallelism: 9  # of platform, unset below\n" in text

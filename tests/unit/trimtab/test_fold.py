@@ -50,17 +50,13 @@ def task_resources(draw: st.DrawFn) -> Document:
 def cluster_resources(draw: st.DrawFn) -> Document:
     document: Document = {}
     unset: list[str] = []
-    if draw(st.integers(0, 4)) == 0:
-        return {"unset": ["attributes"]}
-    _draw_members(draw, document, unset, "attributes", KEYS, st.text(max_size=3))
+    _draw_map(draw, document, unset, "attributes", KEYS, st.text(max_size=3))
     return document | ({"unset": unset} if unset else {})
 
 
 @st.composite
 def plugin_overrides(draw: st.DrawFn) -> Document:
     """Values of the map are objects, and a narrower one replaces the whole broader one."""
-    if draw(st.integers(0, 4)) == 0:
-        return {"unset": ["overrides"]}
     plugins = st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True)
     behaviors = st.sampled_from(["FAIL", "USE_DEFAULT"])
     entries = st.one_of(
@@ -69,7 +65,7 @@ def plugin_overrides(draw: st.DrawFn) -> Document:
     )
     document: Document = {}
     unset: list[str] = []
-    _draw_members(draw, document, unset, "overrides", TASK_TYPES, entries)
+    _draw_map(draw, document, unset, "overrides", TASK_TYPES, entries)
     return document | ({"unset": unset} if unset else {})
 
 
@@ -89,7 +85,7 @@ def execution_configs(draw: st.DrawFn) -> Document:
     if context:
         document["security_context"] = context
     for parent in ("labels", "annotations"):
-        _draw_members(draw, document, unset, parent, KEYS, WORDS)
+        _draw_map(draw, document, unset, parent, KEYS, WORDS)
     return document | ({"unset": unset} if unset else {})
 
 
@@ -117,6 +113,20 @@ def _draw_members(
                 unset.append(f"{parent}.{name}")
             case "present":
                 document.setdefault(parent, {})[name] = draw(values)
+
+
+def _draw_map(
+    draw: st.DrawFn,
+    document: Document,
+    unset: list[str],
+    parent: str,
+    names: list[str],
+    values: st.SearchStrategy[Any],
+) -> None:
+    """Draw a map whose keys are set or unset, or that is unset, with or without keys of its own."""
+    keys: list[str] = []
+    _draw_members(draw, document, keys, parent, names, values)
+    unset += [parent] if draw(st.integers(0, 3)) == 0 else keys
 
 
 @st.composite
@@ -312,6 +322,32 @@ def test_unsetting_a_map_key_keeps_the_keys_that_begin_with_it() -> None:
         ],
     )
     assert effective.document == {"attributes": {"quota.cpu": "2"}}
+
+
+def test_a_map_that_is_unset_and_has_keys_is_replaced() -> None:
+    records: Stored = [
+        (PLATFORM, 1, {"labels": {"a": "1", "b": "1"}}),
+        (PROJECT, 2, {"unset": ["labels"], "labels": {"b": "2", "c": "2"}}),
+    ]
+    effective = folded("workflow_execution_config", records)
+    assert effective.document == {"labels": {"b": "2", "c": "2"}}
+    sources = {path: (leaf.source, *leaf.overrode) for path, leaf in effective.leaves.items()}
+    assert sources == {
+        "labels": (Source(PROJECT, 2, None),),
+        "labels.a": (Source(PROJECT, 2, None), Source(PLATFORM, 1, "1")),
+        "labels.b": (Source(PROJECT, 2, "2"), Source(PLATFORM, 1, "1")),
+        "labels.c": (Source(PROJECT, 2, "2"),),
+    }
+
+
+def test_a_narrower_record_adds_keys_to_a_map_that_was_replaced() -> None:
+    records: Stored = [
+        (PLATFORM, 1, {"labels": {"a": "1"}}),
+        (PROJECT, 2, {"unset": ["labels"], "labels": {"b": "2"}}),
+        (WORKFLOW, 3, {"labels": {"a": "3"}}),
+    ]
+    effective = folded("workflow_execution_config", records)
+    assert effective.document == {"labels": {"a": "3", "b": "2"}}
 
 
 def test_a_tier_unsets_a_broader_budget_and_is_its_source() -> None:

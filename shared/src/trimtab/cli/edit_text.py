@@ -49,7 +49,7 @@ class EditableRecord:
             f"## {self.kind.name} of {self.scope}: {stored}.",
             '## A line behind one # is inherited, or set nowhere. Remove "# " to set it here.',
             "## A field that you delete here is inherited again. `unset: [a.b]` means that a.b has",
-            "## no value here, whatever broader scopes set.",
+            "## no value here, or as a map only its keys here, whatever broader scopes set.",
             "",
             *_field_lines(self, of_kind(self.kind), ""),
             *self._unset_lines(),

@@ -26,11 +26,13 @@ class Value(KindModel):
     """Base of the model of a kind: every field is optional, and none is null when stored.
 
     A field is absent (inherited), present (set), or listed in `unset` (it has no value here;
-    inheritance stops, and a narrower level may set it again).
+    inheritance stops, and a narrower level may set it again). A map may be both listed and present:
+    inheritance stops, and its keys are the whole value.
     """
 
     unset: tuple[str, ...] = Field(default=(), strict=False)
-    """Dotted paths of fields, groups or map keys that have no value here."""
+    """Dotted paths of fields, groups or map keys that inherit nothing and have no value here, and
+    of maps that inherit no key."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,10 @@ class Kind:
             others = (*unset[:index], *unset[index + 1 :])
             if any(self.schema.covers(other, path) for other in others):
                 raise Invalid("unset", path, "each path once, and none inside another")
-            if any(self.schema.covers(path, known) for known in flat):
-                raise Invalid("unset", path, "a path that has no value in the same record")
+            is_map = path in self.schema.maps
+            if not is_map and any(self.schema.covers(path, known) for known in flat):
+                allowed = "a path that has no value in the same record, or the path of a map"
+                raise Invalid("unset", path, allowed)
 
     def _check_key(self, path: str) -> None:
         """Raise `Invalid` on a path into a map with a key that no record can have."""

@@ -130,12 +130,22 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
     """Fold records of the target's chain, which must come broadest first.
 
     For a leaf, the narrowest value wins. Maps are merged by key. A path in ``unset`` removes what
-    broader scopes set, and narrower scopes may set it again.
+    broader scopes set, and narrower scopes may set it again. A record that unsets a map and sets
+    keys of it replaces the map.
     """
     leaves: dict[str, Leaf] = {}
     unset_branches: set[str] = set()
     for record in records:
         scope, revision = record.scope, record.revision
+        # Made before the record unsets anything: a leaf overrides broader records, not its own.
+        own = {}
+        for path, leaf in record.leaves.items():
+            broader = leaves.get(path)
+            if broader is None and unset_branches:
+                broader = _unset_branch(leaves, path, unset_branches)
+            if broader is not None:
+                leaf = Leaf(leaf.value, scope, revision, broader)
+            own[path] = leaf
         for path, is_branch in record.unset:
             removed = [path]
             if is_branch:
@@ -144,13 +154,7 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
             for known in removed:
                 broader = leaves.get(known) or _unset_branch(leaves, known, unset_branches)
                 leaves[known] = Leaf(None, scope, revision, broader)
-        for path, leaf in record.leaves.items():
-            broader = leaves.get(path)
-            if broader is None and unset_branches:
-                broader = _unset_branch(leaves, path, unset_branches)
-            if broader is not None:
-                leaf = Leaf(leaf.value, scope, revision, broader)
-            leaves[path] = leaf
+        leaves |= own
     return Effective(kind, target, leaves)
 
 
