@@ -347,6 +347,18 @@ async def test_a_deprecated_name_is_accepted_with_a_warning(admin: httpx.AsyncCl
     assert await document_at(admin) == {"limits": {"ephemeral_storage": "2Gi"}}
 
 
+async def test_a_repeated_item_of_a_list_counts_once_with_a_warning(
+    admin: httpx.AsyncClient,
+) -> None:
+    path, tags = "/records/execution_queue", {"tags": ["gpu", "gpu"]}
+    for answer in (
+        await admin.put(path, params=FORCE, json=tags),
+        await admin.patch(path, params=FORCE, json=tags),
+    ):
+        assert answer.json()["document"] == {"tags": ["gpu"]}
+        assert answer.json()["warnings"] == ["tags: 'gpu' is listed 2 times and counts once"]
+
+
 @pytest.fixture
 async def with_unreadable(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.AsyncClient:
     """Return a client of an admin with two platform records that this release cannot read."""

@@ -203,6 +203,14 @@ def test_a_deprecated_field_is_accepted_with_a_warning(
     assert "limits.storage is deprecated" in capsys.readouterr().err
 
 
+def test_a_repeated_tag_is_accepted_once_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = kinds.by_name("execution_queue")
+    assert document_of(tmp_path, "tags: [a, b, a]\n", queue) == {"tags": ["a", "b"]}
+    assert "tags: 'a' is listed 2 times and counts once" in capsys.readouterr().err
+
+
 def test_the_diff_of_a_first_update_starts_from_null() -> None:
     after = {"attributes": {"projectQuotaCpu": "12"}}
     assert unified_diff(CLUSTER, None, after).splitlines() == [

@@ -143,7 +143,6 @@ def test_an_unknown_kind_is_refused_with_the_names_of_all_kinds() -> None:
             "only limits.ephemeral_storage",
         ),
         ("execution_queue", {"tags": "critical"}, "tags", "valid tuple"),
-        ("execution_queue", {"tags": ["a", "a"]}, "tags", "each tag once"),
         ("execution_queue", {"tags": [""]}, "tags.0", "at least 1 character"),
         ("quality_of_service", {"tier": "BEST"}, "tier", "'HIGH', 'MEDIUM' or 'LOW'"),
         ("quality_of_service", {"queueing_budget": "10m"}, "queueing_budget", "600s"),
@@ -263,6 +262,34 @@ def test_a_deprecated_path_is_accepted_with_a_warning() -> None:
     )
     assert kind.warnings(current) == ()
     assert document["limits"] == {"storage": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "stored", "path"),
+    [
+        ("execution_queue", {"tags": ["b", "a", "b"]}, {"tags": ["b", "a"]}, "tags"),
+        (
+            "plugin_override",
+            {"overrides": {"spark": {"plugin_id": ["x", "x"]}, "ray": {"plugin_id": ["x"]}}},
+            {"overrides": {"spark": {"plugin_id": ["x"]}, "ray": {"plugin_id": ["x"]}}},
+            "overrides.spark.plugin_id",
+        ),
+    ],
+)
+def test_a_repeated_item_counts_once_with_a_warning(
+    name: str, document: dict[str, Any], stored: dict[str, Any], path: str
+) -> None:
+    kind = kinds.by_name(name)
+    assert kind.to_document(kind.parse(document, PLATFORM)) == stored
+    [warning] = kind.warnings(document)
+    assert warning.startswith(f"{path}: ")
+    assert warning.endswith("is listed 2 times and counts once")
+    assert kind.warnings(stored) == ()
+
+
+@pytest.mark.parametrize("patch", [{"overrides": None}, {"overrides": {"spark": None}}, {}])
+def test_a_patch_that_removes_a_list_has_no_repeated_item(patch: dict[str, Any]) -> None:
+    assert kinds.by_name("plugin_override").warnings(patch) == ()
 
 
 def test_annotations_may_have_the_total_size_that_kubernetes_accepts() -> None:

@@ -52,14 +52,15 @@ class AttributeFile:
         """
         try:
             fields = kind.from_file(self.fields)
-            for warning in kind.warnings(fields):
-                progress(f"warning: {self.path}: {warning}")
-            return kind.to_document(kind.parse(fields, scope))
+            document = kind.to_document(kind.parse(fields, scope))
         except Invalid as error:
             allowed = error.allowed
             if isinstance(error.value, bool | int | float) and "string" in allowed:
                 allowed = f'text; write it in quotes: "{str(error.value).lower()}"'
             raise Invalid(f"{self.path}: {error.path}", error.value, allowed) from error
+        for warning in kind.warnings(fields):
+            progress(f"warning: {self.path}: {warning}")
+        return document
 
 
 def read(path: Path) -> AttributeFile:

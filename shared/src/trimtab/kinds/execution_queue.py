@@ -5,26 +5,19 @@ Flyte's files have the shape of our documents.
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from trimtab.kinds import repeats
 from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.kind import Kind, Value
 from trimtab.labels import Text
 from trimtab.levels import Level
 
 
-def _check_unique(tags: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(tags)) < len(tags):
-        raise ValueError("each tag once")
-    return tags
-
-
 class ExecutionQueue(Value):
     """Tags that select a queue."""
 
-    tags: Annotated[tuple[Text, ...], AfterValidator(_check_unique)] | None = Field(
-        default=None, strict=False
-    )
+    tags: Annotated[tuple[Text, ...], repeats.ONCE] | None = Field(default=None, strict=False)
     """The first tag that a queue has selects it; a narrower record replaces the whole list."""
 
 
@@ -39,4 +32,5 @@ KIND = Kind(
         message="ExecutionQueueAttributes",
         configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
     ),
+    likely_mistakes=lambda document: repeats.warnings("tags", document.get("tags")),
 )

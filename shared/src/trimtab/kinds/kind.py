@@ -75,6 +75,9 @@ class Kind:
     meaning."""
     to_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     """Convert a stored document into the shape that Flyte's tools write: inverse of `from_file`."""
+    likely_mistakes: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _document: ()
+    """Find what is accepted in a valid document, or in a patch of one, although its author may mean
+    something else. Each text becomes a warning."""
     validate: Callable[[Mapping[str, JsonValue]], Iterable[Problem]] = lambda _flat: ()
     """Find problems of an effective value, given by path of leaf or map key.
 
@@ -129,12 +132,13 @@ class Kind:
         return renamed
 
     def warnings(self, document: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return a warning for each deprecated path in a document or in a patch of one."""
-        return tuple(
+        """Return the warnings for the author of a valid document, or of a patch of one."""
+        deprecated = (
             f"{old} is deprecated and was read as {new}"
             for old, new in self.deprecated.items()
             if _has_path(document, old.split(".")) or old in (document.get("unset") or ())
         )
+        return (*deprecated, *self.likely_mistakes(document))
 
     def implied_unset(self, document: Mapping[str, Any]) -> frozenset[str]:
         """Return the paths that a document unsets by setting another of the `alternatives`."""

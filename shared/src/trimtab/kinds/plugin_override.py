@@ -5,11 +5,12 @@ is a map by task type, so that records of several levels are merged. ``missing_p
 be Flyte's number or the name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from trimtab.kinds import repeats
 from trimtab.kinds.flyte import FlyteKind, list_of_map, map_of_list
 from trimtab.kinds.kind import Kind, KindModel, Value
 from trimtab.labels import Text
@@ -25,18 +26,10 @@ TaskType = Annotated[
 ]
 
 
-def _check_unique(plugins: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(plugins)) < len(plugins):
-        raise ValueError("each plugin once")
-    return plugins
-
-
 class Override(KindModel):
     """The plugins of one task type; a narrower record replaces the whole object."""
 
-    plugin_id: Annotated[tuple[Text, ...], AfterValidator(_check_unique)] | None = Field(
-        default=None, strict=False
-    )
+    plugin_id: Annotated[tuple[Text, ...], repeats.ONCE] | None = Field(default=None, strict=False)
     """Plugins in order of preference; the first installed one runs the tasks."""
     missing_plugin_behavior: Behavior | None = None
     """Whether a task fails (default) or runs by the default plugin where none is installed."""
@@ -84,6 +77,12 @@ def _behavior_name(behavior: Any) -> Any:
     return _BEHAVIORS[behavior] if number and 0 <= behavior < len(_BEHAVIORS) else behavior
 
 
+def _likely_mistakes(document: Mapping[str, Any]) -> Iterator[str]:
+    for task_type, entry in (document.get("overrides") or {}).items():
+        plugins = (entry or {}).get("plugin_id")
+        yield from repeats.warnings(f"overrides.{task_type}.plugin_id", plugins)
+
+
 KIND = Kind(
     name="plugin_override",
     value=PluginOverride,
@@ -99,4 +98,5 @@ KIND = Kind(
     ),
     from_file=from_file,
     to_file=to_file,
+    likely_mistakes=_likely_mistakes,
 )
