@@ -14,8 +14,9 @@ from trimtab.api.access import (
     TokenCreate,
     TokenRotate,
 )
-from trimtab.cli.commands import CommandGroup, example, limit_option
+from trimtab.cli.commands import example, limit_option
 from trimtab.cli.configuration import Output
+from trimtab.cli.groups import CommandGroup
 from trimtab.cli.kinds import KindFinder
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, output_option, progress, show_data, show_list

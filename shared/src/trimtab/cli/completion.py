@@ -1,20 +1,15 @@
 """``trimtab completion SHELL``, and the names that a shell completes by requests to the server."""
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import click
 from click.shell_completion import get_completion_class
 
 from trimtab import kinds
 from trimtab.cli.commands import example
-from trimtab.cli.configuration import Configuration, configured
-from trimtab.cli.server import Server
+from trimtab.cli.server import selected_server
 from trimtab.client import Client
-from trimtab.embedded.directory import DEFAULT
 from trimtab.errors import TrimtabError
 
 _TIMEOUT_SECONDS = 2.0
@@ -76,15 +71,6 @@ def _request(
             return await work(client)
 
     try:
-        return _server(context.params).call(with_timeout)
+        return selected_server(context).call(with_timeout)
     except (TrimtabError, TimeoutError):
         return ()
-
-
-def _server(options: Mapping[str, Any]) -> Server:
-    """Select the server of an unfinished command line, for which click computes no defaults."""
-    data = options.get("data") or os.environ.get("TRIMTAB_DATA")
-    configuration = Configuration() if data else configured()
-    url = options.get("server") or os.environ.get("TRIMTAB_SERVER") or configuration.server
-    token = os.environ.get("TRIMTAB_TOKEN") or configuration.token(url)
-    return Server(url or None, token or None, Path(data or DEFAULT))

@@ -1,27 +1,31 @@
 """The configuration file with defaults for flags: ``~/.config/trimtab/config.yaml``.
 
 A flag takes precedence over its environment variable, that over this file, and that over the
-embedded system of ``./.trimtab``.
+embedded system of ``./.trimtab``. In the file, the selected context takes precedence.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import click
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trimtab.errors import Invalid, Rejected
+from trimtab.errors import Invalid, NotFound, Rejected, TrimtabError
 
+C = TypeVar("C", bound=Callable[..., Any] | click.Command)
 Output = Literal["table", "json", "yaml"]
 
 VARIABLE = "TRIMTAB_CONFIG"
-_META = "trimtab.configuration"
+CONTEXT_VARIABLE = "TRIMTAB_CONTEXT"
+_FILES = "trimtab.configuration.files"
+_PATH = "trimtab.configuration.path"
+_CONTEXT = "trimtab.configuration.context"
 
 
-class Configuration(BaseModel):
+class Defaults(BaseModel):
     """Defaults of flags."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -50,6 +54,110 @@ class Configuration(BaseModel):
             raise Rejected(f"token_file {self.token_file}: {_reason(error)}") from error
 
 
+class Configuration(Defaults):
+    """A configuration file: its own defaults, and those of each context."""
+
+    current_context: str = ""
+    """The context that is used without ``--context``; empty uses the defaults of the file."""
+    contexts: Mapping[str, Defaults] = {}
+
+    def selected(self, name: str) -> Defaults:
+        """Return the defaults of a context, and those of the file where the context has none.
+
+        The token file of the file is for the server of the file only. Raises `NotFound`.
+        """
+        own = Defaults(**{key: getattr(self, key) for key in Defaults.model_fields})
+        if not name:
+            return own
+        context = self.context(name)
+        given = {key: getattr(context, key) for key in Defaults.model_fields}
+        defaults = own.model_copy(update={key: value for key, value in given.items() if value})
+        if context.server and context.token_file is None:
+            return defaults.model_copy(update={"token_file": None})
+        return defaults
+
+    def context(self, name: str) -> Defaults:
+        """Return a context. Raises `NotFound`, which suggests similar names."""
+        if name not in self.contexts:
+            raise NotFound.among("context", name, self.contexts)
+        return self.contexts[name]
+
+
+def configuration_options(command: C) -> C:
+    """Add ``--config`` and ``--context``, which `configured` reads from any group or command."""
+    for option in (
+        click.option(
+            "--context",
+            metavar="NAME",
+            expose_value=False,
+            is_eager=True,
+            hidden=True,
+            callback=_remember(_CONTEXT),
+            shell_complete=_complete_contexts,
+            help="Context of the configuration file, with defaults of flags; default: its "
+            f"current_context.  [env: {CONTEXT_VARIABLE}]",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            is_eager=True,
+            hidden=True,
+            callback=_remember(_PATH),
+            help="Configuration file with defaults of flags; "
+            f"default: ~/.config/trimtab/config.yaml.  [env: {VARIABLE}]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def configured(context: click.Context | None = None) -> Defaults:
+    """Return the defaults of the running command, from a file that is read once.
+
+    Raises `Invalid`, `NotFound` or `Rejected`, except while a shell completes a command.
+    """
+    running = context or click.get_current_context()
+    try:
+        return configuration(running).selected(selected_context(running))
+    except TrimtabError:
+        if running.resilient_parsing:
+            return Defaults()
+        raise
+
+
+def selected_context(context: click.Context | None = None) -> str:
+    """Return the name of the context; empty where none is selected. Raises as `load`."""
+    flag = flagged_context(context)
+    variable = os.environ.get(CONTEXT_VARIABLE, "")
+    return flag or variable or configuration(context).current_context
+
+
+def flagged_context(context: click.Context | None = None) -> str:
+    """Return the name that ``--context`` gives; empty without the flag."""
+    name: str = (context or click.get_current_context()).meta.get(_CONTEXT, "")
+    return name
+
+
+def configuration(context: click.Context | None = None) -> Configuration:
+    """Return the file of the running command; empty where there is none. Raises as `load`."""
+    path, is_named = configuration_path(context)
+    files = (context or click.get_current_context()).meta.setdefault(_FILES, {})
+    if path not in files:
+        files[path] = load(path) if is_named or path.exists() else Configuration()
+    found: Configuration = files[path]
+    return found
+
+
+def configuration_path(context: click.Context | None = None) -> tuple[Path, bool]:
+    """Return the path of the file, and whether a flag or a variable names it."""
+    flag = (context or click.get_current_context()).meta.get(_PATH)
+    if given := flag or os.environ.get(VARIABLE):
+        return Path(given), True
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "trimtab" / "config.yaml", False
+
+
 def load(path: Path) -> Configuration:
     """Read a configuration file.
 
@@ -63,37 +171,54 @@ def load(path: Path) -> Configuration:
     except yaml.YAMLError as error:
         raise Rejected(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     try:
-        configuration = Configuration.model_validate({} if content is None else content)
+        found = Configuration.model_validate({} if content is None else content)
     except ValidationError as error:
         raise _invalid(path, error) from error
-    if configuration.token_file is None:
-        return configuration
-    if not configuration.server:
-        raise Invalid(f"{path}: server", "", "the URL of the server that token_file is for")
-    token_file = path.parent / configuration.token_file.expanduser()
-    return configuration.model_copy(update={"token_file": token_file})
+    contexts = {
+        name: _with_token_path(f"{path}: contexts.{name}.", path, context, found.server)
+        for name, context in found.contexts.items()
+    }
+    found = _with_token_path(f"{path}: ", path, found)
+    return found.model_copy(update={"contexts": contexts})
 
 
-def configured() -> Configuration:
-    """Return the configuration of the running command, which is read once. Raises as `load`."""
-    context = click.get_current_context().find_root()
-    if _META not in context.meta:
-        context.meta[_META] = _find(context.params.get("config"), os.environ)
-    found: Configuration = context.meta[_META]
-    return found
+D = TypeVar("D", bound=Defaults)
 
 
-def _find(path: Path | None, environment: Mapping[str, str]) -> Configuration:
-    if path is not None:
-        return load(path)
-    home = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    default_path = Path(home) / "trimtab" / "config.yaml"
-    return load(default_path) if default_path.exists() else Configuration()
+def _with_token_path(prefix: str, path: Path, defaults: D, server: str = "") -> D:
+    """Resolve the path of the token file. Raises `Invalid` where it is for no server."""
+    if defaults.token_file is None:
+        return defaults
+    if not defaults.server and not server:
+        raise Invalid(f"{prefix}server", "", "the URL of the server that token_file is for")
+    token_file = path.parent / defaults.token_file.expanduser()
+    return defaults.model_copy(update={"token_file": token_file})
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that stores the value of an option; the innermost command is last."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            context.meta[key] = value
+
+    return remember
+
+
+def _complete_contexts(
+    context: click.Context, _parameter: click.Parameter, prefix: str
+) -> Sequence[str]:
+    try:
+        names = configuration(context).contexts
+    except TrimtabError:
+        return ()
+    return [name for name in names if name.startswith(prefix)]
 
 
 def _invalid(path: Path, error: ValidationError) -> Invalid:
     first = error.errors(include_url=False)[0]
-    keys = ", ".join(Configuration.model_fields)
+    is_of_context = len(first["loc"]) > 2
+    keys = ", ".join((Defaults if is_of_context else Configuration).model_fields)
     if not first["loc"]:
         return Invalid(str(path), first["input"], f"a mapping with {keys}")
     field = f"{path}: " + ".".join(map(str, first["loc"]))

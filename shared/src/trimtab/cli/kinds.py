@@ -14,8 +14,9 @@ from pydantic import create_model
 
 from trimtab import kinds
 from trimtab.api.settings import KindBody
-from trimtab.cli.commands import CommandGroup, Failure
+from trimtab.cli.commands import Failure
 from trimtab.cli.completion import complete_nouns
+from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, server_in_arguments
 from trimtab.errors import NotFound, TrimtabError
 from trimtab.kinds import Kind, Value
@@ -100,7 +101,8 @@ class KindGroup(CommandGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = arguments[0]
         if self.get_command(context, name) is None and not name.startswith("-"):
-            self._add_server_kinds(context, name, arguments[1:])
+            given = [*self.given_flags(context, None), *arguments[1:]]
+            self._add_server_kinds(context, name, given)
         return super().resolve_command(context, arguments)
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -1,18 +1,13 @@
 """The tree of all commands of ``trimtab``."""
 
-from pathlib import Path
-
-import click
-
 from trimtab.cli import attributes, pools
 from trimtab.cli.access import audit, token
 from trimtab.cli.asyncapi import asyncapi
-from trimtab.cli.commands import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.completion import completion
-from trimtab.cli.configuration import VARIABLE
 from trimtab.cli.documents import apply, diff, export
 from trimtab.cli.editing import edit
 from trimtab.cli.effective import effective, explain_kind
+from trimtab.cli.groups import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.history import history, rollback, watch
 from trimtab.cli.kinds import KindGroup
 from trimtab.cli.listings import LISTINGS
@@ -21,22 +16,16 @@ from trimtab.cli.projects import archive, register_project, unarchive, update_pr
 from trimtab.cli.up import up
 from trimtab.cli.workflows import execute, explain_execution, register_file
 
-
-@click.group("trimtab", cls=SectionedGroup)
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    envvar=VARIABLE,
-    help="Configuration file with defaults of flags: server, token_file, project, domain, output; "
-    f"default: ~/.config/trimtab/config.yaml.  [env: {VARIABLE}]",
-)
-def cli(config: Path | None) -> None:
-    """The control plane for customizable resources of a workflow platform.
+cli = SectionedGroup(
+    "trimtab",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""The control plane for customizable resources of a workflow platform.
 
     A flag takes precedence over its environment variable, that over the configuration file, and
-    that over the embedded system of ./.trimtab.
-    """
-
+    that over the embedded system of ./.trimtab. The flags below can be given before or after the
+    command.
+    """,
+)
 
 get = KindGroup(
     "get",

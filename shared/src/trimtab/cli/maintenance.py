@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import click
 
 from trimtab.api.maintenance import DeadLetterBody
-from trimtab.cli.commands import CommandGroup, example, limit_option
+from trimtab.cli.commands import example, limit_option
 from trimtab.cli.configuration import Output
+from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, output_option, show_data, show_list
 from trimtab.client import Client

@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from trimtab.api.entities import PoolBody
-from trimtab.cli.commands import CommandGroup, Failure, example, reason_option
+from trimtab.cli.commands import Failure, example, reason_option
 from trimtab.cli.configuration import Output
+from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, cell, duration, output_option, show_data, table
 from trimtab.client import Client
@@ -55,9 +56,9 @@ class _CapType(click.ParamType["int | None"]):
 _CAP = _CapType()
 
 
-@click.group("describe", cls=CommandGroup, member="object type")
-def describe() -> None:
-    """Show the holders and waiters of a pool."""
+describe = CommandGroup(
+    "describe", member="object type", help="Show the holders and waiters of a pool."
+)
 
 
 @describe.command("pool", epilog=example("trimtab describe pool gpus"))
@@ -176,9 +177,9 @@ def update_token(server: Server, pool: str, token: str, priority: int) -> None:
     click.echo(f"Updated token {token} of pool {pool}: priority {priority}, position {position}")
 
 
-@click.group("release", cls=CommandGroup, member="object type")
-def release() -> None:
-    """Release a token by force, without its holder."""
+release = CommandGroup(
+    "release", member="object type", help="Release a token by force, without its holder."
+)
 
 
 @release.command("token", epilog=example("trimtab release token gpus $TOKEN --reason stuck"))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import click
 
 from trimtab.api.entities import ProjectBody
-from trimtab.cli.commands import CommandGroup, Failure, example
+from trimtab.cli.commands import Failure, example
 from trimtab.cli.completion import complete_names
+from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
 from trimtab.errors import Code
 from trimtab.models import parse_model

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import click
 
-from trimtab.cli.commands import SectionedGroup
+from trimtab.cli.groups import SectionedGroup
 from trimtab.cli.kinds import KindGroup
 
 EXAMPLE_NOUN = "task-resource-attribute"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from trimtab.cli.configuration import configured
+from trimtab.cli.configuration import configuration_options, configured, flagged_context
 from trimtab.client import Client
 from trimtab.embedded.directory import DEFAULT, Directory
 from trimtab.errors import Unavailable
@@ -68,8 +68,9 @@ def data_option(command: F) -> F:
 
 
 def server_options(command: F) -> F:
-    """Add ``--server``, ``--data``, and the hidden ``--token``."""
+    """Add ``--server``, ``--data``, the hidden ``--token``, and the configuration."""
     for option in (
+        configuration_options,
         data_option,
         click.option("--token", "api_token", envvar="TRIMTAB_TOKEN", hidden=True),
         click.option(
@@ -88,7 +89,7 @@ def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @server_options
     def wrapped(*, server: str | None, api_token: str | None, data: Path, **options: Any) -> Any:
-        return command(server=_select(click.get_current_context()), **options)
+        return command(server=selected_server(click.get_current_context()), **options)
 
     wrapped.__doc__ = command.__doc__
     wrapped.__click_params__ = [  # type: ignore[attr-defined]  # where click stores options
@@ -100,7 +101,7 @@ def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def server_in_arguments(context: click.Context, arguments: Sequence[str]) -> Server:
     """Return the server that arguments select, before their command has parsed them."""
-    return _select(_server_only.make_context(None, list(arguments), parent=context))
+    return selected_server(_server_only.make_context(None, list(arguments), parent=context))
 
 
 # It ignores all other options and their values.
@@ -113,17 +114,28 @@ def _server_only(**_options: Any) -> None:
     pass
 
 
-def _select(context: click.Context) -> Server:
+def selected_server(context: click.Context) -> Server:
     """Select by flag first, then by environment variable, then by the configuration file.
 
-    Raises `trimtab.errors.Rejected` where the configuration file is not valid.
+    Raises `trimtab.errors.TrimtabError` where the configuration file is not valid.
     """
-    url, token, data = (context.params[name] for name in ("server", "api_token", "data"))
-    url_source, data_source = (context.get_parameter_source(name) for name in ("server", "data"))
-    if data_source is ParameterSource.COMMANDLINE and url_source is ParameterSource.ENVIRONMENT:
-        url = None
-    if url is None and data_source is ParameterSource.DEFAULT:
-        url = configured().server or None
-    if url is not None and token is None:
-        token = configured().token(url) or None
-    return Server(url, token, data)
+    url, token = _url(context), context.params.get("api_token")
+    if url is not None and (token is None or flagged_context(context)):
+        token = configured(context).token(url) or token
+    return Server(url, token, Path(context.params.get("data") or DEFAULT))
+
+
+def _url(context: click.Context) -> str | None:
+    """Return the selected URL; ``None`` selects the embedded system."""
+    url: str | None = context.params.get("server")
+    url_source, data_source = map(context.get_parameter_source, ("server", "data"))
+    if url_source is ParameterSource.COMMANDLINE:
+        return url
+    if data_source is ParameterSource.COMMANDLINE:
+        return None
+    # The variables may be those of another server than that of a context given by flag.
+    if flagged_context(context) and configured(context).server:
+        return configured(context).server
+    if url is not None or data_source is ParameterSource.ENVIRONMENT:
+        return url
+    return configured(context).server or None

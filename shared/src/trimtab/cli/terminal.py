@@ -16,7 +16,7 @@ B = TypeVar("B", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 Columns = Mapping[str, Callable[[B], object]]
 
-_OUTPUTS = click.Choice(["table", "json", "yaml"], case_sensitive=False)
+OUTPUTS = click.Choice(["table", "json", "yaml"], case_sensitive=False)
 
 
 def output_option(default: Output | None = "table") -> Callable[[F], F]:
@@ -24,7 +24,7 @@ def output_option(default: Output | None = "table") -> Callable[[F], F]:
     return click.option(
         "-o",
         "--output",
-        type=_OUTPUTS,
+        type=OUTPUTS,
         default=lambda: configured().output or default,
         show_default=default or False,
         envvar="TRIMTAB_OUTPUT",
