@@ -359,6 +359,16 @@ async def test_a_repeated_item_of_a_list_counts_once_with_a_warning(
         assert answer.json()["warnings"] == ["tags: 'gpu' is listed 2 times and counts once"]
 
 
+async def test_a_limit_of_zero_warns_where_a_write_sets_it(admin: httpx.AsyncClient) -> None:
+    written = [
+        await put(admin, {"limits": {"gpu": "0"}}),
+        await patch(admin, {"limits": {"cpu": "1"}}),
+        await patch(admin, {"limits": {"memory": "0Gi"}}),
+    ]
+    warned = [[text.split()[0] for text in answer.json()["warnings"]] for answer in written]
+    assert warned == [["limits.gpu"], [], ["limits.memory"]]
+
+
 @pytest.fixture
 async def with_unreadable(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.AsyncClient:
     """Return a client of an admin with two platform records that this release cannot read."""

@@ -46,6 +46,21 @@ def test_an_update_shows_the_changes_prompts_and_stores_them(
     )
 
 
+def test_the_warnings_of_a_write_are_printed_on_stderr(
+    trimtab: Trimtab, file: Path, project: str
+) -> None:
+    text = file.read_text()
+    file.write_text(text.replace('cpu: "2"', 'gpu: "0"'))
+    updated = trimtab("update", TASK, "--attrFile", str(file), "--force")
+    assert updated.stderr.startswith("warning: limits.gpu is '0', so no task may have any; ")
+    scope = ("-p", project, "-d", "development")
+    [first] = json.loads(trimtab("history", TASK, *scope, "-o", "json").stdout)
+    file.write_text(text)
+    trimtab("update", TASK, "--attrFile", str(file), "--force")
+    restored = trimtab("rollback", TASK, "--to", str(first["revision"]), *scope, "--force")
+    assert "limits.gpu is '0'" in restored.stderr
+
+
 def test_an_update_that_is_not_confirmed_stores_nothing(
     trimtab: Trimtab, file: Path, project: str
 ) -> None:

@@ -287,9 +287,32 @@ def test_a_repeated_item_counts_once_with_a_warning(
     assert kind.warnings(stored) == ()
 
 
+def test_a_limit_of_zero_under_a_deprecated_name_warns_by_its_current_name() -> None:
+    kind = kinds.by_name("task_resource")
+    _deprecated, zero = kind.warnings({"limits": {"storage": "0"}})
+    assert zero.startswith("limits.ephemeral_storage is '0', ")
+
+
+@pytest.mark.parametrize("patch", [{"limits": None}, {"limits": {"gpu": None}}, {}])
+def test_a_patch_that_removes_a_limit_sets_none_to_zero(patch: dict[str, Any]) -> None:
+    assert kinds.by_name("task_resource").warnings(patch) == ()
+
+
 @pytest.mark.parametrize("patch", [{"overrides": None}, {"overrides": {"spark": None}}, {}])
 def test_a_patch_that_removes_a_list_has_no_repeated_item(patch: dict[str, Any]) -> None:
     assert kinds.by_name("plugin_override").warnings(patch) == ()
+
+
+@pytest.mark.parametrize("zero", ["0", "0Mi", "0e3", "-0", "0.000"])
+def test_a_limit_of_zero_warns_that_flyte_reads_it_as_no_limit(zero: str) -> None:
+    kind = kinds.by_name("task_resource")
+    document = {"limits": {"gpu": zero, "cpu": "1"}, "defaults": {"gpu": zero}}
+    assert kind.to_document(kind.parse(document, PLATFORM)) == document
+    [warning] = kind.warnings(document)
+    assert warning == (
+        f"limits.gpu is '{zero}', so no task may have any; "
+        "Flyte reads 0 as no limit, which is limits.gpu in unset"
+    )
 
 
 def test_annotations_may_have_the_total_size_that_kubernetes_accepts() -> None:

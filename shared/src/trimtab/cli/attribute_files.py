@@ -46,7 +46,7 @@ class AttributeFile:
         return {**parts, **self.scope_parts}
 
     def document(self, kind: Kind, scope: Scope) -> dict[str, Any]:
-        """Return the fields in their stored form; warn of deprecated fields on stderr.
+        """Return the fields in their stored form; warn on stderr of what that form has lost.
 
         Raises `Invalid` with the file and the field.
         """
@@ -58,8 +58,11 @@ class AttributeFile:
             if isinstance(error.value, bool | int | float) and "string" in allowed:
                 allowed = f'text; write it in quotes: "{str(error.value).lower()}"'
             raise Invalid(f"{self.path}: {error.path}", error.value, allowed) from error
+        # The server warns of what the document that it receives still has.
+        of_server = kind.warnings(document)
         for warning in kind.warnings(fields):
-            progress(f"warning: {self.path}: {warning}")
+            if warning not in of_server:
+                progress(f"warning: {self.path}: {warning}")
         return document
 
 

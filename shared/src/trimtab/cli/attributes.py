@@ -110,9 +110,11 @@ def update_command(kind: Kind) -> click.Command:
             return
         version = None if record is None else record.version
         with error_prefix(f"{prefix}update failed: "):
-            server.call(
+            stored = server.call(
                 lambda client: client.records.put(kind.name, scope, document, version=version)
             )
+        for warning in stored.warnings:
+            progress(f"warning: {warning}")
         click.echo(f"Updated attributes from {success_text(scope)}")
 
     return update

@@ -101,6 +101,8 @@ class EditSession:
         click.echo(f"The following changes are to be applied.\n{difference}\n")
         for line in changes.blast_radius_lines(preview):
             click.echo(line)
+        for line in changes.warning_lines(preview):
+            progress(line)
         match prompt("Continue? [y/n, e to edit again]: ", "yne"):
             case "n":
                 raise self._save_text(Failure("edit aborted by user"))

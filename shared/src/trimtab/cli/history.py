@@ -7,14 +7,22 @@ from typing import Any
 
 import click
 
-from trimtab.api.settings import HistoryBody
+from trimtab.api.settings import ChangesBody, HistoryBody
 from trimtab.cli import changes
 from trimtab.cli.commands import Failure, example, limit_option, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import parse_scope, scope_options, scope_parts, selected_scope
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, cell, confirm, output_option, show_data, show_list
+from trimtab.cli.terminal import (
+    Columns,
+    cell,
+    confirm,
+    output_option,
+    progress,
+    show_data,
+    show_list,
+)
 from trimtab.client import Client
 
 _ENTITIES = ("project", "domain", "cluster", "pool")
@@ -98,17 +106,18 @@ def rollback(
     stored = server.call(lambda client: client.records.get(name, scope))
     version = None if stored is None else stored.version
 
-    async def restore(client: Client, *, dry_run: bool) -> list[str]:
-        body = await client.records.rollback(
+    async def restore(client: Client, *, dry_run: bool) -> ChangesBody:
+        return await client.records.rollback(
             name, scope, revision, version=version, reason=reason, dry_run=dry_run
         )
-        return list(changes.difference_lines(body))
 
-    lines = server.call(lambda client: restore(client, dry_run=True))
-    if not lines:
+    preview = server.call(lambda client: restore(client, dry_run=True))
+    if not (lines := list(changes.difference_lines(preview))):
         click.echo("No changes detected. Skipping the rollback.")
         return
     click.echo("\n".join(lines))
+    for line in changes.warning_lines(preview):
+        progress(line)
     if dry_run:
         return
     if not force and not confirm("Continue? [y/n]: "):

@@ -138,7 +138,7 @@ class Kind:
             for old, new in self.deprecated.items()
             if _has_path(document, old.split(".")) or old in (document.get("unset") or ())
         )
-        return (*deprecated, *self.likely_mistakes(document))
+        return (*deprecated, *self.likely_mistakes(self.rename_deprecated(document)))
 
     def implied_unset(self, document: Mapping[str, Any]) -> frozenset[str]:
         """Return the paths that a document unsets by setting another of the `alternatives`."""

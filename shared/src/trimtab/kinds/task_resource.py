@@ -1,11 +1,12 @@
 """The kind `task_resource`: default requests and limits of tasks, and bounds for them.
 
 Flyte's files have the shape of our documents; their ``storage`` is read as ``ephemeral_storage``,
-with a warning.
+with a warning. A limit of 0 allows none of the resource, with a warning: Flyte reads it as no
+limit, which is the path in ``unset``.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
 
@@ -89,6 +90,15 @@ def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
             yield Problem(path, value, f"at most {limit}, which is {bound}", limit)
 
 
+def _likely_mistakes(document: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in (document.get("limits") or {}).items():
+        if value is not None and quantities.parse(value) == 0:
+            yield (
+                f"limits.{name} is {value!r}, so no task may have any; "
+                f"Flyte reads 0 as no limit, which is limits.{name} in unset"
+            )
+
+
 _BROAD = frozenset({Level.PLATFORM})
 
 KIND = Kind(
@@ -109,4 +119,5 @@ KIND = Kind(
         for group in ("defaults", "limits", "ceiling")
     },
     validate=_problems,
+    likely_mistakes=_likely_mistakes,
 )
