@@ -47,9 +47,9 @@ blocks of several sources are merged key by key, lists are not. A key of a block
 of its own, in which two underscores separate the keys:
 `TRIMTAB_RESOURCEMANAGER__REDIS__HOSTKEY`.
 
-Services may share one file: each ignores keys and variables that it does not know. In the blocks
-of admin and resmgr an unknown key is an error. A value that is not valid ends the start with a
-sentence that names it.
+Services may share one file: each ignores the keys of the others, and variables that it does not
+know. A key of the file that no service has is an error, at every depth. A key or value that is not
+valid ends the start with a sentence that names it.
 
 These variables are not fields of the configuration, so the file cannot contain them:
 

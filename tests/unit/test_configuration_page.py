@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools import configuration
+from trimtab.runtime.config import OWN_KEYS, ServiceConfig
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/configuration.md"
@@ -32,3 +33,9 @@ def test_the_readme_of_a_service_links_to_its_section(service: str) -> None:
     readme = (ROOT / "services" / service / "README.md").read_text()
     assert f"../../docs/configuration.md#{service})" in readme
     assert f"\n## {service}\n" in configuration.page()
+
+
+@pytest.mark.parametrize("service", configuration.SERVICES)
+def test_every_service_knows_the_keys_that_each_service_adds_in_the_file(service: str) -> None:
+    own = configuration.SERVICES[service].model_fields.keys() - ServiceConfig.model_fields.keys()
+    assert OWN_KEYS[service].split() == sorted(own)

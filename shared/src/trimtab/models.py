@@ -1,11 +1,13 @@
 """The base class of models, types of names, and parsing of values into models. Pure."""
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
+from trimtab import names
 from trimtab.errors import Invalid
 
 M = TypeVar("M", bound=BaseModel)
@@ -45,10 +47,53 @@ def parse_model(model: type[M], content: Mapping[str, object]) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = first_error(error)
         path = ".".join(str(step) for step in first["loc"])
-        allowed = first.get("ctx", {}).get("error") or first["msg"]
+        reason = first.get("ctx", {}).get("error") or first["msg"]
+        allowed = unknown_field(model, first) or reason
         raise Invalid(path, first["input"], str(allowed)) from error
+
+
+def first_error(error: ValidationError) -> ErrorDetails:
+    """Return the first unknown field, or else the first error: a misspelt field is missing too."""
+    errors = error.errors(include_url=False)
+    return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+
+
+def unknown_field(model: Any, error: ErrorDetails) -> str:
+    """Return what is allowed instead of an unknown field; empty where the error is another one.
+
+    ``model`` is what the value was validated as: a model, or a type that contains models.
+    """
+    if error["type"] != "extra_forbidden":
+        return ""
+    *outer, name = error["loc"]
+    known = _field_names(model, outer)
+    listed = f"one of {', '.join(known)}" if known else "a known field"
+    return listed + names.question(str(name), known)
+
+
+def _field_names(shape: Any, steps: Sequence[int | str]) -> list[str]:
+    """Return the names of the fields of an inner model, as its texts have them."""
+    for step in steps:
+        model = _model_in(shape)
+        fields = {} if model is None else _by_name(model)
+        # Any other step is the key of a map, the index of a list, or a marker of pydantic.
+        shape = fields.get(str(step), shape)
+    innermost = _model_in(shape)
+    return [] if innermost is None else list(_by_name(innermost))
+
+
+def _by_name(model: type[BaseModel]) -> dict[str, Any]:
+    fields = model.model_fields.items()
+    return {info.alias or name: info.annotation for name, info in fields}
+
+
+def _model_in(shape: Any) -> type[BaseModel] | None:
+    """Return the model itself, or that of a list's items, a map's values, or an optional value."""
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        return shape
+    return next(filter(None, map(_model_in, get_args(shape))), None)
 
 
 def json_value(path: str, value: Any) -> JsonValue:

@@ -27,6 +27,12 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return [by_folded[other] for other in found]
 
 
+def question(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name, empty where no known one is alike."""
+    near = nearest(name, known)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
 def _pairs(text: str) -> set[tuple[str, str]]:
     """Return the pairs of neighbours, with one for each end of the text."""
     return set(zip(f" {text}", f"{text} ", strict=True))

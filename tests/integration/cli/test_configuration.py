@@ -102,6 +102,9 @@ def test_defaults_apply_neither_to_a_file_nor_to_the_platform(
     ("content", "code", "message"),
     [
         ("servers: x\n", 2, "config.yaml: servers: 'x' is not valid; allowed: one of server, "),
+        ("servers: x\n", 2, "contexts; did you mean 'server'?"),
+        ("server: x\nserver: y\n", 1, "config.yaml, line 2, column 1: the key 'server' is given"),
+        ("server: [" * 101, 1, "config.yaml, line 1, column"),
         ("output: xml\n", 2, "config.yaml: output: 'xml' is not valid"),
         ("- server\n", 2, "allowed: a mapping with server, "),
         ("token_file: t\n", 2, "config.yaml: server: '' is not valid; allowed: the URL"),

@@ -133,7 +133,12 @@ def test_every_placeholder_without_a_value_is_named() -> None:
         ("a: !!python/name:os.system x", r"is not supported"),
         ("a: \x00", r"not YAML: .*special characters are not allowed"),
         ('a: "\\UFFFFFFFF"', r"not YAML: "),
-        ("[" * 3000, r"is nested too deeply"),
+        ("[" * 3000, r"values are nested more than 100 levels deep"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+            "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]",
+            r"the aliases of a document may stand for at most 10,000 values",
+        ),
         ("a: &a [*a]", r"an alias contains itself"),
     ],
 )

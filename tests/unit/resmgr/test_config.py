@@ -95,7 +95,7 @@ def test_a_block_of_type_noop_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ('{"type": "redis"}', "redis.hostPaths: [] is not valid; allowed: host:port or the path"),
         ('{"redis": {"hostPaths": ["valkey:"]}}', "'valkey:' is neither host:port nor the path"),
         ('{"redis": {"hostPaths": ["a:1", "/b"]}}', "is not reached over a unix socket"),
-        ('{"resourceMaxQota": 5}', "resourceMaxQota: 5 is not valid: Extra inputs are not"),
+        ('{"resourceMaxQota": 5}', "did you mean 'resourceMaxQuota'?"),
         ('{"resourceMaxQuota": 0}', "resourceMaxQuota: 0 is not valid: Input should be greater"),
         ("redis", "lists and maps are given as JSON"),
     ],

@@ -1,10 +1,18 @@
 """The configuration of clusterres, read once at start."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, DirectoryPath, PositiveFloat
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    PositiveFloat,
+    model_validator,
+)
 
+from trimtab.api.entities import ClusterBody
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
 
@@ -12,12 +20,18 @@ from trimtab.settings import namespaces
 class ClusterAccess(BaseModel):
     """How this service reaches a cluster that admin declares."""
 
-    # All services may share one file, in which a cluster also has what only admin reads: its labels
-    # and weight.
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     directory: Path | None = None
     """Where manifests are written; not set where this service does not reach the cluster."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_admin_reads(cls, fields: Any) -> Any:
+        """Drop labels and weight, which a cluster also has in a file that services share."""
+        if not isinstance(fields, dict):
+            return fields
+        return {key: value for key, value in fields.items() if key not in ClusterBody.model_fields}
 
 
 class ClusterresConfig(ServiceConfig):

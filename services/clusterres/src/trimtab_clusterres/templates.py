@@ -13,6 +13,7 @@ from functools import lru_cache
 import yaml
 from pydantic import JsonValue
 
+from trimtab import yaml_texts
 from trimtab.errors import Rejected
 from trimtab_clusterres import scalars
 
@@ -58,16 +59,13 @@ class Template:
     def objects(self, values: Mapping[str, str]) -> Iterator[dict[str, JsonValue]]:
         """Return one object per document. Raises `Unresolved` and `BadTemplate`."""
         filling = _Filling(self, values)
-        try:
-            documents = [filling.mapping(node) for node in self.documents]
-        except RecursionError as error:
-            raise BadTemplate(self.file, "an alias contains itself") from error
+        documents = [filling.mapping(node) for node in self.documents]
         if filling.missing:
             raise Unresolved(self.file, tuple(filling.missing))
         return iter(documents)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml_texts.LimitedLoader):
     def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
         if kind is yaml.ScalarNode and implicit[0]:
             return _PLAIN
@@ -94,8 +92,6 @@ def parse(file: str, text: str) -> Template:
         raise BadTemplate(file, f"not YAML: {error.problem}", line) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise BadTemplate(file, f"not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise BadTemplate(file, "is nested too deeply") from error
     documents = tuple(node for node in found if not _is_empty(node))
     if not documents:
         raise BadTemplate(file, "contains no object")

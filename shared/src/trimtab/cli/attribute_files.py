@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from trimtab import yaml_texts
 from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
 from trimtab.cli.terminal import progress
 from trimtab.errors import Invalid, Rejected
@@ -71,7 +72,7 @@ def read(path: Path) -> AttributeFile:
 
     Raises `Rejected` where it cannot be read, and `Invalid` where it is not an attribute file.
     """
-    documents = parse_yaml(str(path), read_text(path))
+    documents = yaml_texts.parse(str(path), read_text(path))
     if len(documents) > 1:
         progress(f"warning: {path} holds {len(documents)} documents; only the first one is read")
     content = {} if not documents or documents[0] is None else documents[0]
@@ -92,32 +93,6 @@ def read_text(path: Path) -> str:
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
-
-
-def parse_yaml(source: str, text: str) -> list[Any]:
-    """Return every document of a text. Raises `Rejected` with the source and the line."""
-    try:
-        return list(yaml.load_all(text, _StrictLoader))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Rejected(f"{source} is not YAML{line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise Rejected(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Rejects a repeated key, for which PyYAML silently uses the last value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _value in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def to_content(kind: Kind, scope: Scope, document: Mapping[str, Any]) -> dict[str, Any]:

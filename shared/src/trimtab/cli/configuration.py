@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from trimtab import yaml_texts
 from trimtab.errors import Invalid, NotFound, Rejected, TrimtabError
+from trimtab.models import first_error, unknown_field
 
 C = TypeVar("C", bound=Callable[..., Any] | click.Command)
 Output = Literal["table", "json", "yaml"]
@@ -165,11 +166,10 @@ def load(path: Path) -> Configuration:
     content is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Rejected(f"the configuration {path} cannot be read: {_reason(error)}") from error
-    except yaml.YAMLError as error:
-        raise Rejected(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = yaml_texts.parse_one(str(path), text)
     try:
         found = Configuration.model_validate({} if content is None else content)
     except ValidationError as error:
@@ -216,14 +216,13 @@ def _complete_contexts(
 
 
 def _invalid(path: Path, error: ValidationError) -> Invalid:
-    first = error.errors(include_url=False)[0]
-    is_of_context = len(first["loc"]) > 2
-    keys = ", ".join((Defaults if is_of_context else Configuration).model_fields)
+    first = first_error(error)
     if not first["loc"]:
+        keys = ", ".join(Configuration.model_fields)
         return Invalid(str(path), first["input"], f"a mapping with {keys}")
-    field = f"{path}: " + ".".join(map(str, first["loc"]))
-    is_unknown = first["type"] == "extra_forbidden"
-    return Invalid(field, first["input"], f"one of {keys}" if is_unknown else first["msg"])
+    name = ".".join(map(str, first["loc"]))
+    allowed = unknown_field(Configuration, first) or first["msg"]
+    return Invalid(f"{path}: {name}", first["input"], allowed)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

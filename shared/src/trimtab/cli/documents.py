@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from trimtab import yaml_texts
 from trimtab.api.settings import MAX_DOCUMENTS, ChangeBody, ChangesBody, DocumentBody
 from trimtab.cli import attribute_files, changes, parts
 from trimtab.cli.attribute_files import AttributeFile
@@ -322,7 +323,7 @@ def _files(path: Path) -> Iterator[Path]:
 def _documents(file: Path, find: KindFinder, kind: str) -> Iterator[FileDocument]:
     text = sys.stdin.read() if file == STDIN else attribute_files.read_text(file)
     name = "standard input" if file == STDIN else str(file)
-    contents = attribute_files.parse_yaml(name, text)
+    contents = yaml_texts.parse(name, text)
     for number, content in enumerate(contents, 1):
         source = f"{name}, document {number}" if len(contents) > 1 else name
         if content is not None:

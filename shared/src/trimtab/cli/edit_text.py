@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from trimtab import yaml_texts
 from trimtab.api.settings import EffectiveBody
-from trimtab.cli.attribute_files import parse_yaml, to_yaml
+from trimtab.cli.attribute_files import to_yaml
 from trimtab.errors import Invalid
 from trimtab.kinds import Kind
 from trimtab.kinds.forms import Field, of_kind
@@ -93,7 +94,7 @@ def parse(kind: Kind, scope: Scope, text: str) -> dict[str, Any]:
 
     Raises `Rejected` where it is not YAML, and `Invalid` with the field where a value is wrong.
     """
-    contents = [content for content in parse_yaml("the text", text) if content is not None]
+    contents = [content for content in yaml_texts.parse("the text", text) if content is not None]
     content = contents[0] if contents else {}
     if len(contents) > 1 or not isinstance(content, dict):
         raise Invalid("the text", content, "one mapping with the fields of the kind")

@@ -8,21 +8,36 @@ The first of these that has a value wins: a variable of the environment, such as
 import os
 import sys
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    YamlConfigSettingsSource,
 )
+
+from trimtab import names, yaml_texts
+from trimtab.errors import Invalid, Rejected
+from trimtab.models import first_error, unknown_field
 
 FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
 SECRETS_VARIABLE = "TRIMTAB_SECRETS_DIR"
+
+OWN_KEYS = {
+    "admin": "audit_days audit_rows clusters database_url domains execution_event_days "
+    "execution_log_days failed_tries_per_minute history_days max_apply_bytes max_body_bytes "
+    "namespace_template pools records token_file",
+    "clusterres": "cluster_timeout_seconds clusters namespace_template templates",
+    "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions stop_tasks",
+    "resmgr": "admin_url resourcemanager token_file",
+}
+"""The keys that a service adds to those of `ServiceConfig`.
+
+One file may hold the configuration of all services: no other key of it is accepted."""
 
 
 class ServiceConfig(BaseSettings):
@@ -32,7 +47,7 @@ class ServiceConfig(BaseSettings):
         env_prefix="TRIMTAB_",
         env_nested_delimiter="__",
         frozen=True,
-        # One file may hold the configuration of all four services.
+        # The file is checked by `_read_file`; variables of other services are none of ours.
         extra="ignore",
         use_attribute_docstrings=True,
     )
@@ -66,7 +81,7 @@ class ServiceConfig(BaseSettings):
         if secrets := os.environ.get(SECRETS_VARIABLE):
             sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets))
         if path := os.environ.get(FILE_VARIABLE):
-            sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=path))
+            sources.append(InitSettingsSource(settings_cls, _read_file(path)))
         return tuple(sources)
 
 
@@ -83,11 +98,32 @@ def load(config: type[C]) -> C:
         if secrets and not Path(secrets).is_dir():
             sys.exit(f"{SECRETS_VARIABLE} names {secrets}, which is not a directory")
         return config()
-    except yaml.YAMLError as error:
-        sys.exit(f"{os.environ[FILE_VARIABLE]} is not YAML: {' '.join(str(error).split())}")
+    except Rejected as error:
+        sys.exit(str(error))
     except SettingsError as error:
         sys.exit(f"{error}; lists and maps are given as JSON")
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = first_error(error)
         name = ".".join(str(step) for step in first["loc"])
-        sys.exit(f"configuration {name}: {first['input']!r} is not valid: {first['msg']}")
+        allowed = unknown_field(config, first)
+        problem = f"; allowed: {allowed}" if allowed else f": {first['msg']}"
+        sys.exit(f"configuration {name}: {first['input']!r} is not valid{problem}")
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    """Return the content of the settings file. Raises `Rejected`, also for an unknown key."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected(f"{path} cannot be read: {error}") from error
+    content = yaml_texts.parse_one(path, text)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise Invalid(path, content, "a mapping with the keys of the configuration")
+    known = [*ServiceConfig.model_fields, *" ".join(OWN_KEYS.values()).split()]
+    for key in content:
+        if key not in known:
+            near = names.question(key, known)
+            raise Rejected(f"{path}: there is no key {key!r}{near or f'; the keys are {known}'}")
+    return content
