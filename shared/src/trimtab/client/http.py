@@ -13,7 +13,16 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from trimtab.api.problems import Problem
-from trimtab.errors import Invalid, NotFound, Stale, TrimtabError, Unavailable, family_of
+from trimtab.errors import (
+    Code,
+    Failed,
+    Invalid,
+    NotFound,
+    Stale,
+    TrimtabError,
+    Unavailable,
+    family_of,
+)
 from trimtab.levels import Scope
 
 TIMEOUT_SECONDS = 30.0
@@ -141,6 +150,8 @@ def _error_of(problem: Problem) -> TrimtabError:
     path, allowed = problem.path or "", problem.allowed or ""
     if problem.status == Invalid.code.http_status and problem.path is not None:
         return Invalid(path, problem.value, allowed)
+    if problem.status == Code.INTERNAL.http_status:
+        return Failed(problem.detail)
     if family is NotFound:
         return NotFound(path, str(problem.value or ""), allowed)
     if family is Stale:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -62,6 +62,10 @@ class ServiceConfig(BaseSettings):
     """The address of the HTTP server: health, and admin's API. ``0.0.0.0`` is all addresses."""
     port: int = 0
     """The port of the HTTP server; 0 takes a free one, which the log names."""
+    max_head_bytes: int = Field(default=64 * 1024, ge=1024)
+    """The largest head of an HTTP request: its line and its headers."""
+    request_seconds: float = Field(default=10.0, gt=0)
+    """How long a client may take to send the head of a request, and each next part of its body."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The lowest level that is logged."""
     stale_after_seconds: float = 30.0

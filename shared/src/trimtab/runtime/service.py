@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from starlette.routing import Route
 
 from trimtab.runtime import telemetry
 from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.http_connections import HeadLimits, LimitedConnection
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +93,14 @@ def run(
     ``stopping`` is called before the server waits for open responses: streams must end by then.
     """
     flush = telemetry.set_up(name, config.log_level)
+    limits = HeadLimits(config.max_head_bytes, config.request_seconds)
     listener = _listen(name, config)
     server = _Server(
         uvicorn.Config(
             app,
+            # A factory, where uvicorn's types expect a class, which it only calls.
+            http=partial(LimitedConnection, limits=limits),  # type: ignore[arg-type]
+            ws="none",
             log_config=None,
             access_log=False,
             loop="uvloop",

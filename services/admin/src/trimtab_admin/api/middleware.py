@@ -1,20 +1,24 @@
 """ASGI middleware around every request: the call with its trace and log line, then access."""
 
+import asyncio
 import ipaddress
 import logging
 import re
 import time
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trimtab.errors import Forbidden, TrimtabError
+from trimtab.errors import Forbidden, Invalid, TrimtabError, Unavailable
 from trimtab.runtime import metrics, telemetry
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
+from trimtab_admin.api import problems
 from trimtab_admin.api.responses import ProblemResponse
 
 log = logging.getLogger(__name__)
@@ -23,6 +27,9 @@ _METHODS = frozenset(["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:/+=-]{1,200}")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 """``Host`` of RFC 9110, without the user that a URL may have before it."""
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_DISCONNECTED = "client_disconnected"
+"""The error of a response that the client has not received whole."""
 _HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 """Supervisors have no API token, and these paths disclose nothing that needs one."""
 
@@ -31,10 +38,29 @@ _durations = metrics.seconds(
 )
 
 
+@dataclass
+class _Sent:
+    """The response, as far as it has been sent."""
+
+    send: Send
+    request_id: str
+    status: int | None = None
+    is_complete: bool = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+        await self.send(message)
+        if message["type"] == "http.response.body":
+            self.is_complete = not message.get("more_body", False)
+
+
 class CallMiddleware:
     """Makes the `Call` of each request, with a request id; traces, measures and logs the request.
 
-    The call is ``request.state.call``. The response repeats the request id.
+    The call is ``request.state.call``. The response repeats the request id, also that of a request
+    whose handling fails unexpectedly. A failure is logged here, and raised no further.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -47,30 +73,79 @@ class CallMiddleware:
         headers = Headers(scope=scope)
         call = _call(scope, headers)
         scope.setdefault("state", {})["call"] = call
-        status = 0
-
-        async def respond(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = call.request_id
-            await send(message)
-
+        sent = _Sent(send, call.request_id)
         started = time.perf_counter()
         # The span continues the client's trace even where nothing is exported, because history and
         # the outbox store the trace.
         with telemetry.span(scope["method"], headers, SpanKind.SERVER) as span:
-            await self._app(scope, receive, respond)
-            # The router has set the route by now, unless the path is unknown.
-            route = getattr(scope.get("route"), "path", "")
-            span.update_name(f"{call.method} {route}".strip())
-            span.set_attribute("http.response.status_code", status)
-            seconds = time.perf_counter() - started
-            _measure(scope, route, status, seconds)
-            fields = {"method": call.method, "path": call.path, "status": status}
-            level = logging.DEBUG if call.method == "GET" else logging.INFO
-            extra = {**fields, "ms": round(1000 * seconds), "id": call.request_id}
-            log.log(level, "call.done", extra=extra)
+            try:
+                failure = await self._respond(call, scope, receive, sent)
+                _record(call, scope, sent, failure, time.perf_counter() - started, span)
+            except asyncio.CancelledError:
+                if sent.status is None:
+                    stopping = ProblemResponse.of(Unavailable("admin is stopping"))
+                    await stopping(scope, receive, sent)
+                raise
+
+    async def _respond(
+        self, call: Call, scope: Scope, receive: Receive, sent: _Sent
+    ) -> Exception | None:
+        """Send the response; return the exception where the request failed unexpectedly."""
+        try:
+            await self._app(scope, receive, sent)
+        except ClientDisconnect:
+            return None
+        except Exception as error:
+            log.exception("call.failed", extra=_fields(call))
+            if sent.status is None:
+                detail = (
+                    f"{call.method} {problems.cut(call.path)} failed unexpectedly; the log of "
+                    f"admin has the reason, with the request id {call.request_id}"
+                )
+                await ProblemResponse(problems.of_status(500, detail))(scope, receive, sent)
+            return error
+        return None
+
+
+def _record(
+    call: Call,
+    scope: Scope,
+    sent: _Sent,
+    failure: Exception | None,
+    seconds: float,
+    span: Span,
+) -> None:
+    """Record the call in the span, the metrics and the log."""
+    # The router has set the route by now, unless the path is unknown.
+    route = getattr(scope.get("route"), "path", "")
+    span.update_name(f"{call.method} {route}".strip())
+    error_type = _error_type(sent, failure)
+    if sent.status is not None:
+        span.set_attribute("http.response.status_code", sent.status)
+    if error_type:
+        span.set_attribute("error.type", error_type)
+    if failure is not None:
+        span.record_exception(failure)
+        span.set_status(StatusCode.ERROR)
+    _measure(scope, route, sent.status, error_type, seconds)
+    event = "call.abandoned" if error_type == _DISCONNECTED else "call.done"
+    level = logging.DEBUG if call.method == "GET" else logging.INFO
+    log.log(
+        level, event, extra={**_fields(call), "status": sent.status, "ms": round(1000 * seconds)}
+    )
+
+
+def _fields(call: Call) -> dict[str, str]:
+    return {"method": call.method, "path": call.path, "id": call.request_id}
+
+
+def _error_type(sent: _Sent, failure: Exception | None) -> str:
+    """Return the error as OpenTelemetry names it; empty where there is none."""
+    if sent.status is not None and sent.status >= 500:
+        return str(sent.status)
+    if failure is not None:
+        return type(failure).__name__
+    return "" if sent.is_complete else _DISCONNECTED
 
 
 def _call(scope: Scope, headers: Headers) -> Call:
@@ -80,18 +155,19 @@ def _call(scope: Scope, headers: Headers) -> Call:
     return Call(peer, scope["method"], scope["path"], request_id)
 
 
-def _measure(scope: Scope, route: str, status: int, seconds: float) -> None:
+def _measure(scope: Scope, route: str, status: int | None, error_type: str, seconds: float) -> None:
     method = scope["method"]
     attributes: dict[str, str | int] = {
         # A client may send any word, and each would be a time series.
         "http.request.method": method if method in _METHODS else "_OTHER",
-        "http.response.status_code": status,
         "url.scheme": scope["scheme"],
     }
+    if status is not None:
+        attributes["http.response.status_code"] = status
     if route:
         attributes["http.route"] = route
-    if status >= 500:
-        attributes["error.type"] = str(status)
+    if error_type:
+        attributes["error.type"] = error_type
     _durations.record(seconds, attributes)
 
 
@@ -116,7 +192,9 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            scope["state"]["call"] = await self._admit(scope["state"]["call"], Headers(scope=scope))
+            headers = Headers(scope=scope)
+            _check_form(scope, headers)
+            scope["state"]["call"] = await self._admit(scope["state"]["call"], headers)
         except TrimtabError as error:
             await ProblemResponse.of(error)(scope, receive, send)
             return
@@ -143,6 +221,20 @@ class AccessMiddleware:
         origin = headers.get("origin")
         if origin is not None and _netloc(origin) != host:
             raise Forbidden(f'Origin "{origin}" is not allowed: it is not the API\'s own')
+
+
+def _check_form(scope: Scope, headers: Headers) -> None:
+    """Raise `Invalid` for a request that a server must not guess the meaning of."""
+    if headers.get("upgrade", "").lower() == "websocket":
+        raise Invalid("Upgrade", "websocket", "none: there are no websockets here")
+    for name, text in (("path", scope.get("raw_path", b"")), ("query", scope["query_string"])):
+        try:
+            unquote_to_bytes(text).decode()
+            is_encoded = not _BAD_ESCAPE.search(text)
+        except UnicodeDecodeError:
+            is_encoded = False
+        if not is_encoded:
+            raise Invalid(name, text.decode("latin-1"), "UTF-8 with valid percent-encoding")
 
 
 def is_loopback(host: str) -> bool:

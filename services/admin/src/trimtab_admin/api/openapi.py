@@ -21,6 +21,7 @@ _PROBLEMS = {
     "403": "The API token has no grant for this",
     "404": "Nothing of this name exists",
     "405": "The path has no such method",
+    "408": "The body did not arrive in time",
     "409": "The stored state does not allow it",
     "410": "The requested data is no longer kept",
     "412": "Another version is stored",

@@ -4,11 +4,13 @@ An unknown query parameter, and one that occurs twice, is an error: a misspelt s
 broader one. A body must be JSON by its content type, so that no form of a web page can send one.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from trimtab.errors import Invalid
 from trimtab_admin import slices, steps
@@ -26,10 +28,20 @@ _CONTENT_TYPES = {
 }
 
 
-async def arguments(operation: Operation, request: Request, max_body_bytes: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class BodyLimit:
+    """How large a body may be, and how long its next part may take."""
+
+    bytes: int
+    seconds: float
+
+
+async def arguments(
+    operation: Operation, request: Request, body_limit: BodyLimit
+) -> dict[str, Any]:
     """Return the keyword arguments of the operation's handler.
 
-    Raises `Invalid` for the first part that is wrong, and `ProblemError`.
+    Raises `Invalid` for the first part that is wrong, `ProblemError`, and `ClientDisconnect`.
     """
     _check_content_type(request)
     _check_parameters(request, operation)
@@ -42,7 +54,7 @@ async def arguments(operation: Operation, request: Request, max_body_bytes: int)
     if operation.headers is not None:
         taken["headers"] = _parse_headers(operation.headers, request)
     if operation.body is not None:
-        document = await slices.run(json_texts.parse(await _read(request, max_body_bytes)))
+        document = await slices.run(json_texts.parse(await _read(request, body_limit)))
         if operation.takes_documents:
             document = await slices.run(_validate_items(operation.body_type, document))
         try:
@@ -82,19 +94,32 @@ def _validate_items(body_type: type[BaseModel], document: Any) -> Steps[Any]:
     return document
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
-    """Raises `ProblemError` as soon as the body exceeds the limit."""
-    chunks, size = [], 0
+async def _read(request: Request, limit: BodyLimit) -> bytes:
+    """Raises `ProblemError` as soon as the body is known to exceed the limit, or pauses too long.
+
+    Raises `ClientDisconnect`.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit.bytes:
+        raise _too_large(f"{declared} bytes", limit)
+    chunks, size, loop = [], 0, asyncio.get_running_loop()
     try:
-        async for chunk in request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > max_bytes:
-                allowed = f"at most {max_bytes} bytes"
-                raise ProblemError(problems.of_field(413, "body", "more", allowed))
-    except ClientDisconnect as error:
-        raise Invalid("body", f"{size} bytes", "a complete body") from error
+        async with asyncio.timeout(limit.seconds) as timeout:
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit.bytes:
+                    raise _too_large(f"more than {limit.bytes} bytes", limit)
+                timeout.reschedule(loop.time() + limit.seconds)
+    except TimeoutError as error:
+        arrived = f"{size} of {declared} bytes" if declared else f"{size} bytes, and no end"
+        allowed = f"a complete body, without a pause of {limit.seconds:g} s"
+        raise ProblemError(problems.of_field(408, "body", arrived, allowed)) from error
     return b"".join(chunks)
+
+
+def _too_large(size: str, limit: BodyLimit) -> ProblemError:
+    return ProblemError(problems.of_field(413, "body", size, f"at most {limit.bytes} bytes"))
 
 
 def _check_content_type(request: Request) -> None:

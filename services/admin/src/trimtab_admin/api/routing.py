@@ -28,6 +28,7 @@ from trimtab_admin.api import openapi, problems, requests, responses
 from trimtab_admin.api.middleware import AccessMiddleware, CallMiddleware
 from trimtab_admin.api.operation import PREFIX, Operation
 from trimtab_admin.api.problems import ProblemError
+from trimtab_admin.api.requests import BodyLimit
 from trimtab_admin.api.responses import ProblemResponse
 from trimtab_admin.garbage import full_collections
 
@@ -36,11 +37,13 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest bodies that are read."""
+    """The limits of the bodies that are read."""
 
     body_bytes: int
     documents_bytes: int
     """The limit of operations that take many documents, each of which becomes a message."""
+    part_seconds: float
+    """How long the next part of a body is awaited."""
 
 
 def build(
@@ -99,7 +102,8 @@ class _Endpoint:
         self._operation = operation
         self._access = access
         takes_documents = operation.takes_documents
-        self._max_bytes = limits.documents_bytes if takes_documents else limits.body_bytes
+        max_bytes = limits.documents_bytes if takes_documents else limits.body_bytes
+        self._body_limit = BodyLimit(max_bytes, limits.part_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -116,7 +120,7 @@ class _Endpoint:
         operation = self._operation
         # The path wins: a query parameter of the same name cannot change what is authorized.
         operation.requires(call.caller, {**request.query_params, **request.path_params})
-        arguments = await requests.arguments(operation, request, self._max_bytes)
+        arguments = await requests.arguments(operation, request, self._body_limit)
         result = await operation.handler(call, **arguments)
         return await responses.of_result(operation, request, result)
 
@@ -150,15 +154,8 @@ def _methods(routes: Iterable[Any], path: str) -> list[str]:
     return sorted({method for route in matching for method in route.methods or ()})
 
 
-async def _on_unexpected_error(request: Request, _error: Exception) -> Response:
-    # Starlette raises the error again after the response, and uvicorn logs it with its traceback.
-    where = f"{request.method} {request.scope['path']}"
-    return ProblemResponse(problems.of_status(500, f"{where} failed unexpectedly; see the log"))
-
-
 _EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {
     TrimtabError: _on_trimtab_error,
     ProblemError: _on_problem,
     HTTPException: _on_unrouted,
-    Exception: _on_unexpected_error,
 }
