@@ -19,7 +19,7 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.kinds import KindFinder
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, output_option, progress, show_data, show_list
+from trimtab.cli.terminal import Columns, output_option, progress, show, show_data, show_list
 from trimtab.client import Client
 from trimtab.errors import Invalid, NotFound
 from trimtab.models import parse_model
@@ -117,7 +117,7 @@ def revoke_token(server: Server, name: str) -> None:
     async def revoke(client: Client) -> TokenBody:
         return await client.tokens.revoke(await _id_of(client, name))
 
-    click.echo(f"Revoked token {server.call(revoke).name}")
+    show(f"Revoked token {server.call(revoke).name}")
 
 
 @click.command("audit", epilog=example("trimtab audit --status 403 --since 24h"))
@@ -156,7 +156,7 @@ def _show_secret(body: NewTokenBody, verb: str, output: Output | None) -> None:
         show_data(body.model_dump(mode="json"), output)
         return
     progress(f"{verb} token {body.name}; its secret is shown only once:")
-    click.echo(body.secret)
+    show(body.secret)
 
 
 async def _id_of(client: Client, name: str) -> str:

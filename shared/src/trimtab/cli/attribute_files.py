@@ -5,7 +5,6 @@ the fields of the kind.
 """
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from trimtab import yaml_texts
+from trimtab.cli import escaping
 from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
 from trimtab.cli.terminal import progress
 from trimtab.errors import Invalid, Rejected
@@ -105,7 +105,7 @@ def to_json(kind: Kind, scope: Scope, document: Mapping[str, Any]) -> str:
     """Return flytectl's line: fields in the order of the kind, map keys sorted, HTML escaped."""
     order = [name for name in kind.value.model_fields if name != "unset"] + ["unset"]
     fields = {name: _sort_maps(kind, name, document[name]) for name in order if name in document}
-    line = json.dumps(to_content(kind, scope, fields), separators=(",", ":"), ensure_ascii=False)
+    line = escaping.to_json(to_content(kind, scope, fields), separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         line = line.replace(character, f"\\u{ord(character):04x}")
     return line
@@ -144,7 +144,7 @@ def _diff_lines(kind: Kind, document: Mapping[str, Any] | None) -> list[str]:
 def to_yaml(data: Any, indent: int = 2, *, sort_keys: bool = True) -> str:
     """Return YAML that quotes each text which a YAML reader could take for another type."""
     dumper = _IndentedDumper if indent > 2 else _Dumper
-    return yaml.dump(
+    text = yaml.dump(
         data,
         Dumper=dumper,
         indent=indent,
@@ -152,6 +152,7 @@ def to_yaml(data: Any, indent: int = 2, *, sort_keys: bool = True) -> str:
         width=_NO_FOLDING,
         sort_keys=sort_keys,
     )
+    return escaping.escape_quoted(text)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -22,7 +22,7 @@ from trimtab.cli.scopes import (
     success_text,
 )
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import confirm, output_option, progress, show_data, table
+from trimtab.cli.terminal import confirm, output_option, progress, show, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Code, NotFound, Rejected
 from trimtab.kinds import Kind
@@ -67,7 +67,7 @@ def get_command(kind: Kind) -> click.Command:
         if file is not None:
             _write(file, attribute_files.to_content(kind, scope, record.document))
         elif output is None:
-            click.echo(attribute_files.to_json(kind, scope, record.document))
+            show(attribute_files.to_json(kind, scope, record.document))
         else:
             _show(kind, scope, record, output)
 
@@ -115,7 +115,7 @@ def update_command(kind: Kind) -> click.Command:
             )
         for warning in stored.warnings:
             progress(f"warning: {warning}")
-        click.echo(f"Updated attributes from {success_text(scope)}")
+        show(f"Updated attributes from {success_text(scope)}")
 
     return update
 
@@ -142,10 +142,10 @@ def delete_command(kind: Kind) -> click.Command:
             # As in flytectl, wrong fields are errors although only the scope is used.
             content.document(kind, scope)
         if dry_run:
-            click.echo(f"skipping {_DELETE_REQUESTS[scope.level]} request (dryRun)")
+            show(f"skipping {_DELETE_REQUESTS[scope.level]} request (dryRun)")
             return
         server.call(lambda client: client.records.delete(kind.name, scope, force=True))
-        click.echo(f"Deleted matchable resources from {success_text(scope)}")
+        show(f"Deleted matchable resources from {success_text(scope)}")
 
     return delete
 
@@ -188,11 +188,11 @@ def _confirm(
     """Show the changes, and return whether to store them. Raises `Failure` for a no."""
     changes = unified_diff(kind, None if record is None else record.document, document)
     if not changes:
-        click.echo("No changes detected. Skipping the update.")
+        show("No changes detected. Skipping the update.")
         return False
-    click.echo(f"The following changes are to be applied.\n{changes}\n")
+    show(f"The following changes are to be applied.\n{changes}\n")
     if dry_run:
-        click.echo("Skipping update request (dryRun)")
+        show("Skipping update request (dryRun)")
         return False
     if not force and not confirm("Continue? [y/n]: "):
         raise Failure("update aborted by user")
@@ -207,7 +207,7 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
             output.write(attribute_files.to_yaml(dict(content)))
     except OSError as error:
         raise Rejected(f"error dumping in file due to {error.strerror}: {file}") from error
-    click.echo(f"wrote the config to file {file}")
+    show(f"wrote the config to file {file}")
 
 
 def _open_private(path: str, flags: int) -> int:
@@ -223,4 +223,4 @@ def _show(kind: Kind, scope: Scope, record: RecordBody, output: Output) -> None:
     rows = [(path, value, stored_at, record.version) for path, value in leaves]
     unset = record.document.get("unset", ())
     rows += [(path, "unset", stored_at, record.version) for path in unset]
-    click.echo(table(("FIELD", "VALUE", "SCOPE", "VERSION"), rows))
+    show(table(("FIELD", "VALUE", "SCOPE", "VERSION"), rows))

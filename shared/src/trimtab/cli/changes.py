@@ -1,11 +1,11 @@
 """The changes of a write or of a dry run as lines of text. Pure."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, ScopeBody
+from trimtab.cli.escaping import to_json
 from trimtab.cli.scopes import scope_from_body
 
 _MAX_EFFECTS = 20
@@ -96,7 +96,7 @@ def _words(name: str, count: int) -> str:
 
 
 def _value(value: object) -> str:
-    return "-" if value is None else json.dumps(value, ensure_ascii=False)
+    return "-" if value is None else to_json(value)
 
 
 def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

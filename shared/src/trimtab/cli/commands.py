@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from trimtab.cli.escaping import escape
 from trimtab.errors import Code, TrimtabError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,6 +23,9 @@ class Failure(click.ClickException):
     def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
         super().__init__(message)
         self.exit_code = code.exit_code
+
+    def format_message(self) -> str:
+        return escape(super().format_message())
 
     @classmethod
     def of(cls, error: TrimtabError, prefix: str = "") -> "Failure":

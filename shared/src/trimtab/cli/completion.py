@@ -9,6 +9,7 @@ from click.shell_completion import get_completion_class
 from trimtab import kinds
 from trimtab.cli.commands import example
 from trimtab.cli.server import selected_server
+from trimtab.cli.terminal import show
 from trimtab.client import Client
 from trimtab.errors import TrimtabError
 
@@ -31,7 +32,7 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None  # click has a class for each of the choices above
     root = click.get_current_context().find_root().command
-    click.echo(script(root, {}, "trimtab", "_TRIMTAB_COMPLETE").source())
+    show(script(root, {}, "trimtab", "_TRIMTAB_COMPLETE").source())
 
 
 def complete_names(plural: str) -> Completion:

@@ -24,7 +24,7 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import KindFinder
 from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import output_option, progress, show_data
+from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
 from trimtab.kinds import Kind
@@ -130,10 +130,10 @@ def apply(
         show_data(body.model_dump(mode="json"), output)
         return
     if in_parts:
-        click.echo(changes.count_line(body))
+        show(changes.count_line(body))
         return
     differences = changes.difference_lines(body) if dry_run else ()
-    click.echo("\n".join([*changes.summary_lines(body), *differences]))
+    show("\n".join([*changes.summary_lines(body), *differences]))
 
 
 @click.command("diff", epilog=example("trimtab diff -f settings/"))
@@ -175,7 +175,7 @@ def diff(
     if output != "table":
         show_data(body.model_dump(mode="json"), output)
     elif lines := list(changes.difference_lines(body)):
-        click.echo("\n".join(lines))
+        show("\n".join(lines))
     if any(change.action != "none" for change in body.changes):
         context.exit(DIFFERENT)
 
@@ -196,7 +196,7 @@ def export(server: Server, directory: Path, force: bool, readable_only: bool) ->
         progress(f"warning: {directory} was not empty; its other files are left unchanged")
     written = server.call(lambda client: _export(client, directory, readable_only))
     if directory != STDIN:
-        click.echo(f"wrote {written} documents to {directory}")
+        show(f"wrote {written} documents to {directory}")
 
 
 async def _export(client: Client, directory: Path, readable_only: bool) -> int:
@@ -208,7 +208,7 @@ async def _export(client: Client, directory: Path, readable_only: bool) -> int:
                 if directory != STDIN:
                     _write(directory, body)
                 else:
-                    click.echo("---\n" * (written > 0) + _to_text(body), nl=False)
+                    show("---\n" * (written > 0) + _to_text(body), nl=False)
                 written += 1
     except TrimtabError as error:
         if written:

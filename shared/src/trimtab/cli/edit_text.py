@@ -4,7 +4,6 @@ A line behind one ``#`` is a field that is inherited or set nowhere; without the
 YAML at its position. ``##`` begins an explanation, and ``#!`` an error of the previous text.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import JsonValue
 from trimtab import yaml_texts
 from trimtab.api.settings import EffectiveBody
 from trimtab.cli.attribute_files import to_yaml
+from trimtab.cli.escaping import to_json
 from trimtab.errors import Invalid
 from trimtab.kinds import Kind
 from trimtab.kinds.forms import Field, of_kind
@@ -225,7 +225,7 @@ def _empty_line(line: str, description: Field) -> str:
 
 
 def _value_and_scope(inherited: InheritedValue) -> str:
-    return f"{_shorten(json.dumps(inherited.value, ensure_ascii=False))} of {inherited.scope}"
+    return f"{_shorten(to_json(inherited.value))} of {inherited.scope}"
 
 
 def _shorten(text: str) -> str:

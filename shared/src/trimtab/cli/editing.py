@@ -15,7 +15,7 @@ from trimtab.cli.edit_text import EditableRecord
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import scope_options, selected_scope
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import progress, prompt
+from trimtab.cli.terminal import progress, prompt, show
 from trimtab.client import Client
 from trimtab.errors import Conflict, Rejected, Stale, TrimtabError, Unauthorized
 from trimtab.kinds import Kind
@@ -95,12 +95,12 @@ class EditSession:
         """
         difference = unified_diff(self._kind, self._before, document or None)
         if not difference:
-            click.echo("No changes detected. Skipping the update.")
+            show("No changes detected. Skipping the update.")
             return True
         preview = self._server.call(lambda client: self._preview(client, document))
-        click.echo(f"The following changes are to be applied.\n{difference}\n")
+        show(f"The following changes are to be applied.\n{difference}\n")
         for line in changes.blast_radius_lines(preview):
-            click.echo(line)
+            show(line)
         for line in changes.warning_lines(preview):
             progress(line)
         match prompt("Continue? [y/n, e to edit again]: ", "yne"):
@@ -109,7 +109,7 @@ class EditSession:
             case "e":
                 return False
         self._server.call(lambda client: self._write(client, document))
-        click.echo(f"Stored {self._kind.name} of {self._scope}")
+        show(f"Stored {self._kind.name} of {self._scope}")
         return True
 
     @property
@@ -159,7 +159,7 @@ class EditSession:
         """End the session after the editor was left without saving."""
         if problem is not None:
             raise self._save_text(problem)
-        click.echo("Edit cancelled, nothing was changed.")
+        show("Edit cancelled, nothing was changed.")
 
     def _save_text(self, error: TrimtabError | Failure) -> Failure:
         """Save the text in a temporary file, and return the error to raise."""

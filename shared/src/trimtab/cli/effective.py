@@ -11,7 +11,7 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import scope_from_body, scope_options, selected_scope
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import cell, output_option, progress, show_data, table
+from trimtab.cli.terminal import cell, output_option, progress, show, show_data, table
 
 
 @click.command("effective", epilog=example("trimtab effective -p shop -d development"))
@@ -32,7 +32,7 @@ def effective(server: Server, output: Output, **options: Any) -> None:
         for kind, value in body.kinds.items()
         for leaf in value.leaves
     ]
-    click.echo(table(("KIND", "FIELD", "VALUE", "SCOPE", "REVISION"), rows))
+    show(table(("KIND", "FIELD", "VALUE", "SCOPE", "REVISION"), rows))
 
 
 @click.command(
@@ -59,7 +59,7 @@ def explain_kind(server: Server, kind: str, as_flyte: bool, output: Output, **op
         if body.as_flyte is None:
             raise Failure(f"Flyte 1 has no {name}")
         lines += _comparison_lines(body, body.as_flyte)
-    click.echo("\n".join(lines))
+    show("\n".join(lines))
 
 
 def _chain_lines(body: ExplainBody) -> Iterator[str]:

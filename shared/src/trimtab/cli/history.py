@@ -1,6 +1,5 @@
 """``trimtab history``, ``rollback`` and ``watch``: past and present changes of settings."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -11,6 +10,7 @@ from trimtab.api.settings import ChangesBody, HistoryBody
 from trimtab.cli import changes
 from trimtab.cli.commands import Failure, example, limit_option, reason_option
 from trimtab.cli.configuration import Output
+from trimtab.cli.escaping import to_json
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import parse_scope, scope_options, scope_parts, selected_scope
 from trimtab.cli.server import Server, with_server
@@ -20,6 +20,7 @@ from trimtab.cli.terminal import (
     confirm,
     output_option,
     progress,
+    show,
     show_data,
     show_list,
 )
@@ -113,9 +114,9 @@ def rollback(
 
     preview = server.call(lambda client: restore(client, dry_run=True))
     if not (lines := list(changes.difference_lines(preview))):
-        click.echo("No changes detected. Skipping the rollback.")
+        show("No changes detected. Skipping the rollback.")
         return
-    click.echo("\n".join(lines))
+    show("\n".join(lines))
     for line in changes.warning_lines(preview):
         progress(line)
     if dry_run:
@@ -123,7 +124,7 @@ def rollback(
     if not force and not confirm("Continue? [y/n]: "):
         raise Failure("rollback aborted by user")
     server.call(lambda client: restore(client, dry_run=False))
-    click.echo(f"Rolled {name} of {scope} back to revision {revision}")
+    show(f"Rolled {name} of {scope} back to revision {revision}")
 
 
 @click.command("watch", epilog=example("trimtab watch --since 0 --limit 1"))
@@ -164,11 +165,11 @@ def watch(
 def _print(change: HistoryBody, output: Output) -> None:
     match output:
         case "json":
-            click.echo(json.dumps(change.model_dump(mode="json"), ensure_ascii=False))
+            show(to_json(change.model_dump(mode="json")))
         case "yaml":
             show_data([change.model_dump(mode="json")], output)
         case _:
-            click.echo("  ".join(cell(column(change)) for column in _COLUMNS.values()))
+            show("  ".join(cell(column(change)) for column in _COLUMNS.values()))
 
 
 def _kind_name(server: Server, kind: str | None) -> str | None:

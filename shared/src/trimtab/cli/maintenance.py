@@ -9,7 +9,7 @@ from trimtab.cli.commands import example, limit_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, output_option, show_data, show_list
+from trimtab.cli.terminal import Columns, output_option, show, show_data, show_list
 from trimtab.client import Client
 
 _DEAD: Columns[DeadLetterBody] = {
@@ -62,7 +62,7 @@ def replay_dead(server: Server, sequences: Sequence[int]) -> None:
     async def replay(client: Client) -> None:
         for sequence in sequences:
             body = await client.dead.replay(sequence)
-            click.echo(f"Replayed {sequence} as {body.sequence} of {body.stream}")
+            show(f"Replayed {sequence} as {body.sequence} of {body.stream}")
 
     server.call(replay)
 
@@ -75,7 +75,7 @@ def resync(server: Server) -> None:
     Every record gets a new version. admin does this by itself after the stream has lost messages.
     """
     body = server.call(lambda client: client.resync())
-    click.echo(
+    show(
         f"Published {body.settings} settings and {body.executions} executions again; a service "
         f"that has reached revision {body.revision} is up to date"
     )

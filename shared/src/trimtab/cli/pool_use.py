@@ -9,7 +9,7 @@ from trimtab.api.entities import PoolBody
 from trimtab.cli.commands import example
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import duration, output_option, progress, show_data, table
+from trimtab.cli.terminal import duration, output_option, progress, show, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Forbidden, NotFound, Unavailable
 from trimtab.tokens.protocol import PoolUse
@@ -86,7 +86,7 @@ def list_pools(server: Server, name: str | None, output: Output) -> None:
     if output != "table":
         show_data([row.data() for row in rows], output)
         return
-    click.echo(table(list(_POOLS), [[value(row) for value in _POOLS.values()] for row in rows]))
+    show(table(list(_POOLS), [[value(row) for value in _POOLS.values()] for row in rows]))
     if not rows:
         progress("there are none")
 

@@ -10,7 +10,7 @@ from trimtab.cli.commands import Failure, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, cell, duration, output_option, show_data, table
+from trimtab.cli.terminal import Columns, cell, duration, output_option, show, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Code, Conflict, NotFound
 from trimtab.models import parse_model
@@ -80,11 +80,11 @@ def describe_pool(server: Server, name: str, audit: bool, output: Output) -> Non
         shown = {key: body.model_dump(mode="json") for key, body in bodies.items() if body}
         show_data(shown, output)
         return
-    click.echo("\n".join(_summary_lines(pool, usage)))
+    show("\n".join(_summary_lines(pool, usage)))
     _show_table("Holders", usage.holders, _HOLDERS)
     _show_table("Waiters", usage.waiters, _WAITERS)
     if recount is not None:
-        click.echo("\n" + "\n".join(_recount_lines(recount)))
+        show("\n" + "\n".join(_recount_lines(recount)))
 
 
 @click.command("pool", epilog=example("trimtab update pool gpus --quota 4"))
@@ -125,7 +125,7 @@ def update_pool(server: Server, name: str, **options: Any) -> None:
         return await client.pools.put(body, version=stored.version)
 
     pool = server.call(put)
-    click.echo(f"Updated pool {pool.name}: " + "; ".join(_limits(pool)))
+    show(f"Updated pool {pool.name}: " + "; ".join(_limits(pool)))
 
 
 @click.command("pool", epilog=example("trimtab delete pool gpus --force"))
@@ -150,7 +150,7 @@ def delete_pool(server: Server, name: str, force: bool, reason: str) -> None:
         await client.pools.delete(name, version=pool.version, reason=reason)
 
     server.call(delete)
-    click.echo(f"Deleted pool {name}")
+    show(f"Deleted pool {name}")
 
 
 @click.command("token", epilog=example("trimtab update token gpus $TOKEN --priority 5"))
@@ -174,7 +174,7 @@ def update_token(server: Server, pool: str, token: str, priority: int) -> None:
         return response.position
 
     position = server.call(update)
-    click.echo(f"Updated token {token} of pool {pool}: priority {priority}, position {position}")
+    show(f"Updated token {token} of pool {pool}: priority {priority}, position {position}")
 
 
 release = CommandGroup(
@@ -198,7 +198,7 @@ def release_token(server: Server, pool: str, token: str, reason: str) -> None:
         return "token" if response.released else "waiter"
 
     released = server.call(force_release)
-    click.echo(f"Released {released} {token} of pool {pool}")
+    show(f"Released {released} {token} of pool {pool}")
 
 
 async def _pools_of(client: Client, pool: str, token: str) -> Sequence[str]:
@@ -268,4 +268,4 @@ def _recount_lines(recount: Recounted) -> Sequence[str]:
 def _show_table(title: str, bodies: Sequence[Any], columns: Columns[Any]) -> None:
     if bodies:
         rows = [[value(body) for value in columns.values()] for body in bodies]
-        click.echo(f"\n{title}\n{table(list(columns), rows)}")
+        show(f"\n{title}\n{table(list(columns), rows)}")

@@ -9,6 +9,7 @@ from trimtab.cli.commands import Failure, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import show
 from trimtab.errors import Code
 from trimtab.models import parse_model
 
@@ -28,7 +29,7 @@ def register_project(server: Server, name: str, description: str) -> None:
     """Register a project, so that it can have settings and executions."""
     body = parse_model(ProjectBody, {"name": name, "description": description})
     registered = server.call(lambda client: client.projects.create(body))
-    click.echo(f"Registered project {registered.name}")
+    show(f"Registered project {registered.name}")
 
 
 @archive.command("project", epilog=example("trimtab archive project shop"))
@@ -37,7 +38,7 @@ def register_project(server: Server, name: str, description: str) -> None:
 def archive_project(server: Server, name: str) -> None:
     """Forbid new executions in a project. Its settings and namespaces are kept."""
     server.call(lambda client: client.projects.archive(name))
-    click.echo(f"Archived project {name}")
+    show(f"Archived project {name}")
 
 
 @unarchive.command("project", epilog=example("trimtab unarchive project shop"))
@@ -46,7 +47,7 @@ def archive_project(server: Server, name: str) -> None:
 def unarchive_project(server: Server, name: str) -> None:
     """Allow executions in an archived project again."""
     server.call(lambda client: client.projects.unarchive(name))
-    click.echo(f"Unarchived project {name}")
+    show(f"Unarchived project {name}")
 
 
 @click.command(
@@ -74,7 +75,7 @@ def update_project(
     if not changes:
         raise Failure("nothing to change: use --description or --label", Code.INVALID)
     server.call(lambda client: client.projects.patch(name, changes))
-    click.echo(f"Updated project {name}")
+    show(f"Updated project {name}")
 
 
 def _parse_label(text: str) -> tuple[str, str | None]:

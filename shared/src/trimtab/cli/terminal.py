@@ -1,16 +1,15 @@
 """Output to the terminal and prompts: tables, JSON, YAML, progress on stderr, questions."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import click
-import yaml
 from pydantic import BaseModel
 
 from trimtab.cli.configuration import Output, configured
+from trimtab.cli.escaping import escape, to_json, to_yaml
 
 B = TypeVar("B", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +37,7 @@ def show_list(bodies: Sequence[B], output: Output, columns: Columns[B]) -> None:
         show_data([body.model_dump(mode="json") for body in bodies], output)
         return
     rows = [[value(body) for value in columns.values()] for body in bodies]
-    click.echo(table(list(columns), rows))
+    show(table(list(columns), rows))
     if not bodies:
         progress("there are none")
 
@@ -46,9 +45,14 @@ def show_list(bodies: Sequence[B], output: Output, columns: Columns[B]) -> None:
 def show_data(data: Any, output: Literal["json", "yaml"]) -> None:
     """Print data for another program."""
     if output == "json":
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        show(to_json(data, indent=2))
     else:
-        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+        show(to_yaml(data), nl=False)
+
+
+def show(text: str, *, nl: bool = True) -> None:
+    """Print text on stdout. What a terminal would not show as text is escaped."""
+    click.echo(escape(text), nl=nl)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -67,15 +71,15 @@ def cell(value: object) -> str:
         case None | "" | () | []:
             return "-"
         case str():
-            return value.replace("\n", " ")
+            return escape(value.replace("\n", " ").replace("\t", " "))
         case list() | tuple():
             return ", ".join(map(cell, value))
         case bool() | dict():
-            return json.dumps(value, ensure_ascii=False)
+            return to_json(value)
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S%z}"
         case _:
-            return str(value)
+            return escape(str(value))
 
 
 def duration(seconds: float) -> str:
@@ -89,7 +93,7 @@ def duration(seconds: float) -> str:
 
 def progress(line: str) -> None:
     """Print a line for the user on stderr; it is not part of the output."""
-    click.echo(line, err=True)
+    click.echo(escape(line), err=True)
 
 
 def confirm(question: str) -> bool:
@@ -102,7 +106,7 @@ def prompt(question: str, letters: str) -> str:
 
     As in flytectl, other lines are ignored without a new prompt. The end of the input is a no.
     """
-    click.echo(question, nl=False)
+    show(question, nl=False)
     for line in sys.stdin:
         answer = {"yes": "y", "no": "n"}.get(line.strip().lower(), line.strip().lower())
         if answer and answer in tuple(letters):

@@ -8,7 +8,7 @@ import click
 
 from trimtab.cli.commands import example
 from trimtab.cli.server import data_option
-from trimtab.cli.terminal import progress
+from trimtab.cli.terminal import progress, show
 from trimtab.embedded import system
 from trimtab.embedded.directory import Directory
 from trimtab.embedded.programs import CLUSTER, TEMPLATES, Choices, System
@@ -55,6 +55,6 @@ def _show_addresses(directory: Directory, running: System, seconds: float) -> No
         "NATS": f"127.0.0.1:{nats.probe.port}  (user and password are in {directory.nats_file})",
     }
     with suppress(OSError):
-        click.echo(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")
+        show(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")
         for name, value in lines.items():
-            click.echo(f"  {name:<11}{value}")
+            show(f"  {name:<11}{value}")

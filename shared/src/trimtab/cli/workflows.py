@@ -18,9 +18,10 @@ from trimtab.api.executions import (
 )
 from trimtab.cli.commands import Failure, example
 from trimtab.cli.configuration import Output
+from trimtab.cli.escaping import to_json
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import output_option, progress, show_data, table
+from trimtab.cli.terminal import output_option, progress, show, show_data, table
 from trimtab.client import Client
 from trimtab.errors import Conflict, Invalid
 from trimtab.messages.resolutions import ResolvedValue
@@ -55,10 +56,10 @@ def register_file(
         for body in workflows:
             await client.workflows.create(body)
             workflow = body.workflow
-            click.echo(f"Registered workflow {workflow.name} version {workflow.version}")
+            show(f"Registered workflow {workflow.name} version {workflow.version}")
         for plan in plans:
             await client.launch_plans.create(plan)
-            click.echo(f"Registered launch plan {plan.launch_plan.name}")
+            show(f"Registered launch plan {plan.launch_plan.name}")
 
     server.call(register_all)
 
@@ -72,7 +73,7 @@ async def _ensure_pool(client: Client, pool: Pool) -> None:
     stored = {body.name: body for body in await client.pools.list()}.get(pool.name)
     if stored is None:
         await client.pools.put(parse_model(PoolBody, {"name": pool.name, "quota": pool.quota}))
-        click.echo(f"Registered pool {pool.name} with a quota of {pool.quota}")
+        show(f"Registered pool {pool.name} with a quota of {pool.quota}")
     elif stored.quota != pool.quota:
         raise Conflict(
             f"pool {pool.name} already has a quota of {stored.quota}; the file sets {pool.quota}"
@@ -155,7 +156,7 @@ def execute(
     request = parse_model(ExecutionCreate, content)
     execution = server.call(lambda client: client.executions.create(request))
     if output is None:
-        click.echo(execution.id)
+        show(execution.id)
     if wait:
         id_, on_node = execution.id, _progress_printer()
         execution = server.call(lambda client: client.executions.wait(id_, on_node))
@@ -220,7 +221,7 @@ def _report_phase(execution: ExecutionBody) -> None:
     """Print the phase as progress. Raises `Failure` where the execution failed or was refused."""
     match execution.phase:
         case "succeeded":
-            output = json.dumps(execution.output, ensure_ascii=False)
+            output = to_json(execution.output)
             progress(f"execution {execution.id} succeeded: {output}")
         case "failed":
             raise Failure(f"execution {execution.id} failed: {execution.error}")
@@ -243,10 +244,10 @@ def _show(execution: ExecutionBody, output: Output) -> None:
         show_data(execution.model_dump(mode="json", exclude={"resolution"}), output)
         return
     rows = [
-        (id, node.task, node.phase, json.dumps(node.output), node.reason)
+        (id, node.task, node.phase, to_json(node.output), node.reason)
         for id, node in execution.nodes.items()
     ]
-    click.echo(table(("NODE", "TASK", "PHASE", "OUTPUT", "REASON"), rows))
+    show(table(("NODE", "TASK", "PHASE", "OUTPUT", "REASON"), rows))
 
 
 @click.command("execution", epilog=example("trimtab explain execution $EXECUTION"))
@@ -257,7 +258,7 @@ def explain_execution(server: Server, execution: str, output: Output) -> None:
     """Show every value that each node of an execution runs with, and its source."""
     body = server.call(lambda client: client.executions.get(execution))
     if output == "table":
-        click.echo("\n".join(_explanation(body)))
+        show("\n".join(_explanation(body)))
     else:
         resolution = body.resolution and body.resolution.model_dump(mode="json")
         show_data({"id": body.id, "phase": body.phase, "resolution": resolution}, output)
