@@ -46,6 +46,7 @@ def directory(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "settings" / "limits.yaml").write_text(f"kind: {TASK}\n{RECORD}")
     (tmp_path / f"{TASK}.yaml").write_text(RECORD.replace("'1'", "'2'"))
     (tmp_path / "pricing.py").write_text(PRICING)
+    (tmp_path / "config.yaml").write_text("contexts: {staging: {domain: staging}}\n")
     trimtab("register", "project", "shop")
     trimtab("unarchive", "project", "shop")
     for command in (
@@ -81,6 +82,7 @@ def test_the_example_works(
     trimtab: Trimtab, directory: Path, values: Mapping[str, str], example: str
 ) -> None:
     line = Template(example).substitute(values)
-    done = trimtab(*shlex.split(line)[1:], env={"VISUAL": "true"})
+    environment = {"VISUAL": "true", "TRIMTAB_CONFIG": str(directory / "config.yaml")}
+    done = trimtab(*shlex.split(line)[1:], env=environment)
     expected = next((code for words, code in CODES.items() if f"trimtab {words}" in line), 0)
     assert done.exit_code == expected, done.output

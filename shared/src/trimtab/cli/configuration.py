@@ -21,6 +21,7 @@ Output = Literal["table", "json", "yaml"]
 
 VARIABLE = "TRIMTAB_CONFIG"
 CONTEXT_VARIABLE = "TRIMTAB_CONTEXT"
+DEFAULT_ORIGIN = "default"
 _FILES = "trimtab.configuration.files"
 _PATH = "trimtab.configuration.path"
 _CONTEXT = "trimtab.configuration.context"
@@ -42,17 +43,21 @@ class Defaults(BaseModel):
     output: Output | None = None
     """Default of ``-o``."""
 
+    def token_file_of(self, server: str) -> Path | None:
+        """Return the file with the token for a server; ``None`` where it is for another one."""
+        return self.token_file if server.rstrip("/") == self.server.rstrip("/") else None
+
     def token(self, server: str) -> str:
         """Read the API token for a server; empty where the file is for another server or has none.
 
         Raises `Rejected` where the token file cannot be read.
         """
-        if self.token_file is None or server.rstrip("/") != self.server.rstrip("/"):
+        if (file := self.token_file_of(server)) is None:
             return ""
         try:
-            return self.token_file.read_text(encoding="utf-8").strip()
+            return file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise Rejected(f"token_file {self.token_file}: {_reason(error)}") from error
+            raise Rejected(f"token_file {file}: {_reason(error)}") from error
 
 
 class Configuration(Defaults):
@@ -94,7 +99,7 @@ def configuration_options(command: C) -> C:
             is_eager=True,
             hidden=True,
             callback=_remember(_CONTEXT),
-            shell_complete=_complete_contexts,
+            shell_complete=complete_contexts,
             help="Context of the configuration file, with defaults of flags; default: its "
             f"current_context.  [env: {CONTEXT_VARIABLE}]",
         ),
@@ -120,18 +125,33 @@ def configured(context: click.Context | None = None) -> Defaults:
     """
     running = context or click.get_current_context()
     try:
-        return configuration(running).selected(selected_context(running))
+        name, _ = selected_context(running)
+        return configuration(running).selected(name)
     except TrimtabError:
         if running.resilient_parsing:
             return Defaults()
         raise
 
 
-def selected_context(context: click.Context | None = None) -> str:
-    """Return the name of the context; empty where none is selected. Raises as `load`."""
-    flag = flagged_context(context)
-    variable = os.environ.get(CONTEXT_VARIABLE, "")
-    return flag or variable or configuration(context).current_context
+def selected_context(context: click.Context | None = None) -> tuple[str, str]:
+    """Return the name of the context, empty where none is selected, and its origin.
+
+    Raises as `load`.
+    """
+    if flag := flagged_context(context):
+        return flag, "--context"
+    if variable := os.environ.get(CONTEXT_VARIABLE, ""):
+        return variable, CONTEXT_VARIABLE
+    name = configuration(context).current_context
+    return name, "current_context" if name else DEFAULT_ORIGIN
+
+
+def origin(key: str, context: click.Context | None = None) -> str:
+    """Return which part of the configuration sets a default of the running command."""
+    name, _ = selected_context(context)
+    if name and getattr(configuration(context).context(name), key):
+        return f"context {name}"
+    return "configuration file" if getattr(configured(context), key) else DEFAULT_ORIGIN
 
 
 def flagged_context(context: click.Context | None = None) -> str:
@@ -142,33 +162,56 @@ def flagged_context(context: click.Context | None = None) -> str:
 
 def configuration(context: click.Context | None = None) -> Configuration:
     """Return the file of the running command; empty where there is none. Raises as `load`."""
-    path, is_named = configuration_path(context)
+    path, path_origin = configuration_path(context)
     files = (context or click.get_current_context()).meta.setdefault(_FILES, {})
     if path not in files:
+        is_named = path_origin != DEFAULT_ORIGIN
         files[path] = load(path) if is_named or path.exists() else Configuration()
     found: Configuration = files[path]
     return found
 
 
-def configuration_path(context: click.Context | None = None) -> tuple[Path, bool]:
-    """Return the path of the file, and whether a flag or a variable names it."""
+def configuration_path(context: click.Context | None = None) -> tuple[Path, str]:
+    """Return the path of the file, and its origin: the flag, the variable, or the default."""
     flag = (context or click.get_current_context()).meta.get(_PATH)
-    if given := flag or os.environ.get(VARIABLE):
-        return Path(given), True
+    if flag is not None:
+        return flag, "--config"
+    if variable := os.environ.get(VARIABLE):
+        return Path(variable), VARIABLE
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home) / "trimtab" / "config.yaml", False
+    return Path(home) / "trimtab" / "config.yaml", DEFAULT_ORIGIN
+
+
+def complete_contexts(
+    context: click.Context, _parameter: click.Parameter, prefix: str
+) -> Sequence[str]:
+    """Complete the name of a context."""
+    try:
+        names = configuration(context).contexts
+    except TrimtabError:
+        return ()
+    return [name for name in names if name.startswith(prefix)]
 
 
 def load(path: Path) -> Configuration:
-    """Read a configuration file.
+    """Read a configuration file. Raises as `read` and `parse`."""
+    return parse(path, read(path))
 
-    Raises `Rejected` where it cannot be read, and `Invalid` with the file and the key where its
-    content is wrong.
-    """
+
+def read(path: Path) -> str:
+    """Return the text of a configuration file. Raises `Rejected` where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Rejected(f"the configuration {path} cannot be read: {_reason(error)}") from error
+
+
+def parse(path: Path, text: str) -> Configuration:
+    """Parse the text of a configuration file.
+
+    Raises `Rejected` where it is not YAML, and `Invalid` with the file and the key where its
+    content is wrong.
+    """
     content = yaml_texts.parse_one(str(path), text)
     try:
         found = Configuration.model_validate({} if content is None else content)
@@ -203,16 +246,6 @@ def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]
             context.meta[key] = value
 
     return remember
-
-
-def _complete_contexts(
-    context: click.Context, _parameter: click.Parameter, prefix: str
-) -> Sequence[str]:
-    try:
-        names = configuration(context).contexts
-    except TrimtabError:
-        return ()
-    return [name for name in names if name.startswith(prefix)]
 
 
 def _invalid(path: Path, error: ValidationError) -> Invalid:

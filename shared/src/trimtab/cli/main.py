@@ -4,6 +4,7 @@ from trimtab.cli import attributes, pools
 from trimtab.cli.access import audit, token
 from trimtab.cli.asyncapi import asyncapi
 from trimtab.cli.completion import completion
+from trimtab.cli.contexts import config
 from trimtab.cli.documents import apply, diff, export
 from trimtab.cli.editing import edit
 from trimtab.cli.effective import effective, explain_kind
@@ -71,7 +72,7 @@ cli.add_section("All settings", apply, diff, export, effective, watch)
 cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
 cli.add_section("Pools", pools.describe, pools.release)
 cli.add_section("Access", token, audit)
-cli.add_section("The system", up, dead, resync, asyncapi, completion)
+cli.add_section("The system", up, config, dead, resync, asyncapi, completion)
 
 
 def main() -> None:

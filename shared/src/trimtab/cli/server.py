@@ -5,11 +5,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 from click.core import ParameterSource
 
-from trimtab.cli.configuration import configuration_options, configured, flagged_context
+from trimtab.cli.configuration import (
+    configuration_options,
+    configured,
+    flagged_context,
+    origin,
+)
 from trimtab.client import Client
 from trimtab.embedded.directory import DEFAULT, Directory
 from trimtab.errors import Unavailable
@@ -53,6 +59,12 @@ class Server:
         # The token in the data directory is sent to its own system only.
         own = directory.api_token() if local is not None and url.rstrip("/") == local else ""
         return url, self.token or own
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without a user and a password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def data_option(command: F) -> F:
@@ -119,23 +131,27 @@ def selected_server(context: click.Context) -> Server:
 
     Raises `trimtab.errors.TrimtabError` where the configuration file is not valid.
     """
-    url, token = _url(context), context.params.get("api_token")
+    (url, _), token = selected_url(context), context.params.get("api_token")
     if url is not None and (token is None or flagged_context(context)):
         token = configured(context).token(url) or token
     return Server(url, token, Path(context.params.get("data") or DEFAULT))
 
 
-def _url(context: click.Context) -> str | None:
-    """Return the selected URL; ``None`` selects the embedded system."""
+def selected_url(context: click.Context) -> tuple[str | None, str]:
+    """Return the selected URL and its origin; ``None`` selects the embedded system.
+
+    Raises as `selected_server`.
+    """
     url: str | None = context.params.get("server")
     url_source, data_source = map(context.get_parameter_source, ("server", "data"))
     if url_source is ParameterSource.COMMANDLINE:
-        return url
+        return url, "--server"
     if data_source is ParameterSource.COMMANDLINE:
-        return None
+        return None, "--data"
     # The variables may be those of another server than that of a context given by flag.
-    if flagged_context(context) and configured(context).server:
-        return configured(context).server
-    if url is not None or data_source is ParameterSource.ENVIRONMENT:
-        return url
-    return configured(context).server or None
+    if not (flagged_context(context) and configured(context).server):
+        if url is not None:
+            return url, "TRIMTAB_SERVER"
+        if data_source is ParameterSource.ENVIRONMENT:
+            return None, "TRIMTAB_DATA"
+    return configured(context).server or None, origin("server", context)
