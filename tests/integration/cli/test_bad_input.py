@@ -255,3 +255,33 @@ def test_the_error_for_a_wrong_option_of_execute_names_it(
 ) -> None:
     found, sentence = error_of(trimtab, *job, *option)
     assert (found, message in sentence) == (code, True), sentence
+
+
+def test_an_empty_project_needs_a_flag_in_each_command_that_reads_files(
+    trimtab: Trimtab, tmp_path: Path
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text("kind: workflow_priority\nproject:\ndomain: staging\npriority: 4\n")
+    with_file = [["apply", "-f", str(file)], ["diff", "-f", str(file)]]
+    file_without_kind = tmp_path / "attributes.yaml"
+    file_without_kind.write_text("project:\ndomain: staging\npriority: 4\n")
+    with_attributes = ["workflow-priority", "--attrFile", str(file_without_kind)]
+    with_file += [["update", *with_attributes, "--force"], ["delete", *with_attributes]]
+    for arguments in with_file:
+        _, sentence = error_of(trimtab, *arguments)
+        assert "project: None is not valid" in sentence
+        assert "--domain-wide" in sentence
+    for arguments in with_file:
+        assert trimtab(*arguments, "--domain-wide").exit_code == 0
+
+
+def test_an_empty_project_of_a_document_in_our_own_format_needs_the_flag_too(
+    trimtab: Trimtab, tmp_path: Path
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(
+        "kind: workflow_priority\nproject: ''\ndomain: staging\ndocument: {priority: 4}\n"
+    )
+    code, sentence = error_of(trimtab, "apply", "-f", str(file))
+    assert (code, sentence.count("file.yaml: project: ''")) == (2, 1)
+    assert trimtab("apply", "-f", str(file), "--domain-wide", "--dry-run").exit_code == 0

@@ -57,7 +57,7 @@ envs: {values: [{key: LOG, value: debug}]}
 def file_of(directory: Path, text: str) -> attribute_files.AttributeFile:
     path = directory / "file.yaml"
     path.write_text(text)
-    return attribute_files.read(path)
+    return attribute_files.read(path, domain_wide=False)
 
 
 def document_of(directory: Path, text: str, kind: kinds.Kind = TASK) -> dict[str, object]:
@@ -87,12 +87,12 @@ def test_a_project_that_looks_like_a_number_needs_no_quotes(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("Limits: {cpu: '1'}", "Limits"),
+        ("limitz: {cpu: '1'}", "limitz"),
         ("limits: {ephemeralStorage: 1Gi}", "limits.ephemeralStorage"),
         ("limits: {cpu: 1}", "limits.cpu"),
         ("limits: {cpu: yes}", "limits.cpu"),
-        ("limits: {cpu: null}", "limits.cpu"),
-        ("limits:", "limits"),
+        ("limits: {cup: null}", "limits.cup"),
+        ("limits: {cpu: '1'}\nLimits: {gpu: '1'}", "limits"),
         ("limits: {cpu: 1X}", "limits.cpu"),
         ("limits: [cpu]", "limits"),
         ("unset: [limits.cup]", "unset"),
@@ -106,9 +106,115 @@ def test_the_error_for_a_wrong_field_names_the_file_and_the_field(
     assert caught.value.path == f"{tmp_path / 'file.yaml'}: {path}"
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Project: shop\nDOMAIN: staging\nWorkFlow: w\n", ["shop", "staging", "w"]),
+        ('project: shop\ndomain: ""\n', ["shop"]),
+        ("project: 0\ndomain: staging\n", ["0", "staging"]),
+    ],
+)
+def test_keys_of_the_scope_have_any_letter_case(
+    tmp_path: Path, text: str, parts: list[str]
+) -> None:
+    assert list(file_of(tmp_path, text).scope_parts.values()) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("project:\ndomain: staging\n", "project: None .* --domain-wide accepts an empty one"),
+        ('project: ""\ndomain: staging\n', "project: '' .* --domain-wide accepts an empty one"),
+        ("project: shop\ndomain:\n", "domain: None .* leave the key out"),
+        ("project: shop\ndomain: staging\nworkflow:\n", "workflow: None .* leave the key out"),
+        ('project: shop\ndomain: staging\nworkflow: ""\n', "workflow: '' .* leave the key out"),
+        (
+            "project: shop\ndomain: staging\nworkflow: w\nlaunch_plan:\n",
+            "launch_plan: None .* leave the key out",
+        ),
+        ("project:\n", "project: None is not valid"),
+        ("project: shop\nProject: other\n", "project: 'Project' .* one spelling of the key"),
+        ("project: []\ndomain: staging\n", "a name"),
+    ],
+)
+def test_an_empty_key_does_not_make_the_scope_of_a_file_broader(
+    tmp_path: Path, text: str, allowed: str
+) -> None:
+    with pytest.raises(Invalid, match=f"file.yaml: .*{allowed}"):
+        file_of(tmp_path, text)
+
+
+def test_an_empty_project_is_accepted_for_the_whole_domain(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("project:\ndomain: staging\n")
+    assert attribute_files.read(path, domain_wide=True).scope_parts == {"domain": "staging"}
+
+
+@pytest.mark.parametrize(
+    ("noun", "text", "document"),
+    [
+        (
+            "workflow_execution_config",
+            """
+MAX_Parallelism: 5.0
+Labels: {Values: {Team: a, owner: null}}
+INTERRUPTIBLE: {Value: true}
+Envs: {Values: [{Key: LOG, VALUE: null}]}
+Security_Context: {Run_As: {K8s_Service_Account: demo, iam_role: null}}
+raw_output_data_config: null
+""",
+            {
+                "max_parallelism": 5,
+                "labels": {"Team": "a", "owner": ""},
+                "interruptible": True,
+                "envs": {"LOG": ""},
+                "security_context": {"run_as": {"k8s_service_account": "demo"}},
+            },
+        ),
+        ("workflow_execution_config", "labels: {Values: x}", {"labels": {"Values": "x"}}),
+        ("workflow_execution_config", "labels: {values: null}", {}),
+        (
+            "workflow_execution_config",
+            "execution_env_assignments: [{Execution_Env: {Name: a, type: b, Spec: {Own: 5.0}}}]",
+            {
+                "execution_env_assignments": [
+                    {"execution_env": {"name": "a", "type": "b", "spec": {"Own": 5.0}}}
+                ]
+            },
+        ),
+        (
+            "plugin_override",
+            "Overrides: [{Task_Type: Spark, Plugin_ID: [a], missing_plugin_behavior: 1.0}]",
+            {
+                "overrides": {
+                    "Spark": {"plugin_id": ["a"], "missing_plugin_behavior": "USE_DEFAULT"}
+                }
+            },
+        ),
+        ("quality_of_service", "Spec: {Queueing_Budget: 600s}", {"queueing_budget": "600s"}),
+        ("quality_of_service", "Tier: 3.0", {"tier": "LOW"}),
+        ("cluster_resource", "Attributes: {A: null, a: ''}", {"attributes": {"A": "", "a": ""}}),
+        ("cluster_resource", "attributes:", {}),
+        ("task_resource", "limits: {Storage: 1Gi}", {"limits": {"ephemeral_storage": "1Gi"}}),
+        ("task_resource", "defaults:\nlimits: {cpu: null, gpu: '1'}", {"limits": {"gpu": "1"}}),
+    ],
+)
+def test_fields_are_read_as_flytectl_reads_them(
+    tmp_path: Path, noun: str, text: str, document: dict[str, object]
+) -> None:
+    kind = kinds.by_name(noun)
+    assert file_of(tmp_path, text).document(kind, Scope("staging", "shop")) == document
+
+
+@pytest.mark.parametrize("text", ["max_parallelism: 5.5", "max_parallelism: '5'"])
+def test_only_a_whole_number_is_an_integer(tmp_path: Path, text: str) -> None:
+    with pytest.raises(Invalid, match="max_parallelism"):
+        document_of(tmp_path, text, kinds.by_name("workflow_execution_config"))
+
+
 def test_the_error_for_a_number_instead_of_text_shows_it_in_quotes(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match='write it in quotes: "2"'):
-        document_of(tmp_path, "limits: {cpu: 2}")
+    with pytest.raises(Invalid, match=r'write it in quotes: "2\.0"'):
+        document_of(tmp_path, "limits: {cpu: 2.0}")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +238,7 @@ def test_a_file_that_is_not_an_attribute_file_is_rejected_in_one_line(
 
 def test_the_error_for_a_missing_file_is_flytectls(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"^unable to read from .*none\.yaml yaml file"):
-        attribute_files.read(tmp_path / "none.yaml")
+        attribute_files.read(tmp_path / "none.yaml", domain_wide=False)
 
 
 def test_an_empty_file_has_no_scope(tmp_path: Path) -> None:

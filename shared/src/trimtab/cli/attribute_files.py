@@ -17,7 +17,7 @@ from trimtab.cli import escaping
 from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
 from trimtab.cli.terminal import progress
 from trimtab.errors import Invalid, Rejected
-from trimtab.kinds import Kind
+from trimtab.kinds import Kind, go_json
 from trimtab.levels import Scope
 
 _NO_FOLDING = 2**31
@@ -52,7 +52,7 @@ class AttributeFile:
         Raises `Invalid` with the file and the field.
         """
         try:
-            fields = kind.from_file(self.fields)
+            fields = kind.from_file(go_json.read(kind, self.fields))
             document = kind.to_document(kind.parse(fields, scope))
         except Invalid as error:
             allowed = error.allowed
@@ -67,8 +67,8 @@ class AttributeFile:
         return document
 
 
-def read(path: Path) -> AttributeFile:
-    """Read an attribute file.
+def read(path: Path, *, domain_wide: bool) -> AttributeFile:
+    """Read an attribute file; an empty project beside a domain needs ``domain_wide``.
 
     Raises `Rejected` where it cannot be read, and `Invalid` where it is not an attribute file.
     """
@@ -76,11 +76,24 @@ def read(path: Path) -> AttributeFile:
     if len(documents) > 1:
         progress(f"warning: {path} holds {len(documents)} documents; only the first one is read")
     content = {} if not documents or documents[0] is None else documents[0]
+    return of_content(str(path), content, domain_wide=domain_wide)
+
+
+def of_content(source: str, content: object, *, domain_wide: bool) -> AttributeFile:
+    """Return the attribute file that a document is. Raises `Invalid`, which names the source."""
     if not isinstance(content, dict):
-        raise Invalid(str(path), content, "a mapping: project, domain and the fields of the kind")
-    parts = file_scope_parts(str(path), content)
-    fields = {str(name): value for name, value in content.items() if name not in SCOPE_KEYS}
-    return AttributeFile(path, parts, fields)
+        raise Invalid(source, content, "a mapping: project, domain and the fields of the kind")
+    scope, fields = dict[str, Any](), dict[str, Any]()
+    for key, value in content.items():
+        # As in flytectl, the case of letters does not matter.
+        if (name := key.lower()) not in SCOPE_KEYS:
+            fields[key] = value
+        elif name in scope:
+            raise Invalid(f"{source}: {name}", key, "one spelling of the key")
+        else:
+            scope[name] = value
+    parts = file_scope_parts(source, scope, domain_wide=domain_wide)
+    return AttributeFile(Path(source), parts, fields)
 
 
 def read_text(path: Path) -> str:

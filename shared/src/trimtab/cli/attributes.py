@@ -13,6 +13,7 @@ from trimtab.cli.attribute_files import unified_diff
 from trimtab.cli.commands import Failure, error_prefix, example
 from trimtab.cli.configuration import Output
 from trimtab.cli.scopes import (
+    domain_wide_option,
     error_text,
     parse_scope,
     scope_from_body,
@@ -85,15 +86,21 @@ def update_command(kind: Kind) -> click.Command:
     )
     @scope_options
     @click.option("--attrFile", "file", type=_ATTR_FILE, help="The file to read.")
+    @domain_wide_option
     @_DRY_RUN
     @click.option("--force", is_flag=True, help="Change without a prompt.")
     @with_server
     def update(
-        server: Server, file: Path | None, dry_run: bool, force: bool, **options: Any
+        server: Server,
+        file: Path | None,
+        domain_wide: bool,
+        dry_run: bool,
+        force: bool,
+        **options: Any,
     ) -> None:
         if file is None:
             raise Failure(f"attrFile is mandatory while calling update for {words}", Code.INVALID)
-        content = attribute_files.read(file)
+        content = attribute_files.read(file, domain_wide=domain_wide)
         parts = content.merge_flags(scope_parts(options, has_file=True))
         scope = parse_scope(**parts, missing="project is required")
         document = content.document(kind, scope)
@@ -130,10 +137,13 @@ def delete_command(kind: Kind) -> click.Command:
     )
     @scope_options
     @click.option("--attrFile", "file", type=_ATTR_FILE, help="A file that names the scope.")
+    @domain_wide_option
     @_DRY_RUN
     @with_server
-    def delete(server: Server, file: Path | None, dry_run: bool, **options: Any) -> None:
-        content = None if file is None else attribute_files.read(file)
+    def delete(
+        server: Server, file: Path | None, domain_wide: bool, dry_run: bool, **options: Any
+    ) -> None:
+        content = None if file is None else attribute_files.read(file, domain_wide=domain_wide)
         parts = scope_parts(options, has_file=content is not None)
         if content is not None:
             parts = content.merge_flags(parts)

@@ -1,59 +1,43 @@
-"""``trimtab apply``, ``diff`` and ``export``: many documents of settings in files.
-
-The ``kind`` of a document is the name or noun of a kind, or ``project``, ``domain``, ``cluster`` or
-``pool``. Its fields are under ``document``, or next to its scope as in an attribute file.
-"""
+"""``trimtab apply``, ``diff`` and ``export``: many documents of settings in files."""
 
 import re
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
-from trimtab import yaml_texts
 from trimtab.api.settings import MAX_DOCUMENTS, ChangeBody, ChangesBody, DocumentBody
 from trimtab.cli import attribute_files, changes, parts
-from trimtab.cli.attribute_files import AttributeFile
 from trimtab.cli.commands import Failure, example, reason_option
 from trimtab.cli.configuration import Output
+from trimtab.cli.document_files import (
+    ENTITIES,
+    STDIN,
+    DocumentReader,
+    FileDocument,
+    scope_of,
+)
 from trimtab.cli.kinds import KindFinder
-from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
+from trimtab.cli.scopes import domain_wide_option
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
-from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
-from trimtab.kinds import Kind
-from trimtab.levels import Scope
-from trimtab.models import parse_model
+from trimtab.errors import Rejected, Retryable, TrimtabError
 
 DIFFERENT = 1
 """The exit code of ``diff`` where something would change."""
 DIFF_ERROR = 8
 """The exit code of ``diff`` for errors that end other commands with 1."""
 
-STDIN = Path("-")
-_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-_ENTITIES = frozenset({"project", "domain", "cluster", "pool"})
 _INDEX = re.compile(r"documents\.(\d+)(?:\.document\b)?[.:]? ?")
-
-
-@dataclass(frozen=True)
-class FileDocument:
-    """A document and where it is from."""
-
-    source: str
-    """The file, and the number of the document where the file holds several."""
-    body: DocumentBody
 
 
 def _document_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that select documents."""
     for option in (
+        domain_wide_option,
         click.option(
             "--kind",
             default="",
@@ -98,6 +82,7 @@ def apply(
     files: Sequence[Path],
     prune: str,
     allow_empty: bool,
+    domain_wide: bool,
     kind: str,
     dry_run: bool,
     reason: str,
@@ -110,7 +95,7 @@ def apply(
     parts, domains and projects first: an error leaves the parts before it stored, and the command
     can be repeated.
     """
-    documents = _read(files, KindFinder(server), kind)
+    documents = DocumentReader(KindFinder(server), kind, domain_wide).read(files)
     bodies = [document.body for document in documents]
     _check_not_empty(bodies, files, prune, allow_empty)
     in_parts = parts.are_needed(bodies)
@@ -147,6 +132,7 @@ def diff(
     files: Sequence[Path],
     prune: str,
     allow_empty: bool,
+    domain_wide: bool,
     kind: str,
     output: Output,
 ) -> None:
@@ -156,7 +142,7 @@ def diff(
     for an error.
     """
     try:
-        documents = _read(files, KindFinder(server), kind)
+        documents = DocumentReader(KindFinder(server), kind, domain_wide).read(files)
         bodies = [document.body for document in documents]
         _check_not_empty(bodies, files, prune, allow_empty)
         if parts.are_needed(bodies):
@@ -224,7 +210,7 @@ def _check_not_empty(
     if allow_empty:
         return
     names = ", ".join(map(str, files))
-    if prune and all(body.kind in _ENTITIES for body in bodies):
+    if prune and all(body.kind in ENTITIES for body in bodies):
         raise Rejected(
             f"{names}: there is no record, so --prune would delete every record of {prune}; "
             "--allow-empty lets it"
@@ -297,77 +283,6 @@ def _warn(body: ChangesBody) -> None:
         progress(line)
 
 
-def _read(paths: Sequence[Path], find: KindFinder, kind: str) -> list[FileDocument]:
-    """Read every document of files and directories; ``kind`` applies where a document has none.
-
-    Raises `Rejected` with the file.
-    """
-    return [
-        document
-        for path in paths
-        for file in _files(path)
-        for document in _documents(file, find, kind)
-    ]
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for file in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix in _SUFFIXES and file.is_file() and not hidden:
-            yield file
-
-
-def _documents(file: Path, find: KindFinder, kind: str) -> Iterator[FileDocument]:
-    text = sys.stdin.read() if file == STDIN else attribute_files.read_text(file)
-    name = "standard input" if file == STDIN else str(file)
-    contents = yaml_texts.parse(name, text)
-    for number, content in enumerate(contents, 1):
-        source = f"{name}, document {number}" if len(contents) > 1 else name
-        if content is not None:
-            yield FileDocument(source, _parse(source, content, find, kind))
-
-
-def _parse(source: str, content: object, find: KindFinder, kind: str) -> DocumentBody:
-    if not isinstance(content, dict):
-        raise Invalid(source, content, "a mapping: kind, scope and fields")
-    name = content.get("kind", kind)
-    if not name or not isinstance(name, str):
-        allowed = "a kind or its noun; --kind sets it for documents without one"
-        raise Invalid(f"{source}: kind", name or None, allowed)
-    fields = {str(key): value for key, value in content.items() if key != "kind"}
-    kind_name = name if name in _ENTITIES else find(name).name
-    try:
-        if "document" in fields:
-            parts = file_scope_parts(source, fields)
-            return parse_model(DocumentBody, {**fields, "kind": kind_name, **parts})
-        if name in _ENTITIES:
-            return _parse_entity(name, fields)
-    except Invalid as error:
-        raise Invalid(f"{source}: {error.path}", error.value, error.allowed) from error
-    return _parse_attributes(source, find(name), fields)
-
-
-def _parse_entity(entity: str, fields: Mapping[str, Any]) -> DocumentBody:
-    document = {name: value for name, value in fields.items() if name != "name"}
-    content = {"kind": entity, "name": fields.get("name", ""), "document": document}
-    return parse_model(DocumentBody, content)
-
-
-def _parse_attributes(source: str, kind: Kind, content: Mapping[str, Any]) -> DocumentBody:
-    """Parse a document in the format of an attribute file."""
-    parts = file_scope_parts(source, content)
-    if not parts:
-        allowed = "a project or domain; for the platform level, write the fields under `document:`"
-        raise Invalid(source, None, allowed)
-    fields = {name: value for name, value in content.items() if name not in SCOPE_KEYS}
-    file = AttributeFile(Path(source), parts, fields)
-    body = parse_model(DocumentBody, {"kind": kind.name, **parts, "document": {}})
-    return body.model_copy(update={"document": file.document(kind, _scope(body))})
-
-
 def _write(directory: Path, body: DocumentBody) -> None:
     """Write the file of a document. Raises `Rejected`."""
     path = directory / _export_path(body)
@@ -387,11 +302,7 @@ def _to_text(body: DocumentBody) -> str:
 
 def _export_path(body: DocumentBody) -> Path:
     """Return the path in an export, such as ``project-domain/shop/staging/task_resource.yaml``."""
-    if body.kind in _ENTITIES:
+    if body.kind in ENTITIES:
         return Path(f"{body.kind}s", f"{body.name.replace('/', '%2F')}.yaml")
     parts = filter(None, (body.project, body.domain, body.workflow, body.launch_plan))
-    return Path(_scope(body).level.label, *parts, f"{body.kind}.yaml")
-
-
-def _scope(body: DocumentBody) -> Scope:
-    return Scope(body.domain, body.project, body.workflow, body.launch_plan)
+    return Path(scope_of(body).level.label, *parts, f"{body.kind}.yaml")

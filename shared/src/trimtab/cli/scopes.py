@@ -1,7 +1,7 @@
 """Scopes on the command line: their flags, their keys in files, and flytectl's texts for them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,7 @@ from trimtab.cli.configuration import configured
 from trimtab.errors import Code, Invalid
 from trimtab.levels import Level, Scope
 
+F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 SCOPE_KEYS = ("project", "domain", "workflow", "launch_plan")
@@ -115,12 +116,44 @@ def parse_scope(
     return Scope(domain, project, workflow, launch_plan)
 
 
-def file_scope_parts(source: str, content: Mapping[str, Any]) -> dict[str, str]:
+def domain_wide_option(command: F) -> F:
+    """Add ``--domain-wide``, which `file_scope_parts` needs for an empty project."""
+    return click.option(
+        "--domain-wide",
+        is_flag=True,
+        help="Accept a file with a domain and an empty project, for the whole domain.",
+    )(command)
+
+
+def file_scope_parts(
+    source: str, content: Mapping[str, Any], *, domain_wide: bool
+) -> dict[str, str]:
     """Return the parts that a document sets, by `SCOPE_KEYS`.
 
-    Raises `Invalid`, whose message begins with the source of the document.
+    Raises `Invalid`, whose message begins with the source of the document, also for a part that is
+    empty, perhaps by mistake, so that the document would apply to more than its author means.
     """
-    return {name: _part(source, name, content[name]) for name in SCOPE_KEYS if content.get(name)}
+    empty = {name for name in SCOPE_KEYS if name in content and content[name] in (None, "")}
+    parts = {
+        name: _part(source, name, content[name])
+        for name in SCOPE_KEYS
+        if name in content and name not in empty
+    }
+    for name in sorted(empty):
+        # Files of flytectl for a whole project have this text.
+        is_flytes = name == "domain" and content[name] == ""
+        is_allowed = is_flytes or (name == "project" and domain_wide)
+        if not is_allowed:
+            raise Invalid(f"{source}: {name}", content[name], _INSTEAD_OF_EMPTY[name])
+    return parts
+
+
+_INSTEAD_OF_EMPTY = {
+    "project": "a project; --domain-wide accepts an empty one, for the whole domain",
+    "domain": 'a domain; for all domains of the project, write domain: "" or leave the key out',
+    "workflow": "a workflow; for all workflows, leave the key out",
+    "launch_plan": "a launch plan; for all launch plans, leave the key out",
+}
 
 
 def _part(source: str, name: str, value: object) -> str:
