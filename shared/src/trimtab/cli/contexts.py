@@ -20,7 +20,7 @@ from trimtab.cli.configuration import (
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, selected_url, with_server, without_credentials
-from trimtab.cli.terminal import OUTPUTS, Columns, output_option, progress, show_data, table
+from trimtab.cli.terminal import OUTPUTS, Columns, output_option, progress, show, show_data, table
 from trimtab.embedded.directory import Directory, write_private
 from trimtab.errors import Rejected
 
@@ -65,10 +65,10 @@ def view(server: Server, project: str, domain: str, output: Output) -> None:
         shown = {name: _shown(defaults) for name, defaults in contexts.items()}
         show_data({"values": shown_values, "contexts": shown}, output)
         return
-    click.echo(table(("KEY", "VALUE", "FROM"), values))
+    show(table(("KEY", "VALUE", "FROM"), values))
     if contexts:
         rows = [[column(each) for column in _CONTEXTS.values()] for each in contexts.items()]
-        click.echo("\n" + table(list(_CONTEXTS), rows))
+        show("\n" + table(list(_CONTEXTS), rows))
 
 
 @config.command("use-context", epilog=example("trimtab config use-context staging"))
@@ -83,7 +83,7 @@ def use_context(name: str) -> None:
     if name:
         configuration.parse(path, text).context(name)
     _write(path, text, ["current_context"], name)
-    click.echo(f"Using context {name}" if name else "Using no context")
+    show(f"Using context {name}" if name else "Using no context")
 
 
 @config.command(
@@ -110,7 +110,7 @@ def set_context(name: str, **options: str | None) -> None:
     given = {key: value for key, value in options.items() if value is not None}
     content = {key: value for key, value in {**(stored or {}), **given}.items() if value}
     _write(path, text, ["contexts", name], content)
-    click.echo(f"{'Created' if is_new else 'Changed'} context {name} in {path}")
+    show(f"{'Created' if is_new else 'Changed'} context {name} in {path}")
 
 
 def _read() -> tuple[Path, str]:
