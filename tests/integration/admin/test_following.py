@@ -65,7 +65,7 @@ async def stream(
     async def is_allowed() -> bool:
         return allowed
 
-    followed = await following.find(execution)
+    followed = await following.find(execution, ROOT)
     async with aclosing(following.events(followed, start, ROOT, is_allowed)) as texts:
         async for text in texts:
             yield text
@@ -248,13 +248,13 @@ async def test_an_index_that_the_log_never_had_is_rejected(
     assert (answer.status_code, answer.json()["path"]) == (400, "since")
 
 
-async def test_only_viewers_of_the_execution_may_follow_it(
+async def test_to_others_than_its_viewers_an_execution_does_not_exist(
     admin: httpx.AsyncClient, execution: str
 ) -> None:
     await admin.post("/projects", json={"name": "lab"})
     path = f"/executions/{execution}/events"
     stranger = await token_headers(admin, "stranger", grant("viewer", project="lab"))
-    assert await status(admin, stranger, path) == 403
+    assert await status(admin, stranger, path) == 404
     assert (await admin.get("/executions/x0/events")).status_code == 404
 
 

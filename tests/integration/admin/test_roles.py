@@ -206,7 +206,7 @@ async def test_pruning_cannot_delete_outside_the_scope(
 ) -> None:
     queue = {"kind": "execution_queue", **LAB, "document": {"tags": ["gpu"]}}
     await admin.post("/apply", params={"prune": "owner=ml"}, json={"documents": [queue]})
-    params = {"prune": "owner=ml", "dry_run": dry_run}
+    params = {"prune": "owner=ml", "allow_empty": "true", "dry_run": dry_run}
     response = await admin.post("/apply", params=params, json={"documents": []}, headers=editor)
     named = "lab" in response.text.replace("label", "")
     assert (response.status_code, named) == (403, False)
@@ -229,12 +229,24 @@ async def test_an_editor_registers_and_executes_only_within_its_scope(
         assert (registered.status_code, executed.status_code) == (status, status)
 
 
-async def test_executions_and_workflows_outside_the_scope_cannot_be_read(
+async def test_an_execution_outside_the_scope_is_one_that_does_not_exist(
     admin: httpx.AsyncClient, viewer: Headers
 ) -> None:
     [other, *_] = (await admin.get("/executions", params={"project": "lab"})).json()
-    paths = (f"/executions/{other['id']}", "/workflows/lab/development/nightly", "/projects/lab")
-    for path in paths:
+    missing = "a" * len(other["id"])
+    for more in ("", "/events", "/events?since=7"):
+        foreign, absent = [
+            await admin.get(f"/executions/{id}{more}", headers={**viewer, "X-Request-Id": "r-1"})
+            for id in (other["id"], missing)
+        ]
+        assert (foreign.status_code, foreign.headers) == (404, absent.headers)
+        assert foreign.text.replace(other["id"], missing) == absent.text
+
+
+async def test_workflows_and_projects_outside_the_scope_cannot_be_read(
+    admin: httpx.AsyncClient, viewer: Headers
+) -> None:
+    for path in ("/workflows/lab/development/nightly", "/projects/lab"):
         assert (await admin.get(path)).status_code == 200
         assert (await admin.get(path, headers=viewer)).status_code == 403
 

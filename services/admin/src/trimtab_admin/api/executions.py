@@ -133,9 +133,7 @@ class ExecutionOperations:
         return Reply(execution, status=201 if is_new else 200)
 
     async def get_execution(self, call: Call, execution: str) -> ExecutionBody:
-        body = await self.executions.get(execution)
-        call.caller.check(Role.VIEWER, _scope(body))
-        return body
+        return await self.executions.get(execution, call.caller)
 
     async def follow_execution(
         self, call: Call, execution: str, query: FollowQuery, headers: FollowHeaders
@@ -143,8 +141,7 @@ class ExecutionOperations:
         """Each event is a `change` of a node or of the execution, with its index as id. The stream
         ends with the event `ended`, which has the phase that the execution ended in.
         """
-        followed = await self.streams.find(execution)
-        call.caller.check(Role.VIEWER, followed.scope)
+        followed = await self.streams.find(execution, call.caller)
         self.streams.check_room(call.caller)
         resumed = headers.last_event_id
         start = await self.streams.start(execution, query.since if resumed is None else resumed)
@@ -152,7 +149,7 @@ class ExecutionOperations:
         return self.streams.events(followed, start, call.caller, is_valid)
 
 
-def _scope(body: ExecutionCreate | ExecutionBody) -> Scope:
+def _scope(body: ExecutionCreate) -> Scope:
     """Return the scope whose editor may start the execution."""
     plan = "" if body.launch_plan in (None, body.workflow) else body.launch_plan
     return Scope(body.domain, body.project, body.workflow, plan or "")

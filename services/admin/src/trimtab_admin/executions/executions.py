@@ -24,7 +24,7 @@ from trimtab_admin.executions import sizes, states
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
-from trimtab_admin.storage import tables
+from trimtab_admin.storage import tables, visibility
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
 from trimtab_admin.storage.visibility import visible_to
@@ -35,12 +35,6 @@ Row = Mapping[Any, Any]
 _ROW = tables.executions.c
 _STATE = tables.execution_states.c
 _LISTED = tuple(column for column in _ROW if column is not _ROW.request)
-_PARTS = {
-    "project": _ROW.project,
-    "domain": _ROW.domain,
-    "workflow": _ROW.workflow,
-    "launch_plan": _ROW.launch_plan,
-}
 
 
 class Executions:
@@ -86,7 +80,7 @@ class Executions:
         self, caller: Caller, project: str, domain: str, limit: int
     ) -> Sequence[ExecutionBody]:
         """Return executions that the caller may see, newest first, without nodes and resolution."""
-        query = sa.select(*_LISTED).where(visible_to(caller, _PARTS))
+        query = sa.select(*_LISTED).where(visible_to(caller, visibility.EXECUTIONS))
         query = query.order_by(_ROW.created_at.desc(), _ROW.id)
         if project:
             query = query.where(_ROW.project == project)
@@ -98,9 +92,15 @@ class Executions:
             positions = await _positions(session, rows)
         return [_body(row, inputs[row["id"]], positions.get(row["id"])) for row in rows]
 
-    async def get(self, execution: str) -> ExecutionBody:
-        """Return an execution with its nodes and its resolution. Raises `NotFound`."""
-        query = _with_state(sa.select(*_LISTED, _ROW.request).where(_ROW.id == execution))
+    async def get(self, execution: str, caller: Caller) -> ExecutionBody:
+        """Return an execution with its nodes and its resolution.
+
+        Raises `NotFound`, also for one that the caller may not see: the id has no scope, so
+        another error would disclose that it exists.
+        """
+        is_visible = visible_to(caller, visibility.EXECUTIONS)
+        query = sa.select(*_LISTED, _ROW.request).where(_ROW.id == execution, is_visible)
+        query = _with_state(query)
         async with transaction(self._reading) as session:
             row = (await session.execute(query)).mappings().one_or_none()
             if row is None:

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from trimtab.api.executions import ExecutionChangeBody, ExecutionEndBody, NodeBody
 from trimtab.errors import Code, Invalid, NotFound, Retryable
-from trimtab.levels import Scope
 from trimtab.messages.executions import ENDED, AnyEvent, Phase, State, node_of, parse_event
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.access.throttling import Throttled
-from trimtab_admin.storage import tables
+from trimtab_admin.storage import tables, visibility
 from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.visibility import visible_to
 
 _HEARTBEAT_SECONDS = 15.0
 _POLL_SECONDS = 5.0
@@ -47,8 +47,6 @@ class Followed:
     """An execution as far as it is needed to describe its changes."""
 
     id: str
-    scope: Scope
-    """The scope whose viewer may follow it."""
     tasks: Mapping[str, str]
     """The task of each node."""
 
@@ -81,16 +79,15 @@ class ExecutionStreams:
         for execution in self._waiting:
             self.wake(execution)
 
-    async def find(self, execution: str) -> Followed:
-        """Raises `NotFound`."""
-        columns = (_ROW.project, _ROW.domain, _ROW.workflow, _ROW.launch_plan, _ROW.request)
+    async def find(self, execution: str, caller: Caller) -> Followed:
+        """Raises `NotFound`, also for an execution that the caller may not see."""
+        is_visible = visible_to(caller, visibility.EXECUTIONS)
+        query = sa.select(_ROW.request).where(_ROW.id == execution, is_visible)
         async with transaction(self._reading) as session:
-            row = (await session.execute(sa.select(*columns).where(_ROW.id == execution))).first()
-        if row is None:
+            request = await session.scalar(query)
+        if request is None:
             raise NotFound("execution", execution)
-        plan = "" if row.launch_plan == row.workflow else row.launch_plan
-        scope = Scope(row.domain, row.project, row.workflow, plan)
-        return Followed(execution, scope, _tasks(row.request))
+        return Followed(execution, _tasks(request))
 
     async def start(self, execution: str, after: int | None) -> int:
         """Return the index of the first event to send to a client that has those up to ``after``.

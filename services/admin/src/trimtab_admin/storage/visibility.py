@@ -9,11 +9,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from trimtab_admin.access.authorization import Caller, Grant
+from trimtab_admin.storage import tables
 
 Columns = Mapping[str, sa.ColumnElement[Any]]
 """Columns by the part of the scope that they hold, and ``kind`` if the rows have a kind.
 
 If the table lacks a column for a part, a grant for one value of that part covers all its rows."""
+
+EXECUTIONS: Columns = {
+    name: tables.executions.c[name] for name in ("domain", "project", "workflow", "launch_plan")
+}
+"""The columns of executions. The launch plan of an execution without one is its workflow."""
 
 
 def visible_to(caller: Caller, columns: Columns) -> sa.ColumnElement[bool]:
