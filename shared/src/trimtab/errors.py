@@ -6,6 +6,7 @@
     · Failed           a server responded that it failed; its log has the reason
   - Rejected           the same call or message cannot succeed
     · Invalid          a value is wrong: names the field, the value and what is allowed
+      UnknownField     the field does not exist
     · NotFound         the named object does not exist
     · Conflict         an object exists, or is used, in a way that forbids the change
     · Stale            the given version is not the stored one
@@ -90,6 +91,10 @@ class Invalid(Rejected):
         self.path = path
         self.value = value
         self.allowed = allowed
+
+
+class UnknownField(Invalid):
+    """A field does not exist. The value is what the caller wanted to set."""
 
 
 class NotFound(Rejected):

@@ -1,5 +1,6 @@
 """Attribute files in flytectl's format, and the diff that `update` shows."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from trimtab import kinds
 from trimtab.cli import attribute_files
-from trimtab.cli.attribute_files import unified_diff
+from trimtab.cli.commands import Failure
 from trimtab.errors import Invalid, Rejected
 from trimtab.levels import Scope
 
@@ -237,8 +238,13 @@ def test_a_file_that_is_not_an_attribute_file_is_rejected_in_one_line(
 
 
 def test_the_error_for_a_missing_file_is_flytectls(tmp_path: Path) -> None:
-    with pytest.raises(Rejected, match=r"^unable to read from .*none\.yaml yaml file"):
-        attribute_files.read(tmp_path / "none.yaml", domain_wide=False)
+    path = tmp_path / "none.yaml"
+    with pytest.raises(Rejected) as caught:
+        attribute_files.read(path, domain_wide=False)
+    assert str(caught.value).splitlines() == [
+        f"unable to read from {path} yaml file",
+        f"{path}: No such file or directory",
+    ]
 
 
 def test_an_empty_file_has_no_scope(tmp_path: Path) -> None:
@@ -259,9 +265,62 @@ def test_flags_set_scope_parts_that_the_file_does_not_set(tmp_path: Path) -> Non
     assert file.merge_flags(flags) == {"project": "shop", "domain": "staging", "platform": False}
 
 
-def test_a_flag_that_contradicts_the_file_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match=r"'staging' as in .*file\.yaml, or no flag"):
-        file_of(tmp_path, "domain: staging\n").merge_flags({"domain": "production"})
+@pytest.mark.parametrize(
+    ("text", "flags", "scope", "ignored"),
+    [
+        (
+            "project: shop\ndomain: staging\n",
+            {"project": "other", "domain": "production", "workflow": "w"},
+            {"project": "shop", "domain": "staging"},
+            "project 'other', domain 'production', workflow 'w'",
+        ),
+        ("project: shop\n", {"domain": "staging"}, {"project": "shop"}, "domain 'staging'"),
+        ("project: shop\n", {"project": "shop"}, {"project": "shop"}, ""),
+        (
+            "domain: staging\n",
+            {"project": "shop", "domain": "production"},
+            {"project": "shop", "domain": "staging"},
+            "domain 'production'",
+        ),
+    ],
+)
+def test_the_file_has_priority_over_flags_with_a_warning(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    flags: dict[str, str],
+    scope: dict[str, str],
+    ignored: str,
+) -> None:
+    merged = file_of(tmp_path, text).merge_flags(flags)
+    assert {name: part for name, part in merged.items() if part} == scope
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: {ignored} of the command line is ignored: ") == (
+        ignored != ""
+    )
+
+
+def test_standard_input_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("project: shop\nvalue: gpu-pool\n"))
+    file = attribute_files.read(attribute_files.STDIN, domain_wide=False)
+    assert (file.name, file.scope_parts) == ("standard input", {"project": "shop"})
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("limits: {cpu: '1'}\nbogus: 1\nalpha: 2\n", "alpha"),
+        ("defaults: {ephemeralStorage: 1Gi}\n", "ephemeralStorage"),
+    ],
+)
+def test_the_first_unknown_field_is_reported_with_the_text_of_flytectl(
+    tmp_path: Path, text: str, name: str
+) -> None:
+    with pytest.raises(Failure) as caught:
+        file_of(tmp_path, text).flytectl_document(TASK, STAGING)
+    first, second = str(caught.value).splitlines()
+    assert first == (f'error unmarshaling JSON: while decoding JSON: json: unknown field "{name}"')
+    assert second.startswith(f"{tmp_path / 'file.yaml'}: ")
 
 
 def test_json_has_the_field_order_of_the_kind_and_sorted_maps() -> None:
@@ -315,37 +374,3 @@ def test_a_repeated_tag_is_accepted_once_with_a_warning(
     queue = kinds.by_name("execution_queue")
     assert document_of(tmp_path, "tags: [a, b, a]\n", queue) == {"tags": ["a", "b"]}
     assert "tags: 'a' is listed 2 times and counts once" in capsys.readouterr().err
-
-
-def test_the_diff_of_a_first_update_starts_from_null() -> None:
-    after = {"attributes": {"projectQuotaCpu": "12"}}
-    assert unified_diff(CLUSTER, None, after).splitlines() == [
-        "--- before",
-        "+++ after",
-        "@@ -1,2 +1,4 @@",
-        "-null",
-        "+ClusterResourceAttributes:",
-        "+    attributes:",
-        '+        projectQuotaCpu: "12"',
-        " ",
-    ]
-
-
-def test_the_diff_of_a_changed_value_has_the_old_and_the_new_line() -> None:
-    changes = unified_diff(CLUSTER, {"attributes": {"a": "1"}}, {"attributes": {"a": "2"}})
-    assert '-        a: "1"\n+        a: "2"' in changes
-
-
-def test_the_diff_ignores_the_order_of_keys() -> None:
-    before, after = {"attributes": {"a": "1", "b": "2"}}, {"attributes": {"b": "2", "a": "1"}}
-    assert unified_diff(CLUSTER, before, after) == ""
-
-
-def test_the_diff_of_a_kind_that_flyte_does_not_have_is_titled_by_its_class() -> None:
-    changes = unified_diff(kinds.by_name("workflow_priority"), None, {"priority": 5})
-    assert "+WorkflowPriority:\n+    priority: 5" in changes
-
-
-def test_the_diff_indents_list_items_further_than_their_key() -> None:
-    changes = unified_diff(CLUSTER, None, {"unset": ["attributes.a"]})
-    assert "+    unset:\n+        - attributes.a" in changes

@@ -1,15 +1,16 @@
 """Every registration is complete, and wrong documents are refused with path and allowed values."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trimtab import kinds
-from trimtab.cli.attribute_files import unified_diff
+from trimtab.cli.diffs import unified_diff
 from trimtab.errors import Invalid, NotFound
-from trimtab.kinds import Kind
+from trimtab.kinds import Kind, forms
 from trimtab.kinds.flyte import FlyteMerge
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
 from trimtab_admin.settings.flyte import MERGES
@@ -70,6 +71,74 @@ def test_every_kind_refuses_an_unknown_field(kind: Kind) -> None:
 def test_every_kind_is_accepted_in_the_settings_file(kind: Kind) -> None:
     in_file, at_platform = (kind.parse(golden(kind), scope) for scope in (SETTINGS_FILE, PLATFORM))
     assert in_file == at_platform
+
+
+@EVERY_KIND
+def test_every_kind_has_a_sample_that_its_file_and_a_record_can_have(kind: Kind) -> None:
+    sample = forms.sample(kind)
+    assert sample
+    assert kind.to_document(kind.parse(sample, PLATFORM)) == sample
+    assert kind.from_file(kind.to_file(sample)) == sample
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("execution_queue", {"tags": ["value"]}),
+        ("cluster_resource", {"attributes": {"key": "value"}}),
+        ("quality_of_service", {"tier": "HIGH"}),
+    ],
+)
+def test_a_kind_without_a_sample_gets_one_from_its_fields(
+    name: str, sample: dict[str, Any]
+) -> None:
+    kind = replace(kinds.by_name(name), sample={})
+    assert forms.sample(kind) == sample
+    assert kind.to_document(kind.parse(sample, PLATFORM)) == sample
+
+
+def test_an_update_of_most_kinds_replaces_the_document() -> None:
+    kind = kinds.by_name("execution_queue")
+    assert kind.update({"tags": ["a"], "unset": []}, {"unset": ["tags"]}) == {"unset": ["tags"]}
+
+
+A, B, C = ({"plugin_id": [name]} for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("stored", "document", "updated"),
+    [
+        ({}, {"overrides": {"t": A}}, {"overrides": {"t": A}}),
+        ({"overrides": {"t": A, "u": B}}, {"overrides": {"t": C}}, {"overrides": {"t": C, "u": B}}),
+        (
+            {"overrides": {"t": {**A, "missing_plugin_behavior": "FAIL"}}},
+            {"overrides": {"t": B}},
+            {"overrides": {"t": B}},
+        ),
+        (
+            {"overrides": {"t": A, "t.x": B}},
+            {"unset": ["overrides.t"]},
+            {"overrides": {"t.x": B}, "unset": ["overrides.t"]},
+        ),
+        (
+            {"unset": ["overrides.t", "overrides.u"]},
+            {"overrides": {"t": A}},
+            {"overrides": {"t": A}, "unset": ["overrides.u"]},
+        ),
+        (
+            {"overrides": {"t": A}, "unset": ["overrides.u"]},
+            {"overrides": {"v": B}, "unset": ["overrides"]},
+            {"overrides": {"v": B}, "unset": ["overrides"]},
+        ),
+        ({"unset": ["overrides"]}, {"unset": ["overrides.t"]}, {"unset": ["overrides"]}),
+    ],
+)
+def test_an_update_of_plugin_overrides_merges_them_by_type_of_task(
+    stored: dict[str, Any], document: dict[str, Any], updated: dict[str, Any]
+) -> None:
+    kind = kinds.by_name("plugin_override")
+    assert kind.update(stored, document) == updated
+    assert kind.to_document(kind.parse(updated, PLATFORM)) == updated
 
 
 def test_nouns_and_numbers_of_kinds_are_unique() -> None:

@@ -40,6 +40,8 @@ class KindBody(Model):
     """Fields that exclude each other in a record."""
     deprecated: dict[str, str] = {}
     """Old paths that are still accepted, with their new names."""
+    sample: dict[str, Any] = {}
+    """A document to begin with."""
     json_schema: dict[str, Any]
 
 

@@ -4,47 +4,81 @@ An attribute file is flat: ``project``, ``domain``, ``workflow``, ``launch_plan`
 the fields of the kind.
 """
 
-import difflib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import click
 import yaml
 
 from trimtab import yaml_texts
 from trimtab.cli import escaping
+from trimtab.cli.commands import Failure
 from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
 from trimtab.cli.terminal import progress
-from trimtab.errors import Invalid, Rejected
+from trimtab.errors import Code, Invalid, Rejected, UnknownField
 from trimtab.kinds import Kind, go_json
 from trimtab.levels import Scope
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+STDIN = Path("-")
+"""Stands for standard input; for standard output where a file is written."""
 _NO_FOLDING = 2**31
 """Columns of a line of YAML."""
+
+
+def attr_file_option(help: str) -> Callable[[F], F]:
+    """Add ``--attrFile``; the command receives it as ``file``."""
+    return click.option("--attrFile", "file", type=click.Path(path_type=Path), help=help)
 
 
 @dataclass(frozen=True)
 class AttributeFile:
     """The content of an attribute file."""
 
-    path: Path
+    name: str
+    """The path, or what it is called in messages."""
     scope_parts: Mapping[str, str]
     """The values of those `SCOPE_KEYS` that the file sets."""
     fields: Mapping[str, Any]
     """All other keys, not validated yet."""
 
     def merge_flags(self, parts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the scope parts of the file, and those of the command line that it does not set.
+        """Return the scope parts of the file; one without a project takes more from the flags.
 
-        flytectl ignores its flags when it reads a file. Here a flag that contradicts the file
-        raises `Invalid`.
+        As in flytectl, a file with a project names the whole scope. A warning on stderr lists the
+        flags that are ignored.
         """
-        for name, value in self.scope_parts.items():
-            if parts.get(name) and parts[name] != value:
-                allowed = f"{value!r} as in {self.path}, or no flag"
-                raise Invalid(name, parts[name], allowed)
-        return {**parts, **self.scope_parts}
+        is_whole = "project" in self.scope_parts
+        ignored = [
+            f"{name.replace('_', ' ')} {parts[name]!r}"
+            for name in SCOPE_KEYS
+            if parts.get(name) and (is_whole or name in self.scope_parts)
+            if parts[name] != self.scope_parts.get(name)
+        ]
+        if ignored:
+            scope = ", ".join(f"{name} {part}" for name, part in self.scope_parts.items())
+            progress(
+                f"warning: {', '.join(ignored)} of the command line is ignored: "
+                f"{self.name} has {scope}"
+            )
+        unnamed = dict.fromkeys(SCOPE_KEYS, "") if is_whole else {}
+        return {**parts, **unnamed, **self.scope_parts}
+
+    def flytectl_document(self, kind: Kind, scope: Scope) -> dict[str, Any]:
+        """Return the `document`; the text for an unknown field begins as flytectl's.
+
+        Raises `Failure` there, and `Invalid`.
+        """
+        try:
+            return self.document(kind, scope)
+        except UnknownField as error:
+            name = error.path.rpartition(".")[2].rpartition(": ")[2]
+            go_text = "error unmarshaling JSON: while decoding JSON: json: unknown field"
+            raise Failure(f'{go_text} "{name}"\n{error}', Code.INVALID) from error
 
     def document(self, kind: Kind, scope: Scope) -> dict[str, Any]:
         """Return the fields in their stored form; warn on stderr of what that form has lost.
@@ -58,12 +92,12 @@ class AttributeFile:
             allowed = error.allowed
             if isinstance(error.value, bool | int | float) and "string" in allowed:
                 allowed = f'text; write it in quotes: "{str(error.value).lower()}"'
-            raise Invalid(f"{self.path}: {error.path}", error.value, allowed) from error
+            raise type(error)(f"{self.name}: {error.path}", error.value, allowed) from error
         # The server warns of what the document that it receives still has.
         of_server = kind.warnings(document)
         for warning in kind.warnings(fields):
             if warning not in of_server:
-                progress(f"warning: {self.path}: {warning}")
+                progress(f"warning: {self.name}: {warning}")
         return document
 
 
@@ -72,11 +106,12 @@ def read(path: Path, *, domain_wide: bool) -> AttributeFile:
 
     Raises `Rejected` where it cannot be read, and `Invalid` where it is not an attribute file.
     """
-    documents = yaml_texts.parse(str(path), read_text(path))
+    name = source_name(path)
+    documents = yaml_texts.parse(name, read_text(path))
     if len(documents) > 1:
-        progress(f"warning: {path} holds {len(documents)} documents; only the first one is read")
+        progress(f"warning: {name} holds {len(documents)} documents; only the first one is read")
     content = {} if not documents or documents[0] is None else documents[0]
-    return of_content(str(path), content, domain_wide=domain_wide)
+    return of_content(name, content, domain_wide=domain_wide)
 
 
 def of_content(source: str, content: object, *, domain_wide: bool) -> AttributeFile:
@@ -93,15 +128,21 @@ def of_content(source: str, content: object, *, domain_wide: bool) -> AttributeF
         else:
             scope[name] = value
     parts = file_scope_parts(source, scope, domain_wide=domain_wide)
-    return AttributeFile(Path(source), parts, fields)
+    return AttributeFile(source, parts, fields)
+
+
+def source_name(path: Path) -> str:
+    return "standard input" if path == STDIN else str(path)
 
 
 def read_text(path: Path) -> str:
-    """Read a text file. Raises `Rejected`."""
+    """Read a text file, or standard input. Raises `Rejected`; the text begins as flytectl's."""
     try:
-        return path.read_text(encoding="utf-8")
+        return sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(f"unable to read from {path} yaml file: {_reason(error)}") from error
+        name = source_name(path)
+        text = f"unable to read from {name} yaml file\n{name}: {_reason(error)}"
+        raise Rejected(text) from error
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
@@ -131,52 +172,16 @@ def _sort_maps(kind: Kind, path: str, value: Any) -> Any:
     return {name: _sort_maps(kind, f"{path}.{name}", value[name]) for name in names}
 
 
-def unified_diff(
-    kind: Kind, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
-) -> str:
-    """Return flytectl's diff of two documents as YAML; empty where only the order of keys differs.
-
-    ``None`` stands for no record.
-    """
-    lines = difflib.unified_diff(
-        _diff_lines(kind, before), _diff_lines(kind, after), "before", "after", lineterm=""
-    )
-    return "\n".join(lines)
-
-
-def _diff_lines(kind: Kind, document: Mapping[str, Any] | None) -> list[str]:
-    if document is None:
-        text = "null\n"
-    else:
-        title = kind.flyte.message if kind.flyte else kind.value.__name__
-        text = to_yaml({title: dict(document)}, indent=4)
-    # flytectl appends an empty line to each side.
-    return [*text.splitlines(), ""]
-
-
-def to_yaml(data: Any, indent: int = 2, *, sort_keys: bool = True) -> str:
+def to_yaml(data: Any, *, sort_keys: bool = True) -> str:
     """Return YAML that quotes each text which a YAML reader could take for another type."""
-    dumper = _IndentedDumper if indent > 2 else _Dumper
     text = yaml.dump(
-        data,
-        Dumper=dumper,
-        indent=indent,
-        allow_unicode=True,
-        width=_NO_FOLDING,
-        sort_keys=sort_keys,
+        data, Dumper=_Dumper, allow_unicode=True, width=_NO_FOLDING, sort_keys=sort_keys
     )
     return escaping.escape_quoted(text)
 
 
 class _Dumper(yaml.SafeDumper):
     pass
-
-
-class _IndentedDumper(_Dumper):
-    """Indents the items of a list further than its key."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

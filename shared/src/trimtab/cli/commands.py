@@ -51,6 +51,17 @@ def reason_option(command: F) -> F:
     return click.option("--reason", default="", help="Reason, stored in the history.")(command)
 
 
+def dry_run_option(command: F) -> F:
+    """Add ``--dry-run``, and its spelling in flytectl; the command receives it as ``dry_run``."""
+    return click.option(
+        "--dry-run",
+        "--dryRun",
+        "dry_run",
+        is_flag=True,
+        help="Check everything, show what would happen, and change nothing.",
+    )(command)
+
+
 def limit_option(command: F) -> F:
     """Add ``--limit``, the length of a listing."""
     return click.option(

@@ -4,7 +4,6 @@ The ``kind`` of a document is the name or noun of a kind, or ``project``, ``doma
 ``pool``. Its fields are under ``document``, or next to its scope as in an attribute file.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.models import parse_model
 
-STDIN = Path("-")
 ENTITIES = frozenset({"project", "domain", "cluster", "pool"})
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
@@ -54,9 +52,8 @@ class DocumentReader:
         ]
 
     def _documents(self, file: Path) -> Iterator[FileDocument]:
-        text = sys.stdin.read() if file == STDIN else attribute_files.read_text(file)
-        name = "standard input" if file == STDIN else str(file)
-        contents = yaml_texts.parse(name, text)
+        name = attribute_files.source_name(file)
+        contents = yaml_texts.parse(name, attribute_files.read_text(file))
         for number, content in enumerate(contents, 1):
             source = f"{name}, document {number}" if len(contents) > 1 else name
             if content is not None:

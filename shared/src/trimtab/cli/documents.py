@@ -10,11 +10,11 @@ import click
 
 from trimtab.api.settings import MAX_DOCUMENTS, ChangeBody, ChangesBody, DocumentBody
 from trimtab.cli import attribute_files, changes, parts
+from trimtab.cli.attribute_files import STDIN
 from trimtab.cli.commands import Failure, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.document_files import (
     ENTITIES,
-    STDIN,
     DocumentReader,
     FileDocument,
     scope_of,

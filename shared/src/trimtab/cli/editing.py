@@ -9,8 +9,8 @@ import click
 
 from trimtab.api.settings import ChangesBody
 from trimtab.cli import changes, edit_text
-from trimtab.cli.attribute_files import unified_diff
 from trimtab.cli.commands import Failure, example, reason_option
+from trimtab.cli.diffs import unified_diff
 from trimtab.cli.edit_text import EditableRecord
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import scope_options, selected_scope

@@ -159,6 +159,7 @@ def kind_from_body(body: KindBody) -> Kind:
         field_levels={field.path: _levels(field.levels) for field in body.form if field.levels},
         alternatives=frozenset(body.alternatives),
         deprecated=body.deprecated,
+        sample=body.sample,
     )
 
 

@@ -1,6 +1,6 @@
 """The tree of all commands of ``trimtab``."""
 
-from trimtab.cli import attributes, pools
+from trimtab.cli import attributes, pools, updating
 from trimtab.cli.access import audit, token
 from trimtab.cli.asyncapi import asyncapi
 from trimtab.cli.completion import completion
@@ -36,7 +36,7 @@ get = KindGroup(
 )
 update = KindGroup(
     "update",
-    attributes.update_command,
+    updating.update_command,
     member="kind or object type",
     plurals=False,
     help="Change settings of a kind from a file, or another object.",

@@ -99,20 +99,21 @@ def parse_scope(
     """Return the scope of the parts.
 
     Raises `Failure` where parts are missing or contradict each other; with neither a part nor
-    ``platform``, the message begins with ``missing``.
+    ``platform``, the message begins with ``missing``. The first line of a message is flytectl's.
     """
     part = project or domain or workflow or launch_plan
     if platform and part:
         raise Failure(f"--platform selects the whole platform and takes no {part!r}", Code.INVALID)
     if not platform and not part:
-        raise Failure(f"{missing}; --platform selects the whole platform", Code.INVALID)
+        raise Failure(f"{missing}\n--platform selects the whole platform", Code.INVALID)
     if launch_plan and not workflow:
         raise Failure(
-            f"workflow is required: the workflow of launch plan {launch_plan!r}", Code.INVALID
+            f"workflow is required\nlaunch plan {launch_plan!r} belongs to a workflow", Code.INVALID
         )
     for name, value in (("project", project), ("domain", domain)):
         if workflow and not value:
-            raise Failure(f"{name} is required: the {name} of workflow {workflow!r}", Code.INVALID)
+            text = f"{name} is required\nworkflow {workflow!r} belongs to a {name}"
+            raise Failure(text, Code.INVALID)
     return Scope(domain, project, workflow, launch_plan)
 
 

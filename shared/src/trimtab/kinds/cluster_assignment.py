@@ -28,4 +28,5 @@ KIND = Kind(
         record_levels=(Level.PROJECT, Level.PROJECT_DOMAIN),
         configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
     ),
+    sample={"cluster_pool_name": "my-pool"},
 )

@@ -47,4 +47,5 @@ KIND = Kind(
         configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
     ),
     refused_levels={Level.WORKFLOW: _TOO_NARROW, Level.LAUNCH_PLAN: _TOO_NARROW},
+    sample={"attributes": {"projectQuotaCpu": "12", "projectQuotaMemory": "24Gi"}},
 )

@@ -24,4 +24,5 @@ KIND = Kind(
     noun="execution-cluster-label",
     summary="The label of the clusters that executions run on",
     flyte=FlyteKind(number=3, message="ExecutionClusterLabel"),
+    sample={"value": "my-cluster"},
 )

@@ -33,4 +33,5 @@ KIND = Kind(
         configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
     ),
     likely_mistakes=lambda document: repeats.warnings("tags", document.get("tags")),
+    sample={"tags": ["critical", "batch"]},
 )

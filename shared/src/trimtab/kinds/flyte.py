@@ -30,6 +30,9 @@ class FlyteKind:
     """Levels whose records Flyte 1 reads, broadest first."""
     configuration_levels: tuple[Level, ...] = (Level.SETTINGS, Level.PLATFORM)
     """Levels that stand for the configuration file of Flyte 1, broadest first."""
+    merged_map: str = ""
+    """The map of a document that Flyte's server merges by key into the stored one when it updates a
+    record; empty where an update replaces the whole record."""
     native_fields: frozenset[str] = frozenset()
     """Top-level fields that only Trimtab has."""
 

@@ -37,6 +37,31 @@ def of_kind(kind: Kind) -> tuple[Field, ...]:
     return tuple(_fields(kind, schema, schema.get("$defs", {}), ""))
 
 
+def sample(kind: Kind) -> dict[str, Any]:
+    """Return a document to begin with: the kind's own sample, or a value for each simple field."""
+    if kind.sample:
+        return dict(kind.sample)
+    flat: dict[str, Any] = {}
+    for entry in of_kind(kind):
+        excluded = entry.path in kind.alternatives and kind.alternatives & flat.keys()
+        if not entry.levels and not excluded and (value := _example(entry)) is not None:
+            flat[f"{entry.path}.key" if entry.input == "map" else entry.path] = value
+    return kind.schema.nest(flat)
+
+
+def _example(field: Field) -> Any:
+    """Return a value of the field, of an entry for a map; ``None`` where it has no simple one."""
+    kind_of_input = field.entry if field.input in ("list", "map") else field.input
+    examples = {
+        "text": "value",
+        "number": int(field.minimum or 1),
+        "switch": True,
+        "choice": field.choices[0] if field.choices else None,
+    }
+    value = examples.get(kind_of_input or "")
+    return [value] if field.input == "list" and value is not None else value
+
+
 def _fields(
     kind: Kind, model: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str
 ) -> Iterator[Field]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, UnknownField
 from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.schema import Schema, fields_at
 from trimtab.levels import Level, Scope
@@ -56,6 +56,8 @@ class Kind:
     noun: str
     """The name of the kind on the command line: ``trimtab get <noun>``."""
     summary: str
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    """A document that shows what a record may look like; empty: `forms.sample` makes one."""
     other_nouns: tuple[str, ...] = ()
     """Other names that the command line accepts."""
     flyte: FlyteKind | None = None
@@ -140,6 +142,36 @@ class Kind:
         )
         return (*deprecated, *self.likely_mistakes(self.rename_deprecated(document)))
 
+    @property
+    def merged_map(self) -> str:
+        """The map that `update` merges by key; empty where it replaces the document."""
+        return self.flyte.merged_map if self.flyte else ""
+
+    def update(self, stored: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the stored document after an update by Flyte's rule.
+
+        Most kinds are replaced. With a `merged_map`, entries and paths of ``unset`` stay that the
+        document neither sets nor unsets.
+        """
+        name = self.merged_map
+        if not name:
+            return dict(document)
+        entries, unset = document.get(name, {}), document.get("unset", ())
+        kept = {
+            key: entry
+            for key, entry in stored.get(name, {}).items()
+            if not any(self.schema.covers(path, f"{name}.{key}") for path in unset)
+        }
+        still_unset = [
+            path
+            for path in stored.get("unset", ())
+            if not any(self.schema.covers(other, path) for other in unset)
+            and path not in {f"{name}.{key}" for key in entries}
+        ]
+        more = [p for p in unset if not any(self.schema.covers(other, p) for other in still_unset)]
+        updated = {**stored, **document, name: {**kept, **entries}, "unset": [*still_unset, *more]}
+        return _without_empty(updated)
+
     def implied_unset(self, document: Mapping[str, Any]) -> frozenset[str]:
         """Return the paths that a document unsets by setting another of the `alternatives`."""
         given = self.alternatives & document.keys()
@@ -195,14 +227,17 @@ class Kind:
                 self._check_no_null(value, f"{prefix}{name}.")
 
     def _invalid(self, error: ValidationError) -> Invalid:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        unknown = [one for one in errors if one["type"] == "extra_forbidden"]
+        # As in flytectl, the first unknown field in the order of the alphabet.
+        first = min(unknown, key=lambda one: str(one["loc"]), default=errors[0])
         # For an error of a map's key, pydantic adds a marker after the key.
         steps = [step for step in first["loc"] if step != "[key]"]
         path = ".".join(map(str, steps)) or self.name
         if first["type"] == "extra_forbidden":
             prefix = "".join(f"{step}." for step in steps[:-1])
             known = sorted(prefix + name for name in fields_at(self.value, steps[:-1]))
-            return Invalid(path, first["input"], "the fields " + ", ".join(known))
+            return UnknownField(path, first["input"], "the fields " + ", ".join(known))
         return Invalid(path, first["input"], _allowed(error))
 
 

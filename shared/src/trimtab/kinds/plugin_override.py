@@ -95,8 +95,17 @@ KIND = Kind(
         # Flyte's API always refuses a plugin override of a project.
         record_levels=(Level.PROJECT_DOMAIN, Level.WORKFLOW),
         configuration_levels=(),
+        merged_map="overrides",
     ),
     from_file=from_file,
     to_file=to_file,
     likely_mistakes=_likely_mistakes,
+    sample={
+        "overrides": {
+            "python_task": {
+                "plugin_id": ["plugin1", "plugin2"],
+                "missing_plugin_behavior": "USE_DEFAULT",
+            }
+        }
+    },
 )

@@ -69,4 +69,5 @@ KIND = Kind(
     alternatives=frozenset({"tier", "queueing_budget"}),
     from_file=from_file,
     to_file=to_file,
+    sample={"tier": "HIGH"},
 )

@@ -120,4 +120,8 @@ KIND = Kind(
     },
     validate=_problems,
     likely_mistakes=_likely_mistakes,
+    sample={
+        "defaults": {"cpu": "1", "memory": "150Mi"},
+        "limits": {"cpu": "2", "memory": "450Mi"},
+    },
 )

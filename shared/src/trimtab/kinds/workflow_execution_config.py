@@ -219,4 +219,12 @@ KIND = Kind(
     validate=_problems,
     from_file=from_file,
     to_file=to_file,
+    # The one that flytectl generates.
+    sample={
+        "max_parallelism": 10,
+        "security_context": {"run_as": {"k8s_service_account": "default"}},
+        "raw_output_data_config": {"output_location_prefix": "cliOutputLocationPrefix"},
+        "labels": {"cliLabelKey": "cliLabelValue"},
+        "annotations": {"cliAnnotationKey": "cliAnnotationValue"},
+    },
 )

@@ -19,4 +19,5 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="workflow-priority",
     summary="How urgent executions are",
+    sample={"priority": 10},
 )

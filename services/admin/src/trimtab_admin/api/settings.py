@@ -306,5 +306,6 @@ def _kind_body(name: str) -> KindBody:
         form=forms.of_kind(kind),
         alternatives=tuple(sorted(kind.alternatives)),
         deprecated=dict(kind.deprecated),
+        sample=forms.sample(kind),
         json_schema=kind.value.model_json_schema(),
     )
