@@ -2,9 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    JsonValue,
+    Strict,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from trimtab import names
@@ -22,6 +32,30 @@ DnsLabel = Annotated[
     str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 ]
 """The name of a project or domain, which becomes part of a namespace's name."""
+
+Integer = Annotated[int, Strict()]
+"""An integer of JSON: no text, no boolean, no fraction. Its field has a maximum, at most
+`MAX_INTEGER`."""
+Number = Annotated[float, Strict()]
+"""A number of JSON: no text and no boolean."""
+Switch = Annotated[bool, Strict()]
+"""A boolean of JSON: no text and no number."""
+
+
+def _check_time(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+        return value
+    raise ValueError("a time with its offset, such as 2026-01-31T12:00:00Z")
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_check_time)]
+"""A time as RFC 3339 writes it: no number, which could be seconds or milliseconds."""
+
+MAX_INTEGER = 2**53 - 1
+"""The largest integer up to which a double, of JSON or of Lua, holds each exactly."""
+MAX_UNITS = 1_000_000_000
+"""The most units of one token or limit of a pool. resmgr counts in doubles, which hold sums of so
+many units exactly for nine million tokens."""
 
 
 class Model(BaseModel):

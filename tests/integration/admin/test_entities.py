@@ -72,6 +72,21 @@ async def test_records_of_an_archived_project_can_be_read_but_not_written(
     assert (await admin.request(method, path, params=shop, json={"priority": 2})).is_success
 
 
+@pytest.mark.parametrize("quota", ["3", True, 1.0, 10**30, 10**9 + 1, 0])
+async def test_the_quota_of_a_pool_is_an_integer_of_json_that_can_be_counted(
+    admin: httpx.AsyncClient, quota: object
+) -> None:
+    document = {"kind": "pool", "name": "gpus", "document": {"quota": quota}}
+    refused = [
+        await admin.put("/pools/gpus", params=FORCE, json={"name": "gpus", "quota": quota}),
+        await admin.post("/apply", json={"documents": [document]}),
+    ]
+    assert [answer.status_code for answer in refused] == [400, 400]
+    paths = [answer.json()["path"] for answer in refused]
+    assert paths == ["quota", "documents.0.document.quota"]
+    assert (await admin.get("/pools")).json() == []
+
+
 async def test_labels_of_a_project_are_patched_by_key(admin: httpx.AsyncClient) -> None:
     await admin.patch("/projects/shop", json={"labels": {"team": "a", "example.com/cost": "7"}})
     answer = await admin.patch("/projects/shop", json={"labels": {"team": None}})
@@ -297,7 +312,7 @@ async def test_an_invalid_settings_file_is_rejected_by_path_and_changes_nothing(
     wrong = good.model_copy(update={"domains": ("x",), "records": {"task_resource": {"limit": 1}}})
     with pytest.raises(Invalid, match=r"records\.task_resource\.limit"):
         await prepare(wrong)
-    with pytest.raises(NotFound, match="task_resource, cluster_resource"):
+    with pytest.raises(NotFound, match="did you mean 'task_resource'"):
         await prepare(good.model_copy(update={"records": {"task_resources": {}}}))
     async with running(good) as admin:
         assert "x" not in [domain["name"] for domain in (await admin.get("/domains")).json()]

@@ -9,7 +9,8 @@ from tests.integration.resmgr.direct import Cohort
 from tests.integration.resmgr.running import Caller, ErrorReply, eventually
 from tests.servers import ValkeyServer
 from trimtab.messages.events import PoolChanged
-from trimtab.tokens.protocol import MAX_UNITS, Recount, Recounted
+from trimtab.models import MAX_UNITS
+from trimtab.tokens.protocol import Recount, Recounted
 
 SCOPE = {"project": "flyte", "domain": "dev"}
 ALLOCATE = {**SCOPE, "pool": "gpu", "token": "x", "wait_seconds": 0}

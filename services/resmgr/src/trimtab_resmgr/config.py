@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic.alias_generators import to_camel
 
+from trimtab.models import MAX_UNITS
 from trimtab.runtime.config import ServiceConfig
-from trimtab.tokens.protocol import MAX_UNITS
 
 REDIS_PORT = 6379
 

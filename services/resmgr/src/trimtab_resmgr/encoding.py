@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from trimtab.messages.events import PoolChanged
+from trimtab.models import MAX_UNITS
 from trimtab.tokens.protocol import (
-    MAX_UNITS,
     Allocate,
     Allocated,
     Blocker,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from trimtab.models import Model
+from trimtab.models import Integer, Model, Time
 
 TokenName = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.@-]*[A-Za-z0-9])?$")
@@ -27,14 +27,14 @@ class GrantBody(Model):
 class TokenCreate(Model):
     name: TokenName
     grants: tuple[GrantBody, ...] = Field(min_length=1, max_length=100)
-    expires_at: AwareDatetime | None = None
+    expires_at: Time | None = None
     """Absent: the token does not expire."""
 
 
 class TokenRotate(Model):
-    grace_seconds: int = Field(default=3600, ge=0, le=7 * 24 * 3600)
+    grace_seconds: Integer = Field(default=3600, ge=0, le=7 * 24 * 3600)
     """How long the previous secret is accepted in addition to the new one."""
-    expires_at: AwareDatetime | None = None
+    expires_at: Time | None = None
     """Absent: the expiry does not change."""
 
 

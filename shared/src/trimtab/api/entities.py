@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from trimtab.labels import Labels
-from trimtab.models import DnsLabel, Model
+from trimtab.models import MAX_INTEGER, MAX_UNITS, DnsLabel, Integer, Model, Number, Switch
 
 PoolName = Annotated[
     str,
@@ -15,19 +15,21 @@ PoolName = Annotated[
 ]
 """``*`` stands for pools that are not declared; a colon separates a plugin from its pool."""
 
+Version = Annotated[Integer, Field(ge=0, le=MAX_INTEGER)]
+
 
 class ProjectBody(Model):
     name: DnsLabel
     description: str = Field(default="", max_length=300)
     labels: Labels = {}
     state: Literal["active", "archived"] = "active"
-    version: int | None = None
+    version: Version | None = None
     """Returned by admin; ignored in a request."""
 
 
 class DomainBody(Model):
     name: DnsLabel
-    version: int | None = None
+    version: Version | None = None
 
 
 class ClusterBody(Model):
@@ -35,30 +37,30 @@ class ClusterBody(Model):
     """The name of the cluster."""
     labels: tuple[str, ...] = ()
     """Labels by which ``execution_cluster_label`` selects the cluster."""
-    weight: float = Field(default=1.0, ge=0)
+    weight: Number = Field(default=1.0, ge=0, allow_inf_nan=False)
     """The share of executions among the clusters that fit; 0 gets none."""
-    enabled: bool = True
+    enabled: Switch = True
     """Whether namespaces are made on it, and executions are assigned to it."""
-    version: int | None = None
+    version: Version | None = None
     """Returned by admin; ignored in a request."""
 
 
 class PoolBody(Model):
     name: PoolName
     """The name of the pool; ``*`` stands for pools that are not declared."""
-    quota: int = Field(ge=1)
+    quota: Integer = Field(ge=1, le=MAX_UNITS)
     """The units that may be held at the same time."""
-    project_cap: int | None = Field(default=None, ge=0)
+    project_cap: Integer | None = Field(default=None, ge=0, le=MAX_UNITS)
     """The units that each project may hold at most."""
-    project_domain_cap: int | None = Field(default=None, ge=0)
+    project_domain_cap: Integer | None = Field(default=None, ge=0, le=MAX_UNITS)
     """The units that each project may hold at most in one domain."""
     cohort: DnsLabel = "default"
     """A token can be of several pools of one cohort."""
-    active: bool = True
+    active: Switch = True
     """Whether tokens are granted. Held tokens stay held."""
-    max_weight: int | None = Field(default=None, ge=1)
+    max_weight: Integer | None = Field(default=None, ge=1, le=MAX_UNITS)
     """The units that one token may take at most."""
-    version: int | None = None
+    version: Version | None = None
     """Returned by admin; ignored in a request."""
 
 
@@ -72,4 +74,4 @@ class PoolTokenBody(Model):
 class PoolPriorityBody(PoolTokenBody):
     """A new priority for a waiter."""
 
-    priority: int = Field(ge=-1000, le=1000)
+    priority: Integer = Field(ge=-1000, le=1000)

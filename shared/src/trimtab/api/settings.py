@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from trimtab.kinds import forms
 from trimtab.labels import Labels
-from trimtab.models import Model
+from trimtab.models import MAX_INTEGER, Integer, Model
 
 Part = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")
@@ -60,7 +60,7 @@ class RecordBody(Model):
 
 
 class RollbackBody(Model):
-    revision: int
+    revision: Integer = Field(ge=1, le=MAX_INTEGER)
     """A version that the record had."""
 
 
@@ -166,7 +166,7 @@ class DocumentBody(Model):
     document: dict[str, Any]
     labels: Labels | None = None
     """Labels of the record; absent: they do not change."""
-    version: int | None = Field(default=None, ge=0)
+    version: Integer | None = Field(default=None, ge=0, le=MAX_INTEGER)
     """The version to replace; 0: nothing may be stored; absent: any version."""
 
 

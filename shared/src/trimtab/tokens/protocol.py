@@ -17,16 +17,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from trimtab.models import Model
+from trimtab.models import MAX_INTEGER, MAX_UNITS, Model
 
 COHORT = "default"
 """The cohort of every pool that names no other."""
 
-MAX_UNITS = 1_000_000_000
-"""The most units of one token or limit. resmgr counts in doubles, which hold sums of so many units
-exactly for nine million tokens."""
-MAX_FENCE = 2**53 - 1
-"""The largest integer up to which a double holds each exactly."""
 MAX_LISTED = 1000
 """The most holders, and the most waiters, of an `Inspected`."""
 MAX_POOLS = 500
@@ -49,7 +44,7 @@ ScopePart = Annotated[
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Weight = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Cap = Annotated[int, Field(ge=0, le=MAX_UNITS)]
-Fence = Annotated[int, Field(ge=0, le=MAX_FENCE)]
+Fence = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Priority = Annotated[int, Field(ge=-1000, le=1000)]
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
-from trimtab.models import Model, Name
+from trimtab.models import MAX_UNITS, Integer, Model, Name, Switch
 
 MAX_NODES = 5000
 """The most nodes of a workflow."""
@@ -37,9 +37,9 @@ class NodeOverrides(Model):
 
     # A workflow of `MAX_NODES` nodes fits into a message because nothing absent is written.
     resources: ResourceOverrides | None = Field(default=None, exclude_if=_is_absent)
-    retries: int | None = Field(default=None, ge=0, le=100, exclude_if=_is_absent)
+    retries: Integer | None = Field(default=None, ge=0, le=100, exclude_if=_is_absent)
     """The number of further tries after a failed one."""
-    interruptible: bool | None = Field(default=None, exclude_if=_is_absent)
+    interruptible: Switch | None = Field(default=None, exclude_if=_is_absent)
     container_image: str | None = Field(default=None, min_length=1, exclude_if=_is_absent)
     environment: dict[str, str] | None = Field(default=None, exclude_if=_is_absent)
     """Merged by key."""
@@ -63,11 +63,11 @@ class ExecutionConfig(Model):
     An absent field sets nothing.
     """
 
-    max_parallelism: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    max_parallelism: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     """The largest number of nodes that run at once."""
-    interruptible: bool | None = None
+    interruptible: Switch | None = None
     """Whether tasks may run on machines that can be withdrawn at any time."""
-    overwrite_cache: bool | None = None
+    overwrite_cache: Switch | None = None
     """Whether tasks run again even if their outputs are cached."""
     labels: dict[LabelKey, LabelValue] = {}
     """Labels of every object that is created for an execution; merged by key."""
@@ -85,7 +85,7 @@ class Task(Model):
     """Values from the definition of the task."""
     pool: str | None = None
     """The pool of which each attempt holds a token while it runs."""
-    weight: int = Field(default=1, ge=1)
+    weight: Integer = Field(default=1, ge=1, le=MAX_UNITS)
     """Units of the pool that one attempt takes."""
 
 
