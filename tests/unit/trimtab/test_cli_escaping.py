@@ -14,6 +14,7 @@ import yaml
 from trimtab import cli
 from trimtab.cli import attribute_files, escaping, terminal
 from trimtab.cli.commands import Failure
+from trimtab.cli.tables import Table, cell
 
 HOSTILE = "a\x00\x1b[2J\r\x7f\x9b2J\u202e\u2066\ud800"
 SHOWN = r"a\x00\x1b[2J\r\x7f\x9b2J\u202e\u2066\ud800"
@@ -26,7 +27,7 @@ def test_the_functions_of_the_terminal_escape(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     terminal.show(HOSTILE)
-    terminal.show(terminal.table(["A"], [[HOSTILE], [[HOSTILE]], [Path(HOSTILE)]]))
+    terminal.show(Table(["A"], [[HOSTILE], [[HOSTILE]], [Path(HOSTILE)]]))
     terminal.confirm(HOSTILE)
     terminal.progress(HOSTILE)
     Failure(HOSTILE).show()
@@ -37,7 +38,7 @@ def test_the_functions_of_the_terminal_escape(
 
 def test_lines_and_tabs_are_kept_but_in_a_cell() -> None:
     assert escaping.escape("a\tb\nc") == "a\tb\nc"
-    assert terminal.cell("a\tb\nc") == "a b c"
+    assert cell("a\tb\nc") == "a b c"
 
 
 @pytest.mark.parametrize("output", ["json", "yaml"])

@@ -19,7 +19,14 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.kinds import KindFinder
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, output_option, progress, show, show_data, show_list
+from trimtab.cli.terminal import (
+    Columns,
+    output_option,
+    progress,
+    show,
+    show_data,
+    show_list,
+)
 from trimtab.client import Client
 from trimtab.errors import Invalid, NotFound
 from trimtab.models import parse_model

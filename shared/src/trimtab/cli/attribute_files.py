@@ -17,7 +17,7 @@ from trimtab import yaml_texts
 from trimtab.cli import escaping
 from trimtab.cli.commands import Failure
 from trimtab.cli.scopes import SCOPE_KEYS, file_scope_parts
-from trimtab.cli.terminal import progress
+from trimtab.cli.terminal import warn
 from trimtab.errors import Code, Invalid, Rejected, UnknownField
 from trimtab.kinds import Kind, go_json
 from trimtab.levels import Scope
@@ -61,10 +61,7 @@ class AttributeFile:
         ]
         if ignored:
             scope = ", ".join(f"{name} {part}" for name, part in self.scope_parts.items())
-            progress(
-                f"warning: {', '.join(ignored)} of the command line is ignored: "
-                f"{self.name} has {scope}"
-            )
+            warn(f"{', '.join(ignored)} of the command line is ignored: {self.name} has {scope}")
         unnamed = dict.fromkeys(SCOPE_KEYS, "") if is_whole else {}
         return {**parts, **unnamed, **self.scope_parts}
 
@@ -97,7 +94,7 @@ class AttributeFile:
         of_server = kind.warnings(document)
         for warning in kind.warnings(fields):
             if warning not in of_server:
-                progress(f"warning: {self.name}: {warning}")
+                warn(f"{self.name}: {warning}")
         return document
 
 
@@ -109,7 +106,7 @@ def read(path: Path, *, domain_wide: bool) -> AttributeFile:
     name = source_name(path)
     documents = yaml_texts.parse(name, read_text(path))
     if len(documents) > 1:
-        progress(f"warning: {name} holds {len(documents)} documents; only the first one is read")
+        warn(f"{name} holds {len(documents)} documents; only the first one is read")
     content = {} if not documents or documents[0] is None else documents[0]
     return of_content(name, content, domain_wide=domain_wide)
 

@@ -22,7 +22,8 @@ from trimtab.cli.scopes import (
     success_text,
 )
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import confirm, output_option, progress, show, show_data, table
+from trimtab.cli.tables import Table
+from trimtab.cli.terminal import confirm, output_option, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Code, NotFound, Rejected
 from trimtab.kinds import Kind, forms
@@ -172,10 +173,10 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _table(kind: Kind, record: RecordBody) -> str:
+def _table(kind: Kind, record: RecordBody) -> Table:
     stored_at = scope_from_body(record.scope)
     leaves = kind.schema.flatten(record.document).items()
     rows = [(path, value, stored_at, record.version) for path, value in leaves]
     unset = record.document.get("unset", ())
     rows += [(path, "unset", stored_at, record.version) for path in unset]
-    return table(("FIELD", "VALUE", "SCOPE", "VERSION"), rows)
+    return Table(("FIELD", "VALUE", "SCOPE", "VERSION"), rows)

@@ -42,10 +42,10 @@ def difference_lines(body: ChangesBody) -> Iterator[str]:
     yield from blast_radius_lines(body)
 
 
-def warning_lines(body: ChangesBody) -> Iterator[str]:
+def warning_texts(body: ChangesBody) -> Iterator[str]:
     for change in body.changes:
         for warning in change.warnings:
-            yield f"warning: {subject(change.kind, change.scope, change.name)}: {warning}"
+            yield f"{subject(change.kind, change.scope, change.name)}: {warning}"
 
 
 def leaf_text(change: ChangedLeafBody) -> str:

@@ -5,11 +5,12 @@ Errors of `trimtab.errors` end a command with the exit code of their `trimtab.er
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
 from trimtab.cli.escaping import escape
+from trimtab.cli.terminal import show_error
 from trimtab.errors import Code, TrimtabError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,6 +27,9 @@ class Failure(click.ClickException):
 
     def format_message(self) -> str:
         return escape(super().format_message())
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        show_error(self.message)
 
     @classmethod
     def of(cls, error: TrimtabError, prefix: str = "") -> "Failure":

@@ -18,6 +18,7 @@ from trimtab.models import first_error, unknown_field
 
 C = TypeVar("C", bound=Callable[..., Any] | click.Command)
 Output = Literal["table", "json", "yaml"]
+OutputName = Literal["table", "wide", "json", "yaml"]
 
 VARIABLE = "TRIMTAB_CONFIG"
 CONTEXT_VARIABLE = "TRIMTAB_CONTEXT"
@@ -40,7 +41,7 @@ class Defaults(BaseModel):
     """Default of ``-p``."""
     domain: str = ""
     """Default of ``-d``."""
-    output: Output | None = None
+    output: OutputName | None = None
     """Default of ``-o``."""
 
     def token_file_of(self, server: str) -> Path | None:

@@ -20,7 +20,8 @@ from trimtab.cli.configuration import (
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, selected_url, with_server, without_credentials
-from trimtab.cli.terminal import OUTPUTS, Columns, output_option, progress, show, show_data, table
+from trimtab.cli.tables import Table
+from trimtab.cli.terminal import OUTPUTS, Columns, output_option, show, show_data, table_of, warn
 from trimtab.embedded.directory import Directory, write_private
 from trimtab.errors import Rejected
 
@@ -65,10 +66,9 @@ def view(server: Server, project: str, domain: str, output: Output) -> None:
         shown = {name: _shown(defaults) for name, defaults in contexts.items()}
         show_data({"values": shown_values, "contexts": shown}, output)
         return
-    show(table(("KEY", "VALUE", "FROM"), values))
+    show(Table(("KEY", "VALUE", "FROM"), values))
     if contexts:
-        rows = [[column(each) for column in _CONTEXTS.values()] for each in contexts.items()]
-        show("\n" + table(list(_CONTEXTS), rows))
+        show("", table_of(list(contexts.items()), _CONTEXTS))
 
 
 @config.command("use-context", epilog=example("trimtab config use-context staging"))
@@ -136,7 +136,7 @@ def _write(path: Path, text: str, keys: Sequence[str], value: object) -> None:
     except OSError as error:
         raise Rejected(f"the configuration {path} cannot be written: {error.strerror}") from error
     if changed.count("#") < text.count("#"):
-        progress(f"warning: comments in the old value of {'.'.join(keys)} in {path} are lost")
+        warn(f"comments in the old value of {'.'.join(keys)} in {path} are lost")
 
 
 def _values(server: Server, options: Mapping[str, object]) -> Iterator[_Value]:

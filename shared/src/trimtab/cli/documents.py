@@ -22,7 +22,7 @@ from trimtab.cli.document_files import (
 from trimtab.cli.kinds import KindFinder
 from trimtab.cli.scopes import domain_wide_option
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import output_option, progress, show, show_data
+from trimtab.cli.terminal import output_option, progress, show, show_data, warn
 from trimtab.client import Client
 from trimtab.errors import Rejected, Retryable, TrimtabError
 
@@ -179,7 +179,7 @@ def export(server: Server, directory: Path, force: bool, readable_only: bool) ->
     if directory != STDIN and directory.exists() and any(directory.iterdir()):
         if not force:
             raise Failure(f"{directory} is not empty; --force writes into it")
-        progress(f"warning: {directory} was not empty; its other files are left unchanged")
+        warn(f"{directory} was not empty; its other files are left unchanged")
     written = server.call(lambda client: _export(client, directory, readable_only))
     if directory != STDIN:
         show(f"wrote {written} documents to {directory}")
@@ -279,8 +279,8 @@ def _send(
 
 
 def _warn(body: ChangesBody) -> None:
-    for line in changes.warning_lines(body):
-        progress(line)
+    for text in changes.warning_texts(body):
+        warn(text)
 
 
 def _write(directory: Path, body: DocumentBody) -> None:

@@ -15,7 +15,7 @@ from trimtab.cli.edit_text import EditableRecord
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import scope_options, selected_scope
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import progress, prompt, show
+from trimtab.cli.terminal import progress, prompt, show, warn
 from trimtab.client import Client
 from trimtab.errors import Conflict, Rejected, Stale, TrimtabError, Unauthorized
 from trimtab.kinds import Kind
@@ -101,8 +101,8 @@ class EditSession:
         show(f"The following changes are to be applied.\n{difference}\n")
         for line in changes.blast_radius_lines(preview):
             show(line)
-        for line in changes.warning_lines(preview):
-            progress(line)
+        for text in changes.warning_texts(preview):
+            warn(text)
         match prompt("Continue? [y/n, e to edit again]: ", "yne"):
             case "n":
                 raise self._save_text(Failure("edit aborted by user"))

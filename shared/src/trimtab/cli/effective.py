@@ -11,7 +11,8 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import scope_from_body, scope_options, selected_scope
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import cell, output_option, progress, show, show_data, table
+from trimtab.cli.tables import Table, cell
+from trimtab.cli.terminal import output_option, progress, show, show_data, warn
 
 
 @click.command("effective", epilog=example("trimtab effective -p shop -d development"))
@@ -23,7 +24,7 @@ def effective(server: Server, output: Output, **options: Any) -> None:
     scope = selected_scope(options)
     body = server.call(lambda client: client.settings.effective(scope))
     for kind, reason in body.unreadable.items():
-        progress(f"warning: {kind} has no effective value: {reason}")
+        warn(f"{kind} has no effective value: {reason}")
     if output != "table":
         show_data(body.model_dump(mode="json"), output)
         return
@@ -32,7 +33,7 @@ def effective(server: Server, output: Output, **options: Any) -> None:
         for kind, value in body.kinds.items()
         for leaf in value.leaves
     ]
-    show(table(("KIND", "FIELD", "VALUE", "SCOPE", "REVISION"), rows))
+    show(Table(("KIND", "FIELD", "VALUE", "SCOPE", "REVISION"), rows))
 
 
 @click.command(
@@ -54,15 +55,15 @@ def explain_kind(server: Server, kind: str, as_flyte: bool, output: Output, **op
         excluded = set() if as_flyte else {"as_flyte"}
         show_data(body.model_dump(mode="json", exclude=excluded), output)
         return
-    lines = [*_chain_lines(body), *_leaf_lines(body)]
+    parts = [*_chain_parts(body), *_leaf_parts(body)]
     if as_flyte:
         if body.as_flyte is None:
             raise Failure(f"Flyte 1 has no {name}")
-        lines += _comparison_lines(body, body.as_flyte)
-    show("\n".join(lines))
+        parts += _comparison_parts(body, body.as_flyte)
+    show(*parts)
 
 
-def _chain_lines(body: ExplainBody) -> Iterator[str]:
+def _chain_parts(body: ExplainBody) -> Iterator[str | Table]:
     """Return the title, and one row for each scope of the chain with its record, if any."""
     target = cell(scope_from_body(body.target))
     yield f"{body.kind} for {target}, at revision {body.revision}"
@@ -75,10 +76,10 @@ def _chain_lines(body: ExplainBody) -> Iterator[str]:
         )
         for step in body.chain
     ]
-    yield table(("SCOPE", "VERSION", "SET BY", "AT", "REASON"), rows)
+    yield Table(("SCOPE", "VERSION", "SET BY", "AT", "REASON"), rows)
 
 
-def _leaf_lines(body: ExplainBody) -> Iterator[str]:
+def _leaf_parts(body: ExplainBody) -> Iterator[str | Table]:
     """Return a row for each source of each leaf: the effective one, then those it overrides."""
     yield ""
     rows: list[tuple[object, ...]] = []
@@ -87,12 +88,12 @@ def _leaf_lines(body: ExplainBody) -> Iterator[str]:
             path = "  instead of" if rank else leaf.path
             value = "unset" if source.value is None else source.value
             rows.append((path, value, source.scope, source.revision, *_setter(source.setter)))
-    yield table(("FIELD", "VALUE", "SCOPE", "REVISION", "SET BY", "AT", "REASON"), rows)
+    yield Table(("FIELD", "VALUE", "SCOPE", "REVISION", "SET BY", "AT", "REASON"), rows)
     if not rows:
         progress("no record applies")
 
 
-def _comparison_lines(body: ExplainBody, flyte: EffectiveBody) -> Iterator[str]:
+def _comparison_parts(body: ExplainBody, flyte: EffectiveBody) -> Iterator[str | Table]:
     """Return the leaves whose value differs from Flyte's."""
     ours = {leaf.path: leaf.value for leaf in body.leaves if leaf.value is not None}
     theirs = {leaf.path: leaf.value for leaf in flyte.leaves if leaf.value is not None}
@@ -102,7 +103,7 @@ def _comparison_lines(body: ExplainBody, flyte: EffectiveBody) -> Iterator[str]:
         if ours.get(path) != theirs.get(path)
     ]
     yield ""
-    yield table(("FIELD", "HERE", "FLYTE 1"), rows) if rows else "Flyte 1 has the same values."
+    yield Table(("FIELD", "HERE", "FLYTE 1"), rows) if rows else "Flyte 1 has the same values."
 
 
 def _setter(setter: SetterBody) -> tuple[object, ...]:

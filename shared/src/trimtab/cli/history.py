@@ -14,16 +14,8 @@ from trimtab.cli.escaping import to_json
 from trimtab.cli.kinds import find_kind, kind_argument
 from trimtab.cli.scopes import parse_scope, scope_options, scope_parts, selected_scope
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import (
-    Columns,
-    cell,
-    confirm,
-    output_option,
-    progress,
-    show,
-    show_data,
-    show_list,
-)
+from trimtab.cli.tables import cell
+from trimtab.cli.terminal import Columns, confirm, output_option, show, show_data, show_list, warn
 from trimtab.client import Client
 
 _ENTITIES = ("project", "domain", "cluster", "pool")
@@ -117,8 +109,8 @@ def rollback(
         show("No changes detected. Skipping the rollback.")
         return
     show("\n".join(lines))
-    for line in changes.warning_lines(preview):
-        progress(line)
+    for text in changes.warning_texts(preview):
+        warn(text)
     if dry_run:
         return
     if not force and not confirm("Continue? [y/n]: "):

@@ -1,6 +1,6 @@
 """``trimtab get kinds|records|projects|domains|clusters|pools|workflows|executions|namespaces``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -32,20 +32,26 @@ _RECORDS: Columns[RecordBody] = {
     "SCOPE": lambda record: scope_from_body(record.scope),
     "VERSION": lambda record: record.version,
     "FIELDS": lambda record: "; ".join([*changes.field_texts(record.document), *record.warnings]),
-    "LABELS": lambda record: [f"{key}={value}" for key, value in record.labels.items()],
+    "LABELS": lambda record: _label_texts(record.labels),
 }
 _PROJECTS: Columns[ProjectBody] = {
     "NAME": lambda project: project.name,
     "STATE": lambda project: project.state,
     "DESCRIPTION": lambda project: project.description,
 }
+_PROJECTS_WIDE: Columns[ProjectBody] = {
+    "LABELS": lambda project: _label_texts(project.labels),
+    "VERSION": lambda project: project.version,
+}
 _DOMAINS: Columns[DomainBody] = {"NAME": lambda domain: domain.name}
+_DOMAINS_WIDE: Columns[DomainBody] = {"VERSION": lambda domain: domain.version}
 _CLUSTERS: Columns[ClusterBody] = {
     "NAME": lambda cluster: cluster.name,
     "LABELS": lambda cluster: cluster.labels,
     "WEIGHT": lambda cluster: cluster.weight,
     "ENABLED": lambda cluster: cluster.enabled,
 }
+_CLUSTERS_WIDE: Columns[ClusterBody] = {"VERSION": lambda cluster: cluster.version}
 _WORKFLOWS: Columns[WorkflowBody] = {
     "PROJECT": lambda body: body.project,
     "DOMAIN": lambda body: body.domain,
@@ -64,6 +70,10 @@ _EXECUTIONS: Columns[ExecutionBody] = {
     "CREATED": lambda execution: execution.created_at,
     "ERROR": lambda execution: execution.error,
 }
+_EXECUTIONS_WIDE: Columns[ExecutionBody] = {
+    "LAUNCH PLAN": lambda execution: execution.launch_plan,
+    "UPDATED": lambda execution: execution.updated_at,
+}
 _NAMESPACES: Columns[NamespaceStatus] = {
     "CLUSTER": lambda status: status.cluster,
     "NAMESPACE": lambda status: status.namespace,
@@ -72,6 +82,15 @@ _NAMESPACES: Columns[NamespaceStatus] = {
     "OBJECTS": lambda status: status.objects,
     "ERROR": lambda status: status.error,
 }
+_NAMESPACES_WIDE: Columns[NamespaceStatus] = {
+    "PROJECT": lambda status: status.project,
+    "DOMAIN": lambda status: status.domain,
+    "AT": lambda status: status.at,
+}
+
+
+def _label_texts(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
 
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,9 +140,10 @@ def records(
 def projects(server: Server, name: str | None, output: Output) -> None:
     """List projects, or show the project NAME."""
     if name is None:
-        show_list(server.call(lambda client: client.projects.list()), output, _PROJECTS)
+        found = server.call(lambda client: client.projects.list())
     else:
-        show_list([server.call(lambda client: client.projects.get(name))], output, _PROJECTS)
+        found = [server.call(lambda client: client.projects.get(name))]
+    show_list(found, output, _PROJECTS, _PROJECTS_WIDE)
 
 
 @click.command("domains", epilog=example("trimtab get domains"))
@@ -131,7 +151,7 @@ def projects(server: Server, name: str | None, output: Output) -> None:
 @with_server
 def domains(server: Server, output: Output) -> None:
     """List domains."""
-    show_list(server.call(lambda client: client.domains.list()), output, _DOMAINS)
+    show_list(server.call(lambda client: client.domains.list()), output, _DOMAINS, _DOMAINS_WIDE)
 
 
 @click.command("clusters", epilog=example("trimtab get clusters"))
@@ -139,7 +159,7 @@ def domains(server: Server, output: Output) -> None:
 @with_server
 def clusters(server: Server, output: Output) -> None:
     """List the clusters that namespaces are made on."""
-    show_list(server.call(lambda client: client.clusters.list()), output, _CLUSTERS)
+    show_list(server.call(lambda client: client.clusters.list()), output, _CLUSTERS, _CLUSTERS_WIDE)
 
 
 @click.command("workflows", epilog=example("trimtab get workflows pricing -p shop -d development"))
@@ -176,7 +196,7 @@ def executions(
         found = server.call(lambda client: client.executions.list(project, domain, limit))
     else:
         found = [server.call(lambda client: client.executions.get(execution))]
-    show_list(found, output, _EXECUTIONS)
+    show_list(found, output, _EXECUTIONS, _EXECUTIONS_WIDE)
 
 
 @click.command("namespaces", epilog=example("trimtab get namespaces"))
@@ -184,7 +204,8 @@ def executions(
 @with_server
 def namespaces(server: Server, output: Output) -> None:
     """List the namespace of each project and domain on each cluster, with its state."""
-    show_list(server.call(lambda client: client.namespaces.list()), output, _NAMESPACES)
+    found = server.call(lambda client: client.namespaces.list())
+    show_list(found, output, _NAMESPACES, _NAMESPACES_WIDE)
 
 
 LISTINGS = (

@@ -1,6 +1,6 @@
 """``trimtab get pools``: pools with their use."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -9,7 +9,15 @@ from trimtab.api.entities import PoolBody
 from trimtab.cli.commands import example
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import duration, output_option, progress, show, show_data, table
+from trimtab.cli.terminal import (
+    Columns,
+    duration,
+    output_option,
+    progress,
+    show,
+    show_data,
+    table_of,
+)
 from trimtab.client import Client
 from trimtab.errors import Forbidden, NotFound, Unavailable
 from trimtab.tokens.protocol import PoolUse
@@ -39,17 +47,19 @@ class _PoolRow(NamedTuple):
         return self.use and self.use.blocked and getattr(self.use.blocked, field)
 
 
-_POOLS: Mapping[str, Callable[[_PoolRow], object]] = {
+_POOLS: Columns[_PoolRow] = {
     "NAME": lambda row: row.limit("name") or row.value("pool"),
     "QUOTA": lambda row: row.limit("quota"),
     "APPLIED": lambda row: row.value("quota"),
     "HELD": lambda row: row.value("held"),
     "HOLDERS": lambda row: row.value("holding"),
     "WAITING": lambda row: row.value("waiting"),
-    "DEMAND": lambda row: row.blocked("demand"),
     "BLOCKED FOR": lambda row: _blocked_for(row),
     "REASON": lambda row: _reason(row),
     "BY": lambda row: row.blocked("by"),
+}
+_WIDE: Columns[_PoolRow] = {
+    "DEMAND": lambda row: row.blocked("demand"),
     "PROJECT CAP": lambda row: row.limit("project_cap"),
     "PROJECT-DOMAIN CAP": lambda row: row.limit("project_domain_cap"),
     "MAX WEIGHT": lambda row: row.limit("max_weight"),
@@ -86,7 +96,7 @@ def list_pools(server: Server, name: str | None, output: Output) -> None:
     if output != "table":
         show_data([row.data() for row in rows], output)
         return
-    show(table(list(_POOLS), [[value(row) for value in _POOLS.values()] for row in rows]))
+    show(table_of(rows, _POOLS, _WIDE))
     if not rows:
         progress("there are none")
 

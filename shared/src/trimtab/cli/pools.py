@@ -10,7 +10,8 @@ from trimtab.cli.commands import Failure, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, cell, duration, output_option, show, show_data, table
+from trimtab.cli.tables import cell
+from trimtab.cli.terminal import Columns, duration, output_option, show, show_data, table_of
 from trimtab.client import Client
 from trimtab.errors import Code, Conflict, NotFound
 from trimtab.models import parse_model
@@ -267,5 +268,4 @@ def _recount_lines(recount: Recounted) -> Sequence[str]:
 
 def _show_table(title: str, bodies: Sequence[Any], columns: Columns[Any]) -> None:
     if bodies:
-        rows = [[value(body) for value in columns.values()] for body in bodies]
-        show(f"\n{title}\n{table(list(columns), rows)}")
+        show(f"\n{title}", table_of(bodies, columns))

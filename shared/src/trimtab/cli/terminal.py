@@ -1,25 +1,30 @@
 """Output to the terminal and prompts: tables, JSON, YAML, progress on stderr, questions."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 import click
 from pydantic import BaseModel
 
 from trimtab.cli.configuration import Output, configured
 from trimtab.cli.escaping import escape, to_json, to_yaml
+from trimtab.cli.tables import Table
 
 B = TypeVar("B", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
-Columns = Mapping[str, Callable[[B], object]]
+R = TypeVar("R")
+Columns = Mapping[str, Callable[[R], object]]
 
-OUTPUTS = click.Choice(["table", "json", "yaml"], case_sensitive=False)
+_WIDE = "trimtab.wide"
+
+OUTPUTS = click.Choice(["table", "wide", "json", "yaml"], case_sensitive=False)
 
 
 def output_option(default: Output | None = "table") -> Callable[[F], F]:
-    """Add ``-o``; the command receives it as ``output``."""
+    """Add ``-o``; the command receives it as ``output``, which is ``table`` for ``wide`` too."""
     return click.option(
         "-o",
         "--output",
@@ -27,19 +32,41 @@ def output_option(default: Output | None = "table") -> Callable[[F], F]:
         default=lambda: configured().output or default,
         show_default=default or False,
         envvar="TRIMTAB_OUTPUT",
-        help="Output format: table, json or yaml.  [env: TRIMTAB_OUTPUT]",
+        callback=_remember_wide,
+        help="Output format: table, wide, json or yaml.  [env: TRIMTAB_OUTPUT]",
     )
 
 
-def show_list(bodies: Sequence[B], output: Output, columns: Columns[B]) -> None:
-    """Print objects of one type; an empty table is followed by a line on stderr."""
+def _remember_wide(context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    context.meta[_WIDE] = value == "wide"
+    return "table" if value == "wide" else value
+
+
+def is_wide() -> bool:
+    """Return whether tables have all columns, and no column is cut."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get(_WIDE, False)
+
+
+def show_list(
+    bodies: Sequence[B], output: Output, columns: Columns[B], wide: Columns[B] | None = None
+) -> None:
+    """Print objects of one type, ``-o wide`` with further columns.
+
+    An empty table is followed by a line on stderr.
+    """
     if output != "table":
         show_data([body.model_dump(mode="json") for body in bodies], output)
         return
-    rows = [[value(body) for value in columns.values()] for body in bodies]
-    show(table(list(columns), rows))
+    show(table_of(bodies, columns, wide))
     if not bodies:
         progress("there are none")
+
+
+def table_of(bodies: Sequence[R], columns: Columns[R], wide: Columns[R] | None = None) -> Table:
+    """Return a row for each object, with the columns of ``-o wide`` where it is given."""
+    shown = {**columns, **(wide or {})} if is_wide() else columns
+    return Table(list(shown), [[value(body) for value in shown.values()] for body in bodies])
 
 
 def show_data(data: Any, output: Literal["json", "yaml"]) -> None:
@@ -50,36 +77,23 @@ def show_data(data: Any, output: Literal["json", "yaml"]) -> None:
         show(to_yaml(data), nl=False)
 
 
-def show(text: str, *, nl: bool = True) -> None:
-    """Print text on stdout. What a terminal would not show as text is escaped."""
-    click.echo(escape(text), nl=nl)
+def show(*parts: str | Table, nl: bool = True) -> None:
+    """Print texts and tables on stdout. What a terminal would not show as text is escaped."""
+    for part in parts:
+        click.echo(_table_text(part) if isinstance(part, Table) else escape(part), nl=nl)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return left-aligned columns, separated by two blanks."""
-    lines = [list(headings), *([cell(value) for value in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def _table_text(table: Table) -> str:
+    """Return a table that fits the terminal; for another program, it is not cut."""
+    is_cut = sys.stdout.isatty() and not is_wide()
+    width = shutil.get_terminal_size().columns if is_cut else None
+    return table.text(width, has_colours=_has_colours(sys.stdout))
 
 
-def cell(value: object) -> str:
-    """Return a value as one line; an empty value is ``-``."""
-    match value:
-        case None | "" | () | []:
-            return "-"
-        case str():
-            return escape(value.replace("\n", " ").replace("\t", " "))
-        case list() | tuple():
-            return ", ".join(map(cell, value))
-        case bool() | dict():
-            return to_json(value)
-        case datetime():
-            return f"{value:%Y-%m-%d %H:%M:%S%z}"
-        case _:
-            return escape(str(value))
+def _has_colours(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal with colours (no-color.org)."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not is_plain
 
 
 def duration(seconds: float) -> str:
@@ -94,6 +108,21 @@ def duration(seconds: float) -> str:
 def progress(line: str) -> None:
     """Print a line for the user on stderr; it is not part of the output."""
     click.echo(escape(line), err=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    _show_marked("warning:", "yellow", text)
+
+
+def show_error(text: str) -> None:
+    """Print an error on stderr."""
+    _show_marked("Error:", "red", text)
+
+
+def _show_marked(word: str, colour: str, text: str) -> None:
+    mark = click.style(word, fg=colour) if _has_colours(sys.stderr) else word
+    click.echo(f"{mark} {escape(text)}", err=True)
 
 
 def confirm(question: str) -> bool:

@@ -23,7 +23,7 @@ from trimtab.cli.scopes import (
     success_text,
 )
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import confirm, progress, show
+from trimtab.cli.terminal import confirm, progress, show, warn
 from trimtab.client import Client
 from trimtab.errors import Code, Stale
 from trimtab.kinds import Kind
@@ -127,7 +127,9 @@ async def _check(
     before, version = ({}, None) if record is None else (record.document, record.version)
     updated = kind.update(before, document)
     preview = await client.records.dry_put(kind.name, scope, updated, version=version)
-    for line in (*changes.warning_lines(preview), *changes.blast_radius_lines(preview)):
+    for text in changes.warning_texts(preview):
+        warn(text)
+    for line in changes.blast_radius_lines(preview):
         progress(line)
 
 
@@ -157,7 +159,7 @@ async def _store(
                 raise
         else:
             for warning in stored.warnings:
-                progress(f"warning: {warning}")
+                warn(warning)
             return
 
 

@@ -21,7 +21,8 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import output_option, progress, show, show_data, table
+from trimtab.cli.tables import Table
+from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Conflict, Invalid
 from trimtab.messages.resolutions import ResolvedValue
@@ -247,7 +248,7 @@ def _show(execution: ExecutionBody, output: Output) -> None:
         (id, node.task, node.phase, to_json(node.output), node.reason)
         for id, node in execution.nodes.items()
     ]
-    show(table(("NODE", "TASK", "PHASE", "OUTPUT", "REASON"), rows))
+    show(Table(("NODE", "TASK", "PHASE", "OUTPUT", "REASON"), rows))
 
 
 @click.command("execution", epilog=example("trimtab explain execution $EXECUTION"))
@@ -258,13 +259,13 @@ def explain_execution(server: Server, execution: str, output: Output) -> None:
     """Show every value that each node of an execution runs with, and its source."""
     body = server.call(lambda client: client.executions.get(execution))
     if output == "table":
-        show("\n".join(_explanation(body)))
+        show(*_explanation(body))
     else:
         resolution = body.resolution and body.resolution.model_dump(mode="json")
         show_data({"id": body.id, "phase": body.phase, "resolution": resolution}, output)
 
 
-def _explanation(execution: ExecutionBody) -> Iterator[str]:
+def _explanation(execution: ExecutionBody) -> Iterator[str | Table]:
     yield (
         f"execution {execution.id} of {execution.workflow} version {execution.version} "
         f"in {execution.project}/{execution.domain}: {_phase_text(execution)}"
@@ -285,6 +286,6 @@ def _explanation(execution: ExecutionBody) -> Iterator[str]:
         yield _values_table(values)
 
 
-def _values_table(values: Sequence[ResolvedValue]) -> str:
+def _values_table(values: Sequence[ResolvedValue]) -> Table:
     rows = [(v.path, v.value, v.source, v.scope, v.revision, v.note) for v in values]
-    return table(("FIELD", "VALUE", "FROM", "SCOPE", "REVISION", "NOTE"), rows)
+    return Table(("FIELD", "VALUE", "FROM", "SCOPE", "REVISION", "NOTE"), rows)
