@@ -87,6 +87,15 @@ async def test_the_quota_of_a_pool_is_an_integer_of_json_that_can_be_counted(
     assert (await admin.get("/pools")).json() == []
 
 
+@pytest.mark.parametrize("path", ["/projects/shop", "/records/task_resource"])
+async def test_null_for_a_field_that_does_not_exist_is_refused(
+    admin: httpx.AsyncClient, path: str
+) -> None:
+    scope = SCOPE if "records" in path else {}
+    answer = await admin.patch(path, params=FORCE | scope, json={"lables": None})
+    assert (answer.status_code, answer.json()["path"]) == (400, "lables")
+
+
 async def test_labels_of_a_project_are_patched_by_key(admin: httpx.AsyncClient) -> None:
     await admin.patch("/projects/shop", json={"labels": {"team": "a", "example.com/cost": "7"}})
     answer = await admin.patch("/projects/shop", json={"labels": {"team": None}})

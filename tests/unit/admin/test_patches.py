@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
-from trimtab_admin.settings.patches import merge
+from trimtab.errors import Invalid
+from trimtab_admin.settings.patches import check_removals, merge
 
 _SCALARS = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
 _NAMES = st.sampled_from(["cpu", "gpu", "labels", "limits", "tags"])
@@ -66,6 +67,42 @@ def test_a_part_of_an_atomic_field_removes_the_field_from_unset() -> None:
 
 def test_a_value_in_a_group_does_not_remove_the_group_from_unset() -> None:
     assert merge({"unset": ["limits"]}, {"limits": {"cpu": "1"}})["unset"] == ["limits"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "path", "nearest"),
+    [
+        ("task_resource", {"limitz": None}, "limitz", "limits"),
+        ("task_resource", {"limits": {"cpuu": None}}, "limits.cpuu", "cpu"),
+        (
+            "plugin_override",
+            {"overrides": {"a": {"plugin": None}}},
+            "overrides.a.plugin",
+            "plugin_id",
+        ),
+    ],
+)
+def test_null_for_a_field_that_no_record_has_is_refused(
+    kind: str, patch: dict[str, Any], path: str, nearest: str
+) -> None:
+    with pytest.raises(Invalid, match=f"did you mean {nearest!r}") as caught:
+        check_removals(kinds.by_name(kind).value, patch)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("task_resource", {"limits": None, "defaults": {"cpu": None}, "unset": None}),
+        ("cluster_resource", {"attributes": {"anything": None}}),
+        ("plugin_override", {"overrides": {"a": None, "b": {"plugin_id": None}}}),
+        ("workflow_execution_config", {"security_context": {"run_as": {"iam_role": None}}}),
+    ],
+)
+def test_null_for_a_field_that_a_record_can_have_is_accepted(
+    kind: str, patch: dict[str, Any]
+) -> None:
+    check_removals(kinds.by_name(kind).value, patch)
 
 
 @given(DOCUMENTS, PATCHES)

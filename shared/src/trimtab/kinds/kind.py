@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from trimtab import names
 from trimtab.errors import Invalid, UnknownField
 from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.schema import Schema, fields_at
@@ -193,8 +194,9 @@ class Kind:
     def _check_unset(self, unset: tuple[str, ...], flat: Mapping[str, JsonValue]) -> None:
         for index, path in enumerate(unset):
             if not self.schema.has_path(path):
-                paths = ", ".join(sorted(self.schema.paths))
-                raise Invalid("unset", path, f"one of the paths {paths}")
+                paths = sorted(self.schema.paths)
+                allowed = f"one of the paths {', '.join(paths)}{names.question(path, paths)}"
+                raise Invalid("unset", path, allowed)
             self._check_key(path)
             others = (*unset[:index], *unset[index + 1 :])
             if any(self.schema.covers(other, path) for other in others):
@@ -237,7 +239,8 @@ class Kind:
         if first["type"] == "extra_forbidden":
             prefix = "".join(f"{step}." for step in steps[:-1])
             known = sorted(prefix + name for name in fields_at(self.value, steps[:-1]))
-            return UnknownField(path, first["input"], "the fields " + ", ".join(known))
+            allowed = f"the fields {', '.join(known)}{names.question(path, known)}"
+            return UnknownField(path, first["input"], allowed)
         return Invalid(path, first["input"], _allowed(error))
 
 

@@ -17,7 +17,14 @@ from trimtab.settings.state import Settings
 from trimtab_admin import steps
 from trimtab_admin.settings import bodies, patches, preconditions
 from trimtab_admin.settings.comparison import Comparison, Groups, Violation, first_violation
-from trimtab_admin.settings.entities import DOMAINS, PROJECTS, Entity, EntityType, check_active
+from trimtab_admin.settings.entities import (
+    DOMAINS,
+    NOT_IN_DOCUMENTS,
+    PROJECTS,
+    Entity,
+    EntityType,
+    check_active,
+)
 from trimtab_admin.settings.preconditions import Absent, Precondition
 from trimtab_admin.settings.requests import (
     CreateEntity,
@@ -191,11 +198,9 @@ class Draft:
         """Raises the errors of `put`, and `Unreadable` where the stored record is not readable."""
         kind, scope = request.kind, request.scope
         before = readable_record(self.settings, kind, scope)
-        document = patches.merge(
-            before.document if before else {},
-            kind.rename_deprecated(request.patch),
-            kind.schema.is_atomic,
-        )
+        patch = kind.rename_deprecated(request.patch)
+        patches.check_removals(kind.value, patch)
+        document = patches.merge(before.document if before else {}, patch, kind.schema.is_atomic)
         self.put(PutRecord(kind, scope, document, request.precondition))
         edit = self.records[kind.name, scope]
         self.records[kind.name, scope] = replace(edit, warnings=kind.warnings(request.patch))
@@ -232,6 +237,7 @@ class Draft:
         """Raises `NotFound`, `Stale` and `Invalid`."""
         type, name = request.type, request.name
         document = type.to_document(type.find(self.settings, name))
+        patches.check_removals(type.body, request.patch, NOT_IN_DOCUMENTS)
         body = type.parse(name, patches.merge(document, request.patch))
         self.put_entity(PutEntity(type, body, request.precondition))
 

@@ -19,6 +19,9 @@ EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
 Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged
 """An entity as it is stored: the event of its last change."""
 
+NOT_IN_DOCUMENTS = frozenset({"name", "version"})
+"""Fields of bodies that are not part of the document of an entity."""
+
 B = TypeVar("B", bound=Model)
 E = TypeVar("E", bound=Entity)
 
@@ -63,8 +66,7 @@ class EntityType(Generic[B, E]):
 
     def parse(self, name: str, document: Mapping[str, Any], version: int | None = None) -> B:
         """Return the body. Raises `Invalid`, which names the field."""
-        if "name" in document or "version" in document:
-            field = "name" if "name" in document else "version"
+        for field in NOT_IN_DOCUMENTS & document.keys():
             raise Invalid(field, document[field], "no such field: it is not part of the document")
         try:
             return self.body(**{**document, "name": name, "version": version})

@@ -4,8 +4,14 @@
 from ``unset``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from trimtab import names
+from trimtab.errors import UnknownField
+from trimtab.kinds.schema import inner_type
 
 
 def merge(
@@ -24,6 +30,30 @@ def merge(
     patched = dict(_patched_paths(patch, is_atomic))
     unset = [path for path in result.pop("unset") if not _is_patched(path, patched)]
     return result | ({"unset": unset} if unset else {})
+
+
+def check_removals(
+    shape: Any, patch: Mapping[str, Any], ignored: Collection[str] = (), prefix: str = ""
+) -> None:
+    """Raise `UnknownField` where the patch removes a field that no document of a type has.
+
+    The result of the patch would be valid, and its author's mistake would not be noticed.
+    ``ignored`` are fields of the model that are not part of the document.
+    """
+    shape = inner_type(shape)
+    is_model = isinstance(shape, type) and issubclass(shape, BaseModel)
+    fields = {
+        name: info.annotation
+        for name, info in (shape.model_fields.items() if is_model else ())
+        if name not in ignored
+    }
+    entry = None if is_model or get_origin(shape) is not dict else get_args(shape)[1]
+    for name, value in patch.items():
+        if is_model and value is None and name not in fields:
+            allowed = f"one of {', '.join(fields)}{names.question(name, fields)}"
+            raise UnknownField(prefix + name, None, allowed)
+        if isinstance(value, dict):
+            check_removals(fields.get(name, entry), value, (), f"{prefix}{name}.")
 
 
 def _merge(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
