@@ -38,6 +38,12 @@ async def test_a_patch_changes_single_fields_and_null_removes_one(
     assert second.version > first.version
 
 
+async def test_a_reason_may_have_letters_of_any_script(client: Client, scope: Scope) -> None:
+    await client.records.put(KIND, scope, {"limits": {"cpu": "1"}}, reason="für À 数")
+    [change] = await client.records.history(KIND, scope)
+    assert change.reason == "für À 数"
+
+
 async def test_a_stale_write_reports_both_versions(client: Client, scope: Scope) -> None:
     stored = await client.records.put(KIND, scope, {"limits": {"cpu": "1"}})
     with pytest.raises(Stale) as caught:

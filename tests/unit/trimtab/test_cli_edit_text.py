@@ -20,7 +20,8 @@ CONFIG = kinds.by_name("workflow_execution_config")
 SCOPE = Scope("staging", "shop")
 
 _keys = st.sampled_from(["a", "b", "on", "1e3"])
-_texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+_texts = st.text(st.characters(exclude_categories=["Cc", "Cs"], include_characters="\t\n"))
+_names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1)
 _documents = st.fixed_dictionaries(
     {},
     optional={
@@ -28,9 +29,7 @@ _documents = st.fixed_dictionaries(
         "envs": st.dictionaries(st.sampled_from("abc"), _texts, min_size=1, max_size=3),
         "max_parallelism": st.integers(1, 99),
         "interruptible": st.booleans(),
-        "raw_output_data_config": st.fixed_dictionaries(
-            {"output_location_prefix": _texts.filter(bool)}
-        ),
+        "raw_output_data_config": st.fixed_dictionaries({"output_location_prefix": _names}),
     },
 )
 

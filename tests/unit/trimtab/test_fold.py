@@ -21,6 +21,7 @@ RESOURCES = ["cpu", "gpu", "memory", "ephemeral_storage"]
 # Paths are joined with dots, so some keys contain dots, and some begin with another key.
 KEYS = ["quota", "quota.cpu", "quota.cpu.max", "team"]
 TASK_TYPES = ["spark", "spark.3", "ray"]
+TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=3)
 WORDS = st.sampled_from(["a", "b"])
 # A record sets one of these fields, which unsets the other.
 OTHER = {"tier": "queueing_budget", "queueing_budget": "tier"}
@@ -50,7 +51,7 @@ def task_resources(draw: st.DrawFn) -> Document:
 def cluster_resources(draw: st.DrawFn) -> Document:
     document: Document = {}
     unset: list[str] = []
-    _draw_map(draw, document, unset, "attributes", KEYS, st.text(max_size=3))
+    _draw_map(draw, document, unset, "attributes", KEYS, TEXTS)
     return document | ({"unset": unset} if unset else {})
 
 

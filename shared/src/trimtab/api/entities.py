@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from trimtab.labels import Labels
 from trimtab.models import MAX_INTEGER, MAX_UNITS, DnsLabel, Integer, Model, Number, Switch
+from trimtab.texts import MULTILINE
 
 PoolName = Annotated[
     str,
@@ -20,7 +21,7 @@ Version = Annotated[Integer, Field(ge=0, le=MAX_INTEGER)]
 
 class ProjectBody(Model):
     name: DnsLabel
-    description: str = Field(default="", max_length=300)
+    description: Annotated[str, MULTILINE] = Field(default="", max_length=300)
     labels: Labels = {}
     state: Literal["active", "archived"] = "active"
     version: Version | None = None

@@ -1,10 +1,13 @@
 """Workflows, launch plans, and executions of them. Pure."""
 
+from typing import Annotated
+
 from pydantic import AwareDatetime, Field, JsonValue
 
 from trimtab.messages.executions import NodePhase, Phase
 from trimtab.messages.resolutions import Resolution
 from trimtab.models import DnsLabel, Model, Name
+from trimtab.texts import DATA
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, NodeOverrides, Workflow
 
 
@@ -27,7 +30,7 @@ class ExecutionCreate(ExecutionConfig):
     version: str | None = None
     """The version of the workflow; absent: the newest."""
     launch_plan: Name | None = None
-    inputs: dict[str, JsonValue] = {}
+    inputs: Annotated[dict[str, JsonValue], DATA] = {}
     overrides: dict[str, NodeOverrides] = {}
     """Overrides by hook."""
 

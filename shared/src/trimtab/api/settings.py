@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 from trimtab.kinds import forms
 from trimtab.labels import Labels
 from trimtab.models import MAX_INTEGER, Integer, Model
+from trimtab.texts import DATA
 
 Part = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.\-]*)?$")
@@ -163,7 +164,7 @@ class DocumentBody(Model):
     project: Part = ""
     workflow: Part = ""
     launch_plan: Part = ""
-    document: dict[str, Any]
+    document: Annotated[dict[str, Any], DATA]
     labels: Labels | None = None
     """Labels of the record; absent: they do not change."""
     version: Integer | None = Field(default=None, ge=0, le=MAX_INTEGER)
@@ -177,7 +178,7 @@ MAX_DOCUMENTS = 20_000
 class ApplyBody(Model):
     """Documents that are written in one transaction."""
 
-    documents: tuple[DocumentBody, ...] = Field(max_length=MAX_DOCUMENTS)
+    documents: Annotated[tuple[DocumentBody, ...], DATA] = Field(max_length=MAX_DOCUMENTS)
 
 
 class ExportBody(Model):

@@ -80,6 +80,9 @@ class HttpApi:
 
     async def send(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Send a request. Raises the error of an error response."""
+        if headers := request.get("headers"):
+            # A reason may hold any letter; `httpx` encodes text as ASCII.
+            request["headers"] = {name: value.encode() for name, value in headers.items()}
         with self._translate_outages():
             response = await self._http.request(method, path, **request)
         if response.is_error:

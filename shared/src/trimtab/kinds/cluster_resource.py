@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from trimtab.kinds.flyte import FlyteKind, FlyteMerge
 from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
+from trimtab.texts import MULTILINE
 
 RESERVED = frozenset({"namespace", "project", "domain"})
 """Placeholders with a computed value, which nothing may override."""
@@ -29,7 +30,7 @@ Placeholder = Annotated[str, Field(min_length=1), AfterValidator(_not_reserved)]
 class ClusterResource(Value):
     """Values that replace the placeholders of templates."""
 
-    attributes: dict[Placeholder, str] | None = None
+    attributes: Annotated[dict[Placeholder, str] | None, MULTILINE] = None
     """Values by name of the placeholder."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from trimtab import names
+from trimtab import names, texts
 from trimtab.errors import Invalid, UnknownField
 from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.schema import Schema, fields_at
@@ -91,7 +91,16 @@ class Kind:
         return Schema.of(self.value)
 
     def parse(self, document: object, scope: Scope) -> Value:
-        """Parse a document for a scope. Raises `Invalid`, which names the first wrong field."""
+        """Parse a document that is written at a scope.
+
+        Raises `Invalid`, which names the first wrong field.
+        """
+        value = self.read(document, scope)
+        texts.check(value)
+        return value
+
+    def read(self, document: object, scope: Scope) -> Value:
+        """Parse a stored document. As `parse`, but a text may hold every character."""
         if not isinstance(document, dict):
             raise Invalid(self.name, document, "an object with the fields of the kind")
         self._check_level(scope)

@@ -28,6 +28,7 @@ from trimtab.labels import (
     VariableValue,
 )
 from trimtab.levels import Level
+from trimtab.texts import MULTILINE
 
 
 class Secret(KindModel):
@@ -105,9 +106,9 @@ class ExecutionEnv(KindModel):
     """The name, unique among environments of its type."""
     type: Text
     """The type, which names the provider of the environment."""
-    extant: dict[str, JsonValue] | None = None
+    extant: Annotated[dict[str, JsonValue] | None, MULTILINE] = None
     """An existing environment, in the format of its provider."""
-    spec: dict[str, JsonValue] | None = None
+    spec: Annotated[dict[str, JsonValue] | None, MULTILINE] = None
     """An environment that the provider creates, in its format."""
     version: str | None = None
     """The version of the environment."""
@@ -141,13 +142,13 @@ class WorkflowExecutionConfig(Value):
     """Where tasks write their data."""
     labels: dict[LabelKey, LabelTemplate] | None = None
     """Labels of every object that is created for an execution."""
-    annotations: dict[LabelKey, str] | None = None
+    annotations: Annotated[dict[LabelKey, str] | None, MULTILINE] = None
     """Annotations of every object that is created for an execution."""
     interruptible: bool | None = None
     """Whether tasks may run on machines that can be withdrawn at any time."""
     overwrite_cache: bool | None = None
     """Whether tasks run again even if their outputs are cached."""
-    envs: dict[VariableName, VariableValue] | None = None
+    envs: Annotated[dict[VariableName, VariableValue] | None, MULTILINE] = None
     """Environment variables of every task."""
     execution_env_assignments: tuple[ExecutionEnvAssignment, ...] | None = Field(
         default=None, strict=False

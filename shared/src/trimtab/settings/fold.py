@@ -73,8 +73,30 @@ class Record:
         document: Mapping[str, Any],
         labels: Mapping[str, str] | None = None,
     ) -> "Record":
-        """Make a record from a stored document. Raises `trimtab.errors.Invalid`."""
-        value = kind.parse(dict(document), scope)
+        """Make a record from a document that is written. Raises `trimtab.errors.Invalid`."""
+        return cls._of_value(kind, scope, revision, kind.parse(dict(document), scope), labels)
+
+    @classmethod
+    def read(
+        cls,
+        kind: Kind,
+        scope: Scope,
+        revision: int,
+        document: Mapping[str, Any],
+        labels: Mapping[str, str],
+    ) -> "Record":
+        """Make a record from a document that is stored. Raises `trimtab.errors.Invalid`."""
+        return cls._of_value(kind, scope, revision, kind.read(dict(document), scope), labels)
+
+    @classmethod
+    def _of_value(
+        cls,
+        kind: Kind,
+        scope: Scope,
+        revision: int,
+        value: Value,
+        labels: Mapping[str, str] | None,
+    ) -> "Record":
         schema, stored = kind.schema, kind.to_document(value)
         implied = kind.implied_unset(stored) - set(value.unset)
         paths = (*value.unset, *sorted(implied))

@@ -237,7 +237,7 @@ class Settings:
             self.unknown.setdefault(event.kind, {})[scope] = event
             return
         try:
-            record = Record.of(kind, scope, revision, event.document, event.labels)
+            record = Record.read(kind, scope, revision, event.document, event.labels)
         except Invalid as error:
             self.unreadable.setdefault(event.kind, {})[scope] = str(error)
         else:

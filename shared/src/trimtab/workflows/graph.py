@@ -13,6 +13,7 @@ from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import MAX_UNITS, Integer, Model, Name, Switch
+from trimtab.texts import DATA, MULTILINE
 
 MAX_NODES = 5000
 """The most nodes of a workflow."""
@@ -41,7 +42,9 @@ class NodeOverrides(Model):
     """The number of further tries after a failed one."""
     interruptible: Switch | None = Field(default=None, exclude_if=_is_absent)
     container_image: str | None = Field(default=None, min_length=1, exclude_if=_is_absent)
-    environment: dict[str, str] | None = Field(default=None, exclude_if=_is_absent)
+    environment: Annotated[dict[str, str] | None, MULTILINE] = Field(
+        default=None, exclude_if=_is_absent
+    )
     """Merged by key."""
 
     @property
@@ -71,9 +74,9 @@ class ExecutionConfig(Model):
     """Whether tasks run again even if their outputs are cached."""
     labels: dict[LabelKey, LabelValue] = {}
     """Labels of every object that is created for an execution; merged by key."""
-    annotations: dict[LabelKey, str] = {}
+    annotations: Annotated[dict[LabelKey, str], MULTILINE] = {}
     """Annotations of every object that is created for an execution; merged by key."""
-    environment: dict[str, str] = {}
+    environment: Annotated[dict[str, str], MULTILINE] = {}
     """Environment variables of every task; merged by key."""
 
 
@@ -93,7 +96,7 @@ class Constant(Model):
     """A value written in the workflow."""
 
     type: Literal["constant"] = "constant"
-    value: JsonValue
+    value: Annotated[JsonValue, DATA]
 
 
 class FromInput(Model):
@@ -142,7 +145,7 @@ class Workflow(Model):
 
     name: Name
     version: str = Field(min_length=1, max_length=128)
-    inputs: dict[str, JsonValue] = {}
+    inputs: Annotated[dict[str, JsonValue], DATA] = {}
     """Defaults by name of input; ``None`` for an input in `required`."""
     required: tuple[str, ...] = ()
     """Names of inputs that have no default."""
@@ -150,7 +153,7 @@ class Workflow(Model):
     nodes: tuple[Node, ...] = Field(min_length=1)
     """Ordered so that each node comes after the nodes that it waits for."""
     output: Binding | None = None
-    module: str
+    module: Annotated[str, DATA]
     """Source text of the Python module that defines the tasks."""
 
     @property
@@ -217,6 +220,6 @@ class LaunchPlan(ExecutionConfig):
     workflow: Name
     version: str
     """The version of the workflow."""
-    inputs: dict[str, JsonValue] = {}
+    inputs: Annotated[dict[str, JsonValue], DATA] = {}
     runtime_override: dict[str, NodeOverrides] = {}
     """Overrides by name of hook."""

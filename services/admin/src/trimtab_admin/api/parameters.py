@@ -1,9 +1,12 @@
 """Query parameters and headers that several operations take."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from trimtab.api.settings import Part
 from trimtab.levels import Scope
+from trimtab.texts import MULTILINE
 from trimtab_admin.access.call import Call
 from trimtab_admin.settings import preconditions
 from trimtab_admin.settings.preconditions import Precondition
@@ -65,7 +68,9 @@ class ProjectDomainQuery(Parameters):
 class ReasonHeader(Parameters):
     """The reason of a change, which history keeps."""
 
-    reason: str = Field(default="", max_length=_MAX_REASON, alias="x-trimtab-reason")
+    reason: Annotated[str, MULTILINE] = Field(
+        default="", max_length=_MAX_REASON, alias="x-trimtab-reason"
+    )
 
     def author(self, call: Call) -> Author:
         return Author(call.caller, self.reason, call.request_id)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 
+from trimtab import texts
 from trimtab.errors import Invalid
 from trimtab_admin import slices, steps
 from trimtab_admin.api import json_texts, problems
@@ -61,6 +62,9 @@ async def arguments(
             taken["body"] = operation.body.validate_python(document)
         except ValidationError as error:
             raise _first_error(error, operation.body_type, ()) from error
+        # The fields of a document are checked by what it becomes.
+        if isinstance(taken["body"], BaseModel):
+            texts.check(taken["body"])
     return taken
 
 
@@ -161,8 +165,18 @@ def _parse_model(model: type[M], values: Mapping[str, object]) -> M:
 
 def _parse_headers(model: type[M], request: Request) -> M:
     names = [info.alias or name for name, info in model.model_fields.items()]
-    present = {name: request.headers[name] for name in names if name in request.headers}
-    return _parse_model(model, present)
+    present = {name: _decode(request.headers[name]) for name in names if name in request.headers}
+    headers = _parse_model(model, present)
+    texts.check(headers)
+    return headers
+
+
+def _decode(header: str) -> str:
+    """Return the text of a header, which Starlette reads as Latin-1 although clients send UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _validate(adapter: TypeAdapter[Any], value: object, location: Sequence[str]) -> Any:

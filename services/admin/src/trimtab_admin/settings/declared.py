@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trimtab import kinds
+from trimtab import kinds, texts
 from trimtab.errors import Invalid, Rejected
 from trimtab.levels import SETTINGS_FILE
 from trimtab.messages import subjects
@@ -95,8 +95,10 @@ async def _add_declarations(
 
 def _declared_entities(config: AdminConfig) -> Iterator[tuple[str, ClusterChanged | PoolChanged]]:
     for cluster in config.clusters:
+        texts.check(cluster, f"clusters.{cluster.name}")
         yield subjects.cluster(cluster.name), CLUSTERS.to_event(cluster)
     for pool in config.pools:
+        texts.check(pool, f"pools.{pool.name}")
         yield subjects.pool(pool.name), POOLS.to_event(pool)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from trimtab import kinds
+from trimtab import kinds, texts
 from trimtab.api.settings import ChangeBody, ChangedLeafBody, RecordBody
 from trimtab.errors import Conflict, Invalid, NotFound, Unreadable
 from trimtab.kinds import Kind
@@ -239,6 +239,7 @@ class Draft:
         document = type.to_document(type.find(self.settings, name))
         patches.check_removals(type.body, request.patch, NOT_IN_DOCUMENTS)
         body = type.parse(name, patches.merge(document, request.patch))
+        texts.check(body)
         self.put_entity(PutEntity(type, body, request.precondition))
 
     def delete_entity(self, request: DeleteEntity) -> None:

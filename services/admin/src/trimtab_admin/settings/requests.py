@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from trimtab import kinds
+from trimtab import kinds, texts
 from trimtab.api.settings import DocumentBody
 from trimtab.errors import Invalid
 from trimtab.kinds import Kind
@@ -166,6 +166,7 @@ class Document:
             raise Invalid("labels", body.labels, "no labels: an entity has them in its document")
         try:
             entity = type.parse(body.name, body.document)
+            texts.check(entity)
         except Invalid as error:
             path = error.path if error.path == "name" else f"document.{error.path}"
             raise Invalid(path, error.value, error.allowed) from error

@@ -430,7 +430,7 @@ def _record(event: RecordChanged) -> Record | None:
     if kind is None or event.document is None:
         return None
     try:
-        return Record.of(kind, event.scope, 0, event.document, event.labels)
+        return Record.read(kind, event.scope, 0, event.document, event.labels)
     except Invalid:
         return None
 
