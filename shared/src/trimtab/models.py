@@ -130,6 +130,18 @@ def _model_in(shape: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_model_in, get_args(shape))), None)
 
 
+class RepeatedKey(ValueError):
+    """An object of a JSON text repeats a key; of its values Python's parser would use the last."""
+
+
+def unique_members(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of its members, for ``object_pairs_hook``. Raises `RepeatedKey`."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise RepeatedKey("an object has a key more than once")
+    return found
+
+
 def json_value(path: str, value: Any) -> JsonValue:
     """Return the value after a round trip through JSON. Raises `Invalid`, which names the path."""
     try:

@@ -75,3 +75,38 @@ def test_the_documents_of_a_long_text_are_parsed_in_slices() -> None:
     documents = [{"number": number} for number in range(10 * steps.SIZE)]
     text = json.dumps({"prune": "", "documents": documents}).encode()
     assert sum(1 for _ in json_texts.parse(text)) == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"a": 1, "a": 2}', "a"),
+        ('{"a": 1, "\\u0061": 1}', "a"),
+        ('{"limits": {"cpu": "1", "gpu": "2", "cpu": "3"}}', "limits.cpu"),
+        (
+            '{"documents": [{}, {"document": {"a.b": {"c": [0, {"d": 1, "d": 1}]}}}]}',
+            "documents.1.document.a.b.c.1.d",
+        ),
+        ('[{"a": {"b": 1, "b": 1}}, {"a": 1}]', "0.a.b"),
+    ],
+)
+@pytest.mark.parametrize("long", [False, True])
+def test_a_repeated_key_is_refused_by_its_path(text: str, path: str, long: bool) -> None:
+    with pytest.raises(Invalid, match="each key once in an object") as caught:
+        steps.at_once(json_texts.parse((text + BLANKS * long).encode()))
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_repeated_key_hides_no_number_that_is_too_long(long: bool) -> None:
+    text = '{"o": {"a": {"b": 1, "b": 1}, "n": ' + "9" * 5000 + "}}"
+    assert parsed(text, long=long) is Invalid
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("ab")), max_size=4))
+def test_an_object_is_accepted_exactly_if_it_repeats_no_key(pairs: list[tuple[str, str]]) -> None:
+    text = "{" + ", ".join(f'"{key}": {{"{inner}": 0}}' for key, inner in pairs) + "}"
+    names = [key for key, _inner in pairs]
+    expected: object = {key: {inner: 0} for key, inner in pairs}
+    for long in (False, True):
+        assert parsed(text, long=long) == (expected if len(set(names)) == len(names) else Invalid)

@@ -26,7 +26,7 @@ from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Conflict, Invalid
 from trimtab.messages.resolutions import ResolvedValue
-from trimtab.models import parse_model
+from trimtab.models import RepeatedKey, parse_model, unique_members
 from trimtab.workflows.graph import NodeOverrides
 from trimtab.workflows.loader import load_module
 from trimtab.workflows.overrides import Pool
@@ -167,18 +167,24 @@ def execute(
 
 
 def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Split each NAME=VALUE. Raises `Invalid` with the option."""
+    """Split each NAME=VALUE. Raises `Invalid` with the option, also where a name is repeated."""
+    names = set()
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise Invalid(f"--{option}", text, "NAME=VALUE")
+        if name in names:
+            raise Invalid(f"--{option}", text, f"{name} once")
+        names.add(name)
         yield name, value
 
 
 def _json(path: str, text: str) -> JsonValue:
     try:
-        value: JsonValue = json.loads(text)
-    except ValueError as error:
+        value: JsonValue = json.loads(text, object_pairs_hook=unique_members)
+    except RepeatedKey as error:
+        raise Invalid(path, text, "each key once in an object") from error
+    except (ValueError, RecursionError) as error:
         raise Invalid(path, text, """JSON, such as 3, true, "text" or {"key": 1}""") from error
     return value
 

@@ -1,17 +1,22 @@
 """JSON texts of requests, parsed strictly, and in slices where a text holds a long list. Pure.
 
 A text must be JSON as RFC 8259 defines it: Python's parser accepts values that cannot be written
-again.
+again, and of a key that an object repeats it uses the last value.
 """
 
 import json
 import math
 import re
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from trimtab.errors import Invalid
+from trimtab.models import RepeatedKey, unique_members
 from trimtab_admin import steps
 from trimtab_admin.steps import Steps
+
+Path = tuple[str | int, ...]
+"""Keys and indexes that lead to a value."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAX_DIGITS = 1000
@@ -32,7 +37,10 @@ def parse(body: bytes) -> Steps[Any]:
             return (yield from _Parser(text).parse())
         if _SURROGATE.search(text):
             _check_encodable(json.loads(text))
-        return _DECODER.decode(text)
+        value, end = _decode(text, 0, ())
+        if _skip_blanks(text, end) != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+        return value
     except RecursionError as error:
         raise _not_json("it is nested too deeply") from error
     except UnicodeError as error:
@@ -70,18 +78,21 @@ class _Parser:
             name = self._value()
             if not self._next(":"):
                 raise self._error("Expecting ':' delimiter")
-            found[name] = (yield from self._list()) if self._next("[") else self._value()
+            if name in found:
+                raise _repeated((name,))
+            is_list = self._next("[")
+            found[name] = (yield from self._list(name)) if is_list else self._value(name)
             if self._next("}"):
                 return found
             if not self._next(","):
                 raise self._error("Expecting ',' delimiter")
 
-    def _list(self) -> Steps[list[Any]]:
+    def _list(self, name: str) -> Steps[list[Any]]:
         found: list[Any] = []
         if self._next("]"):
             return found
         while True:
-            found.append(self._value())
+            found.append(self._value(name, len(found)))
             if self._next("]"):
                 return found
             if not self._next(","):
@@ -89,9 +100,9 @@ class _Parser:
             if len(found) % steps.SIZE == 0:
                 yield
 
-    def _value(self) -> Any:
-        self._skip_blanks()
-        value, self._at = _DECODER.raw_decode(self._text, self._at)
+    def _value(self, *path: str | int) -> Any:
+        """Parse the value at a path in the text."""
+        value, self._at = _decode(self._text, self._at, path)
         if self._has_surrogates:
             _check_encodable(value)
         return value
@@ -104,12 +115,44 @@ class _Parser:
         return is_next
 
     def _skip_blanks(self) -> None:
-        match = _BLANK.match(self._text, self._at)
-        assert match is not None
-        self._at = match.end()
+        self._at = _skip_blanks(self._text, self._at)
 
     def _error(self, message: str) -> json.JSONDecodeError:
         return json.JSONDecodeError(message, self._text, self._at)
+
+
+def _decode(text: str, start: int, path: Path) -> tuple[Any, int]:
+    """Return the value that starts there, and its end. Raises `Invalid` on a repeated key."""
+    at = _skip_blanks(text, start)
+    try:
+        return _DECODER.raw_decode(text, at)
+    except RepeatedKey as error:
+        value, _end = _PAIRS_DECODER.raw_decode(text, at)
+        raise _repeated(next(_repeated_paths(value, path))) from error
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    assert match is not None
+    return match.end()
+
+
+def _repeated(path: Path) -> Invalid:
+    return Invalid(".".join(map(str, path)), path[-1], "each key once in an object")
+
+
+def _repeated_paths(value: Any, path: Path) -> Iterator[Path]:
+    """Yield the path of each key that an object repeats."""
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, inner in value:
+            if key in seen:
+                yield (*path, key)
+            seen.add(key)
+            yield from _repeated_paths(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _repeated_paths(inner, (*path, index))
 
 
 def _check_encodable(value: Any) -> None:
@@ -138,6 +181,18 @@ def _reject_number(text: str) -> NoReturn:
     raise json.JSONDecodeError(f"{text[:40]} is not a number that can be stored", text, 0)
 
 
-_DECODER = json.JSONDecoder(
-    parse_constant=_reject_number, parse_float=_parse_float, parse_int=_parse_int
-)
+class _Pairs(list[tuple[str, Any]]):
+    """The members of an object, as the text has them."""
+
+
+def _decoder(to_object: Callable[[list[tuple[str, Any]]], Any]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=to_object,
+        parse_constant=_reject_number,
+        parse_float=_parse_float,
+        parse_int=_parse_int,
+    )
+
+
+_DECODER = _decoder(unique_members)
+_PAIRS_DECODER = _decoder(_Pairs)
