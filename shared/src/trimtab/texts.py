@@ -61,7 +61,8 @@ def _check_text(text: str, path: str, *, multiline: bool = False) -> None:
     found = (_NOT_IN_TEXT if multiline else _NOT_IN_NAME).search(text)
     if found is not None:
         allowed = _ALLOWED_IN_TEXT if multiline else _ALLOWED_IN_NAME
-        raise Invalid(path, text, f"text without U+{ord(found[0]):04X}; {allowed}")
+        # The text may be a credential, so only the character is repeated.
+        raise Invalid(path, found[0], f"text without U+{ord(found[0]):04X}; {allowed}")
 
 
 def _join(path: str, step: object) -> str:

@@ -369,6 +369,24 @@ async def test_a_limit_of_zero_warns_where_a_write_sets_it(admin: httpx.AsyncCli
     assert warned == [["limits.gpu"], [], ["limits.memory"]]
 
 
+async def test_a_likely_credential_warns_and_is_not_repeated(admin: httpx.AsyncClient) -> None:
+    path, value = "/records/workflow_execution_config", "ghp_" + "x" * 36
+    spec = {"env": {"DB_PASSWORD": "hunter2"}}
+    assignment = {"execution_env": {"name": "a", "type": "b", "spec": spec}}
+    document = {"envs": {"A": value, "B": "b"}, "execution_env_assignments": [assignment]}
+    dry_run = await admin.put(path, params={"dry_run": "true"}, json=document)
+    [change] = dry_run.json()["changes"]
+    written = (await admin.put(path, params=FORCE, json=document)).json()
+    patched = (await admin.patch(path, params=FORCE, json={"envs": {"B": "c"}})).json()
+    assert [text.split()[0] for text in written["warnings"]] == [
+        "envs.A",
+        "execution_env_assignments.0.execution_env.spec.env.DB_PASSWORD",
+    ]
+    assert change["warnings"] == written["warnings"]
+    assert patched["warnings"] == []
+    assert not any(secret in "".join(written["warnings"]) for secret in (value, "hunter2"))
+
+
 @pytest.fixture
 async def with_unreadable(admin: httpx.AsyncClient, settings: AdminConfig) -> httpx.AsyncClient:
     """Return a client of an admin with two platform records that this release cannot read."""

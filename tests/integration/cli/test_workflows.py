@@ -34,6 +34,19 @@ LaunchPlan.get_or_create(
 """
 
 
+GREETER = """
+from trimtab import task, workflow
+
+@task(environment={"API_KEY": "hunter2"})
+def greet():
+    pass
+
+@workflow
+def greeting():
+    greet()
+"""
+
+
 @pytest.fixture
 def scope(project: str) -> list[str]:
     """Return the flags for the project in development."""
@@ -185,3 +198,19 @@ def test_the_command_works_without_an_activated_venv(data: Path, tmp_path: Path)
         [str(trimtab), "get", "projects"], cwd=tmp_path, env=environment, capture_output=True
     )
     assert done.returncode == 0
+
+
+def test_likely_credentials_are_sent_with_a_warning_that_does_not_repeat_them(
+    trimtab: Trimtab, scope: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "greeting.py"
+    file.write_text(GREETER)
+    registered = trimtab("register", "files", str(file), *scope)
+    variable = ("--env", "DB_PASSWORD=hunter2", "--env", "A=b")
+    executed = trimtab("execute", "greeting", *scope, *variable)
+    assert (registered.exit_code, executed.exit_code) == (0, 0)
+    told = "looks like a credential, which every viewer can read"
+    assert f"warning: greeting: tasks.greet.config.environment.API_KEY {told}" in registered.stderr
+    assert f"warning: environment.DB_PASSWORD {told}" in executed.stderr
+    assert "hunter2" not in registered.output + executed.output
+    assert executed.stderr.count("warning") == 1

@@ -86,7 +86,7 @@ def test_what_an_earlier_release_has_stored_stays_readable(kind: Kind) -> None:
 def test_a_wrong_character_is_named_with_its_field_and_what_is_allowed() -> None:
     with pytest.raises(Invalid) as refused:
         texts.check({"tags": ["a", "b\x1b[2J"]})
-    assert (refused.value.path, refused.value.value) == ("tags.1", "b\x1b[2J")
+    assert (refused.value.path, refused.value.value) == ("tags.1", "\x1b")
     assert refused.value.allowed == (
         "text without U+001B; no control character, line break or character that changes the "
         "direction"

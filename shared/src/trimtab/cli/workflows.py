@@ -8,6 +8,7 @@ from typing import Any
 import click
 from pydantic import JsonValue
 
+from trimtab import credentials
 from trimtab.api.entities import PoolBody
 from trimtab.api.executions import (
     ExecutionBody,
@@ -26,7 +27,7 @@ from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Conflict, Invalid
 from trimtab.messages.resolutions import ResolvedValue
-from trimtab.models import RepeatedKey, parse_model, unique_members
+from trimtab.models import Model, RepeatedKey, parse_model, unique_members
 from trimtab.workflows.graph import NodeOverrides
 from trimtab.workflows.loader import load_module
 from trimtab.workflows.overrides import Pool
@@ -50,6 +51,11 @@ def register_file(
     plans = [
         parse_model(LaunchPlanBody, {**scope, "launch_plan": one}) for one in module.launch_plans
     ]
+
+    for body in workflows:
+        _warn_of_credentials(body.workflow, f"{body.workflow.name}: ")
+    for plan in plans:
+        _warn_of_credentials(plan.launch_plan, f"{plan.launch_plan.name}: ")
 
     async def register_all(client: Client) -> None:
         for pool in module.pools:
@@ -155,6 +161,7 @@ def execute(
         "annotations": dict(_pairs("annotation", annotations)),
     }
     request = parse_model(ExecutionCreate, content)
+    _warn_of_credentials(request)
     execution = server.call(lambda client: client.executions.create(request))
     if output is None:
         show(execution.id)
@@ -164,6 +171,13 @@ def execute(
     if output is not None:
         _show(execution, output)
     _report_phase(execution)
+
+
+def _warn_of_credentials(written: Model, prefix: str = "") -> None:
+    """Warn of likely credentials in everything but inputs and code, which are data of a program."""
+    content = written.model_dump(mode="json", exclude_unset=True, exclude={"inputs", "module"})
+    for warning in credentials.warnings(content):
+        progress(f"warning: {prefix}{warning}")
 
 
 def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,10 @@ documents they are plain maps and a plain boolean, so that records of several le
 Labels, annotations, ``envs`` and the output prefix may contain the placeholders ``{{ project }}``,
 ``{{ domain }}``, ``{{ workflow }}``, ``{{ launch_plan }}`` and ``{{ execution }}``, which are
 replaced by the values of each execution.
+
+Values of ``envs`` are no place for credentials: as in Flyte, every viewer of a scope can read them,
+in records, history, explanations and executions. A name or a value that looks like a credential is
+accepted with a warning. ``security_context.secrets`` names secrets, and never holds their values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from trimtab import credentials
 from trimtab.errors import Invalid
 from trimtab.kinds.flyte import FlyteKind, FlyteMerge, is_wrapper, list_of_map, map_of_list
 from trimtab.kinds.kind import Kind, KindModel, Problem, Value
@@ -167,6 +172,11 @@ def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
         yield Problem("annotations", size, f"{MAX_ANNOTATIONS} bytes of keys and values together")
 
 
+def _likely_mistakes(document: Mapping[str, Any]) -> Iterator[str]:
+    for field in ("envs", "execution_env_assignments"):
+        yield from credentials.warnings(document.get(field), field)
+
+
 _MAPS = ("labels", "annotations")
 
 
@@ -218,6 +228,7 @@ KIND = Kind(
         native_fields=frozenset({"execution_env_assignments"}),
     ),
     validate=_problems,
+    likely_mistakes=_likely_mistakes,
     from_file=from_file,
     to_file=to_file,
     # The one that flytectl generates.

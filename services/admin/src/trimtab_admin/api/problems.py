@@ -6,11 +6,11 @@ secret.
 
 import http
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
+from trimtab import credentials
 from trimtab.api.problems import Problem
 from trimtab.errors import Forbidden, Invalid, NotFound, Stale, TrimtabError
 
@@ -19,13 +19,6 @@ HIDDEN = "(not shown)"
 _MAX_TEXT = 200
 _MAX_ITEMS = 10
 _MAX_DEPTH = 3
-_SECRET_NAME = re.compile(
-    r"secret|token|passw|pwd|credential|private|api_?key|access_?key|auth|cookie|^envs?$|^environment$",
-    re.IGNORECASE,
-)
-"""Environment variables often hold secrets, whatever their names are."""
-_SECRET_TEXT = re.compile(r"trimtab_[a-z0-9]{10}_|-----BEGIN |\beyJ[\w-]{10}|^(Bearer|Basic) ")
-_PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]*@")
 
 
 class ProblemError(Exception):
@@ -66,7 +59,7 @@ def of_error(error: TrimtabError) -> Problem:
 
 def echo(path: str, value: object) -> JsonValue:
     """Return what a response may repeat of the value at the dotted path."""
-    if value is None or any(_SECRET_NAME.search(step) for step in path.split(".")):
+    if value is None or any(map(credentials.may_hold, path.split("."))):
         return None if value is None else HIDDEN
     return _echo(value, _MAX_DEPTH)
 
@@ -89,7 +82,8 @@ def _echo(value: object, depth: int) -> JsonValue:
         case float() if math.isfinite(value):
             return value
         case str():
-            return HIDDEN if _SECRET_TEXT.search(value) else cut(_PASSWORD.sub(r"\1:…@", value))
+            is_shown = not credentials.is_in(value)
+            return cut(credentials.without_password(value)) if is_shown else HIDDEN
         case Mapping():
             return _echo_mapping(value, depth)
         case bytes():
@@ -108,6 +102,6 @@ def _echo_mapping(value: Mapping[object, object], depth: int) -> JsonValue:
     if depth == 0 or len(value) > _MAX_ITEMS:
         return f"an object of {len(value)} fields"
     return {
-        cut(str(name)): HIDDEN if _SECRET_NAME.search(str(name)) else _echo(item, depth - 1)
+        cut(str(name)): HIDDEN if credentials.may_hold(str(name)) else _echo(item, depth - 1)
         for name, item in value.items()
     }
