@@ -1,4 +1,4 @@
-"""What may be a credential, by name or text: for warnings, and for what is never shown. Pure.
+"""Names and texts that may be credentials: for warnings, and to hide them in errors. Pure.
 
 The texts are those of widespread tokens and keys; a credential without such a form is not found.
 """
