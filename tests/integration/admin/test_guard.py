@@ -135,6 +135,20 @@ async def test_the_api_describes_itself(admin: httpx.AsyncClient) -> None:
     assert {"kind", "domain", "project", "force", "if-match"} <= names
 
 
+async def test_every_operation_that_changes_something_has_a_dry_run(
+    admin: httpx.AsyncClient,
+) -> None:
+    paths = (await admin.get("/openapi.json")).json()["paths"]
+    names = {
+        (method, path): {parameter["name"] for parameter in operation.get("parameters", ())}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if method != "get"
+    }
+    assert names
+    assert [key for key, parameters in names.items() if "dry_run" not in parameters] == []
+
+
 async def test_without_a_token_file_the_api_is_open_to_this_machine(settings: AdminConfig) -> None:
     async with running(settings.model_copy(update={"token_file": None})) as admin:
         assert (await admin.get("/projects", headers={"Authorization": ""})).status_code == 200

@@ -29,6 +29,21 @@ async def test_a_secret_authenticates_and_is_returned_only_once(shared: httpx.As
     assert (listed[created["id"]]["name"], created["created_by"]) == ("ci-1", "root")
 
 
+async def test_a_dry_run_returns_no_secret_and_changes_no_token(shared: httpx.AsyncClient) -> None:
+    created = await create_token(shared, "ci-dry", VIEWER)
+    before, dry_run = (await shared.get("/tokens")).json(), {"dry_run": "true"}
+    path = f"/tokens/{created['id']}"
+    answers = (
+        await shared.post("/tokens", params=dry_run, json={"name": "new", "grants": [VIEWER]}),
+        await shared.post(f"{path}/rotate", params=dry_run, json={}),
+        await shared.delete(path, params=dry_run),
+    )
+    assert [(each.status_code, "secret" in each.json()) for each in answers] == [(200, False)] * 3
+    assert answers[2].json()["revoked_at"] is not None
+    assert (await shared.get("/tokens")).json() == before
+    assert await status(shared, bearer(created["secret"])) == 200
+
+
 async def test_the_database_never_contains_the_secret(
     shared: httpx.AsyncClient, shared_settings: AdminConfig
 ) -> None:

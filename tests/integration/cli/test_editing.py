@@ -27,7 +27,7 @@ def edit(trimtab: Trimtab, project: str, tmp_path: Path) -> Edit:
     """
     visits = tmp_path / "visits"
 
-    def run(*scripts: str, stdin: str = "y\n") -> Result:
+    def run(*scripts: str, stdin: str = "y\n", flags: tuple[str, ...] = ()) -> Result:
         visits.mkdir(exist_ok=True)
         for old in visits.iterdir():
             old.unlink()
@@ -50,7 +50,7 @@ def edit(trimtab: Trimtab, project: str, tmp_path: Path) -> Edit:
             "VISUAL": f"{shlex.quote(sys.executable)} {shlex.quote(str(editor))}",
             "TMPDIR": str(tmp_path),
         }
-        return trimtab("edit", CONFIG, "-p", project, stdin=stdin, env=environment)
+        return trimtab("edit", CONFIG, "-p", project, *flags, stdin=stdin, env=environment)
 
     return run
 
@@ -97,6 +97,17 @@ def test_an_added_field_is_shown_confirmed_and_stored(
     assert "effective values change in 1 project, 3 project-domains" in done.stdout
     assert done.stdout.endswith(f"Stored workflow_execution_config of project {project}\n")
     assert config() == {"max_parallelism": 5}
+
+
+def test_a_dry_run_shows_what_the_edit_changes_without_a_prompt(
+    trimtab: Trimtab, edit: Edit, project: str
+) -> None:
+    done = edit(ADD, stdin="", flags=("--dry-run",))
+    assert done.exit_code == 0
+    assert "+    max_parallelism: 5\n" in done.stdout
+    assert "effective values change in 1 project, 3 project-domains" in done.stdout
+    assert done.stdout.endswith("Skipping update request (dryRun)\n")
+    assert trimtab("get", CONFIG, "-p", project).exit_code == 3
 
 
 def test_an_empty_text_deletes_the_record(

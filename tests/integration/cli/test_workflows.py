@@ -210,7 +210,9 @@ def test_likely_credentials_are_sent_with_a_warning_that_does_not_repeat_them(
     executed = trimtab("execute", "greeting", *scope, *variable)
     assert (registered.exit_code, executed.exit_code) == (0, 0)
     expected = "looks like a credential, which every viewer can read"
-    assert f"warning: greeting: tasks.greet.config.environment.API_KEY {expected}" in registered.stderr
+    assert (
+        f"warning: greeting: tasks.greet.config.environment.API_KEY {expected}" in registered.stderr
+    )
     assert f"warning: environment.DB_PASSWORD {expected}" in executed.stderr
     assert "hunter2" not in registered.output + executed.output
     assert executed.stderr.count("warning") == 1

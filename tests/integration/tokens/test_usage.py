@@ -58,6 +58,30 @@ async def test_describe_shows_holders_and_waiters_with_reasons(
     assert f"pool '{pool}' has a quota of 2: 2 held, 1 requested" in shown.output
 
 
+async def test_a_dry_run_finds_a_token_and_leaves_it_where_it_is(
+    installation: Installation, pools: Pools, pool: str
+) -> None:
+    async def run(*words: str) -> str:
+        done = await asyncio.to_thread(installation.trimtab, *words, "--dry-run")
+        assert done.exit_code == 0, done.output
+        return str(done.output)
+
+    reason = ("--reason", "a test")
+    async with pools.token(pool, **SHOP, weight=2, token="e1/n0/0"):
+        [waiter] = await start_waiters(pools, pool, "e2/n0/0")
+        await wait_for_queue(installation, pool, 1)
+        for token, noun in (("e1/n0/0", "token"), ("e2/n0/0", "waiter")):
+            found = await run("release", "token", pool, token, *reason)
+            assert found == f"Would release {noun} {token} of pool {pool}\n"
+        found = await run("update", "token", pool, "e2/n0/0", "--priority", "7")
+        assert found == f"Would update token e2/n0/0 of pool {pool}: priority 7\n"
+        async with installation.client() as client:
+            usage = await client.pools.usage(pool)
+        assert [holder.token for holder in usage.holders] == ["e1/n0/0"]
+        assert [(each.token, each.priority) for each in usage.waiters] == [("e2/n0/0", 0)]
+    await waiter
+
+
 async def test_a_forced_release_records_its_reason(
     installation: Installation, pools: Pools, pool: str
 ) -> None:

@@ -28,7 +28,8 @@ class ReplayedBody(Model):
 
     stream: str
     subject: str
-    sequence: int
+    sequence: int | None = None
+    """``null`` in a dry run."""
 
 
 class ResyncBody(Model):

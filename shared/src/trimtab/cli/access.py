@@ -14,11 +14,12 @@ from trimtab.api.access import (
     TokenCreate,
     TokenRotate,
 )
-from trimtab.cli.commands import example, limit_option
+from trimtab.cli.commands import dry_run_option, example, limit_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.kinds import KindFinder
 from trimtab.cli.server import Server, with_server
+from trimtab.cli.tables import cell
 from trimtab.cli.terminal import (
     Columns,
     output_option,
@@ -68,10 +69,16 @@ token = CommandGroup("token", help="Manage API tokens and their grants.")
     "Can be repeated.",
 )
 @click.option("--expires", metavar="WHEN", help="90d, 12h, or a time; default: never.")
+@dry_run_option
 @output_option(default=None)
 @with_server
 def create_token(
-    server: Server, name: str, grants: Sequence[str], expires: str | None, output: Output | None
+    server: Server,
+    name: str,
+    grants: Sequence[str],
+    expires: str | None,
+    dry_run: bool,
+    output: Output | None,
 ) -> None:
     """Create an API token, and print its secret, which is shown only once.
 
@@ -82,6 +89,9 @@ def create_token(
     parsed = tuple(_parse_grant(text, find) for text in grants)
     content = {"name": name, "grants": parsed, "expires_at": _expiry(expires)}
     body = parse_model(TokenCreate, content)
+    if dry_run:
+        _show_planned(server.call(lambda client: client.tokens.dry_create(body)), "create", output)
+        return
     _show_secret(server.call(lambda client: client.tokens.create(body)), "Created", output)
 
 
@@ -99,10 +109,16 @@ def list_tokens(server: Server, output: Output) -> None:
     "--grace", default="1h", show_default=True, help="How long the old secret is still accepted."
 )
 @click.option("--expires", metavar="WHEN", help="90d, 12h, or a time; default: unchanged.")
+@dry_run_option
 @output_option(default=None)
 @with_server
 def rotate_token(
-    server: Server, name: str, grace: str, expires: str | None, output: Output | None
+    server: Server,
+    name: str,
+    grace: str,
+    expires: str | None,
+    dry_run: bool,
+    output: Output | None,
 ) -> None:
     """Create a new secret for the API token with a NAME or id, and print it."""
     seconds = parse_duration("--grace", grace).total_seconds()
@@ -112,19 +128,27 @@ def rotate_token(
     async def rotate(client: Client) -> NewTokenBody:
         return await client.tokens.rotate(await _id_of(client, name), body)
 
-    _show_secret(server.call(rotate), "Rotated", output)
+    async def check(client: Client) -> TokenBody:
+        return await client.tokens.dry_rotate(await _id_of(client, name), body)
+
+    if dry_run:
+        _show_planned(server.call(check), "rotate", output)
+    else:
+        _show_secret(server.call(rotate), "Rotated", output)
 
 
 @token.command("revoke", epilog=example("trimtab token revoke $NAME"))
 @click.argument("name")
+@dry_run_option
 @with_server
-def revoke_token(server: Server, name: str) -> None:
+def revoke_token(server: Server, name: str, dry_run: bool) -> None:
     """Revoke the API token with a NAME or id. It cannot be restored."""
 
     async def revoke(client: Client) -> TokenBody:
-        return await client.tokens.revoke(await _id_of(client, name))
+        return await client.tokens.revoke(await _id_of(client, name), dry_run=dry_run)
 
-    show(f"Revoked token {server.call(revoke).name}")
+    revoked = server.call(revoke)
+    show(f"{'Would revoke' if dry_run else 'Revoked'} token {revoked.name}")
 
 
 @click.command("audit", epilog=example("trimtab audit --status 403 --since 24h"))
@@ -155,6 +179,14 @@ def audit(
         )
 
     show_list(server.call(read), output, _AUDIT)
+
+
+def _show_planned(body: TokenBody, verb: str, output: Output | None) -> None:
+    if output in ("json", "yaml"):
+        show_data(body.model_dump(mode="json"), output)
+        return
+    grants, expiry = map(cell, (_TOKENS["GRANTS"](body), _TOKENS["EXPIRES"](body)))
+    show(f"Would {verb} token {body.name}: grants {grants}, expires {expiry}")
 
 
 def _show_secret(body: NewTokenBody, verb: str, output: Output | None) -> None:

@@ -42,6 +42,11 @@ def difference_lines(body: ChangesBody) -> Iterator[str]:
     yield from blast_radius_lines(body)
 
 
+def dry_run_text(body: ChangesBody) -> str:
+    """Return what a dry run of one change predicts."""
+    return "\n".join(difference_lines(body)) or "nothing would change"
+
+
 def warning_texts(body: ChangesBody) -> Iterator[str]:
     for change in body.changes:
         for warning in change.warnings:

@@ -11,7 +11,7 @@ import click
 from trimtab.api.settings import MAX_DOCUMENTS, ChangeBody, ChangesBody, DocumentBody
 from trimtab.cli import attribute_files, changes, parts
 from trimtab.cli.attribute_files import STDIN
-from trimtab.cli.commands import Failure, example, reason_option
+from trimtab.cli.commands import Failure, dry_run_option, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.document_files import (
     ENTITIES,
@@ -71,9 +71,7 @@ def _document_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("apply", epilog=example("trimtab apply -f settings/ --prune owner=team-a"))
 @_document_options
-@click.option(
-    "--dry-run", is_flag=True, help="Change nothing; show the changes and their blast radius."
-)
+@dry_run_option
 @reason_option
 @output_option()
 @with_server

@@ -9,7 +9,7 @@ import click
 
 from trimtab.api.settings import ChangesBody
 from trimtab.cli import changes, edit_text
-from trimtab.cli.commands import Failure, example, reason_option
+from trimtab.cli.commands import Failure, dry_run_option, example, reason_option
 from trimtab.cli.diffs import unified_diff
 from trimtab.cli.edit_text import EditableRecord
 from trimtab.cli.kinds import find_kind, kind_argument
@@ -29,8 +29,9 @@ from trimtab.levels import Scope
 @kind_argument()
 @scope_options
 @reason_option
+@dry_run_option
 @with_server
-def edit(server: Server, kind: str, reason: str, **options: Any) -> None:
+def edit(server: Server, kind: str, reason: str, dry_run: bool, **options: Any) -> None:
     """Edit the record of a KIND in an editor, with inherited values as comments.
 
     The editor is that of VISUAL or EDITOR. A text with an error is opened again with the error at
@@ -38,17 +39,20 @@ def edit(server: Server, kind: str, reason: str, **options: Any) -> None:
     changes are merged and shown again. A text that is not stored is saved in a file.
     """
     found = find_kind(server, kind)
-    EditSession(server, found, selected_scope(options), reason).run()
+    EditSession(server, found, selected_scope(options), reason, dry_run).run()
 
 
 class EditSession:
     """Edits one record: opens the editor, shows the changes, and stores them."""
 
-    def __init__(self, server: Server, kind: Kind, scope: Scope, reason: str) -> None:
+    def __init__(
+        self, server: Server, kind: Kind, scope: Scope, reason: str, dry_run: bool = False
+    ) -> None:
         self._server = server
         self._kind = kind
         self._scope = scope
         self._reason = reason
+        self._dry_run = dry_run
         self._stored = server.call(self._read)
         """The stored record that the text is based on."""
         self._text = self._stored.to_text()
@@ -103,6 +107,9 @@ class EditSession:
             show(line)
         for text in changes.warning_texts(preview):
             warn(text)
+        if self._dry_run:
+            show("Skipping update request (dryRun)")
+            return True
         match prompt("Continue? [y/n, e to edit again]: ", "yne"):
             case "n":
                 raise self._save_text(Failure("edit aborted by user"))

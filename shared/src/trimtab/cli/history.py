@@ -8,7 +8,7 @@ import click
 
 from trimtab.api.settings import ChangesBody, HistoryBody
 from trimtab.cli import changes
-from trimtab.cli.commands import Failure, example, limit_option, reason_option
+from trimtab.cli.commands import Failure, dry_run_option, example, limit_option, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
 from trimtab.cli.kinds import find_kind, kind_argument
@@ -80,7 +80,7 @@ def history(
 @click.option(
     "--to", "revision", type=click.IntRange(1), required=True, help="A revision from `history`."
 )
-@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@dry_run_option
 @click.option("--force", is_flag=True, help="Change without a prompt.")
 @reason_option
 @with_server

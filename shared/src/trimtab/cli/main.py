@@ -14,8 +14,9 @@ from trimtab.cli.kinds import KindGroup
 from trimtab.cli.listings import LISTINGS
 from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
+from trimtab.cli.registering import register_file
 from trimtab.cli.up import up
-from trimtab.cli.workflows import execute, explain_execution, register_file
+from trimtab.cli.workflows import execute, explain_execution
 
 cli = SectionedGroup(
     "trimtab",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from trimtab.api.maintenance import DeadLetterBody
-from trimtab.cli.commands import example, limit_option
+from trimtab.cli.commands import dry_run_option, example, limit_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
@@ -55,26 +55,34 @@ def show_dead(server: Server, sequence: int, output: Output) -> None:
 
 @dead.command("replay", epilog=example("trimtab dead replay $DEAD"))
 @click.argument("sequences", type=_SEQUENCE, nargs=-1, required=True)
+@dry_run_option
 @with_server
-def replay_dead(server: Server, sequences: Sequence[int]) -> None:
+def replay_dead(server: Server, sequences: Sequence[int], dry_run: bool) -> None:
     """Publish dead letters again on their original subjects, and delete the dead letters."""
 
     async def replay(client: Client) -> None:
         for sequence in sequences:
-            body = await client.dead.replay(sequence)
-            show(f"Replayed {sequence} as {body.sequence} of {body.stream}")
+            body = await client.dead.replay(sequence, dry_run=dry_run)
+            if dry_run:
+                show(f"Would replay {sequence} on {body.subject} of {body.stream}")
+            else:
+                show(f"Replayed {sequence} as {body.sequence} of {body.stream}")
 
     server.call(replay)
 
 
 @click.command("resync", epilog=example("trimtab resync"))
+@dry_run_option
 @with_server
-def resync(server: Server) -> None:
+def resync(server: Server, dry_run: bool) -> None:
     """Publish all settings and unfinished executions again, for services that lost messages.
 
     Every record gets a new version. admin does this by itself after the stream has lost messages.
     """
-    body = server.call(lambda client: client.resync())
+    body = server.call(lambda client: client.resync(dry_run=dry_run))
+    if dry_run:
+        show(f"Would publish {body.settings} settings and {body.executions} executions again")
+        return
     show(
         f"Published {body.settings} settings and {body.executions} executions again; a service "
         f"that has reached revision {body.revision} is up to date"

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from trimtab.api.entities import PoolBody
-from trimtab.cli.commands import Failure, example, reason_option
+from trimtab.cli.changes import dry_run_text
+from trimtab.cli.commands import Failure, dry_run_option, example, reason_option
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
@@ -101,8 +102,9 @@ def describe_pool(server: Server, name: str, audit: bool, output: Output) -> Non
     help="Pools of one cohort can be taken together. A pool that is in use keeps its cohort.",
 )
 @click.option("--active/--inactive", default=None, help="Whether the pool grants tokens.")
+@dry_run_option
 @with_server
-def update_pool(server: Server, name: str, **options: Any) -> None:
+def update_pool(server: Server, name: str, dry_run: bool, **options: Any) -> None:
     """Change the pool NAME, or create it.
 
     The name * is the default for pools that are not declared. A smaller quota does not release
@@ -117,41 +119,48 @@ def update_pool(server: Server, name: str, **options: Any) -> None:
     if not fields:
         raise Failure("nothing to change: use --quota, a cap, --active or --inactive", Code.INVALID)
 
-    async def put(client: Client) -> PoolBody:
+    async def put(client: Client) -> str:
         try:
             stored = await client.pools.get(name)
         except NotFound:
-            return await client.pools.put(parse_model(PoolBody, {"name": name, **fields}))
-        body = parse_model(PoolBody, {**stored.model_dump(), **fields})
-        return await client.pools.put(body, version=stored.version)
+            body, version = parse_model(PoolBody, {"name": name, **fields}), None
+        else:
+            body = parse_model(PoolBody, {**stored.model_dump(), **fields})
+            version = stored.version
+        if dry_run:
+            return dry_run_text(await client.pools.dry_put(body, version=version))
+        pool = await client.pools.put(body, version=version)
+        return f"Updated pool {pool.name}: " + "; ".join(_limits(pool))
 
-    pool = server.call(put)
-    show(f"Updated pool {pool.name}: " + "; ".join(_limits(pool)))
+    show(server.call(put))
 
 
 @click.command("pool", epilog=example("trimtab delete pool gpus --force"))
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Delete a pool with holders or waiters too.")
 @reason_option
+@dry_run_option
 @with_server
-def delete_pool(server: Server, name: str, force: bool, reason: str) -> None:
+def delete_pool(server: Server, name: str, force: bool, reason: str, dry_run: bool) -> None:
     """Delete the pool NAME: it grants nothing more, and its waiters are rejected.
 
     Holders keep their tokens until they release them. To drain a pool first, make it inactive with
     `trimtab update pool NAME --inactive`.
     """
 
-    async def delete(client: Client) -> None:
+    async def delete(client: Client) -> str:
         pool = await client.pools.get(name)
         if not force:
             usage = await client.pools.usage(name, limit=1)
             if usage.held or usage.waiting:
                 counts = f"{usage.held} held, {usage.waiting} waiting"
                 raise Conflict(f"pool {name!r} is in use: {counts}; --force deletes it anyway")
+        if dry_run:
+            return dry_run_text(await client.pools.dry_delete(name, version=pool.version))
         await client.pools.delete(name, version=pool.version, reason=reason)
+        return f"Deleted pool {name}"
 
-    server.call(delete)
-    show(f"Deleted pool {name}")
+    show(server.call(delete))
 
 
 @click.command("token", epilog=example("trimtab update token gpus $TOKEN --priority 5"))
@@ -163,18 +172,24 @@ def delete_pool(server: Server, name: str, force: bool, reason: str) -> None:
     required=True,
     help="Waiters with a higher priority are first.",
 )
+@dry_run_option
 @with_server
-def update_token(server: Server, pool: str, token: str, priority: int) -> None:
+def update_token(server: Server, pool: str, token: str, priority: int, dry_run: bool) -> None:
     """Change the priority of the waiter TOKEN of POOL."""
 
     async def update(client: Client) -> int | None:
         pools = await _pools_of(client, pool, token)
-        response = await client.pools.reprioritize(pool, token, priority, pools=pools)
+        response = await client.pools.reprioritize(
+            pool, token, priority, pools=pools, dry_run=dry_run
+        )
         if not response.waiting:
             raise NotFound("waiter", token)
         return response.position
 
     position = server.call(update)
+    if dry_run:
+        show(f"Would update token {token} of pool {pool}: priority {priority}")
+        return
     show(f"Updated token {token} of pool {pool}: priority {priority}, position {position}")
 
 
@@ -187,19 +202,23 @@ release = CommandGroup(
 @click.argument("pool")
 @click.argument("token")
 @click.option("--reason", required=True, help="Reason, stored in the audit trail.")
+@dry_run_option
 @with_server
-def release_token(server: Server, pool: str, token: str, reason: str) -> None:
+def release_token(server: Server, pool: str, token: str, reason: str, dry_run: bool) -> None:
     """Release the TOKEN of POOL, or remove it from the queue. Its holder is notified."""
 
     async def force_release(client: Client) -> str:
         pools = await _pools_of(client, pool, token)
-        response = await client.pools.release(pool, token, reason=reason, pools=pools)
+        response = await client.pools.release(
+            pool, token, reason=reason, pools=pools, dry_run=dry_run
+        )
         if not response.released and not response.withdrew:
             raise NotFound("token", token)
         return "token" if response.released else "waiter"
 
     released = server.call(force_release)
-    show(f"Released {released} {token} of pool {pool}")
+    done = "Would release" if dry_run else "Released"
+    show(f"{done} {released} {token} of pool {pool}")
 
 
 async def _pools_of(client: Client, pool: str, token: str) -> Sequence[str]:

@@ -1,11 +1,12 @@
 """``trimtab register|archive|unarchive|update project NAME``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
 from trimtab.api.entities import ProjectBody
-from trimtab.cli.commands import Failure, example
+from trimtab.cli.changes import dry_run_text
+from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
@@ -24,30 +25,34 @@ _name = click.argument("name", shell_complete=complete_names("projects"))
 @click.command("project", epilog=example("trimtab register project store"))
 @click.argument("name")
 @click.option("--description", default="", help="Description of the project.")
+@dry_run_option
 @with_server
-def register_project(server: Server, name: str, description: str) -> None:
+def register_project(server: Server, name: str, description: str, dry_run: bool) -> None:
     """Register a project, so that it can have settings and executions."""
     body = parse_model(ProjectBody, {"name": name, "description": description})
+    if dry_run:
+        show(dry_run_text(server.call(lambda client: client.projects.dry_create(body))))
+        return
     registered = server.call(lambda client: client.projects.create(body))
     show(f"Registered project {registered.name}")
 
 
 @archive.command("project", epilog=example("trimtab archive project shop"))
 @_name
+@dry_run_option
 @with_server
-def archive_project(server: Server, name: str) -> None:
+def archive_project(server: Server, name: str, dry_run: bool) -> None:
     """Forbid new executions in a project. Its settings and namespaces are kept."""
-    server.call(lambda client: client.projects.archive(name))
-    show(f"Archived project {name}")
+    _patch(server, name, {"state": "archived"}, f"Archived project {name}", dry_run)
 
 
 @unarchive.command("project", epilog=example("trimtab unarchive project shop"))
 @_name
+@dry_run_option
 @with_server
-def unarchive_project(server: Server, name: str) -> None:
+def unarchive_project(server: Server, name: str, dry_run: bool) -> None:
     """Allow executions in an archived project again."""
-    server.call(lambda client: client.projects.unarchive(name))
-    show(f"Unarchived project {name}")
+    _patch(server, name, {"state": "active"}, f"Unarchived project {name}", dry_run)
 
 
 @click.command(
@@ -62,9 +67,10 @@ def unarchive_project(server: Server, name: str) -> None:
     metavar="KEY=VALUE",
     help="Set a label; KEY= removes it. Can be repeated.",
 )
+@dry_run_option
 @with_server
 def update_project(
-    server: Server, name: str, description: str | None, labels: Sequence[str]
+    server: Server, name: str, description: str | None, labels: Sequence[str], dry_run: bool
 ) -> None:
     """Change the description or single labels of a project; others are left unchanged."""
     changes: dict[str, object] = {}
@@ -74,8 +80,17 @@ def update_project(
         changes["labels"] = dict(map(_parse_label, labels))
     if not changes:
         raise Failure("nothing to change: use --description or --label", Code.INVALID)
+    _patch(server, name, changes, f"Updated project {name}", dry_run)
+
+
+def _patch(
+    server: Server, name: str, changes: Mapping[str, object], done: str, dry_run: bool
+) -> None:
+    if dry_run:
+        show(dry_run_text(server.call(lambda client: client.projects.dry_patch(name, changes))))
+        return
     server.call(lambda client: client.projects.patch(name, changes))
-    show(f"Updated project {name}")
+    show(done)
 
 
 def _parse_label(text: str) -> tuple[str, str | None]:

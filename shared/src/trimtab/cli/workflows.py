@@ -1,90 +1,25 @@
-"""Workflows: ``trimtab register FILE``, ``trimtab execute``, ``trimtab explain execution``."""
+"""Executions: ``trimtab execute`` and ``trimtab explain execution``."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import JsonValue
 
-from trimtab import credentials
-from trimtab.api.entities import PoolBody
-from trimtab.api.executions import (
-    ExecutionBody,
-    ExecutionCreate,
-    LaunchPlanBody,
-    NodeBody,
-    WorkflowBody,
-)
-from trimtab.cli.commands import Failure, example
+from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
+from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
+from trimtab.cli.registering import warn_of_credentials
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.tables import Table
 from trimtab.cli.terminal import output_option, progress, show, show_data
-from trimtab.client import Client
-from trimtab.errors import Conflict, Invalid
+from trimtab.errors import Invalid
 from trimtab.messages.resolutions import ResolvedValue
-from trimtab.models import Model, RepeatedKey, parse_model, unique_members
+from trimtab.models import RepeatedKey, parse_model, unique_members
 from trimtab.workflows.graph import NodeOverrides
-from trimtab.workflows.loader import load_module
-from trimtab.workflows.overrides import Pool
-
-
-@click.command("files", epilog=example("trimtab register pricing.py -p shop -d development"))
-@click.argument("file", type=click.Path(path_type=Path))
-@project_option(required=True)
-@domain_option(required=True)
-@click.option(
-    "--version", help="Version of the workflows; default: derived from the text of the file."
-)
-@with_server
-def register_file(
-    server: Server, file: Path, project: str, domain: str, version: str | None
-) -> None:
-    """Register the pools, workflows and launch plans of a Python FILE."""
-    module = load_module(file, version)
-    scope = {"project": project, "domain": domain}
-    workflows = [parse_model(WorkflowBody, {**scope, "workflow": one}) for one in module.workflows]
-    plans = [
-        parse_model(LaunchPlanBody, {**scope, "launch_plan": one}) for one in module.launch_plans
-    ]
-
-    for body in workflows:
-        _warn_of_credentials(body.workflow, f"{body.workflow.name}: ")
-    for plan in plans:
-        _warn_of_credentials(plan.launch_plan, f"{plan.launch_plan.name}: ")
-
-    async def register_all(client: Client) -> None:
-        for pool in module.pools:
-            await _ensure_pool(client, pool)
-        for body in workflows:
-            await client.workflows.create(body)
-            workflow = body.workflow
-            show(f"Registered workflow {workflow.name} version {workflow.version}")
-        for plan in plans:
-            await client.launch_plans.create(plan)
-            show(f"Registered launch plan {plan.launch_plan.name}")
-
-    server.call(register_all)
-
-
-async def _ensure_pool(client: Client, pool: Pool) -> None:
-    """Create the pool unless it exists.
-
-    Raises `Conflict` where it exists with another quota, which other workflows may depend on.
-    """
-    assert pool.quota is not None  # a module lists only pools with a quota
-    stored = {body.name: body for body in await client.pools.list()}.get(pool.name)
-    if stored is None:
-        await client.pools.put(parse_model(PoolBody, {"name": pool.name, "quota": pool.quota}))
-        show(f"Registered pool {pool.name} with a quota of {pool.quota}")
-    elif stored.quota != pool.quota:
-        raise Conflict(
-            f"pool {pool.name} already has a quota of {stored.quota}; the file sets {pool.quota}"
-        )
 
 
 @click.command(
@@ -134,6 +69,7 @@ async def _ensure_pool(client: Client, pool: Pool) -> None:
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait until the execution has ended."
 )
+@dry_run_option
 @output_option(default=None)
 @with_server
 def execute(
@@ -144,6 +80,7 @@ def execute(
     labels: Sequence[str],
     annotations: Sequence[str],
     wait: bool,
+    dry_run: bool,
     output: Output | None,
     **options: Any,
 ) -> None:
@@ -161,7 +98,10 @@ def execute(
         "annotations": dict(_pairs("annotation", annotations)),
     }
     request = parse_model(ExecutionCreate, content)
-    _warn_of_credentials(request)
+    warn_of_credentials(request)
+    if dry_run:
+        _show_planned(server.call(lambda client: client.executions.dry_create(request)), output)
+        return
     execution = server.call(lambda client: client.executions.create(request))
     if output is None:
         show(execution.id)
@@ -173,11 +113,16 @@ def execute(
     _report_phase(execution)
 
 
-def _warn_of_credentials(written: Model, prefix: str = "") -> None:
-    """Warn of likely credentials in everything but inputs and code, which are data of a program."""
-    content = written.model_dump(mode="json", exclude_unset=True, exclude={"inputs", "module"})
-    for warning in credentials.warnings(content):
-        progress(f"warning: {prefix}{warning}")
+def _show_planned(execution: ExecutionBody, output: Output | None) -> None:
+    """Print what an execution would begin with."""
+    if output in ("json", "yaml"):
+        show_data(execution.model_dump(mode="json", exclude={"resolution"}), output)
+        return
+    show(
+        f"Would execute {execution.workflow} version {execution.version} through launch plan "
+        f"{execution.launch_plan} in {execution.project}/{execution.domain} with inputs "
+        f"{to_json(execution.inputs)}"
+    )
 
 
 def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from trimtab.api.maintenance import ResyncBody
 from trimtab.client.access import Audit, Tokens
 from trimtab.client.entities import Clusters, Domains, Pools, Projects
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
-from trimtab.client.http import HttpApi
+from trimtab.client.http import DRY_RUN, HttpApi
 from trimtab.client.maintenance import DeadLetters, Namespaces
 from trimtab.client.records import Kinds, Records
 from trimtab.client.settings import Settings
@@ -44,9 +44,13 @@ class Client:
         self.tokens = Tokens(http)
         self.audit = Audit(http)
 
-    async def resync(self) -> ResyncBody:
-        """Publish everything again, for readers that lost their state. All versions change."""
-        return await self._http.fetch(ResyncBody, "POST", "/resync", json={})
+    async def resync(self, *, dry_run: bool = False) -> ResyncBody:
+        """Publish everything again, for readers that lost their state. All versions change.
+
+        A dry run returns how much that would be.
+        """
+        params = DRY_RUN if dry_run else {}
+        return await self._http.fetch(ResyncBody, "POST", "/resync", json={}, params=params)
 
     async def __aenter__(self) -> Self:
         return self

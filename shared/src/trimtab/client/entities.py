@@ -11,8 +11,11 @@ from trimtab.api.entities import (
     PoolTokenBody,
     ProjectBody,
 )
+from trimtab.api.settings import ChangesBody
 from trimtab.client.http import (
+    DRY_RUN,
     Collection,
+    as_dry_run,
     path_of,
     precondition,
     reason_header,
@@ -31,6 +34,8 @@ from trimtab.tokens.protocol import (
 
 
 class Projects(Collection):
+    """Projects. Methods whose names begin with ``dry_`` change nothing, and return the changes."""
+
     async def list(self) -> Sequence[ProjectBody]:
         return await self._http.fetch_list(ProjectBody, "/projects")
 
@@ -41,6 +46,11 @@ class Projects(Collection):
         """Raises `Conflict` where the name is used."""
         return await self._http.fetch(ProjectBody, "POST", "/projects", body=project)
 
+    async def dry_create(self, project: ProjectBody) -> ChangesBody:
+        return await self._http.fetch(
+            ChangesBody, "POST", "/projects", body=project, params=DRY_RUN
+        )
+
     async def patch(
         self, name: str, changes: Mapping[str, Any], *, version: int | None = None
     ) -> ProjectBody:
@@ -48,6 +58,10 @@ class Projects(Collection):
         headers = {} if version is None else {"If-Match": f'"{version}"'}
         path = path_of("projects", name)
         return await self._http.fetch(ProjectBody, "PATCH", path, json=changes, headers=headers)
+
+    async def dry_patch(self, name: str, changes: Mapping[str, Any]) -> ChangesBody:
+        path = path_of("projects", name)
+        return await self._http.fetch(ChangesBody, "PATCH", path, json=changes, params=DRY_RUN)
 
     async def archive(self, name: str) -> ProjectBody:
         """Stop new executions in a project. Its namespaces do not change."""
@@ -92,12 +106,23 @@ class Pools(Collection):
         path = path_of("pools", pool.name)
         return await self._http.fetch(PoolBody, "PUT", path, body=pool, **request)
 
+    async def dry_put(self, pool: PoolBody, *, version: int | None = None) -> ChangesBody:
+        """Return what `put` would change."""
+        request = as_dry_run(precondition(version, force=False))
+        path = path_of("pools", pool.name)
+        return await self._http.fetch(ChangesBody, "PUT", path, body=pool, **request)
+
     async def delete(
         self, name: str, *, version: int | None = None, force: bool = False, reason: str = ""
     ) -> None:
         """Delete a pool: it grants no more tokens. Held tokens stay held until released."""
         request = write_request(Scope(), version, force, reason)
         await self._http.send("DELETE", path_of("pools", name), **request)
+
+    async def dry_delete(self, name: str, *, version: int | None = None) -> ChangesBody:
+        """Return what `delete` would change."""
+        request = as_dry_run(precondition(version, force=False))
+        return await self._http.fetch(ChangesBody, "DELETE", path_of("pools", name), **request)
 
     async def usages(self, cohort: str = "") -> Sequence[PoolUse]:
         """Return the use of all pools, of one cohort or of all."""
@@ -124,20 +149,36 @@ class Pools(Collection):
         return await self._http.fetch(Recounted, "GET", path_of("pools", name, "audit"))
 
     async def release(
-        self, name: str, token: str, *, reason: str, pools: Sequence[str] = ()
+        self,
+        name: str,
+        token: str,
+        *,
+        reason: str,
+        pools: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> Released:
-        """Release a token, or remove a waiter, by force.
+        """Release a token, or remove a waiter, by force; a dry run returns which it would be.
 
         ``pools`` are all pools of the token, where it is of several. Its holder is notified.
         """
         path = path_of("pools", name, "tokens", token, "release")
         body, headers = PoolTokenBody(pools=tuple(pools)), reason_header(reason)
-        return await self._http.fetch(Released, "POST", path, body=body, headers=headers)
+        params = DRY_RUN if dry_run else {}
+        return await self._http.fetch(
+            Released, "POST", path, body=body, headers=headers, params=params
+        )
 
     async def reprioritize(
-        self, name: str, token: str, priority: int, *, pools: Sequence[str] = ()
+        self,
+        name: str,
+        token: str,
+        priority: int,
+        *,
+        pools: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> Reprioritized:
-        """Change the priority of a waiter."""
+        """Change the priority of a waiter; a dry run returns whether it waits."""
         path = path_of("pools", name, "tokens", token)
         body = PoolPriorityBody(priority=priority, pools=tuple(pools))
-        return await self._http.fetch(Reprioritized, "PATCH", path, body=body)
+        params = DRY_RUN if dry_run else {}
+        return await self._http.fetch(Reprioritized, "PATCH", path, body=body, params=params)

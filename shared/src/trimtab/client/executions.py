@@ -15,7 +15,7 @@ from trimtab.api.executions import (
     NodeBody,
     WorkflowBody,
 )
-from trimtab.client.http import Collection, path_of, without_empty
+from trimtab.client.http import DRY_RUN, Collection, path_of, without_empty
 from trimtab.errors import Invalid, NotFound, Retryable, Unavailable
 from trimtab.messages.executions import ENDED
 
@@ -54,9 +54,15 @@ class Workflows(Collection):
             WorkflowBody, "GET", path, params=without_empty(version=version)
         )
 
-    async def create(self, workflow: WorkflowBody) -> WorkflowBody:
-        """Register a version. Raises `Conflict` where it exists with other content."""
-        return await self._http.fetch(WorkflowBody, "POST", "/workflows", body=workflow)
+    async def create(self, workflow: WorkflowBody, *, dry_run: bool = False) -> WorkflowBody:
+        """Register a version; a dry run only checks it.
+
+        Raises `Conflict` where it exists with other content.
+        """
+        params = DRY_RUN if dry_run else {}
+        return await self._http.fetch(
+            WorkflowBody, "POST", "/workflows", body=workflow, params=params
+        )
 
 
 class LaunchPlans(Collection):
@@ -66,8 +72,12 @@ class LaunchPlans(Collection):
         params = without_empty(project=project, domain=domain)
         return await self._http.fetch_list(LaunchPlanBody, "/launch_plans", params)
 
-    async def create(self, launch_plan: LaunchPlanBody) -> LaunchPlanBody:
-        return await self._http.fetch(LaunchPlanBody, "POST", "/launch_plans", body=launch_plan)
+    async def create(self, launch_plan: LaunchPlanBody, *, dry_run: bool = False) -> LaunchPlanBody:
+        """Register a launch plan; a dry run only checks it."""
+        params = DRY_RUN if dry_run else {}
+        return await self._http.fetch(
+            LaunchPlanBody, "POST", "/launch_plans", body=launch_plan, params=params
+        )
 
 
 class Executions(Collection):
@@ -85,6 +95,12 @@ class Executions(Collection):
                 return await self._create(execution, headers)
             await asyncio.sleep(delay)
         return await self._create(execution, headers)
+
+    async def dry_create(self, execution: ExecutionCreate) -> ExecutionBody:
+        """Return the execution that `create` would start, without an id."""
+        return await self._http.fetch(
+            ExecutionBody, "POST", "/executions", body=execution, params=DRY_RUN
+        )
 
     async def _create(self, execution: ExecutionCreate, headers: dict[str, str]) -> ExecutionBody:
         return await self._http.fetch(

@@ -222,5 +222,9 @@ def write_request(scope: Scope, version: int | None, force: bool, reason: str) -
     }
 
 
+DRY_RUN = {"dry_run": "true"}
+"""The parameter of a call that changes nothing."""
+
+
 def as_dry_run(request: dict[str, Any]) -> dict[str, Any]:
-    return request | {"params": request["params"] | {"dry_run": "true"}}
+    return request | {"params": request.get("params", {}) | DRY_RUN}

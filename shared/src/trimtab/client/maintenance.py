@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from trimtab.api.maintenance import DeadLetterBody, ReplayedBody
-from trimtab.client.http import Collection, without_empty
+from trimtab.client.http import DRY_RUN, Collection, without_empty
 from trimtab.messages.events import NamespaceStatus
 
 
@@ -25,6 +25,7 @@ class DeadLetters(Collection):
     async def get(self, sequence: int) -> DeadLetterBody:
         return await self._http.fetch(DeadLetterBody, "GET", f"/dead/{sequence}")
 
-    async def replay(self, sequence: int) -> ReplayedBody:
+    async def replay(self, sequence: int, *, dry_run: bool = False) -> ReplayedBody:
         """Publish the message on its subject again, and delete the dead letter."""
-        return await self._http.fetch(ReplayedBody, "POST", f"/dead/{sequence}/replay", json={})
+        path, params = f"/dead/{sequence}/replay", DRY_RUN if dry_run else {}
+        return await self._http.fetch(ReplayedBody, "POST", path, json={}, params=params)

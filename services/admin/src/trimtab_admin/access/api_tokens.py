@@ -53,8 +53,13 @@ class ApiTokens:
         async with transaction(self._reading) as session:
             return _body(await _find(session, id))
 
-    async def create(self, body: TokenCreate, entry: AuditEntry) -> NewTokenBody:
-        """Raises `Invalid`, `Conflict`, and `NotFound` where a grant names what does not exist."""
+    async def create(
+        self, body: TokenCreate, entry: AuditEntry, *, dry_run: bool = False
+    ) -> TokenBody:
+        """Return a `NewTokenBody`; a dry run stores nothing, and returns no secret.
+
+        Raises `Invalid`, `Conflict`, and `NotFound` where a grant names what does not exist.
+        """
         credential, now = Credential.new(), datetime.now(UTC)
         row = {
             "id": credential.id,
@@ -65,21 +70,24 @@ class ApiTokens:
             "created_by": entry.caller,
             "expires_at": _parse_expiry(body.expires_at, now),
         }
-        async with transaction(self._sessions) as session:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
             await self._check_new(session, body)
             await session.execute(tables.api_tokens.insert(), row)
             created = await _find(session, credential.id)
             await self._audit(session, entry, created, "was created")
         self._authentication.invalidate()
-        return _new_body(created, credential)
+        return _body(created) if dry_run else _new_body(created, credential)
 
-    async def rotate(self, id: str, body: TokenRotate, entry: AuditEntry) -> NewTokenBody:
+    async def rotate(
+        self, id: str, body: TokenRotate, entry: AuditEntry, *, dry_run: bool = False
+    ) -> TokenBody:
         """Replace the secret. The previous one stays valid for the grace, earlier ones do not.
 
-        Raises `NotFound`, `Invalid`, and `Conflict` where the token is revoked or has expired.
+        Returns as `create` does. Raises `NotFound`, `Invalid`, and `Conflict` where the token is
+        revoked or has expired.
         """
         credential, now = Credential.new(id), datetime.now(UTC)
-        async with transaction(self._sessions) as session:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
             row = await _find(session, id, lock=True)
             expires_at = _parse_expiry(body.expires_at, now) or row["expires_at"]
             if row["revoked_at"] is not None or (expires_at is not None and expires_at <= now):
@@ -98,11 +106,11 @@ class ApiTokens:
             rotated = await _find(session, id)
             await self._audit(session, entry, rotated, "was rotated")
         self._authentication.invalidate()
-        return _new_body(rotated, credential)
+        return _body(rotated) if dry_run else _new_body(rotated, credential)
 
-    async def revoke(self, id: str, entry: AuditEntry) -> TokenBody:
+    async def revoke(self, id: str, entry: AuditEntry, *, dry_run: bool = False) -> TokenBody:
         """Revoke the token permanently; idempotent. Raises `NotFound`."""
-        async with transaction(self._sessions) as session:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
             is_live = sa.and_(_ROW.id == id, _ROW.revoked_at.is_(None))
             change = tables.api_tokens.update().where(is_live)
             await session.execute(change.values(revoked_at=datetime.now(UTC)))

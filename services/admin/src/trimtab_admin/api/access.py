@@ -11,9 +11,10 @@ from pydantic import AfterValidator, AwareDatetime, Field
 from trimtab.api.access import AuditBody, NewTokenBody, TokenBody, TokenCreate, TokenRotate
 from trimtab_admin.access.api_tokens import ApiTokens
 from trimtab_admin.access.audit import AuditEntry, AuditFilter, AuditTrail
+from trimtab_admin.access.authorization import platform_admin
 from trimtab_admin.access.call import Call
-from trimtab_admin.api.operation import Operation
-from trimtab_admin.api.parameters import Parameters
+from trimtab_admin.api.operation import Operation, Reply
+from trimtab_admin.api.parameters import DryRunQuery, Parameters
 from trimtab_admin.paging import Page
 
 
@@ -49,9 +50,10 @@ class AccessOperations:
     def table(self) -> Sequence[Operation]:
         """Return the operations. All of them are for admins of the platform."""
         access = partial(Operation, tag="access")
+        dry_run = (200, "The token that would be created, without a secret")
         return (
             access("GET", "/tokens", self.list_tokens),
-            access("POST", "/tokens", self.create_token, status=201),
+            access("POST", "/tokens", self.create_token, platform_admin, 201, dry_run),
             access("GET", "/tokens/{id}", self.get_token),
             access("DELETE", "/tokens/{id}", self.revoke_token),
             access("POST", "/tokens/{id}/rotate", self.rotate_token),
@@ -61,18 +63,26 @@ class AccessOperations:
     async def list_tokens(self, call: Call) -> Sequence[TokenBody]:
         return await self.api_tokens.list()
 
-    async def create_token(self, call: Call, body: TokenCreate) -> NewTokenBody:
-        return await self.api_tokens.create(body, AuditEntry.of(call, 201))
+    async def create_token(
+        self, call: Call, query: DryRunQuery, body: TokenCreate
+    ) -> Reply[NewTokenBody | TokenBody]:
+        entry, dry_run = AuditEntry.of(call, 201), query.dry_run
+        created = await self.api_tokens.create(body, entry, dry_run=dry_run)
+        return Reply(created, status=200 if dry_run else 201)
 
     async def get_token(self, call: Call, id: str) -> TokenBody:
         return await self.api_tokens.get(id)
 
-    async def revoke_token(self, call: Call, id: str) -> TokenBody:
+    async def revoke_token(self, call: Call, id: str, query: DryRunQuery) -> TokenBody:
         """Revoke an API token. It stays in the list, and its name is never used again."""
-        return await self.api_tokens.revoke(id, AuditEntry.of(call, 200))
+        return await self.api_tokens.revoke(id, AuditEntry.of(call, 200), dry_run=query.dry_run)
 
-    async def rotate_token(self, call: Call, id: str, body: TokenRotate) -> NewTokenBody:
-        return await self.api_tokens.rotate(id, body, AuditEntry.of(call, 200))
+    async def rotate_token(
+        self, call: Call, id: str, query: DryRunQuery, body: TokenRotate
+    ) -> Reply[NewTokenBody | TokenBody]:
+        """Replace the secret of an API token. A dry run returns none."""
+        entry = AuditEntry.of(call, 200)
+        return Reply(await self.api_tokens.rotate(id, body, entry, dry_run=query.dry_run))
 
     async def list_audit(self, call: Call, query: AuditQuery) -> Page[AuditBody]:
         """Return refused calls, changes of API tokens and forced releases, the newest first."""

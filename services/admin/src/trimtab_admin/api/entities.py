@@ -15,28 +15,33 @@ from trimtab.api.entities import (
     PoolTokenBody,
     ProjectBody,
 )
+from trimtab.api.settings import ChangesBody
 from trimtab.errors import Invalid
 from trimtab.models import DnsLabel
 from trimtab.tokens.protocol import (
     MAX_LISTED,
     MAX_POOLS,
+    Holder,
     Inspected,
     PageEnd,
     PoolUse,
     Recounted,
     Released,
     Reprioritized,
+    Waiter,
 )
 from trimtab_admin.access.audit import AuditEntry
 from trimtab_admin.access.authorization import (
     any_caller,
+    platform_admin,
     platform_viewer,
     project_admin,
     project_viewer,
 )
 from trimtab_admin.access.call import Call
-from trimtab_admin.api.operation import Operation
+from trimtab_admin.api.operation import Operation, Reply
 from trimtab_admin.api.parameters import (
+    DryRunQuery,
     PageQuery,
     Parameters,
     ReasonHeader,
@@ -45,9 +50,15 @@ from trimtab_admin.api.parameters import (
 )
 from trimtab_admin.maintenance.pool_usage import PoolUsage
 from trimtab_admin.paging import Page
-from trimtab_admin.settings.entities import CLUSTERS, DOMAINS, POOLS, PROJECTS
+from trimtab_admin.settings.entities import CLUSTERS, DOMAINS, POOLS, PROJECTS, B, E, EntityType
 from trimtab_admin.settings.reading import Reader
-from trimtab_admin.settings.requests import CreateEntity, DeleteEntity, PatchEntity, PutEntity
+from trimtab_admin.settings.requests import (
+    CreateEntity,
+    DeleteEntity,
+    PatchEntity,
+    PutEntity,
+    WriteRequest,
+)
 from trimtab_admin.settings.writing import Writer
 
 
@@ -84,22 +95,23 @@ class EntityOperations:
         clusters = partial(Operation, tag="clusters")
         pools = partial(Operation, tag="pools")
         project, pool = "/projects/{name}", "/pools/{name}"
+        dry_run = (200, "What a dry run would change")
         # The id of a pool's token has slashes.
         token = f"{pool}/tokens/{{token:path}}"
         return (
             projects("GET", "/projects", self.list_projects, any_caller),
-            projects("POST", "/projects", self.create_project, status=201),
+            projects("POST", "/projects", self.create_project, platform_admin, 201, dry_run),
             projects("GET", project, self.get_project, project_viewer),
             projects("PUT", project, self.put_project, project_admin),
             projects("PATCH", project, self.patch_project, project_admin),
             domains("GET", "/domains", self.list_domains, any_caller),
-            domains("POST", "/domains", self.create_domain, status=201),
+            domains("POST", "/domains", self.create_domain, platform_admin, 201, dry_run),
             clusters("GET", "/clusters", self.list_clusters, any_caller),
             clusters("PUT", "/clusters/{name}", self.put_cluster),
             pools("GET", "/pools", self.list_pools, any_caller),
             pools("GET", pool, self.get_pool, any_caller),
             pools("PUT", pool, self.put_pool),
-            pools("DELETE", pool, self.delete_pool, status=204),
+            pools("DELETE", pool, self.delete_pool, platform_admin, 204, dry_run),
             pools("GET", "/pool-usage", self.list_pool_usage, platform_viewer),
             pools("GET", f"{pool}/usage", self.inspect_pool, platform_viewer),
             pools("GET", f"{pool}/audit", self.audit_pool),
@@ -112,48 +124,59 @@ class EntityOperations:
         return [body for body in projects if call.caller.may_see_project(body.name)]
 
     async def create_project(
-        self, call: Call, headers: ReasonHeader, body: ProjectBody
-    ) -> ProjectBody:
-        written = await self.writer.write(CreateEntity(PROJECTS, body), headers.author(call))
-        return written.entity(PROJECTS)
+        self, call: Call, query: DryRunQuery, headers: ReasonHeader, body: ProjectBody
+    ) -> Reply[ProjectBody | ChangesBody]:
+        return await self._write(call, PROJECTS, CreateEntity(PROJECTS, body), query, headers)
 
     async def get_project(self, call: Call, name: str) -> ProjectBody:
         return await self.reader.entity(PROJECTS, name)
 
     async def put_project(
         self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: ProjectBody
-    ) -> ProjectBody:
+    ) -> Reply[ProjectBody | ChangesBody]:
         _check_name(name, body.name)
         # Only POST creates a project, so that a typo creates none.
         await self.reader.entity(PROJECTS, name)
         request = PutEntity(PROJECTS, body, headers.optional_precondition(force=query.force))
-        return (await self.writer.write(request, headers.author(call))).entity(PROJECTS)
+        return await self._write(call, PROJECTS, request, query, headers)
 
     async def patch_project(
         self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: dict[str, Any]
-    ) -> ProjectBody:
+    ) -> Reply[ProjectBody | ChangesBody]:
         precondition = headers.optional_precondition(force=query.force)
         request = PatchEntity(PROJECTS, name, body, precondition)
-        return (await self.writer.write(request, headers.author(call))).entity(PROJECTS)
+        return await self._write(call, PROJECTS, request, query, headers)
+
+    async def _write(
+        self,
+        call: Call,
+        type: EntityType[B, E],
+        request: WriteRequest,
+        query: DryRunQuery,
+        headers: ReasonHeader,
+    ) -> Reply[B | ChangesBody]:
+        """Return the entity, or what a dry run would change."""
+        if query.dry_run:
+            return Reply(await self.writer.dry_run(request, call.caller), status=200)
+        return Reply((await self.writer.write(request, headers.author(call))).entity(type))
 
     async def list_domains(self, call: Call) -> Sequence[DomainBody]:
         return await self.reader.entities(DOMAINS)
 
     async def create_domain(
-        self, call: Call, headers: ReasonHeader, body: DomainBody
-    ) -> DomainBody:
-        written = await self.writer.write(CreateEntity(DOMAINS, body), headers.author(call))
-        return written.entity(DOMAINS)
+        self, call: Call, query: DryRunQuery, headers: ReasonHeader, body: DomainBody
+    ) -> Reply[DomainBody | ChangesBody]:
+        return await self._write(call, DOMAINS, CreateEntity(DOMAINS, body), query, headers)
 
     async def list_clusters(self, call: Call) -> Sequence[ClusterBody]:
         return await self.reader.entities(CLUSTERS)
 
     async def put_cluster(
         self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: ClusterBody
-    ) -> ClusterBody:
+    ) -> Reply[ClusterBody | ChangesBody]:
         _check_name(name, body.name)
         request = PutEntity(CLUSTERS, body, headers.optional_precondition(force=query.force))
-        return (await self.writer.write(request, headers.author(call))).entity(CLUSTERS)
+        return await self._write(call, CLUSTERS, request, query, headers)
 
     async def list_pools(self, call: Call) -> Sequence[PoolBody]:
         return await self.reader.entities(POOLS)
@@ -163,18 +186,21 @@ class EntityOperations:
 
     async def put_pool(
         self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders, body: PoolBody
-    ) -> PoolBody:
+    ) -> Reply[PoolBody | ChangesBody]:
         _check_name(name, body.name)
         await self.usage.check_cohort(name, body.cohort)
         request = PutEntity(POOLS, body, headers.required_precondition(force=query.force))
-        return (await self.writer.write(request, headers.author(call))).entity(POOLS)
+        return await self._write(call, POOLS, request, query, headers)
 
     async def delete_pool(
         self, call: Call, name: str, query: WriteQuery, headers: WriteHeaders
-    ) -> None:
+    ) -> Reply[ChangesBody] | None:
         """Grant no more tokens of the pool; holders keep theirs until they release them."""
         request = DeleteEntity(POOLS, name, headers.required_precondition(force=query.force))
+        if query.dry_run:
+            return Reply(await self.writer.dry_run(request, call.caller), status=200)
         await self.writer.write(request, headers.author(call))
+        return None
 
     async def list_pool_usage(self, call: Call, query: PoolUsageQuery) -> Page[PoolUse]:
         """Return the use of all pools, and since when, by what and why each grants nothing now.
@@ -196,18 +222,36 @@ class EntityOperations:
         return await self.usage.recount(name)
 
     async def release_token(
-        self, call: Call, name: str, token: str, headers: ReasonHeader, body: PoolTokenBody
+        self,
+        call: Call,
+        name: str,
+        token: str,
+        query: DryRunQuery,
+        headers: ReasonHeader,
+        body: PoolTokenBody,
     ) -> Released:
         """Release a token by force. Its holder is notified; ``X-Trimtab-Reason`` is required."""
         if not headers.reason:
             raise Invalid("X-Trimtab-Reason", "", "the reason for releasing the token")
+        if query.dry_run:
+            used = await self.usage.find(name, token, body.pools)
+            return Released(released=isinstance(used, Holder), withdrew=isinstance(used, Waiter))
         entry, author = AuditEntry.of(call, 200), headers.author(call)
         return await self.usage.force_release(name, token, body.pools, author, entry)
 
     async def patch_token(
-        self, call: Call, name: str, token: str, headers: ReasonHeader, body: PoolPriorityBody
+        self,
+        call: Call,
+        name: str,
+        token: str,
+        query: DryRunQuery,
+        headers: ReasonHeader,
+        body: PoolPriorityBody,
     ) -> Reprioritized:
-        """Change the priority of a waiter."""
+        """Change the priority of a waiter. A dry run does not return the position."""
+        if query.dry_run:
+            used = await self.usage.find(name, token, body.pools)
+            return Reprioritized(waiting=isinstance(used, Waiter))
         author = headers.author(call)
         return await self.usage.reprioritize(name, token, body.pools, body.priority, author)
 

@@ -14,7 +14,7 @@ from trimtab_admin.access.authentication import Authentication
 from trimtab_admin.access.authorization import Role, any_caller, workflow_viewer
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation, Reply
-from trimtab_admin.api.parameters import Parameters, ProjectDomainQuery
+from trimtab_admin.api.parameters import DryRunQuery, Parameters, ProjectDomainQuery
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.workflows import Workflows, scope_of
@@ -83,8 +83,8 @@ class ExecutionOperations:
     def table(self) -> Sequence[Operation]:
         workflows = partial(Operation, tag="workflows")
         executions = partial(Operation, tag="executions")
-        known = (200, "It is registered already")
-        created = (200, "An earlier call with this Idempotency-Key has created it")
+        known = (200, "It is registered already, or would be: the call is a dry run")
+        created = (200, "An earlier call with this Idempotency-Key, or no call: it is a dry run")
         return (
             workflows("GET", "/workflows", self.list_workflows, any_caller),
             workflows("POST", "/workflows", self.register_workflow, any_caller, 201, known),
@@ -102,10 +102,12 @@ class ExecutionOperations:
     async def list_workflows(self, call: Call, query: ProjectDomainQuery) -> Sequence[WorkflowBody]:
         return await self.workflows.list(call.caller, query.project, query.domain)
 
-    async def register_workflow(self, call: Call, body: WorkflowBody) -> Reply[WorkflowBody]:
+    async def register_workflow(
+        self, call: Call, query: DryRunQuery, body: WorkflowBody
+    ) -> Reply[WorkflowBody]:
         call.caller.check(Role.EDITOR, scope_of(body))
-        is_new = await self.workflows.register(body)
-        return Reply(body, status=201 if is_new else 200)
+        is_new = await self.workflows.register(body, dry_run=query.dry_run)
+        return Reply(body, status=201 if is_new and not query.dry_run else 200)
 
     async def get_workflow(
         self, call: Call, project: str, domain: str, name: str, query: VersionQuery
@@ -117,18 +119,23 @@ class ExecutionOperations:
     ) -> Sequence[LaunchPlanBody]:
         return await self.workflows.list_launch_plans(call.caller, query.project, query.domain)
 
-    async def register_launch_plan(self, call: Call, body: LaunchPlanBody) -> Reply[LaunchPlanBody]:
+    async def register_launch_plan(
+        self, call: Call, query: DryRunQuery, body: LaunchPlanBody
+    ) -> Reply[LaunchPlanBody]:
         call.caller.check(Role.EDITOR, scope_of(body))
-        is_new = await self.workflows.register_launch_plan(body)
-        return Reply(body, status=201 if is_new else 200)
+        is_new = await self.workflows.register_launch_plan(body, dry_run=query.dry_run)
+        return Reply(body, status=201 if is_new and not query.dry_run else 200)
 
     async def list_executions(self, call: Call, query: ExecutionsQuery) -> Sequence[ExecutionBody]:
         return await self.executions.list(call.caller, query.project, query.domain, query.limit)
 
     async def create_execution(
-        self, call: Call, headers: CreateHeaders, body: ExecutionCreate
+        self, call: Call, query: DryRunQuery, headers: CreateHeaders, body: ExecutionCreate
     ) -> Reply[ExecutionBody]:
+        """A dry run resolves the workflow and its inputs; the execution has no id then."""
         call.caller.check(Role.EDITOR, _scope(body))
+        if query.dry_run:
+            return Reply(await self.executions.check(body), status=200)
         execution, is_new = await self.executions.create(body, headers.idempotency_key)
         return Reply(execution, status=201 if is_new else 200)
 

@@ -17,7 +17,7 @@ from trimtab.messages.events import NamespaceStatus
 from trimtab_admin.access.authorization import Role, any_caller
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
-from trimtab_admin.api.parameters import PageQuery, ReasonHeader
+from trimtab_admin.api.parameters import DryRunQuery, PageQuery, ReasonHeader
 from trimtab_admin.maintenance.dead_letters import DeadLetters
 from trimtab_admin.maintenance.readiness import Readiness, StatusBody
 from trimtab_admin.maintenance.resync import Resync
@@ -72,11 +72,13 @@ class MaintenanceOperations:
     async def get_dead_letter(self, call: Call, sequence: SequenceNumber) -> DeadLetterBody:
         return await self.dead_letters.get(sequence)
 
-    async def replay_dead_letter(self, call: Call, sequence: SequenceNumber) -> ReplayedBody:
-        return await self.dead_letters.replay(sequence)
+    async def replay_dead_letter(
+        self, call: Call, sequence: SequenceNumber, query: DryRunQuery
+    ) -> ReplayedBody:
+        return await self.dead_letters.replay(sequence, dry_run=query.dry_run)
 
-    async def resync(self, call: Call, headers: ReasonHeader) -> ResyncBody:
-        return await self.resyncing.run(headers.author(call))
+    async def resync(self, call: Call, query: DryRunQuery, headers: ReasonHeader) -> ResyncBody:
+        return await self.resyncing.run(headers.author(call), dry_run=query.dry_run)
 
 
 def health_routes(readiness: Readiness) -> list[Route]:

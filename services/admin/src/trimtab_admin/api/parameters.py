@@ -35,7 +35,14 @@ class ScopeQuery(Parameters):
         return Scope(self.domain, self.project, self.workflow, self.launch_plan)
 
 
-class WriteQuery(Parameters):
+class DryRunQuery(Parameters):
+    """Whether a change is made."""
+
+    dry_run: bool = False
+    """Change nothing; check everything, and return what would change."""
+
+
+class WriteQuery(DryRunQuery):
     """How an object is written."""
 
     force: bool = False
@@ -53,9 +60,6 @@ class PageQuery(Parameters):
 
 class ScopeWriteQuery(ScopeQuery, WriteQuery):
     """The scope of a record, and how the record is written."""
-
-    dry_run: bool = False
-    """Change nothing; return what would change, and for which targets."""
 
 
 class ProjectDomainQuery(Parameters):

@@ -76,6 +76,15 @@ class Executions:
         self._created()
         return _body(row, request.inputs), True
 
+    async def check(self, body: ExecutionCreate) -> ExecutionBody:
+        """Return the execution that `create` would store, without an id. Raises what it would."""
+        async with transaction(self._reading) as session:
+            settings = await self._tree.current(session)
+            workflow, plan = await _find_workflow_and_plan(session, settings, body)
+            request = _request(settings, workflow, plan, body)
+        row = new_row(request, datetime.now(UTC))
+        return _body(row, request.inputs).model_copy(update={"id": ""})
+
     async def list(
         self, caller: Caller, project: str, domain: str, limit: int
     ) -> Sequence[ExecutionBody]:

@@ -34,15 +34,16 @@ class Workflows:
         self._sessions = sessions
         self._tree = tree
 
-    async def register(self, body: WorkflowBody) -> bool:
+    async def register(self, body: WorkflowBody, *, dry_run: bool = False) -> bool:
         """Register a version; return false if it is registered already with the same content.
 
-        Raises `Invalid`, `NotFound` if the project, the domain or a pool does not exist, and
-        `Conflict` if the project is archived or the version has different content.
+        A dry run checks everything, and stores nothing. Raises `Invalid`, `NotFound` if the
+        project, the domain or a pool does not exist, and `Conflict` if the project is archived or
+        the version has different content.
         """
         workflow = body.workflow
         workflow.check()
-        async with transaction(self._sessions) as session:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
             settings, scope = await self._tree.current(session), Scope(body.domain, body.project)
             check_scope(settings, scope)
             check_active(settings.projects[body.project])
@@ -51,7 +52,7 @@ class Workflows:
                     settings.pool(task.pool)
             return await _add(session, tables.workflows, scope, workflow, workflow.version)
 
-    async def register_launch_plan(self, body: LaunchPlanBody) -> bool:
+    async def register_launch_plan(self, body: LaunchPlanBody, *, dry_run: bool = False) -> bool:
         """Register a launch plan, which has the version of its workflow.
 
         Returns and raises as `register` does.
@@ -63,7 +64,7 @@ class Workflows:
                 plan.name,
                 "another name: a workflow's default launch plan has the workflow's name",
             )
-        async with transaction(self._sessions) as session:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
             settings = await self._tree.current(session)
             check_scope(settings, scope)
             check_active(settings.projects[body.project])

@@ -61,7 +61,7 @@ class DeadLetters:
         text = (message.data or b"").decode(errors="replace")
         return _body(message).model_copy(update={"body": text})
 
-    async def replay(self, sequence: int) -> ReplayedBody:
+    async def replay(self, sequence: int, *, dry_run: bool = False) -> ReplayedBody:
         """Publish the message to its original subject again, then delete the dead letter.
 
         If the deletion fails, another call publishes nothing, because the message has the same id.
@@ -72,6 +72,8 @@ class DeadLetters:
         body = _body(message)
         if not body.subject:
             raise Conflict(f"dead letter {sequence} does not name its original subject")
+        if dry_run:
+            return ReplayedBody(stream=body.stream, subject=body.subject)
         event_id = body.event_id or f"{message.time}"
         stored = await bus.publish(
             self._client(),

@@ -12,7 +12,9 @@ from trimtab.models import DnsLabel
 from trimtab.settings.state import ANY_POOL
 from trimtab.tokens.protocol import (
     COHORT,
+    MAX_LISTED,
     ForceRelease,
+    Holder,
     Inspect,
     Inspected,
     Locate,
@@ -26,6 +28,7 @@ from trimtab.tokens.protocol import (
     Released,
     Reprioritize,
     Reprioritized,
+    Waiter,
 )
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin import paging
@@ -66,6 +69,22 @@ class PoolUsage:
             pool=pool, limit=limit, holders_after=holders_after, waiters_after=waiters_after
         )
         return await resmgr.request(request, Inspected)
+
+    async def find(
+        self, pool: str, token: str, other_pools: Sequence[str]
+    ) -> Holder | Waiter | None:
+        """Return the entry of a token of one or several pools; ``None`` where it has none."""
+        pools = _sorted(pool, other_pools)
+        holders_after, waiters_after = None, None
+        while True:
+            page = await self.inspect(pool, MAX_LISTED, holders_after, waiters_after)
+            entries: tuple[Holder | Waiter, ...] = (*page.holders, *page.waiters)
+            for entry in entries:
+                if entry.token == token and _sorted(pool, entry.pools) == pools:
+                    return entry
+            holders_after, waiters_after = page.holders_next, page.waiters_next
+            if holders_after is None and waiters_after is None:
+                return None
 
     async def list(self, cohort: str, token: str, limit: int) -> Page[PoolUse]:
         """Return pools of a cohort; an empty one stands for all, one after the other.

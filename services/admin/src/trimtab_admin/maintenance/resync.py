@@ -22,16 +22,17 @@ class Resync:
         self._sessions = sessions
         self._nats_tasks = nats_tasks
 
-    async def run(self, author: Author) -> ResyncBody:
+    async def run(self, author: Author, *, dry_run: bool = False) -> ResyncBody:
         """Append all live settings to the outbox again, with new revisions.
 
-        A revision is also a version, so versions change; values and their authors stay. Raises
+        A revision is also a version, so versions change; values and their authors stay. A dry run
+        does the same and rolls it back. Raises
         `Unavailable` during an outage of NATS, because subjects that the stream has and the
         database lacks get a tombstone.
         """
         names = await relay.stream_subjects(self._nats_tasks.client)
         row = tables.executions.c
-        async with transaction(self._sessions) as session:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
             revisions = await outbox.resync(session, names)
             revision = revisions[-1] if revisions else await outbox.lock(session)
             # The requester skips executions that are requested in the streams that exist now, so
@@ -39,7 +40,10 @@ class Resync:
             unfinished = tables.executions.update().where(row.phase.not_in(ENDED))
             marked = unfinished.returning(row.id).values(requested_in=f"before {revision}")
             executions = len((await session.execute(marked)).all())
+        body = ResyncBody(revision=revision, settings=len(revisions), executions=executions)
+        if dry_run:
+            return body
         log.warning("settings.resync", extra={"revision": revision, "actor": author.actor})
         self._nats_tasks.wake_relay()
         self._nats_tasks.wake_requester()
-        return ResyncBody(revision=revision, settings=len(revisions), executions=executions)
+        return body

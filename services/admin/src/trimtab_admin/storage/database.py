@@ -98,17 +98,17 @@ def searching_sessions_of(url: str) -> Sessions:
 
 
 @asynccontextmanager
-async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+async def transaction(sessions: Sessions, *, dry_run: bool = False) -> AsyncIterator[AsyncSession]:
     """Open a transaction that commits at the end of the block, or rolls back on an error.
 
-    Raises `Unavailable` if the database does not respond, `Retryable` if a concurrent transaction
-    wrote the same, and `Rejected` if the database cannot store a value.
+    A dry run always rolls back. Raises `Unavailable` if the database does not respond, `Retryable`
+    if a concurrent transaction wrote the same, and `Rejected` if the database cannot store a value.
     """
     with _translate_errors():
         async with sessions() as session:
             try:
                 yield session
-                await session.commit()
+                await (session.rollback() if dry_run else session.commit())
             except TimeoutError:
                 # A late response would be taken for the response to the next statement.
                 await session.invalidate()
