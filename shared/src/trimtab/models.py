@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from trimtab import names
 from trimtab.errors import Invalid
+from trimtab.wrong_values import allowed_instead
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -83,9 +84,8 @@ def parse_model(model: type[M], content: Mapping[str, object]) -> M:
     except ValidationError as error:
         first = first_error(error)
         path = ".".join(str(step) for step in first["loc"])
-        reason = first.get("ctx", {}).get("error") or first["msg"]
-        allowed = unknown_field(model, first) or reason
-        raise Invalid(path, first["input"], str(allowed)) from error
+        expected = unknown_field(model, first) or allowed_instead(first)
+        raise Invalid(path, first["input"], expected) from error
 
 
 def first_error(error: ValidationError) -> ErrorDetails:

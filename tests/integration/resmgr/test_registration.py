@@ -100,7 +100,7 @@ async def test_a_quota_above_the_ceiling_is_an_error_that_names_it(caller: Calle
 
 async def test_an_invalid_name_is_refused(caller: Caller) -> None:
     with pytest.raises(
-        ErrorReply, match="pool: 'no name' is not valid; allowed: String should match pattern"
+        ErrorReply, match="pool: 'no name' is not valid; allowed: a string of the pattern"
     ):
         await caller.send("register", b'{"pool": "no name", "quota": 1}')
 

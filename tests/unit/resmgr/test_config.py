@@ -91,12 +91,12 @@ def test_a_block_of_type_noop_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ('{"type": "Redis"}', "type: 'Redis' is not valid: Input should be 'noop' or 'redis'"),
+        ('{"type": "Redis"}', "type: 'Redis' is not valid; allowed: 'noop' or 'redis'"),
         ('{"type": "redis"}', "redis.hostPaths: [] is not valid; allowed: host:port or the path"),
         ('{"redis": {"hostPaths": ["valkey:"]}}', "'valkey:' is neither host:port nor the path"),
         ('{"redis": {"hostPaths": ["a:1", "/b"]}}', "is not reached over a unix socket"),
         ('{"resourceMaxQota": 5}', "did you mean 'resourceMaxQuota'?"),
-        ('{"resourceMaxQuota": 0}', "resourceMaxQuota: 0 is not valid: Input should be greater"),
+        ('{"resourceMaxQuota": 0}', "resourceMaxQuota: 0 is not valid; allowed: at least 1"),
         ("redis", "lists and maps are given as JSON"),
     ],
 )

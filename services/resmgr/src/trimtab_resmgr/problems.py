@@ -10,6 +10,7 @@ from trimtab.api.problems import Problem
 from trimtab.errors import Code, Invalid, TrimtabError
 from trimtab.models import Model
 from trimtab.tokens import protocol
+from trimtab.wrong_values import allowed_instead
 
 _BODY = "body"
 """The path of an error that concerns no single field."""
@@ -75,7 +76,7 @@ def _allowed(request: str, error: ErrorDetails) -> str:
         case "json_invalid" | "model_type":
             return "a JSON object"
         case _:
-            return error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            return allowed_instead(error)
 
 
 def _innermost_model(request: str, path: Sequence[int | str]) -> type[Model]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from trimtab import yaml_texts
 from trimtab.errors import Invalid, NotFound, Rejected, TrimtabError
 from trimtab.models import first_error, unknown_field
+from trimtab.wrong_values import allowed_instead
 
 C = TypeVar("C", bound=Callable[..., Any] | click.Command)
 Output = Literal["table", "json", "yaml"]
@@ -255,8 +256,8 @@ def _invalid(path: Path, error: ValidationError) -> Invalid:
         keys = ", ".join(Configuration.model_fields)
         return Invalid(str(path), first["input"], f"a mapping with {keys}")
     name = ".".join(map(str, first["loc"]))
-    allowed = unknown_field(Configuration, first) or first["msg"]
-    return Invalid(f"{path}: {name}", first["input"], allowed)
+    expected = unknown_field(Configuration, first) or allowed_instead(first)
+    return Invalid(f"{path}: {name}", first["input"], expected)
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

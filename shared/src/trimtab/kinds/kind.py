@@ -12,6 +12,7 @@ from trimtab.errors import Invalid, UnknownField
 from trimtab.kinds.flyte import FlyteKind
 from trimtab.kinds.schema import Schema, fields_at
 from trimtab.levels import Level, Scope
+from trimtab.wrong_values import allowed_instead
 
 
 class KindModel(BaseModel):
@@ -255,8 +256,7 @@ class Kind:
 
 def _allowed(error: ValidationError) -> str:
     """Return what is allowed instead of the first mistake."""
-    first = error.errors(include_url=False)[0]
-    return str(first.get("ctx", {}).get("error") or first["msg"])
+    return allowed_instead(error.errors(include_url=False)[0])
 
 
 def _copy_inner(document: dict[str, Any], groups: Iterable[str]) -> dict[str, Any] | None:

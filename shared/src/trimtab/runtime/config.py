@@ -23,6 +23,7 @@ from pydantic_settings import (
 from trimtab import names, yaml_texts
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import first_error, unknown_field
+from trimtab.wrong_values import allowed_instead
 
 FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
 SECRETS_VARIABLE = "TRIMTAB_SECRETS_DIR"
@@ -109,9 +110,8 @@ def load(config: type[C]) -> C:
     except ValidationError as error:
         first = first_error(error)
         name = ".".join(str(step) for step in first["loc"])
-        allowed = unknown_field(config, first)
-        problem = f"; allowed: {allowed}" if allowed else f": {first['msg']}"
-        sys.exit(f"configuration {name}: {first['input']!r} is not valid{problem}")
+        expected = unknown_field(config, first) or allowed_instead(first)
+        sys.exit(f"configuration {Invalid(name, first['input'], expected)}")
 
 
 def _read_file(path: str) -> dict[str, Any]:

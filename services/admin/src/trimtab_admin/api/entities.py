@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -17,7 +17,6 @@ from trimtab.api.entities import (
 )
 from trimtab.api.settings import ChangesBody
 from trimtab.errors import Invalid
-from trimtab.models import DnsLabel
 from trimtab.tokens.protocol import (
     MAX_LISTED,
     MAX_POOLS,
@@ -66,7 +65,7 @@ class PoolUsageQuery(PageQuery):
     """The part of the list of all pools that is returned."""
 
     limit: int = Field(default=MAX_POOLS, ge=1, le=MAX_POOLS)
-    cohort: DnsLabel | Literal[""] = ""
+    cohort: str = Field(default="", max_length=63, pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$")
     """A filter; empty, it matches all."""
 
 

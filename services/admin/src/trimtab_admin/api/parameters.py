@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trimtab.api.settings import Part
 from trimtab.levels import Scope
+from trimtab.models import MAX_INTEGER
 from trimtab.texts import MULTILINE
 from trimtab_admin.access.call import Call
 from trimtab_admin.settings import preconditions
@@ -13,6 +14,9 @@ from trimtab_admin.settings.preconditions import Precondition
 from trimtab_admin.storage.outbox import Author
 
 _MAX_REASON = 1000
+
+Revision = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+"""A revision of the settings, or the version of a record, which is one."""
 
 
 class Parameters(BaseModel):

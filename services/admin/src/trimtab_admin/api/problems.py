@@ -5,6 +5,7 @@ secret.
 """
 
 import http
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -35,9 +36,11 @@ def of_status(status: int, detail: str) -> Problem:
 
 def of_field(status: int, path: str, value: object, allowed: str) -> Problem:
     """Return the problem of one part of the request, without the secrets in it."""
-    error = Invalid(cut(path), echo(path, value), allowed)
-    about = {"path": error.path, "value": error.value, "allowed": allowed}
-    return of_status(status, str(error)).model_copy(update=about)
+    path, value = cut(path), echo(path, value)
+    shown = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    detail = f"{path}: {shown} is not valid; allowed: {allowed}"
+    about = {"path": path, "value": value, "allowed": allowed}
+    return of_status(status, detail).model_copy(update=about)
 
 
 def of_error(error: TrimtabError) -> Problem:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from trimtab import texts
 from trimtab.errors import Invalid
+from trimtab.wrong_values import allowed_instead
 from trimtab_admin import slices, steps
 from trimtab_admin.api import json_texts, problems
 from trimtab_admin.api.operation import Operation
@@ -21,6 +22,8 @@ from trimtab_admin.api.problems import ProblemError
 from trimtab_admin.steps import Steps
 
 M = TypeVar("M", bound=BaseModel)
+
+_UNKNOWN = "there is no field of this name"
 
 _CONTENT_TYPES = {
     "POST": ("application/json",),
@@ -190,12 +193,10 @@ def _first_error(error: ValidationError, model: Any, location: Sequence[str]) ->
     first = error.errors(include_url=False)[0]
     path = ".".join(map(str, (*location, *first["loc"]))) or "body"
     if first["type"] == "extra_forbidden":
-        allowed = f"{_fields(model, first['loc'])}; there is no field of this name"
-    elif first["type"] == "model_type":
-        allowed = "a JSON object"
-    else:
-        allowed = first["msg"].removeprefix("Value error, ")
-    return Invalid(path, first["input"], allowed)
+        return Invalid(path, first["input"], f"{_fields(model, first['loc'])}; {_UNKNOWN}")
+    # For a field that is missing, pydantic has the object without it as the input.
+    value = None if first["type"] == "missing" else first["input"]
+    return Invalid(path, value, allowed_instead(first))
 
 
 def _fields(model: Any, location: Sequence[int | str]) -> str:

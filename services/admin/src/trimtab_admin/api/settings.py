@@ -39,6 +39,7 @@ from trimtab_admin.api.parameters import (
     PageQuery,
     Parameters,
     ReasonHeader,
+    Revision,
     ScopeQuery,
     ScopeWriteQuery,
     WriteHeaders,
@@ -81,7 +82,7 @@ class RecordsQuery(ScopeQuery, PageQuery):
 class RecordHistoryQuery(ScopeQuery, PageQuery):
     """The changes of one record."""
 
-    since: int = Field(default=0, ge=0)
+    since: Revision = 0
     """Only changes after this revision."""
     limit: int = Field(default=100, ge=1, le=1000)
 
@@ -117,7 +118,7 @@ class ChangesQuery(ScopeQuery):
 class HistoryQuery(ChangesQuery, PageQuery):
     """A filter of changes that have been made."""
 
-    since: int = Field(default=0, ge=0)
+    since: Revision = 0
     """Only changes after this revision."""
     limit: int = Field(default=100, ge=1, le=1000)
 
@@ -125,14 +126,14 @@ class HistoryQuery(ChangesQuery, PageQuery):
 class WatchQuery(ChangesQuery):
     """A filter of changes that are watched."""
 
-    since: int | None = Field(default=None, ge=0)
+    since: Revision | None = None
     """Begin with the changes after this revision; absent, with the next change."""
 
 
 class WatchHeaders(Parameters):
     """The header by which a client resumes a stream of server-sent events."""
 
-    last_event_id: int | None = Field(default=None, ge=0, alias="last-event-id")
+    last_event_id: Revision | None = Field(default=None, alias="last-event-id")
     """The id of the last event that the client received; overrides `since`"""
 
 

@@ -13,6 +13,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
 from trimtab.models import Model
 from trimtab.settings.state import Settings
+from trimtab.wrong_values import allowed_instead
 
 EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
 """An entity in requests and responses."""
@@ -73,8 +74,7 @@ class EntityType(Generic[B, E]):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(str(step) for step in first["loc"] if step != "[key]")
-            allowed = first["msg"].removeprefix("Value error, ")
-            raise Invalid(path, first["input"], allowed) from error
+            raise Invalid(path, first["input"], allowed_instead(first)) from error
 
     def with_omitted_fields(self, body: B, stored: E | None) -> B:
         """Return the body with the stored values of the fields that the request left out."""
