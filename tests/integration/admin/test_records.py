@@ -422,3 +422,14 @@ async def test_an_unreadable_record_is_an_error_until_it_is_replaced_or_deleted(
     answer = await with_unreadable.request(method, RECORD, params=FORCE, json=document)
     assert answer.status_code == code
     assert (await with_unreadable.get(RECORD)).status_code == (200 if method == "PUT" else 404)
+
+
+async def test_a_patch_of_a_key_keeps_the_unset_of_a_key_that_begins_with_it(
+    admin: httpx.AsyncClient,
+) -> None:
+    path, shop = "/records/workflow_execution_config", SCOPE | FORCE
+    keys = {"unset": ["labels.team", ["labels", "team.io/x"]]}
+    stored = await admin.put(path, params=shop, json=keys)
+    assert stored.json()["document"] == {"unset": ["labels.team", "labels.team.io/x"]}
+    patched = await admin.patch(path, params=shop, json={"labels": {"team": None}})
+    assert patched.json()["document"] == {"unset": ["labels.team.io/x"]}

@@ -1,5 +1,6 @@
 """JSON merge patch of documents whose fields have three states."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from trimtab import kinds
 from trimtab.errors import Invalid
+from trimtab.levels import PLATFORM
+from trimtab.settings.fold import Record
 from trimtab_admin.settings.patches import check_removals, merge
 
 _SCALARS = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
@@ -43,30 +46,82 @@ def test_objects_merge_as_in_the_standard(document: Any, patch: Any, result: Any
 @pytest.mark.parametrize(
     ("patch", "unset"),
     [
-        ({"limits": {"cpu": "1"}}, ["limits.gpu", "labels.a.b", "defaults"]),
-        ({"limits": {"gpu": None}}, ["labels.a.b", "defaults"]),
-        ({"limits": {"gpu": "1"}}, ["labels.a.b", "defaults"]),
-        ({"limits": None}, ["labels.a.b", "defaults"]),
-        ({"labels": {"a.b": None}}, ["limits.gpu", "defaults"]),
-        ({"labels": None, "limits": None, "defaults": None}, []),
-        ({"unset": ["tags"]}, ["tags"]),
+        ({"overwrite_cache": True}, ["labels.team", "labels.team.io/x", "security_context.run_as"]),
+        ({"labels": {"team": None}}, ["labels.team.io/x", "security_context.run_as"]),
+        ({"labels": {"team": "a"}}, ["labels.team.io/x", "security_context.run_as"]),
+        ({"labels": {"team.io/x": None}}, ["labels.team", "security_context.run_as"]),
+        ({"labels": None}, ["security_context.run_as"]),
+        ({"security_context": None}, ["labels.team", "labels.team.io/x"]),
+        ({"labels": None, "security_context": {"run_as": None}}, []),
+        ({"unset": ["interruptible"]}, ["interruptible"]),
         ({"unset": None}, []),
     ],
 )
 def test_null_and_values_remove_a_path_from_unset(patch: Any, unset: list[str]) -> None:
-    document = {"unset": ["limits.gpu", "labels.a.b", "defaults"]}
-    assert merge(document, patch).get("unset", []) == unset
+    document = {"unset": ["labels.team", "labels.team.io/x", "security_context.run_as"]}
+    schema = kinds.by_name("workflow_execution_config").schema
+    assert merge(document, patch, schema).get("unset", []) == unset
 
 
 def test_a_part_of_an_atomic_field_removes_the_field_from_unset() -> None:
-    is_atomic = kinds.by_name("plugin_override").schema.is_atomic
+    schema = kinds.by_name("plugin_override").schema
     document = {"unset": ["overrides.spark", "overrides.ray"]}
     patch = {"overrides": {"spark": {"plugin_id": ["a"]}}}
-    assert merge(document, patch, is_atomic) == {**patch, "unset": ["overrides.ray"]}
+    assert merge(document, patch, schema) == {**patch, "unset": ["overrides.ray"]}
 
 
 def test_a_value_in_a_group_does_not_remove_the_group_from_unset() -> None:
-    assert merge({"unset": ["limits"]}, {"limits": {"cpu": "1"}})["unset"] == ["limits"]
+    schema = kinds.by_name("task_resource").schema
+    patched = merge({"unset": ["limits"]}, {"limits": {"cpu": "1"}}, schema)
+    assert patched["unset"] == ["limits"]
+
+
+# What a key may be mistaken for: a path, a list, a text in quotes, another key with more behind it.
+KEYS = st.sampled_from(["a", "a.b", "a.b.c", 'a."b"', "a,b", "a\\.b", '["a"]']) | st.text(
+    st.sampled_from("ab.,\"'\\ []"), min_size=1, max_size=4
+)
+STATES = st.dictionaries(KEYS, st.none() | st.sampled_from("12"), max_size=6)
+"""By key: the value, and ``None`` for a key that is unset."""
+
+
+@given(STATES, STATES, st.booleans())
+def test_a_patch_changes_the_keys_that_it_names_and_no_other(
+    before: dict[str, str | None], patch: dict[str, str | None], remove_all: bool
+) -> None:
+    kind = kinds.by_name("cluster_resource")
+    stored = Record.of(kind, PLATFORM, 1, document_of(before))
+    changes = {"attributes": None if remove_all else patch}
+    merged = Record.of(kind, PLATFORM, 2, merge(stored.document, changes, kind.schema))
+    expected = {} if remove_all else {key: v for key, v in before.items() if key not in patch}
+    if not remove_all:
+        expected |= {key: value for key, value in patch.items() if value is not None}
+    assert state_of(merged) == expected
+
+
+@given(STATES)
+def test_keys_of_any_text_are_read_back_from_a_document_and_from_lists(
+    state: dict[str, str | None],
+) -> None:
+    kind = kinds.by_name("cluster_resource")
+    document = document_of(state)
+    in_lists = {**document, "unset": [["attributes", key] for key in state if state[key] is None]}
+    record = Record.of(kind, PLATFORM, 1, document)
+    assert record == Record.of(kind, PLATFORM, 1, in_lists)
+    assert record.document == Record.of(kind, PLATFORM, 1, record.document).document
+    assert state_of(record) == state
+
+
+def document_of(state: Mapping[str, str | None]) -> dict[str, Any]:
+    values = {key: value for key, value in state.items() if value is not None}
+    unset = [f"attributes.{key}" for key, value in state.items() if value is None]
+    return {"attributes": values, "unset": unset}
+
+
+def state_of(record: Record) -> dict[str, str | None]:
+    """Return the state of the map, read without paths."""
+    document = record.document
+    unset = [path.removeprefix("attributes.") for path in document.get("unset", ())]
+    return {**document.get("attributes", {}), **dict.fromkeys(unset)}
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,11 @@ def test_an_unknown_kind_is_refused_with_the_names_of_all_kinds() -> None:
         ("cluster_resource", {"attributes": {"quota": 5}}, "attributes.quota", "a string"),
         ("cluster_resource", {"attributes": {"": "5"}}, "attributes.", "at least 1 character"),
         ("cluster_resource", {"unset": ["attributes."]}, "unset", "attributes"),
+        ("cluster_resource", {"unset": [["attributes", ""]]}, "unset.0", "list of its keys"),
+        ("cluster_resource", {"unset": [["attributes", "a", "b"]]}, "unset.0", "list of its keys"),
+        ("task_resource", {"unset": ["limits", ["limits.cpu"]]}, "unset.1", "list of its keys"),
+        ("task_resource", {"unset": [[]]}, "unset.0", "list of its keys"),
+        ("task_resource", {"unset": [5]}, "unset.0", "list of its keys"),
         ("execution_cluster_label", {"value": ""}, "value", "at least 1 character"),
         ("task_resource", {"limits": {"storage": "x"}}, "limits.ephemeral_storage", "500m"),
         (
@@ -331,6 +336,9 @@ def test_a_deprecated_path_is_accepted_with_a_warning() -> None:
         "limits": {"ephemeral_storage": None}
     }
     assert len(kind.warnings(document)) == 2
+    with_keys = {**document, "unset": [["defaults", "storage"]]}
+    assert kind.to_document(kind.parse(with_keys, PLATFORM)) == current
+    assert kind.warnings(with_keys) == kind.warnings(document)
     assert kind.warnings(document)[1] == (
         "limits.storage is deprecated and was read as limits.ephemeral_storage"
     )

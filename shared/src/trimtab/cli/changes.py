@@ -8,6 +8,8 @@ from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, Scope
 from trimtab.cli.escaping import to_json
 from trimtab.cli.scopes import scope_from_body
 
+Keys = tuple[str, ...]
+
 _MAX_EFFECTS = 20
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _DONE = {"create": "created", "update": "changed", "delete": "deleted", "none": "unchanged"}
@@ -60,16 +62,16 @@ def leaf_text(change: ChangedLeafBody) -> str:
 
 def field_texts(document: Mapping[str, Any]) -> list[str]:
     """Return each field of a document of any kind, such as ``limits.cpu: "2"``."""
-    return [f"{path}: {_value(value)}" for path, value in _flatten(document).items()]
+    return [f"{'.'.join(keys)}: {_value(value)}" for keys, value in _flatten(document).items()]
 
 
 def change_texts(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:
     """Return the differences between two documents of any kind."""
     old, new = _flatten(before or {}), _flatten(after or {})
     return [
-        leaf_text(ChangedLeafBody(path=path, before=old.get(path), after=new.get(path)))
-        for path in sorted(old.keys() | new.keys())
-        if old.get(path) != new.get(path)
+        leaf_text(ChangedLeafBody(path=".".join(keys), before=old.get(keys), after=new.get(keys)))
+        for keys in sorted(old.keys() | new.keys())
+        if old.get(keys) != new.get(keys)
     ]
 
 
@@ -104,11 +106,10 @@ def _value(value: object) -> str:
     return "-" if value is None else to_json(value)
 
 
-def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(document: Mapping[str, Any], outer: Keys = ()) -> dict[Keys, Any]:
+    """Return each value by its keys, of which one may contain dots."""
+    flat: dict[Keys, Any] = {}
     for name, value in document.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
+        keys = (*outer, name)
+        flat |= _flatten(value, keys) if isinstance(value, dict) else {keys: value}
     return flat

@@ -34,7 +34,7 @@ class Value(KindModel):
 
     unset: tuple[str, ...] = Field(default=(), strict=False)
     """Dotted paths of fields, groups or map keys that inherit nothing and have no value here, and
-    of maps that inherit no key."""
+    of maps that inherit no key. A path can be written as the list of its keys instead."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class Kind:
         return _without_empty(document)
 
     def rename_deprecated(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace deprecated paths in a document or in a patch of one.
+        """Replace deprecated paths, and lists of keys in `unset`, in a document or a patch of one.
 
-        Raises `Invalid` where a field is set under both its names.
+        Raises `Invalid` where a field is set under both its names, and on a list that is no path.
         """
         renamed = dict(document)
         for old, new in self.deprecated.items():
@@ -139,17 +139,28 @@ class Kind:
                     raise Invalid(old, holder[old_name], f"only {new}, its current name")
                 holder[new_name] = holder.pop(old_name)
         if isinstance(unset := renamed.get("unset"), list | tuple):
-            renamed["unset"] = [
-                self.deprecated.get(path, path) if isinstance(path, str) else path for path in unset
-            ]
+            paths = [self._unset_path(index, entry) for index, entry in enumerate(unset)]
+            renamed["unset"] = [self.deprecated.get(path, path) for path in paths]
         return renamed
+
+    def _unset_path(self, index: int, entry: object) -> str:
+        """Return the dotted path of an entry of `unset`, which may be a list of keys instead."""
+        if isinstance(entry, str):
+            return entry
+        keys = entry if isinstance(entry, list | tuple) else ()
+        deprecated = (path for path in self.deprecated if path.split(".") == list(keys))
+        path = next(deprecated, None) or self.schema.path(keys)
+        if path is None:
+            raise Invalid(f"unset.{index}", entry, "a dotted path, or the list of its keys")
+        return path
 
     def warnings(self, document: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the warnings for the author of a valid document, or of a patch of one."""
         deprecated = (
             f"{old} is deprecated and was read as {new}"
             for old, new in self.deprecated.items()
-            if _has_path(document, old.split(".")) or old in (document.get("unset") or ())
+            if _has_path(document, old.split("."))
+            or any(entry in (old, old.split(".")) for entry in document.get("unset") or ())
         )
         return (*deprecated, *self.likely_mistakes(self.rename_deprecated(document)))
 

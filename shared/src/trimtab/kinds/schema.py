@@ -54,17 +54,23 @@ class Schema:
         """Return the document of the values: the inverse of `flatten`."""
         document: dict[str, Any] = {}
         for path, value in flat.items():
-            *groups, name = self._steps(path)
+            *groups, name = self.keys(path)
             inner = document
             for group in groups:
                 inner = inner.setdefault(group, {})
             inner[name] = value
         return document
 
-    def _steps(self, path: str) -> list[str]:
+    def keys(self, path: str) -> list[str]:
+        """Return the keys that lead to the value of a dotted path: names, then a key of a map."""
         # A key of a map may contain dots, so it is everything after the path of the map.
         holder = self.map_of(path)
         return path.split(".") if holder is None else [*holder.split("."), path[len(holder) + 1 :]]
+
+    def path(self, keys: Sequence[object]) -> str | None:
+        """Return the dotted path of the keys: the inverse of `keys`; ``None`` for no such path."""
+        path = ".".join(map(str, keys))
+        return path if self.has_path(path) and self.keys(path) == list(keys) else None
 
     def map_of(self, path: str) -> str | None:
         """Return the path of the map that the path is a key of; ``None`` where it is no key."""

@@ -200,7 +200,7 @@ class Draft:
         before = readable_record(self.settings, kind, scope)
         patch = kind.rename_deprecated(request.patch)
         patches.check_removals(kind.value, patch)
-        document = patches.merge(before.document if before else {}, patch, kind.schema.is_atomic)
+        document = patches.merge(before.document if before else {}, patch, kind.schema)
         self.put(PutRecord(kind, scope, document, request.precondition))
         edit = self.records[kind.name, scope]
         self.records[kind.name, scope] = replace(edit, warnings=kind.warnings(request.patch))

@@ -4,31 +4,33 @@
 from ``unset``.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
 from trimtab import names
 from trimtab.errors import UnknownField
-from trimtab.kinds.schema import inner_type
+from trimtab.kinds.schema import Schema, inner_type
+
+Keys = tuple[str, ...]
+"""The keys that lead to a value. A key may contain dots, so no path is a prefix of another text."""
+
+NO_FIELDS = Schema(frozenset(), {}, frozenset())
 
 
 def merge(
-    document: Mapping[str, Any],
-    patch: Mapping[str, Any],
-    is_atomic: Callable[[str], bool] = lambda _path: False,
+    document: Mapping[str, Any], patch: Mapping[str, Any], schema: Schema = NO_FIELDS
 ) -> dict[str, Any]:
     """Return the document after the patch; neither argument is changed.
 
-    ``is_atomic`` returns whether the path of an object is one field, so that a patch of any part
-    of it sets the whole.
+    ``schema`` is that of a document with ``unset``, whose paths are dotted.
     """
     result = _merge(document, patch)
     if "unset" in patch or "unset" not in result:
         return result
-    patched = dict(_patched_paths(patch, is_atomic))
-    unset = [path for path in result.pop("unset") if not _is_patched(path, patched)]
+    patched = dict(_patched(patch, schema, ()))
+    unset = [path for path in result.pop("unset") if not _is_patched(schema.keys(path), patched)]
     return result | ({"unset": unset} if unset else {})
 
 
@@ -69,18 +71,20 @@ def _merge(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
     return result
 
 
-def _patched_paths(
-    patch: Mapping[str, Any], is_atomic: Callable[[str], bool], prefix: str = ""
-) -> Iterator[tuple[str, bool]]:
-    """Yield each dotted path that the patch sets or removes, and whether it removes it."""
+def _patched(patch: Mapping[str, Any], schema: Schema, prefix: Keys) -> Iterator[tuple[Keys, bool]]:
+    """Yield the keys of each value that the patch sets or removes, and whether it removes it.
+
+    A value that is folded as one, such as an entry of a map, is set as a whole by any part of it.
+    """
     for name, value in patch.items():
-        if isinstance(value, dict) and not is_atomic(prefix + name):
-            yield from _patched_paths(value, is_atomic, f"{prefix}{name}.")
+        keys = (*prefix, name)
+        if isinstance(value, dict) and not schema.is_atomic(".".join(keys)):
+            yield from _patched(value, schema, keys)
         else:
-            yield prefix + name, value is None
+            yield keys, value is None
 
 
-def _is_patched(path: str, patched: Mapping[str, bool]) -> bool:
-    if path in patched:
-        return True
-    return any(removes and path.startswith(known + ".") for known, removes in patched.items())
+def _is_patched(keys: Sequence[str], patched: Mapping[Keys, bool]) -> bool:
+    """Whether the patch sets or removes what the keys lead to, or removes what contains it."""
+    own = tuple(keys)
+    return own in patched or any(patched.get(own[:count], False) for count in range(len(own)))
