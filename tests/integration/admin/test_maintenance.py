@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.databases import BOTH
+from tests.integration.admin.callers import grant, token_headers
 from tests.integration.admin.running import FORCE, execute, register, until, workflow
 from tests.servers import NatsServer
 from trimtab.messages import subjects
@@ -215,3 +216,36 @@ async def test_a_resync_without_nats_fails_and_changes_nothing(
         assert (await admin.post(path, json={})).status_code == 503
     assert (await admin.get("/status")).json()["revision"] == before
     nats_server.start()
+
+
+@BOTH
+async def test_the_status_names_servers_versions_and_what_is_not_published(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    await register(admin, workflow())
+    await execute(admin)
+    await until(lambda: requests(client))
+    await until(lambda: caught_up(admin))
+    status = (await admin.get("/status")).json()
+    assert (status["unsent"], status["unsent_since"], status["requests"]) == (0, None, 1)
+    assert status["version"] == (await admin.get("http://127.0.0.1/readyz")).json()["version"]
+    url = client.connected_url
+    assert url is not None
+    assert status["nats"] == f"{url.hostname}:{url.port}"
+    assert status["nats_version"].count(".") == 2
+    scheme, _, address = status["database"].partition("://")
+    assert scheme in ("sqlite", "postgresql")
+    assert "@" not in address
+    assert status["database_version"]
+
+
+async def test_only_a_viewer_of_the_platform_sees_the_addresses_of_servers(
+    admin: httpx.AsyncClient,
+) -> None:
+    names = ("nats", "database")
+    for headers, sees in (
+        (await token_headers(admin, "viewer", grant("viewer")), True),
+        (await token_headers(admin, "shop", grant("viewer", project="shop")), False),
+    ):
+        status = (await admin.get("/status", headers=headers)).json()
+        assert [bool(status[name]) for name in names] == [sees, sees]

@@ -53,6 +53,7 @@ class ForeignHandler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def foreign() -> Iterator[str]:
     """Start a server that is not Trimtab, and return its URL."""
+    ForeignHandler.authorizations.clear()
     with serving(ForeignHandler) as url:
         yield url
 

@@ -124,12 +124,14 @@ def test_the_token_is_private_and_stays_the_same(tmp_path: Path) -> None:
 
 def test_an_address_can_be_removed(tmp_path: Path) -> None:
     directory = Directory(tmp_path)
-    directory.write_address("http://127.0.0.1:1", "nats://me:secret@127.0.0.1:2")
+    directory.write_address("http://127.0.0.1:1", "nats://me:secret@127.0.0.1:2", {"admin": 1})
+    assert directory.ports() == {"admin": 1}
     assert directory.url() == "http://127.0.0.1:1"
     assert directory.nats_file.stat().st_mode & 0o777 == 0o600
     directory.remove_address()
     assert not directory.nats_file.exists()
     assert directory.url() is None
+    assert directory.ports() == {}
 
 
 def test_passwords_are_new_and_in_private_files_only(tmp_path: Path) -> None:

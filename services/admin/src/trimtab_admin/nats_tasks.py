@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
-from trimtab.runtime import retrying, tasks, telemetry
+from trimtab.runtime import bus, retrying, tasks, telemetry
 from trimtab.runtime.connection import connect
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
@@ -84,6 +84,25 @@ class NatsTasks:
     @property
     def is_connected(self) -> bool:
         return self._client is not None and self._client.is_connected
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """The address and the version of the NATS server; empty while there is no connection."""
+        url = self._client.connected_url if self._client else None
+        if self._client is None or url is None:
+            return "", ""
+        version = self._client.connected_server_version
+        return f"{url.hostname}:{url.port}", f"{version.major}.{version.minor}.{version.patch}"
+
+    async def count_requests(self) -> int | None:
+        """Return the number of executions that no propeller has claimed, if NATS responds."""
+        if not self.is_connected:
+            return None
+        jetstream = self.client.jetstream(timeout=bus.TIMEOUT_SECONDS)
+        try:
+            return int((await jetstream.stream_info(subjects.EXECUTIONS)).state.messages)
+        except (nats.errors.Error, TimeoutError):
+            return None
 
     @property
     def client(self) -> Client:

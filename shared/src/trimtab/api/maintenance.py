@@ -1,8 +1,36 @@
-"""Dead letters, and the resync of all readers. Pure."""
+"""The status of an installation, dead letters, and the resync of all readers. Pure."""
 
 from pydantic import AwareDatetime
 
 from trimtab.models import Model
+
+
+class StatusBody(Model, extra="ignore"):
+    """The revisions of the database and of the stream, and the servers that admin uses."""
+
+    version: str = ""
+    """The version of admin."""
+    revision: int
+    """The current revision of the database."""
+    sent_revision: int
+    """The last revision that is known to be in the stream."""
+    unsent: int = 0
+    """The number of changes that are not in the stream yet."""
+    unsent_since: AwareDatetime | None = None
+    """When the oldest of them was made."""
+    requests: int | None = None
+    """The number of executions that no propeller has claimed; ``None`` where NATS is away."""
+    relays: bool
+    """Whether this admin publishes the settings; one of several does."""
+    nats_connected: bool
+    nats_sync: str
+    """Whether the NATS server syncs a message to its disk before it acknowledges it."""
+    nats: str = ""
+    """The address of the NATS server; empty for callers that are no viewers of the platform."""
+    nats_version: str = ""
+    database: str = ""
+    """The address of the database, without user and password; empty for the same callers."""
+    database_version: str = ""
 
 
 class DeadLetterBody(Model):

@@ -19,9 +19,10 @@ from trimtab.cli.configuration import (
 )
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.scopes import domain_option, project_option
-from trimtab.cli.server import Server, selected_url, with_server, without_credentials
+from trimtab.cli.server import Server, selected_url, with_server
 from trimtab.cli.tables import Table
 from trimtab.cli.terminal import OUTPUTS, Columns, output_option, show, show_data, table_of, warn
+from trimtab.client.http import without_credentials
 from trimtab.embedded.directory import Directory, write_private
 from trimtab.errors import Rejected
 

@@ -1,5 +1,7 @@
 """The tree of all commands of ``trimtab``."""
 
+import click
+
 from trimtab.cli import attributes, pools, updating
 from trimtab.cli.access import audit, token
 from trimtab.cli.asyncapi import asyncapi
@@ -15,8 +17,10 @@ from trimtab.cli.listings import LISTINGS
 from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.registering import register_file
+from trimtab.cli.status import status, version
 from trimtab.cli.up import up
 from trimtab.cli.workflows import execute, explain_execution
+from trimtab.release import VERSION
 
 cli = SectionedGroup(
     "trimtab",
@@ -73,7 +77,10 @@ cli.add_section("All settings", apply, diff, export, effective, watch)
 cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
 cli.add_section("Pools", pools.describe, pools.release)
 cli.add_section("Access", token, audit)
-cli.add_section("The system", up, config, dead, resync, asyncapi, completion)
+cli.add_section("The system", up, status, version, config, dead, resync, asyncapi, completion)
+
+
+click.version_option(VERSION, prog_name="trimtab", message="%(prog)s %(version)s")(cli)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 from click.core import ParameterSource
@@ -59,12 +58,6 @@ class Server:
         # The token in the data directory is sent to its own system only.
         own = directory.api_token() if local is not None and url.rstrip("/") == local else ""
         return url, self.token or own
-
-
-def without_credentials(url: str) -> str:
-    """Return the URL without a user and a password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def data_option(command: F) -> F:

@@ -12,7 +12,7 @@ class that admin raised, with its message.
 from types import TracebackType
 from typing import Self
 
-from trimtab.api.maintenance import ResyncBody
+from trimtab.api.maintenance import ResyncBody, StatusBody
 from trimtab.client.access import Audit, Tokens
 from trimtab.client.entities import Clusters, Domains, Pools, Projects
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
@@ -43,6 +43,9 @@ class Client:
         self.dead = DeadLetters(http)
         self.tokens = Tokens(http)
         self.audit = Audit(http)
+
+    async def status(self) -> StatusBody:
+        return await self._http.fetch(StatusBody, "GET", "/status")
 
     async def resync(self, *, dry_run: bool = False) -> ResyncBody:
         """Publish everything again, for readers that lost their state. All versions change.

@@ -35,7 +35,7 @@ class HttpApi:
     """A pool of HTTP connections to one admin."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = url
+        self._url = without_credentials(url)
         address = urlsplit(url)
         self._http = httpx.AsyncClient(
             base_url=f"{url}/api/v2",
@@ -44,7 +44,7 @@ class HttpApi:
             # Loading the certificates takes longer than a call, and plain HTTP needs none.
             verify=address.scheme == "https",
             # A proxy of the environment cannot reach this machine's loopback.
-            trust_env=address.hostname not in {"127.0.0.1", "::1", "localhost"},
+            trust_env=not is_loopback(url),
         )
 
     async def close(self) -> None:
@@ -141,8 +141,9 @@ class HttpApi:
         return error
 
     def _foreign_error(self, response: httpx.Response) -> TrimtabError:
+        url = without_credentials(str(response.url))
         return Unavailable(
-            f"the response of {response.url} (status {response.status_code}) is not Trimtab's; "
+            f"the response of {url} (status {response.status_code}) is not Trimtab's; "
             "is it another server, or another release?"
         )
 
@@ -160,6 +161,17 @@ def _error_of(problem: Problem) -> TrimtabError:
     if family is Stale:
         return Stale(path, problem.given_version, problem.stored_version)
     return family(problem.detail)
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without a user and a password, so that it can be shown."""
+    scheme, separator, rest = url.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

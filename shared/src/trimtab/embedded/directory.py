@@ -6,10 +6,11 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trimtab.errors import Conflict, Rejected
 
@@ -99,12 +100,20 @@ class Directory:
 
     def url(self) -> str | None:
         """Return the address of the API of the running system; ``None`` where none was started."""
+        url = self._address().get("url")
+        return url if isinstance(url, str) else None
+
+    def ports(self) -> Mapping[str, int]:
+        """Return the port of each program of the running system; empty where none was started."""
+        ports = self._address().get("ports")
+        return ports if isinstance(ports, dict) else {}
+
+    def _address(self) -> Mapping[str, Any]:
         try:
             address = json.loads(self.address_file.read_text())
         except (OSError, ValueError):
-            return None
-        url = address.get("url") if isinstance(address, dict) else None
-        return url if isinstance(url, str) else None
+            return {}
+        return address if isinstance(address, dict) else {}
 
     def api_token(self) -> str:
         """Return the API token of the first admin; empty where there is none."""
@@ -113,10 +122,10 @@ class Directory:
         except OSError:
             return ""
 
-    def write_address(self, url: str, nats_url: str) -> None:
-        """Write the address of the API, for the command line, and that of NATS."""
+    def write_address(self, url: str, nats_url: str, ports: Mapping[str, int]) -> None:
+        """Write the address of the API and the ports of all programs, and the URL of NATS."""
         write_private(self.nats_file, nats_url + "\n")
-        write_private(self.address_file, json.dumps({"url": url}) + "\n")
+        write_private(self.address_file, json.dumps({"url": url, "ports": ports}) + "\n")
 
     def remove_address(self) -> None:
         """Remove the addresses of the API and of NATS."""

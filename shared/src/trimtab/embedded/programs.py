@@ -71,10 +71,14 @@ class System:
     nats_url: str
     """The address of NATS, with user and password."""
 
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The port of each program, by its name."""
+        return {program.name: program.probe.port for program in (*self.servers, *self.services)}
+
     def taken_ports(self) -> list[int]:
         """Return the ports that other programs listen on, while no program of the system runs."""
-        ports = (program.probe.port for program in (*self.servers, *self.services))
-        return [port for port in ports if not _is_free(port)]
+        return [port for port in self.ports.values() if not _is_free(port)]
 
 
 def prepare(directory: Directory, choices: Choices) -> System:

@@ -27,7 +27,7 @@ async def up(path: Path, choices: Choices, *, report: supervisor.Report, ready: 
         directory.remove_address()
 
         def on_ready(system: System) -> None:
-            directory.write_address(system.url, system.nats_url)
+            directory.write_address(system.url, system.nats_url, system.ports)
             ready(directory, system, time.monotonic() - began)
 
         try:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from trimtab.release import VERSION
 from trimtab.runtime import telemetry
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.http_connections import HeadLimits, LimitedConnection
@@ -44,10 +45,11 @@ def health_routes(checks: Checks, details: Details = _no_details) -> list[Route]
 
     async def readyz(_request: Request) -> JSONResponse:
         reasons = checks()
+        facts = {"version": VERSION, **details()}
         if reasons:
-            body = {"status": "not ready", "reasons": reasons, **details()}
+            body = {"status": "not ready", "reasons": reasons, **facts}
             return JSONResponse(body, status_code=503)
-        return JSONResponse({"status": "ready", **details()})
+        return JSONResponse({"status": "ready", **facts})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 

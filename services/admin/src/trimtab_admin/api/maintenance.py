@@ -10,16 +10,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from trimtab.api.maintenance import DeadLetterBody, ReplayedBody, ResyncBody
+from trimtab.api.maintenance import DeadLetterBody, ReplayedBody, ResyncBody, StatusBody
 from trimtab.api.settings import Part
 from trimtab.levels import Scope
 from trimtab.messages.events import NamespaceStatus
+from trimtab.release import VERSION
 from trimtab_admin.access.authorization import Role, any_caller
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
 from trimtab_admin.api.parameters import DryRunQuery, PageQuery, ReasonHeader
 from trimtab_admin.maintenance.dead_letters import DeadLetters
-from trimtab_admin.maintenance.readiness import Readiness, StatusBody
+from trimtab_admin.maintenance.readiness import Readiness
 from trimtab_admin.maintenance.resync import Resync
 from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
 from trimtab_admin.paging import Page
@@ -64,7 +65,10 @@ class MaintenanceOperations:
         return [status for status in self.namespaces.list() if is_visible(status)]
 
     async def get_status(self, call: Call) -> StatusBody:
-        return await self.readiness.status()
+        status = await self.readiness.status()
+        if call.caller.may(Role.VIEWER):
+            return status
+        return status.model_copy(update={"nats": "", "database": ""})
 
     async def list_dead_letters(self, call: Call, query: DeadLettersQuery) -> Page[DeadLetterBody]:
         return await self.dead_letters.list(query.stream, query.consumer, query.token, query.limit)
@@ -89,7 +93,8 @@ def health_routes(readiness: Readiness) -> list[Route]:
 
     async def readyz(_request: Request) -> Response:
         if reasons := await readiness.reasons():
-            return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
-        return JSONResponse({"status": "ready"})
+            body = {"status": "not ready", "reasons": reasons, "version": VERSION}
+            return JSONResponse(body, status_code=503)
+        return JSONResponse({"status": "ready", "version": VERSION})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

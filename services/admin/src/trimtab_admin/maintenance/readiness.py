@@ -3,33 +3,18 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel
-
+from trimtab.api.maintenance import StatusBody
 from trimtab.errors import Unavailable
-from trimtab_admin.messaging.durability import Sync
+from trimtab.release import VERSION
 from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.nats_tasks import NatsTasks
 from trimtab_admin.storage import outbox
-from trimtab_admin.storage.database import Sessions, transaction
+from trimtab_admin.storage.database import Sessions, server_of
 from trimtab_admin.storage.tree import Tree
 
 _TIMEOUT_SECONDS = 2.0
 _MAX_BACKLOG_AGE = timedelta(seconds=10)
 """Far more than the relay needs to publish a change, except during an outage."""
-
-
-class StatusBody(BaseModel):
-    """The revisions of the database and of the stream, and the state of the connection."""
-
-    revision: int
-    """The current revision of the database."""
-    sent_revision: int
-    """The last revision that is known to be in the stream."""
-    nats_connected: bool
-    nats_sync: Sync
-    """Whether the NATS server syncs a message to its disk before it acknowledges it."""
-    relays: bool
-    """Whether this admin publishes the settings; one of several does."""
 
 
 class Readiness:
@@ -59,14 +44,24 @@ class Readiness:
         return reasons
 
     async def status(self) -> StatusBody:
-        async with transaction(self._reading) as session:
-            revision = await outbox.current_revision(session)
+        """Return the state of admin and of its servers. Raises `Unavailable`."""
+        tasks, backlog = self._nats_tasks, await self.outbox()
+        nats, nats_version = tasks.server
+        database, database_version = server_of(self._reading)
         return StatusBody(
-            revision=revision,
-            sent_revision=self._nats_tasks.sent_revision,
-            nats_connected=self._nats_tasks.is_connected,
-            nats_sync=self._nats_tasks.nats_sync,
-            relays=self._nats_tasks.is_relay_leader,
+            version=VERSION,
+            revision=backlog.revision,
+            sent_revision=tasks.sent_revision,
+            unsent=backlog.unsent,
+            unsent_since=backlog.since,
+            requests=await tasks.count_requests(),
+            relays=tasks.is_relay_leader,
+            nats_connected=tasks.is_connected,
+            nats_sync=tasks.nats_sync,
+            nats=nats,
+            nats_version=nats_version,
+            database=database,
+            database_version=database_version,
         )
 
     async def outbox(self) -> OutboxBacklog:

@@ -73,6 +73,21 @@ def sessions_of(url: str) -> Sessions:
     return _on_postgresql(url, "READ COMMITTED", _STATEMENT_SECONDS, _IDLE_MILLIS)
 
 
+def server_of(sessions: Sessions) -> tuple[str, str]:
+    """Return the address of the database without user and password, and its version.
+
+    The version is empty before the first connection.
+    """
+    engine: AsyncEngine = sessions.kw["bind"]
+    full = engine.url
+    # `URL.set` would leave a user and a password that are set to None.
+    url = sa.URL.create(
+        full.get_backend_name(), host=full.host, port=full.port, database=full.database
+    )
+    version = engine.dialect.server_version_info or ()
+    return url.render_as_string(), ".".join(map(str, version))
+
+
 def migrating_sessions_of(url: str) -> Sessions:
     """Make sessions for writing in which a statement may run for as long as a migration takes."""
     if _is_sqlite(url):
