@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
 from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
+from trimtab.kinds.workflow_execution_config import Secret
 from trimtab_propeller.executors import fork_server, linux
 from trimtab_propeller.executors.fork_client import ForkServer, NotStarted
 from trimtab_propeller.executors.port import (
@@ -1009,3 +1011,59 @@ async def test_an_environment_is_stored_nowhere(executor: ProcessExecutor) -> No
     for path in Path(await executor.start(wanted)).rglob("*"):
         if path.is_file():
             assert b"secret-of-the-task" not in path.read_bytes()
+
+
+SECRET = "hunter2-only-in-memory"
+
+
+@pytest.fixture
+def with_secrets(tmp_path: Path) -> Iterator[ProcessExecutor]:
+    """An executor with one secret, of the project and domain of all attempts."""
+    file = tmp_path / "secrets" / "shop" / "development" / "db" / "password"
+    file.parent.mkdir(parents=True)
+    file.write_text(SECRET + "\n")
+    executor = ProcessExecutor(tmp_path / "data", GRACE_SECONDS, secrets_dir=tmp_path / "secrets")
+    yield executor
+    executor.close()
+
+
+def naming(key: str, source: str) -> Attempt:
+    return of(source, secrets=(Secret(group="db", key=key),))
+
+
+async def test_a_task_gets_its_secrets_which_no_file_of_the_executor_has(
+    with_secrets: ProcessExecutor, tmp_path: Path
+) -> None:
+    own = naming("password", 'return os.environ["_FSEC_DB_PASSWORD"][::-1]')
+    await with_secrets.start(own)
+    assert await with_secrets.wait(own) == Returned(SECRET[::-1])
+    files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert len(files) > 3
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+async def test_an_attempt_that_names_a_missing_secret_is_rejected(
+    with_secrets: ProcessExecutor,
+) -> None:
+    with pytest.raises(AttemptRejected, match="secret 'db/user' exists neither for project"):
+        await with_secrets.start(naming("user", "return 1"))
+
+
+async def test_an_attempt_that_was_started_needs_its_secrets_no_more(
+    with_secrets: ProcessExecutor, tmp_path: Path
+) -> None:
+    own = naming("password", "return 1")
+    location = await with_secrets.start(own)
+    shutil.rmtree(tmp_path / "secrets")
+    assert await with_secrets.start(own) == location
+    assert await with_secrets.wait(own) == Returned(1)
+
+
+async def test_without_a_directory_of_secrets_they_are_ignored_as_is_declared(
+    executor: ProcessExecutor, with_secrets: ProcessExecutor
+) -> None:
+    own = naming("password", 'return os.environ.get("_FSEC_DB_PASSWORD")')
+    await executor.start(own)
+    assert await executor.wait(own) == Returned(None)
+    assert "security_context.secrets" in executor.capabilities.ignores
+    assert "security_context.secrets" not in with_secrets.capabilities.ignores

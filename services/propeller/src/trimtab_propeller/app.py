@@ -52,7 +52,9 @@ class Propeller:
     def __init__(self, config: PropellerConfig) -> None:
         self._config = config
         self._owner = f"propeller-{uuid4().hex[:8]}"
-        self._executor: Executor = ProcessExecutor(config.data_dir)
+        self._executor: Executor = ProcessExecutor(
+            config.data_dir, secrets_dir=config.task_secrets_dir
+        )
         self._availability = ExecutorAvailability(self._executor)
         self._parts: ConnectedParts | None = None
         self._stream_problem = "not connected to NATS yet"

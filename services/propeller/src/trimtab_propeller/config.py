@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import DirectoryPath, Field
 
 from trimtab.runtime.config import ServiceConfig
 
@@ -25,6 +25,11 @@ class PropellerConfig(ServiceConfig):
     its executions over; all propellers should have the same."""
     lease_seconds: float = Field(default=60.0, gt=0)
     """The lease of a pool's token, which is renewed at a third of it."""
+    task_secrets_dir: DirectoryPath | None = None
+    """The directory of the secrets that ``security_context.secrets`` names, as files
+    ``<project>/<domain>/<group>/<key>``, and ``_shared/<group>/<key>`` for all projects. A task has
+    each as the variable ``_FSEC_<GROUP>_<KEY>``. Without a directory they are ignored, with a note
+    in the resolution."""
     stop_tasks: bool = False
     """Whether SIGTERM ends running tasks too, which have two seconds to return, and are tried again
     otherwise. Without it, the next propeller adopts them."""

@@ -33,7 +33,8 @@ OWN_KEYS = {
     "execution_log_days failed_tries_per_minute history_days max_apply_bytes max_body_bytes "
     "namespace_template pools records token_file",
     "clusterres": "cluster_timeout_seconds clusters namespace_template templates",
-    "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions stop_tasks",
+    "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions stop_tasks "
+    "task_secrets_dir",
     "resmgr": "admin_url resourcemanager token_file",
 }
 """The keys that a service adds to those of `ServiceConfig`.

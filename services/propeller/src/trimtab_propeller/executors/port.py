@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
 from trimtab.kinds.task_resource import ResourceSpec
+from trimtab.kinds.workflow_execution_config import Secret
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.models import Model
@@ -135,6 +136,8 @@ class Attempt(Model):
     """From ``workflow_priority``."""
     queue_tags: tuple[str, ...] = ()
     """From ``execution_queue``."""
+    secrets: tuple[Secret, ...] = ()
+    """From ``security_context.secrets``: the names of secrets, and never their values."""
 
     @classmethod
     def from_resolution(
@@ -181,6 +184,7 @@ class Attempt(Model):
                 "interruptible": values.get("interruptible", False),
                 "priority": values.get("priority"),
                 "queue_tags": values.get("execution_queue.tags", ()),
+                "secrets": _secrets(values),
             }
         )
 
@@ -211,6 +215,13 @@ class Attempt(Model):
             return self
         environment = {**self.environment, "TRIMTAB_FENCE": str(fence)}
         return self.model_copy(update={"environment": environment})
+
+
+def _secrets(values: Mapping[str, JsonValue]) -> tuple[Secret, ...]:
+    named = values.get("security_context.secrets") or ()
+    assert isinstance(named, list | tuple)
+    # A later release, which has admitted them, may know more fields.
+    return tuple(Secret.model_validate(each, extra="ignore") for each in named)
 
 
 def _below(prefix: str, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -12,12 +12,13 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from trimtab.errors import Invalid
 from trimtab.runtime.retrying import backoff_seconds
-from trimtab_propeller.executors import identity, records, shim
+from trimtab_propeller.executors import identity, records, shim, task_secrets
 from trimtab_propeller.executors.fork_client import (
     ForkServer,
     InDoubt,
@@ -60,7 +61,9 @@ CAPABILITIES = Capabilities(
         "quality_of_service",
         "raw_output_data_config",
         "resources.limits",
-        "security_context",
+        "security_context.run_as",
+        "security_context.secrets",
+        "security_context.tokens",
     ),
     # Linux: MAX_ARG_STRLEN for "NAME=value" and the byte that ends it. The sum leaves half of the
     # usual 2 MiB to the arguments of programs that a task starts.
@@ -118,10 +121,18 @@ T = TypeVar("T")
 class ProcessExecutor:
     """Runs each attempt as a process of this host, in a directory of its own."""
 
-    capabilities = CAPABILITIES
+    def __init__(
+        self,
+        data_dir: Path,
+        stop_grace_seconds: float = STOP_GRACE_SECONDS,
+        secrets_dir: Path | None = None,
+    ) -> None:
+        """``stop_grace_seconds`` is how long a task may take to end after SIGTERM.
 
-    def __init__(self, data_dir: Path, stop_grace_seconds: float = STOP_GRACE_SECONDS) -> None:
-        """``stop_grace_seconds`` is how long a task may take to end after SIGTERM."""
+        Without ``secrets_dir``, tasks have no secrets.
+        """
+        self.capabilities = CAPABILITIES if secrets_dir is None else _with_secrets(CAPABILITIES)
+        self._secrets_dir = secrets_dir and secrets_dir.resolve()
         self._stop_grace_seconds = stop_grace_seconds
         self.location = f"{CAPABILITIES.name}:{identity.read_or_create(data_dir.resolve())}"
         self._root = data_dir.resolve() / "executions"
@@ -166,7 +177,9 @@ class ProcessExecutor:
             try:
                 async with self._starting:
                     prepared = await _in_thread(
-                        lambda: records.prepare(directory, attempt, self._call(directory, attempt))
+                        lambda: records.prepare(
+                            directory, attempt, lambda: self._call(directory, attempt)
+                        )
                     )
                     if prepared is not None:
                         await self._run(directory, prepared)
@@ -267,13 +280,24 @@ class ProcessExecutor:
         except Invalid as error:
             raise AttemptRejected(str(error)) from error
 
+    def _secrets(self, attempt: Attempt) -> dict[str, str]:
+        """Raises `AttemptRejected`."""
+        return (
+            {} if self._secrets_dir is None else task_secrets.variables(self._secrets_dir, attempt)
+        )
+
     def _call(self, directory: Path, attempt: Attempt) -> shim.Call:
         return shim.Call(
             directory=str(directory),
-            environment={**self._inherited, **attempt.environment},
+            environment={**self._inherited, **attempt.environment, **self._secrets(attempt)},
             program=_program(directory, attempt.environment, self._inherited),
             stop_grace_seconds=self._stop_grace_seconds,
         )
+
+
+def _with_secrets(capabilities: Capabilities) -> Capabilities:
+    ignored = tuple(path for path in capabilities.ignores if path != "security_context.secrets")
+    return replace(capabilities, ignores=ignored)
 
 
 def _program(

@@ -14,6 +14,7 @@ import os
 import signal
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -135,10 +136,12 @@ def check_root(root: Path) -> None:
         write_whole(Path(directory) / "file", "x" * _CHECK_BYTES)
 
 
-def prepare(directory: Path, attempt: Attempt, call: shim.Call) -> Prepared | None:
+def prepare(
+    directory: Path, attempt: Attempt, make_call: Callable[[], shim.Call]
+) -> Prepared | None:
     """Prepare the start of an attempt. Return ``None`` where it was started or stopped before.
 
-    Raises `Contended` and `OSError`.
+    Raises `Contended`, `OSError`, and what ``make_call`` raises, which is only called for a start.
     """
     directory.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -155,7 +158,7 @@ def prepare(directory: Path, attempt: Attempt, call: shim.Call) -> Prepared | No
         write_whole(work / "module.py", attempt.module)
         task = TaskCall(task=attempt.task, inputs=attempt.inputs)
         write_whole(work / "task.json", task.model_dump_json())
-        return Prepared(lock, _call_file(call))
+        return Prepared(lock, _call_file(make_call()))
     except BaseException:
         lock.close()
         raise
