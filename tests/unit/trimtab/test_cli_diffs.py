@@ -73,7 +73,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 @given(st.dictionaries(TEXTS, TEXTS | st.lists(TEXTS | st.dictionaries(TEXTS, TEXTS)), min_size=1))
 def test_each_side_of_a_diff_is_yaml_of_the_content(content: dict[str, object]) -> None:
     difference = unified_diff(CLUSTER, None, content).split("\n")
-    text = "\n".join(line[1:] for line in difference[4:-1])
+    text = "".join(f"{line[1:]}\n" for line in difference[4:-1])
     assert yaml.safe_load(text) == {"ClusterResourceAttributes": content}
 
 
