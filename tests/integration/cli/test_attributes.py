@@ -197,7 +197,9 @@ def test_levels_that_flytectl_does_not_have_can_be_written_and_deleted(
     done = trimtab("update", noun, "--attrFile", str(file), "--force", *flags)
     assert done.stdout.endswith(f"Updated attributes from {target.format(project=project)}\n")
     done = trimtab("delete", noun, "--attrFile", str(file), *flags)
-    assert done.stdout == f"Deleted matchable resources from {target.format(project=project)}\n"
+    end = " " if target.endswith(" project") else ""
+    expected = f"Deleted matchable resources from {target.format(project=project)}{end}\n"
+    assert done.stdout == expected
 
 
 def test_output_can_be_json_yaml_or_a_table(trimtab: Trimtab, stored: Path, project: str) -> None:

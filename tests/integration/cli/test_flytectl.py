@@ -208,6 +208,18 @@ def test_unknown_fields_and_missing_files_have_the_texts_of_flytectl(
     assert done.stderr.splitlines()[0] == f"Error: unable to read from {file} yaml file"
 
 
+def test_an_unknown_project_is_found_before_anything_is_shown(
+    trimtab: Trimtab, file: Path, project: str
+) -> None:
+    file.write_text(file.read_text().replace(project, "nowhere"))
+    done = trimtab("update", TASK, "--attrFile", str(file), "--force")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith(
+        "Error: update project nowhere domain development matchable attributes: could not fetch "
+        "attributes: project 'nowhere' does not exist"
+    )
+
+
 def test_a_file_that_cannot_be_written_has_the_text_of_flytectl(
     trimtab: Trimtab, file: Path, project: str
 ) -> None:

@@ -68,6 +68,17 @@ def test_a_file_of_flyte_is_read_and_written_back_unchanged(name: str) -> None:
     assert kind.to_file(document) == fields
 
 
+def test_numbers_of_flyte_are_written_and_0_is_left_out_where_it_is_the_default() -> None:
+    plugin, config = kinds.by_name("plugin_override"), kinds.by_name("workflow_execution_config")
+    entry = {"plugin_id": ["a"], "missing_plugin_behavior": "FAIL"}
+    assert plugin.to_file({"overrides": {"t": entry}}) == {
+        "overrides": [{"task_type": "t", "plugin_id": ["a"]}]
+    }
+    secret = {"group": "g", "mount_requirement": "FILE"}
+    context = config.to_file({"security_context": {"secrets": [secret]}})["security_context"]
+    assert context == {"secrets": [{"group": "g", "mount_requirement": 2}]}
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_file_in_our_own_shape_is_read(name: str) -> None:
     kind, document = kinds.by_name(name), json.loads(json.dumps(RECORDS[name]))
@@ -82,6 +93,11 @@ def test_a_file_in_our_own_shape_is_read(name: str) -> None:
             "plugin_override",
             {"overrides": [{"task_type": "ray", "missing_plugin_behavior": 0}]},
             {"overrides": {"ray": {"missing_plugin_behavior": "FAIL"}}},
+        ),
+        (
+            "workflow_execution_config",
+            {"security_context": {"secrets": [{"group": "g", "mount_requirement": 1}]}},
+            {"security_context": {"secrets": [{"group": "g", "mount_requirement": "ENV_VAR"}]}},
         ),
         ("quality_of_service", {"tier": 3}, {"tier": "LOW"}),
         ("workflow_execution_config", {"labels": {"values": "x"}}, {"labels": {"values": "x"}}),
@@ -100,6 +116,12 @@ def test_a_file_is_converted_into_a_document(
     ("name", "fields", "path", "allowed"),
     [
         ("plugin_override", {"overrides": ["spark"]}, "overrides.0", "a task_type"),
+        (
+            "plugin_override",
+            {"overrides": [{"taskType": "spark"}]},
+            "overrides.0.taskType",
+            "task_type",
+        ),
         (
             "plugin_override",
             {"overrides": [{"task_type": "a"}, {"task_type": "a"}]},

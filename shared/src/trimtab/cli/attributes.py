@@ -111,7 +111,9 @@ def delete_command(kind: Kind) -> click.Command:
             progress("\n".join(changes.difference_lines(preview)) or "nothing is stored there")
             return
         server.call(lambda client: client.records.delete(kind.name, scope, force=True))
-        show(f"Deleted matchable resources from {success_text(scope)}")
+        # flytectl's text for a project ends with a blank.
+        end = " " if scope.level is Level.PROJECT else ""
+        show(f"Deleted matchable resources from {success_text(scope)}{end}")
 
     return delete
 
@@ -127,11 +129,11 @@ async def _narrowest_record(client: Client, kind: Kind, scope: Scope) -> RecordB
             continue
         if (record := await client.records.get(kind.name, candidate)) is not None:
             return record
-    await _check_exists(client, scope)
+    await check_exists(client, scope)
     return None
 
 
-async def _check_exists(client: Client, scope: Scope) -> None:
+async def check_exists(client: Client, scope: Scope) -> None:
     """Raise `NotFound`, which lists the existing names, for an unknown project or domain."""
     projects = [project.name for project in await client.projects.list()]
     domains = [domain.name for domain in await client.domains.list()]

@@ -1,11 +1,11 @@
 """Facts about Flyte 1 that a kind declares, and shapes that its attribute files share. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeGuard
 
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, UnknownField
 from trimtab.levels import Level
 
 
@@ -42,16 +42,38 @@ def is_wrapper(value: Any, field: str) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, dict) and value.keys() == {field}
 
 
-def map_of_list(path: str, entries: Any, key: str) -> Any:
+def enum_name(names: Sequence[str], value: Any) -> Any:
+    """Return the name of Flyte's number; any other value unchanged."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return names[value] if is_number and 0 <= value < len(names) else value
+
+
+def convert_fields(value: Any, converters: Mapping[str, Callable[[Any], Any]]) -> Any:
+    """Return a copy in which the fields with these names are converted, at any depth."""
+    if isinstance(value, list):
+        return [convert_fields(item, converters) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: converters[name](entry) if name in converters else convert_fields(entry, converters)
+        for name, entry in value.items()
+    }
+
+
+def map_of_list(path: str, entries: Any, key: str, others: Sequence[str]) -> Any:
     """Turn a list of objects into a map by one of their fields, which the entries then lack.
 
     A value that is not a list is returned unchanged, for `Kind.parse` to accept or reject. Raises
-    `Invalid` where an entry has no key, or the key of an earlier entry.
+    `UnknownField` where an entry has a field that is neither the key nor one of the ``others``, and
+    `Invalid` where it has no key, or the key of an earlier entry.
     """
     if not isinstance(entries, list):
         return entries
     by_key: dict[str, Any] = {}
     for index, entry in enumerate(entries):
+        for name in sorted(entry.keys() - {key, *others} if isinstance(entry, dict) else ()):
+            allowed = "the fields " + ", ".join(sorted((key, *others)))
+            raise UnknownField(f"{path}.{index}.{name}", entry[name], allowed)
         if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
             raise Invalid(f"{path}.{index}", entry, f"an object with a {key}")
         if entry[key] in by_key:

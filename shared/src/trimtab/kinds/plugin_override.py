@@ -5,20 +5,28 @@ is a map by task type, so that records of several levels are merged. ``missing_p
 be Flyte's number or the name.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
 from trimtab.kinds import repeats
-from trimtab.kinds.flyte import FlyteKind, list_of_map, map_of_list
+from trimtab.kinds.flyte import (
+    FlyteKind,
+    convert_fields,
+    enum_name,
+    list_of_map,
+    map_of_list,
+)
 from trimtab.kinds.kind import Kind, KindModel, Value
 from trimtab.labels import Text
 from trimtab.levels import Level
 
 Behavior = Literal["FAIL", "USE_DEFAULT"]
-_BEHAVIORS: tuple[str, ...] = get_args(Behavior)
+_NAMES: tuple[str, ...] = get_args(Behavior)
 """The names in the order of Flyte's numbers."""
+_BEHAVIOR = "missing_plugin_behavior"
 
 TaskType = Annotated[
     str,
@@ -45,36 +53,30 @@ class PluginOverride(Value):
 def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
     document = dict(fields)
     if "overrides" in document:
-        overrides = map_of_list("overrides", document["overrides"], "task_type")
-        document["overrides"] = _convert_behaviors(overrides, _behavior_name)
+        overrides = map_of_list(
+            "overrides", document["overrides"], "task_type", tuple(Override.model_fields)
+        )
+        document["overrides"] = convert_fields(overrides, {_BEHAVIOR: partial(enum_name, _NAMES)})
     return document
 
 
 def to_file(document: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(document)
     if "overrides" in fields:
-        overrides = _convert_behaviors(fields["overrides"], _BEHAVIORS.index)
-        fields["overrides"] = list_of_map(overrides, "task_type")
+        entries = {name: _flyte_entry(entry) for name, entry in fields["overrides"].items()}
+        fields["overrides"] = list_of_map(entries, "task_type")
     return fields
 
 
-def _convert_behaviors(overrides: Any, convert: Callable[[Any], Any]) -> Any:
-    """Convert the field `missing_plugin_behavior` of every override that has it."""
-    if not isinstance(overrides, Mapping):
-        return overrides
-    name = "missing_plugin_behavior"
-    return {
-        task_type: {**entry, name: convert(entry[name])}
-        if isinstance(entry, Mapping) and name in entry
-        else entry
-        for task_type, entry in overrides.items()
-    }
-
-
-def _behavior_name(behavior: Any) -> Any:
-    """Return the name of Flyte's number; any other value unchanged."""
-    number = isinstance(behavior, int) and not isinstance(behavior, bool)
-    return _BEHAVIORS[behavior] if number and 0 <= behavior < len(_BEHAVIORS) else behavior
+def _flyte_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry with Flyte's number, which Flyte's tools leave out where it is 0."""
+    numbered = {**entry}
+    if _BEHAVIOR in entry:
+        numbered[_BEHAVIOR] = _NAMES.index(entry[_BEHAVIOR])
+        # An entry with nothing else would have no field left, and so would not be stored.
+        if numbered[_BEHAVIOR] == 0 and len(entry) > 1:
+            del numbered[_BEHAVIOR]
+    return numbered
 
 
 def _likely_mistakes(document: Mapping[str, Any]) -> Iterator[str]:

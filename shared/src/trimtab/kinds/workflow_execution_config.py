@@ -14,13 +14,22 @@ accepted with a warning. ``security_context.secrets`` names secrets, and never h
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from functools import partial
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
 from trimtab import credentials
 from trimtab.errors import Invalid
-from trimtab.kinds.flyte import FlyteKind, FlyteMerge, is_wrapper, list_of_map, map_of_list
+from trimtab.kinds.flyte import (
+    FlyteKind,
+    FlyteMerge,
+    convert_fields,
+    enum_name,
+    is_wrapper,
+    list_of_map,
+    map_of_list,
+)
 from trimtab.kinds.kind import Kind, KindModel, Problem, Value
 from trimtab.kinds.schema import ATOMIC
 from trimtab.labels import (
@@ -35,6 +44,14 @@ from trimtab.labels import (
 from trimtab.levels import Level
 from trimtab.texts import MULTILINE
 
+MountRequirement = Literal["ANY", "ENV_VAR", "FILE"]
+GrantType = Literal["CLIENT_CREDENTIALS"]
+_ENUMS: Mapping[str, tuple[str, ...]] = {
+    "mount_requirement": get_args(MountRequirement),
+    "type": get_args(GrantType),
+}
+"""Fields of ``security_context`` that are numbers in Flyte's files, with the names in order."""
+
 
 class Secret(KindModel):
     """A reference to a secret, and how the task receives it."""
@@ -45,7 +62,7 @@ class Secret(KindModel):
     """The version, where the secret manager has versions."""
     key: str | None = None
     """The key inside the group."""
-    mount_requirement: Literal["ANY", "ENV_VAR", "FILE"] | None = None
+    mount_requirement: MountRequirement | None = None
     """How the task receives it, as a variable or as a file; either by default."""
 
 
@@ -63,7 +80,7 @@ class OAuth2Token(KindModel):
 
     name: VariableName
     """The name of the file or variable that holds the token."""
-    type: Literal["CLIENT_CREDENTIALS"] | None = None
+    type: GrantType | None = None
     """The grant type; Flyte has only this one."""
     client: OAuth2Client
     """The client that requests the token."""
@@ -187,6 +204,9 @@ def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
         # A label may have the key "values", but then its value is text and not a map.
         if is_wrapper(entries, "values") and not isinstance(entries["values"], str):
             document[name] = entries["values"]
+    if "security_context" in document:
+        to_names = {field: partial(enum_name, names) for field, names in _ENUMS.items()}
+        document["security_context"] = convert_fields(document["security_context"], to_names)
     if is_wrapper(interruptible := document.get("interruptible"), "value"):
         document["interruptible"] = interruptible["value"]
     if is_wrapper(envs := document.get("envs"), "values") and isinstance(envs["values"], list):
@@ -195,7 +215,7 @@ def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _variables(pairs: list[Any]) -> dict[str, Any]:
-    entries = map_of_list("envs.values", pairs, "key")
+    entries = map_of_list("envs.values", pairs, "key", ("value",))
     for name, entry in entries.items():
         if not is_wrapper(entry, "value"):
             raise Invalid(f"envs.values.{name}", entry, "a key and a value")
@@ -207,6 +227,9 @@ def to_file(document: Mapping[str, Any]) -> dict[str, Any]:
     for name in _MAPS:
         if name in fields:
             fields[name] = {"values": fields[name]}
+    if "security_context" in fields:
+        to_numbers = {field: names.index for field, names in _ENUMS.items()}
+        fields["security_context"] = convert_fields(fields["security_context"], to_numbers)
     if "interruptible" in fields:
         fields["interruptible"] = {"value": fields["interruptible"]}
     if "envs" in fields:
