@@ -107,6 +107,20 @@ async def test_a_stale_version_is_rejected_with_both_versions(admin: httpx.Async
     assert await document_at(admin) == {"limits": {"cpu": "3"}}
 
 
+@pytest.mark.parametrize("header", [{"If-Match": '"1"'}, {"If-None-Match": "*"}])
+async def test_force_replaces_no_other_version_than_a_header_names(
+    admin: httpx.AsyncClient, header: dict[str, str]
+) -> None:
+    document = {"limits": {"cpu": "1"}}
+    stored = await admin.put(RECORD, params=FORCE, json=document)
+    for method in ("PUT", "PATCH", "DELETE"):
+        body = None if method == "DELETE" else {"limits": {"cpu": "9"}}
+        answer = await admin.request(method, RECORD, params=FORCE, headers=header, json=body)
+        assert answer.status_code == 412
+    etag = {"If-Match": stored.headers["etag"]}
+    assert (await admin.put(RECORD, params=FORCE, headers=etag, json=document)).status_code == 200
+
+
 async def test_the_version_that_was_read_may_be_replaced_once(admin: httpx.AsyncClient) -> None:
     etag = (await put(admin, {"limits": {"cpu": "2"}})).headers["etag"]
     codes = [

@@ -21,7 +21,8 @@ from trimtab_admin.settings.preconditions import (
         (" 12 ", None, False, Version(12)),
         (None, "*", False, Absent()),
         (None, None, True, AnyVersion()),
-        ('"12"', None, True, AnyVersion()),
+        ('"12"', None, True, Version(12)),
+        (None, "*", True, Absent()),
     ],
 )
 def test_headers_or_force_give_a_precondition(
@@ -36,7 +37,8 @@ def test_a_request_without_a_precondition_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("if_match", "if_none_match"), [("*", None), ('W/"1"', None), ("x", None), (None, '"1"')]
+    ("if_match", "if_none_match"),
+    [("*", None), ('W/"1"', None), ("x", None), (None, '"1"'), ('"1"', "*")],
 )
 def test_a_malformed_header_is_rejected(if_match: str | None, if_none_match: str | None) -> None:
     with pytest.raises(Invalid):

@@ -50,7 +50,8 @@ class WriteQuery(DryRunQuery):
     """How an object is written."""
 
     force: bool = False
-    """Replace whatever is stored."""
+    """Replace whatever is stored. A version in ``If-Match`` must be stored all the same, and with
+    ``If-None-Match: *`` nothing may be."""
 
 
 class PageQuery(Parameters):

@@ -42,14 +42,20 @@ Precondition = Version | Absent | AnyVersion
 
 
 def parse(if_match: str | None, if_none_match: str | None, force: bool) -> Precondition:
-    """Return the precondition of a request. Raises `PreconditionRequired` and `Invalid`."""
-    if force:
-        return AnyVersion()
+    """Return the precondition of a request. Raises `PreconditionRequired` and `Invalid`.
+
+    ``force`` stands for a precondition that is missing. A header that is there is checked, so that
+    a client that reads, changes and writes loses no change of another one.
+    """
     if if_none_match is not None:
+        if if_match is not None:
+            raise Invalid("If-None-Match", if_none_match, "either this header or If-Match")
         if if_none_match.strip() != "*":
             raise Invalid("If-None-Match", if_none_match, "*")
         return Absent()
     if if_match is None:
+        if force:
+            return AnyVersion()
         raise PreconditionRequired
     match = _ETAG.fullmatch(if_match.strip())
     if match is None:
