@@ -18,7 +18,7 @@ from trimtab_admin.access.audit import AuditLimits, AuditTrail
 from trimtab_admin.access.authentication import Authentication
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.access.throttling import FailureLimit
-from trimtab_admin.api import routing
+from trimtab_admin.api import home, routing
 from trimtab_admin.api.access import AccessOperations
 from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
@@ -145,7 +145,7 @@ def build(config: AdminConfig) -> Starlette:
             *_executions(database, nats_tasks, streams, authentication).table(),
             *_maintenance(database, nats_tasks, readiness).table(),
         ],
-        health_routes(readiness),
+        [*home.routes(), *health_routes(readiness)],
         AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
         routing.Limits(config.max_body_bytes, config.max_apply_bytes, config.request_seconds),
         loopback_only=is_loopback(config.host),

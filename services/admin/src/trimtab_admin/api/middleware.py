@@ -18,7 +18,7 @@ from trimtab.errors import Forbidden, Invalid, TrimtabError, Unavailable
 from trimtab.runtime import metrics, telemetry
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
-from trimtab_admin.api import problems
+from trimtab_admin.api import home, problems
 from trimtab_admin.api.responses import ProblemResponse
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,9 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _DISCONNECTED = "client_disconnected"
 """The error of a response that the client has not received whole."""
-_HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
-"""Supervisors have no API token, and these paths disclose nothing that needs one."""
+_OPEN_PATHS = frozenset({"/healthz", "/readyz", *home.PATHS})
+"""Supervisors have no API token, nor have people who open the address for the first time. These
+paths disclose nothing that needs one."""
 
 _durations = metrics.seconds(
     "http.server.request.duration", "From the start of a request to the end of its response"
@@ -206,7 +207,7 @@ class AccessMiddleware:
             self._check_origin(headers)
         except Forbidden as error:
             raise await self._access.refuse(call, error) from error
-        if call.path in _HEALTH_PATHS:
+        if call.path in _OPEN_PATHS:
             return call
         return await self._access.authenticate(call, headers.get("authorization", ""))
 
