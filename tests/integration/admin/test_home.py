@@ -13,7 +13,7 @@ BROWSER = {"Authorization": "", "Accept": "text/html,application/xhtml+xml,*/*;q
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v2"])
-async def test_a_browser_without_a_token_gets_a_page_that_says_what_this_is(
+async def test_a_browser_without_a_token_gets_a_page_about_this_system(
     shared: httpx.AsyncClient, path: str
 ) -> None:
     response = await shared.get(f"http://127.0.0.1{path}", headers=BROWSER)
