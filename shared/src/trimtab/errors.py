@@ -48,6 +48,14 @@ class Code(Enum):
         """The exit code of the command line; click uses 2 for wrong flags too."""
 
 
+_MAX_SHOWN = 200
+"""Characters of a value that a message shows, which is one sentence however long the value is."""
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
 class TrimtabError(Exception):
     """Base of every error that Trimtab defines."""
 
@@ -87,7 +95,7 @@ class Invalid(Rejected):
     code = Code.INVALID
 
     def __init__(self, path: str, value: object, allowed: str) -> None:
-        super().__init__(f"{path}: {value!r} is not valid; allowed: {allowed}")
+        super().__init__(f"{path}: {_shorten(repr(value))} is not valid; allowed: {allowed}")
         self.path = path
         self.value = value
         self.allowed = allowed

@@ -291,3 +291,38 @@ def test_an_empty_project_of_a_document_in_our_own_format_needs_the_flag_too(
     code, sentence = error_of(trimtab, "apply", "-f", str(file))
     assert (code, sentence.count("file.yaml: project: ''")) == (2, 1)
     assert trimtab("apply", "-f", str(file), "--domain-wide", "--dry-run").exit_code == 0
+
+
+HOSTILE = {
+    "an alias that contains itself": ("limits: &a {cpu: *a}\n", "line 3, column 18"),
+    "deep nesting": (f"limits: {'[' * 3000}\n", "line 3, column 108"),
+    "a key that is a list": ("? [a, b]\n: v\n", "line 3, column 3"),
+    "aliases of aliases": (
+        "a: &a [1,1,1,1,1,1,1,1,1]\n"
+        + "".join(
+            f"{key}: &{key} [{','.join([f'*{last}'] * 9)}]\n"
+            for last, key in zip("abcde", "bcdef", strict=True)
+        )
+        + "limits: *f\n",
+        "may stand for at most 10,000 values",
+    ),
+    "a long value": (f"limits: [{'x, ' * 1000}]\n", "limits: "),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_the_error_for_a_hostile_file_is_one_short_sentence_in_every_command(
+    trimtab: Trimtab, scope: str, tmp_path: Path, case: str
+) -> None:
+    text, message = HOSTILE[case]
+    file = tmp_path / "file.yaml"
+    file.write_text(scope + text)
+    for arguments in (
+        ("update", TASK, "--force", "--attrFile", str(file)),
+        ("delete", TASK, "--attrFile", str(file)),
+        ("apply", "--kind", TASK, "-f", str(file)),
+        ("diff", "--kind", TASK, "-f", str(file)),
+    ):
+        _, sentence = error_of(trimtab, *arguments)
+        assert message in sentence
+        assert len(sentence) < 1000
