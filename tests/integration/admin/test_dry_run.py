@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.admin.running import FORCE, SCOPE, register, workflow
+from tests.databases import BOTH
+from tests.integration.admin.running import FORCE, SCOPE, register, registration, workflow
 
 RECORD = "/records/task_resource"
 DRY = {"dry_run": "true"}
@@ -109,3 +110,36 @@ async def test_a_write_that_would_be_rejected_is_rejected(
 async def test_a_dry_run_checks_the_precondition(admin: httpx.AsyncClient) -> None:
     answer = await admin.put(RECORD, params=DRY, headers={"If-Match": '"99"'}, json={})
     assert (answer.status_code, answer.json()["given_version"]) == (412, 99)
+
+
+@BOTH
+async def test_calls_that_change_no_record_have_dry_runs_that_roll_back(
+    admin: httpx.AsyncClient,
+) -> None:
+    await register(admin, workflow())
+    calls: dict[str, Any] = {
+        "/projects": {"name": "new"},
+        "/domains": {"name": "new"},
+        "/workflows": registration(workflow("2")),
+        "/launch_plans": {
+            **SCOPE,
+            "launch_plan": {"name": "weekly", "workflow": "nightly", "version": "1"},
+        },
+        "/executions": {**SCOPE, "workflow": "nightly", "inputs": {"day": "monday"}},
+        "/resync": {},
+    }
+    before = await stored(admin)
+    for path, body in calls.items():
+        answer = await admin.post(path, params=DRY, json=body)
+        assert answer.status_code == 200, (path, answer.text)
+    assert await stored(admin) == before
+    for path, body in calls.items():
+        answer = await admin.post(path, json=body)
+        assert answer.status_code in (200, 201), (path, answer.text)
+        assert await stored(admin) != before, path
+        before = await stored(admin)
+
+
+async def stored(admin: httpx.AsyncClient) -> list[Any]:
+    paths = ("/history", "/workflows", "/launch_plans", "/executions", "/export", "/projects")
+    return [await revision(admin), *[(await admin.get(path)).json() for path in paths]]
