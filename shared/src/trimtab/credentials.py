@@ -13,15 +13,19 @@ _NAME = re.compile(
 )
 """The end of the name of a credential: ``HF_TOKEN``, and not ``TOKENIZERS_PARALLELISM``."""
 _PART_OF_NAME = re.compile(
-    r"secret|token|passw|pwd|credential|private|api_?key|access_?key|auth|cookie|^envs?$|^environment$",
+    r"^(?!.*(file|path)$).*(secret|token|passw|pwd|credential|private|api_?key|access_?key|host_?key"
+    r"|auth|cookie)|^envs?$|^environment$",
     re.IGNORECASE,
 )
+"""The path of a file is none."""
 _TEXT = re.compile(
     r"trimtab_[a-z0-9]{10}_|-----BEGIN |\beyJ[\w-]{10}|^(Bearer|Basic) "
     r"|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[opsur]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}"
     r"|\bxox[abeoprs]-[\w-]{10}|\bAIza[\w-]{30}"
 )
 _PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")
+_LOGIN = re.compile(r"(://[^\s/:@]*):\S*@|://[^\s/:@]+@")
+"""A password that may have a slash or an ``@``, or a user alone, which may be a token."""
 
 
 def may_hold(name: str) -> bool:
@@ -39,7 +43,7 @@ def is_in(text: str) -> bool:
 
 def without_password(text: str) -> str:
     """Return the text without the passwords of URLs in it."""
-    return _PASSWORD.sub(r"\1:…@", text)
+    return _LOGIN.sub(lambda found: f"{found[1]}:…@" if found[1] else "://…@", text)
 
 
 def is_likely(name: str, value: str) -> bool:

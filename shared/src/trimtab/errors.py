@@ -21,6 +21,7 @@ from enum import Enum
 from typing import ClassVar, Self
 
 from trimtab import names
+from trimtab.echoes import shown
 
 
 class Code(Enum):
@@ -46,14 +47,6 @@ class Code(Enum):
         self.grpc_status = grpc_status
         self.exit_code = exit_code
         """The exit code of the command line; click uses 2 for wrong flags too."""
-
-
-_MAX_SHOWN = 200
-"""Characters of a value that a message shows, which is one sentence however long the value is."""
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 class TrimtabError(Exception):
@@ -95,7 +88,8 @@ class Invalid(Rejected):
     code = Code.INVALID
 
     def __init__(self, path: str, value: object, allowed: str) -> None:
-        super().__init__(f"{path}: {_shorten(repr(value))} is not valid; allowed: {allowed}")
+        text = shown(path.rpartition(": ")[2], value)
+        super().__init__(f"{path}: {text} is not valid; allowed: {allowed}")
         self.path = path
         self.value = value
         self.allowed = allowed

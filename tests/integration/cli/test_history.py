@@ -162,3 +162,13 @@ def test_explain_as_flyte_shows_the_differences(trimtab: Trimtab, project: str, 
 def test_explain_of_an_unknown_kind_is_rejected(trimtab: Trimtab) -> None:
     done = trimtab("explain", "nothing", "-p", "x")
     assert (done.exit_code, "kind 'nothing' does not exist" in done.stderr) == (3, True)
+
+
+def test_a_reason_in_any_language_is_kept(trimtab: Trimtab, project: str) -> None:
+    reason = "größer für α und 日本"
+    text = f"kind: workflow-priority\nproject: {project}\npriority: 5\n"
+    apply = ("apply", "-f", "-", "--reason")
+    assert trimtab(*apply, reason, stdin=text).exit_code == 0
+    assert reason in trimtab("history", "-p", project).stdout
+    refused = trimtab(*apply, "a\nb", stdin=text)
+    assert (refused.exit_code, "reason: 'a\\nb' is not valid" in refused.stderr) == (2, True)

@@ -108,7 +108,7 @@ def test_the_failure_of_a_server_is_not_the_absence_of_one() -> None:
 
 def test_the_error_for_a_malformed_url_has_the_url() -> None:
     done = run("get", "domains", "--server", "nonsense")
-    assert (done.exit_code, "no Trimtab responds at nonsense" in done.stderr) == (7, True)
+    assert (done.exit_code, "server: 'nonsense' is not valid" in done.stderr) == (2, True)
 
 
 def test_a_server_that_is_not_trimtab_is_reported_and_gets_no_token(

@@ -33,7 +33,8 @@ contexts:
 def settings(server: Server, output: str, **options: Any) -> None:
     """Print the selected values."""
     parts = scope_parts(options)
-    click.echo(f"{server.url} {server.token} {parts['project']} {parts['domain']} {output}")
+    token = server.token and server.token.text
+    click.echo(f"{server.url} {token} {parts['project']} {parts['domain']} {output}")
 
 
 def _tree() -> SectionedGroup:

@@ -70,3 +70,32 @@ def test_a_key_that_no_service_reads_of_a_cluster_is_refused(load: Load) -> None
     load("clusters: {a: {directory: /x, labels: [x], weight: 2}}", ClusterresConfig)
     with pytest.raises(SystemExit, match=r"clusters\.a\.directroy: .* did you mean 'directory'"):
         load("clusters: {a: {directroy: /x}}", ClusterresConfig)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TRIMTAB_NATS_URL", "nats://trimtab:hunter2@h:x"),
+        ("TRIMTAB_NATS_URL", "nats://trimtab:hun/hunter2@h"),
+        ("TRIMTAB_NATS_URL", "nats://hunter2@:4222"),
+        ("TRIMTAB_DATABASE_URL", "postgresql://trimtab:hunter2@h/db"),
+        ("TRIMTAB_DATABASE_URL", "postgresql+asyncpg://trimtab:hunter2@h:x/db"),
+        ("TRIMTAB_RESOURCEMANAGER", '{"redis": {"hostKey": ["hunter2"]}}'),
+        ("TRIMTAB_RESOURCEMANAGER", '{"redis": "redis://:hunter2@h"}'),
+        ("TRIMTAB_RESOURCEMANAGER__REDIS__HOSTKEY", '{"a": "hunter2"'),
+        ("TRIMTAB_RESOURCEMANAGER__REDIS__HOSTPATHS", '["redis://u:hunter2@h/p"]'),
+        ("TRIMTAB_RESOURCEMANAGER__REDIS", '{"hostKey": "hunter2"'),
+        ("TRIMTAB_RECORDS", '{"x": "hunter2"'),
+    ],
+)
+def test_an_error_of_the_environment_has_no_secret(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    service = ResmgrConfig if "RESOURCE" in variable else AdminConfig
+    try:
+        found = repr(config.load(service))
+    except SystemExit as stopped:
+        found = str(stopped)
+    assert "hunter2" not in found
+    assert variable.removeprefix("TRIMTAB_").split("__")[0].lower() in found

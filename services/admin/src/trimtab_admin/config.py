@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import sqlalchemy as sa
 from pydantic import AfterValidator, Field, JsonValue
 
 from trimtab.api.entities import ClusterBody, PoolBody
@@ -10,11 +11,26 @@ from trimtab.models import DnsLabel
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
 
+_DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+def _check_database_url(url: str) -> str:
+    """Return the URL of a database. Raises `ValueError` without a part of it."""
+    try:
+        is_valid = sa.make_url(url).drivername in _DRIVERS
+    except (ValueError, sa.exc.ArgumentError):
+        is_valid = False
+    if not is_valid:
+        raise ValueError("a URL that begins with " + " or ".join(f"{d}://" for d in _DRIVERS))
+    return url
+
 
 class AdminConfig(ServiceConfig):
     """The configuration of admin, in addition to that of every service."""
 
-    database_url: str = "sqlite+aiosqlite:///trimtab.db"
+    database_url: Annotated[str, AfterValidator(_check_database_url)] = (
+        "sqlite+aiosqlite:///trimtab.db"
+    )
     """``sqlite+aiosqlite:///path``, or ``postgresql+asyncpg://user:password@host/name`` with the
     extra ``trimtab-admin[postgres]``. The schema is migrated at start."""
     token_file: Path | None = None

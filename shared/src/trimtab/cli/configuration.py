@@ -57,7 +57,7 @@ class Defaults(BaseModel):
         if (file := self.token_file_of(server)) is None:
             return ""
         try:
-            return file.read_text(encoding="utf-8").strip()
+            return file.read_bytes().decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Rejected(f"token_file {file}: {_reason(error)}") from error
 

@@ -22,7 +22,7 @@ from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, selected_url, with_server
 from trimtab.cli.tables import Table
 from trimtab.cli.terminal import OUTPUTS, Columns, output_option, show, show_data, table_of, warn
-from trimtab.client.http import without_credentials
+from trimtab.client.addresses import without_credentials
 from trimtab.embedded.directory import Directory, write_private
 from trimtab.errors import Rejected
 
@@ -166,8 +166,8 @@ def _origin(key: str) -> str:
 def _token(server: Server) -> _Value:
     """Return where the token for the server is read from."""
     file = configured().token_file_of(server.url or "")
-    if server.token and (file is None or server.token != configured().token(server.url or "")):
-        return _Value("token", "set", "TRIMTAB_TOKEN")
+    if server.token and server.token.source in ("--token", "TRIMTAB_TOKEN"):
+        return _Value("token", "set", server.token.source)
     if file is not None:
         return _Value("token", file, configuration.origin("token_file"))
     directory = Directory(server.data)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from trimtab.cli.configuration import (
     origin,
 )
 from trimtab.client import Client
+from trimtab.client.addresses import check_token
 from trimtab.embedded.directory import DEFAULT, Directory
 from trimtab.errors import Unavailable
 
@@ -24,12 +25,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
+class Token:
+    """An API token, and where it is from."""
+
+    text: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True)
 class Server:
     """The API at a URL, or that of the embedded system in a data directory."""
 
     url: str | None
     """``None`` selects the embedded system."""
-    token: str | None
+    token: Token | None
     data: Path
 
     def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
@@ -38,14 +47,15 @@ class Server:
         Raises `trimtab.errors.TrimtabError`.
         """
         url, token = self._resolve()
+        check_token(token.text, token.source)
 
         async def with_client() -> T:
-            async with Client(url, token) as client:
+            async with Client(url, token.text) as client:
                 return await work(client)
 
         return asyncio.run(with_client())
 
-    def _resolve(self) -> tuple[str, str]:
+    def _resolve(self) -> tuple[str, Token]:
         """Return the URL and the API token; raises `Unavailable` where there is no URL."""
         directory = Directory(self.data)
         local = directory.url()
@@ -57,7 +67,7 @@ class Server:
             )
         # The token in the data directory is sent to its own system only.
         own = directory.api_token() if local is not None and url.rstrip("/") == local else ""
-        return url, self.token or own
+        return url, self.token or Token(own, str(directory.token_file))
 
 
 def data_option(command: F) -> F:
@@ -124,10 +134,18 @@ def selected_server(context: click.Context) -> Server:
 
     Raises `trimtab.errors.TrimtabError` where the configuration file is not valid.
     """
-    (url, _), token = selected_url(context), context.params.get("api_token")
+    (url, _), token = selected_url(context), _given_token(context)
     if url is not None and (token is None or flagged_context(context)):
-        token = configured(context).token(url) or token
+        defaults = configured(context)
+        stored = defaults.token(url)
+        token = Token(stored, f"token_file {defaults.token_file}") if stored else token
     return Server(url, token, Path(context.params.get("data") or DEFAULT))
+
+
+def _given_token(context: click.Context) -> Token | None:
+    text = context.params.get("api_token")
+    is_flag = context.get_parameter_source("api_token") is ParameterSource.COMMANDLINE
+    return Token(text, "--token" if is_flag else "TRIMTAB_TOKEN") if text else None
 
 
 def selected_url(context: click.Context) -> tuple[str | None, str]:

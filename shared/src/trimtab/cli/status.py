@@ -22,8 +22,8 @@ from trimtab.cli.terminal import (
     warn,
 )
 from trimtab.client import Client, health
+from trimtab.client.addresses import without_credentials
 from trimtab.client.health import Health
-from trimtab.client.http import without_credentials
 from trimtab.embedded.directory import Directory
 from trimtab.errors import Code, TrimtabError
 from trimtab.release import VERSION

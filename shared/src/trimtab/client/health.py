@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from trimtab.client.http import is_loopback
+from trimtab.client.addresses import is_loopback
 
 _TIMEOUT_SECONDS = 5.0
 """More than admin waits for its database before it reports that it is not ready."""

@@ -7,17 +7,19 @@ class that admin raised, with admin's message and data.
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from trimtab.api.problems import Problem
+from trimtab.client.addresses import check_token, is_loopback, parse_address
 from trimtab.errors import (
     Code,
     Failed,
     Invalid,
     NotFound,
+    Rejected,
     Stale,
     TrimtabError,
     Unavailable,
@@ -31,20 +33,32 @@ TIMEOUT_SECONDS = 30.0
 B = TypeVar("B", bound=BaseModel)
 
 
+class Foreign(Unavailable):
+    """The server that responds is not Trimtab, or of another release."""
+
+
 class HttpApi:
     """A pool of HTTP connections to one admin."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = without_credentials(url)
-        address = urlsplit(url)
+        address = parse_address(url)
+        check_token(token, "the client")
+        if token and address.login:
+            raise Rejected(
+                f"there are two credentials for {address.url}: the API token, and the user and "
+                "password of the URL, which replace it in a request; give one of them"
+            )
+        self._url = address.url
+        # It follows no redirect, so that no other host gets the token.
         self._http = httpx.AsyncClient(
-            base_url=f"{url}/api/v2",
+            base_url=f"{address.url}/api/v2",
+            auth=address.login,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=TIMEOUT_SECONDS,
             # Loading the certificates takes longer than a call, and plain HTTP needs none.
-            verify=address.scheme == "https",
+            verify=address.is_tls,
             # A proxy of the environment cannot reach this machine's loopback.
-            trust_env=not is_loopback(url),
+            trust_env=not is_loopback(address.url),
         )
 
     async def close(self) -> None:
@@ -100,6 +114,8 @@ class HttpApi:
                 if response.is_error:
                     await response.aread()
                     raise self._error(response)
+                if not response.is_success or _is_page(response):
+                    raise self._foreign_error(response)
                 yield response
 
     @asynccontextmanager
@@ -118,6 +134,9 @@ class HttpApi:
             raise Unavailable(
                 f"{self._url} did not respond within {TIMEOUT_SECONDS:.0f} s"
             ) from error
+        except httpx.LocalProtocolError as error:
+            # Its message has the header that is wrong.
+            raise Rejected(f"the request to {self._url} is not valid HTTP") from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"no Trimtab responds at {self._url} ({error}); start one with `trimtab up`, "
@@ -141,11 +160,15 @@ class HttpApi:
         return error
 
     def _foreign_error(self, response: httpx.Response) -> TrimtabError:
-        url = without_credentials(str(response.url))
-        return Unavailable(
-            f"the response of {url} (status {response.status_code}) is not Trimtab's; "
+        family = Unavailable if response.is_server_error else Foreign
+        return family(
+            f"the response of {response.url} (status {response.status_code}) is not Trimtab's; "
             "is it another server, or another release?"
         )
+
+
+def _is_page(response: httpx.Response) -> bool:
+    return str(response.headers.get("content-type", "")).startswith("text/html")
 
 
 def _error_of(problem: Problem) -> TrimtabError:
@@ -161,17 +184,6 @@ def _error_of(problem: Problem) -> TrimtabError:
     if family is Stale:
         return Stale(path, problem.given_version, problem.stored_version)
     return family(problem.detail)
-
-
-def without_credentials(url: str) -> str:
-    """Return the URL without a user and a password, so that it can be shown."""
-    scheme, separator, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
-
-
-def is_loopback(url: str) -> bool:
-    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -213,7 +225,11 @@ def scope_parameters(scope: Scope) -> dict[str, str]:
 
 
 def reason_header(reason: str) -> dict[str, str]:
-    return {"X-Trimtab-Reason": reason} if reason else {}
+    """Return the header. Raises `Invalid` for what none can carry."""
+    if any(character < " " or character == "\x7f" for character in reason):
+        raise Invalid("reason", reason, "one line without control characters")
+    text = reason.strip()
+    return {"X-Trimtab-Reason": text} if text else {}
 
 
 def precondition(version: int | None, force: bool) -> dict[str, Any]:

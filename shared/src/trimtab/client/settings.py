@@ -18,6 +18,7 @@ from trimtab.api.settings import (
 from trimtab.client.http import (
     TIMEOUT_SECONDS,
     Collection,
+    Foreign,
     as_dry_run,
     lines_of,
     reason_header,
@@ -128,8 +129,8 @@ class Settings(Collection):
                             params["since"] = value
                         elif name == "data":
                             yield HistoryBody.model_validate_json(value)
-            except Unavailable:
-                if "since" not in params:
+            except Unavailable as error:
+                if "since" not in params or isinstance(error, Foreign):
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
 

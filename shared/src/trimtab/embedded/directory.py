@@ -118,7 +118,7 @@ class Directory:
     def api_token(self) -> str:
         """Return the API token of the first admin; empty where there is none."""
         try:
-            return self.token_file.read_text().strip()
+            return self.token_file.read_bytes().decode(errors="replace").strip()
         except OSError:
             return ""
 

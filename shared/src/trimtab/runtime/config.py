@@ -8,9 +8,10 @@ The first of these that has a value wins: a variable of the environment, such as
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
 )
 
 from trimtab import names, yaml_texts
+from trimtab.credentials import without_password
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import first_error, unknown_field
 from trimtab.wrong_values import allowed_instead
@@ -42,6 +44,18 @@ OWN_KEYS = {
 One file may hold the configuration of all services: no other key of it is accepted."""
 
 
+def _check_url(url: str) -> str:
+    """Return the URL of a NATS server. Raises `ValueError` without a part of it."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        is_valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError("a URL such as nats://127.0.0.1:4222")
+    return url
+
+
 class ServiceConfig(BaseSettings):
     """The fields that every service has; each service derives its own class."""
 
@@ -54,7 +68,7 @@ class ServiceConfig(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    nats_url: str = "nats://127.0.0.1:4222"
+    nats_url: Annotated[str, AfterValidator(_check_url)] = "nats://127.0.0.1:4222"
     """The URL of a NATS server, which also reports the other servers of its cluster."""
     nats_user: str = ""
     """The user of NATS; empty connects without a user."""
@@ -112,7 +126,8 @@ def load(config: type[C]) -> C:
         first = first_error(error)
         name = ".".join(str(step) for step in first["loc"])
         expected = unknown_field(config, first) or allowed_instead(first)
-        sys.exit(f"configuration {Invalid(name, first['input'], expected)}")
+        # The message of a validator may repeat the value.
+        sys.exit(f"configuration {Invalid(name, first['input'], without_password(expected))}")
 
 
 def _read_file(path: str) -> dict[str, Any]:

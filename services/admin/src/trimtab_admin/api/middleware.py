@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from trimtab.echoes import cut
 from trimtab.errors import Forbidden, Invalid, TrimtabError, Unavailable
 from trimtab.runtime import metrics, telemetry
 from trimtab_admin.access.call import Call
@@ -100,7 +101,7 @@ class CallMiddleware:
             log.exception("call.failed", extra=_fields(call))
             if sent.status is None:
                 detail = (
-                    f"{call.method} {problems.cut(call.path)} failed unexpectedly; the log of "
+                    f"{call.method} {cut(call.path)} failed unexpectedly; the log of "
                     f"admin has the reason, with the request id {call.request_id}"
                 )
                 await ProblemResponse(problems.of_status(500, detail))(scope, receive, sent)

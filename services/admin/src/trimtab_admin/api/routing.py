@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from trimtab import kinds
+from trimtab.echoes import cut
 from trimtab.errors import Forbidden, TrimtabError
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
@@ -143,7 +144,7 @@ async def _on_unrouted(request: Request, error: Exception) -> Response:
         allowed = f"the paths of {problems.DESCRIPTION}"
         return ProblemResponse(problems.of_field(404, "path", path, allowed))
     methods = ", ".join(_methods(request.app.routes, path))
-    allowed = f"{methods}, of {problems.cut(path)}"
+    allowed = f"{methods}, of {cut(path)}"
     problem = problems.of_field(error.status_code, "method", request.method, allowed)
     return ProblemResponse(problem, {"Allow": methods})
 

@@ -1,4 +1,4 @@
-"""The part of a value that a problem repeats."""
+"""The part of a value that a message repeats."""
 
 import json
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab_admin.api.problems import HIDDEN, echo
+from trimtab.echoes import HIDDEN, echo
+from trimtab.errors import Invalid
 
 
 def test_a_short_value_is_repeated_unchanged() -> None:
@@ -73,3 +74,25 @@ def test_any_value_can_be_repeated_in_json(path: str, value: object) -> None:
 def test_half_of_a_surrogate_pair_can_be_repeated_in_json() -> None:
     body = json.dumps(echo("field", "a\ud800"), ensure_ascii=False).encode()
     assert body.startswith(b'"a')
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nats://trimtab:hun/ter@2@h:4222", "nats://trimtab:…@h:4222"),
+        ("nats://a:hunter2@h,nats://b:hunter2@i", "nats://a:…@i"),
+        ("nats://hunter2@h", "nats://…@h"),
+        ("http://h/users/a@b.c", "http://h/users/a@b.c"),
+    ],
+)
+def test_a_url_is_repeated_without_its_password(text: str, shown: str) -> None:
+    assert echo("field", text) == shown
+
+
+def test_the_path_of_a_secret_is_no_secret() -> None:
+    assert echo("token_file", "/etc/token") == "/etc/token"
+
+
+def test_the_message_of_an_error_has_no_secret() -> None:
+    assert "hunter2" not in str(Invalid("tokens.yaml: envs.DATABASE", "hunter2", "a name"))
+    assert "'2x'" in str(Invalid("tokens.yaml: limits.cpu", "2x", "a quantity"))
