@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.admin.running import FORCE, SCOPE, rows, running, settings_for
 from tests.servers import NatsServer
+from trimtab.api.entities import ClusterBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab_admin.app import prepare
 from trimtab_admin.config import AdminConfig
@@ -323,5 +324,13 @@ async def test_an_invalid_settings_file_is_rejected_by_path_and_changes_nothing(
         await prepare(wrong)
     with pytest.raises(NotFound, match="did you mean 'task_resource'"):
         await prepare(good.model_copy(update={"records": {"task_resources": {}}}))
+    cluster = ClusterBody(name="local", labels=("a\x1b",))
+    resource = {"cluster_resource": {"attributes": {"a": "\x1b"}}}
+    for update, path in (
+        ({"clusters": (cluster,)}, r"clusters\.local\.labels\.0"),
+        ({"records": resource}, r"records\.cluster_resource\.attributes\.a"),
+    ):
+        with pytest.raises(Invalid, match=path + r": .* text without U\+001B"):
+            await prepare(good.model_copy(update=update))
     async with running(good) as admin:
         assert "x" not in [domain["name"] for domain in (await admin.get("/domains")).json()]

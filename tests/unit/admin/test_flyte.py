@@ -60,6 +60,7 @@ A, B, C = ({"attributes": {name: name.upper(), "x": name}} for name in "abc")
         ({PLATFORM: A, DOMAIN: B}, {"a": "A", "b": "B", "x": "b"}),
         ({PLATFORM: A, PROJECT: B}, {"a": "A", "b": "B", "x": "b"}),
         ({DOMAIN: A, PROJECT: B, PROJECT_DOMAIN: C}, {"a": "A", "c": "C", "x": "c"}),
+        ({PLATFORM: A, DOMAIN: {**B, "unset": ["attributes"]}}, {"b": "B", "x": "b"}),
     ],
 )
 def test_cluster_resources_are_merged_over_the_configuration(
@@ -112,6 +113,8 @@ SECRETS = {"security_context": {"secrets": [{"group": "db"}]}}
             {"interruptible": False},
         ),
         ({PROJECT: {"labels": {"a": "1"}}, WORKFLOW: {"labels": {"b": "2"}}},
+         {"labels": {"b": "2"}}),
+        ({PROJECT: {"labels": {"a": "1"}}, WORKFLOW: {"unset": ["labels"], "labels": {"b": "2"}}},
          {"labels": {"b": "2"}}),
         ({PLATFORM: {"envs": {"A": "1"}}, WORKFLOW: {"max_parallelism": 2}},
          {"envs": {"A": "1"}, "max_parallelism": 2}),

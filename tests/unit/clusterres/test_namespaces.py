@@ -124,6 +124,13 @@ def test_values_are_folded_from_broad_to_narrow() -> None:
     }
 
 
+def test_a_record_may_replace_all_values_of_broader_ones() -> None:
+    platform = RecordChanged.at(PLATFORM, KIND, {"attributes": {"a": "1", "b": "1"}})
+    narrow = {"attributes": {"b": "2"}, "unset": ["attributes"]}
+    found = layout(platform, RecordChanged.at(Scope("production", "beta"), KIND, narrow))
+    assert found.attributes("beta-production") == {Scope("production", "beta"): {"b": "2"}}
+
+
 def test_an_unreadable_record_fails_the_namespaces_that_need_it_by_name() -> None:
     found = layout(RecordChanged.at(Scope(project="beta"), KIND, {"attributes": {"a": 1}}))
     with pytest.raises(Unreadable, match="cluster_resource record of project beta"):

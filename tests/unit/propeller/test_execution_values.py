@@ -199,3 +199,12 @@ def test_an_unset_value_is_not_recorded() -> None:
         record(CONFIG, {"unset": ["max_parallelism", "labels.team"]}),
     )
     assert resolve(request(), after, CAPABILITIES).execution == ()
+
+
+def test_a_record_may_replace_all_labels_of_broader_ones() -> None:
+    after = settings(
+        record(CONFIG, {"labels": {"team": "a", "tier": "1"}}, PLATFORM),
+        record(CONFIG, {"labels": {"team": "b"}, "unset": ["labels"]}),
+    )
+    [label] = resolve(request(), after, CAPABILITIES).execution
+    assert (label.path, label.value) == ("labels.team", "b")
