@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from tests.integration.admin.running import TOKEN, running
 from tests.servers import PATIENCE_SECONDS
+from trimtab.errors import Unavailable
 from trimtab_admin.api import middleware
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.settings.reading import Reader
@@ -83,6 +84,19 @@ async def test_an_error_behind_the_start_of_a_response_is_no_success(
     assert [each["error.type"] for each in measured] == ["RuntimeError"]
 
 
+async def test_an_outage_behind_the_start_of_a_response_is_no_defect(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def events(*_arguments: Any) -> AsyncIterator[str]:
+        yield "data: 1\n\n"
+        raise Unavailable("the database does not respond")
+
+    monkeypatch.setattr("trimtab_admin.settings.watching.Watches.events", events)
+    await Client(app_of(admin)).call("/watch", "GET")
+    assert "call.failed" in caplog.messages
+    assert failures(caplog) == []
+
+
 class Client:
     """A client of the application that sends part of a body, and disconnects or pauses then."""
 
@@ -148,6 +162,27 @@ async def test_a_client_that_leaves_a_stream_is_not_a_success(
 ) -> None:
     await Client(app_of(admin), DISCONNECT).call("/watch", "GET")
     assert [each["error.type"] for each in measured] == ["client_disconnected"]
+
+
+async def test_a_call_that_a_stop_of_admin_cuts_off_may_be_repeated(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, measured: Measured
+) -> None:
+    begun = asyncio.Event()
+
+    async def never_ends(*_arguments: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Reader, "entities", never_ends)
+    client = Client(app_of(admin))
+    call = asyncio.create_task(client.call("/projects", "GET"))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert client.sent[0]["status"] == 503
+    assert [each["http.response.status_code"] for each in measured] == [503]
 
 
 async def test_a_body_that_pauses_too_long_is_refused(settings: AdminConfig) -> None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trimtab.echoes import cut
 from trimtab.errors import Forbidden, Invalid, TrimtabError, Unavailable
-from trimtab.runtime import metrics, telemetry
+from trimtab.runtime import metrics, tasks, telemetry
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.api import home, problems
@@ -80,14 +80,16 @@ class CallMiddleware:
         # The span continues the client's trace even where nothing is exported, because history and
         # the outbox store the trace.
         with telemetry.span(scope["method"], headers, SpanKind.SERVER) as span:
+            failure = None
             try:
                 failure = await self._respond(call, scope, receive, sent)
-                _record(call, scope, sent, failure, time.perf_counter() - started, span)
             except asyncio.CancelledError:
                 if sent.status is None:
                     stopping = ProblemResponse.of(Unavailable("admin is stopping"))
                     await stopping(scope, receive, sent)
                 raise
+            finally:
+                _record(call, scope, sent, failure, time.perf_counter() - started, span)
 
     async def _respond(
         self, call: Call, scope: Scope, receive: Receive, sent: _Sent
@@ -97,8 +99,11 @@ class CallMiddleware:
             await self._app(scope, receive, sent)
         except ClientDisconnect:
             return None
-        except Exception as error:
-            log.exception("call.failed", extra=_fields(call))
+        except Exception as error:  # noqa: BLE001  # the boundary: it fails only its own call
+            # Starlette wraps an error that arises behind the start of the response.
+            cause = error.__cause__
+            known = cause if isinstance(cause, TrimtabError) else error
+            tasks.report_failure("call.failed", known, _fields(call))
             if sent.status is None:
                 detail = (
                     f"{call.method} {cut(call.path)} failed unexpectedly; the log of "
