@@ -122,13 +122,14 @@ class NotFound(Rejected):
 
         Few names are all listed; where no name is alike, some are.
         """
-        known = sorted(known)
+        known = list(known)
         near = names.nearest(name, known)
         if not near:
             return cls(object_type, name, names.listed(known))
         question = f"did you mean {' or '.join(map(repr, near))}"
         if len(known) > names.MAX_LISTED:
-            hint = f"{question}; there are {len(known)} {object_type}s"
+            noun, of, whole = object_type.partition(" of ")
+            hint = f"{question}; there are {len(known)} {noun}s{of}{whole}"
             return cls(object_type, name, ", ".join(near), hint)
         listed = ", ".join(known)
         return cls(object_type, name, listed, f"{question}; there are: {listed}")

@@ -288,7 +288,7 @@ async def test_an_invalid_scope_is_rejected(
 async def test_an_unknown_kind_is_rejected_with_the_known_names(admin: httpx.AsyncClient) -> None:
     answer = await admin.put("/records/task_resources", params=FORCE, json={})
     assert answer.status_code == 404
-    assert "task_resource, workflow_execution_config" in answer.json()["allowed"]
+    assert "task_resource, cluster_resource" in answer.json()["allowed"]
 
 
 async def test_a_record_that_contradicts_another_one_is_rejected(

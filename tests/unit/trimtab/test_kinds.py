@@ -161,9 +161,7 @@ def test_every_kind_of_flyte_has_a_number_a_title_and_a_rule() -> None:
 
 
 def test_an_unknown_kind_is_refused_with_the_names_of_all_kinds() -> None:
-    with pytest.raises(
-        NotFound, match=r"kind 'colour' does not exist; there are: cluster_assignment, "
-    ):
+    with pytest.raises(NotFound, match=r"kind 'colour' does not exist; there are: task_resource, "):
         kinds.by_name("colour")
 
 

@@ -38,8 +38,13 @@ def test_many_names_are_counted_where_one_is_alike() -> None:
     assert error.known == "flytesnacks"
 
 
+def test_versions_of_a_workflow_are_counted_as_such() -> None:
+    error = NotFound.among("version of workflow 'job'", "team-1", MANY)
+    assert str(error).endswith("; there are 12 versions of workflow 'job'")
+
+
 def test_few_names_are_all_listed() -> None:
-    error = NotFound.among("domain", "prodution", ["staging", "production"])
+    error = NotFound.among("domain", "prodution", ["production", "staging"])
     hint = "did you mean 'production'; there are: production, staging"
     assert str(error) == f"domain 'prodution' does not exist; {hint}"
     assert error.known == "production, staging"

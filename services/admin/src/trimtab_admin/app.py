@@ -37,7 +37,9 @@ from trimtab_admin.nats_tasks import NatsTasks
 from trimtab_admin.settings import declared
 from trimtab_admin.settings.explaining import Explainer
 from trimtab_admin.settings.history import History
+from trimtab_admin.settings.known_names import KnownNames
 from trimtab_admin.settings.reading import Reader
+from trimtab_admin.settings.targets import RegisteredTargets
 from trimtab_admin.settings.watching import Watches
 from trimtab_admin.settings.writing import Writer
 from trimtab_admin.storage.changes import Changes
@@ -122,7 +124,7 @@ def build(config: AdminConfig) -> Starlette:
     Raises `OSError`, `Invalid` and `OpenToNetwork`.
     """
     database = _Database.connect(config)
-    sessions, reading, searching, tree = database
+    sessions, reading, searching, tree, _ = database
     streams = ExecutionStreams(reading)
     nats_tasks = NatsTasks(config, sessions, reading, streams)
     history = History(reading, searching)
@@ -147,6 +149,7 @@ def build(config: AdminConfig) -> Starlette:
         ],
         [*home.routes(), *health_routes(readiness)],
         AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
+        settings.names,
         routing.Limits(config.max_body_bytes, config.max_apply_bytes, config.request_seconds),
         loopback_only=is_loopback(config.host),
         lifespan=_lifespan(
@@ -179,12 +182,14 @@ class _Database(NamedTuple):
     reading: Sessions
     searching: Sessions
     tree: Tree
+    targets: RegisteredTargets
 
     @classmethod
     def connect(cls, config: AdminConfig) -> "_Database":
         url = config.database_url
         searching = searching_sessions_of(url)
-        return cls(sessions_of(url), reading_sessions_of(url), searching, Tree())
+        tree, targets = Tree(), RegisteredTargets()
+        return cls(sessions_of(url), reading_sessions_of(url), searching, tree, targets)
 
     async def close(self) -> None:
         await self.tree.close()
@@ -201,7 +206,7 @@ def _settings(
     nats_tasks: NatsTasks,
     authentication: Authentication,
 ) -> SettingsOperations:
-    sessions, reading, _, tree = database
+    sessions, reading, _, tree, targets = database
 
     def on_commit(rows: Sequence[OutboxRow]) -> None:
         nats_tasks.publish_soon(rows)
@@ -209,9 +214,15 @@ def _settings(
 
     template = config.namespace_template
     changes = Changes(sessions, reading, tree, on_commit, namespace_template=template)
-    writer = Writer(changes, reading, tree, history)
-    explainer = Explainer(reading, tree)
-    return SettingsOperations(reader, writer, explainer, history, watches, authentication)
+    return SettingsOperations(
+        reader=reader,
+        writer=Writer(changes, reading, tree, history, targets),
+        explainer=Explainer(reading, tree),
+        history=history,
+        watches=watches,
+        authentication=authentication,
+        names=KnownNames(reading, tree, history, targets),
+    )
 
 
 def _executions(
@@ -220,9 +231,9 @@ def _executions(
     streams: ExecutionStreams,
     authentication: Authentication,
 ) -> ExecutionOperations:
-    sessions, reading, _, tree = database
+    sessions, reading, _, tree, targets = database
     return ExecutionOperations(
-        workflows=Workflows(reading, sessions, tree),
+        workflows=Workflows(reading, sessions, tree, targets),
         executions=Executions(reading, sessions, tree, nats_tasks.wake_requester),
         streams=streams,
         authentication=authentication,

@@ -1,8 +1,11 @@
-"""The error of a call, as ``application/problem+json``. Pure."""
+"""The error of a call, as ``application/problem+json``, and the header of its warnings. Pure."""
 
 from pydantic import JsonValue
 
 from trimtab.models import Model
+
+WARNING_HEADER = "X-Trimtab-Warning"
+"""The header of a response, once for each warning about the call's parameters."""
 
 
 class Problem(Model):

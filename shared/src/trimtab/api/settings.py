@@ -57,7 +57,7 @@ class RecordBody(Model):
     labels: dict[str, str] = {}
     """Labels of the record, by which `apply` with ``prune`` finds its owner."""
     warnings: tuple[str, ...] = ()
-    """Warnings for the writer; in a list, why the document cannot be read."""
+    """Warnings about the document and the scope; in a list, why the document cannot be read."""
 
 
 class RollbackBody(Model):
@@ -93,6 +93,8 @@ class EffectiveBody(Model):
     leaves: tuple[LeafBody, ...]
     revision: int
     """The revision of the settings that it was folded from."""
+    warnings: tuple[str, ...] = ()
+    """Warnings about the target."""
 
 
 class EffectiveAllBody(Model):
@@ -103,6 +105,8 @@ class EffectiveAllBody(Model):
     unreadable: dict[str, str] = {}
     """Kinds whose value cannot be computed, with the reason."""
     revision: int
+    warnings: tuple[str, ...] = ()
+    """Warnings about the target."""
 
 
 class SetterBody(Model):
@@ -151,6 +155,8 @@ class ExplainBody(Model):
     as_flyte: EffectiveBody | None
     """The value by Flyte 1's rule; ``None`` where Flyte 1 has no such kind."""
     revision: int
+    warnings: tuple[str, ...] = ()
+    """Warnings about the target."""
 
 
 class DocumentBody(Model):

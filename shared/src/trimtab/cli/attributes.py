@@ -25,7 +25,7 @@ from trimtab.cli.server import Server, with_server
 from trimtab.cli.tables import Table
 from trimtab.cli.terminal import confirm, output_option, progress, show, show_data
 from trimtab.client import Client
-from trimtab.errors import Code, NotFound, Rejected
+from trimtab.errors import Code, Rejected
 from trimtab.kinds import Kind, forms
 from trimtab.levels import Level, Scope
 
@@ -129,20 +129,7 @@ async def _narrowest_record(client: Client, kind: Kind, scope: Scope) -> RecordB
             continue
         if (record := await client.records.get(kind.name, candidate)) is not None:
             return record
-    await check_exists(client, scope)
     return None
-
-
-async def check_exists(client: Client, scope: Scope) -> None:
-    """Raise `NotFound`, which lists the existing names, for an unknown project or domain."""
-    projects = [project.name for project in await client.projects.list()]
-    domains = [domain.name for domain in await client.domains.list()]
-    for entity, name, existing in (
-        ("project", scope.project, projects),
-        ("domain", scope.domain, domains),
-    ):
-        if name and name not in existing:
-            raise NotFound(entity, name, ", ".join(existing) or "none")
 
 
 def _sample(kind: Kind, file: Path | None) -> dict[str, Any]:

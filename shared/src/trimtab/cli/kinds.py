@@ -61,7 +61,7 @@ class KindFinder:
         if (found := _find(name, self._from_server)) is not None:
             return found
         nouns = dict.fromkeys(kind.noun for kind in (*installed, *self._from_server))
-        raise NotFound("kind", name, ", ".join(sorted(nouns)))
+        raise NotFound.among("kind", name, sorted(nouns))
 
 
 class KindGroup(CommandGroup):

@@ -15,7 +15,8 @@ from trimtab.cli.kinds import find_kind
 from trimtab.cli.pool_use import list_pools
 from trimtab.cli.scopes import domain_option, project_option, scope_from_body
 from trimtab.cli.server import Server, with_server
-from trimtab.cli.terminal import Columns, output_option, show_list
+from trimtab.cli.terminal import Columns, output_option, show_list, warn
+from trimtab.errors import NotFound
 from trimtab.levels import Level
 from trimtab.messages.events import NamespaceStatus
 
@@ -172,7 +173,11 @@ def workflows(
 ) -> None:
     """List the registered versions of workflows, or of the workflow NAME."""
     found = server.call(lambda client: client.workflows.list(project, domain))
-    show_list([one for one in found if name in (None, one.workflow.name)], output, _WORKFLOWS)
+    versions = [one for one in found if name in (None, one.workflow.name)]
+    if name is not None and not versions:
+        registered = sorted({one.workflow.name for one in found})
+        warn(str(NotFound.among("workflow", name, registered)))
+    show_list(versions, output, _WORKFLOWS)
 
 
 @click.command(

@@ -15,6 +15,7 @@ from trimtab.cli.configuration import (
     flagged_context,
     origin,
 )
+from trimtab.cli.terminal import warn
 from trimtab.client import Client
 from trimtab.client.addresses import check_token
 from trimtab.embedded.directory import DEFAULT, Directory
@@ -40,6 +41,8 @@ class Server:
     """``None`` selects the embedded system."""
     token: Token | None
     data: Path
+    _warned: set[str] = field(default_factory=set, compare=False, repr=False)
+    """The warnings that were printed: calls of one command are about the same names."""
 
     def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Run a coroutine with a client, and return its result.
@@ -50,10 +53,15 @@ class Server:
         check_token(token.text, token.source)
 
         async def with_client() -> T:
-            async with Client(url, token.text) as client:
+            async with Client(url, token.text, self._warn) as client:
                 return await work(client)
 
         return asyncio.run(with_client())
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self._warned:
+            self._warned.add(warning)
+            warn(warning)
 
     def _resolve(self) -> tuple[str, Token]:
         """Return the URL and the API token; raises `Unavailable` where there is no URL."""

@@ -12,7 +12,6 @@ import click
 from trimtab.api.settings import RecordBody
 from trimtab.cli import attribute_files, changes
 from trimtab.cli.attribute_files import STDIN, AttributeFile, attr_file_option
-from trimtab.cli.attributes import check_exists
 from trimtab.cli.commands import Failure, dry_run_option, error_prefix, example
 from trimtab.cli.diffs import unified_diff
 from trimtab.cli.scopes import (
@@ -63,7 +62,7 @@ def update_command(kind: Kind) -> click.Command:
         document = _document(content, kind, scope)
         prefix = f"update {error_text(scope)} matchable attributes: "
         with error_prefix(f"{prefix}could not fetch attributes: "):
-            record = server.call(lambda client: _find(client, kind, scope))
+            record = server.call(lambda client: client.records.get(kind.name, scope))
         if not _show_changes(kind, record, document):
             return
         if not (dry_run or force or confirm("Continue? [y/n]: ")):
@@ -91,14 +90,6 @@ def _check_prompt(file: Path, is_silent: bool) -> None:
             "use --force, or --dry-run to see the changes",
             Code.INVALID,
         )
-
-
-async def _find(client: Client, kind: Kind, scope: Scope) -> RecordBody | None:
-    """Return the record. Raises `NotFound` for an unknown project or domain."""
-    record = await client.records.get(kind.name, scope)
-    if record is None:
-        await check_exists(client, scope)
-    return record
 
 
 def _document(content: AttributeFile, kind: Kind, scope: Scope) -> dict[str, Any]:
@@ -158,7 +149,7 @@ async def _store(
         before, version = ({}, None) if record is None else (record.document, record.version)
         try:
             updated = kind.update(before, document)
-            stored = await client.records.put(kind.name, scope, updated, version=version)
+            await client.records.put(kind.name, scope, updated, version=version)
         except Stale:
             record = await client.records.get(kind.name, scope)
             now = {} if record is None else record.document
@@ -167,8 +158,6 @@ async def _store(
             ):
                 raise
         else:
-            for warning in stored.warnings:
-                warn(warning)
             return
 
 

@@ -16,7 +16,7 @@ from trimtab.api.maintenance import ResyncBody, StatusBody
 from trimtab.client.access import Audit, Tokens
 from trimtab.client.entities import Clusters, Domains, Pools, Projects
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
-from trimtab.client.http import DRY_RUN, HttpApi
+from trimtab.client.http import DRY_RUN, HttpApi, OnWarning, ignore
 from trimtab.client.maintenance import DeadLetters, Namespaces
 from trimtab.client.records import Kinds, Records
 from trimtab.client.settings import Settings
@@ -25,9 +25,10 @@ from trimtab.client.settings import Settings
 class Client:
     """An async context manager; leaving it closes the connections."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", on_warning: OnWarning = ignore) -> None:
+        """``on_warning`` is called with each warning of admin about the parameters of a call."""
         self.url = url.rstrip("/")
-        http = HttpApi(self.url, token)
+        http = HttpApi(self.url, token, on_warning)
         self._http = http
         self.kinds = Kinds(http)
         self.records = Records(http)

@@ -4,7 +4,7 @@ A call without a response raises `trimtab.errors.Unavailable`. An error response
 class that admin raised, with admin's message and data.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from trimtab.api.problems import Problem
+from trimtab.api.problems import WARNING_HEADER, Problem
 from trimtab.client.addresses import check_token, is_loopback, parse_address
 from trimtab.errors import (
     Code,
@@ -31,6 +31,11 @@ TIMEOUT_SECONDS = 30.0
 """The timeout of one call; a write may wait for others."""
 
 B = TypeVar("B", bound=BaseModel)
+OnWarning = Callable[[str], None]
+
+
+def ignore(_warning: str) -> None:
+    """Leave warnings to callers that read the bodies."""
 
 
 class Foreign(Unavailable):
@@ -40,7 +45,7 @@ class Foreign(Unavailable):
 class HttpApi:
     """A pool of HTTP connections to one admin."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, on_warning: OnWarning = ignore) -> None:
         address = parse_address(url)
         check_token(token, "the client")
         if token and address.login:
@@ -49,6 +54,7 @@ class HttpApi:
                 "password of the URL, which replace it in a request; give one of them"
             )
         self._url = address.url
+        self._on_warning = on_warning
         # It follows no redirect, so that no other host gets the token.
         self._http = httpx.AsyncClient(
             base_url=f"{address.url}/api/v2",
@@ -72,6 +78,8 @@ class HttpApi:
             request["json"] = body.model_dump(mode="json")
         response = await self.send(method, path, **request)
         parsed: B = self._parse(TypeAdapter(shape), response)
+        for warning in getattr(parsed, "warnings", ()):
+            self._on_warning(warning)
         return parsed
 
     async def fetch_list(
@@ -99,6 +107,7 @@ class HttpApi:
             request["headers"] = {name: value.encode() for name, value in headers.items()}
         with self._translate_outages():
             response = await self._http.request(method, path, **request)
+        self._warn(response)
         if response.is_error:
             raise self._error(response)
         return response
@@ -111,6 +120,7 @@ class HttpApi:
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=silence_seconds)
         with self._translate_outages():
             async with self._http.stream("GET", path, params=params, timeout=timeout) as response:
+                self._warn(response)
                 if response.is_error:
                     await response.aread()
                     raise self._error(response)
@@ -125,6 +135,10 @@ class HttpApi:
         """Read a response line by line. Raises as `stream`."""
         async with self.stream(path, params, silence_seconds) as response:
             yield (line.decode() async for line in lines_of(response.aiter_bytes()))
+
+    def _warn(self, response: httpx.Response) -> None:
+        for warning in response.headers.get_list(WARNING_HEADER):
+            self._on_warning(warning)
 
     @contextmanager
     def _translate_outages(self) -> Iterator[None]:

@@ -48,6 +48,13 @@ class ApiTokens:
             query = sa.select(tables.api_tokens).order_by(_ROW.created_at, _ROW.id)
             return [_body(row) for row in (await session.execute(query)).mappings()]
 
+    async def check_caller(self, name: str) -> None:
+        """Raise `NotFound`, with the nearest names, where no caller has ever had the name."""
+        async with transaction(self._reading) as session:
+            known = {*_RESERVED, *await session.scalars(sa.select(_ROW.name))}
+        if name not in known:
+            raise NotFound.among("caller", name, sorted(known))
+
     async def get(self, id: str) -> TokenBody:
         """Raises `NotFound`."""
         async with transaction(self._reading) as session:

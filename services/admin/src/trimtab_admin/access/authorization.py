@@ -75,6 +75,10 @@ class Caller:
         """Return whether any grant reaches the project or something in it."""
         return any(grant.scope.project in ("", project) for grant in self.grants)
 
+    def reaches(self, scope: Scope) -> bool:
+        """Return whether any grant, of whatever kinds, is for the scope."""
+        return any(g.scope == PLATFORM or g.scope.covers(scope) for g in self.grants)
+
     def check_change(self, settings: Settings, event: Event) -> None:
         """Raise `Forbidden` where the caller may not make this change of these settings."""
         match event:

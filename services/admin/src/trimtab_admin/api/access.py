@@ -86,6 +86,8 @@ class AccessOperations:
 
     async def list_audit(self, call: Call, query: AuditQuery) -> Page[AuditBody]:
         """Return refused calls, changes of API tokens and forced releases, the newest first."""
+        if query.caller:
+            await self.api_tokens.check_caller(query.caller)
         matching = AuditFilter(query.status, query.caller, query.client, query.since)
         before = int(query.token) if query.token else None
         return await self.trail.list(matching, before, query.limit)

@@ -112,7 +112,7 @@ class ExecutionOperations:
     async def get_workflow(
         self, call: Call, project: str, domain: str, name: str, query: VersionQuery
     ) -> WorkflowBody:
-        return await self.workflows.get(Scope(domain, project), name, query.version)
+        return await self.workflows.get(call.caller, Scope(domain, project), name, query.version)
 
     async def list_launch_plans(
         self, call: Call, query: ProjectDomainQuery
@@ -123,7 +123,7 @@ class ExecutionOperations:
         self, call: Call, query: DryRunQuery, body: LaunchPlanBody
     ) -> Reply[LaunchPlanBody]:
         call.caller.check(Role.EDITOR, scope_of(body))
-        is_new = await self.workflows.register_launch_plan(body, dry_run=query.dry_run)
+        is_new = await self.workflows.register_launch_plan(body, call.caller, dry_run=query.dry_run)
         return Reply(body, status=201 if is_new and not query.dry_run else 200)
 
     async def list_executions(self, call: Call, query: ExecutionsQuery) -> Sequence[ExecutionBody]:
@@ -135,8 +135,8 @@ class ExecutionOperations:
         """A dry run resolves the workflow and its inputs; the execution has no id then."""
         call.caller.check(Role.EDITOR, _scope(body))
         if query.dry_run:
-            return Reply(await self.executions.check(body), status=200)
-        execution, is_new = await self.executions.create(body, headers.idempotency_key)
+            return Reply(await self.executions.check(body, call.caller), status=200)
+        execution, is_new = await self.executions.create(body, headers.idempotency_key, call.caller)
         return Reply(execution, status=201 if is_new else 200)
 
     async def get_execution(self, call: Call, execution: str) -> ExecutionBody:

@@ -7,19 +7,25 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from trimtab.api.problems import Problem
+from trimtab.api.problems import WARNING_HEADER, Problem
 from trimtab.kinds import Kind
 from trimtab_admin.api.operation import PREFIX, Operation
 
 _SCHEMAS = "#/components/schemas/"
 _WRITES_RECORD = ("PUT", "/records/{kind}")
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
+_WARNING = {
+    WARNING_HEADER: {
+        "description": "A warning, where the body has no `warnings`; the header may be repeated",
+        "schema": {"type": "string"},
+    }
+}
 _RETRY_AFTER = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
 _PROBLEMS = {
     "400": "A part of the request is wrong: `path` names it, `allowed` describes valid values",
     "401": "No API token, or one that is unknown or not valid any more",
     "403": "The API token has no grant for this",
-    "404": "Nothing of this name exists",
+    "404": "Nothing of this name exists: `path` names the parameter, `allowed` the nearest names",
     "405": "The path has no such method",
     "408": "The body did not arrive in time",
     "409": "The stored state does not allow it",
@@ -153,6 +159,9 @@ def _successes(operation: Operation, schemas: _Schemas) -> Json:
         status, description = operation.other_status
         responses[str(status)] = {"description": description, "content": content}
     responses.get("204", {}).pop("content", None)
+    if operation.query is not None and "workflow" in operation.query.model_fields:
+        for response in responses.values():
+            response["headers"] = _WARNING
     return responses
 
 

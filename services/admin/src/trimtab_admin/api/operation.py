@@ -31,13 +31,14 @@ server-sent events, a `Reply`, a `Stream`, or ``None`` for no content."""
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """A body with what belongs into the head of the response."""
+    """A body, or ``None`` for no content, with what belongs into the head of the response."""
 
     body: T
     status: int | None = None
     """``None`` is the status of the operation."""
     version: int | None = None
     """The version of the body, which becomes its ETag."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _unwrap(returned: Any) -> Any:
     if get_origin(returned) is Page:
         return Sequence[get_args(returned)[0]]  # type: ignore[misc]  # a type made at run time
     if get_origin(returned) in (Reply, Stream):
-        return get_args(returned)[0]
+        return _unwrap(get_args(returned)[0])
     members = [member for member in get_args(returned) if member is not NoneType]
     if NoneType in get_args(returned) and len(members) == 1:
         return _unwrap(members[0])

@@ -1,6 +1,7 @@
 """HTTP responses, from what handlers return and from errors."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -8,7 +9,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from trimtab.api.problems import Problem
+from trimtab.api.problems import WARNING_HEADER, Problem
 from trimtab.errors import TrimtabError
 from trimtab_admin import slices
 from trimtab_admin.access.throttling import Throttled
@@ -40,8 +41,30 @@ class ProblemResponse(JSONResponse):
         return cls(problem, headers)
 
 
-async def of_result(operation: Operation, request: Request, result: Any) -> Response:
-    """Return the response for what the operation's handler returned."""
+def add_warnings(response: Response, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        text = warning.encode("ascii", "backslashreplace").decode()
+        response.headers.append(WARNING_HEADER, text)
+
+
+async def of_result(
+    operation: Operation, request: Request, result: Any, warnings: tuple[str, ...] = ()
+) -> Response:
+    """Return the response for what the operation's handler returned.
+
+    The warnings are in the field of the body, or in headers where the body has no such field.
+    """
+    body = result.body if isinstance(result, Reply) else result
+    if warnings and "warnings" in getattr(type(body), "model_fields", {}):
+        body = body.model_copy(update={"warnings": (*body.warnings, *warnings)})
+        result = replace(result, body=body) if isinstance(result, Reply) else body
+        warnings = ()
+    response = await _of_result(operation, request, result)
+    add_warnings(response, warnings)
+    return response
+
+
+async def _of_result(operation: Operation, request: Request, result: Any) -> Response:
     status, headers = operation.status, {}
     match result:
         case None:
@@ -54,6 +77,10 @@ async def of_result(operation: Operation, request: Request, result: Any) -> Resp
         case Page():
             headers = _link(request, result)
             result = result.items
+        case Reply(body=None):
+            response = Response(status_code=204)
+            add_warnings(response, result.warnings)
+            return response
         case Reply():
             status = result.status or status
             headers = {} if result.version is None else {"ETag": f'"{result.version}"'}

@@ -32,6 +32,7 @@ from trimtab_admin.api.problems import ProblemError
 from trimtab_admin.api.requests import BodyLimit
 from trimtab_admin.api.responses import ProblemResponse
 from trimtab_admin.garbage import full_collections
+from trimtab_admin.settings.known_names import KnownNames
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -51,6 +52,7 @@ def build(
     operations: Sequence[Operation],
     others: Sequence[Route],
     access: AccessControl,
+    names: KnownNames,
     limits: Limits,
     *,
     loopback_only: bool,
@@ -59,7 +61,7 @@ def build(
     """Return the application. ``others`` are routes outside of the API, such as health."""
     app = Starlette(
         routes=[
-            *(_OperationRoute(operation, access, limits) for operation in operations),
+            *(_OperationRoute(operation, access, names, limits) for operation in operations),
             Route(problems.DESCRIPTION, _describe(operations)),
             *others,
         ],
@@ -90,18 +92,23 @@ def _describe(operations: Sequence[Operation]) -> Callable[[Request], Awaitable[
 
 
 class _OperationRoute(Route):
-    def __init__(self, operation: Operation, access: AccessControl, limits: Limits) -> None:
-        endpoint = _Endpoint(operation, access, limits)
+    def __init__(
+        self, operation: Operation, access: AccessControl, names: KnownNames, limits: Limits
+    ) -> None:
+        endpoint = _Endpoint(operation, access, names, limits)
         super().__init__(PREFIX + operation.path, endpoint, methods=[operation.method])
         self.methods = {operation.method}  # without HEAD, which Starlette adds to GET
 
 
 class _Endpoint:
-    """The ASGI application of one operation: authorize, parse, handle, respond."""
+    """The ASGI application of one operation: authorize, parse, check names, handle, respond."""
 
-    def __init__(self, operation: Operation, access: AccessControl, limits: Limits) -> None:
+    def __init__(
+        self, operation: Operation, access: AccessControl, names: KnownNames, limits: Limits
+    ) -> None:
         self._operation = operation
         self._access = access
+        self._names = names
         takes_documents = operation.takes_documents
         max_bytes = limits.documents_bytes if takes_documents else limits.body_bytes
         self._body_limit = BodyLimit(max_bytes, limits.part_seconds)
@@ -120,15 +127,21 @@ class _Endpoint:
     async def _respond(self, call: Call, request: Request) -> Response:
         operation = self._operation
         # The path wins: a query parameter of the same name cannot change what is authorized.
-        operation.requires(call.caller, {**request.query_params, **request.path_params})
+        parameters = {**request.query_params, **request.path_params}
+        operation.requires(call.caller, parameters)
         arguments = await requests.arguments(operation, request, self._body_limit)
+        await self._names.check(call.caller, parameters)
+        warnings = await self._names.warnings(call.caller, parameters)
+        request.state.warnings = warnings
         result = await operation.handler(call, **arguments)
-        return await responses.of_result(operation, request, result)
+        return await responses.of_result(operation, request, result, warnings)
 
 
-async def _on_trimtab_error(_request: Request, error: Exception) -> Response:
+async def _on_trimtab_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TrimtabError)
-    return ProblemResponse.of(error)
+    response = ProblemResponse.of(error)
+    responses.add_warnings(response, getattr(request.state, "warnings", ()))
+    return response
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:

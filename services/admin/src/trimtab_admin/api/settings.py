@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -46,8 +46,10 @@ from trimtab_admin.api.parameters import (
 )
 from trimtab_admin.paging import Page
 from trimtab_admin.settings.documents import Export
+from trimtab_admin.settings.entities import ENTITY_TYPES
 from trimtab_admin.settings.explaining import Explainer
 from trimtab_admin.settings.history import History, HistoryFilter
+from trimtab_admin.settings.known_names import KnownNames
 from trimtab_admin.settings.preconditions import Precondition
 from trimtab_admin.settings.reading import Reader, RecordFilter
 from trimtab_admin.settings.requests import (
@@ -62,6 +64,9 @@ from trimtab_admin.settings.watching import Watches
 from trimtab_admin.settings.writing import Writer
 from trimtab_admin.storage.record_index import Search
 
+LevelLabel = Literal[
+    "", "settings", "platform", "domain", "project", "project-domain", "workflow", "launch-plan"
+]
 Document = Annotated[dict[str, Any], Field(description="Fields of the kind, and ``unset``")]
 
 
@@ -76,7 +81,7 @@ class RecordsQuery(ScopeQuery, PageQuery):
     """A filter of records; an empty part matches all."""
 
     kind: Part = ""
-    level: Part = ""
+    level: LevelLabel = ""
 
 
 class RecordHistoryQuery(ScopeQuery, PageQuery):
@@ -147,6 +152,7 @@ class SettingsOperations:
     history: History
     watches: Watches
     authentication: Authentication
+    names: KnownNames
 
     def table(self) -> Sequence[Operation]:
         """Return the operations; those with the most calls first, because routing is linear."""
@@ -179,6 +185,8 @@ class SettingsOperations:
         return [_kind_body(name) for name in kinds.registered()]
 
     async def list_records(self, call: Call, query: RecordsQuery) -> Page[RecordBody]:
+        if query.kind in ENTITY_TYPES:
+            kinds.by_name(query.kind)
         search = Search(**query.model_dump(exclude={"limit", "token"}))
         matching = RecordFilter(call.caller, search)
         return await self.reader.records(matching, query.token, query.limit)
@@ -211,18 +219,19 @@ class SettingsOperations:
 
     async def delete_record(
         self, call: Call, kind: str, query: ScopeWriteQuery, headers: WriteHeaders
-    ) -> Reply[ChangesBody] | None:
+    ) -> Reply[ChangesBody | None]:
         precondition = _precondition(query, headers)
         request = DeleteRecord(kinds.by_name(kind), query.scope, precondition)
         if query.dry_run:
             return Reply(await self.writer.dry_run(request, call.caller), status=200)
-        await self.writer.write(request, headers.author(call))
-        return None
+        [edit] = (await self.writer.write(request, headers.author(call))).draft.records.values()
+        nothing = () if edit.action == "delete" else (f"no {kind} of {query.scope} was stored",)
+        return Reply(None, warnings=nothing)
 
     async def list_history_of_record(
         self, call: Call, kind: str, query: RecordHistoryQuery
     ) -> Page[HistoryBody]:
-        matching = HistoryFilter.of_record(call.caller, kinds.by_name(kind), query.scope)
+        matching = HistoryFilter.of_record(call.caller, kind, query.scope)
         return await self.history.list(matching, query.since, query.token, query.limit)
 
     async def get_effective_of_all_kinds(self, call: Call, query: ScopeQuery) -> EffectiveAllBody:
@@ -254,8 +263,10 @@ class SettingsOperations:
     ) -> ChangesBody:
         request = ApplyDocuments(body.documents, query.prune, query.allow_empty)
         if query.dry_run:
-            return await self.writer.dry_run(request, call.caller)
-        return await (await self.writer.write(request, headers.author(call))).changes()
+            changes = await self.writer.dry_run(request, call.caller)
+        else:
+            changes = await (await self.writer.write(request, headers.author(call))).changes()
+        return await self.names.with_warnings(call.caller, changes)
 
     async def export(self, call: Call, query: ExportQuery) -> Stream[ExportBody]:
         exported = await self.reader.export(call.caller, readable_only=query.readable_only)

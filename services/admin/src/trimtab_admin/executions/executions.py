@@ -49,26 +49,30 @@ class Executions:
         self._tree = tree
         self._created = created
 
-    async def create(self, body: ExecutionCreate, key: str | None) -> tuple[ExecutionBody, bool]:
+    async def create(
+        self, body: ExecutionCreate, key: str | None, caller: Caller
+    ) -> tuple[ExecutionBody, bool]:
         """Store an execution; return it, and whether this call created it.
 
         A call with the ``key`` of an earlier one, and with the same body, returns the execution of
         the earlier one. Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
         """
         try:
-            return await self._create(body, key)
+            return await self._create(body, key, caller)
         except Unavailable:
             raise
         except Retryable:
             # Another admin has stored the key meanwhile: now it is found.
-            return await self._create(body, key)
+            return await self._create(body, key, caller)
 
-    async def _create(self, body: ExecutionCreate, key: str | None) -> tuple[ExecutionBody, bool]:
+    async def _create(
+        self, body: ExecutionCreate, key: str | None, caller: Caller
+    ) -> tuple[ExecutionBody, bool]:
         async with transaction(self._sessions) as session:
             if key is not None and (found := await _find_by_key(session, body, key)):
                 return found, False
             settings = await self._tree.current(session)
-            workflow, plan = await _find_workflow_and_plan(session, settings, body)
+            workflow, plan = await _find_workflow_and_plan(session, settings, body, caller)
             request = _request(settings, workflow, plan, body)
             row = new_row(request, datetime.now(UTC))
             row |= {"idempotency_key": key, "body_hash": key and _hash(body)}
@@ -76,11 +80,11 @@ class Executions:
         self._created()
         return _body(row, request.inputs), True
 
-    async def check(self, body: ExecutionCreate) -> ExecutionBody:
+    async def check(self, body: ExecutionCreate, caller: Caller) -> ExecutionBody:
         """Return the execution that `create` would store, without an id. Raises what it would."""
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
-            workflow, plan = await _find_workflow_and_plan(session, settings, body)
+            workflow, plan = await _find_workflow_and_plan(session, settings, body, caller)
             request = _request(settings, workflow, plan, body)
         row = new_row(request, datetime.now(UTC))
         return _body(row, request.inputs).model_copy(update={"id": ""})
@@ -177,20 +181,22 @@ def _with_state(query: sa.Select[Any]) -> sa.Select[Any]:
 
 
 async def _find_workflow_and_plan(
-    session: AsyncSession, settings: Settings, body: ExecutionCreate
+    session: AsyncSession, settings: Settings, body: ExecutionCreate, caller: Caller
 ) -> tuple[Workflow, LaunchPlan]:
     """Return what the body names; without a launch plan, the workflow's default one."""
     scope = Scope(body.domain, body.project)
     check_scope(settings, scope)
     check_active(settings.projects[body.project])
-    workflow = await find_workflow(session, scope, body.workflow, body.version)
+    workflow = await find_workflow(session, scope, body.workflow, body.version, caller)
     if body.launch_plan in (None, workflow.name):
         default = LaunchPlan(name=workflow.name, workflow=workflow.name, version=workflow.version)
         return workflow, default
-    plan = await find_launch_plan(session, scope, body.launch_plan, workflow.name, body.version)
+    plan = await find_launch_plan(
+        session, scope, body.launch_plan, workflow.name, body.version, caller
+    )
     if plan.version != workflow.version:
         # The body names no version, and the newest workflow version has no such launch plan.
-        workflow = await find_workflow(session, scope, plan.workflow, plan.version)
+        workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
     return workflow, plan
 
 

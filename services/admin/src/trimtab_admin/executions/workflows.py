@@ -1,6 +1,7 @@
 """Registers workflows and launch plans, and finds them. A registered version never changes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from trimtab.levels import Scope
 from trimtab.workflows.graph import LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.settings.entities import check_active, check_scope
+from trimtab_admin.settings.targets import RegisteredTargets
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree
@@ -29,10 +31,13 @@ B = TypeVar("B", WorkflowBody, LaunchPlanBody)
 class Workflows:
     """Registers and lists what can be executed."""
 
-    def __init__(self, reading: Sessions, sessions: Sessions, tree: Tree) -> None:
+    def __init__(
+        self, reading: Sessions, sessions: Sessions, tree: Tree, targets: RegisteredTargets
+    ) -> None:
         self._reading = reading
         self._sessions = sessions
         self._tree = tree
+        self._targets = targets
 
     async def register(self, body: WorkflowBody, *, dry_run: bool = False) -> bool:
         """Register a version; return false if it is registered already with the same content.
@@ -50,9 +55,13 @@ class Workflows:
             for task in workflow.tasks.values():
                 if task.pool is not None:
                     settings.pool(task.pool)
-            return await _add(session, tables.workflows, scope, workflow, workflow.version)
+            is_new = await _add(session, tables.workflows, scope, workflow, workflow.version)
+        self._targets.expire()
+        return is_new
 
-    async def register_launch_plan(self, body: LaunchPlanBody, *, dry_run: bool = False) -> bool:
+    async def register_launch_plan(
+        self, body: LaunchPlanBody, caller: Caller, *, dry_run: bool = False
+    ) -> bool:
         """Register a launch plan, which has the version of its workflow.
 
         Returns and raises as `register` does.
@@ -68,18 +77,22 @@ class Workflows:
             settings = await self._tree.current(session)
             check_scope(settings, scope)
             check_active(settings.projects[body.project])
-            workflow = await find_workflow(session, scope, plan.workflow, plan.version)
+            workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
             workflow.check_hooks("launch_plan.runtime_override", plan.runtime_override)
             for name in plan.inputs:
                 if name not in workflow.inputs:
                     known = ", ".join(workflow.inputs) or "none"
                     raise Invalid(f"launch_plan.inputs.{name}", plan.inputs[name], known)
-            return await _add(session, tables.launch_plans, scope, plan, plan.version)
+            is_new = await _add(session, tables.launch_plans, scope, plan, plan.version)
+        self._targets.expire()
+        return is_new
 
-    async def get(self, scope: Scope, name: str, version: str | None) -> WorkflowBody:
+    async def get(
+        self, caller: Caller, scope: Scope, name: str, version: str | None
+    ) -> WorkflowBody:
         """Return a version, or the newest one for ``None``. Raises `NotFound`."""
         async with transaction(self._reading) as session:
-            workflow = await find_workflow(session, scope, name, version)
+            workflow = await find_workflow(session, scope, name, version, caller)
         return WorkflowBody(project=scope.project, domain=scope.domain, workflow=workflow)
 
     async def list(self, caller: Caller, project: str, domain: str) -> Sequence[WorkflowBody]:
@@ -147,54 +160,65 @@ def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:
 
 
 async def find_workflow(
-    session: AsyncSession, scope: Scope, name: str, version: str | None
+    session: AsyncSession, scope: Scope, name: str, version: str | None, caller: Caller
 ) -> Workflow:
     """Return a version of a workflow, or the newest one for ``None``.
 
-    Raises `NotFound`, which names the versions or workflows that exist.
+    Raises `NotFound` with the nearest versions or workflows of those that the caller may see.
     """
     table = tables.workflows.c
     here = sa.and_(table.project == scope.project, table.domain == scope.domain)
-    query = sa.select(table.body).where(here, table.name == name)
-    if version is not None:
-        query = query.where(table.version == version)
-    body = await session.scalar(query.order_by(table.id.desc()).limit(1))
+    body = await _newest_body(session, tables.workflows, scope, name, version)
     if body is not None:
         return models.read(Workflow, body)
-    column = table.name if version is None else table.version
-    where = here if version is None else sa.and_(here, table.name == name)
-    known = await _known_names(session, column, where)
-    if version is not None and known:
-        raise NotFound(f"version of workflow {name!r}", version, known)
-    raise NotFound("workflow", name, known if version is None else "")
+    versions = await _distinct(session, table.version, sa.and_(here, table.name == name))
+    if version is not None and versions:
+        raise NotFound.among(f"version of workflow {name!r}", version, versions)
+    workflows = await _distinct(session, table.name, here)
+    shown = [each for each in workflows if caller.reaches(replace(scope, workflow=each))]
+    raise NotFound.among("workflow", name, shown)
 
 
 async def find_launch_plan(
-    session: AsyncSession, scope: Scope, name: str, workflow: str, version: str | None
+    session: AsyncSession,
+    scope: Scope,
+    name: str,
+    workflow: str,
+    version: str | None,
+    caller: Caller,
 ) -> LaunchPlan:
     """Return the launch plan for a version of the workflow, or the newest one for ``None``.
 
-    Raises `NotFound`, which names the launch plans that exist.
+    Raises `NotFound` with the nearest launch plans, if the caller may see all of the workflow.
     """
-    table = tables.launch_plans.c
-    here = sa.and_(table.project == scope.project, table.domain == scope.domain)
-    query = sa.select(table.body).where(here, table.name == name)
-    if version is not None:
-        query = query.where(table.version == version)
-    body = await session.scalar(query.order_by(table.id.desc()).limit(1))
+    body = await _newest_body(session, tables.launch_plans, scope, name, version)
     plan = None if body is None else models.read(LaunchPlan, body)
     if plan is None or plan.workflow != workflow:
         suffix = f" version {version}" if version is not None else ""
-        noun = f"launch plan of workflow {workflow}{suffix}"
-        raise NotFound(noun, name, await _known_names(session, table.name, here))
+        table = tables.launch_plans.c
+        here = sa.and_(table.project == scope.project, table.domain == scope.domain)
+        # Whose launch plans they are is in their bodies only.
+        plans = await _distinct(session, table.name, here) if caller.reaches(scope) else []
+        raise NotFound.among(f"launch plan of workflow {workflow}{suffix}", name, plans)
     return plan
 
 
-async def _known_names(
+async def _newest_body(
+    session: AsyncSession, table: sa.Table, scope: Scope, name: str, version: str | None
+) -> str | None:
+    row = table.c
+    here = sa.and_(row.project == scope.project, row.domain == scope.domain, row.name == name)
+    query = sa.select(row.body).where(here)
+    if version is not None:
+        query = query.where(row.version == version)
+    body: str | None = await session.scalar(query.order_by(row.id.desc()).limit(1))
+    return body
+
+
+async def _distinct(
     session: AsyncSession, column: sa.ColumnElement[str], where: sa.ColumnElement[bool]
-) -> str:
-    names = await session.scalars(sa.select(column).where(where).distinct().limit(20))
-    return ", ".join(sorted(names))
+) -> Sequence[str]:
+    return sorted(await session.scalars(sa.select(column).where(where).distinct()))
 
 
 async def _add(

@@ -51,7 +51,7 @@ class EntityType(Generic[B, E]):
         try:
             return stored[name]
         except KeyError:
-            raise NotFound.among(self.name, name, stored) from None
+            raise NotFound.among(self.name, name, sorted(stored)) from None
 
     def to_body(self, event: E, version: int | None) -> B:
         # Not validated: a release before may have stored what requests may not have any more.

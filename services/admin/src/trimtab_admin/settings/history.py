@@ -48,9 +48,9 @@ class HistoryFilter:
     subject: str = ""
 
     @classmethod
-    def of_record(cls, caller: Caller, kind: Kind, scope: Scope) -> "HistoryFilter":
+    def of_record(cls, caller: Caller, kind: str, scope: Scope) -> "HistoryFilter":
         """Return a filter that selects the changes of exactly one record."""
-        return cls(caller, subject=subjects.attributes(kind.name, scope))
+        return cls(caller, subject=subjects.attributes(kind, scope))
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         equal = [
@@ -120,6 +120,14 @@ class History:
         if found.after is None:
             return RecordChanged.at(scope, kind.name, None)
         return RecordChanged.model_validate_json(found.after)
+
+    async def has(self, type: str, name: str) -> bool:
+        """Return whether there is a change of a kind, of a project or of a domain."""
+        own = _ROW.kind == name
+        if type != "kind":
+            own = sa.and_(_ROW.kind == type, _ROW[type] == name)
+        async with transaction(self._reading) as session:
+            return await session.scalar(sa.select(_ROW.revision).where(own).limit(1)) is not None
 
     async def start(self, since: int | None) -> int:
         """Return the revision where a watch begins: ``since``, or the current one.

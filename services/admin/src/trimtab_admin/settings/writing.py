@@ -72,12 +72,19 @@ class WriteResult:
 class Writer:
     """Carries out every request to write records and entities."""
 
-    def __init__(self, changes: Changes, reading: Sessions, tree: Tree, history: History) -> None:
+    def __init__(
+        self,
+        changes: Changes,
+        reading: Sessions,
+        tree: Tree,
+        history: History,
+        targets: RegisteredTargets,
+    ) -> None:
         self._changes = changes
         self._reading = reading
         self._tree = tree
         self._history = history
-        self._targets = RegisteredTargets()
+        self._targets = targets
 
     async def write(self, request: WriteRequest, author: Author) -> WriteResult:
         """Store everything that a request changes, in one transaction, or nothing.
