@@ -5,8 +5,9 @@ release has stored stays readable.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -26,47 +27,71 @@ _ALLOWED_IN_NAME = "no control character, line break or character that changes t
 _ALLOWED_IN_TEXT = "of the control characters only line breaks (U+000A) and tabs (U+0009)"
 
 
+_Path = tuple[object, ...]
+"""The steps to a value: names of fields, keys and indexes. Only an error joins them to a path."""
+
+
 def check(value: object, path: str = "", *, multiline: bool = False) -> None:
     """Raise `Invalid` for the first character that a text in the value may not hold.
 
     The value is a model, of which the fields that are set are checked, or of JSON's types. A text
     that no `MULTILINE` field holds is a name: it has one line.
     """
+    _check(value, (path,) if path else (), multiline=multiline)
+
+
+def _check(value: object, path: _Path, *, multiline: bool) -> None:
     match value:
         case str():
             _check_text(value, path, multiline=multiline)
         case BaseModel():
-            for name, info in type(value).model_fields.items():
-                if name in value.model_fields_set:
-                    inner = _join(path, info.alias or name)
-                    _check_field(getattr(value, name), inner, info.metadata)
-        case Mapping():
+            for field in _fields(type(value)):
+                if field.name in value.model_fields_set:
+                    _check_field(getattr(value, field.name), (*path, field.shown), field)
+        case dict():
             for key, item in value.items():
-                _check_text(str(key), _join(path, key))
-                check(item, _join(path, key), multiline=multiline)
+                _check_text(str(key), (*path, key))
+                _check(item, (*path, key), multiline=multiline)
         case list() | tuple():
             for index, item in enumerate(value):
-                check(item, _join(path, index), multiline=multiline)
+                _check(item, (*path, index), multiline=multiline)
 
 
-def _check_field(value: object, path: str, metadata: list[object]) -> None:
-    if DATA not in metadata:
-        check(value, path, multiline=MULTILINE in metadata)
-    elif isinstance(value, Mapping):
+class _Field(NamedTuple):
+    name: str
+    shown: str
+    """The name in requests."""
+    is_multiline: bool
+    is_data: bool
+
+
+@cache
+def _fields(model: type[BaseModel]) -> Sequence[_Field]:
+    return [
+        _Field(name, info.alias or name, MULTILINE in info.metadata, DATA in info.metadata)
+        for name, info in model.model_fields.items()
+    ]
+
+
+def _check_field(value: object, path: _Path, field: _Field) -> None:
+    if not field.is_data:
+        _check(value, path, multiline=field.is_multiline)
+    elif isinstance(value, dict):
         for key in value:
-            _check_text(str(key), _join(path, key))
+            _check_text(str(key), (*path, key))
 
 
-def _check_text(text: str, path: str, *, multiline: bool = False) -> None:
+def _check_text(text: str, path: _Path, *, multiline: bool = False) -> None:
+    # Most texts are printable, and this finds out faster than an expression.
+    if text.isprintable():
+        return
     found = (_NOT_IN_TEXT if multiline else _NOT_IN_NAME).search(text)
     if found is not None:
         allowed = _ALLOWED_IN_TEXT if multiline else _ALLOWED_IN_NAME
+        joined = ".".join(map(_escaped, path))
         # The text may be a credential, so only the character is repeated.
-        raise Invalid(path, found[0], f"text without U+{ord(found[0]):04X}; {allowed}")
+        raise Invalid(joined, found[0], f"text without U+{ord(found[0]):04X}; {allowed}")
 
 
-def _join(path: str, step: object) -> str:
-    """Return the path of an inner value; a control character in it is escaped."""
-    name = str(step)
-    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
-    return f"{path}.{escaped}" if path else escaped
+def _escaped(step: object) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(step))
