@@ -27,26 +27,113 @@ from trimtab.echoes import shown
 class Code(Enum):
     """How each interface reports an error: HTTP and NATS status, gRPC status name, exit code."""
 
-    INTERNAL = (500, "INTERNAL", 1)
-    UNAVAILABLE = (503, "UNAVAILABLE", 7)
-    REJECTED = (400, "FAILED_PRECONDITION", 1)
-    INVALID = (400, "INVALID_ARGUMENT", 2)
-    UNAUTHENTICATED = (401, "UNAUTHENTICATED", 6)
-    FORBIDDEN = (403, "PERMISSION_DENIED", 6)
-    NOT_FOUND = (404, "NOT_FOUND", 3)
-    CONFLICT = (409, "ALREADY_EXISTS", 4)
-    UNREADABLE = (409, "DATA_LOSS", 1)
-    GONE = (410, "NOT_FOUND", 3)
-    STALE = (412, "ABORTED", 5)
-    PRECONDITION_REQUIRED = (428, "FAILED_PRECONDITION", 1)
-    THROTTLED = (429, "RESOURCE_EXHAUSTED", 7)
+    INTERNAL = (
+        500,
+        "INTERNAL",
+        1,
+        "A service failed unexpectedly; the call may have had its effect.",
+        "Look for the request id in the log of admin, and report the entry; read before the call "
+        "is repeated.",
+    )
+    UNAVAILABLE = (
+        503,
+        "UNAVAILABLE",
+        7,
+        "A required server does not respond, is starting, or is stopping.",
+        "Repeat the call later, after `Retry-After` where the response has it; `trimtab status` "
+        "shows which server is away.",
+    )
+    REJECTED = (
+        400,
+        "FAILED_PRECONDITION",
+        1,
+        "The call cannot succeed in the present state, or a file or program that it needs is "
+        "unusable.",
+        "Do what the message names, then repeat the call.",
+    )
+    INVALID = (
+        400,
+        "INVALID_ARGUMENT",
+        2,
+        "A value of the request, of a file or of a flag is wrong.",
+        "Correct the field `path`; `allowed` is what it accepts.",
+    )
+    UNAUTHENTICATED = (
+        401,
+        "UNAUTHENTICATED",
+        6,
+        "The call has no API token, or one that is unknown, revoked or expired.",
+        "Set `TRIMTAB_TOKEN` or `token_file` to a valid API token.",
+    )
+    FORBIDDEN = (
+        403,
+        "PERMISSION_DENIED",
+        6,
+        "The API token is valid, but its grants do not allow the call.",
+        "Request a grant from an admin of the platform; the message lists those of the token.",
+    )
+    NOT_FOUND = (
+        404,
+        "NOT_FOUND",
+        3,
+        "The named object does not exist.",
+        "Use one of the names that the message lists, or create the object.",
+    )
+    CONFLICT = (
+        409,
+        "ALREADY_EXISTS",
+        4,
+        "The object exists already, or is used in a way that forbids the change.",
+        "Use the object that exists, or end its use first.",
+    )
+    UNREADABLE = (
+        409,
+        "DATA_LOSS",
+        1,
+        "This release cannot parse a stored record that the call needs.",
+        "Delete the record or write it again, or use the release that wrote it.",
+    )
+    GONE = (
+        410,
+        "NOT_FOUND",
+        3,
+        "The requested changes or pages are no longer kept.",
+        "Read the present state, and continue from it.",
+    )
+    STALE = (
+        412,
+        "ABORTED",
+        5,
+        "The object was changed after it was read.",
+        "Read it again, and repeat the change on its new version.",
+    )
+    PRECONDITION_REQUIRED = (
+        428,
+        "FAILED_PRECONDITION",
+        1,
+        "A write names no version that it replaces.",
+        "Send `If-Match` or `If-None-Match`, or `force=true`.",
+    )
+    THROTTLED = (
+        429,
+        "RESOURCE_EXHAUSTED",
+        7,
+        "The caller has had too many refused calls.",
+        "Wait for the seconds of `Retry-After`, and correct the API token before the next call.",
+    )
 
-    def __init__(self, http_status: int, grpc_status: str, exit_code: int) -> None:
+    def __init__(
+        self, http_status: int, grpc_status: str, exit_code: int, when: str, remedy: str
+    ) -> None:
         self.http_status = http_status
         """The status of an HTTP response, and the ``Nats-Service-Error-Code`` of a NATS reply."""
         self.grpc_status = grpc_status
         self.exit_code = exit_code
         """The exit code of the command line; click uses 2 for wrong flags too."""
+        self.when = when
+        """When it is reported, for docs/errors.md."""
+        self.remedy = remedy
+        """The next step of the receiver, for docs/errors.md."""
 
 
 class TrimtabError(Exception):

@@ -91,4 +91,11 @@ def _problem(
     code: Code, detail: str, *, path: str | None = None, allowed: str | None = None
 ) -> Problem:
     status = HTTPStatus(code.http_status)
-    return Problem(title=status.phrase, status=status, detail=detail, path=path, allowed=allowed)
+    return Problem(
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        code=code.name,
+        path=path,
+        allowed=allowed,
+    )

@@ -15,6 +15,9 @@ class Problem(Model):
     title: str
     status: int
     detail: str
+    code: str | None = None
+    """The name of a `trimtab.errors.Code`, which docs/errors.md lists. An error that exists in HTTP
+    only, such as 415, has none."""
     path: str | None = None
     """The path of the field."""
     value: JsonValue = None

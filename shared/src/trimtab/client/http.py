@@ -23,9 +23,11 @@ from trimtab.errors import (
     Stale,
     TrimtabError,
     Unavailable,
+    Unreadable,
     family_of,
 )
 from trimtab.levels import Scope
+from trimtab.models import read
 
 TIMEOUT_SECONDS = 30.0
 """The timeout of one call; a write may wait for others."""
@@ -165,7 +167,7 @@ class HttpApi:
 
     def _error(self, response: httpx.Response) -> TrimtabError:
         try:
-            problem = Problem.model_validate_json(response.content)
+            problem = read(Problem, response.content)
         except ValidationError:
             return self._foreign_error(response)
         error = _error_of(problem)
@@ -187,7 +189,7 @@ def _is_page(response: httpx.Response) -> bool:
 
 def _error_of(problem: Problem) -> TrimtabError:
     """Return the error that admin reported as the problem, with the problem's data."""
-    family = family_of(problem.status)
+    family = Unreadable if problem.code == Code.UNREADABLE.name else family_of(problem.status)
     path, allowed = problem.path or "", problem.allowed or ""
     if problem.status == Invalid.code.http_status and problem.path is not None:
         return Invalid(path, problem.value, allowed)

@@ -9,9 +9,11 @@ import json
 
 from trimtab.api.problems import Problem
 from trimtab.echoes import cut, echo
-from trimtab.errors import Forbidden, Invalid, NotFound, Stale, TrimtabError
+from trimtab.errors import Code, Forbidden, Invalid, NotFound, Stale, TrimtabError
 
 DESCRIPTION = "/api/v2/openapi.json"
+_CODES = {code.http_status: code.name for code in reversed(Code)}
+"""The most general code of each status."""
 
 
 class ProblemError(Exception):
@@ -23,7 +25,8 @@ class ProblemError(Exception):
 
 
 def of_status(status: int, detail: str) -> Problem:
-    return Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail)
+    title, code = http.HTTPStatus(status).phrase, _CODES.get(status)
+    return Problem(title=title, status=status, detail=detail, code=code)
 
 
 def of_field(status: int, path: str, value: object, allowed: str) -> Problem:
@@ -38,15 +41,17 @@ def of_field(status: int, path: str, value: object, allowed: str) -> Problem:
 def of_error(error: TrimtabError) -> Problem:
     """Return the problem with the error's status and data."""
     status = error.code.http_status
-    data: dict[str, str | int | None] = {}
+    data: dict[str, str | int | None] = {"code": error.code.name}
     match error:
         case Invalid():
-            return of_field(status, error.path, error.value, error.allowed)
+            problem = of_field(status, error.path, error.value, error.allowed)
+            return problem.model_copy(update={"code": error.code.name})
         case NotFound():
             error = NotFound(error.object_type, cut(error.name), error.known, error.hint)
-            data = {"path": error.object_type, "value": error.name, "allowed": error.known or None}
+            about = {"path": error.object_type, "value": error.name}
+            data |= {**about, "allowed": error.known or None}
         case Stale():
-            data = {"given_version": error.given, "stored_version": error.stored}
+            data |= {"given_version": error.given, "stored_version": error.stored}
         case Forbidden():
-            data = {"allowed": error.granted or None}
+            data |= {"allowed": error.granted or None}
     return of_status(status, str(error)).model_copy(update=data)
