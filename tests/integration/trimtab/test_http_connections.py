@@ -186,16 +186,23 @@ async def test_an_answer_that_is_being_made_is_not_cut_off() -> None:
         assert (await connection.response()).status == 200
 
 
-async def test_nonsense_behind_a_request_is_not_its_response() -> None:
-    never = asyncio.Event()
+@pytest.mark.parametrize("requests", [1, 2])
+async def test_nonsense_behind_a_request_is_not_its_response(
+    requests: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_respond, has_responded = asyncio.Event(), asyncio.Event()
 
-    async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        await never.wait()
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_respond.wait()
+        await PlainTextResponse("late")(scope, receive, send)
+        has_responded.set()
 
-    async with serving(app=slow) as connect:
-        connection = await connect(GET + b"nonsense\r\n\r\n")
+    async with serving(app=slow) as connect, asyncio.timeout(PATIENCE_SECONDS):
+        connection = await connect(GET * requests + b"nonsense\r\n\r\n")
         assert await connection.rest() == b""
-        never.set()
+        may_respond.set()
+        await has_responded.wait()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_an_upgrade_is_not_made() -> None:

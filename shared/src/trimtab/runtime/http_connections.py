@@ -150,11 +150,13 @@ class LimitedConnection(HttpToolsProtocol):
         client = self.client[0] if self.client else ""
         refused = {"status": status, "client": client, "reason": detail, "id": request_id}
         log.info("http.refused", extra=refused)
-        if self._is_next_to_answer():
-            self.transport.write(_problem(status, detail, request_id))
+        if not self._is_next_to_answer():
+            self.transport.close()
+            return
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+        self.transport.write(_problem(status, detail, request_id))
         self._part = _Part.DROPPED
         self._stop_timer()
         self._start_timer()
