@@ -214,3 +214,9 @@ def _meanwhile(data: Path, project: str, fields: str) -> str:
         f"url, body, headers = {request!r}\n"
         "request.urlopen(request.Request(url, body, headers, method='PUT'))\n"
     )
+
+
+def test_a_warning_is_printed_before_the_prompt(edit: Edit) -> None:
+    done = edit("text = 'envs: {DB_PASSWORD: hunter2}'", stdin="n\n")
+    assert "envs.DB_PASSWORD looks like a credential, which every viewer can read" in done.stderr
+    assert "hunter2" not in done.stderr
