@@ -78,7 +78,9 @@ class Kind:
     Unknown fields stay unchanged, for `parse` to refuse. It raises `Invalid` where a shape has no
     meaning."""
     to_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    """Convert a stored document into the shape that Flyte's tools write: inverse of `from_file`."""
+    """Convert a stored document into the shape that Flyte's tools write.
+
+    `from_file` of the result is the document, apart from defaults that these tools leave out."""
     likely_mistakes: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _document: ()
     """Find what is accepted in a valid document, or in a patch of one, although its author may mean
     something else. Each text becomes a warning."""
