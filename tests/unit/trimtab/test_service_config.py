@@ -99,3 +99,11 @@ def test_an_error_of_the_environment_has_no_secret(
         found = str(stopped)
     assert "hunter2" not in found
     assert variable.removeprefix("TRIMTAB_").split("__")[0].lower() in found
+
+
+def test_a_key_that_a_variable_repeats_ends_the_start(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIMTAB_RESOURCEMANAGER", '{"type": "redis", "type": "noop"}')
+    with pytest.raises(SystemExit, match='field "resourcemanager"'):
+        load("{}", ResmgrConfig)

@@ -5,6 +5,7 @@ The first of these that has a value wins: a variable of the environment, such as
 ``trimtab_nats_password``; the YAML file that ``TRIMTAB_SETTINGS_FILE`` names.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
@@ -24,7 +27,7 @@ from pydantic_settings import (
 from trimtab import names, yaml_texts
 from trimtab.credentials import without_password
 from trimtab.errors import Invalid, Rejected
-from trimtab.models import first_error, unknown_field
+from trimtab.models import first_error, unique_members, unknown_field
 from trimtab.wrong_values import allowed_instead
 
 FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
@@ -54,6 +57,17 @@ def _check_url(url: str) -> str:
     if not is_valid:
         raise ValueError("a URL such as nats://127.0.0.1:4222")
     return url
+
+
+class _Variables(EnvSettingsSource):
+    """The environment, in which lists, maps and blocks are JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        return json.loads(value, object_pairs_hook=unique_members)
+
+
+class _Secrets(_Variables, NestedSecretsSettingsSource):
+    """The directory of secrets, whose files have the texts of variables."""
 
 
 class ServiceConfig(BaseSettings):
@@ -97,9 +111,9 @@ class ServiceConfig(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = [init_settings, env_settings]
+        sources = [init_settings, _Variables(settings_cls)]
         if secrets := os.environ.get(SECRETS_VARIABLE):
-            sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets))
+            sources.append(_Secrets(file_secret_settings, secrets))
         if path := os.environ.get(FILE_VARIABLE):
             sources.append(InitSettingsSource(settings_cls, _read_file(path)))
         return tuple(sources)
