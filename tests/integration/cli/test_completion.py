@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
+from tests.integration.cli.test_secrets import FAILURES, serving
 from tests.integration.embedded.running import TRIMTAB
 from trimtab.embedded.directory import Directory
 
@@ -55,11 +56,58 @@ def test_names_are_completed_with_the_server_of_a_context(
     assert _completed(trimtab, line, environment) == completed
 
 
+WORKFLOW = """
+from trimtab import task, workflow
+
+@task
+def price(n: int) -> int:
+    return 3 * n
+
+@workflow
+def completed_pricing(n: int = 1):
+    return price(n=n)
+"""
+
+
+def test_names_of_objects_are_completed(trimtab: Trimtab, project: str, tmp_path: Path) -> None:
+    (tmp_path / "pricing.py").write_text(WORKFLOW)
+    scope = ("-p", project, "-d", "development")
+    assert trimtab("register", str(tmp_path / "pricing.py"), *scope).exit_code == 0
+    assert trimtab("update", "pool", f"pool-{project}", "--quota", "1").exit_code == 0
+    execution = trimtab("execute", "completed_pricing", *scope, "--no-wait").stdout.strip()
+    where = " ".join(scope)
+    for line, completed in {
+        f"execute {where} comp": "completed_pricing",
+        f"get workflows {where} comp": "completed_pricing",
+        f"get workflow-priority {where} -w comp": "completed_pricing",
+        f"describe pool pool-{project[:-1]}": f"pool-{project}",
+        f"delete pool pool-{project}": f"pool-{project}",
+        f"explain execution {execution[:6]}": execution,
+        f"get executions {execution[:6]}": execution,
+    }.items():
+        assert completed in _completed(trimtab, line), line
+
+
+@pytest.mark.parametrize("failure", ["401", "500", "HTML", "wrong JSON", "timeout"])
+@pytest.mark.parametrize(
+    "line", ["get a", "get else -p a", "get records -p a", "pool x -p a", "execute a"]
+)
+def test_no_failure_is_printed_into_the_line(trimtab: Trimtab, failure: str, line: str) -> None:
+    with serving(FAILURES[failure]) as host:
+        environment = {"TRIMTAB_SERVER": f"http://{host}", "TRIMTAB_DATA": None}
+        done = trimtab(env={**_variables(line), **environment})
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def _variables(line: str) -> dict[str, str]:
+    words = {"COMP_WORDS": f"trimtab {line}", "COMP_CWORD": str(len(line.split()))}
+    return {"_TRIMTAB_COMPLETE": "bash_complete", **words}
+
+
 def _completed(
     trimtab: Trimtab, line: str, environment: Mapping[str, str | None] | None = None
 ) -> set[str]:
-    words = {"COMP_WORDS": f"trimtab {line}", "COMP_CWORD": str(len(line.split()))}
-    shell = {"_TRIMTAB_COMPLETE": "bash_complete", **words, **(environment or {})}
+    shell = {**_variables(line), **(environment or {})}
     return {row.partition(",")[2] for row in trimtab(env=shell).stdout.splitlines() if row}
 
 

@@ -48,6 +48,32 @@ def test_a_stop_ends_all_programs_and_a_second_start_uses_the_same_data(tmp_path
         assert (up.data / "token").read_text() == token
 
 
+@pytest.mark.parametrize("start", ["first", "second"])
+def test_the_commands_that_it_prints_work_elsewhere(tmp_path: Path, start: str) -> None:
+    data = tmp_path / "data of a user"
+    if start == "second":
+        data.mkdir(mode=0o700)
+        (data / "admin.db").touch()
+    expected = {"first": "effective -p shop", "second": "get executions"}[start]
+    with Up(data).ready() as up:
+        up.wait_for_line(expected)
+        commands = [line for line in up.lines if line.endswith(f"--data '{data}'")]
+        assert len(commands) == 4
+        for command in commands:
+            assert run_in_shell(command).returncode == 0
+
+
+def run_in_shell(command: str) -> subprocess.CompletedProcess[bytes]:
+    path = f"{Path(TRIMTAB).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd="/",
+        env={**os.environ, "PATH": path},
+        timeout=SECONDS,
+        text=True,
+    )
+
+
 def test_after_a_kill_no_process_is_left_and_the_next_start_works(tmp_path: Path) -> None:
     with Up(tmp_path / "data").ready() as up:
         up.process.kill()

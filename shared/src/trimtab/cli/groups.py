@@ -45,6 +45,8 @@ class CommandGroup(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = arguments[0]
+        if self.get_command(context, name) is None and context.resilient_parsing:
+            return None, None, arguments
         if self.get_command(context, name) is None and not name.startswith("-"):
             known = ", ".join(self.list_commands(context))
             raise click.UsageError(f"{self.member} {name!r} does not exist; there are: {known}")

@@ -15,7 +15,7 @@ from pydantic import create_model
 from trimtab import kinds
 from trimtab.api.settings import KindBody
 from trimtab.cli.commands import Failure
-from trimtab.cli.completion import complete_nouns
+from trimtab.cli.completion import complete_nouns, request_quietly
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, server_in_arguments
 from trimtab.errors import NotFound, TrimtabError
@@ -116,7 +116,7 @@ class KindGroup(CommandGroup):
     ) -> None:
         """Add commands for the kinds of the server. Raises `Failure` where it cannot list them."""
         try:
-            found = server_kinds(server_in_arguments(context, arguments))
+            found = _kinds_of_arguments(context, arguments)
         except TrimtabError as error:
             known = ", ".join(self.list_commands(context))
             prefix = (
@@ -131,9 +131,23 @@ class KindGroup(CommandGroup):
         }
 
 
+def _kinds_of_arguments(context: click.Context, arguments: Sequence[str]) -> Sequence[Kind]:
+    """Request the kinds of the selected server; none is an error while a shell completes."""
+    if not context.resilient_parsing:
+        return server_kinds(server_in_arguments(context, arguments))
+    return _not_installed(
+        request_quietly(
+            lambda: server_in_arguments(context, arguments), lambda client: client.kinds.list()
+        )
+    )
+
+
 def server_kinds(server: Server) -> Sequence[Kind]:
     """Request the kinds of the server that are not installed here."""
-    bodies = server.call(lambda client: client.kinds.list())
+    return _not_installed(server.call(lambda client: client.kinds.list()))
+
+
+def _not_installed(bodies: Sequence[KindBody]) -> Sequence[Kind]:
     return [kind_from_body(body) for body in bodies if body.name not in kinds.registered()]
 
 

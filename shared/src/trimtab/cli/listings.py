@@ -10,6 +10,7 @@ from trimtab.api.executions import ExecutionBody, WorkflowBody
 from trimtab.api.settings import KindBody, RecordBody
 from trimtab.cli import changes
 from trimtab.cli.commands import example, limit_option
+from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind
 from trimtab.cli.pool_use import list_pools
@@ -101,7 +102,6 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _LEVELS = click.Choice([level.label for level in Level])
-_NAME = click.argument("name", required=False)
 
 
 @click.command("kinds", epilog=example("trimtab get kinds"))
@@ -135,7 +135,7 @@ def records(
 
 
 @click.command("projects", epilog=example("trimtab get projects"))
-@_NAME
+@click.argument("name", required=False, shell_complete=complete_names("projects"))
 @output_option()
 @with_server
 def projects(server: Server, name: str | None, output: Output) -> None:
@@ -164,7 +164,7 @@ def clusters(server: Server, output: Output) -> None:
 
 
 @click.command("workflows", epilog=example("trimtab get workflows pricing -p shop -d development"))
-@_NAME
+@click.argument("name", required=False, shell_complete=complete_names("workflows"))
 @_filter_options
 @output_option()
 @with_server
@@ -183,7 +183,7 @@ def workflows(
 @click.command(
     "executions", epilog=example("trimtab get executions -p shop -d development --limit 5")
 )
-@click.argument("execution", required=False)
+@click.argument("execution", required=False, shell_complete=complete_names("executions"))
 @_filter_options
 @limit_option
 @output_option()

@@ -7,6 +7,7 @@ import click
 
 from trimtab.api.entities import PoolBody
 from trimtab.cli.commands import example
+from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import (
@@ -69,7 +70,7 @@ _WIDE: Columns[_PoolRow] = {
 
 
 @click.command("pools", epilog=example("trimtab get pools -o yaml"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names("pools"))
 @output_option()
 @with_server
 def list_pools(server: Server, name: str | None, output: Output) -> None:

@@ -8,6 +8,7 @@ import click
 from trimtab.api.entities import PoolBody
 from trimtab.cli.changes import dry_run_text
 from trimtab.cli.commands import Failure, dry_run_option, example, reason_option
+from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
@@ -64,7 +65,7 @@ describe = CommandGroup(
 
 
 @describe.command("pool", epilog=example("trimtab describe pool gpus"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names("pools"))
 @click.option("--audit", is_flag=True, help="Recount the units held, and show the forced releases.")
 @output_option()
 @with_server
@@ -90,7 +91,7 @@ def describe_pool(server: Server, name: str, audit: bool, output: Output) -> Non
 
 
 @click.command("pool", epilog=example("trimtab update pool gpus --quota 4"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names("pools"))
 @click.option("--quota", type=click.IntRange(1), help="Units that can be held at once.")
 @click.option("--project-cap", type=_CAP, help="Units that one project can hold.")
 @click.option(
@@ -136,7 +137,7 @@ def update_pool(server: Server, name: str, dry_run: bool, **options: Any) -> Non
 
 
 @click.command("pool", epilog=example("trimtab delete pool gpus --force"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names("pools"))
 @click.option("--force", is_flag=True, help="Delete a pool with holders or waiters too.")
 @reason_option
 @dry_run_option
@@ -164,7 +165,7 @@ def delete_pool(server: Server, name: str, force: bool, reason: str, dry_run: bo
 
 
 @click.command("token", epilog=example("trimtab update token gpus $TOKEN --priority 5"))
-@click.argument("pool")
+@click.argument("pool", shell_complete=complete_names("pools"))
 @click.argument("token")
 @click.option(
     "--priority",
@@ -199,7 +200,7 @@ release = CommandGroup(
 
 
 @release.command("token", epilog=example("trimtab release token gpus $TOKEN --reason stuck"))
-@click.argument("pool")
+@click.argument("pool", shell_complete=complete_names("pools"))
 @click.argument("token")
 @click.option("--reason", required=True, help="Reason, stored in the audit trail.")
 @dry_run_option

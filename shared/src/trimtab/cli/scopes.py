@@ -24,13 +24,28 @@ def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add flytectl's flags for a scope, and flags for the levels that flytectl does not have."""
     for option in (
         click.option("--platform", is_flag=True, help="Select the platform level."),
-        click.option("--launch-plan", default="", help="A launch plan of the workflow."),
         click.option(
-            "-w", "--workflow", "workflow_flag", default="", help="Same as the argument WORKFLOW."
+            "--launch-plan",
+            default="",
+            help="A launch plan of the workflow.",
+            shell_complete=complete_names("launch plans"),
+        ),
+        click.option(
+            "-w",
+            "--workflow",
+            "workflow_flag",
+            default="",
+            help="Same as the argument WORKFLOW.",
+            shell_complete=complete_names("workflows"),
         ),
         domain_option(),
         project_option(),
-        click.argument("workflow", required=False, default=""),
+        click.argument(
+            "workflow",
+            required=False,
+            default="",
+            shell_complete=complete_names("workflows"),
+        ),
     ):
         command = option(command)
     return command

@@ -1,8 +1,11 @@
 """``trimtab up``: run the embedded system in the foreground."""
 
 import asyncio
+import shlex
+import sys
 from contextlib import suppress
 from pathlib import Path
+from shutil import which
 
 import click
 
@@ -36,7 +39,15 @@ def up(data: Path, port: int | None, templates: Path, settings: Path | None) -> 
     All data is in one directory; the next start uses it again.
     """
     choices = Choices(port, templates, settings)
-    asyncio.run(system.up(data, choices, report=_report, ready=_show_addresses))
+    has_data = Directory(data).database.exists()
+
+    def ready(directory: Directory, running: System, seconds: float) -> None:
+        # The terminal may be closed while the programs run.
+        with suppress(OSError):
+            _show_addresses(directory, running, seconds)
+            _show_commands(directory, has_data=has_data)
+
+    asyncio.run(system.up(data, choices, report=_report, ready=ready))
 
 
 def _report(line: str) -> None:
@@ -48,13 +59,26 @@ def _report(line: str) -> None:
 def _show_addresses(directory: Directory, running: System, seconds: float) -> None:
     nats, _valkey = running.servers
     lines = {
+        "page": f"{running.url}  (in a browser)",
         "API": f"{running.url}/api/v2  (described in /api/v2/openapi.json)",
         "token": directory.token_file,
         "namespaces": directory.cluster(CLUSTER),
         "logs": directory.logs,
         "NATS": f"127.0.0.1:{nats.probe.port}  (user and password are in {directory.nats_file})",
     }
-    with suppress(OSError):
-        show(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")
-        for name, value in lines.items():
-            show(f"  {name:<11}{value}")
+    show(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")
+    for name, value in lines.items():
+        show(f"  {name:<11}{value}")
+
+
+def _show_commands(directory: Directory, *, has_data: bool) -> None:
+    """Print commands that work in any directory of another terminal."""
+    program = "trimtab" if which("trimtab") else Path(sys.argv[0]).absolute()
+    commands = ["status", "get kinds"]
+    if has_data:
+        commands += ["get projects", "get executions"]
+    else:
+        commands += ["register project shop", "effective -p shop -d development"]
+    show("Commands to try next, in another terminal:")
+    for command in commands:
+        show(f"  {program} {command} --data {shlex.quote(str(directory.path))}")

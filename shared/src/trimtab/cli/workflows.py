@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.cli.commands import Failure, dry_run_option, example
+from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
 from trimtab.cli.registering import warn_of_credentials
@@ -25,11 +26,15 @@ from trimtab.workflows.graph import NodeOverrides
 @click.command(
     "execute", epilog=example("trimtab execute pricing -p shop -d development --input n=3")
 )
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=complete_names("workflows"))
 @project_option(required=True)
 @domain_option(required=True)
 @click.option("--version", help="Version of the workflow; default: the newest.")
-@click.option("--launch-plan", help="Execute the workflow through this launch plan.")
+@click.option(
+    "--launch-plan",
+    help="Execute the workflow through this launch plan.",
+    shell_complete=complete_names("launch plans"),
+)
 @click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="An input.")
 @click.option(
     "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
@@ -217,7 +222,7 @@ def _show(execution: ExecutionBody, output: Output) -> None:
 
 
 @click.command("execution", epilog=example("trimtab explain execution $EXECUTION"))
-@click.argument("execution", metavar="ID")
+@click.argument("execution", metavar="ID", shell_complete=complete_names("executions"))
 @output_option()
 @with_server
 def explain_execution(server: Server, execution: str, output: Output) -> None:
