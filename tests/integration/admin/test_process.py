@@ -21,7 +21,8 @@ from tests.servers import PATIENCE_SECONDS, NatsServer, PostgresServer, free_por
 def environment(directory: Path, nats_url: str, **more: str) -> dict[str, str]:
     (directory / "token").write_text(TOKEN)
     own = {
-        "TRIMTAB_NATS_URL": nats_url,
+        # Where no NATS runs, nothing listens on this port.
+        "TRIMTAB_NATS_URL": nats_url or "nats://127.0.0.1:1",
         "TRIMTAB_DATABASE_URL": f"sqlite+aiosqlite:///{directory / 'admin.db'}",
         "TRIMTAB_TOKEN_FILE": str(directory / "token"),
         "TRIMTAB_PORT": str(free_port()),
