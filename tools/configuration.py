@@ -60,8 +60,9 @@ These variables are not fields of the configuration, so the file cannot contain 
 | `OTEL_…` | The export of traces and metrics: [telemetry.md](telemetry.md). |
 
 `trimtab up` sets the addresses, paths and passwords of its services itself. It passes on
-`TRIMTAB_LOG_LEVEL` and `OTEL_…`, no other of these variables; its `--settings` names the file. The
-variables of the command line are in [cli.md](cli.md)."""
+`TRIMTAB_LOG_LEVEL`, `TRIMTAB_TASK_PORTS`, `TRIMTAB_TASK_READABLE`, `TRIMTAB_TASK_WRITABLE` and
+`OTEL_…`, no other of these variables; its `--settings` names the file. The variables of the command
+line are in [cli.md](cli.md)."""
 
 _UNITS = ("seconds", "days", "bytes")
 _DNS_LABEL = TypeAdapter(DnsLabel).json_schema()["pattern"]

@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.databases import BOTH
+from tests.integration.admin.callers import grant, token_headers
 from tests.integration.admin.logs import append, events_of
 from tests.integration.admin.running import (
     FORCE,
@@ -98,6 +99,34 @@ async def test_the_request_of_an_execution_is_complete(
     assert request.inputs == {"day": "monday", "limit": 10}
     assert request.overrides["trainer"].retries == 0
     assert str(request.target) == "workflow shop/development/nightly"
+
+
+async def test_a_request_records_whether_an_admin_of_the_platform_made_it(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    """Grants of a project, or of some kinds of record only, are not those of such an admin."""
+    grants = {
+        "editor": grant("editor", project="shop"),
+        "owner": grant("admin", project="shop"),
+        "records": grant("admin", "task_resource"),
+        "platform": grant("admin"),
+    }
+    made = {"root": await create(admin)}
+    for name, given in grants.items():
+        more = [grant("editor", project="shop")] if name == "records" else []
+        headers = await token_headers(admin, name, given, *more)
+        body = {**SCOPE, "workflow": "nightly", "inputs": {"day": "monday"}}
+        answer = await admin.post("/executions", json=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        made[name] = answer.json()["id"]
+    found = await until(lambda: all_requests(client, len(made)))
+    by_admin = {each.execution for each in found if each.by_platform_admin}
+    assert by_admin == {made["root"], made["platform"]}
+
+
+async def all_requests(client: Client, count: int) -> list[Request]:
+    found = await requests(client)
+    return found if len(found) == count else []
 
 
 async def test_a_created_execution_is_listed_and_read(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from tests.integration.propeller.harness import data_next_to
 from tests.servers import PATIENCE_SECONDS
 from trimtab_propeller.executors.port import (
     Absent,
@@ -109,6 +110,7 @@ def attempt(
         inputs=inputs,
         module=MODULE,
         environment=dict(environment or {}),
+        by_platform_admin=True,
     )
 
 
@@ -127,8 +129,11 @@ class ExecutorContract(ABC):
     """How long `Executor.stop` lets a task end by itself."""
 
     @abstractmethod
-    def make_executor(self, data: Path) -> Executor:
-        """Make an instance; all instances over the same data share their attempts."""
+    def make_executor(self, data: Path, shared: Path) -> Executor:
+        """Make an instance; all instances over the same data share their attempts.
+
+        Tasks may write to the directory ``shared``.
+        """
 
     @abstractmethod
     def break_data(self, data: Path) -> None:
@@ -140,12 +145,12 @@ class ExecutorContract(ABC):
 
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Executor:
-        return self.make_executor(tmp_path / "data")
+        return self.make_executor(data_next_to(tmp_path), tmp_path)
 
     @pytest.fixture
     def other(self, tmp_path: Path) -> Executor:
         """A second instance over the same data, such as that of the next propeller."""
-        return self.make_executor(tmp_path / "data")
+        return self.make_executor(data_next_to(tmp_path), tmp_path)
 
     @pytest.fixture
     def gated(self, tmp_path: Path) -> Attempt:
@@ -165,9 +170,10 @@ class ExecutorContract(ABC):
     ) -> None:
         await executor.check()
         await executor.check()
-        self.break_data(tmp_path / "broken")
+        broken = data_next_to(tmp_path, "broken")
+        self.break_data(broken)
         with pytest.raises(ExecutorUnavailable):
-            await self.make_executor(tmp_path / "broken").check()
+            await self.make_executor(broken, tmp_path).check()
 
     async def test_an_attempt_is_absent_before_its_start(self, executor: Executor) -> None:
         assert await executor.find(attempt("double", x=1)) == Absent()
@@ -356,7 +362,7 @@ class ExecutorContract(ABC):
     async def test_an_attempt_that_cannot_be_started_now_raises_unavailable(
         self, executor: Executor, tmp_path: Path
     ) -> None:
-        self.break_data(tmp_path / "data")
+        self.break_data(data_next_to(tmp_path))
         with pytest.raises(ExecutorUnavailable):
             await executor.start(attempt("double", x=1))
         assert await executor.find(attempt("double", x=1)) == Absent()

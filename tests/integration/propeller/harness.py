@@ -53,18 +53,24 @@ BEAT_SECONDS = 0.5
 A = TypeVar("A", bound=Model)
 
 
+def data_next_to(directory: Path, name: str = "data") -> Path:
+    """Return a data directory outside of the directory that the tasks of a test may write to."""
+    return directory.with_name(f"{directory.name}-{name}")
+
+
 class Propeller:
     """``python -m trimtab_propeller``, the command that runs in production."""
 
     def __init__(self, nats_url: str, directory: Path, **environment: str) -> None:
         self.nats_url = nats_url
-        self.data_dir = Path(environment.get("TRIMTAB_DATA_DIR", directory / "data"))
+        self.data_dir = Path(environment.get("TRIMTAB_DATA_DIR", data_next_to(directory)))
         self.port = free_port()
         self.log = directory / f"propeller-{self.port}.log"
         self._environment = {
             **os.environ,
             "TRIMTAB_NATS_URL": nats_url,
             "TRIMTAB_DATA_DIR": str(self.data_dir),
+            "TRIMTAB_TASK_WRITABLE": json.dumps([str(directory)]),
             "TRIMTAB_PORT": str(self.port),
             "TRIMTAB_HEARTBEAT_SECONDS": str(BEAT_SECONDS),
             "TRIMTAB_NATS_PASSWORD": "not-for-tasks",

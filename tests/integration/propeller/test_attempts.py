@@ -11,6 +11,7 @@ from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import (
     Executions,
     Propeller,
+    data_next_to,
     request,
     until,
 )
@@ -78,7 +79,7 @@ async def test_a_host_that_can_start_no_attempt_leaves_requests_to_others(
     await until_host_is_noticed(propeller)
     first, second = request(job), request(job)
     await executions.request(first)
-    start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+    start(TRIMTAB_DATA_DIR=str(data_next_to(tmp_path, "other")))
     recorded = await executions.ended(first.execution)
     assert (recorded.state.phase, recorded.types.count("node_starting")) == ("succeeded", 1)
     assert recorded.events[0].owner != propeller.readiness()["owner"]

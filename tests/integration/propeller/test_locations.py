@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, Propeller, is_running, request, until
+from tests.integration.propeller.harness import (
+    Executions,
+    Propeller,
+    data_next_to,
+    is_running,
+    request,
+    until,
+)
 from tests.settings_stream import SettingsStream
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
@@ -55,7 +62,7 @@ async def test_a_propeller_of_another_location_leaves_a_started_attempt_alone(
     first = start()
     execution = await begin(executions, gated)
     first.kill()
-    second = start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+    second = start(TRIMTAB_DATA_DIR=str(data_next_to(tmp_path, "other")))
     await until(lambda: bool(second.logged("execution.out_of_sight")))
     third = start()
     await until(lambda: bool(third.logged("execution.taken_over")))

@@ -13,16 +13,19 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.propeller.executor_contract import ExecutorContract, attempt, begun
+from tests.integration.propeller.harness import data_next_to
 from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 from trimtab.kinds.workflow_execution_config import Secret
 from trimtab_propeller.executors import fork_server, linux
+from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.fork_client import ForkServer, NotStarted
 from trimtab_propeller.executors.port import (
     Absent,
@@ -55,6 +58,11 @@ GRACE_SECONDS = STOP_GRACE_SECONDS * PATIENCE_SECONDS / 60
 Make = Callable[[], ProcessExecutor]
 
 
+def writing_to(directory: str | Path) -> Confinement:
+    """Confine tasks as this kernel can, but let them write to a directory."""
+    return replace(Confinement.of_this_kernel(), writable=(str(directory),))
+
+
 def of(source: str, number: int = 0, **fields: Any) -> Attempt:
     """An attempt of the task ``t``, which has this body."""
     body = "\n    ".join(source.strip().splitlines())
@@ -68,7 +76,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[ProcessExecutor] = []
 
     def make_executor() -> ProcessExecutor:
-        made.append(ProcessExecutor(tmp_path / "data", GRACE_SECONDS))
+        data = data_next_to(tmp_path)
+        made.append(ProcessExecutor(data, GRACE_SECONDS, confinement=writing_to(tmp_path)))
         return made[-1]
 
     yield make_executor
@@ -79,6 +88,14 @@ def make(tmp_path: Path) -> Iterator[Make]:
 @pytest.fixture
 def executor(make: Make) -> ProcessExecutor:
     return make()
+
+
+@pytest.fixture
+def unconfined(tmp_path: Path) -> Iterator[ProcessExecutor]:
+    """An executor on a kernel without Landlock, whose tasks can change the files of their shims."""
+    executor = ProcessExecutor(data_next_to(tmp_path), GRACE_SECONDS, confinement=Confinement())
+    yield executor
+    executor.close()
 
 
 class TestProcessExecutor(ExecutorContract):
@@ -93,8 +110,8 @@ class TestProcessExecutor(ExecutorContract):
         for executor in self.made:
             executor.close()
 
-    def make_executor(self, data: Path) -> Executor:
-        self.made.append(ProcessExecutor(data, GRACE_SECONDS))
+    def make_executor(self, data: Path, shared: Path) -> Executor:
+        self.made.append(ProcessExecutor(data, GRACE_SECONDS, confinement=writing_to(shared)))
         return self.made[-1]
 
     def break_data(self, data: Path) -> None:
@@ -197,9 +214,9 @@ return 1
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 async def test_a_task_that_returns_has_returned_whatever_it_does_to_files(
-    executor: ProcessExecutor, make: Make, body: str
+    unconfined: ProcessExecutor, make: Make, body: str
 ) -> None:
-    assert await outcome(executor, of(body)) == Returned(1)
+    assert await outcome(unconfined, of(body)) == Returned(1)
     assert await make().find(of(body)) == Returned(1)
 
 
@@ -229,9 +246,9 @@ BROKEN = {
 
 @pytest.mark.parametrize(("body", "error"), BROKEN.values(), ids=BROKEN)
 async def test_a_task_that_breaks_what_it_leaves_has_failed(
-    executor: ProcessExecutor, body: str, error: str
+    unconfined: ProcessExecutor, body: str, error: str
 ) -> None:
-    failed = await outcome(executor, of(body))
+    failed = await outcome(unconfined, of(body))
     assert isinstance(failed, Failed)
     assert error in failed.error
     assert len(failed.error) <= 5000
@@ -293,7 +310,7 @@ async def test_an_attempt_whose_shim_fails_after_its_report_is_interrupted(
 
 
 async def test_the_fork_server_goes_on_when_the_caller_of_a_check_has_gone() -> None:
-    server = ForkServer({})
+    server = ForkServer({}, Confinement())
     try:
         await server.check()
         ours, theirs = socket.socketpair()
@@ -306,8 +323,9 @@ async def test_the_fork_server_goes_on_when_the_caller_of_a_check_has_gone() -> 
 
 
 async def test_a_task_that_removes_its_directory_and_goes_on_has_not_ended(
-    executor: ProcessExecutor, tmp_path: Path
+    unconfined: ProcessExecutor, tmp_path: Path
 ) -> None:
+    executor = unconfined
     body = f"""
 shutil.rmtree('..', ignore_errors=True)
 while not os.path.exists({str(tmp_path / "go")!r}):
@@ -332,8 +350,9 @@ return 1
 )
 @pytest.mark.parametrize("is_for_all", [False, True])
 async def test_stop_ends_a_task_that_has_removed_the_files_of_its_attempt(
-    executor: ProcessExecutor, tmp_path: Path, damage: str, at_sigterm: str, is_for_all: bool
+    unconfined: ProcessExecutor, tmp_path: Path, damage: str, at_sigterm: str, is_for_all: bool
 ) -> None:
+    executor = unconfined
     body = f"""
 def end(*_): {at_sigterm}
 signal.signal(signal.SIGTERM, end)
@@ -406,8 +425,8 @@ async def test_a_second_start_does_not_change_the_files_of_an_attempt(
 async def test_an_error_names_the_file_that_cannot_be_written(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
-    (tmp_path / "data").mkdir(exist_ok=True)
-    (tmp_path / "data" / "executions").write_text("a file instead of a directory")
+    data_next_to(tmp_path).mkdir(exist_ok=True)
+    (data_next_to(tmp_path) / "executions").write_text("a file instead of a directory")
     with pytest.raises(ExecutorUnavailable, match="executions"):
         await executor.start(attempt("double", x=1))
 
@@ -436,7 +455,7 @@ async def test_the_longest_variable_reaches_a_program_that_the_task_starts(
 async def test_a_state_that_cannot_be_read_is_unavailable(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
-    directory = tmp_path / "data" / "executions" / "e1" / "n0" / "0"
+    directory = data_next_to(tmp_path) / "executions" / "e1" / "n0" / "0"
     directory.parent.mkdir(parents=True)
     directory.symlink_to(directory)  # a loop, which root cannot open either
     wanted = attempt("double", x=1)
@@ -834,12 +853,15 @@ async def test_a_start_that_is_cancelled_leaves_no_doubt(
 
 STARTER = """
 import asyncio, sys
+from dataclasses import replace
 from pathlib import Path
 from tests.integration.propeller.executor_contract import attempt
+from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.process import ProcessExecutor
 
 async def main(data, directory, count):
-    executor = ProcessExecutor(Path(data))
+    confinement = replace(Confinement.of_this_kernel(), writable=(directory,))
+    executor = ProcessExecutor(Path(data), confinement=confinement)
     attempts = [attempt("marks", n, directory=directory, mark=n) for n in range(int(count))]
     print("ready", flush=True)
     await asyncio.gather(*(executor.start(each) for each in attempts))
@@ -855,7 +877,8 @@ async def test_each_task_runs_once_however_often_its_propeller_is_killed(
 ) -> None:
     """Processes that start and stop the attempts are killed at any point."""
     chance, count, rounds = random.Random(seed), 12, 5
-    command = [sys.executable, "-c", STARTER, str(tmp_path / "data"), str(tmp_path), str(count)]
+    data = str(data_next_to(tmp_path))
+    command = [sys.executable, "-c", STARTER, data, str(tmp_path), str(count)]
     for _ in range(rounds):
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as starter:
             assert starter.stdout is not None

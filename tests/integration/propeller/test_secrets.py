@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.propeller.conftest import Start
-from tests.integration.propeller.harness import Executions, Propeller, request
+from tests.integration.propeller.harness import Executions, Propeller, data_next_to, request
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import Admitted, NodeFailed
@@ -23,10 +23,10 @@ def job(): return connect()
 
 @pytest.fixture
 def propeller(start: Start, tmp_path: Path) -> Propeller:
-    file = tmp_path / "secrets" / "flyteexamples" / "development" / "db" / "password"
+    file = data_next_to(tmp_path, "secrets") / "flyteexamples" / "development" / "db" / "password"
     file.parent.mkdir(parents=True)
     file.write_text(VALUE)
-    return start(TRIMTAB_TASK_SECRETS_DIR=str(tmp_path / "secrets"))
+    return start(TRIMTAB_TASK_SECRETS_DIR=str(data_next_to(tmp_path, "secrets")))
 
 
 async def announce(stream: SettingsStream, key: str) -> None:

@@ -12,6 +12,7 @@ from tests.integration.propeller.harness import (
     Executions,
     FakeResmgr,
     RecordedLog,
+    data_next_to,
     is_running,
     request,
     until,
@@ -44,7 +45,7 @@ async def test_the_attempt_of_a_suspended_owner_is_its_own_when_it_resumes(
     await until(lambda: bool(begun(tmp_path)))
     [task] = begun(tmp_path)
     owner.send(signal.SIGSTOP)
-    other = start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+    other = start(TRIMTAB_DATA_DIR=str(data_next_to(tmp_path, "other")))
     await until(lambda: bool(other.logged("execution.out_of_sight")))
     (tmp_path / "go").touch()
     await until(lambda: not is_running(task))
@@ -64,7 +65,7 @@ async def test_an_owner_that_was_taken_over_while_its_node_waited_neither_starts
         owner = start()
         await executions.until(await executions.request(wanted), "node_waiting")
         owner.send(signal.SIGSTOP)
-        other = start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+        other = start(TRIMTAB_DATA_DIR=str(data_next_to(tmp_path, "other")))
         await until(lambda: bool(other.logged("execution.taken_over")))
         del resmgr.held["another holder"]
         await until(lambda: bool(begun(tmp_path)))
@@ -98,7 +99,7 @@ async def test_an_owner_that_resumes_stops_an_attempt_that_the_restored_log_did_
     await declare_streams(client)
     await settings_stream.refill()
     await executions.restore(RecordedLog(recorded.events[: recorded.types.index("node_starting")]))
-    start(TRIMTAB_DATA_DIR=str(tmp_path / "other"))
+    start(TRIMTAB_DATA_DIR=str(data_next_to(tmp_path, "other")))
     await until(lambda: len(begun(tmp_path)) == 2)
     mine, of_other = begun(tmp_path)
     owner.send(signal.SIGCONT)

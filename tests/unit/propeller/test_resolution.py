@@ -11,7 +11,7 @@ from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
-from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.executors.port import Capabilities, Isolation
 from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
@@ -236,3 +236,26 @@ def test_a_value_that_the_process_executor_ignores_has_a_note(path: str) -> None
     wanted = request(task=overrides(container_image="i", resources={"limits": {"cpu": "1"}}))
     assert leaf(path, wanted, executor=CAPABILITIES).note == "ignored by the process executor"
     assert leaf("retries", wanted, executor=CAPABILITIES).note == ""
+
+
+PARTIAL = Isolation("Landlock ABI 3", ("files",), ("TCP", "signals"), "Landlock ABI 6")
+
+
+def test_only_an_admin_of_the_platform_executes_where_tasks_cannot_be_isolated() -> None:
+    executor = Capabilities("process", isolation=PARTIAL)
+    with pytest.raises(Refusal) as refused:
+        resolve(request(), settings(), executor)
+    assert (refused.value.path, refused.value.value) == ("executor", "process")
+    assert str(refused.value) == (
+        "only an admin of the platform may execute here, because the process executor cannot "
+        "isolate tasks: Landlock ABI 3 does not restrict TCP, signals; Landlock ABI 6 is needed"
+    )
+    admitted = resolve(request(by_platform_admin=True), settings(), executor)
+    assert admitted.isolation == "Landlock ABI 3: files; only admins execute"
+
+
+def test_the_resolution_names_what_is_enforced() -> None:
+    enforced = Isolation("Landlock ABI 6", ("files", "TCP", "signals", "abstract sockets"))
+    resolution = resolve(request(), settings(), Capabilities("process", isolation=enforced))
+    assert resolution.isolation == "Landlock ABI 6: files, TCP, signals, abstract sockets"
+    assert resolve(request(), settings(), ANY).isolation == ""

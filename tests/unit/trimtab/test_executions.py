@@ -338,3 +338,11 @@ def test_a_resolution_returns_values_by_path() -> None:
 
 def test_the_first_claim_holds_the_request() -> None:
     assert replay(LOG[:1]).request == request(workflow_=workflow())
+
+
+def test_a_request_has_the_mark_of_an_admin_only_where_one_made_it() -> None:
+    plain = request()
+    assert "by_platform_admin" not in plain.model_dump_json()
+    assert not type(plain).model_validate_json(plain.model_dump_json()).by_platform_admin
+    of_admin = plain.model_copy(update={"by_platform_admin": True})
+    assert type(plain).model_validate_json(of_admin.model_dump_json()) == of_admin

@@ -22,6 +22,8 @@ from trimtab_propeller.claiming import RequestClaiming
 from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.driver import ExecutionDriver
 from trimtab_propeller.execution_log import Claimer
+from trimtab_propeller.executors import landlock
+from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.port import Executor
 from trimtab_propeller.executors.process import ProcessExecutor
 from trimtab_propeller.owned import OwnedExecutions
@@ -46,6 +48,18 @@ class ConnectedParts:
     ownership: Ownership
 
 
+def confine(config: PropellerConfig) -> Confinement:
+    """Return what tasks may reach, as far as this kernel enforces it."""
+    return Confinement(
+        abi=landlock.abi(),
+        hidden=tuple(map(str, config.hidden_paths)),
+        readable=tuple(str(path.resolve()) for path in config.task_readable),
+        writable=tuple(str(path.resolve()) for path in config.task_writable),
+        ports=config.task_ports,
+        closed_ports=config.closed_ports,
+    )
+
+
 class Propeller:
     """The service. It is served once."""
 
@@ -53,7 +67,7 @@ class Propeller:
         self._config = config
         self._owner = f"propeller-{uuid4().hex[:8]}"
         self._executor: Executor = ProcessExecutor(
-            config.data_dir, secrets_dir=config.task_secrets_dir
+            config.data_dir, secrets_dir=config.task_secrets_dir, confinement=confine(config)
         )
         self._availability = ExecutorAvailability(self._executor)
         self._parts: ConnectedParts | None = None
@@ -73,11 +87,13 @@ class Propeller:
 
     def facts(self) -> dict[str, object]:
         """Return the facts that ``/readyz`` reports."""
+        isolation = str(self._executor.capabilities.isolation)
+        own: dict[str, object] = {"owner": self._owner, "isolation": isolation}
         if self._parts is None:
-            return {"owner": self._owner}
+            return own
         executions = self._parts.executions
         counts = {"executions": len(executions), "max_executions": executions.bound}
-        return {"owner": self._owner, **counts, **self._parts.view.summary()}
+        return {**own, **counts, **self._parts.view.summary()}
 
     async def serve(self) -> None:
         """Serve until cancelled."""

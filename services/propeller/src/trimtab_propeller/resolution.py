@@ -42,6 +42,7 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
 
     Raises `Refusal`.
     """
+    _check_requester(request, executor)
     try:
         _check(request)
         execution_values = {value.path: value for value in _execution_values(request, settings)}
@@ -54,9 +55,17 @@ def resolve(request: Request, settings: Settings, executor: Capabilities) -> Res
     return Resolution(
         revision=settings.revision,
         executor=executor.name,
+        isolation=str(executor.isolation) if executor.isolation.mechanism else "",
         execution=tuple(executor.annotate(execution_values[p]) for p in sorted(execution_values)),
         nodes=nodes,
     )
+
+
+def _check_requester(request: Request, executor: Capabilities) -> None:
+    """Raise `Refusal` where tasks of the requester would have to be isolated, and cannot be."""
+    reason = executor.why_admins_only()
+    if reason and not request.by_platform_admin:
+        raise Refusal("executor", executor.name, reason)
 
 
 def _check(request: Request) -> None:

@@ -1,9 +1,11 @@
 """``trimtab up``: run the embedded system in the foreground."""
 
 import asyncio
+import json
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from shutil import which
 
@@ -15,6 +17,8 @@ from trimtab.cli.terminal import progress, show
 from trimtab.embedded import system
 from trimtab.embedded.directory import Directory
 from trimtab.embedded.programs import CLUSTER, TEMPLATES, Choices, System
+
+_REPORT_SECONDS = 5.0
 
 
 @click.command("up", epilog=example("trimtab up"))
@@ -64,6 +68,7 @@ def _show_addresses(directory: Directory, running: System, seconds: float) -> No
         "token": directory.token_file,
         "namespaces": directory.cluster(CLUSTER),
         "logs": directory.logs,
+        "isolation": _isolation(running),
         "NATS": f"127.0.0.1:{nats.probe.port}  (user and password are in {directory.nats_file})",
     }
     show(f"Trimtab is up after {seconds:.1f} s. Ctrl-C stops it.")
@@ -82,3 +87,15 @@ def _show_commands(directory: Directory, *, has_data: bool) -> None:
     show("Commands to try next, in another terminal:")
     for command in commands:
         show(f"  {program} {command} --data {shlex.quote(str(directory.path))}")
+
+
+def _isolation(running: System) -> str:
+    """Return the restriction of tasks that propeller reports."""
+    [port] = [each.probe.port for each in running.services if each.name == "propeller"]
+    try:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=_REPORT_SECONDS)) as connection:
+            connection.request("GET", "/readyz")
+            ready = json.load(connection.getresponse())
+    except (OSError, HTTPException, ValueError):
+        return "unknown: propeller does not respond"
+    return f"of tasks by {ready.get('isolation')}"

@@ -247,6 +247,8 @@ def _explanation(execution: ExecutionBody) -> Iterator[str | Table]:
         return
     resolution = execution.resolution
     yield f"settings at revision {resolution.revision}, executor {resolution.executor}"
+    if resolution.isolation:
+        yield f"isolation of tasks by {resolution.isolation}"
     if resolution.execution:
         yield "\nthe execution as a whole"
         yield _values_table(resolution.execution)

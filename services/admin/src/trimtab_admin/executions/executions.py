@@ -19,7 +19,7 @@ from trimtab.messages.executions import NodeState, Request, State
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin import slices
-from trimtab_admin.access.authorization import Caller
+from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import sizes, states
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
@@ -73,7 +73,7 @@ class Executions:
                 return found, False
             settings = await self._tree.current(session)
             workflow, plan = await _find_workflow_and_plan(session, settings, body, caller)
-            request = _request(settings, workflow, plan, body)
+            request = _request(settings, workflow, plan, body, caller)
             row = new_row(request, datetime.now(UTC))
             row |= {"idempotency_key": key, "body_hash": key and _hash(body)}
             await session.execute(tables.executions.insert(), row)
@@ -85,7 +85,7 @@ class Executions:
         async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
             workflow, plan = await _find_workflow_and_plan(session, settings, body, caller)
-            request = _request(settings, workflow, plan, body)
+            request = _request(settings, workflow, plan, body, caller)
         row = new_row(request, datetime.now(UTC))
         return _body(row, request.inputs).model_copy(update={"id": ""})
 
@@ -201,7 +201,11 @@ async def _find_workflow_and_plan(
 
 
 def _request(
-    settings: Settings, workflow: Workflow, plan: LaunchPlan, body: ExecutionCreate
+    settings: Settings,
+    workflow: Workflow,
+    plan: LaunchPlan,
+    body: ExecutionCreate,
+    caller: Caller,
 ) -> Request:
     """Return everything that propeller needs to run the execution. Raises `Invalid`."""
     workflow.check_hooks("overrides", body.overrides)
@@ -215,6 +219,7 @@ def _request(
         overrides=body.overrides,
         **{name: getattr(body, name) for name in ExecutionConfig.model_fields},
         revision=settings.revision,
+        by_platform_admin=caller.may(Role.ADMIN),
     )
     sizes.check(request, settings)
     return request

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from trimtab_propeller.executors import fork_server, linux, shim
+from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.records import Prepared
 
 _COMMAND = [sys.executable, "-P", "-m", "trimtab_propeller.executors.fork_server"]
@@ -60,9 +61,10 @@ class StartedShim(NamedTuple):
 class ForkServer:
     """The fork server of one propeller. Shims that it has forked outlive it."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], confinement: Confinement) -> None:
         """``environment`` is the server's, which tasks inherit nothing of."""
         self._environment = environment
+        self._command = [*_COMMAND, confinement.to_json()]
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
@@ -133,7 +135,7 @@ class ForkServer:
             self._socket = ours
             with theirs:
                 self._process = subprocess.Popen(
-                    _COMMAND,
+                    self._command,
                     cwd="/",
                     env=self._environment,
                     stdin=theirs.fileno(),

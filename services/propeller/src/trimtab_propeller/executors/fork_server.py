@@ -1,6 +1,7 @@
-"""``python -m trimtab_propeller.executors.fork_server``: forks the shims of attempts.
+"""``python -m trimtab_propeller.executors.fork_server CONFINEMENT``: forks the shims of attempts.
 
-It has loaded what every task needs, so that an attempt does not have to. Standard input is a socket
+It has loaded what every task needs, so that an attempt does not have to, and prepares what
+CONFINEMENT, a `Confinement` as JSON, lets tasks reach. Standard input is a socket
 of `SOCK_SEQPACKET`. Each message carries a socket to report to. `RUN` requests one attempt, whose
 shim reports, and carries two descriptors more: the lock of the attempt, which is held, and a file
 with the directory, the environment and the program as JSON. `CHECK` requests a process that ends at
@@ -24,6 +25,7 @@ from typing import NoReturn
 
 from trimtab.workflows import entrypoint, loader
 from trimtab_propeller.executors import shim
+from trimtab_propeller.executors.confinement import Confinement, Restriction
 
 RUN = b"run"
 CHECK = b"try"
@@ -36,6 +38,7 @@ def main() -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    restriction = Restriction(Confinement.from_json(sys.argv[1]))
     signal.signal(signal.SIGCHLD, _reap)
     gc.collect()
     # Otherwise each collection in a task would copy the pages of every object there is.
@@ -44,7 +47,7 @@ def main() -> int:
     if forked is None:
         return 0
     call, connection = forked
-    result = shim.run(call, connection)
+    result = shim.run(call, connection, restriction)
     arguments = [os.path.join(call.directory, shim.WORK), str(result)]
     _present_as_entrypoint(arguments)
     try:

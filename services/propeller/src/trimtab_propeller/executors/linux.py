@@ -6,6 +6,7 @@ Elsewhere the requests to the kernel have no effect, and no process has descenda
 import ctypes
 import os
 import signal
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from contextlib import suppress
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_CAPABILITIES_VERSION = 0x20080522
+_CAP_DAC_OVERRIDE = 1 << 1
 _ENDED = frozenset({"X", "Z"})
 """The states of a process that has ended and is not reaped yet."""
 _FIRST_PAUSE_SECONDS = 0.002
@@ -34,6 +37,24 @@ def signal_at_end_of(parent: int, number: signal.Signals) -> bool:
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(number))
     return os.getppid() == parent
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities but the one to use files of other users. Raises `OSError`.
+
+    A service that runs as root may have its interpreter in a directory of another user.
+    """
+    if _libc is None:
+        return
+    header = struct.pack("Ii", _CAPABILITIES_VERSION, 0)
+    sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable, each in two parts
+    if _libc.capget(header, sets) == 0:
+        effective, permitted, *_ = struct.unpack("6I", sets.raw)
+        kept = (effective & _CAP_DAC_OVERRIDE, permitted & _CAP_DAC_OVERRIDE, 0, 0, 0, 0)
+        if _libc.capset(header, struct.pack("6I", *kept)) == 0:
+            return
+    number = ctypes.get_errno()
+    raise OSError(number, f"capabilities: {os.strerror(number)}")
 
 
 def pid_namespace() -> str:

@@ -48,14 +48,43 @@ class EnvironmentLimits:
 
 
 @dataclass(frozen=True)
+class Isolation:
+    """The restriction of tasks: what an executor enforces here, and what it cannot enforce."""
+
+    mechanism: str = ""
+    """The mechanism that enforces it, with its version: ``Landlock ABI 7``. Empty where an executor
+    declares nothing."""
+    enforced: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """The rest, which it cannot enforce here. Then only admins of the platform may execute."""
+    needed: str = ""
+    """The mechanism that would enforce the rest: ``Landlock ABI 6``."""
+
+    def __str__(self) -> str:
+        enforced = f"{self.mechanism}: {', '.join(self.enforced) or 'nothing'}"
+        return f"{enforced}; only admins execute" if self.missing else enforced
+
+
+@dataclass(frozen=True)
 class Capabilities:
-    """The name of an executor, the resolved values that it does not apply, and its limits."""
+    """The name of an executor, the values that it does not apply, its limits and isolation."""
 
     name: str
     ignores: tuple[str, ...] = ()
     """Paths of resolved values. A path includes everything below it."""
     environment_limits: EnvironmentLimits | None = None
     """``None`` where the executor has none."""
+    isolation: Isolation = Isolation()
+
+    def why_admins_only(self) -> str:
+        """Return why only admins of the platform may execute; empty where others may too."""
+        if not self.isolation.missing:
+            return ""
+        return (
+            "only an admin of the platform may execute here, because the "
+            f"{self.name} executor cannot isolate tasks: {self.isolation.mechanism} does not "
+            f"restrict {', '.join(self.isolation.missing)}; {self.isolation.needed} is needed"
+        )
 
     def check_environment(self, environment: Mapping[str, str]) -> None:
         """Raise `Invalid` where the executor could not start a task with these variables."""
@@ -138,6 +167,8 @@ class Attempt(Model):
     """From ``execution_queue``."""
     secrets: tuple[Secret, ...] = ()
     """From ``security_context.secrets``: the names of secrets, and never their values."""
+    by_platform_admin: bool = False
+    """Whether an admin of the platform requested the execution."""
 
     @classmethod
     def from_resolution(
@@ -185,6 +216,7 @@ class Attempt(Model):
                 "priority": values.get("priority"),
                 "queue_tags": values.get("execution_queue.tags", ()),
                 "secrets": _secrets(values),
+                "by_platform_admin": request.by_platform_admin,
             }
         )
 

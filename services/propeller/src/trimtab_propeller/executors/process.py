@@ -10,15 +10,18 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from trimtab.errors import Invalid
 from trimtab.runtime.retrying import backoff_seconds
-from trimtab_propeller.executors import identity, records, shim, task_secrets
+from trimtab_propeller.executors import identity, landlock, records, shim, task_secrets
+from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.fork_client import (
     ForkServer,
     InDoubt,
@@ -38,6 +41,7 @@ from trimtab_propeller.executors.port import (
     Failed,
     HostUnavailable,
     Interrupted,
+    Isolation,
     Location,
     Outcome,
     Returned,
@@ -126,18 +130,24 @@ class ProcessExecutor:
         data_dir: Path,
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
         secrets_dir: Path | None = None,
+        confinement: Confinement | None = None,
     ) -> None:
         """``stop_grace_seconds`` is how long a task may take to end after SIGTERM.
 
-        Without ``secrets_dir``, tasks have no secrets.
+        Without ``secrets_dir``, tasks have no secrets. By default, they are confined as far as this
+        kernel can do that.
         """
-        self.capabilities = CAPABILITIES if secrets_dir is None else _with_secrets(CAPABILITIES)
+        confinement = (confinement or Confinement.of_this_kernel()).hiding(data_dir)
+        if secrets_dir is not None:
+            confinement = confinement.hiding(secrets_dir)
+        capabilities = CAPABILITIES if secrets_dir is None else _with_secrets(CAPABILITIES)
+        self.capabilities = replace(capabilities, isolation=_isolation(confinement))
         self._secrets_dir = secrets_dir and secrets_dir.resolve()
         self._stop_grace_seconds = stop_grace_seconds
         self.location = f"{CAPABILITIES.name}:{identity.read_or_create(data_dir.resolve())}"
         self._root = data_dir.resolve() / "executions"
         self._inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        self._fork_server = ForkServer(self._inherited)
+        self._fork_server = ForkServer(self._inherited, confinement)
         self._starting = asyncio.Semaphore(_MAX_STARTING)
         self._started: set[Path] = set()
         self._shims: dict[Path, StartedShim] = {}
@@ -274,7 +284,10 @@ class ProcessExecutor:
         return self._root / attempt.execution / attempt.node / str(attempt.number)
 
     def _check(self, attempt: Attempt) -> None:
-        """Raise `AttemptRejected` where an earlier release has admitted what cannot be started."""
+        """Raise `AttemptRejected` where another propeller has admitted what cannot be started."""
+        reason = self.capabilities.why_admins_only()
+        if reason and not attempt.by_platform_admin:
+            raise AttemptRejected(reason)
         try:
             self.capabilities.check_environment(attempt.environment)
         except Invalid as error:
@@ -287,9 +300,17 @@ class ProcessExecutor:
         )
 
     def _call(self, directory: Path, attempt: Attempt) -> shim.Call:
+        # Not below the data directory: the path of a socket may have 107 characters only.
+        temporary = os.path.join(tempfile.gettempdir(), f"trimtab-{uuid4().hex[:16]}")
         return shim.Call(
             directory=str(directory),
-            environment={**self._inherited, **attempt.environment, **self._secrets(attempt)},
+            temporary=temporary,
+            environment={
+                **self._inherited,
+                "TMPDIR": temporary,
+                **attempt.environment,
+                **self._secrets(attempt),
+            },
             program=_program(directory, attempt.environment, self._inherited),
             stop_grace_seconds=self._stop_grace_seconds,
         )
@@ -298,6 +319,15 @@ class ProcessExecutor:
 def _with_secrets(capabilities: Capabilities) -> Capabilities:
     ignored = tuple(path for path in capabilities.ignores if path != "security_context.secrets")
     return replace(capabilities, ignores=ignored)
+
+
+def _isolation(confinement: Confinement) -> Isolation:
+    return Isolation(
+        f"Landlock ABI {confinement.abi}" if confinement.abi else "no Landlock",
+        confinement.enforced(),
+        confinement.missing(),
+        f"Landlock ABI {landlock.COMPLETE_ABI} on x86-64 or ARM64",
+    )
 
 
 def _program(

@@ -6,7 +6,9 @@ the attempt. Each ends what the other one leaves. The guard adopts the task's or
 whatever is left when the task or the shim has ended. The shim does the same when the guard has
 ended, and nothing of the attempt runs any more when it records the end.
 
-The shim works in the attempt's directory, and the task in ``work`` below it. The files are
+The shim works in the attempt's directory, and the task in ``work`` below it. The task restricts
+itself before any code of a user runs in it, so that it reaches neither the files of the shim nor
+the processes around it. The files are
 
 * ``lock``
 * ``started``: the shim's PID, PID namespace and start time. The attempt is never started again.
@@ -23,6 +25,7 @@ import errno
 import json
 import os
 import select
+import shutil
 import signal
 import time
 import traceback
@@ -32,8 +35,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
 
-from trimtab.workflows.entrypoint import MAX_OUTPUT_BYTES, OUTPUT, RESULT_END
+from trimtab.workflows.entrypoint import ERROR, MAX_OUTPUT_BYTES, OUTPUT, RESULT_END
 from trimtab_propeller.executors import linux
+from trimtab_propeller.executors.confinement import Restriction
 
 WORK = "work"
 """The task's own directory, in that of the attempt."""
@@ -67,6 +71,8 @@ class Call:
     """The attempt to run."""
 
     directory: str
+    temporary: str
+    """A directory for the task's temporary files. The shim makes it, and removes it at the end."""
     environment: dict[str, str]
     """All variables of the task."""
     program: tuple[str, ...]
@@ -104,10 +110,10 @@ class _Pipes:
             os.close(getattr(pipe, end))
 
 
-def run(call: Call, connection: Connection) -> int:
+def run(call: Call, connection: Connection, restriction: Restriction) -> int:
     """Run the attempt. Return only in the process of the task: the descriptor for its result."""
     try:
-        return _run(call, connection)
+        return _run(call, connection, restriction)
     except BaseException as error:  # noqa: BLE001  # Nothing may return to the fork server's code.
         traceback.print_exc()
         with suppress(OSError):
@@ -118,7 +124,7 @@ def run(call: Call, connection: Connection) -> int:
         os._exit(1)
 
 
-def _run(call: Call, connection: Connection) -> int:
+def _run(call: Call, connection: Connection, restriction: Restriction) -> int:
     os.setsid()
     os.chdir(call.directory)
     _redirect_standard_files()
@@ -126,6 +132,7 @@ def _run(call: Call, connection: Connection) -> int:
     _reset_handlers()
     linux.adopt_orphans()
     control = _open_control()
+    os.mkdir(call.temporary, 0o700)
     pipes = _Pipes(*(Pipe(*os.pipe()) for _ in range(4)))
     shim = os.getpid()
     start_time = linux.start_time(shim)
@@ -133,11 +140,13 @@ def _run(call: Call, connection: Connection) -> int:
     guard = os.fork()
     if guard == 0:
         os.close(control)
-        return _guard(call, connection, pipes, shim)
+        return _guard(call, connection, pipes, shim, restriction)
     pipes.close("write")
     with suppress(OSError):
         os.write(connection.report, STARTED + f" {shim} {start_time}\n".encode())
     _Supervision(pipes, control, guard, call.stop_grace_seconds).run()
+    # The end is recorded: an interruption of this takes no result away.
+    _remove(call.temporary)
     os._exit(0)
 
 
@@ -165,7 +174,15 @@ def _open_control() -> int:
     return os.open("control", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
-def _guard(call: Call, connection: Connection, pipes: _Pipes, shim: int) -> int:
+def _remove(directory: str) -> None:
+    """Remove a directory, as far as that is possible."""
+    with suppress(RecursionError):  # A task may have nested directories without limit.
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _guard(
+    call: Call, connection: Connection, pipes: _Pipes, shim: int, restriction: Restriction
+) -> int:
     """Wait for the end of the task or of the shim, and end what is left. Return in the task."""
     # In a group of its own, a signal to the group of the shim does not end both.
     os.setpgid(0, 0)
@@ -175,7 +192,7 @@ def _guard(call: Call, connection: Connection, pipes: _Pipes, shim: int) -> int:
     guard = os.getpid()
     task = os.fork()
     if task == 0:
-        return _become_task(call, pipes, guard)
+        return _become_task(call, pipes, guard, restriction)
     os.close(connection.report)
     pipes.close("read")
     for pipe in (pipes.stdout, pipes.stderr, pipes.result):
@@ -184,6 +201,8 @@ def _guard(call: Call, connection: Connection, pipes: _Pipes, shim: int) -> int:
     if status is not None:
         os.write(pipes.status.write, str(status).encode())
     linux.end_descendants()
+    if status is None:
+        _remove(call.temporary)
     os._exit(0)
 
 
@@ -198,7 +217,7 @@ def _wait_for(task: int) -> int | None:
             return None
 
 
-def _become_task(call: Call, pipes: _Pipes, guard: int) -> int:
+def _become_task(call: Call, pipes: _Pipes, guard: int, restriction: Restriction) -> int:
     """Leave nothing of the shim to the task. Return the descriptor for its result."""
     if not linux.signal_at_end_of(guard, signal.SIGKILL):
         os._exit(1)
@@ -206,6 +225,7 @@ def _become_task(call: Call, pipes: _Pipes, guard: int) -> int:
     os.dup2(pipes.stdout.write, 1)
     os.dup2(pipes.stderr.write, 2)
     result = os.dup2(pipes.result.write, 3, inheritable=bool(call.program))
+    _restrict(restriction, call, result)
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     os.chdir(WORK)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -217,6 +237,16 @@ def _become_task(call: Call, pipes: _Pipes, guard: int) -> int:
     os.environ.update(call.environment)
     time.tzset()
     return result
+
+
+def _restrict(restriction: Restriction, call: Call, result: int) -> None:
+    """Restrict this process, or end it with the reason as its result."""
+    try:
+        restriction.apply([os.path.join(call.directory, WORK), call.temporary])
+    except BaseException as error:  # noqa: BLE001  # No task runs that is not restricted.
+        traceback.print_exc()
+        os.write(result, ERROR + f"the task cannot be restricted: {error}".encode() + RESULT_END)
+        os._exit(1)
 
 
 class _Supervision:
