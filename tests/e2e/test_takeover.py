@@ -66,7 +66,7 @@ def start(stack: Stack, gate: str) -> tuple[str, str]:
 
     The task ends when the file ``gate`` exists.
     """
-    given = ("--input", f'gate="{gate}"', "--no-wait")
+    given = ("--input", f"gate={gate}", "--no-wait")
     execution = stack.trimtab("execute", "resting", *FLAGS, *given).split()[0]
     return execution, stack.eventually(lambda: location(stack, execution))
 

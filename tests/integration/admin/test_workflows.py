@@ -26,6 +26,18 @@ async def test_registering_a_version_again_with_the_same_content_succeeds(
     assert len((await admin.get("/workflows")).json()) == 1
 
 
+async def test_a_version_that_an_earlier_release_registered_without_types_is_the_same(
+    admin: httpx.AsyncClient,
+) -> None:
+    await register(admin, workflow())
+    typed = registration(workflow())
+    typed["workflow"]["input_types"] = {"day": "string"}
+    assert (await admin.post("/workflows", json=typed)).status_code == 200
+    typed["workflow"]["input_types"] = {"dya": "string"}
+    answer = await admin.post("/workflows", json=typed)
+    assert (answer.status_code, answer.json()["path"]) == (400, "input_types")
+
+
 async def test_different_content_for_a_registered_version_is_a_conflict(
     admin: httpx.AsyncClient,
 ) -> None:

@@ -110,7 +110,7 @@ def test_a_file_does_not_change_the_quota_of_a_pool(
 def test_execute_prints_the_id_on_stdout_and_progress_on_stderr(
     trimtab: Trimtab, hello: list[str]
 ) -> None:
-    done = trimtab(*hello, "--input", 'name="moon"', "--env", "GREETING=Good night")
+    done = trimtab(*hello, "--input", "name=moon", "--env", "GREETING=Good night")
     [execution] = done.stdout.splitlines()
     assert "n0 greet succeeded" in done.stderr
     assert f'execution {execution} succeeded: "Good night, moon!"' in done.stderr
@@ -123,7 +123,7 @@ def test_no_wait_returns_before_the_execution_starts(trimtab: Trimtab, hello: li
 
 
 def test_the_exit_code_is_1_when_a_task_raises(trimtab: Trimtab, hello: list[str]) -> None:
-    done = trimtab(*hello, "--input", 'name="no one"', "-o", "json")
+    done = trimtab(*hello, "--input", "name=no one", "-o", "json")
     assert done.exit_code == 1
     assert "ValueError: there is no one to greet" in done.stderr.splitlines()[-1]
     assert json.loads(done.stdout)["phase"] == "failed"

@@ -1,17 +1,17 @@
 """Executions: ``trimtab execute`` and ``trimtab explain execution``."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-from pydantic import JsonValue
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
+from trimtab.cli.inputs import find_workflow, parse_json
+from trimtab.cli.inputs import read as read_inputs
 from trimtab.cli.registering import warn_of_credentials
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
@@ -19,7 +19,7 @@ from trimtab.cli.tables import Table
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.errors import Invalid
 from trimtab.messages.resolutions import ResolvedValue
-from trimtab.models import RepeatedKey, parse_model, unique_members
+from trimtab.models import parse_model
 from trimtab.workflows.graph import NodeOverrides
 
 
@@ -35,7 +35,13 @@ from trimtab.workflows.graph import NodeOverrides
     help="Execute the workflow through this launch plan.",
     shell_complete=complete_names("launch plans"),
 )
-@click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="An input.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input: the text itself where a string is declared, and JSON for any other type.",
+)
 @click.option(
     "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
 )
@@ -96,7 +102,7 @@ def execute(
     """
     content = {
         **options,
-        "inputs": {name: _json(f"input {name}", text) for name, text in _pairs("input", inputs)},
+        **_inputs(server, dict(_pairs("input", inputs)), options),
         "overrides": {hook: _overrides(hook, text) for hook, text in _pairs("override", overrides)},
         "environment": dict(_pairs("env", environment)),
         "labels": dict(_pairs("label", labels)),
@@ -116,6 +122,14 @@ def execute(
     if output is not None:
         _show(execution, output)
     _report_phase(execution)
+
+
+def _inputs(server: Server, texts: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs, and the version of the workflow that they were read for."""
+    if not texts:
+        return {}
+    workflow = server.call(lambda client: find_workflow(client, **options))
+    return {"inputs": read_inputs(workflow, texts), "version": workflow.version}
 
 
 def _show_planned(execution: ExecutionBody, output: Output | None) -> None:
@@ -143,19 +157,9 @@ def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _json(path: str, text: str) -> JsonValue:
-    try:
-        value: JsonValue = json.loads(text, object_pairs_hook=unique_members)
-    except RepeatedKey as error:
-        raise Invalid(path, text, "each key once in an object") from error
-    except (ValueError, RecursionError) as error:
-        raise Invalid(path, text, """JSON, such as 3, true, "text" or {"key": 1}""") from error
-    return value
-
-
 def _overrides(hook: str, text: str) -> NodeOverrides:
     path = f"override {hook}"
-    content = _json(path, text)
+    content = parse_json(path, text)
     if not isinstance(content, dict):
         raise Invalid(path, content, "an object: " + ", ".join(NodeOverrides.model_fields))
     try:

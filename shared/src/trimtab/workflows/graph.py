@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
+from trimtab import names
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
@@ -28,6 +29,10 @@ class ResourceOverrides(Model):
 
 def _is_absent(value: object) -> bool:
     return value is None
+
+
+def _is_empty_map(value: Mapping[str, object]) -> bool:
+    return not value
 
 
 class NodeOverrides(Model):
@@ -140,6 +145,10 @@ class Node(Model):
         return frozenset(b.node for b in self.inputs.values() if isinstance(b, FromNode))
 
 
+InputType = Literal["string", "integer", "number", "boolean", "array", "object"]
+"""A type of JSON Schema."""
+
+
 class Workflow(Model):
     """One registered version of a workflow."""
 
@@ -149,6 +158,8 @@ class Workflow(Model):
     """Defaults by name of input; ``None`` for an input in `required`."""
     required: tuple[str, ...] = ()
     """Names of inputs that have no default."""
+    input_types: dict[str, InputType] = Field(default={}, exclude_if=_is_empty_map)
+    """Declared types by name of input; inputs without one take any value."""
     tasks: dict[str, Task]
     nodes: tuple[Node, ...] = Field(min_length=1)
     """Ordered so that each node comes after the nodes that it waits for."""
@@ -165,9 +176,10 @@ class Workflow(Model):
         """Check that every name refers to something, once. Raises `Invalid`."""
         if len(self.nodes) > MAX_NODES:
             raise Invalid("nodes", f"{len(self.nodes)} nodes", f"at most {MAX_NODES} nodes")
-        for name in self.required:
-            if name not in self.inputs:
-                raise Invalid("required", name, "inputs " + ", ".join(self.inputs))
+        for path, named in (("required", self.required), ("input_types", self.input_types)):
+            for name in named:
+                if name not in self.inputs:
+                    raise Invalid(path, name, "inputs " + ", ".join(self.inputs))
         seen: set[str] = set()
         hooks: set[str] = set()
         for index, node in enumerate(self.nodes):
@@ -201,13 +213,18 @@ class Workflow(Model):
 
     def bind_inputs(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the inputs of an execution, defaults filled in. Raises `Invalid`."""
-        for name in given:
-            if name not in self.inputs:
-                raise Invalid(f"inputs.{name}", given[name], "inputs " + ", ".join(self.inputs))
-        for name in self.required:
-            if name not in given:
-                raise Invalid(f"inputs.{name}", None, f"a value, because {self.name} requires it")
+        for name, value in given.items():
+            self.check_input(name, value)
+        if missing := [name for name in self.required if name not in given]:
+            allowed = f"a value, because {self.name} requires {', '.join(missing)}"
+            raise Invalid(f"inputs.{missing[0]}", None, allowed)
         return {**self.inputs, **given}
+
+    def check_input(self, name: str, value: object) -> None:
+        """Raise `Invalid` where the workflow has no such input."""
+        if name not in self.inputs:
+            allowed = "inputs " + (", ".join(self.inputs) or "(the workflow has none)")
+            raise Invalid(f"inputs.{name}", value, allowed + names.question(name, self.inputs))
 
 
 class LaunchPlan(ExecutionConfig):

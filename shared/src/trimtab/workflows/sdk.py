@@ -33,6 +33,7 @@ from trimtab.workflows.graph import (
     FromNode,
     NodeOverrides,
 )
+from trimtab.workflows.input_types import input_types
 from trimtab.workflows.overrides import Pool, Resources, node_overrides, runtime_override_config
 
 __all__ = [
@@ -150,6 +151,7 @@ class WorkflowFunction:
             "version": version,
             "inputs": {n: self._default(n, p) for n, p in parameters.items()},
             "required": [n for n, p in parameters.items() if p.default is _NOT_GIVEN],
+            "input_types": input_types(self.function, parameters),
             "tasks": {name: called.graph for name, called in self.tasks.items()},
             "nodes": tuple(self._built.nodes.values()),
             "output": self._built.output,
