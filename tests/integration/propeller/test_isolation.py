@@ -228,6 +228,12 @@ import ssl
 assert ssl.create_default_context().get_ca_certs() or not ssl.get_default_verify_paths().cafile
 return 8
 """,
+    "numpy": """
+import numpy
+square = numpy.random.default_rng(1).random((500, 500))
+assert (square @ square).shape == square.shape
+return int(numpy.linalg.norm(numpy.ones((64, 1))))
+""",
     "names of hosts and users": """
 import pwd
 assert socket.getaddrinfo("localhost", 80) and pwd.getpwuid(os.getuid())
