@@ -56,3 +56,23 @@ def test_warnings_name_the_path_and_do_not_repeat_the_text() -> None:
     )
     assert second.startswith("envs.a.2.b.C looks like")
     assert TEXTS[3] not in second
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nats://u:a/b@c@h x", "nats://u:…@h x"),
+        ("see nats://token@h:1,\nor ://:p@h", "see nats://…@h:1,\nor ://:…@h"),
+        ("nats://u:p@h/nats://v:q@h", "nats://u:…@h"),
+        ("no@login://h:80", "no@login://h:80"),
+    ],
+)
+def test_passwords_of_urls_are_hidden(text: str, shown: str) -> None:
+    assert credentials.without_password(text) == shown
+
+
+@pytest.mark.parametrize("part", ["://:", "://a", "://a@", "@://:", "a:"])
+def test_a_long_text_without_a_password_takes_no_longer_than_to_read_it(part: str) -> None:
+    # A quadratic expression would take minutes.
+    text = part * 200_000
+    assert credentials.without_password(text)
