@@ -1,5 +1,9 @@
 """Suggestions for misspelt names: few, near, and the same text wherever a name is not found."""
 
+import heapq
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+
 import pytest
 
 from trimtab import names
@@ -29,6 +33,28 @@ def test_few_of_many_names_are_suggested() -> None:
     near = names.nearest("projct-0123", known)
     assert [name.endswith("123") for name in near] == [True] * 3
     assert names.nearest("project-00123", known)[0] == "project-00123"
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 200, "w" * 195 + "0012x", "w" * 100])
+def test_of_very_many_long_names_few_are_compared(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def nlargest(count: int, known: Iterable[str], key: Callable[[str], int]) -> list[str]:
+        compared.extend(known)
+        return heapq.nlargest(count, compared, key)
+
+    monkeypatch.setattr(names, "heapq", SimpleNamespace(nlargest=nlargest))
+    names.nearest(wrong, [f"{'w' * 195}{number:05}" for number in range(20_000)])
+    assert sum(map(len, compared)) < 200_000
+
+
+def test_a_name_with_one_mistake_is_found_among_very_many() -> None:
+    known = [f"{prefix}-{number:05}" for prefix in ("team", "shop") for number in range(20_000)]
+    assert names.nearest("Taem-01234", known)[0] == "team-01234"
+    assert names.nearest("tem-01234", known)[0] == "team-01234"
+    assert names.nearest("shop-0123x", known)[0].startswith("shop-0123")
 
 
 def test_many_names_are_counted_where_one_is_alike() -> None:
