@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -133,6 +133,40 @@ async def test_a_head_over_the_limit_is_refused(request_text: bytes) -> None:
     assert "4096 bytes" in response.problem["detail"]
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("trailers", [b"X: y\r\n" * 2000, b"x" * 10_000])
+@pytest.mark.parametrize(("path", "start"), [(b"/", b"HTTP/1.1 431 "), (b"/unread", b"")])
+async def test_headers_behind_a_body_are_limited_as_those_before_it(
+    trailers: bytes, path: bytes, start: bytes
+) -> None:
+    async with serving() as connect, asyncio.timeout(PATIENCE_SECONDS):
+        connection = await connect(CHUNKED.replace(b"/", path, 1) + b"0\r\nX: y")
+        if path == b"/unread":
+            assert (await connection.response()).body == path
+        reading = asyncio.create_task(connection.rest())
+        with suppress(ConnectionError):
+            while not reading.done():
+                connection.writer.write(trailers)
+                await connection.writer.drain()
+                await asyncio.sleep(0)
+        with suppress(ConnectionError):
+            assert (await reading).startswith(start)
+
+
+async def test_chunks_and_headers_behind_them_are_read() -> None:
+    chunks = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    async with serving() as connect:
+        connection = await connect(CHUNKED)
+        for start in range(0, len(chunks), 500):
+            connection.writer.write(chunks[start : start + 500])
+            await connection.writer.drain()
+        connection.writer.write(chunks * 5 + b"0\r\nX: y\r\n\r\n" + GET)
+        assert len((await connection.response()).body) == len("/") + 6 * 4096
+        assert (await connection.response()).body == b"/"
+
+
 async def test_a_body_may_be_larger_than_a_head() -> None:
     async with serving() as connect:
         head = b"POST / HTTP/1.1\r\nContent-Length: 50000\r\n\r\n"
@@ -187,8 +221,9 @@ async def test_an_answer_that_is_being_made_is_not_cut_off() -> None:
 
 
 @pytest.mark.parametrize("requests", [1, 2])
+@pytest.mark.parametrize("nonsense", [b"nonsense\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"])
 async def test_nonsense_behind_a_request_is_not_its_response(
-    requests: int, caplog: pytest.LogCaptureFixture
+    requests: int, nonsense: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     may_respond, has_responded = asyncio.Event(), asyncio.Event()
 
@@ -198,7 +233,7 @@ async def test_nonsense_behind_a_request_is_not_its_response(
         has_responded.set()
 
     async with serving(app=slow) as connect, asyncio.timeout(PATIENCE_SECONDS):
-        connection = await connect(GET * requests + b"nonsense\r\n\r\n")
+        connection = await connect(GET * requests + nonsense)
         assert await connection.rest() == b""
         may_respond.set()
         await has_responded.wait()

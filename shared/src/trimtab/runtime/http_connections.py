@@ -1,5 +1,5 @@
-"""HTTP connections with limits on the head of a request: how large it may be, and how long it may
-take.
+"""HTTP connections with limits on the head of a request, and on the headers after a chunked body:
+how large they may be, and how long the head may take.
 
 uvicorn has no such limit; it ends only connections that are idle between two requests. What it
 cannot parse it answers in plain text. Here it gets a problem of RFC 9457, like all other errors.
@@ -34,8 +34,13 @@ class _Part(Enum):
     NOTHING = auto()
     HEAD = auto()
     BODY = auto()
+    TRAILERS = auto()
+    """Data, or headers that end the body: either may follow each chunk of it."""
     DROPPED = auto()
     """More from a client that has been refused."""
+
+
+_OF_BODY = (_Part.BODY, _Part.TRAILERS)
 
 
 class _TooLarge(Exception):
@@ -70,7 +75,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._part is _Part.NOTHING:
             self._part = _Part.HEAD
-        if self._part is _Part.HEAD:
+        if self._part in (_Part.HEAD, _Part.TRAILERS):
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -82,6 +87,8 @@ class LimitedConnection(HttpToolsProtocol):
         else:
             if self._part is _Part.HEAD:
                 self._check_head()
+            elif self._part is _Part.TRAILERS and self._head_bytes > self._limits.bytes:
+                self._refuse(431, self._size_allowed)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -94,8 +101,16 @@ class LimitedConnection(HttpToolsProtocol):
         if self._head_bytes > self._limits.bytes:
             raise _TooLarge
         self._stop_timer()
-        self._part = _Part.BODY
+        # It raises where the URL is not valid, and then there is no request yet.
         super().on_headers_complete()
+        self._part = _Part.BODY
+
+    def on_chunk_header(self) -> None:
+        self._part, self._head_bytes = _Part.TRAILERS, 0
+
+    def on_body(self, body: bytes) -> None:
+        self._part = _Part.BODY
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -103,7 +118,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        is_answered = self._part is _Part.BODY and self.cycle.response_complete
+        is_answered = self._part in _OF_BODY and self.cycle.response_complete
         if is_answered and not self.transport.is_closing():
             self._unset_keepalive_if_required()
             self._start_timer()
@@ -165,10 +180,9 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _is_next_to_answer(self) -> bool:
         """Return whether the client would take a response for that of what it sends now."""
-        if self.cycle is None or self.cycle.response_complete:
-            return True
-        is_its_body = self._part is _Part.BODY and not self.pipeline
-        return is_its_body and not self.cycle.response_started
+        if self._part in _OF_BODY:
+            return not (self.pipeline or self.cycle.response_started)
+        return self.cycle is None or self.cycle.response_complete
 
 
 def _problem(status: int, detail: str, request_id: str) -> bytes:
