@@ -126,6 +126,10 @@ class _Loader(LimitedLoader):
         return node
 
 
+class Dumper(yaml.SafeDumper):
+    """Quotes the texts that the reader would take for numbers, such as 1e3."""
+
+
 def _text_key(key: yaml.Node) -> yaml.Node:
     """Return a key as text."""
     if not isinstance(key, yaml.ScalarNode):
@@ -183,7 +187,8 @@ for _name, _pattern, _first in (
     ("merge", "<<", "<"),
     ("null", "~|null|Null|NULL|", ("~", "n", "N", "")),
 ):
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^({_pattern})$"), list(_first))
+    for _class in (_Loader, Dumper):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(f"^({_pattern})$"), list(_first))
 for _name, _construct in {
     "null": _Loader.construct_yaml_null,
     "bool": _strict(_Loader.construct_yaml_bool),

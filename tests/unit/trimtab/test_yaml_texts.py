@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimtab import yaml_texts
+from trimtab.cli import escaping
 from trimtab.yaml_texts import MAX_ALIASED, MAX_DEPTH, YamlError
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text() | st.floats(-1e9, 1e9)
@@ -28,8 +28,10 @@ def error_of(text: str) -> str:
 
 
 @given(VALUES)
-def test_what_a_writer_of_yaml_writes_is_read_back(value: Any) -> None:
-    assert yaml_texts.parse("the file", yaml.safe_dump(value, allow_unicode=True)) == [value]
+@example({"\x85": "a\x85b", "\u2028": "\r\n"})
+@example({"1e3": "12e4567", "1.5": ".5e1"})
+def test_what_the_command_line_writes_is_read_back(value: Any) -> None:
+    assert yaml_texts.parse("the file", escaping.to_yaml(value)) == [value]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from trimtab import yaml_texts
+
 # The C0 and C1 controls but tab and new line, the bidirectional embeddings, overrides and isolates
 # of UAX 9, and halves of surrogate pairs, which no encoding of a terminal has.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -29,9 +31,9 @@ def to_json(value: Any, **options: Any) -> str:
 
 def to_yaml(value: Any) -> str:
     """Return YAML in readable Unicode, or in ASCII where a character is unsafe."""
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=yaml_texts.Dumper, sort_keys=False, allow_unicode=True)
     if _UNSAFE.search(text):
-        return yaml.safe_dump(value, sort_keys=False)
+        text = yaml.dump(value, Dumper=yaml_texts.Dumper, sort_keys=False)
     return text
 
 

@@ -61,5 +61,5 @@ def _end(node: Any) -> int:
 
 
 def _dump(content: object) -> str:
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(content, Dumper=yaml_texts.Dumper, sort_keys=False, allow_unicode=True)
     return text
