@@ -367,6 +367,49 @@ def test_a_repeated_item_counts_once_with_a_warning(
     assert kind.warnings(stored) == ()
 
 
+def test_repeated_items_take_a_time_like_others() -> None:
+    # A quadratic count would take minutes.
+    tags = [str(number) for number in range(50_000)]
+    assert len(kinds.by_name("execution_queue").warnings({"tags": tags * 2})) == 50_000
+
+
+def test_many_paths_are_unset_in_a_time_like_few() -> None:
+    # A quadratic check would take minutes.
+    document = {
+        "unset": [f"labels.a{number}" for number in range(20_000)],
+        "labels": {f"b{number}": "x" for number in range(20_000)},
+    }
+    kind = kinds.by_name("workflow_execution_config")
+    assert len(kind.parse(document, PLATFORM).unset) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        (
+            {"security_context": {"secrets": [{"group": "a"}, {"group": "a", "key": None}]}},
+            "security_context.secrets.1.key",
+        ),
+        (
+            {
+                "execution_env_assignments": [
+                    {"node_ids": ["n"], "execution_env": {"name": "a", "type": "b", "spec": None}}
+                ]
+            },
+            "execution_env_assignments.0.execution_env.spec",
+        ),
+    ],
+)
+def test_a_null_in_a_list_is_refused_and_readable_where_it_is_stored(
+    document: dict[str, Any], path: str
+) -> None:
+    kind = kinds.by_name("workflow_execution_config")
+    with pytest.raises(Invalid) as refused:
+        kind.parse(document, PLATFORM)
+    assert refused.value.path == path
+    kind.read(document, PLATFORM)
+
+
 def test_a_limit_of_zero_under_a_deprecated_name_warns_by_its_current_name() -> None:
     kind = kinds.by_name("task_resource")
     _deprecated, zero = kind.warnings({"limits": {"storage": "0"}})

@@ -1,6 +1,7 @@
 """The registration of a kind, from which all its interfaces are made. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -99,11 +100,17 @@ class Kind:
         Raises `Invalid`, which names the first wrong field.
         """
         value = self.read(document, scope)
+        for path in _nulls(value, ""):
+            raise Invalid(path, None, "a value, or no such field")
         texts.check(value)
         return value
 
     def read(self, document: object, scope: Scope) -> Value:
-        """Parse a stored document. As `parse`, but a text may hold every character."""
+        """Parse a stored document.
+
+        As `parse`, but a text may hold every character, and fields of the items of a list may be
+        null.
+        """
         if not isinstance(document, dict):
             raise Invalid(self.name, document, "an object with the fields of the kind")
         self._check_level(scope)
@@ -215,17 +222,17 @@ class Kind:
                 raise Invalid(path, scope.level.label, f"at {_level_names(levels)} only")
 
     def _check_unset(self, unset: tuple[str, ...], flat: Mapping[str, JsonValue]) -> None:
-        for index, path in enumerate(unset):
+        counts = Counter(unset)
+        with_values = {*flat, *(branch for path in flat for branch in self.schema.branches(path))}
+        for path in unset:
             if not self.schema.has_path(path):
                 paths = sorted(self.schema.paths)
                 allowed = f"one of the paths {', '.join(paths)}{names.question(path, paths)}"
                 raise Invalid("unset", path, allowed)
             self._check_key(path)
-            others = (*unset[:index], *unset[index + 1 :])
-            if any(self.schema.covers(other, path) for other in others):
+            if counts[path] > 1 or not counts.keys().isdisjoint(self.schema.branches(path)):
                 raise Invalid("unset", path, "each path once, and none inside another")
-            is_map = path in self.schema.maps
-            if not is_map and any(self.schema.covers(path, known) for known in flat):
+            if path in with_values and path not in self.schema.maps:
                 allowed = "a path that has no value in the same record, or the path of a map"
                 raise Invalid("unset", path, allowed)
 
@@ -265,6 +272,20 @@ class Kind:
             allowed = f"the fields {', '.join(known)}{names.question(path, known)}"
             return UnknownField(path, first["input"], allowed)
         return Invalid(path, first["input"], _allowed(error))
+
+
+def _nulls(value: object, prefix: str) -> Iterator[str]:
+    """Yield the path of each field that is set to null; data of a program may have null."""
+    match value:
+        case BaseModel():
+            entries = [(name, getattr(value, name)) for name in type(value).model_fields]
+            for name, entry in entries:
+                if entry is None and name in value.model_fields_set:
+                    yield prefix + name
+                yield from _nulls(entry, f"{prefix}{name}.")
+        case tuple():
+            for index, item in enumerate(value):
+                yield from _nulls(item, f"{prefix}{index}.")
 
 
 def _allowed(error: ValidationError) -> str:

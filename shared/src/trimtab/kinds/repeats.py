@@ -1,5 +1,6 @@
 """Lists in which an item that is repeated counts once, as its first occurrence. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pydantic import AfterValidator
@@ -16,7 +17,7 @@ ONCE = AfterValidator(_without_repeats)
 def warnings(path: str, items: object) -> Iterator[str]:
     """Yield a warning for each item that a list has more than once; none where it is no list."""
     if isinstance(items, list | tuple):
-        texts = [item for item in items if isinstance(item, str)]
-        for item in dict.fromkeys(texts):
-            if texts.count(item) > 1:
-                yield f"{path}: {item!r} is listed {texts.count(item)} times and counts once"
+        counts = Counter(item for item in items if isinstance(item, str))
+        for item, count in counts.items():
+            if count > 1:
+                yield f"{path}: {item!r} is listed {count} times and counts once"

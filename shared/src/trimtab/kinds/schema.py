@@ -89,6 +89,10 @@ class Schema:
         """Whether the value of the path is folded as one, even if it is an object."""
         return path in self.leaves or self.map_of(path) is not None
 
+    def branches(self, path: str) -> list[str]:
+        """Return the maps and groups that the path is inside of."""
+        return [name for name in (*self.maps, *self.groups) if path.startswith(name + ".")]
+
     def covers(self, path: str, other: str) -> bool:
         """Whether unsetting the path unsets the other one."""
         return path == other or (self.is_branch(path) and other.startswith(path + "."))
