@@ -46,7 +46,8 @@ def run_in_terminal(*arguments: str, **environment: str) -> list[str]:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    inherited = {name: v for name, v in os.environ.items() if name[:8] != "TRIMTAB_"}
+    names = [name for name in os.environ if name[:8] != "TRIMTAB_" and name != "NO_COLOR"]
+    inherited = {name: os.environ[name] for name in names}
     return {**inherited, **variables}
 
 
@@ -81,6 +82,30 @@ def test_errors_are_red_on_a_terminal_with_colours(file: Path) -> None:
     assert run_in_terminal(*unknown)[0].startswith("\x1b[31mError:\x1b[0m context 'two'")
     for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert run_in_terminal(*unknown, **plain)[0].startswith("Error: context 'two'")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        ("config view >&-", 0, ""),
+        ("config view >&- 2>&-", 0, ""),
+        ("config nonsense 2>&-", 2, ""),
+        ("config view > /dev/full", 1, "Error: [Errno 28] No space left on device\n"),
+        ("apply -f - <&-", 1, "Error: -: there is no document\n"),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_no_traceback(
+    file: Path, words: str, code: int, error: str
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" --config "$1" {words}', TRIMTAB, file],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment({}),
+    )
+    assert (done.returncode, done.stderr) == (code, error)
 
 
 def test_wide_adds_columns(capsys: pytest.CaptureFixture[str]) -> None:

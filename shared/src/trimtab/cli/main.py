@@ -1,5 +1,8 @@
 """The tree of all commands of ``trimtab``."""
 
+import os
+import sys
+
 import click
 
 from trimtab.cli import attributes, pools, updating
@@ -18,8 +21,10 @@ from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.registering import register_file
 from trimtab.cli.status import status, version
+from trimtab.cli.terminal import open_closed_streams, show_error
 from trimtab.cli.up import up
 from trimtab.cli.workflows import execute, explain_execution
+from trimtab.errors import Code
 from trimtab.release import VERSION
 
 cli = SectionedGroup(
@@ -84,4 +89,15 @@ click.version_option(VERSION, prog_name="trimtab", message="%(prog)s %(version)s
 
 
 def main() -> None:
-    cli.main(prog_name="trimtab")
+    """Run the command line.
+
+    An error of the system that no command expects, such as that of a full disk, has no traceback.
+    """
+    open_closed_streams()
+    try:
+        cli.main(prog_name="trimtab")
+    except OSError as error:
+        show_error(str(error))
+        # What is still in the buffer of the output would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(Code.INTERNAL.exit_code)

@@ -96,6 +96,17 @@ def _has_colours(stream: TextIO) -> bool:
     return stream.isatty() and not is_plain
 
 
+def open_closed_streams() -> None:
+    """Make each standard stream that was closed before the start an empty one.
+
+    No other file or connection can then take its place.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115  # it stays open as long as the process
+            setattr(sys, name, stream)
+
+
 def duration(seconds: float) -> str:
     """Return a duration such as ``1h5m``, ``5m3s`` or ``3s``."""
     hours, rest = divmod(round(abs(seconds)), 3600)
