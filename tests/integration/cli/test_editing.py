@@ -12,6 +12,7 @@ import yaml
 from click.testing import Result
 
 from tests.integration.cli.conftest import Trimtab
+from trimtab.cli import editing
 from trimtab.embedded.directory import Directory
 
 CONFIG = "workflow-execution-config"
@@ -220,3 +221,24 @@ def test_a_warning_is_printed_before_the_prompt(edit: Edit) -> None:
     done = edit("text = 'envs: {DB_PASSWORD: hunter2}'", stdin="n\n")
     assert "envs.DB_PASSWORD looks like a credential, which every viewer can read" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+def test_the_text_is_saved_in_a_file_when_the_edit_is_interrupted(
+    edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(editing, "prompt", interrupt)
+    done = edit(ADD)
+    [saved] = re.findall(r"your text is saved in (\S+)", done.stderr)
+    assert "max_parallelism: 5\n" in Path(saved).read_text()
+    assert done.exit_code == 1
+
+
+def test_a_text_that_is_not_utf8_is_an_error_and_the_text_before_is_saved(edit: Edit) -> None:
+    latin = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(b'\\xff'); sys.exit()"
+    done = edit("text += 'nonsense: 1'", latin)
+    assert "Error: what the editor saved is not UTF-8\n" in done.stderr
+    [saved] = re.findall(r"your text is saved in (\S+)", done.stderr)
+    assert "nonsense: 1" in Path(saved).read_text()

@@ -58,15 +58,24 @@ class EditSession:
         self._text = self._stored.to_text()
 
     def run(self) -> None:
-        """Edit until the record is stored.
+        """Edit until the record is stored, and save the text where anything else ends the session.
 
         Raises `Failure` where the edit is cancelled with changes, and for errors of the server that
         another text cannot resolve.
         """
+        unedited = self._text
+        try:
+            self._edit()
+        except BaseException:
+            if self._text != unedited:
+                self._save_text()
+            raise
+
+    def _edit(self) -> None:
         problem: TrimtabError | None = None
         while True:
             shown = edit_text.prepend_error(self._text, str(problem)) if problem else self._text
-            edited = click.edit(shown, extension=".yaml")
+            edited = _in_editor(shown)
             if edited is None or (problem is not None and edited == shown):
                 return self._cancel(problem)
             self._text = edit_text.strip_error(edited)
@@ -74,12 +83,10 @@ class EditSession:
                 if self._finish(edit_text.parse(self._kind, self._scope, self._text)):
                     return None
                 problem = None
-            except Unauthorized as error:
-                raise self._save_text(error) from error
+            except Unauthorized:
+                raise
             except Rejected as error:
                 problem = error
-            except TrimtabError as error:
-                raise self._save_text(error) from error
 
     def _finish(self, document: dict[str, Any]) -> bool:
         """Store the document, merging with later changes; return whether the session is finished.
@@ -112,7 +119,7 @@ class EditSession:
             return True
         match prompt("Continue? [y/n, e to edit again]: ", "yne"):
             case "n":
-                raise self._save_text(Failure("edit aborted by user"))
+                raise Failure("edit aborted by user")
             case "e":
                 return False
         self._server.call(lambda client: self._write(client, document))
@@ -165,13 +172,19 @@ class EditSession:
     def _cancel(self, problem: TrimtabError | None) -> None:
         """End the session after the editor was left without saving."""
         if problem is not None:
-            raise self._save_text(problem)
+            raise problem
         show("Edit cancelled, nothing was changed.")
 
-    def _save_text(self, error: TrimtabError | Failure) -> Failure:
-        """Save the text in a temporary file, and return the error to raise."""
+    def _save_text(self) -> None:
         handle, name = tempfile.mkstemp(prefix="trimtab-edit-", suffix=".yaml")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(self._text)
         progress(f"your text is saved in {name}")
-        return error if isinstance(error, Failure) else Failure.of(error)
+
+
+def _in_editor(text: str) -> str | None:
+    """Return the edited text; ``None`` where it was not saved. Raises `Rejected`."""
+    try:
+        return click.edit(text, extension=".yaml")
+    except UnicodeDecodeError as error:
+        raise Rejected("what the editor saved is not UTF-8") from error
