@@ -120,6 +120,7 @@ def test_a_link_to_the_file_stays_a_link(run: Run, file: Path) -> None:
         (["use-context", "stagign"], 3, "context 'stagign' does not exist; did you mean 'staging'"),
         (["set-context", "new", "--token-file", "t"], 2, "contexts.new.server: '' is not valid"),
         (["set-context", "new", "-o", "xml"], 2, "'xml' is not one of"),
+        (["set-context", "", "-p", "shop"], 2, "NAME: '' is not valid"),
     ],
 )
 def test_a_wrong_change_stores_nothing(
@@ -136,3 +137,11 @@ def test_only_a_regular_file_is_replaced(run: Run, tmp_path: Path) -> None:
     done = run("set-context", "new", "-p", "shop", TRIMTAB_CONFIG=str(tmp_path / "pipe"))
     assert (done.exit_code, "it is no regular file" in done.stderr) == (1, True)
     assert not (tmp_path / "pipe").is_file()
+
+
+def test_the_view_names_a_token_file_that_is_missing(run: Run, file: Path) -> None:
+    (file.parent / "token").unlink()
+    done = run("view", "-o", "json")
+    assert done.exit_code == 0, done.output
+    token = json.loads(done.stdout)["values"]["token"]
+    assert token == {"value": f"{file.parent / 'token'} (missing)", "from": "context staging"}

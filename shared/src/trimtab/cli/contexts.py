@@ -19,12 +19,12 @@ from trimtab.cli.configuration import (
 )
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.scopes import domain_option, project_option
-from trimtab.cli.server import Server, selected_url, with_server
+from trimtab.cli.server import given_token, selected_url, server_options
 from trimtab.cli.tables import Table
 from trimtab.cli.terminal import OUTPUTS, Columns, output_option, show, show_data, table_of, warn
 from trimtab.client.addresses import without_credentials
 from trimtab.embedded.directory import Directory, write_private
-from trimtab.errors import Rejected
+from trimtab.errors import Invalid, Rejected
 
 config = CommandGroup("config", help="Show the configuration, and select or change its contexts.")
 
@@ -51,14 +51,14 @@ class _Value(NamedTuple):
 @project_option()
 @domain_option()
 @output_option()
-@with_server
-def view(server: Server, project: str, domain: str, output: Output) -> None:
+@server_options
+def view(data: Path, project: str, domain: str, output: Output, **_server: str | None) -> None:
     """Show the values that commands use, where each comes from, and all contexts.
 
-    A token is never shown, only the file or variable that it is read from.
+    A token is never read or shown, only the file or variable that it is read from.
     """
-    options = {"data": server.data, "project": project, "domain": domain, "output": output}
-    values = list(_values(server, options))
+    options = {"data": data, "project": project, "domain": domain, "output": output}
+    values = list(_values(Directory(data), options))
     contexts = configuration.configuration().contexts
     if output != "table":
         shown_values = {
@@ -103,6 +103,8 @@ def set_context(name: str, **options: str | None) -> None:
 
     The configuration file is created where it is missing, and only its owner can read it.
     """
+    if not name:
+        raise Invalid("NAME", name, "a name that is not empty")
     path, text = _read()
     is_new = name not in configuration.parse(path, text).contexts
     stored = {} if is_new else yaml_texts.parse_one(str(path), text)["contexts"][name]
@@ -140,14 +142,14 @@ def _write(path: Path, text: str, keys: Sequence[str], value: object) -> None:
         warn(f"comments in the old value of {'.'.join(keys)} in {path} are lost")
 
 
-def _values(server: Server, options: Mapping[str, object]) -> Iterator[_Value]:
+def _values(directory: Directory, options: Mapping[str, object]) -> Iterator[_Value]:
     path, file_origin = configuration.configuration_path()
     yield _Value("config", path if path.exists() else f"{path} (missing)", file_origin)
     yield _Value("context", *configuration.selected_context())
     url, url_origin = selected_url(click.get_current_context())
-    local = Directory(server.data).url() or f"none runs on the data directory {server.data}"
+    local = directory.url() or f"none runs on the data directory {directory.path}"
     yield _Value("server", without_credentials(url) if url else local, url_origin)
-    yield _token(server)
+    yield _token(directory, url)
     for key, value in options.items():
         yield _Value(key, value, _origin(key))
 
@@ -163,15 +165,16 @@ def _origin(key: str) -> str:
             return "default" if key == "data" else configuration.origin(key)
 
 
-def _token(server: Server) -> _Value:
-    """Return where the token for the server is read from."""
-    file = configured().token_file_of(server.url or "")
-    if server.token and server.token.source in ("--token", "TRIMTAB_TOKEN"):
-        return _Value("token", "set", server.token.source)
+def _token(directory: Directory, url: str | None) -> _Value:
+    """Return where the token for the server at a URL is read from."""
+    context = click.get_current_context()
+    given, file = given_token(context), configured().token_file_of(url or "")
+    if given and not (file and configuration.flagged_context()):
+        return _Value("token", "set", given.source)
     if file is not None:
-        return _Value("token", file, configuration.origin("token_file"))
-    directory = Directory(server.data)
-    is_own = server.url in (None, directory.url()) and bool(directory.api_token())
+        shown = file if file.exists() else f"{file} (missing)"
+        return _Value("token", shown, configuration.origin("token_file"))
+    is_own = url in (None, directory.url()) and bool(directory.api_token())
     return _Value("token", directory.token_file if is_own else None, _origin("data"))
 
 

@@ -142,7 +142,7 @@ def selected_server(context: click.Context) -> Server:
 
     Raises `trimtab.errors.TrimtabError` where the configuration file is not valid.
     """
-    (url, _), token = selected_url(context), _given_token(context)
+    (url, _), token = selected_url(context), given_token(context)
     if url is not None and (token is None or flagged_context(context)):
         defaults = configured(context)
         stored = defaults.token(url)
@@ -150,7 +150,8 @@ def selected_server(context: click.Context) -> Server:
     return Server(url, token, Path(context.params.get("data") or DEFAULT))
 
 
-def _given_token(context: click.Context) -> Token | None:
+def given_token(context: click.Context) -> Token | None:
+    """Return the token of the flag or of the environment."""
     text = context.params.get("api_token")
     is_flag = context.get_parameter_source("api_token") is ParameterSource.COMMANDLINE
     return Token(text, "--token" if is_flag else "TRIMTAB_TOKEN") if text else None
