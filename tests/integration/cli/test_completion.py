@@ -25,6 +25,8 @@ def test_each_supported_shell_has_a_script(trimtab: Trimtab, shell: str) -> None
         ("get ma", {"maintenance"}),
         ("get pro", {"projects"}),
         ("update plug", {"plugin-override"}),
+        ("explain workflow-pr", {"workflow-priority"}),
+        ("explain exec", {"execution", "execution-cluster-label", "execution-queue-attribute"}),
         ("get workflow-priority -d dev", {"development"}),
         ("get workflow-priority -d ''", {"development", "staging", "production"}),
     ],

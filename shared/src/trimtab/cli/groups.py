@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from trimtab.cli.commands import Failure
 from trimtab.cli.completion import complete_names
@@ -120,6 +121,15 @@ class DefaultCommandGroup(CommandGroup):
             command = self.commands[self._default]
             return self._default, command, [*self.given_flags(context, command), *arguments]
         return super().resolve_command(context, arguments)
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands, and the first argument of the default command."""
+        items = super().shell_complete(context, incomplete)
+        command = self.commands[self._default]
+        flags = self.given_flags(context, command)
+        inner = command.make_context(self._default, flags, context, resilient_parsing=True)
+        arguments = [each for each in command.params if isinstance(each, click.Argument)]
+        return [*items, *arguments[0].shell_complete(inner, incomplete)]
 
 
 def summary(command: click.Command) -> str:
