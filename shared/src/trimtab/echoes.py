@@ -1,5 +1,6 @@
 """Parts of values that a message may repeat: cut, JSON, and never a secret. Pure."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -22,9 +23,14 @@ def echo(path: str, value: object) -> JsonValue:
 
 
 def shown(path: str, value: object) -> str:
-    """Return what a sentence may repeat of the value at the dotted path, in Python's notation."""
+    """Return what a sentence may repeat of the value at the dotted path.
+
+    Nulls and booleans are in the notation of JSON and YAML.
+    """
     echoed = echo(path, value)
-    is_json = value is None or isinstance(value, bool | int | float | Mapping | Sequence)
+    if echoed is None or isinstance(echoed, bool):
+        return json.dumps(echoed)
+    is_json = isinstance(value, int | float | Mapping | Sequence)
     return cut(repr(echoed) if is_json or echoed == HIDDEN else str(echoed), _MAX_SHOWN)
 
 

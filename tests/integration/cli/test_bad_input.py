@@ -280,7 +280,7 @@ def test_an_empty_project_needs_a_flag_in_each_command_that_reads_files(
     with_file += [["update", *with_attributes, "--force"], ["delete", *with_attributes]]
     for arguments in with_file:
         _, sentence = error_of(trimtab, *arguments)
-        assert "project: None is not valid" in sentence
+        assert "project: null is not valid" in sentence
         assert "--domain-wide" in sentence
     for arguments in with_file:
         assert trimtab(*arguments, "--domain-wide").exit_code == 0

@@ -218,9 +218,9 @@ def test_the_kind_of_flytectls_files_is_set_by_a_flag(
 @pytest.mark.parametrize(
     ("text", "code", "message"),
     [
-        ("limits: {cpu: '1'}", 2, "file.yaml: kind: None is not valid"),
+        ("limits: {cpu: '1'}", 2, "file.yaml: kind: null is not valid"),
         ("kind: nothing\nproject: x", 3, "kind 'nothing' does not exist; there are: "),
-        ("kind: task_resource\nlimits: {cpu: '1'}", 2, "file.yaml: None is not valid; allowed: a"),
+        ("kind: task_resource\nlimits: {cpu: '1'}", 2, "file.yaml: null is not valid; allowed: a"),
         ("kind: task_resource\nproject: P\nlimit: {}", 2, "file.yaml: limit: {} is not valid"),
         ("kind: task_resource\nproject: P\ndocuments: {}", 2, "file.yaml: documents: {} is not"),
         ("kind: task_resource\nprojects: P\ndocument: {}", 2, "file.yaml: projects: 'P' is not"),

@@ -124,16 +124,16 @@ def test_keys_of_the_scope_have_any_letter_case(
 @pytest.mark.parametrize(
     ("text", "allowed"),
     [
-        ("project:\ndomain: staging\n", "project: None .* --domain-wide accepts an empty one"),
+        ("project:\ndomain: staging\n", "project: null .* --domain-wide accepts an empty one"),
         ('project: ""\ndomain: staging\n', "project: '' .* --domain-wide accepts an empty one"),
-        ("project: shop\ndomain:\n", "domain: None .* leave the key out"),
-        ("project: shop\ndomain: staging\nworkflow:\n", "workflow: None .* leave the key out"),
+        ("project: shop\ndomain:\n", "domain: null .* leave the key out"),
+        ("project: shop\ndomain: staging\nworkflow:\n", "workflow: null .* leave the key out"),
         ('project: shop\ndomain: staging\nworkflow: ""\n', "workflow: '' .* leave the key out"),
         (
             "project: shop\ndomain: staging\nworkflow: w\nlaunch_plan:\n",
-            "launch_plan: None .* leave the key out",
+            "launch_plan: null .* leave the key out",
         ),
-        ("project:\n", "project: None is not valid"),
+        ("project:\n", "project: null is not valid"),
         ("project: shop\nProject: other\n", "project: 'Project' .* one spelling of the key"),
         ("project: []\ndomain: staging\n", "a name"),
     ],

@@ -98,7 +98,7 @@ def test_a_heading_without_entries_is_accepted() -> None:
     ("text", "message"),
     [
         ("max_parallelism: [", "the text is not YAML in line 1"),
-        ("max_parallelism:", "max_parallelism: None is not valid"),
+        ("max_parallelism:", "max_parallelism: null is not valid"),
         ("max_paralellism: 1", "allowed: the fields"),
         ("- 1", "one mapping"),
         ("a: 1\n---\nb: 1", "one mapping"),

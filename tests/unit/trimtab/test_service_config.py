@@ -50,7 +50,7 @@ def test_an_empty_file_has_no_key(load: Load) -> None:
         ("pools: [{name: a, quotta: 3}]", "pools.0.quotta: 3 is not valid; allowed: one of name"),
         ("pools: [{name: a, quotta: 3}]", "did you mean 'quota'?"),
         ("clusters: [{name: a, lables: []}]", "did you mean 'labels'"),
-        ("domains:", "configuration domains: None is not valid"),
+        ("domains:", "configuration domains: null is not valid"),
         ("- domains", "a mapping with the keys of the configuration"),
         ("domains: [a]\ndomains: [b]", "line 2, column 1: the key 'domains' is given twice"),
         ("domains: [a]\n---\ndomains: [b]", "holds 2 documents; only one is allowed"),
