@@ -1,5 +1,6 @@
 """Dead letters are listed and replayed; a resync publishes everything live again."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,11 +12,14 @@ from nats.aio.client import Client
 from tests.databases import BOTH
 from tests.integration.admin.callers import grant, token_headers
 from tests.integration.admin.running import FORCE, execute, register, until, workflow
-from tests.servers import NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import EVENT_ID, REVISION
 from trimtab.messages.executions import ExecutionRequested
 from trimtab.runtime import bus
+from trimtab_admin.config import AdminConfig
+from trimtab_admin.storage import outbox
+from trimtab_admin.storage.database import sessions_of, transaction
 
 REQUESTED = subjects.requested("development", "shop")
 ADMIN, PROPELLER = "admin", subjects.PROPELLER
@@ -146,7 +150,9 @@ async def test_a_resync_publishes_all_live_settings_and_a_tombstone_for_any_othe
     await until(lambda: caught_up(admin))
     revision = (await admin.get("/status")).json()["revision"]
     await client.jetstream().publish(stray, b"{}", headers={REVISION: str(revision)})
+    expected = (await admin.post("/resync", params={"dry_run": "true"}, json={})).json()
     answer = (await admin.post("/resync", json={})).json()
+    assert answer == expected
     await until(lambda: caught_up(admin))
     messages = await bus.read_all(client, subjects.SETTINGS, "trimtab.>")
     published = {m.subject: m for m in messages if m.subject != subjects.WATERMARK}
@@ -164,6 +170,18 @@ async def test_a_resync_publishes_all_live_settings_and_a_tombstone_for_any_othe
 async def caught_up(admin: httpx.AsyncClient) -> bool:
     status = (await admin.get("/status")).json()
     return bool(status["revision"] == status["sent_revision"])
+
+
+@BOTH
+async def test_a_dry_run_of_a_resync_holds_up_no_write_and_waits_for_none(
+    admin: httpx.AsyncClient, settings: AdminConfig
+) -> None:
+    sessions = sessions_of(settings.database_url)
+    async with asyncio.timeout(PATIENCE_SECONDS), transaction(sessions) as session:
+        await outbox.lock(session)
+        answer = await admin.post("/resync", params={"dry_run": "true"}, json={})
+    await sessions.kw["bind"].dispose()
+    assert answer.status_code == 200
 
 
 @BOTH

@@ -247,7 +247,7 @@ def _maintenance(
         namespaces=nats_tasks.namespace_statuses,
         readiness=readiness,
         dead_letters=DeadLetters(lambda: nats_tasks.client),
-        resyncing=Resync(database.sessions, nats_tasks),
+        resyncing=Resync(database.sessions, database.reading, nats_tasks),
     )
 
 

@@ -82,7 +82,9 @@ class MaintenanceOperations:
         return await self.dead_letters.replay(sequence, dry_run=query.dry_run)
 
     async def resync(self, call: Call, query: DryRunQuery, headers: ReasonHeader) -> ResyncBody:
-        return await self.resyncing.run(headers.author(call), dry_run=query.dry_run)
+        if query.dry_run:
+            return await self.resyncing.dry_run()
+        return await self.resyncing.run(headers.author(call))
 
 
 def health_routes(readiness: Readiness) -> list[Route]:

@@ -182,12 +182,23 @@ async def resync(session: AsyncSession, published_subjects: Sequence[str] = ()) 
         await slices.turn()
         live = [Write(subject, stored_setting(subject, body)) for subject, _revision, body in rows]
         revisions += await append(session, live)
-    gone = [
-        Write(name, tombstone(name), deleted=True)
+    gone = _gone(published_subjects, known)
+    return revisions + await append(session, [Write(x, tombstone(x), deleted=True) for x in gone])
+
+
+async def count_resync(session: AsyncSession, published_subjects: Sequence[str]) -> int:
+    """Return how many settings `resync` would append, without its lock."""
+    known = set(await session.scalars(sa.select(settings.c.subject)))
+    return len(known) + len(_gone(published_subjects, known))
+
+
+def _gone(published_subjects: Sequence[str], known: Collection[str]) -> list[str]:
+    """Return the subjects of settings that the stream has and the database lacks."""
+    return [
+        name
         for name in published_subjects
         if name not in known and subjects.settings_names(name) is not None
     ]
-    return revisions + await append(session, gone)
 
 
 async def append_again(session: AsyncSession, of_subjects: Collection[str]) -> list[str]:
