@@ -18,6 +18,8 @@ _PART_OF_NAME = re.compile(
     re.IGNORECASE,
 )
 """The path of a file is none."""
+_MAX_NAME = 1000
+"""A longer text is no name, and not worth the time of the expression."""
 _TEXT = re.compile(
     r"trimtab_[a-z0-9]{10}_|-----BEGIN |\beyJ[\w-]{10}|^(Bearer|Basic) "
     r"|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[opsur]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}"
@@ -34,7 +36,7 @@ def may_hold(name: str) -> bool:
 
     Environment variables often hold some, whatever their names are.
     """
-    return _PART_OF_NAME.search(name) is not None
+    return len(name) > _MAX_NAME or _PART_OF_NAME.search(name) is not None
 
 
 def is_in(text: str) -> bool:

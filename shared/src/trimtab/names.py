@@ -12,6 +12,8 @@ _COMPARED = 50
 """How many names are compared exactly, which takes a hundred times as long as counting pairs."""
 _MAX_PAIRS = 24
 """How many pairs of neighbours of a long name are counted."""
+_MAX_LENGTH = 1000
+"""A longer text is no misspelt name."""
 _MAX_CHARACTERS = 150_000
 """In how many characters of known names the pairs are counted."""
 
@@ -22,6 +24,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     The case of letters does not count. Of very many names, few are compared, so that a server can
     do this between other requests.
     """
+    if len(name) > _MAX_LENGTH:
+        return []
     folded = name.casefold()
     pairs = _pairs(folded)
     candidates = heapq.nlargest(

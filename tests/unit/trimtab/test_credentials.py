@@ -76,3 +76,8 @@ def test_a_long_text_without_a_password_takes_no_longer_than_to_read_it(part: st
     # A quadratic expression would take minutes.
     text = part * 200_000
     assert credentials.without_password(text)
+
+
+def test_the_value_of_a_field_with_an_endless_name_is_not_shown() -> None:
+    assert credentials.may_hold("x" * 1001)
+    assert not credentials.may_hold("x" * 1000)

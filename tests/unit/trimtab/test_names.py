@@ -50,6 +50,10 @@ def test_of_very_many_long_names_few_are_compared(
     assert sum(map(len, compared)) < 200_000
 
 
+def test_a_long_text_is_no_misspelt_name_and_is_not_compared() -> None:
+    assert names.nearest("x" * 1001, ["x" * 1000]) == []
+
+
 def test_a_name_with_one_mistake_is_found_among_very_many() -> None:
     known = [f"{prefix}-{number:05}" for prefix in ("team", "shop") for number in range(20_000)]
     assert names.nearest("Taem-01234", known)[0] == "team-01234"
