@@ -119,9 +119,10 @@ class _Loader(LimitedLoader):
         entries = [(_text_key(key), value) for key, value in node.value]
         seen = set()
         for key, _value in entries:
-            if key.value in seen:
+            text = _with_pairs(key.value, "replace")
+            if text in seen:
                 raise _Refused(f"the key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
+            seen.add(text)
         node.value = entries
         return node
 
@@ -140,9 +141,14 @@ def _text_key(key: yaml.Node) -> yaml.Node:
 
 
 def _parse_text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return _with_pairs(str(loader.construct_scalar(node)), "strict")
+
+
+def _with_pairs(text: str, errors: str) -> str:
     # In JSON, a character outside of the basic plane is written as a pair of escapes.
-    text = str(loader.construct_scalar(node))
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", errors)
 
 
 def _parse_int(loader: _Loader, node: yaml.ScalarNode) -> int:

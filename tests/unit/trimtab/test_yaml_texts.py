@@ -77,6 +77,7 @@ def test_a_mapping_that_is_merged_may_be_overridden_and_merged_again() -> None:
         ("a: &a {cpu: *a}", "the file, line 1, column 13: an alias contains itself"),
         ("a: x\na: y", "the file, line 2, column 1: the key 'a' is given twice"),
         ('1: x\n"1": y', "the file, line 2, column 1: the key '1' is given twice"),
+        ('"\\ud83d\\ude00": x\n\U0001f600: y', "the file, line 2, column 1: the key"),
         ("a: .nan", "the file, line 1, column 4: '.nan' is no float that can be stored"),
         ("a: 1e999", "the file, line 1, column 4: '1e999' is no float that can be stored"),
         ("a: 0x_", "the file, line 1, column 4: '0x_' is no int that can be stored"),
