@@ -85,6 +85,16 @@ def test_an_empty_directory_becomes_private(tmp_path: Path) -> None:
         assert mode(path) == 0o700
 
 
+def test_a_directory_whose_file_system_has_no_modes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    message = r"can be read by others, which its file system does not change"
+    with pytest.raises(NotPrivate, match=message), lock(tmp_path):
+        pass
+
+
 def test_an_open_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     tmp_path.chmod(0o755)

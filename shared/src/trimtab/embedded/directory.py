@@ -172,6 +172,8 @@ def _make_private(directory: Directory) -> None:
         _check_own(entry)
     for entry in (path, *path.glob(f"{directory.database.name}*"), *path.glob("logs")):
         entry.chmod(_mode(entry) & ~_OTHERS)
+    if _mode(path) & _OTHERS:
+        raise NotPrivate(path, "can be read by others, which its file system does not change")
 
 
 def _check_own(path: Path) -> None:
