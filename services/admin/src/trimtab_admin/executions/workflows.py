@@ -175,8 +175,9 @@ async def find_workflow(
     if version is not None and versions:
         raise NotFound.among(f"version of workflow {name!r}", version, versions)
     workflows = await _distinct(session, table.name, here)
-    shown = [each for each in workflows if caller.reaches(replace(scope, workflow=each))]
-    raise NotFound.among("workflow", name, shown)
+    if not caller.reaches(scope):
+        workflows = [each for each in workflows if caller.reaches(replace(scope, workflow=each))]
+    raise NotFound.among("workflow", name, workflows)
 
 
 async def find_launch_plan(

@@ -67,7 +67,7 @@ class EntityType(Generic[B, E]):
 
     def parse(self, name: str, document: Mapping[str, Any], version: int | None = None) -> B:
         """Return the body. Raises `Invalid`, which names the field."""
-        for field in NOT_IN_DOCUMENTS & document.keys():
+        for field in sorted(NOT_IN_DOCUMENTS & document.keys()):
             raise Invalid(field, document[field], "no such field: it is not part of the document")
         try:
             return self.body(**{**document, "name": name, "version": version})

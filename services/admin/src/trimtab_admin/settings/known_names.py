@@ -1,11 +1,12 @@
 """The names in the parameters of a call: a wrong one is an error, and never an empty result."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from trimtab import kinds, names
 from trimtab.api.settings import ChangeBody, ChangesBody
-from trimtab.errors import NotFound
+from trimtab.errors import NotFound, Unavailable
 from trimtab.levels import PLATFORM, Level, Scope
 from trimtab.messages import subjects
 from trimtab.settings.state import Settings
@@ -65,7 +66,14 @@ class KnownNames:
         """Return the changes with warnings about what is not registered.
 
         Of many, only the first have one each: an export may be applied before all registrations.
+        The changes are made, so that no warnings are better than an error.
         """
+        with suppress(Unavailable):
+            return await self._with_warnings(caller, body)
+        return body
+
+    async def _with_warnings(self, caller: Caller, body: ChangesBody) -> ChangesBody:
+        """Raises `Unavailable`."""
         found: list[tuple[int, Scope]] = []
         async for part in slices.of(enumerate(body.changes)):
             for index, change in part:
@@ -73,6 +81,7 @@ class KnownNames:
                     found.append((index, scope))
         changes = list(body.changes)
         for index, scope in found[:_MAX_WARNINGS]:
+            await slices.turn()
             changes[index] = _warned(changes[index], self._warning(caller, scope))
         if others := found[_MAX_WARNINGS:]:
             index, _ = others[0]
@@ -97,7 +106,9 @@ class KnownNames:
             return caller.reaches(near)
 
         name = scope.launch_plan if of_plan else scope.workflow
-        near = names.nearest(name, filter(is_visible, self._targets.names(above)))
+        known = self._targets.names(above)
+        # Most callers may see all of them, and the filter takes longer than the comparison.
+        near = names.nearest(name, known if caller.reaches(above) else filter(is_visible, known))
         question = f"; did you mean {' or '.join(map(repr, near))}" if near else ""
         noun = "launch plan" if of_plan else "workflow"
         return f"{noun} {name!r} is not registered in {above}{question}"
