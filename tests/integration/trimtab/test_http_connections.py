@@ -220,6 +220,26 @@ async def test_an_answer_that_is_being_made_is_not_cut_off() -> None:
         assert (await connection.response()).status == 200
 
 
+async def test_a_head_has_time_while_the_server_does_not_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_over = asyncio.Event()
+    on_timeout = LimitedConnection._on_timeout
+
+    def observed(connection: LimitedConnection) -> None:
+        on_timeout(connection)
+        is_over.set()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await is_over.wait()
+        await PlainTextResponse("late")(scope, receive, send)
+
+    monkeypatch.setattr(LimitedConnection, "_on_timeout", observed)
+    async with serving(seconds=AT_ONCE, app=slow) as connect:
+        connection = await connect(GET * 2 + GET[:10])
+        assert (await connection.response()).body == b"late"
+
+
 @pytest.mark.parametrize("requests", [1, 2])
 @pytest.mark.parametrize("nonsense", [b"nonsense\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"])
 async def test_nonsense_behind_a_request_is_not_its_response(

@@ -150,6 +150,10 @@ class LimitedConnection(HttpToolsProtocol):
             self._timer = None
 
     def _on_timeout(self) -> None:
+        if self._part is _Part.HEAD and self.flow.read_paused:
+            # The rest may have arrived. It is read after the responses to earlier requests.
+            self._start_timer()
+            return
         if self._part is _Part.HEAD:
             seconds = f"{self._limits.seconds:g} s"
             self._refuse(408, f"the request line and headers did not arrive within {seconds}")
