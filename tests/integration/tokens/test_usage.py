@@ -218,13 +218,13 @@ async def test_pools_are_listed_with_their_limits_and_their_use(
     async with pools.token(pool, **SHOP, weight=2, token="e1/n0/0"):
         [waiter] = await start_waiters(pools, pool, "e2/n0/0")
         await wait_for_queue(installation, pool, 1)
-        shown = await asyncio.to_thread(installation.trimtab, "get", "pools")
+        shown = await asyncio.to_thread(installation.trimtab, "get", "pools", "-o", "wide")
         found = await listed(installation, pool)
         one = await asyncio.to_thread(installation.trimtab, "get", "pools", pool, "-o", "yaml")
     await waiter
     [line] = [line.split() for line in shown.output.splitlines() if line.split()[0] == pool]
-    assert line[:7] == [pool, "2", "2", "2", "1", "1", "1"]
-    assert line[8:] == ["quota", "e1/n0/0", "-", "-", "-", "default", "true"]
+    assert line[:6] == [pool, "2", "2", "2", "1", "1"]
+    assert line[7:] == ["quota", "e1/n0/0", "1", "-", "-", "-", "default", "true"]
     blocked = found["usage"]["blocked"]
     assert blocked.pop("since_seconds") >= 0
     assert blocked == {"reason": "quota", "pool": pool, "by": "e1/n0/0", "demand": 1}
