@@ -43,6 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # The variables of a user or a build are not those of the programs under test.
+    for name in [*os.environ]:
+        if name.startswith("TRIMTAB_") or name in ("NO_COLOR", "COLUMNS"):
+            del os.environ[name]
     if config.option.timeout is None:
         config.option.timeout = 10 * PATIENCE_SECONDS  # a test may wait several times
     if config.option.seed is None:

@@ -46,9 +46,7 @@ def run_in_terminal(*arguments: str, **environment: str) -> list[str]:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    names = [name for name in os.environ if name[:8] != "TRIMTAB_" and name != "NO_COLOR"]
-    inherited = {name: os.environ[name] for name in names}
-    return {**inherited, **variables}
+    return {**os.environ, **variables}
 
 
 def test_tables_fit_a_terminal_and_wide_ones_are_whole(file: Path) -> None:
