@@ -87,6 +87,8 @@ def test_the_error_for_an_unknown_revision_lists_the_revisions(
     done = trimtab("rollback", PRIORITY, "-p", changed, "--to", "1")
     assert done.exit_code == 3
     assert ", ".join(map(str, revisions(trimtab, changed))) in done.stderr
+    huge = trimtab("rollback", PRIORITY, "-p", changed, "--to", str(2**70))
+    assert (huge.exit_code, "Error: revision: " in huge.stderr) == (2, True)
 
 
 def test_watch_prints_past_changes_after_a_revision(trimtab: Trimtab, changed: str) -> None:

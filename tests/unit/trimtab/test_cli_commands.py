@@ -35,3 +35,19 @@ def test_help_shows_every_command_in_one_section() -> None:
     shown = CliRunner().invoke(cli, ["--help"]).stdout.partition("Options:")[2]
     found = [line.split()[0] for line in shown.splitlines() if line.startswith("  ")]
     assert sorted(name for name in found if name in cli.commands) == sorted(cli.commands)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "get projects {}",
+        "get workflows -p {}",
+        "effective -p shop -d development {}",
+        "update project shop --label a={}",
+        "execute flow -p shop -d development --env A={}",
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_refused(line: str) -> None:
+    arguments = line.format(b"a\xff".decode(errors="surrogateescape")).split()
+    done = CliRunner().invoke(cli, ["--server", "http://127.0.0.1:1", *arguments])
+    assert (done.exit_code, r"\udcff' is not valid" in done.stderr) == (2, True), done.output

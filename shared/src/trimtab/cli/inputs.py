@@ -82,6 +82,8 @@ def parse_json(path: str, text: str, allowed: str = _EXAMPLES[None]) -> JsonValu
     """Raises `Invalid` with the path and what is allowed instead."""
     try:
         value: JsonValue = json.loads(text, object_pairs_hook=unique_members)
+        # Python also reads NaN, and numbers that only infinity stands for.
+        json.dumps(value, allow_nan=False)
     except RepeatedKey as error:
         raise Invalid(path, text, "each key once in an object") from error
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from trimtab.cli.terminal import warn
 from trimtab.client import Client
 from trimtab.client.addresses import check_token
 from trimtab.embedded.directory import DEFAULT, Directory
-from trimtab.errors import Unavailable
+from trimtab.errors import Invalid, Unavailable
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,12 @@ class Server:
             async with Client(url, token.text, self._warn) as client:
                 return await work(client)
 
-        return asyncio.run(with_client())
+        try:
+            return asyncio.run(with_client())
+        except UnicodeEncodeError as error:
+            # The text is that of the whole request.
+            wrong = error.object[error.start]
+            raise Invalid("an argument", wrong, "text that UTF-8 can encode") from error
 
     def _warn(self, warning: str) -> None:
         if warning not in self._warned:

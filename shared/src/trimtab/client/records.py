@@ -22,6 +22,7 @@ from trimtab.client.http import (
 )
 from trimtab.errors import NotFound
 from trimtab.levels import Scope
+from trimtab.models import parse_model
 
 
 class Kinds(Collection):
@@ -155,7 +156,7 @@ class Records(Collection):
         """Restore one of the record's versions, also after the record was deleted."""
         request = write_request(scope, version, force, reason)
         request = as_dry_run(request) if dry_run else request
-        path, body = f"{_record(kind)}/rollback", RollbackBody(revision=revision)
+        path, body = f"{_record(kind)}/rollback", parse_model(RollbackBody, {"revision": revision})
         return await self._http.fetch(ChangesBody, "POST", path, body=body, **request)
 
 
