@@ -11,14 +11,18 @@ from trimtab import credentials
 HIDDEN = "(not shown)"
 _MAX_TEXT = 200
 _MAX_SHOWN = 300
+_MAX_PATH = 10_000
 _MAX_ITEMS = 10
 _MAX_DEPTH = 3
 
 
 def echo(path: str, value: object) -> JsonValue:
     """Return what a message may repeat of the value at the dotted path."""
-    if value is None or any(map(credentials.may_hold, path.split("."))):
-        return None if value is None else HIDDEN
+    if value is None:
+        return None
+    # A path may contain a key of many megabytes, and each of its steps takes time.
+    if len(path) > _MAX_PATH or any(map(credentials.may_hold, path.split("."))):
+        return HIDDEN
     return _echo(value, _MAX_DEPTH)
 
 

@@ -96,3 +96,8 @@ def test_the_path_of_a_secret_is_no_secret() -> None:
 def test_the_message_of_an_error_has_no_secret() -> None:
     assert "hunter2" not in str(Invalid("tokens.yaml: envs.DATABASE", "hunter2", "a name"))
     assert "'2x'" in str(Invalid("tokens.yaml: limits.cpu", "2x", "a quantity"))
+
+
+def test_the_value_at_an_endless_path_is_not_shown() -> None:
+    assert echo("a." * 5000 + "a", 1) == HIDDEN
+    assert echo("a." * 4999 + "a", 1) == 1
