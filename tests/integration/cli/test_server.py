@@ -111,6 +111,26 @@ def test_the_error_for_a_malformed_url_has_the_url() -> None:
     assert (done.exit_code, "server: 'nonsense' is not valid" in done.stderr) == (2, True)
 
 
+class LinesHandler(http.server.BaseHTTPRequestHandler):
+    """Streams lines that are not Trimtab's."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b'data: {"kind": 1}\n')
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("command", ["export -", "watch"])
+def test_a_stream_that_is_not_trimtabs_is_reported(command: str) -> None:
+    with serving(LinesHandler) as url:
+        done = run(*command.split(), "--server", url)
+    assert (done.exit_code, f"the response of {url}/api/v2/" in done.stderr) == (7, True)
+
+
 def test_a_server_that_is_not_trimtab_is_reported_and_gets_no_token(
     data: Path, foreign: str
 ) -> None:

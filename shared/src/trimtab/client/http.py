@@ -118,7 +118,10 @@ class HttpApi:
     async def stream(
         self, path: str, params: Mapping[str, str], silence_seconds: float
     ) -> AsyncIterator[httpx.Response]:
-        """Open a response that is read in parts. Raises `Unavailable` after so long without one."""
+        """Open a response that is read in parts. Raises `Unavailable` after so long without one.
+
+        A `ValidationError` of the reader becomes that of another server.
+        """
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=silence_seconds)
         with self._translate_outages():
             async with self._http.stream("GET", path, params=params, timeout=timeout) as response:
@@ -128,7 +131,10 @@ class HttpApi:
                     raise self._error(response)
                 if not response.is_success or _is_page(response):
                     raise self._foreign_error(response)
-                yield response
+                try:
+                    yield response
+                except ValidationError as error:
+                    raise self._foreign_error(response) from error
 
     @asynccontextmanager
     async def stream_lines(
