@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,21 +39,33 @@ def attack(data: str, pids: dict, ports: list) -> dict:
         attempt(f"port {port}", lambda: socket.create_connection(("127.0.0.1", port)))
     return tried
 
+@task
+def greet() -> str:
+    return "hello"
+
+@workflow
+def harmless():
+    return greet()
+
 @workflow
 def hostile(data: str, pids: dict, ports: list):
     return attack(data=data, pids=pids, ports=ports)
 """
 
 
-def trimtab(up: Up, *arguments: str, token: str = "") -> str:
+def run(up: Up, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **({"TRIMTAB_TOKEN": token} if token else {})}
-    done = subprocess.run(
+    return subprocess.run(
         [TRIMTAB, *arguments, "--data", str(up.data)],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
         env=environment,
     )
+
+
+def trimtab(up: Up, *arguments: str, token: str = "") -> str:
+    done = run(up, *arguments, token=token)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -84,8 +97,8 @@ def test_a_task_of_an_editor_reaches_nothing_of_the_system(tmp_path: Path, edito
             port for name in ("nats-server", "valkey-server") for port in listening(pids[name])
         ]
         assert len(ports) == 2
-        given = {"data": str(up.data), "pids": pids, "ports": ports}
-        inputs = [f"--input={name}={json.dumps(value)}" for name, value in given.items()]
+        given = {"data": str(up.data), "pids": json.dumps(pids), "ports": json.dumps(ports)}
+        inputs = [f"--input={name}={text}" for name, text in given.items()]
         ended = json.loads(
             trimtab(up, "execute", "hostile", *scope, *inputs, "-o", "json", token=token)
         )
@@ -93,3 +106,26 @@ def test_a_task_of_an_editor_reaches_nothing_of_the_system(tmp_path: Path, edito
         assert up.running() == pids
         explained = trimtab(up, "explain", "execution", ended["id"], token=token)
         assert "isolation of tasks by Landlock ABI" in explained
+
+
+def test_only_an_admin_executes_where_no_kernel_confines_tasks(
+    tmp_path: Path, editor: Path
+) -> None:
+    program = (sys.executable, str(Path(__file__).with_name("without_landlock.py")), TRIMTAB)
+    with Up(tmp_path / "data", program=program).ready() as up:
+        line = up.wait_for_line("  isolation  of tasks by")
+        assert line.endswith("by a kernel without Landlock: nothing; only admins execute")
+        trimtab(up, "register", "project", "shop")
+        scope = ("-p", "shop", "-d", "development")
+        trimtab(up, "register", "files", str(editor), *scope)
+        token = trimtab(up, "token", "create", "ci", "--grant", "admin,project=shop").strip()
+        execute = ("execute", "harmless", *scope, "-o", "json")
+        reason = (
+            "only an admin of the platform may execute here, because the process executor cannot "
+            "isolate tasks: a kernel without Landlock does not restrict files, TCP, signals, "
+            "abstract sockets; Landlock ABI 6 on x86-64 or ARM64 is needed"
+        )
+        refused = run(up, *execute, token=token)
+        assert refused.returncode == 1
+        assert reason in refused.stderr
+        assert json.loads(trimtab(up, *execute))["output"] == "hello"

@@ -4,7 +4,9 @@ A task is forked, or has an interpreter of its own: both are restricted.
 """
 
 import asyncio
+import errno
 import os
+import platform
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -149,6 +151,7 @@ return child.wait()
 CONNECT = {
     "TCP": "socket.create_connection(('127.0.0.1', PORT))",
     "MPTCP": "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).connect(('127.0.0.1', PORT))",
+    "IPv6": "socket.socket(socket.AF_INET6).connect(('::ffff:127.0.0.1', PORT))",
     "a message that connects": (
         "socket.socket().sendto(b'x', socket.MSG_FASTOPEN, ('127.0.0.1', PORT))"
     ),
@@ -182,6 +185,49 @@ async def test_a_task_connects_to_no_closed_port(
         closed.setblocking(False)
         with pytest.raises(BlockingIOError):
             closed.accept()
+
+
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6"])
+async def test_a_task_has_no_protocol_that_falls_back_to_tcp(tasks: Tasks, family: str) -> None:
+    """Whatever this kernel has of them: it would refuse the last number as invalid."""
+    for protocol in (256, 262, 300):
+        error = await tasks.error(f"socket.socket(socket.{family}, socket.SOCK_STREAM, {protocol})")
+        assert "Protocol not supported" in error, protocol
+    error = await tasks.error(f"socket.socket(socket.{family}).setsockopt(6, 31, b'smc')")
+    assert error.startswith("PermissionError")
+
+
+async def test_a_task_listens_on_no_closed_port(
+    tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    """The clients of a server that restarts would send it their credentials."""
+    with listening(socket.AF_INET, ("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    ports = {"ports": f"1-{2**16 - 1}", "closed_ports": str(closed)}
+    tasks = Tasks(
+        data_next_to(tmp_path), environment, replace(Confinement.of_this_kernel(), **ports)
+    )
+    try:
+        for host in ("127.0.0.1", "0.0.0.0"):
+            error = await tasks.error(f"socket.create_server(({host!r}, {closed}))")
+            assert error.startswith("PermissionError"), host
+    finally:
+        tasks.executor.close()
+
+
+async def test_a_task_has_no_keys_of_the_session_or_of_the_user(tasks: Tasks) -> None:
+    add_key, request_key, keyctl = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219)}[
+        platform.machine()
+    ]
+    call = "import ctypes; found = ctypes.CDLL(None, use_errno=True).syscall{}; {}"
+    answer = "return [found, ctypes.get_errno()]"
+    for arguments in (
+        f"({keyctl}, 0, -3, 0)",
+        f"({keyctl}, 0, -4, 1)",
+        f"({add_key}, b'user', b'name', b'value', 5, -4)",
+        f"({request_key}, b'user', b'name', None, -4)",
+    ):
+        assert await tasks.run(call.format(arguments, answer)) == Returned([-1, errno.ENOSYS])
 
 
 async def test_a_task_connects_to_no_abstract_socket_of_another_process(tasks: Tasks) -> None:
@@ -246,6 +292,13 @@ with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as fil
     file.flush()
     assert directory.startswith(os.environ["TMPDIR"])
     return os.fstat(file.fileno()).st_size
+""",
+    "a server of its own on a port": """
+with socket.create_server(("127.0.0.1", 0)) as server:
+    assert server.getsockname()[1]
+with socket.socket() as server:
+    server.listen()
+return 8
 """,
     "a server of its own": """
 import asyncio

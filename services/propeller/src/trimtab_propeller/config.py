@@ -55,11 +55,11 @@ class PropellerConfig(ServiceConfig):
     """Directories and files that tasks may also write, in addition to their own: data, devices such
     as ``/dev/nvidia0``. Tasks of all projects share them."""
     task_ports: Ports = ports.DEFAULT
-    """The TCP ports that tasks may connect to, on all hosts. Each start of a task takes 0.2 ms more
-    for each 1,000 ports, and 20 ms for all, ``1-65535``."""
+    """The TCP ports that tasks may connect to, on all hosts, and listen on. Each start of a task
+    takes 0.2 ms more for each 1,000 ports, and 20 ms for all, ``1-65535``."""
     task_closed_ports: Ports = "4222,5432,6222,6379,8222"
-    """Ports of these that tasks may not connect to: those of NATS, PostgreSQL and Redis. The port
-    of ``TRIMTAB_NATS_URL`` is always one of them."""
+    """Ports of these that tasks may not use: those of NATS, PostgreSQL and Redis. The port of
+    ``TRIMTAB_NATS_URL`` is always one of them."""
 
     @field_validator("task_readable", "task_writable")
     @classmethod

@@ -60,7 +60,9 @@ _SYSTEM = (
             "odbcinst.ini",
             "os-release",
             "passwd",
-            "pki",
+            "pki/ca-trust",
+            "pki/java",
+            "pki/tls",
             "protocols",
             "resolv.conf",
             "services",
@@ -86,9 +88,9 @@ class Confinement:
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     ports: str = ports.DEFAULT
-    """The TCP ports that tasks may connect to, as `ports.parse` reads them."""
+    """The TCP ports that tasks may connect to and listen on, as `ports.parse` reads them."""
     closed_ports: str = ""
-    """Ports of these that they may not connect to."""
+    """Ports of these that they may not use."""
 
     @classmethod
     def of_this_kernel(cls) -> "Confinement":

@@ -27,7 +27,8 @@ _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 """The rights that a rule for something else than a directory may have."""
-_CONNECT_TCP = 1 << 1
+_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
+_ANY_PORT = 0
 _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -42,15 +43,20 @@ def abi() -> int:
 
 
 def ruleset_of_ports(ports: Iterable[int]) -> int:
-    """Return a descriptor with a rule for each port that may be connected to. Raises `OSError`.
+    """Return a descriptor with a rule for each port that may be used. Raises `OSError`.
+
+    A process may connect to these ports, and listen on them and on what the kernel chooses: on the
+    port of a server that restarts, it would get the credentials of the server's clients.
 
     Landlock has no ranges. Each process that is restricted gets a copy of the rules: 10,000 take
     2 ms and 0.5 MB of the kernel's memory, and all 65,535 take 20 ms and 3 MB.
     """
-    ruleset = _create_ruleset(_REFER, _CONNECT_TCP, 0)
+    ruleset = _create_ruleset(_REFER, _BIND_TCP | _CONNECT_TCP, 0)
     # A ruleset that does not allow to move files to another directory forbids it.
     _add_path(ruleset, "/", _REFER)
-    rule = (ctypes.c_uint64 * 2)(_CONNECT_TCP, 0)  # struct landlock_net_port_attr
+    rule = (ctypes.c_uint64 * 2)(_BIND_TCP, _ANY_PORT)  # struct landlock_net_port_attr
+    _call(_ADD_RULE, ruleset, _PORT_RULE, ctypes.byref(rule), 0)
+    rule[0] = _BIND_TCP | _CONNECT_TCP
     for port in ports:
         rule[1] = port
         _call(_ADD_RULE, ruleset, _PORT_RULE, ctypes.byref(rule), 0)

@@ -323,7 +323,7 @@ def _with_secrets(capabilities: Capabilities) -> Capabilities:
 
 def _isolation(confinement: Confinement) -> Isolation:
     return Isolation(
-        f"Landlock ABI {confinement.abi}" if confinement.abi else "no Landlock",
+        f"Landlock ABI {confinement.abi}" if confinement.abi else "a kernel without Landlock",
         confinement.enforced(),
         confinement.missing(),
         f"Landlock ABI {landlock.COMPLETE_ABI} on x86-64 or ARM64",

@@ -1,8 +1,10 @@
 """A filter of system calls, which closes the ways around the rules of Landlock for TCP.
 
-Standard library only. A socket of MPTCP or SMC falls back to TCP, and a message with
-``MSG_FASTOPEN`` opens a connection: Landlock checks neither. Calls through io_uring pass no filter.
-A limit of another process that is set to 0 ends it, which is no signal to Landlock.
+Standard library only. A socket of MPTCP or SMC, which one of TCP can become by its option
+``TCP_ULP``, falls back to TCP, and a message with ``MSG_FASTOPEN`` opens a connection: Landlock
+checks none of them. Calls through io_uring pass no filter.
+A limit of another process that is set to 0 ends it, which is no signal to Landlock. The keyrings of
+the session and of the user belong to no task alone, and are no files to Landlock.
 """
 
 import ctypes
@@ -18,7 +20,9 @@ _PR_SET_SECCOMP = 22
 _MODE_FILTER = 2
 _ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 _MSG_FASTOPEN = 0x20000000
-_IPPROTO_MPTCP = 262
+_FIRST_PROTOCOL_OF_LINUX = 256
+"""The protocols of IP end before it. SMC is 256, and MPTCP 262."""
+_TCP_ULP = 31
 _AF_SMC = 43
 _X32 = 0x40000000
 """The first number of the calls of x32, which is another set on the same architecture."""
@@ -38,12 +42,16 @@ class _Machine(NamedTuple):
     sendmsg: int
     sendmmsg: int
     prlimit: int
+    setsockopt: int
+    add_key: int
+    request_key: int
+    keyctl: int
     io_uring_setup: int = 425
 
 
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 41, 44, 46, 307, 302),
-    "aarch64": _Machine(0xC00000B7, 198, 206, 211, 269, 261),
+    "x86_64": _Machine(0xC000003E, 41, 44, 46, 307, 302, 54, 248, 249, 250),
+    "aarch64": _Machine(0xC00000B7, 198, 206, 211, 269, 261, 208, 217, 218, 219),
 }
 _machine = _MACHINES.get(platform.machine()) if sys.byteorder == "little" else None
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -72,12 +80,14 @@ def install() -> None:
 
 
 def _program(machine: _Machine) -> list[_Instruction]:
+    absent = (machine.io_uring_setup, machine.add_key, machine.request_key, machine.keyctl)
     checks = [
-        *_when(machine.io_uring_setup, [_refuse(errno.ENOSYS)]),
+        *(each for number in absent for each in _when(number, [_refuse(errno.ENOSYS)])),
         *_when(machine.socket, _socket()),
         *_when(machine.sendto, _fast_open(flags=3)),
         *_when(machine.sendmsg, _fast_open(flags=2)),
         *_when(machine.sendmmsg, _fast_open(flags=3)),
+        *_when(machine.setsockopt, _setsockopt()),
         *_when(machine.prlimit, _prlimit()),
     ]
     return [
@@ -106,8 +116,18 @@ def _socket() -> list[_Instruction]:
         (_EQUAL, 1, 0, socket.AF_INET),
         (_EQUAL, 0, 3, socket.AF_INET6),
         _load_argument(2),
-        (_EQUAL, 0, 1, _IPPROTO_MPTCP),
+        (_AT_LEAST, 0, 1, _FIRST_PROTOCOL_OF_LINUX),
         _refuse(errno.EPROTONOSUPPORT),
+    ]
+
+
+def _setsockopt() -> list[_Instruction]:
+    return [
+        _load_argument(1),
+        (_EQUAL, 0, 3, socket.IPPROTO_TCP),
+        _load_argument(2),
+        (_EQUAL, 0, 1, _TCP_ULP),
+        _refuse(errno.EACCES),
     ]
 
 
