@@ -85,8 +85,8 @@ def test_errors_are_red_on_a_terminal_with_colours(file: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [
-        ("config view >&-", 0, ""),
-        ("config view >&- 2>&-", 0, ""),
+        ("config view >&-", 1, "Error: [Errno 9] Bad file descriptor\n"),
+        ("config view >&- 2>&-", 1, ""),
         ("config nonsense 2>&-", 2, ""),
         ("config view > /dev/full", 1, "Error: [Errno 28] No space left on device\n"),
         ("apply -f - <&-", 1, "Error: -: there is no document\n"),

@@ -97,14 +97,19 @@ def _has_colours(stream: TextIO) -> bool:
 
 
 def open_closed_streams() -> None:
-    """Make each standard stream that was closed before the start an empty one.
+    """Give each standard stream that was closed before the start a file of its own.
 
-    No other file or connection can then take its place.
+    No other file or connection can then take its place. Input and errors are empty; a command
+    with output fails, as at a full disk, so that the secret of a token is not lost unnoticed.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    streams = (
+        ("stdin", "r", os.O_RDONLY),
+        ("stdout", "w", os.O_RDONLY),
+        ("stderr", "w", os.O_WRONLY),
+    )
+    for name, mode, flags in streams:
         if getattr(sys, name) is None:
-            stream = open(os.devnull, mode)  # noqa: SIM115  # it stays open as long as the process
-            setattr(sys, name, stream)
+            setattr(sys, name, open(os.open(os.devnull, flags), mode))
 
 
 def duration(seconds: float) -> str:
