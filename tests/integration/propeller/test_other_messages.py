@@ -66,8 +66,9 @@ async def test_a_log_is_taken_over_with_its_foreign_messages_and_its_unknown_eve
 
 
 async def test_an_execution_that_a_later_release_ended_is_not_taken_over(
-    start: Start, executions: Executions, client: Client, wanted: Request
+    start: Start, executions: Executions, client: Client, wanted: Request, tmp_path: Path
 ) -> None:
+    (tmp_path / "go").touch()
     ended = f"e{wanted.execution}"
     owned = event(ended, 0, "owned", request=wanted.model_dump(mode="json"))
     await append(client, ended, owned, event(ended, 1, "cancelled", ends=True))
@@ -76,7 +77,7 @@ async def test_an_execution_that_a_later_release_ended_is_not_taken_over(
     body = wanted.model_copy(update={"execution": other}).model_dump(mode="json")
     await append(client, other, event(other, 0, "owned", request=body))
     start()
-    await executions.until(other, "admitted")
+    await executions.ended(other)
     assert (await executions.read(ended)).types == ["owned", "cancelled"]
 
 
