@@ -109,7 +109,8 @@ def open_closed_streams() -> None:
     )
     for name, mode, flags in streams:
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.open(os.devnull, flags), mode))
+            stream = open(os.open(os.devnull, flags), mode)  # noqa: SIM115  # open until the end
+            setattr(sys, name, stream)
 
 
 def duration(seconds: float) -> str:
