@@ -5,13 +5,15 @@ A subclass is named ``Test…`` and provides the abstract methods.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import aclosing
 
 import pytest
 
 from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Rejected, Unavailable
-from trimtab_clusterres.clusters.port import Cluster, Inventory, Manifest, ObjectKey
+from trimtab.templates.manifests import Manifest, ObjectKey
+from trimtab_clusterres.clusters.port import Cluster, Inventory, Result
 
 NAMESPACE = "alpha-development"
 LATER = "beta-development"
@@ -26,6 +28,22 @@ def manifest(name: str, **data: str) -> Manifest:
         "data": dict(data),
     }
     return Manifest("", "ConfigMap", name, body)  # type: ignore[arg-type]  # str is JSON
+
+
+def outcomes(results: Iterable[Result]) -> dict[str, str]:
+    """Return the outcome of each object by its name."""
+    return {result.key.name: result.outcome for result in results}
+
+
+def inventory(*, created: str = "", adopted: str = "") -> dict[ObjectKey, bool]:
+    """Return whether each object was created here; each letter names an object."""
+    return {KEYS[name]: True for name in created} | {KEYS[name]: False for name in adopted}
+
+
+async def recorded(cluster: Cluster) -> dict[ObjectKey, bool]:
+    """Return whether each object of the cluster's inventory was created here."""
+    found = await cluster.read(NAMESPACE)
+    return {key: entry.created for key, entry in found.entries.items()}
 
 
 A, B, C = (manifest(name) for name in "abc")
@@ -72,14 +90,17 @@ class ClusterContract(ABC):
     async def test_apply_creates_objects_and_the_inventory_names_them(
         self, cluster: Cluster
     ) -> None:
-        assert await cluster.apply(NAMESPACE, [A, manifest("b", x="1")]) == 2
+        applied = await cluster.apply(NAMESPACE, [A, manifest("b", x="1")])
+        assert outcomes(applied) == {"a": "applied", "b": "applied"}
         assert self.objects(cluster) == {"a": {}, "b": {"x": "1"}}
-        inventory = await self.another(cluster).read(NAMESPACE)
-        assert inventory == Inventory(created=frozenset({KEYS["a"], KEYS["b"]}))
+        another = self.another(cluster)
+        assert await recorded(another) == inventory(created="ab")
+        assert set(await another.inventories()) == {NAMESPACE}
 
     async def test_apply_changes_only_objects_that_differ(self, cluster: Cluster) -> None:
         await cluster.apply(NAMESPACE, [A, manifest("b", x="1")])
-        assert await cluster.apply(NAMESPACE, [A, manifest("b", x="2")]) == 1
+        applied = await cluster.apply(NAMESPACE, [A, manifest("b", x="2")])
+        assert outcomes(applied) == {"a": "unchanged", "b": "applied"}
         assert self.objects(cluster) == {"a": {}, "b": {"x": "2"}}
 
     async def test_apply_restores_an_object_that_another_client_deleted(
@@ -87,7 +108,7 @@ class ClusterContract(ABC):
     ) -> None:
         await cluster.apply(NAMESPACE, [A])
         self.delete(cluster, "a")
-        assert await cluster.apply(NAMESPACE, [A]) == 1
+        assert outcomes(await cluster.apply(NAMESPACE, [A])) == {"a": "applied"}
         assert self.objects(cluster) == {"a": {}}
 
     async def test_an_object_that_existed_before_is_updated_and_never_deleted(
@@ -95,24 +116,27 @@ class ClusterContract(ABC):
     ) -> None:
         self.put(cluster, "a", x="1")
         await cluster.apply(NAMESPACE, [manifest("a", x="2"), B])
-        inventory = await cluster.read(NAMESPACE)
-        assert inventory == Inventory(frozenset({KEYS["b"]}), frozenset({KEYS["a"]}))
-        assert await cluster.prune(NAMESPACE, []) == (KEYS["b"],)
+        assert await recorded(cluster) == inventory(created="b", adopted="a")
+        pruned = await cluster.prune(NAMESPACE, [KEYS["a"], KEYS["b"]])
+        assert outcomes(pruned) == {"a": "released", "b": "pruned"}
+        assert await cluster.read(NAMESPACE) == Inventory()
         assert self.objects(cluster) == {"a": {"x": "2"}}
 
-    async def test_prune_deletes_created_objects_that_are_not_kept(self, cluster: Cluster) -> None:
+    async def test_prune_deletes_the_named_objects_and_no_other(self, cluster: Cluster) -> None:
         await cluster.apply(NAMESPACE, [A, B, C])
         self.put(cluster, "foreign", x="1")
-        assert await self.another(cluster).prune(NAMESPACE, [KEYS["b"]]) == (KEYS["a"], KEYS["c"])
+        foreign = KEYS["a"]._replace(name="foreign")
+        pruned = await self.another(cluster).prune(NAMESPACE, [KEYS["a"], KEYS["c"], foreign])
+        assert outcomes(pruned) == {"a": "pruned", "c": "pruned"}
         assert self.objects(cluster) == {"b": {}, "foreign": {"x": "1"}}
-        assert await cluster.read(NAMESPACE) == Inventory(created=frozenset({KEYS["b"]}))
+        assert await recorded(cluster) == inventory(created="b")
 
     async def test_prune_of_an_object_that_is_gone_removes_it_from_the_inventory(
         self, cluster: Cluster
     ) -> None:
         await cluster.apply(NAMESPACE, [A])
         self.delete(cluster, "a")
-        await cluster.prune(NAMESPACE, [])
+        await cluster.prune(NAMESPACE, [KEYS["a"]])
         assert await cluster.read(NAMESPACE) == Inventory()
 
     async def test_nothing_is_deleted_after_the_record_was_lost(self, cluster: Cluster) -> None:
@@ -120,8 +144,23 @@ class ClusterContract(ABC):
         self.lose_record(cluster)
         restarted = self.another(cluster)
         await restarted.apply(NAMESPACE, [A, C])
-        assert await restarted.prune(NAMESPACE, [KEYS["a"]]) == (KEYS["c"],)
+        pruned = await restarted.prune(NAMESPACE, [KEYS["a"], KEYS["b"], KEYS["c"]])
+        assert outcomes(pruned) == {"a": "released", "c": "pruned"}
         assert self.objects(cluster) == {"a": {}, "b": {}}
+
+    async def test_compare_finds_what_an_apply_would_change_and_changes_nothing(
+        self, cluster: Cluster
+    ) -> None:
+        await cluster.apply(NAMESPACE, [A, B])
+        assert await cluster.compare(NAMESPACE, [A, B]) == ()
+        self.put(cluster, "a", x="edited")
+        differences = await cluster.compare(NAMESPACE, [manifest("a", x="1"), B, C])
+        assert [difference.key.name for difference in differences] == ["a", "c"]
+        [edited, missing] = differences
+        assert edited.live is not None
+        assert (edited.live["data"], edited.desired["data"]) == ({"x": "edited"}, {"x": "1"})
+        assert missing.live is None
+        assert self.objects(cluster) == {"a": {"x": "edited"}, "b": {}}
 
     async def test_a_change_by_another_client_is_reported_once(self, cluster: Cluster) -> None:
         await cluster.apply(NAMESPACE, [A, B])
@@ -176,7 +215,7 @@ class ClusterContract(ABC):
         with pytest.raises(Rejected):
             await cluster.apply(NAMESPACE, [manifest("a", x="1"), manifest("../../b")])
         assert self.objects(cluster) == {"a": {}}
-        assert await cluster.read(NAMESPACE) == Inventory(created=frozenset({KEYS["a"]}))
+        assert await recorded(cluster) == inventory(created="a")
 
     async def test_an_unreachable_cluster_raises_unavailable(self, cluster: Cluster) -> None:
         self.make_unavailable(cluster)

@@ -11,8 +11,10 @@ import yaml
 
 from tests.integration.clusterres.cluster_contract import NAMESPACE, ClusterContract
 from trimtab.errors import Conflict, Invalid, Unavailable
-from trimtab_clusterres.clusters.directory import DirectoryCluster, dump
-from trimtab_clusterres.clusters.port import Cluster, Inventory, Manifest, ObjectKey
+from trimtab.templates.dumping import dump
+from trimtab.templates.manifests import Manifest, ObjectKey
+from trimtab_clusterres.clusters.directory import DirectoryCluster
+from trimtab_clusterres.clusters.port import Cluster, Entry
 
 
 class TestDirectoryCluster(ClusterContract):
@@ -47,7 +49,9 @@ class TestDirectoryCluster(ClusterContract):
 
 
 def manifest(name: str = "a", kind: str = "ConfigMap", group: str = "", **data: str) -> Manifest:
-    return Manifest(group, kind, name, {"kind": kind, "data": dict(data)})
+    return Manifest(
+        group, kind, name, {"kind": kind, "metadata": {"name": name}, "data": dict(data)}
+    )
 
 
 def files(root: Path) -> list[str]:
@@ -57,8 +61,7 @@ def files(root: Path) -> list[str]:
 
 
 async def test_each_object_has_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
-    written = await DirectoryCluster(tmp_path / "new").apply("ns", [manifest(), manifest("b:c.d")])
-    assert written == 2
+    await DirectoryCluster(tmp_path / "new").apply("ns", [manifest(), manifest("b:c.d")])
     assert files(tmp_path / "new") == ["ns/ConfigMap-a.yaml", "ns/ConfigMap-b:c.d.yaml"]
     assert (tmp_path / "new/ns/ConfigMap-a.yaml").stat().st_mode & 0o777 == 0o600
 
@@ -71,7 +74,7 @@ async def test_a_file_that_would_not_change_is_not_written(tmp_path: Path) -> No
     cluster = DirectoryCluster(tmp_path)
     await cluster.apply("ns", [manifest("a", x="1"), manifest("b", x="1")])
     before = inodes(tmp_path / "ns")
-    assert await cluster.apply("ns", [manifest("a", x="1"), manifest("b", x="2")]) == 1
+    await cluster.apply("ns", [manifest("a", x="1"), manifest("b", x="2")])
     after = inodes(tmp_path / "ns")
     assert {name for name in before if before[name] != after[name]} == {"ConfigMap-b.yaml"}
 
@@ -115,8 +118,7 @@ async def test_an_object_whose_api_group_changes_keeps_its_file(tmp_path: Path) 
     await cluster.apply("ns", [manifest(group="a.example")])
     await cluster.apply("ns", [manifest(group="b.example")])
     key = ObjectKey("b.example", "ConfigMap", "a")
-    assert await cluster.read("ns") == Inventory(created=frozenset({key}))
-    assert await cluster.prune("ns", [key]) == ()
+    assert (await cluster.read("ns")).entries == {key: Entry(created=True)}
     assert files(tmp_path) == ["ns/ConfigMap-a.yaml"]
 
 
@@ -124,7 +126,8 @@ async def test_a_directory_of_an_earlier_release_is_adopted(tmp_path: Path) -> N
     (tmp_path / "ns").mkdir()
     (tmp_path / "ns" / "ConfigMap-a.yaml").write_bytes(dump(manifest()))
     cluster = DirectoryCluster(tmp_path)
-    assert await cluster.apply("ns", [manifest()]) == 0
+    [result] = await cluster.apply("ns", [manifest()])
+    assert result.outcome == "unchanged"
     record = json.loads((tmp_path / "ns" / ".inventory.json").read_text())
     assert record == {"created": [], "adopted": [["", "ConfigMap", "a"]]}
 

@@ -11,9 +11,10 @@ from tests.integration.clusterres.conftest import WORLD, Statuses
 from tests.servers import PATIENCE_SECONDS
 from trimtab.messages.events import ProjectChanged
 from trimtab.settings.state import Settings
+from trimtab.templates.manifests import Manifest
 from trimtab.testing import record
 from trimtab_clusterres.clusters.directory import DirectoryCluster
-from trimtab_clusterres.clusters.port import Manifest
+from trimtab_clusterres.clusters.port import Result
 from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.worker import Worker
@@ -24,12 +25,14 @@ class DefectiveCluster(DirectoryCluster):
 
     tries = 0
 
-    async def apply(self, namespace: str, manifests: Sequence[Manifest]) -> int:
+    async def apply(
+        self, namespace: str, manifests: Sequence[Manifest], *, repair: bool = False
+    ) -> tuple[Result, ...]:
         if namespace == "alpha-development":
             self.tries += 1
             if self.tries <= 3:
                 raise ZeroDivisionError("division by zero")
-        return await super().apply(namespace, manifests)
+        return await super().apply(namespace, manifests, repair=repair)
 
 
 async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from tests.servers import PATIENCE_SECONDS
+from trimtab.templates.parsing import BadTemplate
 from trimtab_clusterres.queue import WorkQueue
-from trimtab_clusterres.templates import BadTemplate
 from trimtab_clusterres.worker import Worker, _text
 
 

@@ -145,6 +145,15 @@ MESSAGES: dict[str, BaseModel] = {
         revision=7,
         state="ready",
         objects=("ResourceQuota/project-quota",),
+        details=(
+            events.ObjectStatus(
+                object="ResourceQuota/project-quota", outcome="applied", seconds=0.02
+            ),
+            events.ObjectStatus(object="Role/spark", outcome="unconfirmed"),
+        ),
+        usable=True,
+        prune_digest="9f86d081884c7d65",
+        seconds=0.04,
         at=AT,
     ),
     "heartbeat": events.Heartbeat(owner="propeller-0000beef"),

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from nats.aio.client import Client
 from trimtab.errors import TrimtabError, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages import subjects
-from trimtab.messages.events import TRACEPARENT, NamespaceStatus
+from trimtab.messages.events import TRACEPARENT, NamespaceStatus, ObjectStatus
 from trimtab.runtime import bus, tasks, telemetry
+from trimtab.templates.files import read_templates
+from trimtab.templates.manifests import Manifest
+from trimtab.templates.rendering import render
 from trimtab_clusterres import metrics
-from trimtab_clusterres.clusters.port import Cluster, Manifest
+from trimtab_clusterres.clusters.port import Cluster, Result
 from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.queue import Item, WorkQueue
-from trimtab_clusterres.rendering import Source, render
-from trimtab_clusterres.templates import BadTemplate
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +107,16 @@ class Worker:
         revision = layout.settings.revision
         target = layout.targets[namespace][0]
         objects: tuple[str, ...] = ()
+        results: tuple[Result, ...] = ()
         error = ""
+        began = time.monotonic()
         try:
             # Not in the thread, because the settings change whenever this loop is free.
             attributes = layout.attributes(namespace)
             manifests = await self._render(namespace, attributes)
-            await self._apply(namespace, manifests)
             objects = tuple(str(manifest) for manifest in manifests)
+            results = await self._apply(namespace, manifests)
+            error = _first_failure(results)
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
             self._report(namespace, failure)
             error = _text(failure)
@@ -123,7 +127,10 @@ class Worker:
             domain=target.domain,
             revision=revision,
             state="failed" if error else "ready",
+            usable=not error,
             objects=objects,
+            details=tuple(_detail(result) for result in results),
+            seconds=round(time.monotonic() - began, 3),
             error=error,
             at=datetime.now(UTC),
         )
@@ -143,14 +150,28 @@ class Worker:
         with metrics.measure_render():
             return await asyncio.to_thread(work)
 
-    async def _apply(self, namespace: str, manifests: list[Manifest]) -> None:
+    async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                await self._cluster.apply(namespace, manifests)
+                return await self._cluster.apply(namespace, manifests, repair=True)
         except TimeoutError as error:
             raise Unavailable(
                 f"cluster {self._name} did not answer within {self._deadline_seconds:g} s"
             ) from error
+
+
+def _first_failure(results: Iterable[Result]) -> str:
+    failed = (one for one in results if one.outcome in ("failed", "conflicted"))
+    return next((f"{one.key}: {one.message}" for one in failed), "")
+
+
+def _detail(result: Result) -> ObjectStatus:
+    return ObjectStatus(
+        object=str(result.key),
+        outcome=result.outcome,
+        message=result.message,
+        seconds=round(result.seconds, 3),
+    )
 
 
 def _text(failure: Exception) -> str:
@@ -159,25 +180,3 @@ def _text(failure: Exception) -> str:
         text = f"a defect of clusterres: {type(failure).__name__}: {text}"
     # The name of a file may be no text, and a status could not hold it.
     return text.encode(errors="backslashreplace").decode()
-
-
-def read_templates(directory: Path) -> list[Source]:
-    """Read every ``*.yaml`` of the directory, in ascending byte order of the names.
-
-    Read again for each render, so that an edit needs no restart. Raises `Unavailable` and
-    `BadTemplate`.
-    """
-    try:
-        names = sorted(os.listdir(directory), key=os.fsencode)
-    except OSError as error:
-        raise Unavailable(f"templates {directory} cannot be read: {error.strerror}") from error
-    return [_read_template(directory / name) for name in names if name.endswith(".yaml")]
-
-
-def _read_template(path: Path) -> Source:
-    try:
-        return Source(path.name, path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadTemplate(path.name, "is not UTF-8") from error
-    except OSError as error:
-        raise Unavailable(f"template {path.name} cannot be read: {error.strerror}") from error

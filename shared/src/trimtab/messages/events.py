@@ -175,6 +175,24 @@ class Watermark(Event):
     """The sum of a hash for each live subject and its revision, in hexadecimal."""
 
 
+class ObjectStatus(BaseModel):
+    """The last outcome of one object of a namespace."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    object: str
+    """Kind and name, such as ``ResourceQuota/project-quota``."""
+    outcome: str
+    """``applied`` (created or changed), ``unchanged``, ``failed``, ``conflicted`` (another field
+    manager has set a field), ``drifted`` (changed on the cluster and left so by the policy),
+    ``pruned`` (deleted), ``released`` (not managed any longer), ``kept`` (no template renders it;
+    the policy keeps it) or ``unconfirmed`` (to be deleted once an admin confirms it)."""
+    message: str = ""
+    """The reason, where there is one; that of the cluster's API where an apply failed."""
+    seconds: float = 0.0
+    """How long the last call took."""
+
+
 class NamespaceStatus(Event):
     """The state of one namespace on one cluster, after clusterres tried to apply it."""
 
@@ -187,6 +205,15 @@ class NamespaceStatus(Event):
     state: Literal["ready", "failed"]
     objects: tuple[str, ...] = ()
     """The objects, such as ``ResourceQuota/project-quota``, in the order of application."""
+    details: tuple[ObjectStatus, ...] = ()
+    """The outcome of each object; objects that no template renders any longer come last."""
+    usable: bool = False
+    """Whether every object has been applied, at least as an earlier revision described it.
+    Executions wait for it; it stays true while a later change fails."""
+    prune_digest: str = ""
+    """Names the list of ``unconfirmed`` objects; a confirmation that has it deletes them."""
+    seconds: float = 0.0
+    """How long rendering and applying took."""
     error: str = ""
     at: AwareDatetime
 

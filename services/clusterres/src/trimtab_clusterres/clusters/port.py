@@ -3,40 +3,25 @@
 Pure: each type of cluster is an adapter in a module of its own.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
-
-class ObjectKey(NamedTuple):
-    """Identifies an object within a namespace, whatever the version of its API."""
-
-    group: str
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}/{self.name}"
+from trimtab.templates.manifests import Manifest, ObjectKey
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """One Kubernetes object, ready to be applied."""
+class Entry:
+    """An object of an inventory."""
 
-    group: str
-    """The API group; empty for the core group."""
-    kind: str
-    name: str
-    body: dict[str, JsonValue]
-
-    @property
-    def key(self) -> ObjectKey:
-        return ObjectKey(self.group, self.kind, self.name)
-
-    def __str__(self) -> str:
-        return str(self.key)
+    created: bool
+    """Whether it did not exist before the first apply. Only such objects are ever deleted; an
+    object that existed is adopted: it is updated, and released instead of deleted."""
+    uid: str = ""
+    """The uid that it has on the cluster; empty before its first apply succeeded, and on a cluster
+    without uids."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +31,48 @@ class Inventory:
     Where that record is lost the inventory is empty, and `Cluster.apply` adopts what exists.
     """
 
-    created: frozenset[ObjectKey] = frozenset()
-    """Objects that did not exist before the first apply. Only these are ever deleted."""
-    adopted: frozenset[ObjectKey] = frozenset()
-    """Objects that existed before the first apply. They are updated, and never deleted."""
+    entries: Mapping[ObjectKey, Entry] = field(default_factory=dict)
+
+    @property
+    def created(self) -> frozenset[ObjectKey]:
+        return frozenset(key for key, entry in self.entries.items() if entry.created)
+
+    @property
+    def adopted(self) -> frozenset[ObjectKey]:
+        return frozenset(key for key, entry in self.entries.items() if not entry.created)
+
+
+Outcome = Literal["applied", "unchanged", "failed", "conflicted", "pruned", "released"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a call for one object."""
+
+    key: ObjectKey
+    outcome: Outcome
+    message: str = ""
+    """The cluster's reason where the outcome is ``failed``; the other field manager and the fields
+    where it is ``conflicted``."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An object whose fields on the cluster are not those that an apply would give it."""
+
+    key: ObjectKey
+    live: Mapping[str, JsonValue] | None
+    """The object on the cluster; ``None`` where it does not exist."""
+    desired: Mapping[str, JsonValue]
+    """The object after an apply, fields of other managers included."""
+
+
+class ApiKind(NamedTuple):
+    """A kind in one version of its API, such as ``v1`` ``ResourceQuota``."""
+
+    api_version: str
+    kind: str
 
 
 class Cluster(Protocol):
@@ -64,20 +87,36 @@ class Cluster(Protocol):
         """Return the inventory of a namespace; empty where nothing was applied."""
         ...
 
-    async def apply(self, namespace: str, manifests: Sequence[Manifest]) -> int:
-        """Create or update the objects in order, and return how many were changed.
+    async def inventories(self) -> Mapping[str, Inventory]:
+        """Return the inventory of every namespace that has one, by name."""
+        ...
+
+    async def apply(
+        self, namespace: str, manifests: Sequence[Manifest], *, repair: bool = False
+    ) -> tuple[Result, ...]:
+        """Create or update the objects in order, and return what happened to each.
 
         The inventory names an object before the object is created, so that a process that is
-        killed in between leaves none that is unknown. Raises `trimtab.errors.Rejected`, before
-        anything is changed, where a manifest cannot be applied.
+        killed in between leaves none that is unknown. An object that fails leaves the others
+        to be applied; where the namespace itself fails, nothing else is tried. ``repair`` takes
+        back fields that this cluster's earlier applies had set and another manager changed since;
+        without it they are reported as ``conflicted``. Raises `trimtab.errors.Rejected`, before
+        anything is changed, where a manifest cannot be applied to any cluster of this type.
         """
         ...
 
-    async def prune(self, namespace: str, keep: Collection[ObjectKey]) -> tuple[ObjectKey, ...]:
-        """Delete the created objects that are not to be kept, and return their keys.
+    async def compare(
+        self, namespace: str, manifests: Sequence[Manifest]
+    ) -> tuple[Difference, ...]:
+        """Return the objects that an apply with ``repair`` would change, and change nothing."""
+        ...
 
-        The inventory loses an object after the object was deleted. Adopted objects that are not to
-        be kept only leave the inventory.
+    async def prune(self, namespace: str, keys: Collection[ObjectKey]) -> tuple[Result, ...]:
+        """Delete these objects where they were created here, and release them where adopted.
+
+        An object is deleted only while it has the uid of the inventory. The inventory loses an
+        object after the object was deleted; a key that it does not contain is ignored. The
+        namespace itself comes last.
         """
         ...
 
@@ -86,4 +125,15 @@ class Cluster(Protocol):
 
         The iterator never ends. A change that happens while no iterator runs is not reported.
         """
+        ...
+
+    async def missing_permissions(self, kinds: Collection[ApiKind]) -> tuple[str, ...]:
+        """Return what this service may not do with objects of these kinds, one sentence each.
+
+        A kind that the cluster does not serve is one of them.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections. No other method may be called afterwards."""
         ...

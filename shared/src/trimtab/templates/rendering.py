@@ -9,43 +9,11 @@ from pydantic import JsonValue
 from trimtab.errors import Conflict, Rejected
 from trimtab.kinds.cluster_resource import RESERVED
 from trimtab.levels import Scope
-from trimtab_clusterres import templates
-from trimtab_clusterres.clusters.port import Manifest, ObjectKey
-from trimtab_clusterres.templates import BadTemplate, Unresolved
+from trimtab.templates import parsing
+from trimtab.templates.manifests import Manifest, ObjectKey
+from trimtab.templates.parsing import BadTemplate, Unresolved
 
 _SYSTEM = re.compile(r"\{\{ (" + "|".join(sorted(RESERVED)) + r") \}\}")
-
-_RBAC = "rbac.authorization.k8s.io"
-_ADMISSION = "admissionregistration.k8s.io"
-CLUSTER_SCOPED = frozenset(
-    {
-        ("", "Namespace"),
-        ("", "Node"),
-        ("", "PersistentVolume"),
-        (_ADMISSION, "MutatingAdmissionPolicy"),
-        (_ADMISSION, "MutatingAdmissionPolicyBinding"),
-        (_ADMISSION, "MutatingWebhookConfiguration"),
-        (_ADMISSION, "ValidatingAdmissionPolicy"),
-        (_ADMISSION, "ValidatingAdmissionPolicyBinding"),
-        (_ADMISSION, "ValidatingWebhookConfiguration"),
-        ("apiextensions.k8s.io", "CustomResourceDefinition"),
-        ("apiregistration.k8s.io", "APIService"),
-        ("certificates.k8s.io", "CertificateSigningRequest"),
-        ("flowcontrol.apiserver.k8s.io", "FlowSchema"),
-        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
-        ("networking.k8s.io", "IngressClass"),
-        ("node.k8s.io", "RuntimeClass"),
-        (_RBAC, "ClusterRole"),
-        (_RBAC, "ClusterRoleBinding"),
-        ("scheduling.k8s.io", "PriorityClass"),
-        ("storage.k8s.io", "CSIDriver"),
-        ("storage.k8s.io", "CSINode"),
-        ("storage.k8s.io", "StorageClass"),
-        ("storage.k8s.io", "VolumeAttachment"),
-    }
-)
-"""API group and kind of the cluster-scoped objects of Kubernetes itself. A directory has no
-discovery, so every other kind counts as namespaced."""
 
 
 class Source(NamedTuple):
@@ -93,7 +61,7 @@ def _render_for(
     rendered: dict[ObjectKey, tuple[Manifest, str]] = {}
     for file, text in sources:
         try:
-            bodies = list(templates.parse(file, text).objects(values))
+            bodies = list(parsing.parse(file, text).objects(values))
         except Unresolved as error:
             raise _missing_values(error, target) from error
         for body in bodies:
@@ -124,11 +92,7 @@ def _manifest(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest
     name = _text(file, "metadata.name", metadata.get("name"))
     group = api_version.rpartition("/")[0]
     found = metadata.get("namespace")
-    if found is None and (group, kind) not in CLUSTER_SCOPED:
-        # The name comes first, as people write it.
-        first: dict[str, JsonValue] = {"name": name, "namespace": namespace}
-        body = body | {"metadata": first | metadata | {"namespace": namespace}}
-    elif found is not None and found != namespace:
+    if found is not None and found != namespace:
         raise BadTemplate(file, f"{kind}/{name} is in namespace {found!r}; allowed: {namespace!r}")
     return Manifest(group, kind, name, body)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trimtab_clusterres.templates import BadTemplate, Unresolved, parse
+from trimtab.templates.parsing import BadTemplate, Unresolved, parse
 
 EVERYWHERE = """\
 # {{ unset }} in a comment is no placeholder

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from trimtab import yaml_texts
 from trimtab.errors import Rejected
-from trimtab_clusterres import scalars
+from trimtab.templates import scalars
 
 PLACEHOLDER = re.compile(r"\{\{ (\w[^\s{}]*) \}\}")
 """One blank on each side, as in Flyte; any other text in braces is not a placeholder."""

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from trimtab.errors import Invalid
-from trimtab_clusterres.clusters.directory import dump
-from trimtab_clusterres.clusters.port import Manifest
-from trimtab_clusterres.templates import parse
+from trimtab.templates.dumping import dump
+from trimtab.templates.manifests import Manifest
+from trimtab.templates.parsing import parse
 
 # Braces could form a placeholder in the text that is read back.
 _text = st.text().filter(lambda text: "{{" not in text) | st.sampled_from(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab_clusterres import scalars
+from trimtab.templates import scalars
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import pytest
 
 from trimtab.errors import Conflict, Rejected
 from trimtab.levels import Scope
-from trimtab_clusterres.clusters.directory import dump
-from trimtab_clusterres.clusters.port import Manifest
-from trimtab_clusterres.rendering import Source, render
-from trimtab_clusterres.worker import read_templates
+from trimtab.templates.dumping import dump
+from trimtab.templates.files import read_templates
+from trimtab.templates.manifests import Manifest
+from trimtab.templates.rendering import Source, render
+from trimtab.templates.scopes import in_namespace
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "cluster-resource-templates"
 TARGET = Scope("development", "flyteexamples")
@@ -50,7 +51,8 @@ def test_a_value_may_use_the_reserved_names_and_no_others() -> None:
 
 def test_an_object_without_a_namespace_is_put_into_the_computed_one() -> None:
     [found] = rendered(OBJECT + "  labels: {a: b}")
-    assert found.body["metadata"] == {
+    assert found.body["metadata"] == {"name": "settings", "labels": {"a": "b"}}
+    assert in_namespace(found, "flyteexamples-development").body["metadata"] == {
         "name": "settings",
         "namespace": "flyteexamples-development",
         "labels": {"a": "b"},
@@ -63,7 +65,7 @@ def test_an_object_without_a_namespace_is_put_into_the_computed_one() -> None:
 )
 def test_a_cluster_scoped_object_gets_no_namespace(api_version: str, kind: str) -> None:
     [found] = rendered(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}")
-    assert found.body["metadata"] == {"name": "x"}
+    assert in_namespace(found, "flyteexamples-development").body["metadata"] == {"name": "x"}
 
 
 def test_a_value_cannot_move_an_object_to_another_namespace() -> None:

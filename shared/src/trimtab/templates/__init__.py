@@ -1,0 +1,1 @@
+"""Templates of namespaces: parsed, filled with values, and rendered to Kubernetes objects."""

@@ -1,0 +1,44 @@
+"""Formats objects as YAML that kubectl reads back as the same values. Pure."""
+
+import re
+
+import yaml
+
+from trimtab.errors import Invalid
+from trimtab.templates import scalars
+from trimtab.templates.manifests import Manifest
+
+_OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
+
+
+def dump(manifest: Manifest) -> bytes:
+    """Format a manifest as YAML that go-yaml reads back as the same values.
+
+    Raises `Invalid` where it is nested too deeply.
+    """
+    try:
+        text: str = yaml.dump(
+            manifest.body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000
+        )
+    except RecursionError as error:
+        raise Invalid("object", str(manifest), "one that is nested less deeply") from error
+    return text.encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None
+    if _OTHER_BREAKS.search(text):
+        style = '"'  # PyYAML writes them unescaped in other styles, and a reader folds them.
+    elif "\n" in text:
+        style = "|"
+    elif scalars.resolve(text) is not text:
+        style = "'"  # PyYAML quotes only what it would itself read as another type.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
