@@ -17,6 +17,7 @@ from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Result
 from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.worker import Worker
 
 
@@ -48,10 +49,9 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
         settings.apply(event, revision)
     queue = WorkQueue(retry_seconds=0.05)
     layout = Layout(settings, "{{ project }}-{{ domain }}", ["east"])
-    worker = Worker(
+    reconciler = Reconciler(
         "east",
         DefectiveCluster(clusters / "east"),
-        queue,
         client=client,
         layout=lambda: layout,
         templates=templates,
@@ -59,7 +59,7 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
     )
     queue.mark(["alpha-development", "beta-development"])
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
-        working = group.create_task(worker.run())
+        working = group.create_task(Worker(reconciler, queue).run())
         error = await statuses.until(1, "failed")
         while {s.namespace for s in statuses.seen if s.state == "ready"} != set(layout.targets):
             await asyncio.sleep(0.02)

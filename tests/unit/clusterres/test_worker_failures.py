@@ -7,7 +7,9 @@ from typing import Any, cast
 from tests.servers import PATIENCE_SECONDS
 from trimtab.templates.parsing import BadTemplate
 from trimtab_clusterres.queue import WorkQueue
-from trimtab_clusterres.worker import Worker, _text
+from trimtab_clusterres.reconciling import Reconciler
+from trimtab_clusterres.statuses import error_text
+from trimtab_clusterres.worker import Worker
 
 
 async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> None:
@@ -19,10 +21,10 @@ async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> N
 
     queue = WorkQueue(retry_seconds=0.01)
     missing = cast(Any, None)
-    worker = Worker(
-        "c", missing, queue, client=missing, layout=layout, templates=Path(), deadline_seconds=1
+    reconciler = Reconciler(
+        "c", missing, client=missing, layout=layout, templates=Path(), deadline_seconds=1
     )
-    running = asyncio.create_task(worker.run())
+    running = asyncio.create_task(Worker(reconciler, queue).run())
     try:
         queue.mark(["a"])
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -34,4 +36,4 @@ async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> N
 
 
 def test_an_error_about_a_file_whose_name_is_no_text_can_be_stored() -> None:
-    assert _text(BadTemplate("\udcff.yaml", "is not UTF-8")).isprintable()
+    assert error_text(BadTemplate("\udcff.yaml", "is not UTF-8")).isprintable()

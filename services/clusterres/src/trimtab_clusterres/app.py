@@ -15,6 +15,7 @@ from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.config import ClusterresConfig
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.worker import Worker
 
 
@@ -37,11 +38,10 @@ def build(config: ClusterresConfig) -> Starlette:
                 namespace_template=config.namespace_template,
                 stale_after_seconds=config.stale_after_seconds,
             )
-            workers = [
-                Worker(
+            reconcilers = [
+                Reconciler(
                     name,
                     cluster,
-                    queues[name],
                     client=client,
                     layout=lambda: handlers.layout,
                     templates=config.templates,
@@ -49,6 +49,7 @@ def build(config: ClusterresConfig) -> Starlette:
                 )
                 for name, cluster in clusters.items()
             ]
+            workers = [Worker(one, queues[one.name]) for one in reconcilers]
             app.state.view = handlers.view
             running = [handlers.view.follow(), *(worker.run() for worker in workers)]
             started = [tasks.create_task(work) for work in running]
