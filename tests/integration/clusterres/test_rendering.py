@@ -91,9 +91,14 @@ async def test_the_status_of_a_namespace_is_published(
         domain="development",
         revision=settings_stream.revision,
         state="ready",
+        usable=True,
         objects=("ResourceQuota/quota",),
+        details=status.details,
+        seconds=status.seconds,
         at=status.at,
     )
+    [detail] = status.details
+    assert (detail.object, detail.outcome) == ("ResourceQuota/quota", "applied")
 
 
 async def test_a_burst_of_changes_costs_few_renders(
