@@ -11,6 +11,9 @@ from pydantic import JsonValue
 
 from trimtab.templates.manifests import Manifest, ObjectKey
 
+FIELD_MANAGER = "trimtab-clusterres"
+"""The name under which fields are set on a cluster."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -42,7 +45,7 @@ class Inventory:
         return frozenset(key for key, entry in self.entries.items() if not entry.created)
 
 
-Outcome = Literal["applied", "unchanged", "failed", "conflicted", "pruned", "released"]
+Outcome = Literal["applied", "unchanged", "failed", "conflicted", "drifted", "pruned", "released"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Result:
     outcome: Outcome
     message: str = ""
     """The cluster's reason where the outcome is ``failed``; the other field manager and the fields
-    where it is ``conflicted``."""
+    where it is ``conflicted`` or ``drifted``."""
     seconds: float = 0.0
 
 
@@ -63,7 +66,8 @@ class Difference:
 
     key: ObjectKey
     live: Mapping[str, JsonValue] | None
-    """The object on the cluster; ``None`` where it does not exist."""
+    """The object on the cluster, with its ``metadata.managedFields``; ``None`` where it does not
+    exist."""
     desired: Mapping[str, JsonValue]
     """The object after an apply, fields of other managers included."""
 
