@@ -17,6 +17,7 @@ from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.runtime import bus, retrying, tasks, telemetry
 from trimtab.runtime.connection import connect
+from trimtab.runtime.namespace_statuses import NamespaceStatuses
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.following import ExecutionStreams
@@ -25,7 +26,6 @@ from trimtab_admin.executions.requests import Requester
 from trimtab_admin.executions.retention import LogDeletion, LogPurge
 from trimtab_admin.messaging import streams
 from trimtab_admin.messaging.durability import Sync, read_sync
-from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
 from trimtab_admin.storage.database import Sessions
 from trimtab_admin.storage.outbox import OutboxRow
 from trimtab_admin.storage.relay import Relay

@@ -159,6 +159,11 @@ def namespace(cluster: str, name: str) -> str:
     return _check_length(f"trimtab.namespaces.{_escape(cluster)}.{_escape(name)}")
 
 
+def namespaces_of(cluster: str) -> str:
+    """Return the wildcard of the namespaces of a cluster."""
+    return _check_length(f"trimtab.namespaces.{_escape(cluster)}.>")
+
+
 def dead(stream: str, consumer: str) -> str:
     return f"trimtab.dead.{stream}.{consumer}"
 

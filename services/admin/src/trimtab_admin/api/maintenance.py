@@ -15,6 +15,7 @@ from trimtab.api.settings import Part
 from trimtab.levels import Scope
 from trimtab.messages.events import NamespaceStatus
 from trimtab.release import VERSION
+from trimtab.runtime.namespace_statuses import NamespaceStatuses
 from trimtab_admin.access.authorization import Role, any_caller
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
@@ -22,7 +23,6 @@ from trimtab_admin.api.parameters import DryRunQuery, PageQuery, ReasonHeader
 from trimtab_admin.maintenance.dead_letters import DeadLetters
 from trimtab_admin.maintenance.readiness import Readiness
 from trimtab_admin.maintenance.resync import Resync
-from trimtab_admin.messaging.namespace_statuses import NamespaceStatuses
 from trimtab_admin.paging import Page
 
 SequenceNumber = Annotated[int, Field(ge=1, lt=2**63)]
