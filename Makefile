@@ -5,7 +5,7 @@ PACKAGES := -e ./shared[embedded] -e ./services/admin -e ./services/clusterres \
 	-e ./services/propeller -e ./services/resmgr
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo up setup check lint types unit test soak e2e e2e-full bench clean
+.PHONY: demo up setup check lint types unit test soak test-kubernetes e2e e2e-full bench clean
 
 demo: .venv/installed  ## the main job, from set-up to explanation
 	$(BIN)/python examples/demo.py
@@ -23,6 +23,11 @@ up: .venv/installed  ## everything in the foreground until Ctrl-C
 .venv/developing: .venv/installed pyproject.toml
 	@echo "Installing the tools of the tests"
 	$(PIP) --group dev
+	@touch $@
+
+.venv/kubernetes: .venv/developing
+	@echo "Installing the tools of the tests with Kubernetes"
+	$(PIP) --group kubernetes
 	@touch $@
 
 setup: .venv/developing
@@ -52,6 +57,10 @@ soak: OPERATIONS ?= 1000000
 soak: .venv/developing  ## random histories of so many OPERATIONS, while servers are killed and slowed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --operations $(OPERATIONS) $(SEED:%=--seed %) \
 		tests/integration/resmgr/test_chaos.py tests/integration/resmgr/test_model.py
+
+test-kubernetes: .venv/kubernetes  ## tests with a real control plane, which is compiled once
+	$(BIN)/python -m tests.kubernetes.build
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 8 tests/kubernetes
 
 # The tests share one set of containers, so they run one after the other.
 e2e: .venv/developing  ## the demo and faults under load, in containers

@@ -45,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # The variables of a user or a build are not those of the programs under test.
     for name in [*os.environ]:
+        if name.startswith("TRIMTAB_TEST_"):  # the tests' own
+            continue
         if name.startswith("TRIMTAB_") or name in ("NO_COLOR", "COLUMNS"):
             del os.environ[name]
     if config.option.timeout is None:
@@ -98,7 +100,7 @@ class Watching:
         try:
             return (yield)
         finally:
-            if "integration" in item.path.parts:
+            if {"integration", "kubernetes"} & {*item.path.parts}:
                 left = self._run.end_test(PATIENCE_SECONDS / 2)
             if nextitem is None or nextitem.path != item.path:
                 left += self._run.end_module(PATIENCE_SECONDS / 2)

