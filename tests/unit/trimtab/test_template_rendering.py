@@ -25,7 +25,9 @@ def rendered(*texts: str, **attributes: str) -> list[Manifest]:
 
 def test_the_example_templates_render_exactly() -> None:
     values = {"projectQuotaCpu": "1000", "projectQuotaMemory": "5Ti"}
-    found = render(read_templates(EXAMPLES), "flyteexamples-development", {TARGET: values})
+    found = render(
+        read_templates([EXAMPLES]).sources, "flyteexamples-development", {TARGET: values}
+    )
     assert [dump(manifest).decode() for manifest in found] == [
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: flyteexamples-development\n",
         "apiVersion: v1\nkind: ResourceQuota\nmetadata:\n  name: project-quota\n"

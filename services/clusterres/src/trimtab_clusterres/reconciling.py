@@ -86,7 +86,8 @@ class Reconciler:
         self, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
     ) -> list[Manifest]:
         def work() -> list[Manifest]:
-            return render(read_templates(self._templates), namespace, attributes)
+            sources = read_templates([self._templates]).sources
+            return render(sources, namespace, attributes)
 
         with metrics.measure_render():
             return await asyncio.to_thread(work)

@@ -1,30 +1,163 @@
-"""Reads the files of a directory of templates."""
+"""Reads directories of templates, each time as one consistent set."""
 
+import hashlib
 import os
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-from trimtab.errors import Unavailable
-from trimtab.templates.parsing import BadTemplate
+from trimtab.errors import Rejected, Unavailable
+from trimtab.templates import regular_files
+from trimtab.templates.parsing import BadTemplate, parse
+from trimtab.templates.regular_files import UnusableFile
 from trimtab.templates.rendering import Source
 
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""More than twice the largest object that etcd stores."""
+MAX_SET_BYTES = 32 * 1024 * 1024
+SETTLING_SECONDS = 0.3
+"""A younger file or directory may still be written, so its set is not used yet."""
+_PATIENCE_SECONDS = 3.0
+"""How long a set may keep changing before that is an error."""
 
-def read_templates(directory: Path) -> list[Source]:
-    """Read every ``*.yaml`` of the directory, in ascending byte order of the names.
 
-    Read again for each render, so that an edit needs no restart. Raises `Unavailable` and
-    `BadTemplate`.
+@dataclass(frozen=True)
+class TemplateSet:
+    """All templates of one or several directories, as they were at one time."""
+
+    sources: tuple[Source, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Names and contents; two sets are equal where their digests are."""
+        sha256 = hashlib.sha256()
+        for file, text in self.sources:
+            for part in (os.fsencode(file), text.encode()):
+                sha256.update(len(part).to_bytes(8) + part)
+        return sha256.hexdigest()
+
+    @cached_property
+    def documents(self) -> int:
+        """The number of objects. Raises `BadTemplate`."""
+        return sum(len(parse(file, text).documents) for file, text in self.sources)
+
+
+class _File(NamedTuple):
+    name: str
+    path: Path
+    """The file itself, after all symbolic links."""
+    mode: int
+    """0 where it does not exist."""
+    inode: tuple[int, int]
+    size: int
+    modified_ns: int
+
+
+class _Directory(NamedTuple):
+    given: Path
+    modified_ns: int
+    files: tuple[_File, ...]
+
+
+Look = tuple[_Directory, ...]
+"""The names, types, sizes and times of files: two looks are equal for as long as none changes."""
+
+
+def look(directories: Sequence[Path]) -> Look:
+    """Look at the directories, which is cheap. Raises `Rejected` where one cannot be listed."""
+    return tuple(map(_look_at, directories))
+
+
+def read_templates(directories: Sequence[Path]) -> TemplateSet:
+    """Read every ``*.yaml`` of the directories, each in ascending byte order of the names.
+
+    A set is used if nothing has changed between a look before and one after reading it, and if no
+    file and no directory of it changed within the last `SETTLING_SECONDS`: neither half of a file
+    nor a mixture of two sets is read where editors, ``cp`` and ConfigMaps replace files. It takes a
+    few seconds at most. Raises `Rejected`, of which `BadTemplate` names a file, and `Unavailable`
+    where the files keep changing.
     """
-    try:
-        names = sorted(os.listdir(directory), key=os.fsencode)
-    except OSError as error:
-        raise Unavailable(f"templates {directory} cannot be read: {error.strerror}") from error
-    return [_read_template(directory / name) for name in names if name.endswith(".yaml")]
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        before = look(directories)
+        time.sleep(_unsettled_seconds(before))
+        try:
+            outcome: TemplateSet | Rejected = _read(before)
+        except Rejected as error:
+            outcome = error  # It may be the effect of a change.
+        if look(directories) == before:
+            if isinstance(outcome, Rejected):
+                raise outcome
+            return outcome
+    raise Unavailable(f"templates {', '.join(map(str, directories))} change all the time")
 
 
-def _read_template(path: Path) -> Source:
+def refuse_shrunken(found: TemplateSet, known_documents: int) -> None:
+    """Raise `Rejected` where more than half of the known objects are gone, perhaps by mistake."""
+    if found.documents * 2 < known_documents:
+        raise Rejected(
+            f"the templates have {found.documents} objects and had {known_documents}; a set that "
+            "shrinks by more than half is not used until clusterres is started again"
+        )
+
+
+def _look_at(directory: Path) -> _Directory:
     try:
-        return Source(path.name, path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadTemplate(path.name, "is not UTF-8") from error
+        # Resolved once, because the directory itself may be a link that is replaced.
+        path = Path(os.path.realpath(directory))
+        modified_ns = path.stat().st_mtime_ns
+        names = sorted(os.listdir(path), key=os.fsencode)
     except OSError as error:
-        raise Unavailable(f"template {path.name} cannot be read: {error.strerror}") from error
+        raise Rejected(f"templates {directory} cannot be read: {error.strerror}") from error
+    files = (_look_at_file(path / name) for name in names if name.endswith(".yaml"))
+    return _Directory(directory, modified_ns, tuple(files))
+
+
+def _look_at_file(link: Path) -> _File:
+    path = Path(os.path.realpath(link))
+    try:
+        found = path.stat()
+    except OSError:
+        return _File(link.name, path, 0, (0, 0), 0, 0)
+    inode = (found.st_dev, found.st_ino)
+    return _File(link.name, path, found.st_mode, inode, found.st_size, found.st_mtime_ns)
+
+
+def _unsettled_seconds(found: Look) -> float:
+    """Return how long to wait until the youngest file has settled; one of the future has."""
+    times = [directory.modified_ns for directory in found]
+    times += [file.modified_ns for directory in found for file in directory.files]
+    ages = [time.time() - time_ns / 1e9 for time_ns in times]
+    return max((SETTLING_SECONDS - age for age in ages if 0 <= age < SETTLING_SECONDS), default=0)
+
+
+def _read(found: Look) -> TemplateSet:
+    if sum(file.size for directory in found for file in directory.files) > MAX_SET_BYTES:
+        given = ", ".join(str(directory.given) for directory in found)
+        raise Rejected(f"templates {given} have more than {MAX_SET_BYTES:,} bytes")
+    origins: dict[str, Path] = {}
+    sources = []
+    for directory in found:
+        if not directory.files:
+            raise Rejected(f"templates {directory.given} contain no *.yaml file")
+        for file in directory.files:
+            if file.name in origins:
+                reason = f"is in {origins[file.name]} and in {directory.given}"
+                raise BadTemplate(file.name, reason)
+            origins[file.name] = directory.given
+            sources.append(Source(file.name, _read_file(file)))
+    return TemplateSet(tuple(sources))
+
+
+def _read_file(file: _File) -> str:
+    if file.mode and not stat.S_ISREG(file.mode):  # Even to open some devices has an effect.
+        type_name = regular_files.type_name(file.mode)
+        raise BadTemplate(file.name, f"is {type_name}; only regular files are read")
+    try:
+        return regular_files.read_text(file.path, MAX_FILE_BYTES)
+    except UnusableFile as error:
+        raise BadTemplate(file.name, error.reason) from error
