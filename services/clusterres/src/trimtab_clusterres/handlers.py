@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from trimtab.messages.events import ClusterChanged, DomainChanged, ProjectChanged
 from trimtab.settings.view import Change, View
 from trimtab_clusterres.namespaces import Layout, Placement
-from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.queue import Priority, WorkQueue, priority_of
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +35,30 @@ class Handlers:
         changes = list(changes)
         if any(isinstance(change.event, ProjectChanged | DomainChanged) for change in changes):
             self._compute_layout()
-        for change in changes:
-            if isinstance(change.event, ClusterChanged):
-                self._report_unreachable()
-            self._mark(self.layout.affected(change.event), change.traceparent, change.stored_at)
+        if any(isinstance(change.event, ClusterChanged) for change in changes):
+            self._report_unreachable()
+        affected = [self.layout.affected(change.event) for change in changes]
+        # Many small changes of one transaction are as much work as a broad one.
+        namespaces = {placement.namespace for each in affected for placement in each}
+        priority = priority_of(len(namespaces))
+        for change, placements in zip(changes, affected, strict=True):
+            self._mark(placements, priority, change.traceparent, change.stored_at)
 
     def on_reload(self) -> None:
         """Mark every namespace, because the whole view may have changed."""
         self._compute_layout()
         self._report_unreachable()
-        self._mark(self.layout.placements)
+        self._mark(self.layout.placements, Priority.BULK)
 
     def _mark(
-        self, placements: Iterable[Placement], traceparent: str = "", at: float = 0.0
+        self,
+        placements: Iterable[Placement],
+        priority: Priority,
+        traceparent: str = "",
+        at: float = 0.0,
     ) -> None:
         for cluster, namespace in placements:
-            self._queues[cluster].mark([namespace], traceparent, at)
+            self._queues[cluster].mark([namespace], traceparent, at, priority=priority)
 
     def _compute_layout(self) -> None:
         self.layout = Layout(self.view.settings, self._template, self._queues)
