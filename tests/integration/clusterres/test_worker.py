@@ -13,6 +13,7 @@ from trimtab.messages.events import ProjectChanged
 from trimtab.settings.state import Settings
 from trimtab.templates.manifests import Manifest
 from trimtab.testing import record
+from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Result
 from trimtab_clusterres.namespaces import Layout
@@ -51,7 +52,7 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
     layout = Layout(settings, "{{ project }}-{{ domain }}", ["east"])
     reconciler = Reconciler(
         "east",
-        DefectiveCluster(clusters / "east"),
+        Applier(DefectiveCluster(clusters / "east"), queue),
         client=client,
         layout=lambda: layout,
         templates=templates,

@@ -49,6 +49,15 @@ def test_clusters_can_be_set_in_the_file(environment: pytest.MonkeyPatch, tmp_pa
     assert found["b"] == ClusterAccess()
 
 
+def test_drift_is_enforced_unless_the_cluster_says_otherwise(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    clusters = {"a": {"directory": "/a"}, "b": {"directory": "/b", "drift": "warn"}}
+    environment.setenv("TRIMTAB_CLUSTERS", json.dumps(clusters))
+    found = config.load(ClusterresConfig).clusters
+    assert {name: access.drift for name, access in found.items()} == {"a": "enforce", "b": "warn"}
+
+
 def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRIMTAB_NAMESPACE_TEMPLATE", "")
     assert config.load(ClusterresConfig).namespace_template == namespaces.DEFAULT

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,9 +12,11 @@ from trimtab.runtime import service
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_clusterres import metrics
+from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.config import ClusterresConfig
 from trimtab_clusterres.handlers import Handlers
+from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.worker import Worker
@@ -41,7 +44,7 @@ def build(config: ClusterresConfig) -> Starlette:
             reconcilers = [
                 Reconciler(
                     name,
-                    cluster,
+                    Applier(cluster, queues[name], config.clusters[name].drift),
                     client=client,
                     layout=lambda: handlers.layout,
                     templates=config.templates,
@@ -51,7 +54,16 @@ def build(config: ClusterresConfig) -> Starlette:
             ]
             workers = [Worker(one, queues[one.name]) for one in reconcilers]
             app.state.view = handlers.view
-            running = [handlers.view.follow(), *(worker.run() for worker in workers)]
+            observers = [
+                Observer(cluster, queues[name], partial(handlers.namespaces, name))
+                for name, cluster in clusters.items()
+                if config.clusters[name].drift != "off"
+            ]
+            running = [
+                handlers.view.follow(),
+                *(worker.run() for worker in workers),
+                *(observer.run(config.drift_check_seconds) for observer in observers),
+            ]
             started = [tasks.create_task(work) for work in running]
             yield
             for task in started:

@@ -15,6 +15,7 @@ from pydantic import (
 from trimtab.api.entities import ClusterBody
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
+from trimtab_clusterres.drift import Policy
 
 
 class ClusterAccess(BaseModel):
@@ -24,6 +25,9 @@ class ClusterAccess(BaseModel):
 
     directory: Path | None = None
     """Where manifests are written; not set where this service does not reach the cluster."""
+    drift: Policy = "enforce"
+    """What happens to a change of an object by something else: ``enforce`` takes it back, ``warn``
+    reports it, ``off`` does not look for it. An object's annotation ``trimtab.io/drift`` wins."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,3 +56,6 @@ class ClusterresConfig(ServiceConfig):
     Flyte."""
     cluster_timeout_seconds: PositiveFloat = 30.0
     """How long a cluster may take to apply one namespace before that counts as a failure."""
+    drift_check_seconds: PositiveFloat = 600.0
+    """How often every namespace of a cluster is checked for changes that its watch missed, except
+    where ``drift`` is ``off``; up to a tenth more or less."""

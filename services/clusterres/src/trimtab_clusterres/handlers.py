@@ -50,6 +50,10 @@ class Handlers:
         self._report_unreachable()
         self._mark(self.layout.placements, Priority.BULK)
 
+    def namespaces(self, cluster: str) -> list[str]:
+        """Return the namespaces that are to be on a cluster."""
+        return [each.namespace for each in self.layout.placements if each.cluster == cluster]
+
     def _mark(
         self,
         placements: Iterable[Placement],

@@ -15,7 +15,8 @@ from trimtab.templates.files import read_templates
 from trimtab.templates.manifests import Manifest
 from trimtab.templates.rendering import render
 from trimtab_clusterres import metrics, statuses
-from trimtab_clusterres.clusters.port import Cluster, Result
+from trimtab_clusterres.applying import Applier
+from trimtab_clusterres.clusters.port import Result
 from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.statuses import Attempt
 
@@ -29,7 +30,7 @@ class Reconciler:
     def __init__(
         self,
         name: str,
-        cluster: Cluster,
+        applier: Applier,
         *,
         client: Client,
         layout: Callable[[], Layout],
@@ -37,7 +38,7 @@ class Reconciler:
         deadline_seconds: float,
     ) -> None:
         self.name = name
-        self._cluster = cluster
+        self._applier = applier
         self._client = client
         self._layout = layout
         self._templates = templates
@@ -47,6 +48,7 @@ class Reconciler:
         """Try it once, and publish how it went; ``None`` where the namespace is not to be made."""
         layout = self._layout()
         if not layout.has(Placement(self.name, namespace)):
+            self._applier.forget(namespace)
             return None
         attempt = await self._attempt(layout, namespace)
         target = layout.targets[namespace][0]
@@ -95,7 +97,7 @@ class Reconciler:
     async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                return await self._cluster.apply(namespace, manifests, repair=True)
+                return await self._applier.apply(namespace, manifests)
         except TimeoutError as error:
             raise Unavailable(
                 f"cluster {self.name} did not answer within {self._deadline_seconds:g} s"

@@ -20,6 +20,8 @@ _THREADS = 4
 """File operations at once; each waits for the disk."""
 _POLL_SECONDS = 1.0
 """How often `DirectoryCluster.changes` compares the files with what was written."""
+_POLL_SHARE = 10
+"""The least pause after such a comparison, as a multiple of how long it took."""
 
 
 class DirectoryCluster:
@@ -108,11 +110,16 @@ class DirectoryCluster:
 
     async def changes(self) -> AsyncIterator[str]:
         """Compare the files with what this process wrote, again and again."""
+        loop = asyncio.get_running_loop()
+        pause = self._poll_seconds
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(pause)
+            began = loop.time()
             for namespace in list(self._written):
                 if await self._in_order(namespace, partial(self._has_changed, namespace)):
                     yield namespace
+            # Thousands of namespaces take a while, and must not keep a processor busy.
+            pause = max(self._poll_seconds, _POLL_SHARE * (loop.time() - began))
 
     def _has_changed(self, namespace: str) -> bool:
         """Whether a file differs from what was written or reported last."""

@@ -1,0 +1,49 @@
+"""Marks the namespaces of a cluster dirty when something else changes their objects there."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+
+from trimtab.runtime import tasks
+from trimtab_clusterres.clusters.port import Cluster
+from trimtab_clusterres.queue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+_JITTER = 0.1
+
+
+class Observer:
+    """Watches one cluster, and has all of it checked again and again.
+
+    The check finds what no watch reports: a kind that may not be watched, a change during an
+    outage. An object that is as it should be costs no write.
+    """
+
+    def __init__(
+        self, cluster: Cluster, queue: WorkQueue, namespaces: Callable[[], Iterable[str]]
+    ) -> None:
+        self._cluster = cluster
+        self._queue = queue
+        self._namespaces = namespaces
+
+    async def run(self, check_seconds: float) -> None:
+        """Observe until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(tasks.keep_running(self._watch, "cluster.watch_failed"))
+            group.create_task(self._check(check_seconds))
+
+    async def _watch(self) -> None:
+        try:
+            async for namespace in self._cluster.changes():
+                log.info("namespace.changed_outside", extra={"namespace": namespace})
+                self._queue.mark([namespace])
+        finally:
+            # Nothing is reported until the next watch begins.
+            self._queue.mark(self._namespaces())
+
+    async def _check(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds * random.uniform(1 - _JITTER, 1 + _JITTER))
+            self._queue.mark(self._namespaces())
