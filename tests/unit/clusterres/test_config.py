@@ -49,7 +49,7 @@ def test_clusters_can_be_set_in_the_file(environment: pytest.MonkeyPatch, tmp_pa
     assert found["b"] == ClusterAccess()
 
 
-def test_drift_is_enforced_unless_the_cluster_says_otherwise(
+def test_drift_is_enforced_unless_the_cluster_has_another_policy(
     environment: pytest.MonkeyPatch,
 ) -> None:
     clusters = {"a": {"directory": "/a"}, "b": {"directory": "/b", "drift": "warn"}}

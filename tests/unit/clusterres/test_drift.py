@@ -1,4 +1,4 @@
-"""What counts as drift, who caused it, and how long repairs wait."""
+"""Drift is found and described, and repairs that do not last wait."""
 
 from typing import Any
 

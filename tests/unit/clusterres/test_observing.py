@@ -1,4 +1,4 @@
-"""What happens on a cluster marks its namespaces dirty."""
+"""A change on a cluster marks its namespace dirty, and each check marks all."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@ from trimtab.templates.manifests import Manifest, ObjectKey
 from trimtab_clusterres import drift
 from trimtab_clusterres.clusters.port import Cluster, Difference, Result
 from trimtab_clusterres.drift import Policy, Repairs
-from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.queue import Priority, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Applier:
 
     def _wake(self, namespace: str, key: ObjectKey) -> None:
         self._waking.discard((namespace, key))
-        self._queue.mark([namespace])
+        self._queue.mark([namespace], priority=Priority.RETRY, verify=True)
 
     async def _apply_changes(self, namespace: str, manifests: Sequence[Manifest]) -> list[Result]:
         """Apply only what the settings changed, and report the rest as drifted."""

@@ -26,8 +26,8 @@ class ClusterAccess(BaseModel):
     directory: Path | None = None
     """Where manifests are written; not set where this service does not reach the cluster."""
     drift: Policy = "enforce"
-    """What happens to a change of an object by something else: ``enforce`` takes it back, ``warn``
-    reports it, ``off`` does not look for it. An object's annotation ``trimtab.io/drift`` wins."""
+    """How a change of an object by something else is treated: ``enforce`` takes it back, ``warn``
+    reports it, ``off`` ignores it. An object's annotation ``trimtab.io/drift`` wins."""
 
     @model_validator(mode="before")
     @classmethod

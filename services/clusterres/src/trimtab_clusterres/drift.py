@@ -13,15 +13,15 @@ from trimtab.templates.manifests import Manifest
 from trimtab_clusterres.clusters.port import FIELD_MANAGER, Difference
 
 Policy = Literal["enforce", "warn", "off"]
-"""What happens to a change by something else: it is taken back, it is reported, or neither."""
+"""How a change by something else is treated: it is taken back, reported or ignored."""
 Field = tuple[str, ...]
 """The keys that lead to a field of an object."""
 
 ANNOTATION = "trimtab.io/drift"
 """In a template: the policy of the object, instead of that of the cluster."""
 CONTENT = "trimtab.io/content"
-"""On the cluster, where the policy is not ``enforce``: the digest of what was applied last. It
-tells a change of the settings, which is applied, from a change by something else."""
+"""On the cluster, where the policy is not ``enforce``: the digest of what was applied last. By
+it, a change of the settings, which is applied, is not mistaken for one by something else."""
 
 _FREE_REPAIRS = 3
 _FIRST_DELAY_SECONDS = 4.0
@@ -42,7 +42,7 @@ def policy_of(manifest: Manifest, default: Policy) -> Policy:
 
 
 def digest(manifest: Manifest) -> str:
-    """Return a digest of everything that the manifest says."""
+    """Return a digest of the whole manifest."""
     text = json.dumps(manifest.body, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from trimtab.runtime import tasks
 from trimtab_clusterres.clusters.port import Cluster
-from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.queue import Priority, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Observer:
     """
 
     def __init__(
-        self, cluster: Cluster, queue: WorkQueue, namespaces: Callable[[], Iterable[str]]
+        self, cluster: Cluster, queue: WorkQueue, namespaces: Callable[[], Collection[str]]
     ) -> None:
         self._cluster = cluster
         self._queue = queue
@@ -38,12 +38,15 @@ class Observer:
         try:
             async for namespace in self._cluster.changes():
                 log.info("namespace.changed_outside", extra={"namespace": namespace})
-                self._queue.mark([namespace])
+                self._queue.mark([namespace], verify=True)
         finally:
             # Nothing is reported until the next watch begins.
-            self._queue.mark(self._namespaces())
+            self._mark_all()
 
     async def _check(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds * random.uniform(1 - _JITTER, 1 + _JITTER))
-            self._queue.mark(self._namespaces())
+            self._mark_all()
+
+    def _mark_all(self) -> None:
+        self._queue.mark(self._namespaces(), priority=Priority.CHECK, verify=True)
