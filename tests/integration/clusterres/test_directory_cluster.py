@@ -124,7 +124,7 @@ async def test_an_object_whose_api_group_changes_keeps_its_file(tmp_path: Path) 
 
 async def test_a_directory_of_an_earlier_release_is_adopted(tmp_path: Path) -> None:
     (tmp_path / "ns").mkdir()
-    (tmp_path / "ns" / "ConfigMap-a.yaml").write_bytes(dump(manifest()))
+    (tmp_path / "ns" / "ConfigMap-a.yaml").write_bytes(dump(manifest().placed("ns")))
     cluster = DirectoryCluster(tmp_path)
     [result] = await cluster.apply("ns", [manifest()])
     assert result.outcome == "unchanged"
@@ -139,7 +139,7 @@ ONES, TWOS = manifest(x="1" * 20_000), manifest(x="2" * 20_000)
 def torn(tmp_path: Path) -> Iterator[list[bytes]]:
     """Collect every content that a reader finds and that is neither of the two manifests."""
     path = tmp_path / "ns" / "ConfigMap-a.yaml"
-    whole = (dump(ONES), dump(TWOS))
+    whole = tuple(dump(each.placed("ns")) for each in (ONES, TWOS))
     found: list[bytes] = []
     stop = threading.Event()
 
