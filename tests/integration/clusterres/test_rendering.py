@@ -93,12 +93,42 @@ async def test_the_status_of_a_namespace_is_published(
         state="ready",
         usable=True,
         objects=("ResourceQuota/quota",),
+        counts={"applied": 1},
         details=status.details,
         seconds=status.seconds,
         at=status.at,
     )
     [detail] = status.details
     assert (detail.object, detail.outcome) == ("ResourceQuota/quota", "applied")
+
+
+async def test_namespaces_that_the_settings_lost_do_not_stay_ready(
+    serving: Serving, settings_stream: SettingsStream, statuses: Statuses
+) -> None:
+    clusters = [ClusterChanged(name=name) for name in ("east", "west")]
+    await settings_stream.announce(*WORLD, *clusters, values(cpu="4"))
+    async with serving():
+        for cluster in ("east", "west"):
+            await statuses.until(settings_stream.revision, cluster=cluster)
+        await settings_stream.put(ClusterChanged(name="west", enabled=False))
+        assert await statuses.until(0, "removed", "west") == "cluster 'west' is disabled"
+    await settings_stream.put(ClusterChanged(name="east", deleted=True))
+    async with serving():  # also where it happened before the start
+        reason = await statuses.until(0, "removed")
+    assert reason == "cluster 'east' does not exist any longer"
+    assert not statuses.seen[-1].usable
+
+
+async def test_a_failure_after_a_restart_leaves_a_namespace_usable(
+    serving: Serving, settings_stream: SettingsStream, statuses: Statuses, templates: Path
+) -> None:
+    await settings_stream.announce(*WORLD, values(cpu="4"))
+    async with serving():
+        await statuses.until(settings_stream.revision)
+    (templates / "quota.yaml").write_text("broken: {{ unknown }}")
+    async with serving():
+        await statuses.until(settings_stream.revision, "failed")
+    assert [status.usable for status in statuses.seen] == [True, True]
 
 
 async def test_a_burst_of_changes_costs_few_renders(

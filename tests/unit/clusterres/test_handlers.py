@@ -19,6 +19,7 @@ def handlers(queue: WorkQueue) -> Handlers:
         {"east": queue},
         namespace_template="{{ project }}-{{ domain }}",
         stale_after_seconds=30,
+        on_layout=lambda: None,
     )
     world: list[Event] = [DomainChanged(name="development"), ClusterChanged(name="east")]
     for revision, event in enumerate([*world, *(ProjectChanged(name=one) for one in PROJECTS)], 1):

@@ -22,7 +22,7 @@ async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> N
     queue = WorkQueue(retry_seconds=0.01)
     missing = cast(Any, None)
     reconciler = Reconciler(
-        "c", missing, client=missing, layout=layout, templates=Path(), deadline_seconds=1
+        "c", missing, published=missing, layout=layout, templates=Path(), deadline_seconds=1
     )
     running = asyncio.create_task(Worker(reconciler, queue).run())
     try:

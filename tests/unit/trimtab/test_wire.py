@@ -145,6 +145,7 @@ MESSAGES: dict[str, BaseModel] = {
         revision=7,
         state="ready",
         objects=("ResourceQuota/project-quota",),
+        counts={"applied": 1, "unconfirmed": 1},
         details=(
             events.ObjectStatus(
                 object="ResourceQuota/project-quota", outcome="applied", seconds=0.02

@@ -19,6 +19,7 @@ from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
+from trimtab_clusterres.statuses import Statuses
 from trimtab_clusterres.worker import Worker
 
 
@@ -35,17 +36,19 @@ def build(config: ClusterresConfig) -> Starlette:
         queues = {name: WorkQueue() for name in clusters}
         metrics.observe(queues)
         async with connect(config, "clusterres") as client, asyncio.TaskGroup() as tasks:
+            published = Statuses(client)
             handlers = Handlers(
                 client,
                 queues,
                 namespace_template=config.namespace_template,
                 stale_after_seconds=config.stale_after_seconds,
+                on_layout=published.notify,
             )
             reconcilers = [
                 Reconciler(
                     name,
                     Applier(cluster, queues[name], config.clusters[name].drift),
-                    client=client,
+                    published=published,
                     layout=lambda: handlers.layout,
                     templates=config.templates,
                     deadline_seconds=config.cluster_timeout_seconds,
@@ -61,6 +64,8 @@ def build(config: ClusterresConfig) -> Starlette:
             ]
             running = [
                 handlers.view.follow(),
+                published.follow(),
+                published.remove_missing(lambda: handlers.layout if handlers.is_loaded else None),
                 *(worker.run() for worker in workers),
                 *(observer.run(config.drift_check_seconds) for observer in observers),
             ]

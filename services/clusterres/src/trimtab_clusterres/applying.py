@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trimtab.templates.manifests import Manifest, ObjectKey
 from trimtab_clusterres import drift
-from trimtab_clusterres.clusters.port import Cluster, Difference, Result
+from trimtab_clusterres.clusters.port import Cluster, Difference, Inventory, Result
 from trimtab_clusterres.drift import Policy, Repairs
 from trimtab_clusterres.queue import Priority, WorkQueue
 
@@ -58,6 +58,10 @@ class Applier:
             if _has_no_namespace(results.values()):
                 break
         return tuple(results[each.key] for each in manifests if each.key in results)
+
+    async def inventory(self, namespace: str) -> Inventory:
+        """Return what was applied, as the cluster records it. Raises as `Cluster.read`."""
+        return await self._cluster.read(namespace)
 
     def forget(self, namespace: str) -> None:
         """Remove what is remembered of a namespace that is not made any longer."""

@@ -1,7 +1,7 @@
 """Marks namespaces dirty when the settings change, in the queue of each cluster."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from nats.aio.client import Client
 
@@ -23,11 +23,16 @@ class Handlers:
         *,
         namespace_template: str,
         stale_after_seconds: float,
+        on_layout: Callable[[], None],
     ) -> None:
+        """``on_layout`` is called after the layout has changed."""
         self.view = View(client, self.on_changes, self.on_reload, stale_after_seconds)
         self.layout = Layout(self.view.settings, namespace_template, queues)
         self._queues = queues
         self._template = namespace_template
+        self._on_layout = on_layout
+        self.is_loaded = False
+        """Whether the settings were read once, so that the layout is known."""
         self._reported: set[str] = set()
 
     def on_changes(self, changes: Iterable[Change]) -> None:
@@ -37,6 +42,7 @@ class Handlers:
             self._compute_layout()
         if any(isinstance(change.event, ClusterChanged) for change in changes):
             self._report_unreachable()
+            self._on_layout()
         affected = [self.layout.affected(change.event) for change in changes]
         # Many small changes of one transaction are as much work as a broad one.
         namespaces = {placement.namespace for each in affected for placement in each}
@@ -46,6 +52,7 @@ class Handlers:
 
     def on_reload(self) -> None:
         """Mark every namespace, because the whole view may have changed."""
+        self.is_loaded = True
         self._compute_layout()
         self._report_unreachable()
         self._mark(self.layout.placements, Priority.BULK)
@@ -66,6 +73,7 @@ class Handlers:
 
     def _compute_layout(self) -> None:
         self.layout = Layout(self.view.settings, self._template, self._queues)
+        self._on_layout()
 
     def _report_unreachable(self) -> None:
         """Log each enabled cluster that is not configured here, once."""

@@ -63,6 +63,20 @@ class Layout:
     def has(self, placement: Placement) -> bool:
         return placement.namespace in self.targets and placement.cluster in self.clusters
 
+    def missing_reason(self, placement: Placement) -> str:
+        """Return why this service does not keep a namespace up to date.
+
+        Empty where it does, and where another clusterres reaches the cluster.
+        """
+        cluster = self.settings.clusters.get(placement.cluster)
+        if cluster is None:
+            return f"cluster {placement.cluster!r} does not exist any longer"
+        if not cluster.enabled:
+            return f"cluster {placement.cluster!r} is disabled"
+        if placement.cluster in self._reachable and placement.namespace not in self.targets:
+            return "no active project and domain have this namespace any longer"
+        return ""
+
     @cached_property
     def targets(self) -> Mapping[str, tuple[Scope, ...]]:
         """The projects and domains of each namespace, by its name: usually one."""

@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-
-from nats.aio.client import Client
 
 from trimtab.errors import TrimtabError, Unavailable
 from trimtab.levels import Scope
@@ -16,9 +15,9 @@ from trimtab.templates.manifests import Manifest
 from trimtab.templates.rendering import render
 from trimtab_clusterres import metrics, statuses
 from trimtab_clusterres.applying import Applier
-from trimtab_clusterres.clusters.port import Result
+from trimtab_clusterres.clusters.port import Inventory, Result
 from trimtab_clusterres.namespaces import Layout, Placement
-from trimtab_clusterres.statuses import Attempt
+from trimtab_clusterres.statuses import Attempt, Statuses
 
 
 class Reconciler:
@@ -32,14 +31,14 @@ class Reconciler:
         name: str,
         applier: Applier,
         *,
-        client: Client,
+        published: Statuses,
         layout: Callable[[], Layout],
         templates: Path,
         deadline_seconds: float,
     ) -> None:
         self.name = name
         self._applier = applier
-        self._client = client
+        self._published = published
         self._layout = layout
         self._templates = templates
         self._deadline_seconds = deadline_seconds
@@ -47,14 +46,19 @@ class Reconciler:
     async def reconcile(self, namespace: str) -> Attempt | None:
         """Try it once, and publish how it went; ``None`` where the namespace is not to be made."""
         layout = self._layout()
-        if not layout.has(Placement(self.name, namespace)):
+        placement = Placement(self.name, namespace)
+        if not layout.has(placement):
             self._applier.forget(namespace)
             return None
         attempt = await self._attempt(layout, namespace)
-        target = layout.targets[namespace][0]
+        if not self._layout().has(placement):
+            return None  # its status is that it was removed meanwhile
+        last = await self._published.last(placement)
+        was_usable = last is not None and last.usable
         try:
-            status = statuses.status(self.name, namespace, target, attempt)
-            await statuses.publish(self._client, status)
+            target = layout.targets[namespace][0]
+            status = statuses.status(self.name, namespace, target, attempt, was_usable=was_usable)
+            await self._published.publish(status)
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
             return replace(attempt, error=attempt.error or self.failed(namespace, failure).error)
         return attempt
@@ -82,7 +86,18 @@ class Reconciler:
             error = statuses.first_failure(results)
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
             error = self.failed(namespace, failure).error
-        return Attempt(revision, manifests, results, error, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        inventory = await self._inventory(namespace) if error else None
+        return statuses.presentable(
+            Attempt(revision, manifests, results, error, seconds, inventory)
+        )
+
+    async def _inventory(self, namespace: str) -> Inventory | None:
+        """Return what was applied earlier; ``None`` where the cluster does not respond."""
+        with suppress(TrimtabError, TimeoutError):
+            async with asyncio.timeout(self._deadline_seconds):
+                return await self._applier.inventory(namespace)
+        return None
 
     async def _render(
         self, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]

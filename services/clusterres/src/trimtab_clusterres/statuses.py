@@ -1,18 +1,33 @@
-"""The status of a namespace on a cluster, as it is published on NAMESPACES."""
+"""The status of a namespace on a cluster: built from a try, and published on NAMESPACES."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from nats.aio.client import Client
 
 from trimtab.errors import TrimtabError
 from trimtab.levels import Scope
-from trimtab.messages import subjects
+from trimtab.messages import parsing, subjects
 from trimtab.messages.events import NamespaceStatus, ObjectStatus
-from trimtab.runtime import bus
+from trimtab.messages.parsing import Foreign
+from trimtab.runtime import bus, tasks
+from trimtab.runtime.bus import StoredMessage
+from trimtab.runtime.foreign import ForeignMessages
 from trimtab.templates.manifests import Manifest
-from trimtab_clusterres.clusters.port import Result
+from trimtab_clusterres.clusters.port import Inventory, Result
+from trimtab_clusterres.hiding import secret_values, without_values
+from trimtab_clusterres.namespaces import Layout, Placement
+from trimtab_clusterres.shortening import MAX_BYTES, MAX_ERROR, shorten, shortened
+
+_BAD = ("failed", "conflicted")
+_HEADERS_BYTES = 4096
+"""The part of a message that its headers may take."""
+_TIMES = {"at": True, "seconds": True, "details": {"__all__": {"seconds"}}}
 
 
 @dataclass(frozen=True)
@@ -28,9 +43,13 @@ class Attempt:
     error: str = ""
     """Why the namespace is not up to date; empty where it is."""
     seconds: float = 0.0
+    inventory: Inventory | None = None
+    """The record of the cluster after a try that failed; ``None`` where it was not read."""
 
 
-def status(cluster: str, namespace: str, target: Scope, attempt: Attempt) -> NamespaceStatus:
+def status(
+    cluster: str, namespace: str, target: Scope, attempt: Attempt, *, was_usable: bool = False
+) -> NamespaceStatus:
     """Return the status of a namespace; ``target`` is its first project and domain."""
     return NamespaceStatus(
         cluster=cluster,
@@ -39,8 +58,9 @@ def status(cluster: str, namespace: str, target: Scope, attempt: Attempt) -> Nam
         domain=target.domain,
         revision=attempt.revision,
         state="failed" if attempt.error else "ready",
-        usable=not attempt.error,
+        usable=_is_usable(attempt, was_usable=was_usable),
         objects=tuple(str(manifest) for manifest in attempt.manifests),
+        counts=Counter(result.outcome for result in attempt.results),
         details=tuple(_detail(result) for result in attempt.results),
         seconds=round(attempt.seconds, 3),
         error=attempt.error,
@@ -48,16 +68,11 @@ def status(cluster: str, namespace: str, target: Scope, attempt: Attempt) -> Nam
     )
 
 
-async def publish(client: Client, status: NamespaceStatus) -> None:
-    """Publish a status. Raises `trimtab.errors.Unavailable`."""
-    subject = subjects.namespace(status.cluster, status.namespace)
-    await bus.publish(client, subjects.NAMESPACES, subject, status)
-
-
 def first_failure(results: Iterable[Result]) -> str:
     """Return the error of the first object that is not as rendered; empty where none is."""
-    failed = (one for one in results if one.outcome in ("failed", "conflicted"))
-    return next((f"{one.key}: {one.message}" for one in failed), "")
+    failed = [one for one in results if one.outcome in _BAD]
+    others = f" (and {len(failed) - 1} more objects)" if len(failed) > 1 else ""
+    return next((f"{one.key}: {one.message}{others}" for one in failed), "")
 
 
 def error_text(failure: Exception) -> str:
@@ -65,8 +80,154 @@ def error_text(failure: Exception) -> str:
     text = str(failure)
     if not isinstance(failure, TrimtabError):
         text = f"a defect of clusterres: {type(failure).__name__}: {text}"
-    # The name of a file may be no text, and a status could not hold it.
-    return text.encode(errors="backslashreplace").decode()
+    return shorten(text, MAX_ERROR)
+
+
+def presentable(attempt: Attempt) -> Attempt:
+    """Return the attempt without values of Secrets, and without a long error."""
+    if not attempt.error and not any(result.message for result in attempt.results):
+        return attempt
+    secrets = secret_values(attempt.manifests)
+    results = tuple(
+        replace(result, message=without_values(result.message, secrets))
+        for result in attempt.results
+    )
+    error = shorten(without_values(attempt.error, secrets), MAX_ERROR)
+    return replace(attempt, results=results, error=error)
+
+
+class _Stored(NamedTuple):
+    sequence: int
+    status: NamespaceStatus
+
+
+class Statuses:
+    """Publishes the statuses of namespaces, and knows the last one of each from the stream.
+
+    A status that states the same as the last one is not published again, so that a check that
+    finds nothing to do publishes nothing. A new revision of the settings is published also where
+    it changed no object, because readers wait for it.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._last: dict[Placement, _Stored] = {}
+        self._is_loaded = asyncio.Event()
+        self._has_changed = asyncio.Event()
+        self._foreign = ForeignMessages(subjects.NAMESPACES)
+
+    async def follow(self) -> None:
+        """Read what was published, also by another replica, until cancelled."""
+        await tasks.retry_forever(self._read, "statuses.interrupted")
+
+    async def last(self, placement: Placement) -> NamespaceStatus | None:
+        """Return the status that was published last, also by a process before this one."""
+        await self._is_loaded.wait()
+        stored = self._last.get(placement)
+        return None if stored is None else stored.status
+
+    async def publish(self, status: NamespaceStatus) -> None:
+        """Publish a status, shortened. Raises `trimtab.errors.Unavailable`."""
+        placement = Placement(status.cluster, status.namespace)
+        limit = min(MAX_BYTES, self._client.max_payload - _HEADERS_BYTES)
+        short = shortened(status, limit)
+        if not is_news(short, await self.last(placement)):
+            return
+        subject = subjects.namespace(*placement)
+        sequence = await bus.publish(self._client, subjects.NAMESPACES, subject, short)
+        self._last[placement] = _Stored(sequence, short)
+
+    async def remove_missing(self, layout: Callable[[], Layout | None]) -> None:
+        """Publish which namespaces the layout does not have any longer, until cancelled.
+
+        Call `notify` after a change of the layout, which is ``None`` before it is known.
+        """
+
+        async def work() -> None:
+            self.notify()
+            while await self._has_changed.wait():
+                self._has_changed.clear()
+                if (present := layout()) is not None:
+                    await self._remove_missing(present)
+
+        await tasks.retry_forever(work, "statuses.unpublished")
+
+    def notify(self) -> None:
+        """Compare the last statuses with the layout soon."""
+        self._has_changed.set()
+
+    async def _remove_missing(self, layout: Layout) -> None:
+        for placement, (_, last) in list(self._last.items()):
+            if last.state != "removed" and (reason := layout.missing_reason(placement)):
+                await self.publish(_removed(last, reason))
+
+    async def _read(self) -> None:
+        read: dict[Placement, _Stored] = {}
+        stream, all_namespaces = subjects.NAMESPACES, subjects.ALL_NAMESPACES
+        async with aclosing(bus.follow(self._client, stream, all_namespaces)) as messages:
+            async for message in messages:
+                if message is not None:
+                    self._keep(read, message)
+                    continue
+                # What the stream has lost is published again.
+                self._last = read
+                self._is_loaded.set()
+                self.notify()
+
+    def _keep(self, read: dict[Placement, _Stored], message: StoredMessage) -> None:
+        try:
+            status = parsing.namespace_status(message.subject, message.headers, message.body)
+        except Foreign as error:
+            self._foreign.report(message.subject, str(error))
+            return
+        placement = Placement(status.cluster, status.namespace)
+        held = read.get(placement)
+        # This service may have published a newer one meanwhile.
+        if held is None or held.sequence < message.sequence:
+            read[placement] = _Stored(message.sequence, status)
+
+
+def is_news(status: NamespaceStatus, last: NamespaceStatus | None) -> bool:
+    """Return whether a status states more than the last one: not only other times.
+
+    An object that was applied has been changed, also where the try before changed it as well.
+    """
+    if last is None or status.counts.get("applied"):
+        return True
+    return _facts(status) != _facts(last)
+
+
+def _facts(status: NamespaceStatus) -> dict[str, object]:
+    facts = status.model_dump(exclude=_TIMES)  # type: ignore[arg-type]  # pydantic's own notation
+    # What was applied is unchanged at the next try.
+    for detail in facts["details"]:
+        detail["outcome"] = _settled(detail["outcome"])
+    counts: Counter[str] = Counter()
+    for outcome, count in status.counts.items():
+        counts[_settled(outcome)] += count
+    return facts | {"counts": counts}
+
+
+def _settled(outcome: str) -> str:
+    return "unchanged" if outcome == "applied" else outcome
+
+
+def _is_usable(attempt: Attempt, *, was_usable: bool) -> bool:
+    """Return whether each object has been applied once, by this try or an earlier one.
+
+    What a deleted namespace had applied is lost with its inventory.
+    """
+    if not attempt.error:
+        return True
+    if attempt.inventory is None:
+        return was_usable
+    entries = attempt.inventory.entries.values()
+    return bool(entries) and (was_usable or all(entry.uid for entry in entries))
+
+
+def _removed(last: NamespaceStatus, reason: str) -> NamespaceStatus:
+    update = {"state": "removed", "usable": False, "error": reason, "at": datetime.now(UTC)}
+    return last.model_copy(update=update)
 
 
 def _detail(result: Result) -> ObjectStatus:

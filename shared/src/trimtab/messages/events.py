@@ -202,11 +202,17 @@ class NamespaceStatus(Event):
     domain: str
     revision: int
     """The revision of the settings that the namespace was rendered from."""
-    state: Literal["ready", "failed"]
+    state: Literal["ready", "failed", "removed"]
+    """``removed`` where the settings do not have the namespace on the cluster any longer: it is not
+    kept up to date, and ``error`` is the reason."""
     objects: tuple[str, ...] = ()
-    """The objects, such as ``ResourceQuota/project-quota``, in the order of application."""
+    """The objects, such as ``ResourceQuota/project-quota``, in the order of application; of very
+    many, the first."""
+    counts: dict[str, int] = {}
+    """The number of objects by outcome, those that ``details`` has no room for included."""
     details: tuple[ObjectStatus, ...] = ()
-    """The outcome of each object; objects that no template renders any longer come last."""
+    """The outcome of each object; objects that no template renders any longer come last. Of very
+    many, the worst."""
     usable: bool = False
     """Whether every object has been applied, at least as an earlier revision described it.
     Executions wait for it; it stays true while a later change fails."""
