@@ -25,6 +25,9 @@ class Entry:
     uid: str = ""
     """The uid that it has on the cluster; empty before its first apply succeeded, and on a cluster
     without uids."""
+    digest: str = ""
+    """Digest of the manifest that was applied last; empty where none was, and on a cluster where
+    an object has one manager."""
 
 
 @dataclass(frozen=True)

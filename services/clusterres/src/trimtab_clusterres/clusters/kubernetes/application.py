@@ -1,0 +1,125 @@
+"""One apply of a namespace: the Namespace, its inventory, then the other objects."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trimtab.errors import Unavailable
+from trimtab.templates.manifests import ObjectKey
+from trimtab_clusterres.clusters.kubernetes import inventory, objects
+from trimtab_clusterres.clusters.kubernetes.applying import Applied, Applier, Item
+from trimtab_clusterres.clusters.kubernetes.connection import Connection
+from trimtab_clusterres.clusters.kubernetes.inventory import Entries
+from trimtab_clusterres.clusters.kubernetes.objects import Object
+from trimtab_clusterres.clusters.kubernetes.records import NAMESPACE, Records
+from trimtab_clusterres.clusters.port import Entry, Result
+
+_OF_KUBERNETES = {
+    ObjectKey("", "ServiceAccount", "default"),
+    ObjectKey("", "ConfigMap", "kube-root-ca.crt"),
+}
+"""What the controller manager makes in every namespace, before or after the first apply."""
+
+
+class Application:
+    """The objects of a namespace, and what the cluster has of them."""
+
+    def __init__(self, connection: Connection, applier: Applier, namespace: str) -> None:
+        self._connection = connection
+        self._records = Records(connection)
+        self._applier = applier
+        self._namespace = namespace
+        self._live: Object | None = None
+        self._entries: dict[ObjectKey, Entry] = {}
+
+    async def run(self, items: Sequence[Item], *, repair: bool) -> list[Result]:
+        """Apply the objects, in order."""
+        self._live = await self._records.read(self._namespace)
+        self._check_namespace(items)
+        items = await self._read(items)
+        self._entries = dict(inventory.read(self._live or {}).entries)
+        await self._record(self._entries | {item.key: self._planned(item) for item in items})
+        results: list[Result] = []
+        entries = dict(self._entries)
+        for item in items:
+            applied = await self._apply(self._with_record(item), repair=repair)
+            results.append(applied.result)
+            entries[item.key] = _entry(item, entries[item.key], applied)
+            if item.kind == NAMESPACE:
+                self._live = applied.live or self._live
+                if not applied.is_current:
+                    break
+        await self._record(entries)
+        return results
+
+    def _check_namespace(self, items: Sequence[Item]) -> None:
+        if self._live is None:
+            if not any(item.kind == NAMESPACE for item in items):
+                raise Unavailable(
+                    f"namespace {self._namespace} does not exist, and no template makes it"
+                )
+        elif objects.is_terminating(self._live):
+            raise Unavailable(
+                f"namespace {self._namespace} is being deleted (Terminating); it is made again "
+                "afterwards"
+            )
+
+    async def _read(self, items: Sequence[Item]) -> list[Item]:
+        """Return the objects with what the cluster has of them; the reads run side by side."""
+
+        async def read(item: Item) -> Item:
+            if item.kind == NAMESPACE:
+                return replace(item, live=self._live, read_at=time.monotonic())
+            if self._live is None and item.kind.namespaced:
+                return replace(item, read_at=time.monotonic())
+            return await self._applier.reread(item)
+
+        return list(await asyncio.gather(*map(read, items)))
+
+    def _planned(self, item: Item) -> Entry:
+        """Return the entry of an object before it is applied."""
+        entry = self._entries.get(item.key)
+        if item.live is None:
+            return Entry(created=item.key not in _OF_KUBERNETES)
+        uid = objects.uid(item.live)
+        if entry is None or (entry.uid and entry.uid != uid):
+            return Entry(created=False, uid=uid)
+        if entry.uid:
+            return entry
+        return Entry(created=entry.created and objects.is_only_ours(item.live), uid=uid)
+
+    async def _record(self, entries: Entries) -> None:
+        """Write the inventory where it changes; that makes the Namespace where there is none."""
+        if self._live is not None and entries == self._entries:
+            return
+        written = await self._records.write(self._namespace, self._live, entries)
+        existed, self._live, self._entries = self._live is not None, written.live, dict(entries)
+        key = ObjectKey("", "Namespace", self._namespace)
+        if not existed and key in entries:
+            entry = Entry(written.was_created, objects.uid(written.live))
+            # Somebody else has made it since it was read: it is adopted.
+            self._entries[key] = entry
+
+    def _with_record(self, item: Item) -> Item:
+        recorded = self._entries[item.key].digest
+        live = self._live if item.kind == NAMESPACE else item.live
+        return replace(item, live=live, recorded=recorded)
+
+    async def _apply(self, item: Item, *, repair: bool) -> Applied:
+        owner = objects.annotation(item.live or {}, objects.OWNER)
+        if not item.kind.namespaced and owner not in ("", self._namespace):
+            text = f"belongs to namespace {owner}, by its annotation {objects.OWNER}"
+            return Applied(Result(item.key, "failed", text), item.live)
+        return await self._applier.apply(item, repair=repair)
+
+
+def _entry(item: Item, planned: Entry, applied: Applied) -> Entry:
+    """Return the entry of an object after it was applied."""
+    uid = objects.uid(applied.live or {})
+    digest = item.digest if applied.is_current else planned.digest
+    if item.key in _OF_KUBERNETES or not uid:
+        return Entry(planned.created, uid or planned.uid, digest)
+    # An object that was not there when it was read, and was not created, was made by others.
+    created = planned.created and (applied.was_created or item.live is not None)
+    return Entry(created, uid, digest)

@@ -1,0 +1,189 @@
+"""Server-side apply of one object; the package describes its rules."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pydantic import JsonValue
+
+from trimtab.errors import Unavailable
+from trimtab.templates.manifests import ObjectKey
+from trimtab_clusterres.clusters.kubernetes import objects, problems
+from trimtab_clusterres.clusters.kubernetes.connection import APPLY, Answer, Connection
+from trimtab_clusterres.clusters.kubernetes.discovery import Kind
+from trimtab_clusterres.clusters.kubernetes.objects import MANAGER, Object
+from trimtab_clusterres.clusters.kubernetes.problems import Refused
+from trimtab_clusterres.clusters.port import Outcome, Result
+
+_ATTEMPTS = 4
+"""Requests for one object, each after it was read again."""
+_FRESH_SECONDS = 2.0
+"""How old the read may be that found no object to be replaced."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An object to be applied, and what the cluster had when the call read it."""
+
+    key: ObjectKey
+    kind: Kind
+    namespace: str
+    body: Object
+    digest: str
+    """The digest of the body."""
+    live: Object | None = None
+    read_at: float = 0.0
+    recorded: str = ""
+    """The digest of the body that the inventory records as applied to this very object."""
+
+    @property
+    def path(self) -> str:
+        return self.kind.path(self.namespace, self.key.name)
+
+    @property
+    def is_forced(self) -> bool:
+        return objects.annotation(self.body, objects.FORCE) == "true"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of an object."""
+
+    result: Result
+    live: Object | None
+    """The object afterwards, as far as it is known."""
+    was_created: bool = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the object has all fields of its manifest."""
+        return self.result.outcome in ("applied", "unchanged")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the last apply of this process left."""
+
+    uid: str
+    digest: str
+    owned: str
+    body: bytes
+
+
+class Applier:
+    """Applies objects, and knows what it applied, so that nothing is sent where all is equal."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[str, _Known] = {}
+
+    async def reread(self, item: Item) -> Item:
+        live = await self._connection.get(item.path)
+        return replace(item, live=live, read_at=time.monotonic())
+
+    async def apply(self, item: Item, *, repair: bool) -> Applied:
+        """Create or update an object. Raises `Unavailable` where it changes too often."""
+        began = time.monotonic()
+        try:
+            applied = await self._applied(item, repair=repair)
+        except Refused as refused:
+            applied = Applied(Result(item.key, "failed", message(item, refused)), item.live)
+        seconds = time.monotonic() - began
+        return replace(applied, result=replace(applied.result, seconds=seconds))
+
+    async def dry_run(self, item: Item) -> Object:
+        """Return the object as a forced apply would leave it."""
+        return (await self._patch(replace(item, live=None), force=True, dry_run=True)).body
+
+    def forget(self, path: str) -> None:
+        self._known.pop(path, None)
+
+    async def _applied(self, item: Item, *, repair: bool) -> Applied:
+        first, force = item.live, item.is_forced
+        for _ in range(_ATTEMPTS):
+            if item.live is None and time.monotonic() > item.read_at + _FRESH_SECONDS:
+                item = await self.reread(item)
+            if item.live is not None and objects.is_terminating(item.live):
+                return Applied(Result(item.key, "failed", terminating(item.live)), item.live)
+            if self._is_unchanged(item):
+                return Applied(Result(item.key, "unchanged"), item.live)
+            try:
+                return self._succeeded(item, await self._patch(item, force=force))
+            except Refused as refused:
+                if refused.conflicts:
+                    if force or not (repair and self._was_ours(item, refused)):
+                        return Applied(Result(item.key, "conflicted", str(refused)), item.live)
+                    force = True
+                elif refused.status == 409 or (refused.status == 404 and item.live is not None):
+                    item = await self._reread_unless_replaced(item, first)
+                else:
+                    raise
+        raise Unavailable(f"{item.key} is changed by others all the time")
+
+    def _is_unchanged(self, item: Item) -> bool:
+        known = self._known.get(item.path)
+        return (
+            known is not None
+            and item.live is not None
+            and known.uid == objects.uid(item.live)
+            and known.digest == item.digest
+            and known.owned == objects.owned_digest(item.live)
+        )
+
+    def _was_ours(self, item: Item, refused: Refused) -> bool:
+        """Whether the object had all the fields in conflict from an apply of ours."""
+        if item.recorded == item.digest:
+            return True
+        known = self._known.get(item.path)
+        if known is None or item.live is None or known.uid != objects.uid(item.live):
+            return False
+        body = json.loads(known.body)
+        return all(objects.has_field(body, cause.field) for cause in refused.conflicts)
+
+    async def _reread_unless_replaced(self, item: Item, first: Object | None) -> Item:
+        """Read an object again. Raises `Unavailable` where a process like this one has applied it.
+
+        What this call would apply is then older than what is there.
+        """
+        item = await self.reread(item)
+        before = objects.owned_digest(first) if first else objects.owned_digest({})
+        if item.live is not None and objects.owned_digest(item.live) != before:
+            raise Unavailable(f"{item.key} was changed at the same time")
+        return item
+
+    async def _patch(self, item: Item, *, force: bool, dry_run: bool = False) -> Answer:
+        query = [("fieldManager", MANAGER), ("force", "true" if force else "false")]
+        if dry_run:
+            query.append(("dryRun", "All"))
+        body = item.body
+        if item.live is not None:
+            body = objects.with_metadata(body, resourceVersion=objects.version(item.live))
+        return await self._connection.write(
+            "PATCH", item.path, query=query, body=body, content_type=APPLY
+        )
+
+    def _succeeded(self, item: Item, answer: Answer) -> Applied:
+        live = answer.body
+        same = item.live is not None and objects.version(item.live) == objects.version(live)
+        outcome: Outcome = "unchanged" if same else "applied"
+        self._known[item.path] = _Known(
+            objects.uid(live),
+            item.digest,
+            objects.owned_digest(live),
+            json.dumps(item.body, separators=(",", ":")).encode(),
+        )
+        return Applied(Result(item.key, outcome), live, was_created=answer.status == 201)
+
+
+def message(item: Item, refused: Refused) -> str:
+    """Return the reason of a refusal, without values where the object is a Secret."""
+    text = str(refused)
+    return problems.without_values(text) if item.kind.kind == "Secret" else text
+
+
+def terminating(live: Mapping[str, JsonValue]) -> str:
+    finalizers = objects.metadata(live).get("finalizers")
+    names = ", ".join(map(str, finalizers)) if isinstance(finalizers, list) else "none"
+    since = objects.metadata(live)["deletionTimestamp"]
+    return f"is being deleted since {since}; finalizers: {names}"

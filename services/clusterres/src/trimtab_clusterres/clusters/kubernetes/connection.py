@@ -1,0 +1,235 @@
+"""The connection to one API server: requests with deadlines, credentials and errors."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from pydantic import JsonValue
+
+from trimtab.errors import Unavailable
+from trimtab_clusterres.clusters.kubernetes.access import Access
+from trimtab_clusterres.clusters.kubernetes.problems import Refused, refusal
+
+APPLY = "application/apply-patch+yaml"
+JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+
+_CONNECTIONS = 32
+"""At once, watches included; the requests of a worker are far fewer."""
+_CREDENTIALS_SECONDS = 60.0
+"""How long credentials are used before they are read again: as client-go does with token files."""
+
+Query = Iterable[tuple[str, str]]
+
+
+class Answer(NamedTuple):
+    """The answer to a request that succeeded."""
+
+    status: int
+    body: dict[str, JsonValue]
+
+
+class Connection:
+    """Requests to one API server.
+
+    The first request connects, so that an API server that is away at start is away like any other.
+    """
+
+    def __init__(self, access: Access, *, timeout_seconds: float = 10.0) -> None:
+        self._access = access
+        self._timeout_seconds = timeout_seconds
+        self._client: ApiClient | None = None
+        self._read_at = 0.0
+        self._connecting = asyncio.Lock()
+        self._closed = False
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: JsonValue | Mapping[str, JsonValue] = None,
+        content_type: str = JSON,
+    ) -> Answer:
+        """Send a request and return the answer.
+
+        Raises `Refused` where the API server refuses the request, and `Unavailable` where it does
+        not answer in time, or answers that it cannot serve any request now.
+        """
+        timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
+        async with self._response(method, path, query, body, content_type, timeout) as response:
+            return Answer(response.status, _decoded(await response.read()) or {})
+
+    async def get(self, path: str) -> dict[str, JsonValue] | None:
+        """Return an object; ``None`` where there is none."""
+        try:
+            return (await self.request("GET", path)).body
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            return None
+
+    async def write(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: JsonValue | Mapping[str, JsonValue] = None,
+        content_type: str = JSON,
+    ) -> Answer:
+        """Send a request that changes something, and wait for its end even if cancelled.
+
+        A write that the API server still works on could otherwise take effect after a later one.
+        """
+        # The API server gives up no later than the client does.
+        limited = [*query, ("timeout", f"{max(1, int(self._timeout_seconds))}s")]
+        sending = asyncio.ensure_future(
+            self.request(method, path, query=limited, body=body, content_type=content_type)
+        )
+        try:
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait([sending])
+            raise
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, query: Query = (), silence_seconds: float
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open an answer without an end, such as that of a watch.
+
+        Raises as `request` does, and `Unavailable` after a silence of this length.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._timeout_seconds, sock_read=silence_seconds
+        )
+        async with self._response("GET", path, query, None, JSON, timeout) as response:
+            yield response.content
+
+    async def close(self) -> None:
+        """Close all connections; requests that still run fail."""
+        self._closed = True
+        await self._disconnect()
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Any,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        client = await self._connected()
+        host = client.configuration.host
+        try:
+            request = await client.param_serialize(
+                method,
+                path,
+                query_params=list(query),
+                header_params={"Accept": JSON, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await client.call_api(*request, _request_timeout=timeout)
+            async with answer.response as response:
+                if response.status >= 400:
+                    raise await self._refusal(host, response)
+                yield response
+        except TimeoutError as error:
+            limit = timeout.total or timeout.sock_read
+            raise Unavailable(f"{host} did not answer within {limit:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self._failure(host, error) from error
+
+    async def _refusal(self, host: str, response: aiohttp.ClientResponse) -> Exception:
+        if response.status == 401:
+            # A token that was rotated is read again at the next request.
+            self._read_at = 0.0
+        body = _decoded(await response.read())
+        return refusal(host, response.status, body, response.headers.get("Retry-After", ""))
+
+    async def _failure(self, host: str, error: Exception) -> Unavailable:
+        match error:
+            case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
+                # A renewed file of certificates is read again at the next request.
+                await self._disconnect()
+                detail = getattr(reason, "verify_message", "") or str(reason)
+                return Unavailable(f"the certificate of {host} is not accepted: {detail}")
+            case aiohttp.ClientSSLError() | ssl.SSLError():
+                await self._disconnect()
+                return Unavailable(f"no TLS connection to {host}: {error}")
+            case aiohttp.ClientConnectorError() | OSError(strerror=str()):
+                return Unavailable(f"{host} cannot be reached: {error.strerror}")
+            case _:
+                return Unavailable(f"{host} answered nothing: {error or type(error).__name__}")
+
+    async def _connected(self) -> ApiClient:
+        """Return the client, with credentials that were read recently."""
+        async with self._connecting:
+            if self._closed:
+                raise Unavailable("the connection is closed")
+            if self._client is not None and time.monotonic() < self._read_at + _CREDENTIALS_SECONDS:
+                return self._client
+            configuration = await self._configuration()
+            self._read_at = time.monotonic()
+            if self._client is None or _identity(configuration) != _identity(
+                self._client.configuration
+            ):
+                await self._disconnect()
+                self._client = _client(configuration)
+            else:
+                self._client.configuration.api_key = configuration.api_key
+            return self._client
+
+    async def _configuration(self) -> Configuration:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._access.configuration()
+        except TimeoutError as error:
+            raise Unavailable(f"no credentials within {self._timeout_seconds:g} s") from error
+
+    async def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()  # type: ignore[no-untyped-call]
+
+
+def _client(configuration: Configuration) -> ApiClient:
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    try:
+        client = ApiClient(configuration)
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"certificates for {configuration.host}: {error}") from error
+    client.user_agent = "trimtab-clusterres"
+    return client
+
+
+def _identity(configuration: Configuration) -> tuple[object, ...]:
+    """Return what a client cannot change after it was made."""
+    return (
+        configuration.host,
+        configuration.ssl_ca_cert,
+        configuration.cert_file,
+        configuration.key_file,
+        configuration.verify_ssl,
+        configuration.tls_server_name,
+        configuration.proxy,
+    )
+
+
+def _decoded(content: bytes) -> dict[str, JsonValue] | None:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
