@@ -14,7 +14,8 @@ from trimtab.settings.view import View
 from trimtab_clusterres import metrics
 from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
-from trimtab_clusterres.config import ClusterresConfig
+from trimtab_clusterres.clusters.port import Cluster
+from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
@@ -26,9 +27,9 @@ from trimtab_clusterres.worker import Worker
 def build(config: ClusterresConfig) -> Starlette:
     """Return the service as an application that works for as long as it is served."""
     clusters = {
-        name: DirectoryCluster(access.directory)
+        name: cluster
         for name, access in config.clusters.items()
-        if access.directory is not None
+        if (cluster := _cluster(access)) is not None
     }
 
     @asynccontextmanager
@@ -73,6 +74,8 @@ def build(config: ClusterresConfig) -> Starlette:
             yield
             for task in started:
                 task.cancel()
+            for cluster in clusters.values():
+                await cluster.close()
 
     def checks() -> dict[str, str]:
         view: View = app.state.view
@@ -86,3 +89,17 @@ def build(config: ClusterresConfig) -> Starlette:
 
     app = service.health_app(checks, lifespan, facts)
     return app
+
+
+def _cluster(access: ClusterAccess) -> Cluster | None:
+    """Return the cluster; ``None`` where this service does not reach it."""
+    if access.directory is not None:
+        return DirectoryCluster(access.directory)
+    if access.api_server is None:
+        return None
+    # The client takes half a second and 50 MB, which a directory does not need.
+    from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster  # noqa: PLC0415
+
+    return KubernetesCluster(
+        access.api_server, request_timeout_seconds=access.request_timeout_seconds
+    )

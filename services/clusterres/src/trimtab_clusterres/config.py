@@ -1,20 +1,23 @@
 """The configuration of clusterres, read once at start."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     DirectoryPath,
+    FilePath,
     PositiveFloat,
     model_validator,
 )
 
 from trimtab.api.entities import ClusterBody
+from trimtab.errors import Rejected
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
+from trimtab_clusterres.clusters.kubernetes.access import Access, InCluster, Kubeconfig
 from trimtab_clusterres.drift import Policy
 
 
@@ -24,10 +27,41 @@ class ClusterAccess(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     directory: Path | None = None
-    """Where manifests are written; not set where this service does not reach the cluster."""
+    """Where manifests are written instead of a Kubernetes cluster. A cluster without ``directory``,
+    ``kubeconfig`` and ``in_cluster`` is not reached by this service."""
+    kubeconfig: FilePath | None = None
+    """The kubeconfig file with the address and the credentials of the cluster."""
+    context: str | None = None
+    """The context of the kubeconfig; the current one where it is not set."""
+    in_cluster: bool = False
+    """Whether it is the cluster that this process is a pod of."""
+    request_timeout_seconds: PositiveFloat = 10.0
+    """How long the API server may take to answer one request. Keep it below
+    ``cluster_timeout_seconds``."""
     drift: Policy = "enforce"
     """How a change of an object by something else is treated: ``enforce`` takes it back, ``warn``
     reports it, ``off`` ignores it. An object's annotation ``trimtab.io/drift`` wins."""
+
+    @property
+    def api_server(self) -> Access | None:
+        """How the API server is reached; ``None`` where it is a directory, or not reached."""
+        if self.kubeconfig is not None:
+            return Kubeconfig(self.kubeconfig, self.context)
+        return InCluster() if self.in_cluster else None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = [self.directory is not None, self.kubeconfig is not None, self.in_cluster]
+        if sum(given) > 1:
+            raise ValueError("only one of directory, kubeconfig and in_cluster can be set")
+        if self.context is not None and self.kubeconfig is None:
+            raise ValueError("context needs kubeconfig")
+        if self.api_server is not None:
+            try:
+                self.api_server.check()
+            except Rejected as error:
+                raise ValueError(str(error)) from error
+        return self
 
     @model_validator(mode="before")
     @classmethod

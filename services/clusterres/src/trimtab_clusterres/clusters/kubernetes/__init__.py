@@ -1,6 +1,6 @@
 """Kubernetes clusters, through the official client's transport and server-side apply.
 
-Fields are owned by the field manager `objects.MANAGER`; the inventory is an annotation of the
+Fields are owned by the field manager `port.FIELD_MANAGER`; the inventory is an annotation of the
 Namespace with a manager of its own.
 
 **Conflicts.** A field that another manager owns with another value is a conflict. It is taken back
@@ -12,7 +12,7 @@ reported as conflicted and never overwritten. The annotation ``trimtab.io/force-
 of a template takes every field.
 
 **Stale writers.** An update carries the resourceVersion that the same call read, and a refused one
-is repeated only while the fields of `objects.MANAGER` are what the call has read. So a process
+is repeated only while the fields of `port.FIELD_MANAGER` are what the call has read. So a process
 that was paused cannot overwrite what another replica applied meanwhile. A create has no such
 precondition in server-side apply: it is sent only shortly after the read that found no object.
 

@@ -1,15 +1,12 @@
-"""How an API server is reached: the client's configuration from a kubeconfig or from the pod."""
+"""Where the address and the credentials of an API server are found."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from kubernetes.aio import config
-from kubernetes.aio.client import Configuration
 
-from trimtab.errors import NotFound, Rejected, Unavailable
+from trimtab.errors import NotFound, Rejected
 
 
 @dataclass(frozen=True)
@@ -21,29 +18,16 @@ class Kubeconfig:
 
     def check(self) -> None:
         """Raise `trimtab.errors.Rejected` where the file does not have the context."""
-        names = [name for name in self._contexts() if name]
-        context = self.context or self._content().get("current-context")
-        if not context:
-            raise Rejected(f"{self.path}: no current-context; set context to one of {names}")
-        if context not in names:
-            raise NotFound.among(f"context of {self.path}", str(context), names)
-
-    async def configuration(self) -> Configuration:
-        """Read the file and get the credentials, which may run a plug-in."""
-        configuration = Configuration()
-        try:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                str(self.path), self.context, configuration, persist_config=False
-            )
-        # A plug-in or an identity provider fails in any way.
-        except Exception as error:
-            raise Unavailable(f"{self.path}: no credentials: {error}") from error
-        return configuration
-
-    def _contexts(self) -> Iterable[str]:
-        contexts = self._content().get("contexts")
+        content = self._content()
+        contexts = content.get("contexts")
         found = contexts if isinstance(contexts, list) else []
-        return [str(one.get("name", "")) for one in found if isinstance(one, dict)]
+        names = [str(one["name"]) for one in found if isinstance(one, dict) and "name" in one]
+        context = str(self.context or content.get("current-context") or "")
+        if not context:
+            listed = ", ".join(names) or "none"
+            raise Rejected(f"{self.path} has no current-context; name a context, of: {listed}")
+        if context not in names:
+            raise NotFound.among(f"context of {self.path}", context, names)
 
     def _content(self) -> dict[str, object]:
         try:
@@ -51,9 +35,9 @@ class Kubeconfig:
         except OSError as error:
             raise Rejected(f"{self.path}: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise Rejected(f"{self.path}: not a kubeconfig: it is not YAML") from error
+            raise Rejected(f"{self.path} is not a kubeconfig: it is not YAML") from error
         if not isinstance(content, dict):
-            raise Rejected(f"{self.path}: not a kubeconfig: it has no contexts")
+            raise Rejected(f"{self.path} is not a kubeconfig: it has no contexts")
         return content
 
 
@@ -64,16 +48,7 @@ class InCluster:
     def check(self) -> None:
         """Raise `trimtab.errors.Rejected` outside of a pod."""
         if not os.environ.get("KUBERNETES_SERVICE_HOST"):
-            raise Rejected("in_cluster needs a pod: KUBERNETES_SERVICE_HOST is not set")
-
-    async def configuration(self) -> Configuration:
-        """Read the token of the service account; the client reads it again every minute."""
-        configuration = Configuration()
-        try:
-            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError) as error:
-            raise Unavailable(f"in_cluster: {error}") from error
-        return configuration
+            raise Rejected("it works in a pod only: KUBERNETES_SERVICE_HOST is not set")
 
 
 Access = Kubeconfig | InCluster

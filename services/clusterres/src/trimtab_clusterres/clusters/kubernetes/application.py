@@ -19,7 +19,7 @@ _OF_KUBERNETES = {
     ObjectKey("", "ServiceAccount", "default"),
     ObjectKey("", "ConfigMap", "kube-root-ca.crt"),
 }
-"""What the controller manager makes in every namespace, before or after the first apply."""
+"""Objects that the controller manager makes in every namespace, before or after the first apply."""
 
 
 class Application:
@@ -32,6 +32,7 @@ class Application:
         self._namespace = namespace
         self._live: Object | None = None
         self._entries: dict[ObjectKey, Entry] = {}
+        self._made_namespace = False
 
     async def run(self, items: Sequence[Item], *, repair: bool) -> list[Result]:
         """Apply the objects, in order."""
@@ -44,6 +45,10 @@ class Application:
         entries = dict(self._entries)
         for item in items:
             applied = await self._apply(self._with_record(item), repair=repair)
+            if item.kind == NAMESPACE and self._made_namespace and applied.is_current:
+                # Only the request that wrote the inventory knows that it created the Namespace.
+                result = replace(applied.result, outcome="applied")
+                applied = replace(applied, result=result, was_created=True)
             results.append(applied.result)
             entries[item.key] = _entry(item, entries[item.key], applied)
             if item.kind == NAMESPACE:
@@ -94,12 +99,8 @@ class Application:
         if self._live is not None and entries == self._entries:
             return
         written = await self._records.write(self._namespace, self._live, entries)
-        existed, self._live, self._entries = self._live is not None, written.live, dict(entries)
-        key = ObjectKey("", "Namespace", self._namespace)
-        if not existed and key in entries:
-            entry = Entry(written.was_created, objects.uid(written.live))
-            # Somebody else has made it since it was read: it is adopted.
-            self._entries[key] = entry
+        self._made_namespace |= written.was_created
+        self._live, self._entries = written.live, dict(entries)
 
     def _with_record(self, item: Item) -> Item:
         recorded = self._entries[item.key].digest

@@ -12,9 +12,9 @@ from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.kubernetes import objects, problems
 from trimtab_clusterres.clusters.kubernetes.connection import APPLY, Answer, Connection
 from trimtab_clusterres.clusters.kubernetes.discovery import Kind
-from trimtab_clusterres.clusters.kubernetes.objects import MANAGER, Object
+from trimtab_clusterres.clusters.kubernetes.objects import Object
 from trimtab_clusterres.clusters.kubernetes.problems import Refused
-from trimtab_clusterres.clusters.port import Outcome, Result
+from trimtab_clusterres.clusters.port import FIELD_MANAGER, Outcome, Result
 
 _ATTEMPTS = 4
 """Requests for one object, each after it was read again."""
@@ -48,7 +48,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Applied:
-    """What came of an object."""
+    """The result for an object, and the object itself."""
 
     result: Result
     live: Object | None
@@ -63,7 +63,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the last apply of this process left."""
+    """The last apply of an object by this process."""
 
     uid: str
     digest: str
@@ -153,7 +153,7 @@ class Applier:
         return item
 
     async def _patch(self, item: Item, *, force: bool, dry_run: bool = False) -> Answer:
-        query = [("fieldManager", MANAGER), ("force", "true" if force else "false")]
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false")]
         if dry_run:
             query.append(("dryRun", "All"))
         body = item.body

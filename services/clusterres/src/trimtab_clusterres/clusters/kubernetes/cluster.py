@@ -122,9 +122,9 @@ class KubernetesCluster:
                 raise Rejected(f"{item.key}: {message(item, refused)}") from refused
             # The namespace does not exist yet.
             desired = item.body
-        before = None if live is None else objects.comparable(live)
-        after = objects.comparable(desired)
-        return None if before == after else Difference(item.key, before, after)
+        if live is not None and objects.comparable(live) == objects.comparable(desired):
+            return None
+        return Difference(item.key, live, desired)
 
     async def _in_order(self, namespace: str, work: Callable[[], Awaitable[T]]) -> T:
         """Work on a namespace after earlier calls for it have ended.

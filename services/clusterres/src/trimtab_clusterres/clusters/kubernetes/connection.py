@@ -13,6 +13,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from pydantic import JsonValue
 
 from trimtab.errors import Unavailable
+from trimtab_clusterres.clusters.kubernetes import credentials
 from trimtab_clusterres.clusters.kubernetes.access import Access
 from trimtab_clusterres.clusters.kubernetes.problems import Refused, refusal
 
@@ -194,7 +195,7 @@ class Connection:
     async def _configuration(self) -> Configuration:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._access.configuration()
+                return await credentials.read(self._access)
         except TimeoutError as error:
             raise Unavailable(f"no credentials within {self._timeout_seconds:g} s") from error
 

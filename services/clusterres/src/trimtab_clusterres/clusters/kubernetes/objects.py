@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-MANAGER = "trimtab-clusterres"
-"""The field manager of what templates render to."""
-INVENTORY_MANAGER = "trimtab-clusterres-inventory"
+from trimtab_clusterres.clusters.port import FIELD_MANAGER
+
+INVENTORY_MANAGER = f"{FIELD_MANAGER}-inventory"
 """The field manager of the inventory, which no template may drop."""
 MANAGED = "trimtab.io/managed"
 """The label of every Namespace with an inventory."""
@@ -120,7 +120,7 @@ def _is_ours(entry: Mapping[str, object]) -> bool:
 
 
 def _is_applied(entry: Mapping[str, object]) -> bool:
-    return entry.get("manager") == MANAGER and entry.get("operation") == "Apply"
+    return entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
 
 
 def _values(value: Any, fields: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What this service may not do, as the API server itself decides."""
+"""Finds what this service may not do: the API server itself decides."""
 
 import asyncio
 from collections.abc import Collection

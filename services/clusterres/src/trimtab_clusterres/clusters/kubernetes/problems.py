@@ -1,4 +1,4 @@
-"""What an API server or the way to it answers instead of the object, as errors. Pure."""
+"""Errors that an API server answers. Pure."""
 
 import re
 from collections.abc import Mapping

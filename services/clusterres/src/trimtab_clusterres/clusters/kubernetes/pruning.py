@@ -79,7 +79,7 @@ class Pruning:
             if refused.status == 404:
                 return Result(key, "pruned"), True
             if refused.status == 409:
-                # It was deleted and made again by somebody else meanwhile.
+                # It was deleted and made again by another client meanwhile.
                 return Result(key, "released"), True
             return Result(key, "failed", str(refused)), False
         # The answer is the object where finalizers keep it, and a Status where it is gone.

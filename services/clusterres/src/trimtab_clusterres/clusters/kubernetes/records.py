@@ -1,4 +1,4 @@
-"""The Namespace object and the inventory on it, written only while nobody else has changed it."""
+"""The inventories on Namespace objects, each written only while it is as it was read."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple
