@@ -155,3 +155,14 @@ async def test_a_server_that_does_not_run_is_unavailable(
     nats_server.stop()
     with pytest.raises(Unavailable, match="NATS did not declare the streams"):
         await streams.bootstrap(client)
+
+
+async def test_the_subjects_of_a_later_release_are_added_and_messages_stay(client: Client) -> None:
+    jetstream = client.jetstream()
+    earlier = await config(client, subjects.SETTINGS)
+    held = [name for name in earlier.subjects or [] if "prunes" not in name]
+    await jetstream.update_stream(replace(earlier, subjects=held))
+    await jetstream.publish(subjects.domain("development"), b"{}")
+    assert await streams.bootstrap(client) == []
+    assert (await config(client, subjects.SETTINGS)).subjects == [*held, "trimtab.prunes.*.*"]
+    assert (await jetstream.stream_info(subjects.SETTINGS)).state.messages == 1

@@ -345,6 +345,7 @@ NOT_OURS: list[dict[str, object]] = [
             *("trimtab.projects.", "trimtab.projects.-", "other.projects.a", "trimtab.PAINTS.a"),
             *("trimtab.attributes.hello", "trimtab.attributes.task_resource.-.-.-.-.-"),
             *("trimtab.attributes.task_resource.-.-.w.-", "trimtab.paints.=zz", "trimtab.paints"),
+            *("trimtab.prunes.a", "trimtab.prunes.a.b.c", "trimtab.prunes.a.=62"),
             *("trimtab.settings.other", "trimtab.paints." + "x" * 2048, "trimtab.paints.~"),
         )
     ],

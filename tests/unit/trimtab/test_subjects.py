@@ -70,3 +70,12 @@ def test_names_that_are_too_long_together_are_refused() -> None:
     # Each of these needs six characters.
     with pytest.raises(Invalid, match="at most 2048 bytes together"):
         subjects.attributes("task_resource", Scope("d", "p", "ä" * 400))
+
+
+def test_a_confirmation_is_found_again_from_its_subject() -> None:
+    subject = subjects.prune("east.1", "shop-development")
+    assert subject == "trimtab.prunes.east=2E1.shop-development"
+    assert subjects.parse_prune(subject) == ("east.1", "shop-development")
+    assert subjects.names_of(subject) == "east.1/shop-development"
+    with pytest.raises(ValueError, match="not the subject of a confirmation"):
+        subjects.parse_prune(subjects.project("shop"))

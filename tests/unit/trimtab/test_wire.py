@@ -136,6 +136,14 @@ MESSAGES: dict[str, BaseModel] = {
     "domain_changed": events.DomainChanged(name="development"),
     "cluster_changed": events.ClusterChanged(name="local", labels=("mycluster",), weight=0.5),
     "pool_changed": events.PoolChanged(name="gpus", quota=10, project_cap=5),
+    "prune_changed": events.PruneChanged(
+        cluster="local",
+        namespace="flyteexamples-development",
+        project="flyteexamples",
+        domain="development",
+        digest="9f86d081884c7d65",
+        objects=("rbac.authorization.k8s.io/Role/spark 0b5e",),
+    ),
     "watermark": events.Watermark(revision=7, count=3, digest="00000000000000ff"),
     "namespace_status": events.NamespaceStatus(
         cluster="local",
@@ -150,7 +158,11 @@ MESSAGES: dict[str, BaseModel] = {
             events.ObjectStatus(
                 object="ResourceQuota/project-quota", outcome="applied", seconds=0.02
             ),
-            events.ObjectStatus(object="Role/spark", outcome="unconfirmed"),
+            events.ObjectStatus(
+                object="Role/spark",
+                outcome="unconfirmed",
+                identity="rbac.authorization.k8s.io/Role/spark 0b5e",
+            ),
         ),
         usable=True,
         prune_digest="9f86d081884c7d65",

@@ -24,6 +24,7 @@ from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
 from trimtab_admin.api.maintenance import MaintenanceOperations, health_routes
 from trimtab_admin.api.middleware import is_loopback
+from trimtab_admin.api.pruning import PruneOperations
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
@@ -31,6 +32,7 @@ from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.workflows import Workflows
 from trimtab_admin.maintenance.dead_letters import DeadLetters
 from trimtab_admin.maintenance.pool_usage import PoolUsage
+from trimtab_admin.maintenance.pruning import Prunes
 from trimtab_admin.maintenance.readiness import Readiness
 from trimtab_admin.maintenance.resync import Resync
 from trimtab_admin.nats_tasks import NatsTasks
@@ -138,6 +140,14 @@ def build(config: AdminConfig) -> Starlette:
     settings = _settings(config, database, reader, history, watches, nats_tasks, authentication)
     usage = PoolUsage(reader, nats_tasks.resmgr_client, trail)
     api_tokens = ApiTokens(sessions, reading, tree, trail, authentication)
+    prunes = Prunes(
+        nats_tasks.namespace_statuses,
+        settings.writer,
+        tree,
+        reading,
+        trail,
+        namespace_template=config.namespace_template,
+    )
     retention = HistoryRetention(sessions, config.history_days)
     app = routing.build(
         [
@@ -146,6 +156,7 @@ def build(config: AdminConfig) -> Starlette:
             *AccessOperations(api_tokens, trail).table(),
             *_executions(database, nats_tasks, streams, authentication).table(),
             *_maintenance(database, nats_tasks, readiness).table(),
+            *PruneOperations(prunes).table(),
         ],
         [*home.routes(), *health_routes(readiness)],
         AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),

@@ -1,6 +1,6 @@
-"""The status of an installation, dead letters, and the resync of all readers. Pure."""
+"""The status of an installation, prunes, dead letters, and the resync of all readers. Pure."""
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from trimtab.models import Model
 
@@ -31,6 +31,30 @@ class StatusBody(Model, extra="ignore"):
     database: str = ""
     """The address of the database, without user and password; empty for the same callers."""
     database_version: str = ""
+
+
+class PruneRequest(Model):
+    """The list of objects that a confirmation is for."""
+
+    digest: str = Field(default="", pattern="^([0-9a-f]{16,64})?$")
+    """The digest that a dry run returned; a dry run needs none."""
+
+
+class PruneBody(Model):
+    """Objects that clusterres deletes from a namespace once an admin has confirmed the list."""
+
+    cluster: str
+    namespace: str
+    project: str
+    """Empty where the namespace is for all projects."""
+    domain: str
+    """Empty where the namespace is for all domains."""
+    digest: str
+    """Names the list of objects."""
+    objects: tuple[str, ...]
+    """API group, kind, name and uid of each object, as the status of the namespace has them."""
+    version: int | None = None
+    """The version of the confirmation; ``null`` where this list is not confirmed."""
 
 
 class DeadLetterBody(Model):

@@ -97,6 +97,13 @@ _CHANNELS = (
         subjects.SETTINGS,
     ),
     _Channel(
+        "prunes",
+        "trimtab.prunes.{cluster}.{namespace}",
+        "The confirmation of an admin that certain objects of a namespace are deleted.",
+        [events.PruneChanged],
+        subjects.SETTINGS,
+    ),
+    _Channel(
         "watermark",
         subjects.WATERMARK,
         "The facts that every view of the settings must equal at a revision.",

@@ -18,6 +18,7 @@ from trimtab.cli.history import history, rollback, watch
 from trimtab.cli.kinds import KindGroup
 from trimtab.cli.listings import LISTINGS
 from trimtab.cli.maintenance import dead, resync
+from trimtab.cli.namespaces import namespaces
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.registering import register_file
 from trimtab.cli.status import status, version
@@ -80,7 +81,7 @@ register = DefaultCommandGroup(
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
 cli.add_section("All settings", apply, diff, export, effective, watch)
 cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
-cli.add_section("Pools", pools.describe, pools.release)
+cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces)
 cli.add_section("Access", token, audit)
 cli.add_section("The system", up, status, version, config, dead, resync, asyncapi, completion)
 

@@ -1,15 +1,30 @@
-"""Namespaces and dead letters, for operators."""
+"""Namespaces, prunes and dead letters, for operators."""
 
 from collections.abc import Sequence
 
-from trimtab.api.maintenance import DeadLetterBody, ReplayedBody
-from trimtab.client.http import DRY_RUN, Collection, without_empty
+from trimtab.api.maintenance import DeadLetterBody, PruneBody, PruneRequest, ReplayedBody
+from trimtab.client.http import DRY_RUN, Collection, path_of, reason_header, without_empty
 from trimtab.messages.events import NamespaceStatus
 
 
 class Namespaces(Collection):
     async def list(self) -> Sequence[NamespaceStatus]:
         return await self._http.fetch_list(NamespaceStatus, "/namespaces")
+
+    async def prune(
+        self,
+        cluster: str,
+        namespace: str,
+        digest: str = "",
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> PruneBody:
+        """Confirm that clusterres deletes the listed objects; a dry run returns the list."""
+        path = path_of("namespaces", cluster, namespace, "prune")
+        body, params = PruneRequest(digest=digest), DRY_RUN if dry_run else {}
+        headers = reason_header(reason)
+        return await self._http.fetch(PruneBody, "POST", path, body, params=params, headers=headers)
 
 
 class DeadLetters(Collection):

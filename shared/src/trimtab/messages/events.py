@@ -140,6 +140,27 @@ class PoolChanged(Event):
     deleted: bool = False
 
 
+class PruneChanged(Event):
+    """An admin confirmed that clusterres deletes certain objects of a namespace.
+
+    It confirms this list alone: clusterres ignores it when what would be deleted is anything else.
+    """
+
+    cluster: str
+    namespace: str
+    project: str = ""
+    domain: str = ""
+    digest: str = ""
+    """The `NamespaceStatus.prune_digest` that named the list."""
+    objects: tuple[str, ...] = ()
+    """The list: the `ObjectStatus.identity` of each object."""
+    deleted: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.cluster}/{self.namespace}"
+
+
 class LaterChange(Event):
     """A change of the settings that only a later release knows, kept as it is.
 
@@ -189,6 +210,8 @@ class ObjectStatus(BaseModel):
     the policy keeps it) or ``unconfirmed`` (to be deleted once an admin confirms it)."""
     message: str = ""
     """The reason, where there is one; that of the cluster's API where an apply failed."""
+    identity: str = ""
+    """API group, kind, name and uid of an ``unconfirmed`` object; empty for other outcomes."""
     seconds: float = 0.0
     """How long the last call took."""
 
@@ -216,6 +239,9 @@ class NamespaceStatus(Event):
     usable: bool = False
     """Whether every object has been applied, at least as an earlier revision described it.
     Executions wait for it; it stays true while a later change fails."""
+    lifecycle: str = "active"
+    """``active``; ``archived`` (its project is archived, and objects are left); ``removed`` (its
+    project is archived, and no object is left); or ``unclaimed`` (no project and domain has it)."""
     prune_digest: str = ""
     """Names the list of ``unconfirmed`` objects; a confirmation that has it deletes them."""
     seconds: float = 0.0
@@ -236,6 +262,7 @@ SETTINGS_EVENTS: dict[str, type[Event]] = {
     "domains": DomainChanged,
     "clusters": ClusterChanged,
     "pools": PoolChanged,
+    "prunes": PruneChanged,
 }
 """The event of each family of subjects in SETTINGS that this release knows."""
 
@@ -256,6 +283,8 @@ def settings_subject(event: Event) -> str:
             return subjects.cluster(event.name)
         case PoolChanged():
             return subjects.pool(event.name)
+        case PruneChanged():
+            return subjects.prune(event.cluster, event.namespace)
         case LaterChange():
             return event.subject
         case _:
@@ -268,6 +297,9 @@ def tombstone(subject: str) -> Event:
     if family == "attributes":
         kind, scope = subjects.parse_attributes(subject)
         return RecordChanged.at(scope, kind, None)
+    if family == "prunes":
+        cluster, namespace = subjects.parse_prune(subject)
+        return PruneChanged(cluster=cluster, namespace=namespace, deleted=True)
     if (model := SETTINGS_EVENTS.get(family)) is None:
         return LaterChange(subject=subject, text='{"deleted":true}', deleted=True)
     return model.model_validate({"name": subjects.name_of(subject), "deleted": True})

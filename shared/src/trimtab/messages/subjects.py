@@ -84,7 +84,11 @@ def settings_names(subject: str) -> dict[str, str] | None:
             return _attributes_names(subject)
         case ["trimtab", "projects" | "domains" | "clusters" | "pools", name]:
             names = {"name": name}
-        case ["trimtab", "projects" | "domains" | "clusters" | "pools" | "settings", *_]:
+        case ["trimtab", "prunes", cluster, namespace]:
+            names = {"cluster": cluster, "namespace": namespace}
+        case ["trimtab", "projects" | "domains" | "clusters" | "pools" | "prunes", *_]:
+            return None
+        case ["trimtab", "settings", *_]:
             return None
         case ["trimtab", family, *parts] if parts and _FAMILY.fullmatch(family):
             names = {str(number): part for number, part in enumerate(parts)}
@@ -94,7 +98,7 @@ def settings_names(subject: str) -> dict[str, str] | None:
         _escape(_unescape(part)) != part for part in names.values()
     ):
         return None
-    return {"name": _unescape(names["name"])} if "name" in names else {}
+    return {field: _unescape(part) for field, part in names.items() if not field.isdecimal()}
 
 
 def _attributes_names(subject: str) -> dict[str, str] | None:
@@ -116,6 +120,11 @@ def _attributes_names(subject: str) -> dict[str, str] | None:
 def name_of(subject: str) -> str:
     """Return the name at the end of the subject of a project, domain, cluster, pool or log."""
     return _unescape(subject.rpartition(".")[2])
+
+
+def names_of(subject: str) -> str:
+    """Return the names after the family of a subject, such as ``east/shop-development``."""
+    return "/".join(map(_unescape, subject.split(".")[2:]))
 
 
 def logged_execution(subject: str) -> str | None:
@@ -141,6 +150,19 @@ def cluster(name: str) -> str:
 
 def pool(name: str) -> str:
     return _check_length(f"trimtab.pools.{_escape(name)}")
+
+
+def prune(cluster: str, namespace: str) -> str:
+    return _check_length(f"trimtab.prunes.{_escape(cluster)}.{_escape(namespace)}")
+
+
+def parse_prune(subject: str) -> tuple[str, str]:
+    """Return cluster and namespace of a confirmation. Raises `ValueError` on other subjects."""
+    match subject.split("."):
+        case ["trimtab", "prunes", cluster, namespace]:
+            return _unescape(cluster), _unescape(namespace)
+        case _:
+            raise ValueError(f"{subject!r} is not the subject of a confirmation")
 
 
 def requested(domain: str, project: str) -> str:

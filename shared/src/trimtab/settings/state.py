@@ -16,6 +16,7 @@ from trimtab.messages.events import (
     LaterChange,
     PoolChanged,
     ProjectChanged,
+    PruneChanged,
     RecordChanged,
     settings_subject,
     tombstone,
@@ -31,7 +32,7 @@ CACHE_SIZE = 4096
 ProjectDomain = tuple[str, str]
 """The domain and the project of a scope, in this order; either is empty where it is not set."""
 
-E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged)
+E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged, PruneChanged)
 
 
 class Digest:
@@ -131,6 +132,8 @@ class Settings:
     domains: dict[str, DomainChanged] = field(default_factory=dict)
     clusters: dict[str, ClusterChanged] = field(default_factory=dict)
     pools: dict[str, PoolChanged] = field(default_factory=dict)
+    prunes: dict[str, PruneChanged] = field(default_factory=dict)
+    """Confirmations, by cluster and namespace as `PruneChanged.name` joins them."""
     later: dict[str, LaterChange] = field(default_factory=dict)
     """Live changes that only a later release knows, by subject."""
     digest: Digest = field(default_factory=Digest)
@@ -157,6 +160,8 @@ class Settings:
                 self._put(self.clusters, event, subject, revision)
             case PoolChanged():
                 self._put(self.pools, event, subject, revision)
+            case PruneChanged():
+                self._put(self.prunes, event, subject, revision)
             case LaterChange():
                 self._apply_later(event, revision)
         self.revision = max(self.revision, revision)

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from trimtab.errors import Forbidden
 from trimtab.levels import PLATFORM, Scope
-from trimtab.messages.events import Event, ProjectChanged, RecordChanged
+from trimtab.messages.events import Event, ProjectChanged, PruneChanged, RecordChanged
 from trimtab.settings.state import Settings
 
 
@@ -21,7 +21,8 @@ class Role(IntEnum):
     EDITOR = 2
     """Writes records, registers workflows and launch plans, and starts executions."""
     ADMIN = 3
-    """Changes projects; for the platform also domains, clusters, pools and API tokens."""
+    """Changes projects, and confirms what is deleted from their namespaces; for the platform also
+    changes domains, clusters, pools and API tokens."""
 
     @property
     def label(self) -> str:
@@ -86,6 +87,8 @@ class Caller:
                 self.check(Role.EDITOR, event.scope, event.kind)
             case ProjectChanged() if event.name in settings.projects:
                 self.check(Role.ADMIN, Scope(project=event.name))
+            case PruneChanged():
+                self.check(Role.ADMIN, Scope(event.domain, event.project))
             case _:
                 self.check(Role.ADMIN)
 

@@ -1,8 +1,9 @@
 """Declares the streams and durable consumers of Trimtab, and reports how a server's differ.
 
 A stream that holds state would lose it without an error under some other limits, so `bootstrap`
-raises `Conflict` for these. Any other difference is drift: it is logged and left as it is, because
-a server that applies a lower limit deletes the oldest messages.
+raises `Conflict` for these. Subjects that a later release has in addition are added. Any other
+difference is drift: it is logged and left as it is, because a server that applies a lower limit
+deletes the oldest messages.
 """
 
 import logging
@@ -102,6 +103,7 @@ def declared(replicas: int = 1, events_bytes: int = EVENTS_BYTES) -> tuple[Decla
         "trimtab.domains.*",
         "trimtab.clusters.*",
         "trimtab.pools.*",
+        "trimtab.prunes.*.*",
         subjects.WATERMARK,
     ]
     events = [subjects.ALL_EVENTS, subjects.ALL_COMMANDS]
@@ -154,7 +156,7 @@ async def _ensure_stream(jetstream: JetStreamContext, wanted: DeclaredStream) ->
         await jetstream.add_stream(wanted.config)
         return []
     drift = []
-    for field in ("subjects", *_DEFAULT_LIMITS):
+    for field in _DEFAULT_LIMITS:
         want, have = _plain(getattr(wanted.config, field)), _plain(getattr(found, field))
         if want == have:
             continue
@@ -162,7 +164,20 @@ async def _ensure_stream(jetstream: JetStreamContext, wanted: DeclaredStream) ->
         if field in wanted.guarded:
             raise Conflict(f"{line}; with other limits the stream would lose state")
         drift.append(line)
-    return drift
+    return drift + await _ensure_subjects(jetstream, wanted.config, found)
+
+
+async def _ensure_subjects(
+    jetstream: JetStreamContext, wanted: StreamConfig, found: StreamConfig
+) -> list[str]:
+    """Add the subjects that the stream of an earlier release lacks, because it refuses them."""
+    held, want = found.subjects or [], wanted.subjects or []
+    if missing := [name for name in want if name not in held]:
+        await jetstream.update_stream(found.evolve(subjects=[*held, *missing]))
+        log.info("streams.extended", extra={"stream": wanted.name, "subjects": missing})
+    if set(held) <= set(want):
+        return []
+    return [f"stream {wanted.name}: subjects is {sorted(held)}, declared is {sorted(want)}"]
 
 
 async def _ensure_consumer(

@@ -21,12 +21,14 @@ from trimtab_admin.settings.entities import (
     DOMAINS,
     NOT_IN_DOCUMENTS,
     PROJECTS,
+    PRUNES,
     Entity,
     EntityType,
     check_active,
 )
 from trimtab_admin.settings.preconditions import Absent, Precondition
 from trimtab_admin.settings.requests import (
+    ConfirmPrune,
     CreateEntity,
     DeleteEntity,
     DeleteRecord,
@@ -253,6 +255,13 @@ class Draft:
         preconditions.check(request.precondition, f"{type.name} {name}", version)
         after = before.model_copy(update={"deleted": True})
         self.entities[subject] = EntityEdit(type, version, before, after)
+
+    def confirm_prune(self, request: ConfirmPrune) -> None:
+        after = request.confirmation
+        subject = PRUNES.subject(after.name)
+        version = self.settings.digest.revision_of(subject)
+        before = self.settings.prunes.get(after.name)
+        self.entities[subject] = EntityEdit(PRUNES, version, before, after)
 
     def check(self) -> Steps[None]:
         """Raise an error, which names the document, where the edits cannot be stored together.

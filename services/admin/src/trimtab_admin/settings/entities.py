@@ -1,4 +1,7 @@
-"""Entities: projects, domains, clusters and pools, and how each is stored, shown and sent. Pure."""
+"""Entities: projects, domains, clusters and pools, and how each is stored, shown and sent. Pure.
+
+A confirmation to prune is stored as an entity too, although no document of a request is one.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,17 +10,24 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.maintenance import PruneBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.levels import Scope
 from trimtab.messages import subjects
-from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, ProjectChanged
+from trimtab.messages.events import (
+    ClusterChanged,
+    DomainChanged,
+    PoolChanged,
+    ProjectChanged,
+    PruneChanged,
+)
 from trimtab.models import Model
 from trimtab.settings.state import Settings
 from trimtab.wrong_values import allowed_instead
 
 EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
 """An entity in requests and responses."""
-Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged
+Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged | PruneChanged
 """An entity as it is stored: the event of its last change."""
 
 NOT_IN_DOCUMENTS = frozenset({"name", "version"})
@@ -103,11 +113,18 @@ CLUSTERS = EntityType(
     "cluster", subjects.cluster, lambda settings: settings.clusters, ClusterBody, ClusterChanged
 )
 POOLS = EntityType("pool", subjects.pool, lambda settings: settings.pools, PoolBody, PoolChanged)
+PRUNES = EntityType(
+    "prune",
+    lambda name: subjects.prune(*name.split("/", 1)),
+    lambda settings: settings.prunes,
+    PruneBody,
+    PruneChanged,
+)
 
 ENTITY_TYPES: Mapping[str, EntityType[Any, Any]] = {
     type.name: type for type in (DOMAINS, PROJECTS, CLUSTERS, POOLS)
 }
-"""All types by name."""
+"""The types that requests write, by name."""
 
 
 def check_scope(settings: Settings, scope: Scope) -> None:

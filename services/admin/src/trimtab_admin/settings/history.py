@@ -200,7 +200,7 @@ def _body(row: Row) -> HistoryBody:
         reason=row["reason"],
         kind=columns["kind"],
         scope=None if scope is None else bodies.scope_body(scope),
-        name="" if is_record else subjects.name_of(subject),
+        name="" if is_record else subjects.names_of(subject),
         action=_action(before, after),
         before=_document(before, is_record),
         after=_document(after, is_record),

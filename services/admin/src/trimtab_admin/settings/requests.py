@@ -17,6 +17,7 @@ from trimtab.errors import Invalid
 from trimtab.kinds import Kind
 from trimtab.labels import Labels
 from trimtab.levels import Scope
+from trimtab.messages.events import PruneChanged
 from trimtab.settings.fold import Record
 from trimtab_admin.settings.entities import ENTITY_TYPES, EntityBody, EntityType
 from trimtab_admin.settings.preconditions import Absent, AnyVersion, Precondition, Version
@@ -104,6 +105,13 @@ class DeleteEntity:
     type: EntityType[Any, Any]
     name: str
     precondition: Precondition
+
+
+@dataclass(frozen=True)
+class ConfirmPrune:
+    """Confirm that clusterres deletes the objects of one list, in place of an earlier list."""
+
+    confirmation: PruneChanged
 
 
 class Label(NamedTuple):
@@ -218,6 +226,7 @@ PreparedRequest = (
     | PutEntity
     | PatchEntity
     | DeleteEntity
+    | ConfirmPrune
     | ApplyDocuments
 )
 """A request that becomes a draft with nothing but the settings."""

@@ -15,6 +15,7 @@ from trimtab_admin.settings.entities import B, E, EntityType
 from trimtab_admin.settings.history import History
 from trimtab_admin.settings.requests import (
     ApplyDocuments,
+    ConfirmPrune,
     CreateEntity,
     DeleteEntity,
     DeleteRecord,
@@ -169,6 +170,8 @@ def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> 
             draft.patch_entity(request)
         case DeleteEntity():
             draft.delete_entity(request)
+        case ConfirmPrune():
+            draft.confirm_prune(request)
         case ApplyDocuments():
             yield from documents.apply(draft, request, caller)
         case _:

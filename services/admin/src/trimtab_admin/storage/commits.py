@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
 
-from trimtab.messages.events import RecordChanged
+from trimtab.messages.events import PruneChanged, RecordChanged
 from trimtab.runtime import telemetry
 from trimtab_admin import slices, steps
 from trimtab_admin.steps import Steps
@@ -259,8 +259,11 @@ def _now(*, on_postgresql: bool) -> str:
 
 
 def _subject_columns(write: Write) -> Mapping[str, str]:
-    """Return what `outbox.subject_columns` does, from the event where that is faster."""
+    """Return what `outbox.subject_columns` does, from the event where it has more, or is faster."""
     event = write.event
+    if isinstance(event, PruneChanged):
+        columns = outbox.subject_columns(write.subject)
+        return {**columns, "domain": event.domain, "project": event.project}
     if not isinstance(event, RecordChanged):
         return outbox.subject_columns(write.subject)
     return {
