@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trimtab.templates.parsing import BadTemplate, Unresolved, parse
+from trimtab.templates import parsing
+from trimtab.templates.parsing import BLANKS, BadTemplate, Unresolved, parse
 
 EVERYWHERE = """\
 # {{ unset }} in a comment is no placeholder
@@ -37,14 +38,14 @@ def filled(text: str, **values: str) -> object:
 @example("\ue0000\ue000")
 def test_a_value_fills_its_scalars_and_changes_nothing_else(value: str) -> None:
     assert filled(EVERYWHERE, v=value) == {
-        "plain": f"is {value}",
+        "plain": f"is {value}".rstrip(BLANKS),
         "double": value,
         "single": f"a {value} b",
         "literal": f"first\n{value}\nlast\n",
         "folded": value,
-        f"key {value}": "key",
+        f"key {value}".rstrip(BLANKS): "key",
         "flow": {"list": ["one", value, value + value]},
-        "tagged": value,
+        "tagged": value.strip(BLANKS),
     }
 
 
@@ -68,6 +69,11 @@ def test_a_placeholder_without_quotes_takes_its_type_from_the_value(
         "b": text,
         "c": text,
     }
+
+
+@pytest.mark.parametrize(("text", "value"), [("5\n", 5), (" yes\r\n", True), (" \t", None)])
+def test_blanks_around_a_value_without_quotes_are_no_part_of_it(text: str, value: object) -> None:
+    assert filled("a: {{ v }}\nb: '{{ v }}'", v=text) == {"a": value, "b": text}
 
 
 def test_a_scalar_that_is_partly_placeholder_is_typed_as_a_whole() -> None:
@@ -115,7 +121,7 @@ def test_other_text_in_braces_is_no_placeholder(text: str) -> None:
 def test_every_placeholder_without_a_value_is_named() -> None:
     with pytest.raises(Unresolved) as caught:
         filled("a: {{ x }}\n{{ y }}: [{{ v }}, {{ x }}]", v="1")
-    assert (caught.value.file, caught.value.names) == ("a.yaml", ("x", "y"))
+    assert (caught.value.file, caught.value.lines) == ("a.yaml", {"x": 1, "y": 2})
 
 
 @pytest.mark.parametrize(
@@ -140,13 +146,52 @@ def test_every_placeholder_without_a_value_is_named() -> None:
             r"the aliases of a document may stand for at most 10,000 values",
         ),
         ("a: &a [*a]", r"an alias contains itself"),
+        ("kind: {{ v }}", r"line 1: kind cannot contain a placeholder"),
+        ("a: 1\napiVersion: apps/{{ v }}", r"line 2: apiVersion cannot contain a placeholder"),
+        ("a: &a {kind: x{{ v }}}\n<<: [*a]", r"line 1: kind cannot contain a placeholder"),
+        ("{{ kind }}: Pod", r"line 1: a placeholder cannot make the key 'kind'"),
+        ("a{{ v }}: 1\na{{ v }}: 1", r"line 2: the key 'a\{\{ v \}\}' occurs twice"),
+        ("a: *{{ v }}", r"line 1: not YAML: .* found '\{\{'"),
+        ("a: &{{ v }} 1", r"line 1: not YAML: .* found '\{\{'"),
+        ("a: !<{{ v }}> 1", r"line 1: not YAML: .*"),
+        ("".join(map(chr, range(0xE000, 0xF900))), r"every character of private use"),
     ],
 )
 def test_a_wrong_template_is_rejected_with_its_file_and_reason(text: str, reason: str) -> None:
-    with pytest.raises(BadTemplate, match=reason):
-        filled(text, v="1")
+    with pytest.raises(BadTemplate, match=reason) as caught:
+        filled(text, v="1", kind="kind")
+    assert "ue000" not in ascii(str(caught.value))
+    assert len(str(caught.value)) < 1000
 
 
 def test_two_keys_that_a_value_makes_equal_are_rejected() -> None:
     with pytest.raises(BadTemplate, match="occurs twice"):
         filled("{{ a }}: 1\n{{ b }}: 2", a="same", b="same")
+
+
+TEN = "[1,1,1,1,1,1,1,1,1,1]"
+BOMBS = {
+    "many documents with aliases": ("a: &a " + TEN + "\nb: [" + "*a," * 9 + "]\n---\n") * 20,
+    "many values": "a: [" + "[]," * 500 + "]\n",
+    "aliases of a long text": "a: &a '" + "x" * 100 + "'\nb: [" + "*a," * 90 + "]\n",
+    "aliases of a value": "a: &a '{{ v }}'\nb: [" + "*a," * 90 + "]\n",
+    "a value many times": "a: '" + "{{ v }}" * 90 + "'\n",
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_objects_that_grow_beyond_their_file_end_in_a_sentence(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsing, "MAX_NODES", 500)
+    monkeypatch.setattr(parsing, "MAX_VALUES", 1000)
+    monkeypatch.setattr(parsing, "MAX_CHARACTERS", 5000)
+    with pytest.raises(BadTemplate, match=r"(at most|more than) [0-9,]+ (values|characters)"):
+        list(parse("a.yaml", text).objects({"v": "x" * 100}))
+
+
+def test_an_error_about_a_long_name_or_value_is_short() -> None:
+    for text in ("{{ a }}: 1\n{{ a }}: 2", "a: {{ " + "x" * 600_000 + " }}"):
+        with pytest.raises(BadTemplate) as caught:
+            filled(text, a="same" * 200_000)
+        assert len(str(caught.value)) < 1000

@@ -66,8 +66,9 @@ def test_an_object_without_a_namespace_is_put_into_the_computed_one() -> None:
     [("v1", "Namespace"), ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")],
 )
 def test_a_cluster_scoped_object_gets_no_namespace(api_version: str, kind: str) -> None:
-    [found] = rendered(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}")
-    assert in_namespace(found, "flyteexamples-development").body["metadata"] == {"name": "x"}
+    name = "flyteexamples-development"
+    [found] = rendered(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}}}")
+    assert in_namespace(found, name).body["metadata"] == {"name": name}
 
 
 def test_a_value_cannot_move_an_object_to_another_namespace() -> None:
@@ -87,6 +88,17 @@ def test_a_value_cannot_move_an_object_to_another_namespace() -> None:
             "apiVersion: v1\nkind: Role\nmetadata: {name: {{ n }}}",
             "metadata.name is 5, which is not text",
         ),
+        ("apiVersion: v1\nkind: Role\nmetadata: {generateName: x}", "Role has metadata.generateN"),
+        ("apiVersion: v1\nkind: List\nitems: []", "List is a list; write its items as documents"),
+        ("apiVersion: v1\nkind: RoleList\nitems: []", "RoleList is a list"),
+        (
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: kube-system}",
+            "Namespace/kube-system is another namespace; allowed: 'flyteexamples-development'",
+        ),
+        (
+            "apiVersion: v1\nkind: Role\nmetadata: {name: " + "x" * 254 + "}",
+            r"metadata.name is 'x+… \(254 characters\)'; allowed are at most 253 characters",
+        ),
     ],
 )
 def test_an_object_without_an_identity_is_rejected(text: str, reason: str) -> None:
@@ -98,10 +110,22 @@ def test_a_missing_value_is_named_with_its_file_and_the_setting_to_set() -> None
     with pytest.raises(Rejected) as caught:
         rendered(OBJECT, OBJECT + "data: {a: {{ quota }}, b: {{ team }}}")
     assert str(caught.value) == (
-        "template 1.yaml: {{ quota }}, {{ team }} has no value for project-domain "
-        "flyteexamples/development; set attributes.quota, attributes.team of cluster_resource "
-        "there or at a broader level"
+        "template 1.yaml: {{ quota }} (line 5), {{ team }} (line 5) has no value for "
+        "project-domain flyteexamples/development in namespace flyteexamples-development; set it "
+        "in the attributes of cluster_resource, in customData or in templateData"
     )
+
+
+def test_a_missing_value_suggests_the_name_that_was_meant() -> None:
+    """Flyte's configuration loader writes the keys of maps in lower case."""
+    with pytest.raises(Rejected, match="did you mean 'projectQuotaCpu'"):
+        rendered(OBJECT + "data: {a: {{ projectquotacpu }}}", projectQuotaCpu="4")
+
+
+def test_a_name_may_have_253_characters() -> None:
+    text = "apiVersion: v1\nkind: Role\nmetadata: {name: " + "x" * 253 + "}"
+    [found] = rendered(text)
+    assert len(found.name) == 253
 
 
 def test_two_templates_cannot_have_the_same_object() -> None:

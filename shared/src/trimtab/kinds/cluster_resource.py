@@ -14,6 +14,8 @@ from trimtab.texts import MULTILINE
 
 RESERVED = frozenset({"namespace", "project", "domain"})
 """Placeholders with a computed value, which nothing may override."""
+PLACEHOLDER_NAME = r"\w[^\s{}]*"
+"""The names that a placeholder of a template can have."""
 
 _TOO_NARROW = "namespaces belong to a project and a domain, never to a workflow"
 
