@@ -10,6 +10,12 @@ from kubernetes import client, config
 
 from tests.kubernetes import kubeconfigs
 
+EVERYTHING = (
+    {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+    {"nonResourceURLs": ["*"], "verbs": ["*"]},
+)
+"""The permissions of a cluster's administrator."""
+
 
 class Cluster:
     """A cluster and, by its configuration, a client that may do everything."""
@@ -20,7 +26,7 @@ class Cluster:
         """The synchronous client of the test itself."""
 
     def close(self) -> None:
-        self.api.close()
+        self.api.rest_client.pool_manager.clear()
 
     def user(self, name: str, rules: Sequence[dict[str, Any]], path: Path) -> Path:
         """Write and return the configuration of a user that has only these permissions.

@@ -1,18 +1,19 @@
-"""Clusters for the tests of this folder.
+"""Clusters for the tests of this folder, and a proxy with faults in front of the one of the run.
 
 A test that uses `cluster` runs on any cluster; one that uses `control_plane` or `new_control_plane`
 can stop, pause and restart the servers, and runs only where they are ours.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.kubernetes.clusters import Cluster
+from tests.kubernetes import faults
+from tests.kubernetes.clusters import EVERYTHING, Cluster
 from tests.kubernetes.control_plane import ControlPlane
 
 GIVEN = os.environ.get("TRIMTAB_TEST_KUBECONFIG")
@@ -24,9 +25,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect what cannot run on the cluster of someone else."""
     if GIVEN is None:
         return
-    faults = [item for item in items if OF_OUR_SERVERS & {*getattr(item, "fixturenames", ())}]
-    config.hook.pytest_deselected(items=faults)
-    items[:] = [item for item in items if item not in faults]
+    stopping = [item for item in items if OF_OUR_SERVERS & {*getattr(item, "fixturenames", ())}]
+    config.hook.pytest_deselected(items=stopping)
+    items[:] = [item for item in items if item not in stopping]
 
 
 def pytest_report_header() -> str:
@@ -57,12 +58,26 @@ def new_control_plane(
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def kubeconfig(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The configuration of a client that may do everything; its only context has a token."""
+    if GIVEN is None:
+        yield request.getfixturevalue("control_plane").kubeconfig
+        return
+    path, name = tmp_path_factory.mktemp("cluster") / "kubeconfig", f"t{uuid4().hex[:8]}-admin"
+    with closing(Cluster(Path(GIVEN))) as given:
+        given.user(name, EVERYTHING, path)
+    yield path
+    with closing(Cluster(Path(GIVEN))) as given:
+        given.delete_namespaces(name)
+
+
+@pytest.fixture
+def cluster(kubeconfig: Path) -> Iterator[Cluster]:
     """The cluster of the run."""
-    kubeconfig = GIVEN or request.getfixturevalue("control_plane").kubeconfig
-    cluster = Cluster(Path(kubeconfig))
-    yield cluster
-    cluster.close()
+    with closing(Cluster(kubeconfig)) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -71,3 +86,10 @@ def prefix(cluster: Cluster) -> Iterator[str]:
     prefix = f"t{uuid4().hex[:8]}-"
     yield prefix
     cluster.delete_namespaces(prefix)
+
+
+@pytest.fixture
+async def fault_proxy(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[faults.FaultProxy]:
+    """A proxy in front of the cluster, without any rule yet."""
+    async with faults.serving(kubeconfig, tmp_path / "faults") as proxy:
+        yield proxy

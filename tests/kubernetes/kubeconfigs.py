@@ -2,15 +2,30 @@
 
 import base64
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 
-def write(path: Path, url: str, authority: bytes, token: str, context: str = "test") -> Path:
-    """Write a configuration with one context, and return its path.
+class Kubeconfig(NamedTuple):
+    """A server and a user of it."""
 
-    ``authority`` is the certificate, in PEM, of who issued that of the server.
-    """
+    url: str
+    authority: bytes
+    """The certificate, in PEM, of who issued that of the server."""
+    token: str
+
+
+def read(path: Path) -> Kubeconfig:
+    """Read a configuration that `write` has written."""
+    content = yaml.safe_load(path.read_text())
+    [cluster], [user] = content["clusters"], content["users"]
+    authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"])
+    return Kubeconfig(cluster["cluster"]["server"], authority, user["user"]["token"])
+
+
+def write(path: Path, url: str, authority: bytes, token: str, context: str = "test") -> Path:
+    """Write a configuration with one context, readable by its owner only, and return its path."""
     cluster = {
         "server": url,
         "certificate-authority-data": base64.b64encode(authority).decode(),
