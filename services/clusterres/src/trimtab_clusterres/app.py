@@ -85,7 +85,8 @@ def build(config: ClusterresConfig) -> Starlette:
 
     def facts() -> dict[str, Any]:
         view: View = app.state.view
-        return view.summary()
+        unwatched = {name: list(each.unwatched) for name, each in clusters.items()}
+        return view.summary() | {"unwatched": {k: v for k, v in unwatched.items() if v}}
 
     app = service.health_app(checks, lifespan, facts)
     return app

@@ -100,6 +100,10 @@ class DirectoryCluster:
 
         return await self._in_order(namespace, work)
 
+    @property
+    def unwatched(self) -> Sequence[str]:
+        return ()
+
     async def missing_permissions(self, kinds: Collection[ApiKind]) -> tuple[str, ...]:
         """Return nothing: a directory takes every kind, and the first apply shows who may write."""
         return ()

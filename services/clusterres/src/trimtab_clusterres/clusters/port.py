@@ -134,6 +134,11 @@ class Cluster(Protocol):
         """
         ...
 
+    @property
+    def unwatched(self) -> Sequence[str]:
+        """A sentence for each kind whose changes are not reported; a full check finds them."""
+        ...
+
     async def missing_permissions(self, kinds: Collection[ApiKind]) -> tuple[str, ...]:
         """Return what this service may not do with objects of these kinds, one sentence each.
 

@@ -12,6 +12,7 @@ from trimtab_clusterres.clusters.kubernetes.applying import Applied, Applier, It
 from trimtab_clusterres.clusters.kubernetes.connection import Connection
 from trimtab_clusterres.clusters.kubernetes.inventory import Entries
 from trimtab_clusterres.clusters.kubernetes.objects import Object
+from trimtab_clusterres.clusters.kubernetes.observed import Observed
 from trimtab_clusterres.clusters.kubernetes.records import NAMESPACE, Records
 from trimtab_clusterres.clusters.port import Entry, Result
 
@@ -25,10 +26,13 @@ _OF_KUBERNETES = {
 class Application:
     """The objects of a namespace, and what the cluster has of them."""
 
-    def __init__(self, connection: Connection, applier: Applier, namespace: str) -> None:
+    def __init__(
+        self, connection: Connection, applier: Applier, observed: Observed, namespace: str
+    ) -> None:
         self._connection = connection
         self._records = Records(connection)
         self._applier = applier
+        self._observed = observed
         self._namespace = namespace
         self._live: Object | None = None
         self._entries: dict[ObjectKey, Entry] = {}
@@ -50,12 +54,17 @@ class Application:
                 result = replace(applied.result, outcome="applied")
                 applied = replace(applied, result=result, was_created=True)
             results.append(applied.result)
+            if applied.live is not None:
+                self._observed.saw(self._namespace, item.kind, item.path, applied.live)
             entries[item.key] = _entry(item, entries[item.key], applied)
             if item.kind == NAMESPACE:
                 self._live = applied.live or self._live
                 if not applied.is_current:
                     break
         await self._record(entries)
+        if self._live is not None:
+            path = NAMESPACE.path("", self._namespace)
+            self._observed.saw(self._namespace, NAMESPACE, path, self._live)
         return results
 
     def _check_namespace(self, items: Sequence[Item]) -> None:

@@ -1,6 +1,7 @@
 """A Kubernetes cluster: the calls of the port, each in order for its namespace."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -14,11 +15,13 @@ from trimtab_clusterres.clusters.kubernetes.application import Application
 from trimtab_clusterres.clusters.kubernetes.applying import Applier, Item, message
 from trimtab_clusterres.clusters.kubernetes.connection import Connection
 from trimtab_clusterres.clusters.kubernetes.discovery import Discovery
+from trimtab_clusterres.clusters.kubernetes.observed import Observed
 from trimtab_clusterres.clusters.kubernetes.permissions import missing
 from trimtab_clusterres.clusters.kubernetes.placing import check_names, place
 from trimtab_clusterres.clusters.kubernetes.problems import Refused
 from trimtab_clusterres.clusters.kubernetes.pruning import Pruning
 from trimtab_clusterres.clusters.kubernetes.records import NAMESPACE, Records
+from trimtab_clusterres.clusters.kubernetes.watching import Watches
 from trimtab_clusterres.clusters.port import ApiKind, Difference, Inventory, Result
 
 T = TypeVar("T")
@@ -32,6 +35,8 @@ class KubernetesCluster:
         self._discovery = Discovery(self._connection)
         self._records = Records(self._connection)
         self._applier = Applier(self._connection)
+        self._observed = Observed(time.monotonic)
+        self._watches = Watches(self._connection, self._observed)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -55,7 +60,7 @@ class KubernetesCluster:
 
         async def work() -> tuple[Result, ...]:
             items, failed = await place(self._discovery, namespace, manifests)
-            application = Application(self._connection, self._applier, namespace)
+            application = Application(self._connection, self._applier, self._observed, namespace)
             async with AsyncExitStack() as locked:
                 for path in sorted(_shared_paths(items)):
                     # Two namespaces that want one object must see each other's.
@@ -79,7 +84,7 @@ class KubernetesCluster:
             items, failed = await place(self._discovery, namespace, manifests)
             if failed:
                 raise Rejected(f"{failed[0].key}: {failed[0].message}")
-            found = [await self._difference(item) for item in items]
+            found = [await self._difference(namespace, item) for item in items]
             return tuple(difference for difference in found if difference is not None)
 
         return await self._in_order(namespace, work)
@@ -90,17 +95,23 @@ class KubernetesCluster:
         An object that finalizers keep stays in the inventory, and fails in later calls until it is
         gone.
         """
-        pruning = Pruning(self._connection, self._discovery, self._applier, namespace)
+        pruning = Pruning(
+            self._connection, self._discovery, self._applier, self._observed, namespace
+        )
 
         async def work() -> tuple[Result, ...]:
             return tuple(await pruning.run(keys))
 
         return await self._in_order(namespace, work)
 
-    async def changes(self) -> AsyncIterator[str]:
-        """Wait without end."""
-        await asyncio.Event().wait()
-        yield ""
+    def changes(self) -> AsyncIterator[str]:
+        """Watch the objects that `apply` and `compare` have seen."""
+        return self._watches.changes()
+
+    @property
+    def unwatched(self) -> Sequence[str]:
+        """The kinds whose watch is refused, and why."""
+        return self._watches.refusals
 
     async def missing_permissions(self, kinds: Collection[ApiKind]) -> tuple[str, ...]:
         """Return the verbs that access reviews deny, for each kind and for namespaces."""
@@ -113,8 +124,10 @@ class KubernetesCluster:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
-    async def _difference(self, item: Item) -> Difference | None:
+    async def _difference(self, namespace: str, item: Item) -> Difference | None:
         live = await self._connection.get(item.path)
+        if live is not None and not self._observed.knows(item.kind, item.path):
+            self._observed.saw(namespace, item.kind, item.path, live)
         try:
             desired = await self._applier.dry_run(item)
         except Refused as refused:
@@ -135,7 +148,8 @@ class KubernetesCluster:
 
         async def call() -> T:
             async with self._lock(namespace):
-                return await work()
+                with self._observed.working_on(namespace):
+                    return await work()
 
         running = asyncio.create_task(call())
         self._calls.add(running)

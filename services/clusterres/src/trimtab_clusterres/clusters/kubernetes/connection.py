@@ -21,7 +21,7 @@ APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 
-_CONNECTIONS = 32
+_CONNECTIONS = 100
 """At once, watches included; the requests of a worker are far fewer."""
 _CREDENTIALS_SECONDS = 60.0
 """How long credentials are used before they are read again: as client-go does with token files."""
@@ -58,6 +58,7 @@ class Connection:
         query: Query = (),
         body: JsonValue | Mapping[str, JsonValue] = None,
         content_type: str = JSON,
+        accept: str = JSON,
     ) -> Answer:
         """Send a request and return the answer.
 
@@ -65,7 +66,9 @@ class Connection:
         not answer in time, or answers that it cannot serve any request now.
         """
         timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-        async with self._response(method, path, query, body, content_type, timeout) as response:
+        async with self._response(
+            method, path, query, timeout, accept, body, content_type
+        ) as response:
             return Answer(response.status, _decoded(await response.read()) or {})
 
     async def get(self, path: str) -> dict[str, JsonValue] | None:
@@ -103,7 +106,7 @@ class Connection:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, *, query: Query = (), silence_seconds: float
+        self, path: str, *, query: Query = (), accept: str = JSON, silence_seconds: float
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """Open an answer without an end, such as that of a watch.
 
@@ -112,7 +115,7 @@ class Connection:
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._timeout_seconds, sock_read=silence_seconds
         )
-        async with self._response("GET", path, query, None, JSON, timeout) as response:
+        async with self._response("GET", path, query, timeout, accept) as response:
             yield response.content
 
     async def close(self) -> None:
@@ -126,9 +129,10 @@ class Connection:
         method: str,
         path: str,
         query: Query,
-        body: Any,
-        content_type: str,
         timeout: aiohttp.ClientTimeout,
+        accept: str,
+        body: Any = None,
+        content_type: str = JSON,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         client = await self._connected()
         host = client.configuration.host
@@ -137,7 +141,7 @@ class Connection:
                 method,
                 path,
                 query_params=list(query),
-                header_params={"Accept": JSON, "Content-Type": content_type},
+                header_params={"Accept": accept, "Content-Type": content_type},
                 body=body,
                 auth_settings=["BearerToken"],
             )

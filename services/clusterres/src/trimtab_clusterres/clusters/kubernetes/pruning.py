@@ -10,6 +10,7 @@ from trimtab_clusterres.clusters.kubernetes.applying import Applier, terminating
 from trimtab_clusterres.clusters.kubernetes.connection import Connection
 from trimtab_clusterres.clusters.kubernetes.discovery import Discovery, Kind, UnknownKind
 from trimtab_clusterres.clusters.kubernetes.objects import Object
+from trimtab_clusterres.clusters.kubernetes.observed import Observed
 from trimtab_clusterres.clusters.kubernetes.problems import Refused
 from trimtab_clusterres.clusters.kubernetes.records import NAMESPACE, Records
 from trimtab_clusterres.clusters.port import Entry, Result
@@ -19,11 +20,17 @@ class Pruning:
     """One prune of a namespace."""
 
     def __init__(
-        self, connection: Connection, discovery: Discovery, applier: Applier, namespace: str
+        self,
+        connection: Connection,
+        discovery: Discovery,
+        applier: Applier,
+        observed: Observed,
+        namespace: str,
     ) -> None:
         self._connection = connection
         self._discovery = discovery
         self._applier = applier
+        self._observed = observed
         self._namespace = namespace
 
     async def run(self, keys: Collection[ObjectKey]) -> list[Result]:
@@ -54,6 +61,7 @@ class Pruning:
             return Result(key, "pruned"), True
         path = kind.path(self._namespace, key.name)
         self._applier.forget(path)
+        self._observed.forget(kind, path)
         live = await self._connection.get(path) if entry.created else None
         if live is None:
             return Result(key, "pruned" if entry.created else "released"), True
