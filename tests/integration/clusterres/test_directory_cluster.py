@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.clusterres.cluster_contract import NAMESPACE, ClusterContract
+from tests.integration.clusterres.cluster_contract import (
+    NAMESPACE,
+    ChangesContract,
+    ClusterContract,
+)
 from trimtab.errors import Conflict, Invalid, Unavailable
 from trimtab.templates.dumping import dump
 from trimtab.templates.manifests import Manifest, ObjectKey
@@ -17,35 +21,36 @@ from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Cluster, Entry
 
 
-class TestDirectoryCluster(ClusterContract):
+class TestDirectoryCluster(ClusterContract, ChangesContract):
     @pytest.fixture
-    def cluster(self, tmp_path: Path) -> Cluster:
+    def adapter(self, tmp_path: Path) -> Cluster:
         self.root = tmp_path / "cluster"
         self.directory = self.root / NAMESPACE
         return self.another(self)  # type: ignore[arg-type]  # the directory is all that it needs
 
-    def another(self, cluster: Cluster) -> Cluster:
+    def another(self, adapter: Cluster) -> Cluster:
         return DirectoryCluster(self.root, poll_seconds=0.01)
 
-    def objects(self, cluster: Cluster) -> dict[str, dict[str, str]]:
+    def objects(self, adapter: Cluster) -> dict[str, dict[str, str]]:
         files = self.directory.glob("ConfigMap-*.yaml")
         found = [yaml.safe_load(file.read_text()) for file in files]
         return {each["metadata"]["name"]: each["data"] for each in found}
 
-    def put(self, cluster: Cluster, name: str, *, namespace: str = NAMESPACE, **data: str) -> None:
-        directory = self.root / namespace
+    def put(self, adapter: Cluster, name: str, *, namespace: str = "", **data: str) -> None:
+        directory = self.root / (namespace or NAMESPACE)
         directory.mkdir(parents=True, exist_ok=True)
         body = {"metadata": {"name": name}, "data": data}
         (directory / f"ConfigMap-{name}.yaml").write_text(yaml.safe_dump(body))
 
-    def delete(self, cluster: Cluster, name: str) -> None:
+    def delete(self, adapter: Cluster, name: str) -> None:
         (self.directory / f"ConfigMap-{name}.yaml").unlink()
 
-    def lose_record(self, cluster: Cluster) -> None:
+    def lose_record(self, adapter: Cluster) -> None:
         (self.directory / ".inventory.json").write_text("{")
 
-    def make_unavailable(self, cluster: Cluster) -> None:
+    def unavailable(self, adapter: Cluster) -> Cluster:
         self.root.write_text("a file where the directory should be")
+        return adapter
 
 
 def manifest(name: str = "a", kind: str = "ConfigMap", group: str = "", **data: str) -> Manifest:
