@@ -1,8 +1,8 @@
-"""From which project-domain the next request is taken, and which requests are passed."""
+"""From which project-domain the next request is taken, and which requests wait."""
 
 from collections.abc import Sequence
 
-from trimtab_propeller.turns import EarlyRequests, Turns
+from trimtab_propeller.turns import AwaitedNamespaces, EarlyRequests, Turns
 
 
 def turns(*subjects: str) -> Turns:
@@ -81,3 +81,27 @@ def test_early_requests_are_reported_after_a_while_with_the_revision_that_they_n
     early.record("a", 3, revision=9, now=0)
     assert early.waiting(now=10, seconds=10) == {}
     assert early.waiting(now=10.1, seconds=10) == {"a": 9}
+
+
+def test_subjects_wait_for_their_namespace_until_it_is_taken() -> None:
+    awaited = AwaitedNamespaces()
+    awaited.record("a", "shared", now=1)
+    awaited.record("b", "shared", now=2)
+    awaited.record("b", "shared", now=3)
+    awaited.record("c", "own", now=4)
+    assert [subject in awaited for subject in "abcd"] == [True, True, True, False]
+    assert awaited.take("shared") == {"a": 1, "b": 2}
+    assert [subject in awaited for subject in "abc"] == [False, False, True]
+    assert (awaited.take("shared"), dict(awaited.by_namespace)) == ({}, {"own": {"c": 4}})
+
+
+def test_a_subject_without_requests_waits_for_no_namespace() -> None:
+    awaited = AwaitedNamespaces()
+    awaited.record("a", "shared", now=1)
+    awaited.record("b", "shared", now=1)
+    awaited.record("c", "own", now=1)
+    awaited.retain({"b"})
+    assert ([subject in awaited for subject in "abc"], dict(awaited.by_namespace)) == (
+        [False, True, False],
+        {"shared": {"b": 1}},
+    )

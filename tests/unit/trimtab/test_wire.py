@@ -170,6 +170,12 @@ MESSAGES: dict[str, BaseModel] = {
         at=AT,
     ),
     "heartbeat": events.Heartbeat(owner="propeller-0000beef"),
+    "executions_waiting": events.ExecutionsWaiting(
+        owner="propeller-0000beef",
+        project="flyteexamples",
+        domain="development",
+        reason="namespace flyteexamples-development on cluster local is not ready: it is disabled",
+    ),
     "execution_requested": executions.ExecutionRequested(
         request=testing.request(overrides={"trainer": OVERRIDES}, revision=7)
     ),

@@ -245,7 +245,9 @@ def _executions(
     sessions, reading, _, tree, targets = database
     return ExecutionOperations(
         workflows=Workflows(reading, sessions, tree, targets),
-        executions=Executions(reading, sessions, tree, nats_tasks.wake_requester),
+        executions=Executions(
+            reading, sessions, tree, nats_tasks.wake_requester, nats_tasks.execution_waits
+        ),
         streams=streams,
         authentication=authentication,
     )

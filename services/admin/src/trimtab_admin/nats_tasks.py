@@ -24,6 +24,7 @@ from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.projection import CatchUp, Projection
 from trimtab_admin.executions.requests import Requester
 from trimtab_admin.executions.retention import LogDeletion, LogPurge
+from trimtab_admin.executions.waits import ExecutionWaits
 from trimtab_admin.messaging import streams
 from trimtab_admin.messaging.durability import Sync, read_sync
 from trimtab_admin.storage.database import Sessions
@@ -55,6 +56,7 @@ class NatsTasks:
         self._relay: Relay | None = None
         self._requester: Requester | None = None
         self.namespace_statuses = NamespaceStatuses()
+        self.execution_waits = ExecutionWaits()
         self.nats_sync = Sync.UNKNOWN
 
     async def run(self) -> None:
@@ -73,6 +75,7 @@ class NatsTasks:
             group.create_task(self._requester.run())
             days = self._settings.execution_log_days
             await client.subscribe(subjects.ALL_STORED, cb=self._on_stored_hint)
+            await self.execution_waits.subscribe(client)
             catch_up = CatchUp(self._sessions, self._reading)
             group.create_task(tasks.keep_running(catch_up.run, "catch_up.failed"))
             purge = LogPurge(client, self._reading, days)

@@ -26,9 +26,11 @@ from trimtab_propeller.executors import landlock
 from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.port import Executor
 from trimtab_propeller.executors.process import ProcessExecutor
+from trimtab_propeller.namespaces import RequiredNamespaces
 from trimtab_propeller.owned import OwnedExecutions
 from trimtab_propeller.ownership import Ownership
 from trimtab_propeller.tokens import Cohorts
+from trimtab_propeller.waits import WaitReports
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class ConnectedParts:
     cohorts: Cohorts
     executions: OwnedExecutions
     claiming: RequestClaiming
+    reports: WaitReports
     ownership: Ownership
 
 
@@ -121,14 +124,20 @@ class Propeller:
             config.max_executions,
         )
         claimer = Claimer(self._owner, self._executor.location)
-        claiming = RequestClaiming(client, claimer, view, executions, self._availability)
+        namespaces = RequiredNamespaces(
+            config.namespace_cluster, config.namespace_template, lambda: view.settings
+        )
+        claiming = RequestClaiming(
+            client, claimer, view, executions, self._availability, namespaces
+        )
+        reports = WaitReports(client, self._owner, claiming.reasons)
         ownership = Ownership(
             client, claimer, executions, self._availability, config.heartbeat_seconds
         )
         metrics.observe_executions(executions, executions.bound)
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
-        return ConnectedParts(view, cohorts, executions, claiming, ownership)
+        return ConnectedParts(view, cohorts, executions, claiming, reports, ownership)
 
     async def _run(self, client: Client, parts: ConnectedParts) -> None:
         try:
@@ -146,16 +155,20 @@ class Propeller:
         self, client: Client, parts: ConnectedParts
     ) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """Return what runs until the service ends, by name. A defect in one interrupts it only."""
-        return {
+        loops = {
             "settings": parts.view.follow,
             "releases": parts.cohorts.release_deferred,
             "requests": parts.claiming.claim_requests,
+            "waits": parts.reports.publish_regularly,
             "claims": parts.ownership.follow_claims,
             "heartbeats": parts.ownership.send_heartbeats,
             "takeovers": parts.ownership.take_over_orphans,
             "streams": lambda: self._monitor_streams(client),
             "executor": self._availability.check_regularly,
         }
+        if self._config.namespace_cluster:
+            loops["namespaces"] = parts.claiming.follow_namespaces
+        return loops
 
     async def _wait_for_streams(self, client: Client) -> None:
         """Wait until admin has declared the streams."""

@@ -8,6 +8,7 @@ stream lists what there is to do.
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from nats.aio.client import Client
@@ -21,9 +22,10 @@ from trimtab.settings.view import View
 from trimtab_propeller import execution_log, metrics, requests
 from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.execution_log import Claimer
+from trimtab_propeller.namespaces import RequiredNamespaces
 from trimtab_propeller.owned import OwnedExecutions
 from trimtab_propeller.requests import RequestStream
-from trimtab_propeller.turns import EarlyRequests, Turns
+from trimtab_propeller.turns import AwaitedNamespaces, EarlyRequests, Turns
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ _POLL_SECONDS = 0.05
 _STORED_SECONDS = 0.1
 """How long after a hint the stream may not have stored its request yet."""
 _VISIBLE_SECONDS = 10.0
-"""After so long a wait for settings, the reason is logged."""
+"""After so long a wait for settings or a namespace, the reason is logged."""
 
 
 class RequestClaiming:
@@ -47,15 +49,18 @@ class RequestClaiming:
         view: View,
         executions: OwnedExecutions,
         availability: ExecutorAvailability,
+        namespaces: RequiredNamespaces,
     ) -> None:
         self._client = client
         self._claimer = claimer
         self._view = view
         self._executions = executions
         self._availability = availability
+        self._namespaces = namespaces
         self._stream = RequestStream(client)
         self._turns = Turns()
         self._early = EarlyRequests()
+        self._awaited = AwaitedNamespaces()
         self._created = ""
         """When the stream was created whose requests were passed."""
         self._awake = asyncio.Event()
@@ -67,6 +72,23 @@ class RequestClaiming:
         """Claim requests until cancelled."""
         async with self._stream.hints(self._on_hint):
             await tasks.retry_forever(self._claim, "requests.interrupted")
+
+    async def follow_namespaces(self) -> None:
+        """Give turns to the project-domains whose namespaces become usable, until cancelled."""
+        await self._namespaces.follow(self._client, self._return_usable)
+
+    def reasons(self) -> Mapping[str, str]:
+        """Return why requests are not claimed, by subject, of the project-domains that wait."""
+        shown = self._view.settings.revision
+        early = self._early.waiting(time.monotonic(), _VISIBLE_SECONDS)
+        reasons = {
+            subject: f"it needs the settings at revision {revision}; propeller has those of {shown}"
+            for subject, revision in early.items()
+        }
+        for namespace, waiting in self._awaited.by_namespace.items():
+            if problem := self._namespaces.problem(namespace):
+                reasons |= dict.fromkeys(waiting, problem)
+        return reasons
 
     async def _claim(self) -> None:
         self._list_at = 0.0
@@ -100,19 +122,35 @@ class RequestClaiming:
             self._reported.discard(subject)
             self._turns.add(subject)
 
+    def _return_usable(self, namespace: str) -> None:
+        """Give turns to the subjects that wait for a namespace, if it can be used by now."""
+        if namespace not in self._awaited.by_namespace or self._namespaces.problem(namespace):
+            return
+        for subject, since in self._awaited.take(namespace).items():
+            metrics.record_namespace_wait(time.monotonic() - since)
+            self._reported.discard(subject)
+            self._turns.add(subject)
+        self._awake.set()
+
     async def _list(self) -> None:
         listed = await self._stream.list()
         if listed.created != self._created:
             # The requests of a recreated stream have lower sequences.
             self._created, self._early = listed.created, EarlyRequests()
+        self._awaited.retain(listed.counts)
+        self._reported.intersection_update(listed.counts)
+        for namespace in list(self._awaited.by_namespace):
+            # The cluster may have been deleted meanwhile.
+            self._return_usable(namespace)
         for subject in listed.counts:
-            self._turns.add(subject)
+            self._add_turn(subject)
         self._list_at = time.monotonic() + _LIST_SECONDS
 
     async def _wait(self) -> None:
         """Wait for a hint, for the time of the next list, or for newer settings."""
         now = time.monotonic()
         self._report_early(now)
+        self._report_awaited(now)
         pause = max(0.0, self._list_at - now)
         self._awake.clear()
         with suppress(TimeoutError):
@@ -127,8 +165,21 @@ class RequestClaiming:
                 fields = {"subject": subject, "revision": revision, "view_revision": shown}
                 log.warning("request.settings_awaited", extra=fields)
 
+    def _report_awaited(self, now: float) -> None:
+        for namespace, waiting in self._awaited.by_namespace.items():
+            for subject, since in waiting.items():
+                if now - since > _VISIBLE_SECONDS and subject not in self._reported:
+                    self._reported.add(subject)
+                    fields = {"subject": subject, "error": self._namespaces.problem(namespace)}
+                    log.warning("request.namespace_awaited", extra=fields)
+
+    def _add_turn(self, subject: str) -> None:
+        """Give the subject a turn, unless its namespace cannot be used."""
+        if subject not in self._awaited:
+            self._turns.add(subject)
+
     def _on_hint(self, subject: str) -> None:
-        self._turns.add(subject)
+        self._add_turn(subject)
         self._awake.set()
         if subject not in self._hinted:
             # The hint may be here before the stream has the request.
@@ -137,11 +188,14 @@ class RequestClaiming:
 
     def _repeat_hint(self, subject: str) -> None:
         self._hinted.discard(subject)
-        self._turns.add(subject)
+        self._add_turn(subject)
         self._awake.set()
 
     async def _take_turn(self, subject: str) -> None:
-        """Claim the first request of a project-domain whose settings the view has."""
+        """Claim the first request of a project-domain whose settings the view has.
+
+        Its namespace depends on them, so it is awaited after them.
+        """
         sequence = self._early.first_sequence(subject)
         message = await self._stream.first(subject, sequence)
         if message is None:
@@ -149,12 +203,18 @@ class RequestClaiming:
             return
         try:
             request = requests.parse(message)
+            namespace = self._namespaces.name(request.project, request.domain)
+            is_usable = not self._namespaces.problem(namespace)
         except Rejected as error:
             await self._reject(message, str(error))
             return
         if request.revision > self._view.settings.revision:
             now = time.monotonic()
             self._early.record(subject, message.sequence, request.revision, now)
+            return
+        if not is_usable:
+            self._turns.remove(subject)
+            self._awaited.record(subject, namespace, time.monotonic())
             return
         if not self._executions.has_room:
             return  # an execution was taken over meanwhile

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, DirectoryPath, Field, ValidationInfo, field_validator
 
 from trimtab.runtime.config import FILE_VARIABLE, SECRETS_VARIABLE, ServiceConfig
+from trimtab.settings import namespaces
 from trimtab_propeller import ports
 
 _NATS_PORT = 4222
@@ -40,6 +41,15 @@ class PropellerConfig(ServiceConfig):
     its executions over; all propellers should have the same."""
     lease_seconds: float = Field(default=60.0, gt=0)
     """The lease of a pool's token, which is renewed at a third of it."""
+    namespace_cluster: str = ""
+    """The cluster that executions run in. An execution is claimed once the namespace of its project
+    and domain can be used there. Where it is empty, or admin does not declare the cluster,
+    executions wait for no namespace."""
+    namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
+        namespaces.DEFAULT
+    )
+    """The template of namespaces' names, the same as that of admin; empty is the default, as in
+    Flyte."""
     task_secrets_dir: DirectoryPath | None = None
     """The directory of the secrets that ``security_context.secrets`` names, as files
     ``<project>/<domain>/<group>/<key>``, and ``_shared/<group>/<key>`` for all projects. A task has

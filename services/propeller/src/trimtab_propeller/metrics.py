@@ -21,6 +21,10 @@ _admission = metrics.seconds(
 _view_wait = metrics.seconds(
     "trimtab.propeller.barrier.duration", "Wait for the settings that an execution must see"
 )
+_namespace_wait = metrics.seconds(
+    "trimtab.propeller.namespace_wait.duration",
+    "Wait of a project and domain with requests until its namespace could be used",
+)
 
 
 def count_event(event: AnyEvent) -> None:
@@ -36,6 +40,11 @@ def measure_admission() -> AbstractContextManager[None]:
 def record_view_wait(seconds: float) -> None:
     """Record how long requests have waited until the view had their settings."""
     _view_wait.record(seconds)
+
+
+def record_namespace_wait(seconds: float) -> None:
+    """Record how long the requests of a project and domain have waited for their namespace."""
+    _namespace_wait.record(seconds)
 
 
 def observe_executions(executions: Sized, bound: int) -> None:

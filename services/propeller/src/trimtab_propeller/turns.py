@@ -1,11 +1,11 @@
-"""Decide from which project-domain the next request is taken, and which requests are passed. Pure.
+"""Decide from which project-domain the next request is taken, and which requests wait. Pure.
 
 A project-domain is named by the subject of its requests.
 """
 
 import random
 from bisect import bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -93,3 +93,39 @@ class EarlyRequests:
 
     def __len__(self) -> int:
         return len(self._by_subject)
+
+
+@dataclass
+class AwaitedNamespaces:
+    """The subjects whose requests wait for their namespace. They have no turns meanwhile."""
+
+    _by_namespace: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Since when each subject waits. A namespace may be for several projects or domains."""
+    _subjects: set[str] = field(default_factory=set)
+
+    def record(self, subject: str, namespace: str, now: float) -> None:
+        """Record that the requests of a subject wait for a namespace."""
+        self._by_namespace.setdefault(namespace, {}).setdefault(subject, now)
+        self._subjects.add(subject)
+
+    def take(self, namespace: str) -> Mapping[str, float]:
+        """Remove the subjects that wait for a namespace, and return since when they have waited."""
+        taken = self._by_namespace.pop(namespace, {})
+        self._subjects.difference_update(taken)
+        return taken
+
+    def retain(self, subjects: Collection[str]) -> None:
+        """Remove all other subjects, because they have no requests any longer."""
+        for namespace, waiting in list(self._by_namespace.items()):
+            self._by_namespace[namespace] = {s: t for s, t in waiting.items() if s in subjects}
+            if not self._by_namespace[namespace]:
+                del self._by_namespace[namespace]
+        self._subjects.intersection_update(subjects)
+
+    @property
+    def by_namespace(self) -> Mapping[str, Mapping[str, float]]:
+        """Since when each subject waits, by namespace."""
+        return self._by_namespace
+
+    def __contains__(self, subject: object) -> bool:
+        return subject in self._subjects

@@ -1,5 +1,6 @@
 """Workflows, launch plans, and executions of them. Pure."""
 
+from operator import not_
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field, JsonValue
@@ -54,6 +55,8 @@ class ExecutionBody(Model, extra="ignore"):
     position: int | None = Field(default=None, exclude_if=lambda position: position is None)
     """The position among the executions of the project and domain that no propeller has claimed
     yet: 1 is next. Absent once the execution is claimed."""
+    reason: str = Field(default="", exclude_if=not_)
+    """Why no propeller claims it, where one has reported that; absent otherwise."""
     inputs: dict[str, JsonValue] = {}
     output: JsonValue = None
     error: str = ""

@@ -135,6 +135,12 @@ _CHANNELS = (
         "heartbeats", subjects.HEARTBEATS, "The heartbeat of each propeller.", [events.Heartbeat]
     ),
     _Channel(
+        "waiting",
+        "trimtab.executions.waiting.{domain}.{project}",
+        "Why a propeller does not claim the executions of a project and domain.",
+        [events.ExecutionsWaiting],
+    ),
+    _Channel(
         "granted",
         "trimtab.resmgr.granted.{cohort}.{token}",
         "A hint that a waiter's token is granted: request it again. It may not arrive.",

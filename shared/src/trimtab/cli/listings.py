@@ -70,7 +70,7 @@ _EXECUTIONS: Columns[ExecutionBody] = {
     "PHASE": lambda execution: execution.phase,
     "POSITION": lambda execution: execution.position,
     "CREATED": lambda execution: execution.created_at,
-    "ERROR": lambda execution: execution.error,
+    "REASON": lambda execution: execution.error or execution.reason,
 }
 _EXECUTIONS_WIDE: Columns[ExecutionBody] = {
     "LAUNCH PLAN": lambda execution: execution.launch_plan,

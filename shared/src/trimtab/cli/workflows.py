@@ -117,8 +117,8 @@ def execute(
     if output is None:
         show(execution.id)
     if wait:
-        id_, on_node = execution.id, _progress_printer()
-        execution = server.call(lambda client: client.executions.wait(id_, on_node))
+        id_, on_node, on_reason = execution.id, _progress_printer(), _reason_printer()
+        execution = server.call(lambda client: client.executions.wait(id_, on_node, on_reason))
     if output is not None:
         _show(execution, output)
     _report_phase(execution)
@@ -181,6 +181,19 @@ def _progress_printer() -> Callable[[str, NodeBody], None]:
     return print_state
 
 
+def _reason_printer() -> Callable[[str], None]:
+    """Return a function that prints each new reason why the execution is not claimed."""
+    printed = ""
+
+    def print_reason(reason: str) -> None:
+        nonlocal printed
+        if reason != printed:
+            printed = reason
+            progress(f"  waiting: {reason}")
+
+    return print_reason
+
+
 def _is_reported(node: NodeBody) -> bool:
     """Whether the state is worth a line: not for a node that waits for other nodes only."""
     return node.phase != "waiting" or bool(node.reason)
@@ -211,7 +224,8 @@ def _phase_text(execution: ExecutionBody) -> str:
     if execution.position is None:
         return execution.phase
     where = f"{execution.project}/{execution.domain}"
-    return f"{execution.phase}, at position {execution.position} of those that wait in {where}"
+    text = f"{execution.phase}, at position {execution.position} of those that wait in {where}"
+    return f"{text}: {execution.reason}" if execution.reason else text
 
 
 def _show(execution: ExecutionBody, output: Output) -> None:

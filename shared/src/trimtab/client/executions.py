@@ -31,10 +31,18 @@ _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 5.0
 """The delays between polls."""
 
+_UNCLAIMED_SECONDS = 2.0
+"""How long a stream may have no change at all, before admin is polled for the reason."""
+
 OnNode = Callable[[str, NodeBody], None]
+OnReason = Callable[[str], None]
 
 
 def _ignore(_node: str, _state: NodeBody) -> None:
+    pass
+
+
+def _ignore_reason(_reason: str) -> None:
     pass
 
 
@@ -140,13 +148,16 @@ class Executions(Collection):
                     yield ExecutionChangeBody.model_validate_json(value)
         raise Unavailable(f"the stream of execution {execution} was cut")
 
-    async def wait(self, execution: str, on_node: OnNode = _ignore) -> ExecutionBody:
+    async def wait(
+        self, execution: str, on_node: OnNode = _ignore, on_reason: OnReason = _ignore_reason
+    ) -> ExecutionBody:
         """Wait until the execution has ended, and return it.
 
-        ``on_node`` is called with states of nodes as they change, and may be called with one again.
-        Raises `Unavailable` after an outage of `OUTAGE_SECONDS`; the execution continues meanwhile.
+        ``on_node`` is called with states of nodes as they change, ``on_reason`` with the reason why
+        no propeller claims the execution; both may be called with the same again. Raises
+        `Unavailable` after an outage of `OUTAGE_SECONDS`; the execution continues meanwhile.
         """
-        return await _Wait(self, execution, on_node).run()
+        return await _Wait(self, execution, on_node, on_reason).run()
 
 
 class _Wait:
@@ -156,10 +167,13 @@ class _Wait:
     release or a proxy does not let it follow them.
     """
 
-    def __init__(self, executions: Executions, execution: str, on_node: OnNode) -> None:
+    def __init__(
+        self, executions: Executions, execution: str, on_node: OnNode, on_reason: OnReason
+    ) -> None:
         self._executions = executions
         self._execution = execution
         self._on_node = on_node
+        self._on_reason = on_reason
         self._can_follow = True
         self._since: int | None = None
         self._delay_seconds = _FIRST_DELAY_SECONDS
@@ -180,9 +194,14 @@ class _Wait:
         Return whether the stream was cut after it had some.
         """
         before = self._since
+        patience = _UNCLAIMED_SECONDS if before is None else None
         try:
-            async with aclosing(self._executions.follow(self._execution, self._since)) as changes:
+            async with (
+                asyncio.timeout(patience) as first_change,
+                aclosing(self._executions.follow(self._execution, self._since)) as changes,
+            ):
                 async for change in changes:
+                    first_change.reschedule(None)
                     self._delay_seconds = _FIRST_DELAY_SECONDS
                     if isinstance(change, ExecutionChangeBody):
                         self._since = change.index
@@ -197,6 +216,8 @@ class _Wait:
             self._since = None
         except Retryable:
             return self._since != before
+        except TimeoutError:
+            self._delay_seconds = _FIRST_DELAY_SECONDS
         return False
 
     async def _poll(self) -> ExecutionBody | None:
@@ -210,6 +231,8 @@ class _Wait:
                 raise
             return None
         self._outage_began = None
+        if body.reason:
+            self._on_reason(body.reason)
         for node, state in body.nodes.items():
             self._on_node(node, state)
         return body if body.phase in ENDED else None

@@ -135,6 +135,7 @@ def _own_variables(
         },
         "propeller": {
             "TRIMTAB_EXECUTOR": "process",
+            "TRIMTAB_NAMESPACE_CLUSTER": CLUSTER,
             "TRIMTAB_DATA_DIR": str(directory.path),
             "TRIMTAB_STOP_TASKS": "true",
             "TRIMTAB_LEASE_SECONDS": str(_LEASE_SECONDS),

@@ -249,11 +249,26 @@ class NamespaceStatus(Event):
     error: str = ""
     at: AwareDatetime
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether executions can use the namespace. Earlier releases publish the state only."""
+        return self.usable or self.state == "ready"
+
 
 class Heartbeat(Event):
     """A propeller is alive."""
 
     owner: str
+
+
+class ExecutionsWaiting(Event):
+    """A propeller does not claim the requests of a project and domain; repeated each second."""
+
+    owner: str
+    """The propeller."""
+    project: str
+    domain: str
+    reason: str
 
 
 SETTINGS_EVENTS: dict[str, type[Event]] = {

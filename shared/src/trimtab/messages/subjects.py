@@ -21,6 +21,8 @@ propeller in dead letters."""
 WATERMARK = "trimtab.settings.watermark"
 ALL_ATTRIBUTES = "trimtab.attributes.>"
 ALL_REQUESTED = "trimtab.executions.requested.>"
+ALL_WAITING = "trimtab.executions.waiting.>"
+"""Core NATS: propellers publish why they do not claim the requests of a project and domain."""
 ALL_EVENTS = "trimtab.executions.events.>"
 ALL_COMMANDS = "trimtab.executions.commands.>"
 ALL_NAMESPACES = "trimtab.namespaces.>"
@@ -167,6 +169,19 @@ def parse_prune(subject: str) -> tuple[str, str]:
 
 def requested(domain: str, project: str) -> str:
     return _check_length(f"trimtab.executions.requested.{_escape(domain)}.{_escape(project)}")
+
+
+def parse_requested(subject: str) -> tuple[str, str]:
+    """Return the domain and the project of the subject of requests. Raises `ValueError`."""
+    match subject.split("."):
+        case ["trimtab", "executions", "requested", domain, project]:
+            return _unescape(domain), _unescape(project)
+        case _:
+            raise ValueError(f"{subject!r} is not the subject of requests")
+
+
+def waiting(domain: str, project: str) -> str:
+    return _check_length(f"trimtab.executions.waiting.{_escape(domain)}.{_escape(project)}")
 
 
 def events(execution: str) -> str:

@@ -39,8 +39,9 @@ OWN_KEYS = {
     "namespace_template pools records token_file",
     "clusterres": "cluster_timeout_seconds clusters drift_check_seconds namespace_template "
     "templates",
-    "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions stop_tasks "
-    "task_closed_ports task_ports task_readable task_secrets_dir task_writable",
+    "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions "
+    "namespace_cluster namespace_template stop_tasks task_closed_ports task_ports task_readable "
+    "task_secrets_dir task_writable",
     "resmgr": "admin_url resourcemanager token_file",
 }
 """The keys that a service adds to those of `ServiceConfig`.

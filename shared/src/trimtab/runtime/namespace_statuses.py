@@ -20,10 +20,8 @@ def _ignore(_namespace: str) -> None:
 class NamespaceStatuses:
     """Holds the last status of each namespace in memory, of all clusters or of one."""
 
-    def __init__(self, cluster: str = "", on_change: Callable[[str], None] = _ignore) -> None:
-        """``on_change`` is called with the name of each namespace after its status has changed."""
+    def __init__(self, cluster: str = "") -> None:
         self._subject = subjects.namespaces_of(cluster) if cluster else subjects.ALL_NAMESPACES
-        self._on_change = on_change
         self._statuses: dict[str, NamespaceStatus] = {}
         self._foreign = ForeignMessages(subjects.NAMESPACES)
 
@@ -33,11 +31,14 @@ class NamespaceStatuses:
     def get(self, cluster: str, namespace: str) -> NamespaceStatus | None:
         return self._statuses.get(subjects.namespace(cluster, namespace))
 
-    async def follow(self, client: Client) -> None:
-        """Keep the statuses up to date until cancelled."""
-        await tasks.retry_forever(lambda: self._read(client), "namespaces.interrupted")
+    async def follow(self, client: Client, on_change: Callable[[str], None] = _ignore) -> None:
+        """Keep the statuses up to date until cancelled.
 
-    async def _read(self, client: Client) -> None:
+        ``on_change`` is called with the name of each namespace after its status has changed.
+        """
+        await tasks.retry_forever(lambda: self._read(client, on_change), "namespaces.interrupted")
+
+    async def _read(self, client: Client, on_change: Callable[[str], None]) -> None:
         # A new dict replaces the old one when it is complete, so a reconnect never shows a part.
         read: dict[str, NamespaceStatus] = {}
         async with aclosing(bus.follow(client, subjects.NAMESPACES, self._subject)) as messages:
@@ -45,11 +46,11 @@ class NamespaceStatuses:
                 if message is None:
                     self._statuses = read
                     for known in read.values():
-                        self._on_change(known.namespace)
+                        on_change(known.namespace)
                 elif (status := self._parse(message)) is not None:
                     read[message.subject] = status
                     if read is self._statuses:
-                        self._on_change(status.namespace)
+                        on_change(status.namespace)
 
     def _parse(self, message: StoredMessage) -> NamespaceStatus | None:
         try:

@@ -22,6 +22,7 @@ from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import sizes, states
 from trimtab_admin.executions.projection import new_row
+from trimtab_admin.executions.waits import ExecutionWaits
 from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables, visibility
@@ -41,13 +42,19 @@ class Executions:
     """Creates, lists and reads executions."""
 
     def __init__(
-        self, reading: Sessions, sessions: Sessions, tree: Tree, created: Callable[[], None]
+        self,
+        reading: Sessions,
+        sessions: Sessions,
+        tree: Tree,
+        created: Callable[[], None],
+        waits: ExecutionWaits,
     ) -> None:
         """``created`` is called after an execution was stored, to have it requested."""
         self._reading = reading
         self._sessions = sessions
         self._tree = tree
         self._created = created
+        self._waits = waits
 
     async def create(
         self, body: ExecutionCreate, key: str | None, caller: Caller
@@ -103,7 +110,8 @@ class Executions:
             rows = (await session.execute(_with_state(query.limit(limit)))).mappings().all()
             inputs = await _inputs(session, rows)
             positions = await _positions(session, rows)
-        return [_body(row, inputs[row["id"]], positions.get(row["id"])) for row in rows]
+        bodies = [_body(row, inputs[row["id"]], positions.get(row["id"])) for row in rows]
+        return [self._with_reason(body) for body in bodies]
 
     async def get(self, execution: str, caller: Caller) -> ExecutionBody:
         """Return an execution with its nodes and its resolution.
@@ -122,7 +130,14 @@ class Executions:
             position = (await _positions(session, [row])).get(execution)
         content = _content(row["request"])
         more = {"nodes": await _nodes(content, state), "resolution": state.resolution}
-        return _body(row, _inputs_in(content), position).model_copy(update=more)
+        body = _body(row, _inputs_in(content), position).model_copy(update=more)
+        return self._with_reason(body)
+
+    def _with_reason(self, body: ExecutionBody) -> ExecutionBody:
+        """Add why no propeller claims the execution, if it is not claimed."""
+        if body.position is None or not (reason := self._waits.reason(body.project, body.domain)):
+            return body
+        return body.model_copy(update={"reason": reason})
 
 
 async def _find_by_key(
