@@ -164,7 +164,7 @@ async def test_a_value_with_line_breaks_and_colons_stays_one_value(
     assert found["kind"] == "ResourceQuota"
 
 
-async def test_a_wrong_template_keeps_the_old_manifests_and_is_retried(
+async def test_a_wrong_template_keeps_the_old_manifests_until_it_is_mended(
     serving: Serving,
     settings_stream: SettingsStream,
     statuses: Statuses,
@@ -175,12 +175,14 @@ async def test_a_wrong_template_keeps_the_old_manifests_and_is_retried(
     async with serving():
         await statuses.until(settings_stream.revision)
         (templates / "zz.yaml").write_text("apiVersion: v1\nkind: Role\nmetadata: {name: {{ x }}}")
-        revision = await settings_stream.put(values(cpu="5"))
-        error = await statuses.until(revision, "failed")
+        # No event reports that a template was edited.
+        error = await statuses.until(settings_stream.revision, "failed")
         assert error.startswith("template zz.yaml: {{ x }} has no value for")
+        revision = await settings_stream.put(values(cpu="5"))
+        await statuses.until(revision, "failed")
         assert quota(clusters) == 4
         (templates / "zz.yaml").unlink()
-        await statuses.until(revision)  # No event reports that a template was edited.
+        await statuses.until(revision)
         assert quota(clusters) == 5
 
 

@@ -20,6 +20,7 @@ from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses as Published
+from trimtab_clusterres.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
 
 
@@ -52,23 +53,25 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
     queue = WorkQueue(retry_seconds=0.05)
     layout = Layout(settings, "{{ project }}-{{ domain }}", ["east"])
     published = Published(client)
+    watch = TemplateWatch([templates], deadline_seconds=PATIENCE_SECONDS)
     reconciler = Reconciler(
         "east",
         Applier(DefectiveCluster(clusters / "east"), queue),
         published=published,
         layout=lambda: layout,
-        templates=templates,
+        templates=watch,
         deadline_seconds=PATIENCE_SECONDS,
     )
     queue.mark(["alpha-development", "beta-development"])
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
-        following = group.create_task(published.follow())
+        following = [published.follow(), watch.follow(lambda: None)]
+        started = [group.create_task(each) for each in following]
         working = group.create_task(Worker(reconciler, queue).run())
         error = await statuses.until(1, "failed")
         while {s.namespace for s in statuses.seen if s.state == "ready"} != set(layout.targets):
             await asyncio.sleep(0.02)
-        following.cancel()
-        working.cancel()
+        for task in (*started, working):
+            task.cancel()
     assert error == "a defect of clusterres: ZeroDivisionError: division by zero"
     states = [each.state for each in statuses.seen if each.namespace == "alpha-development"]
     assert states == ["failed", "ready"]  # the same failure is published once

@@ -1,7 +1,6 @@
 """No failure of one namespace leaves it with a worker for good."""
 
 import asyncio
-from pathlib import Path
 from typing import Any, cast
 
 from tests.servers import PATIENCE_SECONDS
@@ -22,7 +21,7 @@ async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> N
     queue = WorkQueue(retry_seconds=0.01)
     missing = cast(Any, None)
     reconciler = Reconciler(
-        "c", missing, published=missing, layout=layout, templates=Path(), deadline_seconds=1
+        "c", missing, published=missing, layout=layout, templates=missing, deadline_seconds=1
     )
     running = asyncio.create_task(Worker(reconciler, queue).run())
     try:

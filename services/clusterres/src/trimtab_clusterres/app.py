@@ -21,7 +21,11 @@ from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses
+from trimtab_clusterres.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
+
+_TEMPLATES_SECONDS = 5.0
+"""How long a directory of templates may take to answer."""
 
 
 def build(config: ClusterresConfig) -> Starlette:
@@ -45,19 +49,21 @@ def build(config: ClusterresConfig) -> Starlette:
                 stale_after_seconds=config.stale_after_seconds,
                 on_layout=published.notify,
             )
+            watch = TemplateWatch([config.templates], deadline_seconds=_TEMPLATES_SECONDS)
             reconcilers = [
                 Reconciler(
                     name,
                     Applier(cluster, queues[name], config.clusters[name].drift),
                     published=published,
                     layout=lambda: handlers.layout,
-                    templates=config.templates,
+                    templates=watch,
                     deadline_seconds=config.cluster_timeout_seconds,
                 )
                 for name, cluster in clusters.items()
             ]
             workers = [Worker(one, queues[one.name]) for one in reconcilers]
             app.state.view = handlers.view
+            app.state.templates = watch
             observers = [
                 Observer(cluster, queues[name], partial(handlers.namespaces, name))
                 for name, cluster in clusters.items()
@@ -67,6 +73,7 @@ def build(config: ClusterresConfig) -> Starlette:
                 handlers.view.follow(),
                 published.follow(),
                 published.remove_missing(lambda: handlers.layout if handlers.is_loaded else None),
+                watch.follow(partial(handlers.on_templates, list(clusters))),
                 *(worker.run() for worker in workers),
                 *(observer.run(config.drift_check_seconds) for observer in observers),
             ]
@@ -79,14 +86,21 @@ def build(config: ClusterresConfig) -> Starlette:
 
     def checks() -> dict[str, str]:
         view: View = app.state.view
-        if view.ready:
-            return {}
-        return {"settings": f"not verified for {view.age_seconds:.0f} s"}
+        watch: TemplateWatch = app.state.templates
+        reasons = {"templates": watch.blocked} if watch.blocked else {}
+        if not view.ready:
+            reasons["settings"] = f"not verified for {view.age_seconds:.0f} s"
+        return reasons
 
     def facts() -> dict[str, Any]:
         view: View = app.state.view
+        watch: TemplateWatch = app.state.templates
         unwatched = {name: list(each.unwatched) for name, each in clusters.items()}
-        return view.summary() | {"unwatched": {k: v for k, v in unwatched.items() if v}}
+        return {
+            **view.summary(),
+            **watch.summary(),
+            "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
+        }
 
     app = service.health_app(checks, lifespan, facts)
     return app

@@ -76,7 +76,7 @@ class ClusterresConfig(ServiceConfig):
     """The configuration of clusterres, in addition to that of every service."""
 
     templates: DirectoryPath
-    """The directory of templates; its ``*.yaml`` files are read again for each render."""
+    """The directory of templates; its ``*.yaml`` files are read again where one changes."""
     clusters: dict[str, ClusterAccess] = {}
     """How each cluster is reached, by the name under which admin declares it.
 

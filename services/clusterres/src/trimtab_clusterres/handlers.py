@@ -61,6 +61,11 @@ class Handlers:
         """Return the namespaces that are to be on a cluster."""
         return [each.namespace for each in self.layout.placements if each.cluster == cluster]
 
+    def on_templates(self, clusters: Iterable[str]) -> None:
+        """Mark every namespace of the clusters whose templates changed or became unusable."""
+        for cluster in clusters:
+            self._queues[cluster].mark(self.namespaces(cluster), priority=Priority.BULK)
+
     def _mark(
         self,
         placements: Iterable[Placement],

@@ -10,7 +10,7 @@ from trimtab.runtime import metrics
 from trimtab_clusterres.queue import WorkQueue
 
 _renders = metrics.seconds(
-    "trimtab.clusterres.render.duration", "Reading and rendering all templates of a namespace"
+    "trimtab.clusterres.render.duration", "Rendering all templates of a namespace"
 )
 _applied = metrics.meter.create_counter(
     "trimtab.clusterres.applied", "{namespace}", "Namespaces brought up to date, by cluster"

@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from trimtab.errors import TrimtabError, Unavailable
 from trimtab.levels import Scope
 from trimtab.runtime import tasks
-from trimtab.templates.files import read_templates
+from trimtab.templates.files import TemplateSet
 from trimtab.templates.manifests import Manifest
 from trimtab.templates.rendering import render
 from trimtab_clusterres import metrics, statuses
@@ -18,6 +17,7 @@ from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.port import Inventory, Result
 from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.statuses import Attempt, Statuses
+from trimtab_clusterres.template_watch import TemplateWatch
 
 
 class Reconciler:
@@ -33,7 +33,7 @@ class Reconciler:
         *,
         published: Statuses,
         layout: Callable[[], Layout],
-        templates: Path,
+        templates: TemplateWatch,
         deadline_seconds: float,
     ) -> None:
         self.name = name
@@ -80,8 +80,9 @@ class Reconciler:
         began = time.monotonic()
         try:
             # Not in the thread, because the settings change whenever this loop is free.
+            templates = await self._templates.current()
             attributes = layout.attributes(namespace)
-            manifests = await self._render(namespace, attributes)
+            manifests = await self._render(templates, namespace, attributes)
             results = await self._apply(namespace, manifests)
             error = statuses.first_failure(results)
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
@@ -100,14 +101,10 @@ class Reconciler:
         return None
 
     async def _render(
-        self, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
+        self, found: TemplateSet, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
     ) -> list[Manifest]:
-        def work() -> list[Manifest]:
-            sources = read_templates([self._templates]).sources
-            return render(sources, namespace, attributes)
-
         with metrics.measure_render():
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(render, found.sources, namespace, attributes)
 
     async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
         try:

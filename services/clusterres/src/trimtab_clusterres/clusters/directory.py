@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from trimtab.errors import Unavailable
+from trimtab.runtime.threads import Threads
 from trimtab.templates.manifests import Manifest, ObjectKey
 from trimtab.templates.scopes import in_namespace
 from trimtab_clusterres.clusters import manifest_files
@@ -35,7 +35,7 @@ class DirectoryCluster:
         self._root = root
         self._poll_seconds = poll_seconds
         # Own threads: a file system that hangs must not use up those of the whole process.
-        self._threads = ThreadPoolExecutor(_THREADS, f"cluster-{root.name}")
+        self._threads = Threads(_THREADS, f"cluster-{root.name}")
         self._running: dict[str, asyncio.Future[object]] = {}
         self._written: dict[str, dict[Path, Signature]] = {}
 
@@ -47,7 +47,7 @@ class DirectoryCluster:
     async def inventories(self) -> Mapping[str, Inventory]:
         """Return the inventory of every namespace that has one."""
         work = partial(_translated, partial(manifest_files.read_inventories, self._root))
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._threads.submit(work)
 
     async def apply(
         self, namespace: str, manifests: Sequence[Manifest], *, repair: bool = False
@@ -110,7 +110,7 @@ class DirectoryCluster:
 
     async def close(self) -> None:
         """End the threads, without waiting for work that hangs."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def changes(self) -> AsyncIterator[str]:
         """Compare the files with what this process wrote, again and again."""
@@ -142,7 +142,7 @@ class DirectoryCluster:
         """
         while (before := self._running.get(namespace)) is not None:
             await asyncio.wait([before])
-        running = asyncio.get_running_loop().run_in_executor(self._threads, _translated, work)
+        running = self._threads.submit(partial(_translated, work))
         self._running[namespace] = running  # type: ignore[assignment]  # only its end matters
 
         def ended(done: asyncio.Future[T]) -> None:
