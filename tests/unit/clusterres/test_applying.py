@@ -161,6 +161,8 @@ async def test_a_change_of_the_settings_applies_under_warn_to_what_others_left(
     assert (result.outcome, result.message) == ("drifted", "changed by helm: data.x")
     assert cluster.live[a.key]["data"] == {"own": "2"}
     assert cluster.calls[-1] == ("a", False)
+    del cluster.live[a.key]
+    assert await outcomes(one, a) == {"a": "drifted"}
 
 
 async def test_an_object_that_was_deleted_is_made_again_under_warn_when_the_settings_change(

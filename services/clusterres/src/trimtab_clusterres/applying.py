@@ -179,7 +179,7 @@ class Applier:
         known = self._applied.setdefault(namespace, {})
         digests = {each.key: drift.digest(each) for each in manifests}
         for key, outcome in ((result.key, result.outcome) for result in results):
-            if outcome not in _UP_TO_DATE or key not in digests:
+            if outcome not in (*_UP_TO_DATE, "drifted") or key not in digests:
                 continue
             before = known.get(key)
             repairs = before.repairs if before and before.digest == digests[key] else None
