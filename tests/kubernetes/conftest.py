@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from tests.kubernetes import faults
+from tests.kubernetes.adapters import Adapters
 from tests.kubernetes.clusters import EVERYTHING, Cluster
 from tests.kubernetes.control_plane import ControlPlane
 
@@ -93,3 +94,11 @@ async def fault_proxy(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[faults.
     """A proxy in front of the cluster, without any rule yet."""
     async with faults.serving(kubeconfig, tmp_path / "faults") as proxy:
         yield proxy
+
+
+@pytest.fixture
+async def adapters(kubeconfig: Path) -> AsyncIterator[Adapters]:
+    """Opens clusters of clusterres, which are closed after the test."""
+    adapters = Adapters(kubeconfig)
+    yield adapters
+    await adapters.close()

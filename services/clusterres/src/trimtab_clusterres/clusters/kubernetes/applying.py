@@ -9,11 +9,11 @@ from pydantic import JsonValue
 
 from trimtab.errors import Unavailable
 from trimtab.templates.manifests import ObjectKey
-from trimtab_clusterres.clusters.kubernetes import objects, problems
+from trimtab_clusterres.clusters.kubernetes import healing, objects, problems
 from trimtab_clusterres.clusters.kubernetes.connection import APPLY, Answer, Connection
 from trimtab_clusterres.clusters.kubernetes.discovery import Kind
 from trimtab_clusterres.clusters.kubernetes.objects import Object
-from trimtab_clusterres.clusters.kubernetes.problems import Refused
+from trimtab_clusterres.clusters.kubernetes.problems import Broken, Refused
 from trimtab_clusterres.clusters.port import FIELD_MANAGER, Outcome, Result
 
 _ATTEMPTS = 4
@@ -87,7 +87,7 @@ class Applier:
         began = time.monotonic()
         try:
             applied = await self._applied(item, repair=repair)
-        except Refused as refused:
+        except (Refused, Broken) as refused:
             applied = Applied(Result(item.key, "failed", message(item, refused)), item.live)
         seconds = time.monotonic() - began
         return replace(applied, result=replace(applied.result, seconds=seconds))
@@ -103,43 +103,65 @@ class Applier:
         first, force = item.live, item.is_forced
         for _ in range(_ATTEMPTS):
             if item.live is None and time.monotonic() > item.read_at + _FRESH_SECONDS:
-                item = await self.reread(item)
+                item = await self._reread_unless_replaced(item, first)
             if item.live is not None and objects.is_terminating(item.live):
                 return Applied(Result(item.key, "failed", terminating(item.live)), item.live)
             if self._is_unchanged(item):
                 return Applied(Result(item.key, "unchanged"), item.live)
             try:
-                return self._succeeded(item, await self._patch(item, force=force))
+                return await self._succeeded(item, await self._patch(item, force=force))
             except Refused as refused:
                 if refused.conflicts:
                     if force or not (repair and self._was_ours(item, refused)):
                         return Applied(Result(item.key, "conflicted", str(refused)), item.live)
                     force = True
+                elif refused.duplicates and repair:
+                    item = await self._healed(item, refused)
                 elif refused.status == 409 or (refused.status == 404 and item.live is not None):
                     item = await self._reread_unless_replaced(item, first)
+                elif refused.is_of_terminating_namespace:
+                    raise Unavailable(str(refused)) from refused
                 else:
                     raise
         raise Unavailable(f"{item.key} is changed by others all the time")
 
+    async def _healed(self, item: Item, refused: Refused) -> Item:
+        """Return the object without the list items in the way, if ours were there before."""
+        if item.live is None or not self._was_applied(item):
+            raise refused
+        live = await healing.replace_lists(
+            self._connection, item.path, item.live, item.body, refused
+        )
+        if live is None:
+            raise refused
+        return replace(item, live=live)
+
     def _is_unchanged(self, item: Item) -> bool:
-        known = self._known.get(item.path)
+        known = self._of_live(item)
         return (
             known is not None
-            and item.live is not None
-            and known.uid == objects.uid(item.live)
             and known.digest == item.digest
-            and known.owned == objects.owned_digest(item.live)
+            and known.owned == objects.owned_digest(item.live or {})
         )
 
     def _was_ours(self, item: Item, refused: Refused) -> bool:
         """Whether the object had all the fields in conflict from an apply of ours."""
-        if item.recorded == item.digest:
+        if self._was_applied(item):
             return True
-        known = self._known.get(item.path)
-        if known is None or item.live is None or known.uid != objects.uid(item.live):
-            return False
-        body = json.loads(known.body)
+        known = self._of_live(item)
+        body = json.loads(known.body) if known else {}
         return all(objects.has_field(body, cause.field) for cause in refused.conflicts)
+
+    def _was_applied(self, item: Item) -> bool:
+        """Whether just this rendering was applied to the object."""
+        known = self._of_live(item)
+        return item.digest in (item.recorded, known.digest if known else None)
+
+    def _of_live(self, item: Item) -> _Known | None:
+        """Return what is known of the live object; another one may have had the same name."""
+        known = self._known.get(item.path)
+        is_same = known and item.live is not None and known.uid == objects.uid(item.live)
+        return known if is_same else None
 
     async def _reread_unless_replaced(self, item: Item, first: Object | None) -> Item:
         """Read an object again. Raises `Unavailable` where a process like this one has applied it.
@@ -163,8 +185,8 @@ class Applier:
             "PATCH", item.path, query=query, body=body, content_type=APPLY
         )
 
-    def _succeeded(self, item: Item, answer: Answer) -> Applied:
-        live = answer.body
+    async def _succeeded(self, item: Item, answer: Answer) -> Applied:
+        live = await healing.give_up_lists(self._connection, item.path, answer.body)
         same = item.live is not None and objects.version(item.live) == objects.version(live)
         outcome: Outcome = "unchanged" if same else "applied"
         self._known[item.path] = _Known(
@@ -176,7 +198,7 @@ class Applier:
         return Applied(Result(item.key, outcome), live, was_created=answer.status == 201)
 
 
-def message(item: Item, refused: Refused) -> str:
+def message(item: Item, refused: Refused | Broken) -> str:
     """Return the reason of a refusal, without values where the object is a Secret."""
     text = str(refused)
     return problems.without_values(text) if item.kind.kind == "Secret" else text

@@ -41,24 +41,30 @@ class Refused(Rejected):
         return tuple(cause for cause in self.causes if cause.reason == "FieldManagerConflict")
 
     @property
+    def is_of_terminating_namespace(self) -> bool:
+        return any(cause.reason == "NamespaceTerminating" for cause in self.causes)
+
+    @property
     def duplicates(self) -> tuple[Cause, ...]:
         """The fields of list items whose value another item of the list has."""
         return tuple(cause for cause in self.causes if cause.reason == "FieldValueDuplicate")
 
 
+class Broken(Unavailable):
+    """The API server failed at one request, such as by an admission webhook that is away."""
+
+
 def refusal(
     host: str, status: int, body: Mapping[str, JsonValue] | None, retry_after: str = ""
 ) -> Refused | Unavailable:
-    """Return the error for an answer with this status; the body is ``None`` where it is no JSON.
-
-    A 500 with a message is about the one object, such as an admission webhook that fails, or a
-    list with two items of one key.
-    """
+    """Return the error for an answer with this status; the body is ``None`` where it is no JSON."""
     message = shortened(str((body or {}).get("message", "")))
-    if status in (429, 502, 503, 504) or (status >= 500 and not message):
-        text = message or HTTPStatus(status).phrase if status in _STATUSES else message
+    if status == 500 and message:
+        return Broken(message)
+    if status == 429 or status >= 500:
         delay = float(retry_after) if retry_after.isdigit() else None
-        return Unavailable(f"{host} answered {status}: {text}", delay_seconds=delay)
+        text = f"{host} answered {status} {_PHRASES.get(status, '')}".strip()
+        return Unavailable(f"{text}: {message}" if message else text, delay_seconds=delay)
     return Refused(
         status,
         message or f"{host} answered {status}",
@@ -76,7 +82,7 @@ def without_values(message: str) -> str:
     return _VALUES.sub(r"\1…", message)
 
 
-_STATUSES = {status.value for status in HTTPStatus}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 def _causes(body: Mapping[str, JsonValue]) -> tuple[Cause, ...]:
