@@ -172,6 +172,8 @@ def _value(name: str, field: Schema, block: Block | None) -> str:
             return f"[block]{link}"
         case {"type": "array", "items": {"$ref": _}}:
             return f"list of [blocks]{link}"
+        case {"type": "array", "items": {"format": "directory-path"}}:
+            return "path of an existing directory, or a list of them"
         case {"type": "array", "items": items}:
             parts = [f"list of {_text(items)}s"]
         case {"type": "object"}:

@@ -65,7 +65,7 @@ def service_config(
     access = {name: ClusterAccess(directory=clusters / name) for name in ("east", "west")}
     return ClusterresConfig(
         nats_url=nats_server.url,
-        templates=templates,
+        templates=(templates,),
         clusters=access,
         cluster_timeout_seconds=cluster_timeout_seconds,
     )

@@ -89,9 +89,9 @@ def test_a_patch_changes_the_keys_that_it_names_and_no_other(
     before: dict[str, str | None], patch: dict[str, str | None], remove_all: bool
 ) -> None:
     kind = kinds.by_name("cluster_resource")
-    stored = Record.of(kind, PLATFORM, 1, document_of(before))
+    stored = Record.read(kind, PLATFORM, 1, document_of(before), {})
     changes = {"attributes": None if remove_all else patch}
-    merged = Record.of(kind, PLATFORM, 2, merge(stored.document, changes, kind.schema))
+    merged = Record.read(kind, PLATFORM, 2, merge(stored.document, changes, kind.schema), {})
     expected = {} if remove_all else {key: v for key, v in before.items() if key not in patch}
     if not remove_all:
         expected |= {key: value for key, value in patch.items() if value is not None}
@@ -105,9 +105,9 @@ def test_keys_of_any_text_are_read_back_from_a_document_and_from_lists(
     kind = kinds.by_name("cluster_resource")
     document = document_of(state)
     in_lists = {**document, "unset": [["attributes", key] for key in state if state[key] is None]}
-    record = Record.of(kind, PLATFORM, 1, document)
-    assert record == Record.of(kind, PLATFORM, 1, in_lists)
-    assert record.document == Record.of(kind, PLATFORM, 1, record.document).document
+    record = Record.read(kind, PLATFORM, 1, document, {})
+    assert record == Record.read(kind, PLATFORM, 1, in_lists, {})
+    assert record.document == Record.read(kind, PLATFORM, 1, record.document, {}).document
     assert state_of(record) == state
 
 

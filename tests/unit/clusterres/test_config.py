@@ -58,6 +58,35 @@ def test_drift_is_enforced_unless_the_cluster_has_another_policy(
     assert {name: access.drift for name, access in found.items()} == {"a": "enforce", "b": "warn"}
 
 
+def test_templates_can_be_in_several_directories(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = [tmp_path / name for name in ("flyte", "a", "b", "east")]
+    for path in paths:
+        path.mkdir()
+    flyte, *common, east = map(str, paths)
+    environment.setenv("PLACE", str(tmp_path))
+    environment.setenv("TRIMTAB_TEMPLATES", json.dumps(common))
+    environment.setenv("TRIMTAB_CLUSTER_RESOURCES__TEMPLATEPATH", "${PLACE}/flyte")
+    environment.setenv(
+        "TRIMTAB_CLUSTERS",
+        json.dumps({"east": {"directory": "/x", "templates": east}, "west": {"directory": "/y"}}),
+    )
+    found = config.load(ClusterresConfig)
+    assert list(map(str, found.template_directories("east"))) == [flyte, *common, east]
+    assert list(map(str, found.template_directories("west"))) == [flyte, *common]
+
+
+def test_every_cluster_needs_templates(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.delenv("TRIMTAB_TEMPLATES")
+    access = {"east": {"directory": "/x", "templates": str(tmp_path)}}
+    environment.setenv("TRIMTAB_CLUSTERS", json.dumps(access))
+    assert config.load(ClusterresConfig).template_directories("east") == (tmp_path,)
+    environment.setenv("TRIMTAB_CLUSTERS", json.dumps({**access, "west": {"directory": "/y"}}))
+    with pytest.raises(SystemExit, match="there are no templates for cluster west"):
+        config.load(ClusterresConfig)
+
+
 def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRIMTAB_NAMESPACE_TEMPLATE", "")
     assert config.load(ClusterresConfig).namespace_template == namespaces.DEFAULT
@@ -66,7 +95,15 @@ def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("TRIMTAB_TEMPLATES", "/nowhere", "configuration templates: '/nowhere' is not valid"),
+        ("TRIMTAB_TEMPLATES", "/nowhere", "configuration templates.0: '/nowhere' is not valid"),
+        ("TRIMTAB_TEMPLATES", "", "TRIMTAB_TEMPLATES is not set"),
+        ("TRIMTAB_TEMPLATES", "[]", "TRIMTAB_TEMPLATES is not set, so there are no templates"),
+        ("TRIMTAB_CLUSTER_RESOURCES", '{"templatePath": "/x"}', "templatePath: '/x' is not valid"),
+        (
+            "TRIMTAB_CLUSTER_RESOURCES",
+            '{"templateData": {"project": {"value": "x"}}}',
+            "allowed: a name that is not reserved",
+        ),
         ("TRIMTAB_NAMESPACE_TEMPLATE", "{{project}}", "placeholders are {{ project }} and"),
         ("TRIMTAB_CLUSTERS", "{", "clusters"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Rejected, Unavailable
 from trimtab.templates.files import TemplateSet
+from trimtab.templates.values import ConfiguredValues, TemplateValue
 from trimtab_clusterres import template_watch
 from trimtab_clusterres.template_watch import TemplateWatch
 
@@ -161,3 +162,20 @@ async def test_the_last_set_stays_in_use_while_directories_do_not_answer(
         stuck.set()
         await found.until(lambda: not found.watch.blocked)
     assert found.changes == 0
+
+
+async def test_a_secret_that_is_rotated_counts_as_a_change(directory: Path) -> None:
+    values = ConfiguredValues({"token": TemplateValue("old")})
+    watch = TemplateWatch([directory], lambda: values, deadline_seconds=1, poll_seconds=0.005)
+    changed = asyncio.Event()
+    following = asyncio.create_task(watch.follow(changed.set))
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await watch.current()
+            assert watch.values == values
+            values = ConfiguredValues({"token": TemplateValue("new")})
+            await changed.wait()
+            assert watch.values == values
+    finally:
+        following.cancel()
+        await asyncio.wait((following,))

@@ -20,7 +20,7 @@ Stored = list[tuple[Scope, int, Document]]  # Broadest first, with revisions.
 RESOURCES = ["cpu", "gpu", "memory", "ephemeral_storage"]
 # Paths are joined with dots, so some keys contain dots, and some begin with another key.
 KEYS = ["quota", "quota.cpu", "quota.cpu.max", "team"]
-ANY_KEYS = [*KEYS, 'quota."cpu"', "quota,cpu", "quota.\\", '["quota"]']
+ANY_KEYS = [*KEYS, 'quota."cpu"', "quota,cpu", "quota.\\", 'a["quota"]']
 TASK_TYPES = ["spark", "spark.3", "ray"]
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=3)
 WORDS = st.sampled_from(["a", "b"])

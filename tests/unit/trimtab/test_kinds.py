@@ -204,6 +204,13 @@ def test_an_unknown_kind_is_refused_with_the_names_of_all_kinds() -> None:
         ),
         ("cluster_resource", {"attributes": {"project": "x"}}, "attributes.project", "namespace"),
         ("cluster_resource", {"attributes": {"quota": 5}}, "attributes.quota", "a string"),
+        (
+            "cluster_resource",
+            {"attributes": {"a b": "5"}},
+            "attributes.a b",
+            "a placeholder can have",
+        ),
+        ("cluster_resource", {"attributes": {"{{a}}": "5"}}, "attributes.{{a}}", "no blank"),
         ("cluster_resource", {"attributes": {"": "5"}}, "attributes.", "at least 1 character"),
         ("cluster_resource", {"unset": ["attributes."]}, "unset", "attributes"),
         ("cluster_resource", {"unset": [["attributes", ""]]}, "unset.0", "list of its keys"),
@@ -463,3 +470,9 @@ def test_a_task_resource_over_its_bound_is_a_problem(flat: dict[str, Any], path:
 def test_a_task_resource_equal_to_its_bound_is_not_a_problem() -> None:
     flat: dict[str, Any] = {"defaults.cpu": "2000m", "limits.cpu": "2", "ceiling.cpu": "2e0"}
     assert list(kinds.by_name("task_resource").validate(flat)) == []
+
+
+def test_a_stored_name_that_no_placeholder_can_have_stays_readable() -> None:
+    document = {"attributes": {"a b": "5"}}
+    kind = kinds.by_name("cluster_resource")
+    assert kind.to_document(kind.read(document, Scope())) == document

@@ -1,9 +1,10 @@
 """The composition root: makes the parts of clusterres and joins them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -49,21 +50,30 @@ def build(config: ClusterresConfig) -> Starlette:
                 stale_after_seconds=config.stale_after_seconds,
                 on_layout=published.notify,
             )
-            watch = TemplateWatch([config.templates], deadline_seconds=_TEMPLATES_SECONDS)
+            read_values = config.cluster_resources.read_values
+            users: dict[Sequence[Path], list[str]] = {}
+            for name in clusters:
+                users.setdefault(config.template_directories(name), []).append(name)
+            watches = {
+                directories: TemplateWatch(
+                    directories, read_values, deadline_seconds=_TEMPLATES_SECONDS
+                )
+                for directories in users
+            }
             reconcilers = [
                 Reconciler(
                     name,
                     Applier(cluster, queues[name], config.clusters[name].drift),
                     published=published,
                     layout=lambda: handlers.layout,
-                    templates=watch,
+                    templates=watches[config.template_directories(name)],
                     deadline_seconds=config.cluster_timeout_seconds,
                 )
                 for name, cluster in clusters.items()
             ]
             workers = [Worker(one, queues[one.name]) for one in reconcilers]
             app.state.view = handlers.view
-            app.state.templates = watch
+            app.state.templates = list(watches.values())
             observers = [
                 Observer(cluster, queues[name], partial(handlers.namespaces, name))
                 for name, cluster in clusters.items()
@@ -73,7 +83,10 @@ def build(config: ClusterresConfig) -> Starlette:
                 handlers.view.follow(),
                 published.follow(),
                 published.remove_missing(lambda: handlers.layout if handlers.is_loaded else None),
-                watch.follow(partial(handlers.on_templates, list(clusters))),
+                *(
+                    watch.follow(partial(handlers.on_templates, users[directories]))
+                    for directories, watch in watches.items()
+                ),
                 *(worker.run() for worker in workers),
                 *(observer.run(config.drift_check_seconds) for observer in observers),
             ]
@@ -86,19 +99,19 @@ def build(config: ClusterresConfig) -> Starlette:
 
     def checks() -> dict[str, str]:
         view: View = app.state.view
-        watch: TemplateWatch = app.state.templates
-        reasons = {"templates": watch.blocked} if watch.blocked else {}
+        blocked = [watch.blocked for watch in app.state.templates if watch.blocked]
+        reasons = {"templates": "; ".join(blocked)} if blocked else {}
         if not view.ready:
             reasons["settings"] = f"not verified for {view.age_seconds:.0f} s"
         return reasons
 
     def facts() -> dict[str, Any]:
         view: View = app.state.view
-        watch: TemplateWatch = app.state.templates
+        watches: Sequence[TemplateWatch] = app.state.templates
         unwatched = {name: list(each.unwatched) for name, each in clusters.items()}
         return {
             **view.summary(),
-            **watch.summary(),
+            "templates": [watch.summary() for watch in watches],
             "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
         }
 

@@ -1,24 +1,38 @@
 """The configuration of clusterres, read once at start."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     DirectoryPath,
     FilePath,
     PositiveFloat,
     model_validator,
 )
+from pydantic_settings import NoDecode
 
 from trimtab.api.entities import ClusterBody
-from trimtab.errors import Rejected
+from trimtab.errors import Invalid, Rejected
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
+from trimtab.templates.configuration import ClusterResources
 from trimtab_clusterres.clusters.kubernetes.access import Access, InCluster, Kubeconfig
 from trimtab_clusterres.drift import Policy
+
+
+def _directories(value: Any) -> Any:
+    """Return a list of directories, of which one may be written alone, and several as JSON."""
+    if isinstance(value, str) and value.startswith("["):
+        return json.loads(value)
+    return [value] if value and isinstance(value, str | Path) else value or ()
+
+
+TemplateDirectories = Annotated[tuple[DirectoryPath, ...], NoDecode, BeforeValidator(_directories)]
 
 
 class ClusterAccess(BaseModel):
@@ -38,6 +52,8 @@ class ClusterAccess(BaseModel):
     request_timeout_seconds: PositiveFloat = 10.0
     """How long the API server may take to answer one request. Keep it below
     ``cluster_timeout_seconds``."""
+    templates: TemplateDirectories = ()
+    """Templates for this cluster alone, in addition to those for all clusters."""
     drift: Policy = "enforce"
     """How a change of an object by something else is treated: ``enforce`` takes it back, ``warn``
     reports it, ``off`` ignores it. An object's annotation ``trimtab.io/drift`` wins."""
@@ -75,8 +91,11 @@ class ClusterAccess(BaseModel):
 class ClusterresConfig(ServiceConfig):
     """The configuration of clusterres, in addition to that of every service."""
 
-    templates: DirectoryPath
-    """The directory of templates; its ``*.yaml`` files are read again where one changes."""
+    templates: TemplateDirectories = ()
+    """The ``*.yaml`` files are templates, which are read again after each change. No two
+    directories may have a file of the same name."""
+    cluster_resources: ClusterResources = ClusterResources()
+    """Flyte's block: another directory of templates, and values for them."""
     clusters: dict[str, ClusterAccess] = {}
     """How each cluster is reached, by the name under which admin declares it.
 
@@ -93,3 +112,25 @@ class ClusterresConfig(ServiceConfig):
     drift_check_seconds: PositiveFloat = 600.0
     """How often every namespace of a cluster is checked for changes that its watch missed, except
     where ``drift`` is ``off``; up to a tenth more or less."""
+
+    def template_directories(self, cluster: str) -> tuple[Path, ...]:
+        """Return the directories of templates for a cluster, in their order."""
+        return (
+            *self.cluster_resources.directories,
+            *self.templates,
+            *self.clusters[cluster].templates,
+        )
+
+    @model_validator(mode="after")
+    def _check_templates(self) -> Self:
+        """Raise `Rejected` where a cluster has no templates."""
+        common = (*self.cluster_resources.directories, *self.templates)
+        bare = [name for name, access in self.clusters.items() if not access.templates]
+        if not common and (bare or not self.clusters):
+            needed = f" for cluster {bare[0]}" if bare else ""
+            raise Rejected(f"TRIMTAB_TEMPLATES is not set, so there are no templates{needed}")
+        for directory in self.cluster_resources.directories:
+            if not directory.is_dir():
+                path = "configuration cluster_resources.templatePath"
+                raise Invalid(path, str(directory), "an existing directory")
+        return self

@@ -104,7 +104,8 @@ class Reconciler:
         self, found: TemplateSet, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
     ) -> list[Manifest]:
         with metrics.measure_render():
-            return await asyncio.to_thread(render, found.sources, namespace, attributes)
+            values = self._templates.values
+            return await asyncio.to_thread(render, found.sources, namespace, attributes, values)
 
     async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
         try:

@@ -5,15 +5,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from trimtab.errors import Rejected, Unavailable
 from trimtab.runtime import tasks
 from trimtab.runtime.threads import Threads
 from trimtab.templates.files import Look, TemplateSet, look, read_templates, refuse_shrunken
+from trimtab.templates.values import ConfiguredValues
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+
+
+class _Found(NamedTuple):
+    templates: TemplateSet | None
+    values: ConfiguredValues
 
 
 class TemplateWatch:
@@ -25,17 +32,21 @@ class TemplateWatch:
     def __init__(
         self,
         directories: Sequence[Path],
+        read_values: Callable[[], ConfiguredValues] = ConfiguredValues,
         *,
         deadline_seconds: float,
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         """After ``deadline_seconds``, directories that do not answer are reported."""
+        self.values = ConfiguredValues()
+        """The configured values, whose files change as templates do."""
         self._directories = tuple(directories)
+        self._read_values = read_values
         self._deadline_seconds = deadline_seconds
         self._poll_seconds = poll_seconds
         # One thread: where a file system hangs, more would hang as well.
         self._threads = Threads(1, "templates")
-        self._reading: asyncio.Future[TemplateSet | None] | None = None
+        self._reading: asyncio.Future[_Found] | None = None
         self._began = 0.0
         self._look: Look = ()
         self._set: TemplateSet | None = None
@@ -60,7 +71,7 @@ class TemplateWatch:
         """Return the state of the templates, for ``/readyz``."""
         found = {"digest": self._set.digest, "objects": self._set.documents} if self._set else {}
         error = {"error": self._error} if self._error else {}
-        return {"templates": found | error}
+        return {"directories": list(map(str, self._directories)), **found, **error}
 
     async def current(self) -> TemplateSet:
         """Return the set as it was read last.
@@ -79,9 +90,9 @@ class TemplateWatch:
         """Keep the set up to date until cancelled; call ``changed`` when it differs."""
         try:
             while True:
-                before = (self._set and self._set.digest, self._error)
+                before = (self._set and self._set.digest, self.values, self._error)
                 await self._check()
-                now = (self._set and self._set.digest, self._error)
+                now = (self._set and self._set.digest, self.values, self._error)
                 if now != before and self._known.is_set():
                     changed()
                 self._known.set()
@@ -112,22 +123,23 @@ class TemplateWatch:
         else:
             self._take(found)
 
-    def _read(self) -> TemplateSet | None:
-        """Return the set; ``None`` where no file has changed since the last one. Blocks."""
+    def _read(self) -> _Found:
+        """Return the set, ``None`` where no file has changed since the last one. Blocks."""
+        values = self._read_values()
         seen = look(self._directories)
         if seen == self._look:
-            return None
+            return _Found(None, values)
         self._look = ()
         found = read_templates(self._directories)
         if self._set is not None:
             refuse_shrunken(found, self._set.documents)
         log.info("templates.read", extra={"digest": found.digest, "documents": found.documents})
         self._look = seen
-        return found
+        return _Found(found, values)
 
-    def _take(self, found: TemplateSet | None) -> None:
-        if found is not None:
-            self._set = found
+    def _take(self, found: _Found) -> None:
+        self._set = found.templates or self._set
+        self.values = found.values
         self._error = ""
 
     def __str__(self) -> str:

@@ -3,10 +3,12 @@
 Flyte's files have the shape of our documents.
 """
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from trimtab.errors import Invalid
 from trimtab.kinds.flyte import FlyteKind, FlyteMerge
 from trimtab.kinds.kind import Kind, Value
 from trimtab.levels import Level
@@ -17,7 +19,18 @@ RESERVED = frozenset({"namespace", "project", "domain"})
 PLACEHOLDER_NAME = r"\w[^\s{}]*"
 """The names that a placeholder of a template can have."""
 
+_ALLOWED_NAME = (
+    "a name that a placeholder can have: it begins with a letter, a digit or _, and has no blank "
+    "and no brace"
+)
 _TOO_NARROW = "namespaces belong to a project and a domain, never to a workflow"
+
+
+def check_placeholder(name: str) -> str:
+    """Return the name of a placeholder that may be set. Raises `ValueError`."""
+    if not re.fullmatch(PLACEHOLDER_NAME, name):
+        raise ValueError(_ALLOWED_NAME)
+    return _not_reserved(name)
 
 
 def _not_reserved(name: str) -> str:
@@ -36,6 +49,14 @@ class ClusterResource(Value):
     """Values by name of the placeholder."""
 
 
+def _check_names(value: Value) -> None:
+    """Raise `Invalid` on a name that no placeholder can have; earlier releases accepted it."""
+    assert isinstance(value, ClusterResource)
+    for name, text in (value.attributes or {}).items():
+        if not re.fullmatch(PLACEHOLDER_NAME, name):
+            raise Invalid(f"attributes.{name}", text, _ALLOWED_NAME)
+
+
 KIND = Kind(
     name="cluster_resource",
     value=ClusterResource,
@@ -49,6 +70,7 @@ KIND = Kind(
         record_levels=(Level.PROJECT, Level.PROJECT_DOMAIN),
         configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
     ),
+    check_written=_check_names,
     refused_levels={Level.WORKFLOW: _TOO_NARROW, Level.LAUNCH_PLAN: _TOO_NARROW},
     sample={"attributes": {"projectQuotaCpu": "12", "projectQuotaMemory": "24Gi"}},
 )

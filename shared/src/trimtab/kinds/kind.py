@@ -85,6 +85,8 @@ class Kind:
     likely_mistakes: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _document: ()
     """Find what is accepted in a valid document, or in a patch of one, although its author may mean
     something else. Each text becomes a warning."""
+    check_written: Callable[[Value], None] = lambda _value: None
+    """Raise `Invalid` on what a record may not hold, although stored ones may."""
     validate: Callable[[Mapping[str, JsonValue]], Iterable[Problem]] = lambda _flat: ()
     """Find problems of an effective value, given by path of leaf or map key.
 
@@ -103,6 +105,7 @@ class Kind:
         for path in _nulls(value, ""):
             raise Invalid(path, None, "a value, or no such field")
         texts.check(value)
+        self.check_written(value)
         return value
 
     def read(self, document: object, scope: Scope) -> Value:

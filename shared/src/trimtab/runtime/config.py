@@ -19,6 +19,7 @@ from pydantic_settings import (
     EnvSettingsSource,
     InitSettingsSource,
     NestedSecretsSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -37,8 +38,8 @@ OWN_KEYS = {
     "admin": "audit_days audit_rows clusters database_url domains execution_event_days "
     "execution_log_days failed_tries_per_minute history_days max_apply_bytes max_body_bytes "
     "namespace_template pools records token_file",
-    "clusterres": "cluster_timeout_seconds clusters drift_check_seconds namespace_template "
-    "templates",
+    "clusterres": "cluster_resources cluster_timeout_seconds clusters drift_check_seconds "
+    "namespace_template templates",
     "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions "
     "namespace_cluster namespace_template stop_tasks task_closed_ports task_ports task_readable "
     "task_secrets_dir task_writable",
@@ -65,6 +66,8 @@ class _Variables(EnvSettingsSource):
     """The environment, in which lists, maps and blocks are JSON."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        if NoDecode in field.metadata:  # its own validator accepts a text
+            return value
         return json.loads(value, object_pairs_hook=unique_members)
 
 
