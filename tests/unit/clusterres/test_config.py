@@ -83,7 +83,7 @@ def test_every_cluster_needs_templates(environment: pytest.MonkeyPatch, tmp_path
     environment.setenv("TRIMTAB_CLUSTERS", json.dumps(access))
     assert config.load(ClusterresConfig).template_directories("east") == (tmp_path,)
     environment.setenv("TRIMTAB_CLUSTERS", json.dumps({**access, "west": {"directory": "/y"}}))
-    with pytest.raises(SystemExit, match="there are no templates for cluster west"):
+    with pytest.raises(SystemExit, match="a directory of templates for cluster west"):
         config.load(ClusterresConfig)
 
 
@@ -96,8 +96,8 @@ def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPa
     ("name", "value", "reason"),
     [
         ("TRIMTAB_TEMPLATES", "/nowhere", "configuration templates.0: '/nowhere' is not valid"),
-        ("TRIMTAB_TEMPLATES", "", "TRIMTAB_TEMPLATES is not set"),
-        ("TRIMTAB_TEMPLATES", "[]", "TRIMTAB_TEMPLATES is not set, so there are no templates"),
+        ("TRIMTAB_TEMPLATES", "", "configuration templates: null is not valid"),
+        ("TRIMTAB_TEMPLATES", "[]", "allowed: a directory of templates"),
         ("TRIMTAB_CLUSTER_RESOURCES", '{"templatePath": "/x"}', "templatePath: '/x' is not valid"),
         (
             "TRIMTAB_CLUSTER_RESOURCES",

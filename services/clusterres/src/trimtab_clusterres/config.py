@@ -123,12 +123,12 @@ class ClusterresConfig(ServiceConfig):
 
     @model_validator(mode="after")
     def _check_templates(self) -> Self:
-        """Raise `Rejected` where a cluster has no templates."""
+        """Raise `Invalid` where a cluster has no templates."""
         common = (*self.cluster_resources.directories, *self.templates)
         bare = [name for name, access in self.clusters.items() if not access.templates]
         if not common and (bare or not self.clusters):
             needed = f" for cluster {bare[0]}" if bare else ""
-            raise Rejected(f"TRIMTAB_TEMPLATES is not set, so there are no templates{needed}")
+            raise Invalid("configuration templates", None, f"a directory of templates{needed}")
         for directory in self.cluster_resources.directories:
             if not directory.is_dir():
                 path = "configuration cluster_resources.templatePath"
