@@ -7,7 +7,7 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from tests.integration.clusterres.cluster_contract import ClusterContract
+from tests.integration.clusterres.cluster_contract import ChangesContract, ClusterContract
 from tests.kubernetes import clusters, kubeconfigs
 from tests.servers import free_port
 from trimtab_clusterres.clusters.kubernetes.access import Kubeconfig
@@ -18,7 +18,7 @@ from trimtab_clusterres.clusters.port import Cluster
 EDITOR = "editor"
 
 
-class TestKubernetesCluster(ClusterContract):
+class TestKubernetesCluster(ClusterContract, ChangesContract):
     @pytest.fixture
     async def adapter(
         self, cluster: clusters.Cluster, prefix: str, tmp_path: Path

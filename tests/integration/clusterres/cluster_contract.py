@@ -221,6 +221,7 @@ class ChangesContract(ClusterSteps):
             assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == self.later
             self.delete(adapter, "b")
             assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == self.namespace
+            await adapter.apply(self.later, [manifest("a", x="1")], repair=True)
             self.put(adapter, "a", x="edited again", namespace=self.later)
             assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == self.later
 
