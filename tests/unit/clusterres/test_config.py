@@ -7,6 +7,7 @@ import pytest
 
 from trimtab.runtime import config
 from trimtab.settings import namespaces
+from trimtab_clusterres.clusters.kubernetes.access import Kubeconfig
 from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 
 
@@ -85,6 +86,55 @@ def test_every_cluster_needs_templates(environment: pytest.MonkeyPatch, tmp_path
     environment.setenv("TRIMTAB_CLUSTERS", json.dumps({**access, "west": {"directory": "/y"}}))
     with pytest.raises(SystemExit, match="a directory of templates for cluster west"):
         config.load(ClusterresConfig)
+
+
+KUBECONFIG = """
+contexts: [{name: east-1, context: {}}, {name: east-2, context: {}}]
+current-context: east-1
+"""
+
+
+def test_a_cluster_is_reached_by_a_context_of_a_kubeconfig(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(KUBECONFIG)
+    environment.setenv(
+        "TRIMTAB_CLUSTERS", json.dumps({"a": {"kubeconfig": str(file), "context": "east-2"}})
+    )
+    [found] = config.load(ClusterresConfig).clusters.values()
+    assert found.api_server == Kubeconfig(file, "east-2")
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "reason"),
+    [
+        (KUBECONFIG, {"context": "east-3"}, "'east-3' does not exist; did you mean"),
+        ("contexts: [{name: a}]", {}, "no current-context; name a context, of: a"),
+        ("contexts: []\ncurrent-context: a", {}, "'a' does not exist"),
+        ("- a", {}, "is not a kubeconfig"),
+        ("{", {}, "is not a kubeconfig: it is not YAML"),
+        (None, {}, "clusters.a.kubeconfig"),
+        (KUBECONFIG, {"directory": "/a"}, "only one of directory, kubeconfig and in_cluster"),
+        (KUBECONFIG, {"kubeconfig": None, "context": "a"}, "context needs kubeconfig"),
+        (KUBECONFIG, {"kubeconfig": None, "in_cluster": True}, "it works in a pod only"),
+    ],
+)
+def test_a_cluster_that_cannot_be_reached_ever_ends_the_start(
+    environment: pytest.MonkeyPatch,
+    tmp_path: Path,
+    content: str | None,
+    fields: dict[str, object],
+    reason: str,
+) -> None:
+    environment.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    file = tmp_path / "kubeconfig"
+    if content is not None:
+        file.write_text(content)
+    environment.setenv("TRIMTAB_CLUSTERS", json.dumps({"a": {"kubeconfig": str(file)} | fields}))
+    with pytest.raises(SystemExit) as caught:
+        config.load(ClusterresConfig)
+    assert reason in str(caught.value)
 
 
 def test_an_empty_namespace_template_is_the_default(environment: pytest.MonkeyPatch) -> None:

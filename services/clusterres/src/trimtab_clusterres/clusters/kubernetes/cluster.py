@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from trimtab.errors import Rejected
+from trimtab.errors import Rejected, Unavailable
 from trimtab.templates.manifests import Manifest, ObjectKey
 from trimtab_clusterres.clusters.kubernetes import inventory, objects
 from trimtab_clusterres.clusters.kubernetes.access import Access
@@ -131,6 +131,8 @@ class KubernetesCluster:
         try:
             desired = await self._applier.dry_run(item)
         except Refused as refused:
+            if refused.is_of_terminating_namespace:
+                raise Unavailable(str(refused)) from refused
             if refused.status != 404:
                 raise Rejected(f"{item.key}: {message(item, refused)}") from refused
             # The namespace does not exist yet.

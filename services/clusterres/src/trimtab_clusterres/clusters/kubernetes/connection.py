@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -17,12 +18,14 @@ from trimtab_clusterres.clusters.kubernetes import credentials
 from trimtab_clusterres.clusters.kubernetes.access import Access
 from trimtab_clusterres.clusters.kubernetes.problems import Refused, refusal
 
+log = logging.getLogger(__name__)
+
 APPLY = "application/apply-patch+yaml"
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 
-_CONNECTIONS = 100
-"""At once, watches included; the requests of a worker are far fewer."""
+_REQUESTS = 16
+"""At once; watches come in addition."""
 _CREDENTIALS_SECONDS = 60.0
 """How long credentials are used before they are read again: as client-go does with token files."""
 
@@ -48,6 +51,7 @@ class Connection:
         self._client: ApiClient | None = None
         self._read_at = 0.0
         self._connecting = asyncio.Lock()
+        self._free = asyncio.Semaphore(_REQUESTS)
         self._closed = False
 
     async def request(
@@ -66,9 +70,10 @@ class Connection:
         not answer in time, or answers that it cannot serve any request now.
         """
         timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-        async with self._response(
-            method, path, query, timeout, accept, body, content_type
-        ) as response:
+        async with (
+            self._free,
+            self._response(method, path, query, timeout, accept, body, content_type) as response,
+        ):
             return Answer(response.status, _decoded(await response.read()) or {})
 
     async def get(self, path: str) -> dict[str, JsonValue] | None:
@@ -121,7 +126,8 @@ class Connection:
     async def close(self) -> None:
         """Close all connections; requests that still run fail."""
         self._closed = True
-        await self._disconnect()
+        if self._client is not None:
+            await self._disconnect(self._client)
 
     @asynccontextmanager
     async def _response(
@@ -148,30 +154,30 @@ class Connection:
             answer = await client.call_api(*request, _request_timeout=timeout)
             async with answer.response as response:
                 if response.status >= 400:
-                    raise await self._refusal(host, response)
+                    raise await self._refusal(client, response)
                 yield response
         except TimeoutError as error:
             limit = timeout.total or timeout.sock_read
             raise Unavailable(f"{host} did not answer within {limit:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise await self._failure(host, error) from error
+            raise await self._failure(client, error) from error
 
-    async def _refusal(self, host: str, response: aiohttp.ClientResponse) -> Exception:
-        if response.status == 401:
-            # A token that was rotated is read again at the next request.
-            self._read_at = 0.0
+    async def _refusal(self, client: ApiClient, response: aiohttp.ClientResponse) -> Exception:
         body = _decoded(await response.read())
+        if response.status == 401:
+            await self._disconnect(client)
+        host = client.configuration.host
         return refusal(host, response.status, body, response.headers.get("Retry-After", ""))
 
-    async def _failure(self, host: str, error: Exception) -> Unavailable:
+    async def _failure(self, client: ApiClient, error: Exception) -> Unavailable:
+        host = client.configuration.host
         match error:
             case aiohttp.ClientConnectorCertificateError(certificate_error=reason):
-                # A renewed file of certificates is read again at the next request.
-                await self._disconnect()
+                await self._disconnect(client)
                 detail = getattr(reason, "verify_message", "") or str(reason)
                 return Unavailable(f"the certificate of {host} is not accepted: {detail}")
             case aiohttp.ClientSSLError() | ssl.SSLError():
-                await self._disconnect()
+                await self._disconnect(client)
                 return Unavailable(f"no TLS connection to {host}: {error}")
             case aiohttp.ClientConnectorError() | OSError(strerror=str()):
                 return Unavailable(f"{host} cannot be reached: {error.strerror}")
@@ -187,30 +193,38 @@ class Connection:
                 return self._client
             configuration = await self._configuration()
             self._read_at = time.monotonic()
-            if self._client is None or _identity(configuration) != _identity(
-                self._client.configuration
-            ):
-                await self._disconnect()
-                self._client = _client(configuration)
-            else:
-                self._client.configuration.api_key = configuration.api_key
+            client = self._client
+            if client is not None and _identity(configuration) == _identity(client.configuration):
+                client.configuration.api_key = configuration.api_key
+                return client
+            self._client = _client(configuration)
+            if client is not None:
+                await client.close()  # type: ignore[no-untyped-call]
             return self._client
 
     async def _configuration(self) -> Configuration:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await credentials.read(self._access)
-        except TimeoutError as error:
+        except (TimeoutError, Unavailable) as error:
+            if self._client is not None:
+                # The file may be half written; the credentials at hand may be accepted still.
+                log.warning("cluster.credentials_not_read", extra={"error": str(error)})
+                kept: Configuration = self._client.configuration
+                return kept
+            if isinstance(error, Unavailable):
+                raise
             raise Unavailable(f"no credentials within {self._timeout_seconds:g} s") from error
 
-    async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()  # type: ignore[no-untyped-call]
+    async def _disconnect(self, client: ApiClient) -> None:
+        """Close a client, so that the next request reads credentials and certificates again."""
+        if self._client is client:
+            self._client = None
+        await client.close()  # type: ignore[no-untyped-call]
 
 
 def _client(configuration: Configuration) -> ApiClient:
-    configuration.connection_pool_maxsize = _CONNECTIONS
+    configuration.connection_pool_maxsize = 0  # requests are limited, and so are watched kinds
     try:
         client = ApiClient(configuration)
     except (OSError, ssl.SSLError) as error:

@@ -14,6 +14,7 @@ async def read(access: Access) -> Configuration:
     """
     configuration = Configuration()
     try:
+        access.check()
         if isinstance(access, Kubeconfig):
             await config.load_kube_config(  # type: ignore[no-untyped-call]
                 str(access.path), access.context, configuration, persist_config=False

@@ -14,6 +14,8 @@ from trimtab_clusterres.clusters.port import ApiKind
 
 _REFRESH_SECONDS = 5.0
 """The shortest time after which an unknown kind is looked for again."""
+_KEPT_SECONDS = 600.0
+"""How long known kinds are kept: a CustomResourceDefinition may be replaced by another."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Discovery:
         api_version, kind = api_kind
         async with self._reading:
             found = self._kinds.get(api_version, {}).get(kind)
-            if found is None and self._is_due(api_version):
+            if self._is_due(api_version, _REFRESH_SECONDS if found is None else _KEPT_SECONDS):
                 await self._read(api_version)
                 found = self._kinds.get(api_version, {}).get(kind)
         if found is None:
@@ -86,9 +88,10 @@ class Discovery:
                 continue
         raise UnknownKind(group or "v1", kind)
 
-    def _is_due(self, what: str) -> bool:
+    def _is_due(self, what: str, seconds: float) -> bool:
+        """Whether something was read so long ago, or never."""
         read_at = self._read_at.get(what)
-        return read_at is None or time.monotonic() >= read_at + _REFRESH_SECONDS
+        return read_at is None or time.monotonic() >= read_at + seconds
 
     async def _read(self, api_version: str) -> None:
         try:
@@ -108,7 +111,8 @@ class Discovery:
         if not group:
             return ("v1",)
         async with self._reading:
-            if not self._versions.get(group) and self._is_due(f"{group}/"):
+            seconds = _KEPT_SECONDS if self._versions.get(group) else _REFRESH_SECONDS
+            if self._is_due(f"{group}/", seconds):
                 self._versions[group] = await self._read_versions(group)
                 self._read_at[f"{group}/"] = time.monotonic()
             return self._versions.get(group, ())

@@ -65,11 +65,16 @@ class Pruning:
         live = await self._connection.get(path) if entry.created else None
         if live is None:
             return Result(key, "pruned" if entry.created else "released"), True
-        if not _is_ours(entry, live):
+        if not (_is_ours(entry, live) and self._is_of_namespace(kind, live)):
             return Result(key, "released"), True
         if objects.is_terminating(live):
             return Result(key, "failed", terminating(live)), False
         return await self._delete(key, path, objects.uid(live))
+
+    def _is_of_namespace(self, kind: Kind, live: Object) -> bool:
+        """Whether an object belongs to the namespace, also where its inventory was forged."""
+        is_shared = not kind.namespaced and kind != NAMESPACE
+        return not is_shared or objects.annotation(live, objects.OWNER) == self._namespace
 
     async def _kind(self, key: ObjectKey) -> Kind:
         if _is_namespace(key):
