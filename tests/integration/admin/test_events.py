@@ -124,3 +124,12 @@ async def test_namespaces_are_shown_as_clusterres_reports_them(
         return [body["state"] for body in bodies] == ["ready"]
 
     await until(is_shown)
+    assert (await admin.get("/namespaces/embedded/shop-development")).json()["revision"] == 1
+    filters = {"cluster": "embedded", "domain": "development", "state": "failed"}
+    assert (await admin.get("/namespaces", params=filters)).json() == []
+    missing = await admin.get("/namespaces/embedded/shop-developmnt")
+    assert (missing.status_code, missing.json()["allowed"]) == (404, "shop-development")
+    without_clusterres = await admin.get("/namespaces/embedded/shop-development/diff")
+    assert without_clusterres.status_code == 503
+    detail = "no clusterres that reaches cluster 'embedded' is running"
+    assert without_clusterres.json()["detail"] == detail

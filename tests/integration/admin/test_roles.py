@@ -335,6 +335,8 @@ NAMES = {
     "id": "x",
     "token": "x",
     "sequence": "1",
+    "cluster": "embedded",
+    "namespace": "x",
 }
 FILTERED = ("/records", "/history", "/workflows", "/launch_plans", "/executions", "/namespaces")
 FOR_EVERY_TOKEN = {
@@ -343,6 +345,9 @@ FOR_EVERY_TOKEN = {
     ("get", "/pools/{name}"),
     ("get", "/projects"),
     ("get", "/executions/{execution}"),
+    ("get", "/namespaces/{cluster}/{namespace}"),
+    ("get", "/namespaces/{cluster}/{namespace}/diff"),
+    ("post", "/namespaces/{cluster}/{namespace}/prune"),
     ("get", "/executions/{execution}/events"),
     ("get", "/export"),
     ("post", "/apply"),

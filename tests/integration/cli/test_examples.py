@@ -3,6 +3,7 @@
 import itertools
 import json
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -10,6 +11,7 @@ from string import Template
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
+from tests.servers import PATIENCE_SECONDS
 from trimtab.cli import reference
 from trimtab.cli.main import cli
 
@@ -74,7 +76,20 @@ def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Ma
     if "$EXECUTION" in example:
         pricing = ("execute", "pricing", "-p", "shop", "-d", "development")
         found["EXECUTION"] = trimtab(*pricing).stdout.strip()
+    if "namespaces shop" in example or "diff shop" in example:
+        _await_namespace(trimtab)
     return found
+
+
+def _await_namespace(trimtab: Trimtab) -> None:
+    """Wait until the namespace of the project is made, and made again after an archive."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = trimtab("get", "namespaces", "-p", "shop", "-d", "development", "-o", "json")
+        if [each["state"] for each in json.loads(found.stdout)] == ["ready"]:
+            return
+        assert time.monotonic() < deadline, found.output
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

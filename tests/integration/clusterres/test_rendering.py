@@ -17,14 +17,22 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.integration.clusterres.conftest import QUOTA, WORLD, Serving, Statuses
 from tests.servers import PATIENCE_SECONDS, NatsServer
 from tests.settings_stream import SettingsStream
-from trimtab.errors import Unavailable
+from trimtab.api.namespaces import NamespaceDifferenceBody
+from trimtab.errors import NotFound, Rejected, Unavailable
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, NamespaceStatus, ProjectChanged, RecordChanged
-from trimtab.runtime import bus
+from trimtab.runtime import bus, replies
 from trimtab_admin.messaging import streams
 
 ALPHA = Scope("development", "alpha")
+
+SECRET = """\
+apiVersion: v1
+kind: Secret
+metadata: {name: s, annotations: {trimtab.io/drift: "off"}}
+stringData: {password: hunter2, user: unchanging}
+"""
 
 
 def values(scope: Scope = PLATFORM, /, **attributes: str) -> RecordChanged:
@@ -129,6 +137,43 @@ async def test_a_failure_after_a_restart_leaves_a_namespace_usable(
     async with serving():
         await statuses.until(settings_stream.revision, "failed")
     assert [status.usable for status in statuses.seen] == [True, True]
+
+
+async def test_a_request_gets_the_difference_of_a_namespace_to_its_templates(
+    client: Client,
+    serving: Serving,
+    settings_stream: SettingsStream,
+    statuses: Statuses,
+    clusters: Path,
+    templates: Path,
+) -> None:
+    (templates / "secret.yaml").write_text(SECRET)
+
+    async def difference(cluster: str, namespace: str) -> NamespaceDifferenceBody:
+        subject = subjects.difference(cluster, namespace)
+        return await replies.request(
+            client, subject, NamespaceDifferenceBody, service="clusterres", timeout=9, headers={}
+        )
+
+    with pytest.raises(Unavailable, match="no clusterres is running"):
+        await difference("east", "alpha-development")
+    await settings_stream.announce(*WORLD, values(cpu="4"))
+    async with serving():
+        await statuses.until(settings_stream.revision)
+        assert (await difference("east", "alpha-development")).objects == ()
+        file = clusters / "east" / "alpha-development" / "Secret-s.yaml"
+        file.write_text(file.read_text().replace("hunter2", "changed"))
+        [found] = (await difference("east", "alpha-development")).objects
+        text = found.model_dump_json()
+        assert found.object == "Secret/s"
+        assert found.live != found.desired
+        assert not any(value in text for value in ("hunter2", "changed", "unchanging"))
+        with pytest.raises(NotFound, match="beta-development"):
+            await difference("east", "beta-development")
+        (templates / "broken.yaml").write_text("x: {{ unknown }}")
+        await statuses.until(settings_stream.revision, "failed")
+        with pytest.raises(Rejected, match="unknown"):
+            await difference("east", "alpha-development")
 
 
 async def test_a_burst_of_changes_costs_few_renders(

@@ -14,6 +14,7 @@ from trimtab_admin.api.access import AccessOperations
 from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
 from trimtab_admin.api.maintenance import MaintenanceOperations
+from trimtab_admin.api.namespaces import NamespaceOperations
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.settings.entities import POOLS
 
@@ -22,6 +23,7 @@ INTERFACES: tuple[Any, ...] = (
     EntityOperations,
     ExecutionOperations,
     MaintenanceOperations,
+    NamespaceOperations,
     SettingsOperations,
 )
 WRONG: Mapping[type, tuple[object, ...]] = {

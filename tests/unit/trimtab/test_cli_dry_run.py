@@ -8,7 +8,7 @@ from trimtab.cli.main import cli
 
 READS = {
     *("get", "explain", "history", "diff", "export", "effective", "watch", "describe", "audit"),
-    *("token list", "dead list", "dead show"),
+    *("token list", "dead list", "dead show", "namespaces diff"),
 }
 LOCAL = {"up", "asyncapi", "completion", "config", "version", "status"}
 """Commands that do not change anything on a server."""

@@ -24,6 +24,7 @@ from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
 from trimtab_admin.api.maintenance import MaintenanceOperations, health_routes
 from trimtab_admin.api.middleware import is_loopback
+from trimtab_admin.api.namespaces import NamespaceOperations
 from trimtab_admin.api.pruning import PruneOperations
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
@@ -31,6 +32,7 @@ from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.workflows import Workflows
 from trimtab_admin.maintenance.dead_letters import DeadLetters
+from trimtab_admin.maintenance.namespaces import Namespaces
 from trimtab_admin.maintenance.pool_usage import PoolUsage
 from trimtab_admin.maintenance.pruning import Prunes
 from trimtab_admin.maintenance.readiness import Readiness
@@ -155,6 +157,7 @@ def build(config: AdminConfig) -> Starlette:
             *EntityOperations(reader, settings.writer, usage).table(),
             *AccessOperations(api_tokens, trail).table(),
             *_executions(database, nats_tasks, streams, authentication).table(),
+            *_namespaces(reader, nats_tasks).table(),
             *_maintenance(database, nats_tasks, readiness).table(),
             *PruneOperations(prunes).table(),
         ],
@@ -253,11 +256,15 @@ def _executions(
     )
 
 
+def _namespaces(reader: Reader, nats_tasks: NatsTasks) -> NamespaceOperations:
+    statuses = nats_tasks.namespace_statuses
+    return NamespaceOperations(Namespaces(statuses, reader, lambda: nats_tasks.client))
+
+
 def _maintenance(
     database: _Database, nats_tasks: NatsTasks, readiness: Readiness
 ) -> MaintenanceOperations:
     return MaintenanceOperations(
-        namespaces=nats_tasks.namespace_statuses,
         readiness=readiness,
         dead_letters=DeadLetters(lambda: nats_tasks.client),
         resyncing=Resync(database.sessions, database.reading, nats_tasks),

@@ -17,6 +17,7 @@ from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Cluster
 from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
+from trimtab_clusterres.differences import DifferenceReplies
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
@@ -82,6 +83,7 @@ def build(config: ClusterresConfig) -> Starlette:
             running = [
                 handlers.view.follow(),
                 published.follow(),
+                DifferenceReplies(client, reconcilers).run(),
                 published.remove_missing(lambda: handlers.layout if handlers.is_loaded else None),
                 *(
                     watch.follow(partial(handlers.on_templates, users[directories]))

@@ -63,6 +63,20 @@ class Applier:
         """Return what was applied, as the cluster records it. Raises as `Cluster.read`."""
         return await self._cluster.read(namespace)
 
+    async def compare(
+        self, namespace: str, manifests: Sequence[Manifest]
+    ) -> tuple[Difference, ...]:
+        """Return the objects that are not as the manifests describe them, under any policy.
+
+        Raises `trimtab.errors.Invalid` where an object's policy is none, and what
+        `Cluster.compare` raises.
+        """
+        applied = [
+            each if drift.policy_of(each, self._policy) == "enforce" else drift.marked(each)
+            for each in manifests
+        ]
+        return await self._cluster.compare(namespace, applied)
+
     def forget(self, namespace: str) -> None:
         """Remove what is remembered of a namespace that is not made any longer."""
         self._applied.pop(namespace, None)

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from trimtab.errors import TrimtabError, Unavailable
+from trimtab.errors import NotFound, TrimtabError, Unavailable
 from trimtab.levels import Scope
 from trimtab.runtime import tasks
 from trimtab.templates.files import TemplateSet
@@ -14,10 +14,14 @@ from trimtab.templates.manifests import Manifest
 from trimtab.templates.rendering import render
 from trimtab_clusterres import metrics, statuses
 from trimtab_clusterres.applying import Applier
-from trimtab_clusterres.clusters.port import Inventory, Result
+from trimtab_clusterres.clusters.port import Difference, Inventory, Result
+from trimtab_clusterres.hiding import secret_values, without_values
 from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.statuses import Attempt, Statuses
 from trimtab_clusterres.template_watch import TemplateWatch
+
+_COMPARE_SECONDS = 20.0
+"""Shorter than admin waits for the difference of a namespace."""
 
 
 class Reconciler:
@@ -63,6 +67,27 @@ class Reconciler:
             return replace(attempt, error=attempt.error or self.failed(namespace, failure).error)
         return attempt
 
+    async def compare(self, namespace: str) -> tuple[int, Sequence[Difference]]:
+        """Return the objects that an apply would change, and the revision that was rendered.
+
+        Raises `trimtab.errors.NotFound` where the namespace is not to be made, and what rendering
+        and the cluster raise.
+        """
+        layout = self._layout()
+        placement = Placement(self.name, namespace)
+        if not layout.has(placement):
+            hint = layout.missing_reason(placement)
+            raise NotFound(f"namespace of cluster {self.name!r}", namespace, hint=hint)
+        revision = layout.settings.revision
+        templates = await self._templates.current()
+        manifests = await self._render(templates, namespace, layout.attributes(namespace))
+        try:
+            async with self._deadline(min(self._deadline_seconds, _COMPARE_SECONDS)):
+                return revision, await self._applier.compare(namespace, manifests)
+        except TrimtabError as error:
+            error.args = (without_values(str(error), secret_values(manifests)),)
+            raise
+
     def failed(self, namespace: str, failure: Exception) -> Attempt:
         """Return an attempt that failed, after logging a defect with its traceback.
 
@@ -95,8 +120,8 @@ class Reconciler:
 
     async def _inventory(self, namespace: str) -> Inventory | None:
         """Return what was applied earlier; ``None`` where the cluster does not respond."""
-        with suppress(TrimtabError, TimeoutError):
-            async with asyncio.timeout(self._deadline_seconds):
+        with suppress(TrimtabError):
+            async with self._deadline(self._deadline_seconds):
                 return await self._applier.inventory(namespace)
         return None
 
@@ -108,10 +133,13 @@ class Reconciler:
             return await asyncio.to_thread(render, found.sources, namespace, attributes, values)
 
     async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
+        async with self._deadline(self._deadline_seconds):
+            return await self._applier.apply(namespace, manifests)
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._deadline_seconds):
-                return await self._applier.apply(namespace, manifests)
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError as error:
-            raise Unavailable(
-                f"cluster {self.name} did not answer within {self._deadline_seconds:g} s"
-            ) from error
+            raise Unavailable(f"cluster {self.name} did not answer within {seconds:g} s") from error

@@ -17,10 +17,10 @@ _MAX_NAME = 320
 _OBJECTS_SHARE = 4
 """One part in so many is for the names of objects where not everything has room."""
 _WORST_FIRST = (
+    "unconfirmed",  # an admin confirms the whole list
     "failed",
     "conflicted",
     "drifted",
-    "unconfirmed",
     "kept",
     "released",
     "pruned",

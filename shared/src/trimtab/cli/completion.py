@@ -88,6 +88,11 @@ async def _executions(client: Client, options: Mapping[str, Any]) -> Sequence[st
     return [body.id for body in found]
 
 
+async def _namespaces(client: Client, options: Mapping[str, Any]) -> Sequence[str]:
+    found = await client.namespaces.list(options.get("cluster"))
+    return [status.namespace for status in found]
+
+
 _LISTS: Mapping[str, Names] = {
     "projects": _projects,
     "domains": _domains,
@@ -95,6 +100,7 @@ _LISTS: Mapping[str, Names] = {
     "workflows": _workflows,
     "launch plans": _launch_plans,
     "executions": _executions,
+    "namespaces": _namespaces,
 }
 
 

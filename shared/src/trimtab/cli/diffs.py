@@ -1,4 +1,4 @@
-"""The difference of two documents as flytectl shows it. Pure."""
+"""The differences of documents as flytectl shows them, and of objects of clusters. Pure."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,24 @@ def unified_diff(
         _document_lines(kind, before), _document_lines(kind, after), "before", "after", lineterm=""
     )
     return "\n".join(lines)
+
+
+def unified_object_diff(
+    name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> str:
+    """Return the diff of two objects as YAML, of which ``None`` stands for one that is missing."""
+    lines = difflib.unified_diff(
+        _object_lines(before),
+        _object_lines(after),
+        f"live/{name}",
+        f"rendered/{name}",
+        lineterm="",
+    )
+    return "\n".join(lines)
+
+
+def _object_lines(content: Mapping[str, Any] | None) -> list[str]:
+    return [] if content is None else to_yaml(content).splitlines()
 
 
 def _document_lines(kind: Kind, document: Mapping[str, Any] | None) -> list[str]:

@@ -13,13 +13,13 @@ from trimtab.cli.commands import example, limit_option
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.kinds import find_kind
+from trimtab.cli.namespace_statuses import list_namespaces
 from trimtab.cli.pool_use import list_pools
 from trimtab.cli.scopes import domain_option, project_option, scope_from_body
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, output_option, show_list, warn
 from trimtab.errors import NotFound
 from trimtab.levels import Level
-from trimtab.messages.events import NamespaceStatus
 
 _KINDS: Columns[KindBody] = {
     "NOUN": lambda kind: kind.noun,
@@ -75,19 +75,6 @@ _EXECUTIONS: Columns[ExecutionBody] = {
 _EXECUTIONS_WIDE: Columns[ExecutionBody] = {
     "LAUNCH PLAN": lambda execution: execution.launch_plan,
     "UPDATED": lambda execution: execution.updated_at,
-}
-_NAMESPACES: Columns[NamespaceStatus] = {
-    "CLUSTER": lambda status: status.cluster,
-    "NAMESPACE": lambda status: status.namespace,
-    "STATE": lambda status: status.state,
-    "REVISION": lambda status: status.revision,
-    "OBJECTS": lambda status: status.objects,
-    "ERROR": lambda status: status.error,
-}
-_NAMESPACES_WIDE: Columns[NamespaceStatus] = {
-    "PROJECT": lambda status: status.project,
-    "DOMAIN": lambda status: status.domain,
-    "AT": lambda status: status.at,
 }
 
 
@@ -204,15 +191,6 @@ def executions(
     show_list(found, output, _EXECUTIONS, _EXECUTIONS_WIDE)
 
 
-@click.command("namespaces", epilog=example("trimtab get namespaces"))
-@output_option()
-@with_server
-def namespaces(server: Server, output: Output) -> None:
-    """List the namespace of each project and domain on each cluster, with its state."""
-    found = server.call(lambda client: client.namespaces.list())
-    show_list(found, output, _NAMESPACES, _NAMESPACES_WIDE)
-
-
 LISTINGS = (
     kinds,
     records,
@@ -222,5 +200,5 @@ LISTINGS = (
     list_pools,
     workflows,
     executions,
-    namespaces,
+    list_namespaces,
 )

@@ -1,4 +1,4 @@
-"""``trimtab namespaces prune``: what is deleted from namespaces, after an admin confirms it."""
+"""``trimtab namespaces``: its ``prune`` deletes objects after an admin has confirmed the list."""
 
 import asyncio
 import time
@@ -10,6 +10,7 @@ from trimtab.cli.commands import Failure, dry_run_option, example, reason_option
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.groups import CommandGroup
+from trimtab.cli.namespace_diffs import diff
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
@@ -18,7 +19,11 @@ from trimtab.messages.events import NamespaceStatus
 
 _POLL_SECONDS = 0.5
 
-namespaces = CommandGroup("namespaces", help="Delete what a namespace does not need any longer.")
+namespaces = CommandGroup(
+    "namespaces",
+    help="Compare namespaces with their templates, and delete what none of these renders.",
+)
+namespaces.add_command(diff)
 
 
 @namespaces.command("prune", epilog=example("trimtab namespaces prune shop-development"))

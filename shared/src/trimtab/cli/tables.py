@@ -18,7 +18,7 @@ _KEY_WIDTH: Final = 40
 _COLOURED: Final = frozenset({"STATE", "PHASE"})
 _COLOURS: Final = {
     **dict.fromkeys(("ready", "active", "succeeded"), "green"),
-    **dict.fromkeys(("requested", "waiting", "archived", "expired"), "yellow"),
+    **dict.fromkeys(("requested", "waiting", "archived", "expired", "removed"), "yellow"),
     **dict.fromkeys(("not ready", "unreachable", "failed", "refused", "revoked"), "red"),
 }
 

@@ -3,13 +3,43 @@
 from collections.abc import Sequence
 
 from trimtab.api.maintenance import DeadLetterBody, PruneBody, PruneRequest, ReplayedBody
+from trimtab.api.namespaces import NamespaceDifferenceBody
 from trimtab.client.http import DRY_RUN, Collection, path_of, reason_header, without_empty
 from trimtab.messages.events import NamespaceStatus
 
 
 class Namespaces(Collection):
-    async def list(self) -> Sequence[NamespaceStatus]:
-        return await self._http.fetch_list(NamespaceStatus, "/namespaces")
+    """The namespace of each project and domain on each cluster."""
+
+    async def list(
+        self,
+        cluster: str | None = None,
+        project: str | None = None,
+        domain: str | None = None,
+        namespace: str | None = None,
+        state: str | None = None,
+    ) -> Sequence[NamespaceStatus]:
+        """Return the statuses by cluster and name.
+
+        Those of removed namespaces only where the state or the namespace is given.
+        """
+        params = without_empty(
+            cluster=cluster, project=project, domain=domain, namespace=namespace, state=state
+        )
+        return await self._http.fetch_list(NamespaceStatus, "/namespaces", params)
+
+    async def get(self, cluster: str, namespace: str) -> NamespaceStatus:
+        return await self._http.fetch(
+            NamespaceStatus, "GET", path_of("namespaces", cluster, namespace)
+        )
+
+    async def diff(self, cluster: str, namespace: str) -> NamespaceDifferenceBody:
+        """Return the objects that differ on the cluster from what the templates render.
+
+        Values of Secrets are replaced by hashes.
+        """
+        path = path_of("namespaces", cluster, namespace, "diff")
+        return await self._http.fetch(NamespaceDifferenceBody, "GET", path)
 
     async def prune(
         self,

@@ -201,6 +201,16 @@ def namespaces_of(cluster: str) -> str:
     return _check_length(f"trimtab.namespaces.{_escape(cluster)}.>")
 
 
+def difference(cluster: str, namespace: str) -> str:
+    """Return the subject of requests for the difference of a namespace to its templates."""
+    return _check_length(f"trimtab.clusterres.diff.{_escape(cluster)}.{_escape(namespace)}")
+
+
+def differences_of(cluster: str) -> str:
+    """Return the wildcard of the requests for all namespaces of a cluster."""
+    return f"trimtab.clusterres.diff.{_escape(cluster)}.*"
+
+
 def dead(stream: str, consumer: str) -> str:
     return f"trimtab.dead.{stream}.{consumer}"
 

@@ -1,4 +1,4 @@
-"""Operations on the installation: status, namespaces, dead letters and resync; and health."""
+"""Operations on the installation: status, dead letters and resync; and health."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,7 @@ from starlette.routing import Route
 
 from trimtab.api.maintenance import DeadLetterBody, ReplayedBody, ResyncBody, StatusBody
 from trimtab.api.settings import Part
-from trimtab.levels import Scope
-from trimtab.messages.events import NamespaceStatus
 from trimtab.release import VERSION
-from trimtab.runtime.namespace_statuses import NamespaceStatuses
 from trimtab_admin.access.authorization import Role, any_caller
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
@@ -40,7 +37,6 @@ class DeadLettersQuery(PageQuery):
 class MaintenanceOperations:
     """The operations, with what they read and start."""
 
-    namespaces: NamespaceStatuses
     readiness: Readiness
     dead_letters: DeadLetters
     resyncing: Resync
@@ -50,19 +46,12 @@ class MaintenanceOperations:
         operations = partial(Operation, tag="operations")
         dead_letter = "/dead/{sequence}"
         return (
-            status("GET", "/namespaces", self.list_namespaces, any_caller),
             status("GET", "/status", self.get_status, any_caller),
             operations("GET", "/dead", self.list_dead_letters),
             operations("GET", dead_letter, self.get_dead_letter),
             operations("POST", f"{dead_letter}/replay", self.replay_dead_letter),
             operations("POST", "/resync", self.resync),
         )
-
-    async def list_namespaces(self, call: Call) -> Sequence[NamespaceStatus]:
-        def is_visible(status: NamespaceStatus) -> bool:
-            return call.caller.may(Role.VIEWER, Scope(status.domain, status.project))
-
-        return [status for status in self.namespaces.list() if is_visible(status)]
 
     async def get_status(self, call: Call) -> StatusBody:
         status = await self.readiness.status()
