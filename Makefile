@@ -5,10 +5,15 @@ PACKAGES := -e ./shared[embedded] -e ./services/admin -e ./services/clusterres \
 	-e ./services/propeller -e ./services/resmgr
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo up setup check lint types unit test soak test-kubernetes e2e e2e-full bench clean
+.PHONY: demo demo-kubernetes up setup check lint types unit test soak test-kubernetes e2e e2e-full bench clean
 
 demo: .venv/installed  ## the main job, from set-up to explanation
 	$(BIN)/python examples/demo.py
+
+# On the cluster of TRIMTAB_TEST_KUBECONFIG, else on a real control plane without nodes.
+demo-kubernetes: .venv/kubernetes  ## the same on a Kubernetes cluster
+	$(BIN)/python -m tests.kubernetes.run sh -c \
+		'$(BIN)/python examples/demo.py --kubeconfig "$$KUBECONFIG"'
 
 up: .venv/installed  ## everything in the foreground until Ctrl-C
 	$(BIN)/trimtab up

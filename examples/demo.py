@@ -1,7 +1,8 @@
 """The demo of ``make demo``: the main use of Trimtab from start to explanation.
 
 It starts the embedded system in a temporary directory, runs commands as a user would, checks their
-results, and stops the system. Where a step fails, it prints the logs and exits with 1.
+results, and stops the system. Where a step fails, it prints the logs and exits with 1. With
+``--kubeconfig FILE`` the namespaces are those of a Kubernetes cluster, and are deleted at the end.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from pathlib import Path
 import click
 import nats
 import nats.errors
+from demo_quota import Quota, QuotaFile, QuotaObject, limits_are
 
 from trimtab.client import Client
 from trimtab.embedded.directory import Directory
@@ -34,7 +36,6 @@ ROOT = Path(__file__).parent
 SCOPE_FLAGS = ["-p", "flyteexamples", "-d", "development"]
 SCOPE = Scope("development", "flyteexamples")
 DATA = Directory(Path(tempfile.gettempdir()) / f"trimtab-demo-{os.getpid()}")
-QUOTA = DATA.cluster("embedded") / "flyteexamples-development" / "ResourceQuota-project-quota.yaml"
 TRIMTAB = str(Path(sys.executable).with_name("trimtab"))
 
 
@@ -90,9 +91,9 @@ def _finish(process: subprocess.Popen[str], code: int) -> str:
 
 
 @contextmanager
-def running_system() -> Iterator[None]:
+def running_system(quota: Quota) -> Iterator[None]:
     """Run `trimtab up`; enter when it is ready, and leave when all its processes have ended."""
-    up = _start("up", "--data", str(DATA.path))
+    up = _start("up", "--data", str(DATA.path), *quota.options)
     ready = threading.Event()
 
     def show() -> None:
@@ -130,10 +131,10 @@ def _left_running() -> list[str]:
     return found
 
 
-def apply_files() -> None:
+def apply_files(quota: Quota) -> None:
     title("2. Register a project and apply the example files")
     trimtab("register", "project", "flyteexamples")
-    wait_until(QUOTA.exists, "the new project has its namespaces")
+    wait_until(lambda: bool(quota.hard()), "the new project has its namespaces")
     for kind, file in (
         ("task-resource-attribute", "tra.yaml"),
         ("cluster-resource-attribute", "cra.yaml"),
@@ -143,18 +144,18 @@ def apply_files() -> None:
     trimtab("get", "task-resource-attribute", *SCOPE_FLAGS)
 
 
-def show_namespace() -> None:
+def show_namespace(quota: Quota) -> None:
     title("3. The event has re-rendered the namespace")
-    wait_until(lambda: _quota_is("1000", "5Ti"), "the manifest has the new quota")
-    click.echo(f"\n$ cat {QUOTA}\n{QUOTA.read_text()}")
-    expect(_quota_is("1000", "5Ti"), "the quota is 1000 CPU and 5Ti")
+    wait_until(lambda: limits_are(quota, "1000", "5Ti"), f"the {quota.kind} is the new one")
+    quota.show()
+    expect(limits_are(quota, "1000", "5Ti"), "the quota is 1000 CPU and 5Ti")
     trimtab("get", "namespaces")
     click.echo("\nThe same change five times more, timed through the client:")
     for cpu in ("1001", "1002", "1003", "1004", "1000"):
         written_at = asyncio.run(_put_quota(cpu))
-        wait_until(lambda cpu=cpu: _quota_is(cpu, "5Ti"), "the manifest follows")  # type: ignore[misc]
-        millis = 1000 * (QUOTA.stat().st_mtime - written_at)
-        click.echo(f"   PUT projectQuotaCpu {cpu} -> manifest file after {millis:.0f} ms")
+        wait_until(lambda cpu=cpu: limits_are(quota, cpu, "5Ti"), f"the {quota.kind} follows")  # type: ignore[misc]
+        millis = 1000 * (quota.changed_at() - written_at)
+        click.echo(f"   PUT projectQuotaCpu {cpu} -> {quota.kind} after {millis:.0f} ms")
 
 
 async def _put_quota(cpu: str) -> float:
@@ -166,11 +167,6 @@ async def _put_quota(cpu: str) -> float:
         written_at = time.time()
         await client.records.put("cluster_resource", SCOPE, document, version=version)
     return written_at
-
-
-def _quota_is(cpu: str, memory: str) -> bool:
-    text = QUOTA.read_text().replace('"', "").replace("'", "")
-    return f"limits.cpu: {cpu}\n" in text and f"limits.memory: {memory}\n" in text
 
 
 def run_workflow() -> str:
@@ -233,23 +229,27 @@ def _run_quietly(*arguments: str) -> str:
     return subprocess.check_output([TRIMTAB, *arguments], env=environment, text=True)
 
 
-def main() -> int:
+@click.command()
+@click.option("--kubeconfig", type=click.Path(exists=True, path_type=Path))
+def main(kubeconfig: Path | None) -> None:
+    """Exit with 1 where a step failed."""
     started_at = time.monotonic()
+    quota = QuotaObject(kubeconfig) if kubeconfig else QuotaFile(DATA.cluster("embedded"))
     try:
         title("1. Start NATS, Valkey and the four services")
-        with running_system():
-            apply_files()
-            show_namespace()
+        with running_system(quota):
+            apply_files(quota)
+            show_namespace(quota)
             explain(run_workflow())
+        quota.clean_up()
     except FAILURES as error:
         click.secho(f"\nFAILED: {error}", fg="red", bold=True)
         for log in sorted(DATA.log("admin").parent.glob("*.log")):
             click.echo(f"\n-- {log.name}\n" + "\n".join(log.read_text().splitlines()[-15:]))
-        return 1
+        sys.exit(1)
     shutil.rmtree(DATA.path)
     click.secho(f"\nThe demo is finished, in {time.monotonic() - started_at:.0f} s.", bold=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from trimtab.api.entities import ClusterBody
-from trimtab.errors import Invalid, Rejected
+from trimtab.errors import Invalid
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
 from trimtab.templates.configuration import ClusterResources
@@ -73,10 +73,7 @@ class ClusterAccess(BaseModel):
         if self.context is not None and self.kubeconfig is None:
             raise ValueError("context needs kubeconfig")
         if self.api_server is not None:
-            try:
-                self.api_server.check()
-            except Rejected as error:
-                raise ValueError(str(error)) from error
+            self.api_server.check()
         return self
 
     @model_validator(mode="before")

@@ -37,18 +37,37 @@ _REPORT_SECONDS = 5.0
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Settings file of the services; settings.yaml of the data directory by default.",
 )
-def up(data: Path, port: int | None, templates: Path, settings: Path | None) -> None:
+@click.option(
+    "--kubeconfig",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Kubeconfig file of a Kubernetes cluster, which then has the namespaces; "
+    "a directory of manifests by default.",
+)
+@click.option(
+    "--context", metavar="NAME", help="Context of the kubeconfig; its current one by default."
+)
+def up(
+    data: Path,
+    port: int | None,
+    templates: Path,
+    settings: Path | None,
+    kubeconfig: Path | None,
+    context: str | None,
+) -> None:
     """Start NATS, Valkey and the four services, and run them until Ctrl-C.
 
-    All data is in one directory; the next start uses it again.
+    All data is in one directory; the next start uses it again. A stop leaves the namespaces of a
+    Kubernetes cluster as they are.
     """
-    choices = Choices(port, templates, settings)
+    if context is not None and kubeconfig is None:
+        raise click.UsageError("--context is that of a kubeconfig: give --kubeconfig too")
+    choices = Choices(port, templates, settings, kubeconfig, context)
     has_data = Directory(data).database.exists()
 
     def ready(directory: Directory, running: System, seconds: float) -> None:
         # The terminal may be closed while the programs run.
         with suppress(OSError):
-            _show_addresses(directory, running, seconds)
+            _show_addresses(directory, running, seconds, _cluster(directory, choices))
             _show_commands(directory, has_data=has_data)
 
     asyncio.run(system.up(data, choices, report=_report, ready=ready))
@@ -60,13 +79,21 @@ def _report(line: str) -> None:
         progress(line)
 
 
-def _show_addresses(directory: Directory, running: System, seconds: float) -> None:
+def _cluster(directory: Directory, choices: Choices) -> str:
+    """Return where the namespaces are."""
+    if choices.kubeconfig is None:
+        return str(directory.cluster(CLUSTER))
+    context = f"context {choices.context}" if choices.context else "the current context"
+    return f"{context} of {choices.kubeconfig.absolute()}"
+
+
+def _show_addresses(directory: Directory, running: System, seconds: float, namespaces: str) -> None:
     nats, _valkey = running.servers
     lines = {
         "page": f"{running.url}  (in a browser)",
         "API": f"{running.url}/api/v2  (described in /api/v2/openapi.json)",
         "token": directory.token_file,
-        "namespaces": directory.cluster(CLUSTER),
+        "namespaces": namespaces,
         "logs": directory.logs,
         "isolation": _isolation(running),
         "NATS": f"127.0.0.1:{nats.probe.port}  (user and password are in {directory.nats_file})",

@@ -21,7 +21,7 @@ from trimtab.embedded.supervisor import Probe, Program
 from trimtab.errors import Conflict, NotFound
 
 CLUSTER = "embedded"
-"""The name of the cluster, a directory of manifests."""
+"""The name of the cluster: a directory of manifests, or a Kubernetes cluster."""
 TEMPLATES = Path(__file__).with_name("templates")
 DEFAULT_SETTINGS = """\
 # Settings of this installation. Read at each start; records of the API override `records`.
@@ -62,6 +62,10 @@ class Choices:
     templates: Path = TEMPLATES
     settings: Path | None = None
     """The settings file; ``None`` is that of the data directory, created where it is missing."""
+    kubeconfig: Path | None = None
+    """The kubeconfig file of a Kubernetes cluster; ``None`` writes manifests into a directory."""
+    context: str | None = None
+    """The context of the kubeconfig; ``None`` is its current one."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def prepare(directory: Directory, choices: Choices) -> System:
         "TRIMTAB_ADMIN_URL": f"http://127.0.0.1:{api}",
         "TRIMTAB_TOKEN_FILE": str(directory.token_file),
     }
-    own = _own_variables(directory, choices.templates, valkey.probe.port, password)
+    own = _own_variables(directory, choices, valkey.probe.port, password)
     services = tuple(
         _service(directory, name, api if name == "admin" else next(ports), {**common, **own[name]})
         for name in _SERVICES
@@ -122,15 +126,15 @@ def prepare(directory: Directory, choices: Choices) -> System:
 
 
 def _own_variables(
-    directory: Directory, templates: Path, valkey_port: int, password: str
+    directory: Directory, choices: Choices, valkey_port: int, password: str
 ) -> Mapping[str, Mapping[str, str]]:
     """Return the variables of each service that differ from service to service."""
-    clusters = {CLUSTER: {"directory": str(directory.cluster(CLUSTER))}}
+    clusters = {CLUSTER: _access(directory, choices)}
     redis = {"hostPaths": [f"127.0.0.1:{valkey_port}"], "hostKey": password}
     return {
         "admin": {"TRIMTAB_DATABASE_URL": f"sqlite+aiosqlite:///{directory.database}"},
         "clusterres": {
-            "TRIMTAB_TEMPLATES": str(templates.absolute()),
+            "TRIMTAB_TEMPLATES": str(choices.templates.absolute()),
             "TRIMTAB_CLUSTERS": json.dumps(clusters),
         },
         "propeller": {
@@ -153,6 +157,14 @@ def _own_variables(
             ),
         },
     }
+
+
+def _access(directory: Directory, choices: Choices) -> Mapping[str, str]:
+    """Return how clusterres reaches the cluster."""
+    if choices.kubeconfig is None:
+        return {"directory": str(directory.cluster(CLUSTER))}
+    access = {"kubeconfig": str(choices.kubeconfig.absolute())}
+    return access | ({"context": choices.context} if choices.context else {})
 
 
 def _inherited() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,12 @@ from pathlib import Path
 from trimtab.embedded import supervisor
 from trimtab.embedded.directory import Directory, ensure_token, lock
 from trimtab.embedded.programs import Choices, System, prepare
+from trimtab.errors import Rejected
+
+
+class Unusable(Rejected):
+    """The Kubernetes cluster does not respond, or refuses the user of the kubeconfig."""
+
 
 Ready = Callable[[Directory, System, float], None]
 """Called when all programs are ready, with the seconds that the start took."""
@@ -19,7 +26,8 @@ Ready = Callable[[Directory, System, float], None]
 async def up(path: Path, choices: Choices, *, report: supervisor.Report, ready: Ready) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; a second signal kills all programs.
 
-    Raises `Unwritable`, `NotPrivate`, `InUse`, `NotFound`, `Conflict` or `DidNotStart`.
+    Raises `Unwritable`, `NotPrivate`, `InUse`, `NotFound`, `Conflict`, `DidNotStart` or, where the
+    Kubernetes cluster cannot be used, `Unusable`.
     """
     began = time.monotonic()
     with lock(path) as directory:
@@ -46,6 +54,9 @@ async def _run(
 ) -> None:
     """Run until cancelled, with other ports where another program took one during the start."""
     force = _handle_signals(report)
+    if choices.kubeconfig is not None:
+        await _check_cluster(prepare(directory, choices))
+        report(f"the cluster of {choices.kubeconfig} can be used")
     for is_last in (False, False, True):
         system = prepare(directory, choices)
         ensure_token(directory)
@@ -59,6 +70,25 @@ async def _run(
             if is_last or not taken:
                 raise
             report(f"port {taken[0]} was taken by another program; starting again with other ports")
+
+
+async def _check_cluster(system: System) -> None:
+    """Raises `Unusable`; the service itself would wait for a cluster that does not respond."""
+    [clusterres] = [program for program in system.services if program.name == "clusterres"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "trimtab_clusterres.preflight"),
+        env=clusterres.environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise Unusable(output.decode(errors="replace").strip().rpartition("\n")[2])
 
 
 def _handle_signals(report: supervisor.Report) -> asyncio.Event:

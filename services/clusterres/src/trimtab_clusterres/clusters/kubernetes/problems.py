@@ -65,6 +65,8 @@ def refusal(
         delay = float(retry_after) if retry_after.isdigit() else None
         text = f"{host} answered {status} {_PHRASES.get(status, '')}".strip()
         return Unavailable(f"{text}: {message}" if message else text, delay_seconds=delay)
+    if status == HTTPStatus.UNAUTHORIZED:
+        message = f"{host} does not accept the credentials: {message or 'Unauthorized'}"
     return Refused(
         status,
         message or f"{host} answered {status}",
