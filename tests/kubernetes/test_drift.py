@@ -67,8 +67,8 @@ class System:
     ) -> AsyncIterator[None]:
         """Keep the namespace up to date, and wait for the first apply."""
         self.manifests = (manifest("Namespace", self.namespace), *manifests)
-        observer = Observer(self.cluster, self.queue, lambda: [self.namespace])
-        applier = Applier(self.cluster, self.queue, policy)
+        observer = Observer("c", self.cluster, self.queue, lambda: [self.namespace])
+        applier = Applier("c", self.cluster, self.queue, policy)
         work = (self._work(applier), observer.run(check_seconds))
         running = [asyncio.create_task(each) for each in work]
         try:

@@ -56,7 +56,7 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
     watch = TemplateWatch([templates], deadline_seconds=PATIENCE_SECONDS)
     reconciler = Reconciler(
         "east",
-        Applier(DefectiveCluster(clusters / "east"), queue),
+        Applier("east", DefectiveCluster(clusters / "east"), queue),
         published=published,
         layout=lambda: layout,
         templates=watch,

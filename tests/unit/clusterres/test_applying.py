@@ -86,7 +86,7 @@ def queue() -> WorkQueue:
 
 
 def applier(cluster: ScriptedCluster, queue: WorkQueue, policy: Policy = "enforce") -> Applier:
-    return Applier(cast(Cluster, cluster), queue, policy)
+    return Applier("c", cast(Cluster, cluster), queue, policy)
 
 
 async def outcomes(one: Applier, *manifests: Manifest) -> dict[str, str]:
@@ -121,6 +121,17 @@ async def test_repairs_that_do_not_last_wait_and_the_other_manager_is_reported(
         item = await queue.take()  # marked when the delay is over
     assert item.namespace == NAMESPACE
     assert await outcomes(one, a) == {"a": "applied"}
+
+
+async def test_a_namespace_that_is_deleted_again_and_again_is_made_again_at_once(
+    cluster: ScriptedCluster, queue: WorkQueue
+) -> None:
+    one = applier(cluster, queue)
+    own, a = manifest(NAMESPACE, "Namespace"), manifest("a", x="1")
+    await one.apply(NAMESPACE, [own, a])
+    for _ in range(5):
+        del cluster.live[own.key]
+        assert await outcomes(one, own, a) == {NAMESPACE: "applied", "a": "unchanged"}
 
 
 async def test_a_change_of_the_settings_applies_at_once_during_a_fight(

@@ -31,7 +31,7 @@ async def taken(queue: WorkQueue, count: int) -> list[str]:
 
 async def test_a_change_marks_its_namespace_and_a_watch_that_failed_marks_all() -> None:
     cluster, queue = WatchedCluster(), WorkQueue()
-    observer = Observer(cast(Cluster, cluster), queue, lambda: ["a", "b"])
+    observer = Observer("c", cast(Cluster, cluster), queue, lambda: ["a", "b"])
     running = asyncio.create_task(observer.run(NEVER_SECONDS))
     try:
         cluster.changed.put_nowait("c")
@@ -48,7 +48,7 @@ async def test_a_change_marks_its_namespace_and_a_watch_that_failed_marks_all() 
 async def test_all_namespaces_are_checked_again_and_again() -> None:
     queue = WorkQueue()
     namespaces = ["a"]
-    observer = Observer(cast(Cluster, WatchedCluster()), queue, lambda: namespaces)
+    observer = Observer("c", cast(Cluster, WatchedCluster()), queue, lambda: namespaces)
     running = asyncio.create_task(observer.run(0.01))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -64,7 +64,7 @@ def build(config: ClusterresConfig) -> Starlette:
             reconcilers = [
                 Reconciler(
                     name,
-                    Applier(cluster, queues[name], config.clusters[name].drift),
+                    Applier(name, cluster, queues[name], config.clusters[name].drift),
                     published=published,
                     layout=lambda: handlers.layout,
                     templates=watches[config.template_directories(name)],
@@ -76,7 +76,7 @@ def build(config: ClusterresConfig) -> Starlette:
             app.state.view = handlers.view
             app.state.templates = list(watches.values())
             observers = [
-                Observer(cluster, queues[name], partial(handlers.namespaces, name))
+                Observer(name, cluster, queues[name], partial(handlers.namespaces, name))
                 for name, cluster in clusters.items()
                 if config.clusters[name].drift != "off"
             ]

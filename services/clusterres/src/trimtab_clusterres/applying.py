@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from trimtab.templates.manifests import Manifest, ObjectKey
-from trimtab_clusterres import drift
+from trimtab_clusterres import drift, metrics
 from trimtab_clusterres.clusters.port import Cluster, Difference, Inventory, Result
 from trimtab_clusterres.drift import Policy, Repairs
 from trimtab_clusterres.queue import Priority, WorkQueue
@@ -29,7 +29,10 @@ class Applier:
     without it.
     """
 
-    def __init__(self, cluster: Cluster, queue: WorkQueue, policy: Policy = "enforce") -> None:
+    def __init__(
+        self, name: str, cluster: Cluster, queue: WorkQueue, policy: Policy = "enforce"
+    ) -> None:
+        self._name = name
         self._cluster = cluster
         self._queue = queue
         self._policy = policy
@@ -43,6 +46,8 @@ class Applier:
         `Cluster.apply` raises.
         """
         policies = {each.key: drift.policy_of(each, self._policy) for each in manifests}
+        known = self._applied.get(namespace, {})
+        self._applied[namespace] = {key: known[key] for key in known.keys() & policies.keys()}
         enforced = [each for each in manifests if policies[each.key] == "enforce"]
         others = [each for each in manifests if policies[each.key] != "enforce"]
         results: dict[ObjectKey, Result] = {}
@@ -83,14 +88,15 @@ class Applier:
 
     async def _enforce(self, namespace: str, manifests: Sequence[Manifest]) -> list[Result]:
         now = asyncio.get_running_loop().time()
-        held = [each for each in manifests if self._is_held(namespace, each, now)]
-        free = [each for each in manifests if each not in held]
+        held = {each.key: each for each in manifests if self._is_held(namespace, each, now)}
+        differences = await self._differences(namespace, list(held.values())) if held else {}
+        for key, difference in differences.items():
+            if key.kind == "Namespace" and difference.live is None:
+                del held[key]  # without it, nothing else can be applied
+        free = [each for each in manifests if each.key not in held]
         results = list(await self._cluster.apply(namespace, free, repair=True)) if free else []
         self._remember(namespace, free, results)
-        if held:
-            differences = await self._differences(namespace, held)
-            results += [self._held(namespace, each, differences.get(each.key)) for each in held]
-        return results
+        return results + [self._held(namespace, key, differences.get(key)) for key in held]
 
     def _is_held(self, namespace: str, manifest: Manifest, now: float) -> bool:
         """Whether the object has to wait for its next repair; not where the settings changed."""
@@ -101,8 +107,7 @@ class Applier:
             and before.digest == drift.digest(manifest)
         )
 
-    def _held(self, namespace: str, manifest: Manifest, difference: Difference | None) -> Result:
-        key = manifest.key
+    def _held(self, namespace: str, key: ObjectKey, difference: Difference | None) -> Result:
         if difference is None:
             return Result(key, "unchanged")
         repairs = self._applied[namespace][key].repairs
@@ -201,8 +206,13 @@ class Applier:
                 repairs = Repairs()
             elif outcome == "applied":
                 repairs = repairs.repaired(now)
-                log.info("object.repaired", extra={"namespace": namespace, "object": str(key)})
+                self._report_repair(namespace, key)
             known[key] = _Applied(digests[key], repairs)
+
+    def _report_repair(self, namespace: str, key: ObjectKey) -> None:
+        metrics.count_repair(self._name)
+        fields = {"cluster": self._name, "namespace": namespace, "object": str(key)}
+        log.info("object.repaired", extra=fields)
 
 
 def _is_namespace(manifest: Manifest) -> bool:

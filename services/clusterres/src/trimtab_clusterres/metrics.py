@@ -18,6 +18,9 @@ _applied = metrics.meter.create_counter(
 _failed = metrics.meter.create_counter(
     "trimtab.clusterres.failed", "{namespace}", "Failed tries, which are retried, by cluster"
 )
+_repaired = metrics.meter.create_counter(
+    "trimtab.clusterres.repaired", "{object}", "Objects whose drift was taken back, by cluster"
+)
 _delay = metrics.seconds(
     "trimtab.clusterres.delay", "From when the stream stored a change until it is applied"
 )
@@ -37,6 +40,10 @@ def count_success(cluster: str, changed_at: float) -> None:
 
 def count_failure(cluster: str) -> None:
     _failed.add(1, {"trimtab.cluster": cluster})
+
+
+def count_repair(cluster: str) -> None:
+    _repaired.add(1, {"trimtab.cluster": cluster})
 
 
 def observe(queues: Mapping[str, WorkQueue]) -> None:

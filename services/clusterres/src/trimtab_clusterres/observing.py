@@ -22,8 +22,13 @@ class Observer:
     """
 
     def __init__(
-        self, cluster: Cluster, queue: WorkQueue, namespaces: Callable[[], Collection[str]]
+        self,
+        name: str,
+        cluster: Cluster,
+        queue: WorkQueue,
+        namespaces: Callable[[], Collection[str]],
     ) -> None:
+        self._name = name
         self._cluster = cluster
         self._queue = queue
         self._namespaces = namespaces
@@ -37,7 +42,8 @@ class Observer:
     async def _watch(self) -> None:
         try:
             async for namespace in self._cluster.changes():
-                log.info("namespace.changed_outside", extra={"namespace": namespace})
+                fields = {"cluster": self._name, "namespace": namespace}
+                log.info("namespace.drifted", extra=fields)
                 self._queue.mark([namespace], verify=True)
         finally:
             # Nothing is reported until the next watch begins.
