@@ -1,16 +1,22 @@
 """The service in this process, with templates and clusters in directories and a real NATS."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from starlette.applications import Starlette
 
-from tests.servers import PATIENCE_SECONDS, NatsServer
+from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
 from trimtab.messages import subjects
 from trimtab.messages.events import (
     ClusterChanged,
@@ -22,6 +28,7 @@ from trimtab.messages.events import (
 from trimtab_clusterres.app import build
 from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 
+COMMAND = [sys.executable, "-m", "trimtab_clusterres"]
 QUOTA = """\
 apiVersion: v1
 kind: ResourceQuota
@@ -119,3 +126,53 @@ async def statuses(client: Client) -> Statuses:
     statuses = Statuses()
     await client.subscribe(subjects.ALL_NAMESPACES, cb=statuses.take)
     return statuses
+
+
+class Process:
+    """Starts and ends the service, on a port of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        self.environment = os.environ | environment | {"TRIMTAB_PORT": str(self.port)}
+        self.running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.running = subprocess.Popen(COMMAND, env=self.environment)
+
+    def end(self, how: signal.Signals) -> int:
+        process, self.running = self.running, None
+        assert process is not None
+        process.send_signal(how)
+        return process.wait(PATIENCE_SECONDS)
+
+    async def ready(self) -> dict[str, object]:
+        """Wait until it is ready, and return the body of ``/readyz``."""
+        url = f"http://127.0.0.1:{self.port}/readyz"
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http,
+        ):
+            while True:
+                with suppress(httpx.TransportError):
+                    answer = await http.get(url)
+                    if answer.status_code == 200:
+                        return dict(answer.json())
+                    assert "settings" in answer.json()["reasons"]
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def process(nats_server: NatsServer, templates: Path, clusters: Path) -> Iterator[Process]:
+    process = Process(
+        {
+            "TRIMTAB_NATS_URL": nats_server.url,
+            "TRIMTAB_TEMPLATES": str(templates),
+            "TRIMTAB_LEADER_LEASE_SECONDS": "1",
+            "TRIMTAB_CLUSTERS": json.dumps({"east": {"directory": str(clusters / "east")}}),
+        }
+    )
+    try:
+        yield process
+    finally:
+        if process.running is not None:
+            process.end(signal.SIGKILL)

@@ -167,3 +167,17 @@ async def test_a_reader_never_sees_half_a_manifest(tmp_path: Path, torn: list[by
         await cluster.apply("ns", [TWOS])
     assert torn == []
     assert sorted(os.listdir(tmp_path / "ns")) == [".inventory.json", "ConfigMap-a.yaml"]
+
+
+async def test_nothing_is_written_or_deleted_behind_the_fence(tmp_path: Path) -> None:
+    before = DirectoryCluster(tmp_path)
+    await before.apply("ns", [manifest()])
+
+    def refuse() -> None:
+        raise Unavailable("this replica is a standby")
+
+    cluster = DirectoryCluster(tmp_path, fence=refuse)
+    for change in (cluster.apply("ns", [TWOS]), cluster.prune("ns", [manifest().key])):
+        with pytest.raises(Unavailable, match="standby"):
+            await change
+    assert await before.compare("ns", [manifest()]) == ()

@@ -16,12 +16,19 @@ from trimtab.testing import record
 from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Result
+from trimtab_clusterres.leadership import Leadership
 from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses as Published
 from trimtab_clusterres.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
+
+
+class Active(Leadership):
+    """Always active."""
+
+    is_active = True
 
 
 class DefectiveCluster(DirectoryCluster):
@@ -66,7 +73,7 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         following = [published.follow(), watch.follow(lambda: None)]
         started = [group.create_task(each) for each in following]
-        working = group.create_task(Worker(reconciler, queue).run())
+        working = group.create_task(Worker(reconciler, queue, Active(5)).run())
         error = await statuses.until(1, "failed")
         while {s.namespace for s in statuses.seen if s.state == "ready"} != set(layout.targets):
             await asyncio.sleep(0.02)

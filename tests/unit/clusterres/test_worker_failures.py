@@ -5,10 +5,17 @@ from typing import Any, cast
 
 from tests.servers import PATIENCE_SECONDS
 from trimtab.templates.parsing import BadTemplate
+from trimtab_clusterres.leadership import Leadership
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import error_text
 from trimtab_clusterres.worker import Worker
+
+
+class Active(Leadership):
+    """Always active."""
+
+    is_active = True
 
 
 async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> None:
@@ -23,7 +30,7 @@ async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> N
     reconciler = Reconciler(
         "c", missing, published=missing, layout=layout, templates=missing, deadline_seconds=1
     )
-    running = asyncio.create_task(Worker(reconciler, queue).run())
+    running = asyncio.create_task(Worker(reconciler, queue, Active(5)).run())
     try:
         queue.mark(["a"])
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,7 +1,7 @@
 """The composition root: makes the parts of clusterres and joins them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from trimtab_clusterres.clusters.port import Cluster
 from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 from trimtab_clusterres.differences import DifferenceReplies
 from trimtab_clusterres.handlers import Handlers
+from trimtab_clusterres.leadership import Leadership
 from trimtab_clusterres.observing import Observer
-from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.queue import Priority, WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses
 from trimtab_clusterres.template_watch import TemplateWatch
@@ -32,10 +33,11 @@ _TEMPLATES_SECONDS = 5.0
 
 def build(config: ClusterresConfig) -> Starlette:
     """Return the service as an application that works for as long as it is served."""
+    leadership = Leadership(config.leader_lease_seconds)
     clusters = {
         name: cluster
         for name, access in config.clusters.items()
-        if (cluster := _cluster(access)) is not None
+        if (cluster := _cluster(access, leadership.check)) is not None
     }
 
     @asynccontextmanager
@@ -43,7 +45,7 @@ def build(config: ClusterresConfig) -> Starlette:
         queues = {name: WorkQueue() for name in clusters}
         metrics.observe(queues)
         async with connect(config, "clusterres") as client, asyncio.TaskGroup() as tasks:
-            published = Statuses(client)
+            published = Statuses(client, leadership.check)
             handlers = Handlers(
                 client,
                 queues,
@@ -72,9 +74,16 @@ def build(config: ClusterresConfig) -> Starlette:
                 )
                 for name, cluster in clusters.items()
             ]
-            workers = [Worker(one, queues[one.name]) for one in reconcilers]
+            workers = [Worker(one, queues[one.name], leadership) for one in reconcilers]
             app.state.view = handlers.view
             app.state.templates = list(watches.values())
+
+            def on_active() -> None:
+                """Apply everything, because another replica may have acted."""
+                for name, queue in queues.items():
+                    queue.mark(handlers.namespaces(name), priority=Priority.BULK, verify=True)
+                published.notify()
+
             observers = [
                 Observer(name, cluster, queues[name], partial(handlers.namespaces, name))
                 for name, cluster in clusters.items()
@@ -84,7 +93,10 @@ def build(config: ClusterresConfig) -> Starlette:
                 handlers.view.follow(),
                 published.follow(),
                 DifferenceReplies(client, reconcilers).run(),
-                published.remove_missing(lambda: handlers.layout if handlers.is_loaded else None),
+                published.remove_missing(
+                    lambda: handlers.layout if handlers.is_loaded and leadership.is_active else None
+                ),
+                leadership.follow(client, on_active),
                 *(
                     watch.follow(partial(handlers.on_templates, users[directories]))
                     for directories, watch in watches.items()
@@ -96,8 +108,10 @@ def build(config: ClusterresConfig) -> Starlette:
             yield
             for task in started:
                 task.cancel()
+            await asyncio.wait(started)
             for cluster in clusters.values():
                 await cluster.close()
+            await leadership.release(client)
 
     def checks() -> dict[str, str]:
         view: View = app.state.view
@@ -114,6 +128,7 @@ def build(config: ClusterresConfig) -> Starlette:
         return {
             **view.summary(),
             "templates": [watch.summary() for watch in watches],
+            **leadership.summary(),
             "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
         }
 
@@ -121,15 +136,15 @@ def build(config: ClusterresConfig) -> Starlette:
     return app
 
 
-def _cluster(access: ClusterAccess) -> Cluster | None:
+def _cluster(access: ClusterAccess, fence: Callable[[], None]) -> Cluster | None:
     """Return the cluster; ``None`` where this service does not reach it."""
     if access.directory is not None:
-        return DirectoryCluster(access.directory)
+        return DirectoryCluster(access.directory, fence=fence)
     if access.api_server is None:
         return None
     # The client takes half a second and 50 MB, which a directory does not need.
     from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster  # noqa: PLC0415
 
     return KubernetesCluster(
-        access.api_server, request_timeout_seconds=access.request_timeout_seconds
+        access.api_server, request_timeout_seconds=access.request_timeout_seconds, fence=fence
     )

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     DirectoryPath,
+    Field,
     FilePath,
     PositiveFloat,
     model_validator,
@@ -109,6 +110,8 @@ class ClusterresConfig(ServiceConfig):
     drift_check_seconds: PositiveFloat = 600.0
     """How often every namespace of a cluster is checked for changes that its watch missed, except
     where ``drift`` is ``off``; up to a tenth more or less."""
+    leader_lease_seconds: Annotated[float, Field(ge=1.0)] = 5.0
+    """How long after the last renewal of the active replica another one takes over."""
 
     def template_directories(self, cluster: str) -> tuple[Path, ...]:
         """Return the directories of templates for a cluster, in their order."""

@@ -109,8 +109,10 @@ class Statuses:
     it changed no object, because readers wait for it.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, fence: Callable[[], None] = lambda: None) -> None:
+        """``fence`` is called directly before each status; where it raises, none is published."""
         self._client = client
+        self._fence = fence
         self._last: dict[Placement, _Stored] = {}
         self._is_loaded = asyncio.Event()
         self._has_changed = asyncio.Event()
@@ -134,7 +136,16 @@ class Statuses:
         if not is_news(short, await self.last(placement)):
             return
         subject = subjects.namespace(*placement)
-        sequence = await bus.publish(self._client, subjects.NAMESPACES, subject, short)
+        stored = self._last.get(placement)
+        self._fence()
+        # A process that is suspended here must not replace what was published meanwhile.
+        sequence = await bus.publish(
+            self._client,
+            subjects.NAMESPACES,
+            subject,
+            short,
+            last_subject_sequence=stored.sequence if stored else 0,
+        )
         self._last[placement] = _Stored(sequence, short)
 
     async def remove_missing(self, layout: Callable[[], Layout | None]) -> None:

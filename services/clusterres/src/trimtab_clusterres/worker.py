@@ -6,6 +6,7 @@ import logging
 from trimtab.messages.events import TRACEPARENT
 from trimtab.runtime import tasks, telemetry
 from trimtab_clusterres import metrics
+from trimtab_clusterres.leadership import Leadership
 from trimtab_clusterres.queue import Item, WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Attempt
@@ -23,21 +24,32 @@ class Worker:
     edited without an event.
     """
 
-    def __init__(self, reconciler: Reconciler, queue: WorkQueue) -> None:
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        queue: WorkQueue,
+        leadership: Leadership,
+        concurrency: int = _CONCURRENCY,
+    ) -> None:
         self._reconciler = reconciler
         self._queue = queue
+        self._leadership = leadership
+        self._concurrency = concurrency
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(_CONCURRENCY):
+            for _ in range(self._concurrency):
                 group.create_task(tasks.keep_running(self._work, "worker.failed"))
 
     async def _work(self) -> None:
         while True:
+            await self._leadership.wait()
             item = await self._queue.take()
             try:
-                self._settle(item, await self._try(item))
+                attempt = await self._try(item)
+                # All namespaces are marked where this replica becomes active again.
+                self._settle(item, attempt if self._leadership.is_active else None)
             finally:
                 # A namespace that stays taken is never worked on again.
                 self._queue.done(item)
@@ -48,6 +60,7 @@ class Worker:
             with telemetry.span("render namespace", carrier) as span:
                 span.set_attribute("trimtab.namespace", item.namespace)
                 span.set_attribute("trimtab.cluster", self._reconciler.name)
+                self._leadership.check()
                 return await self._reconciler.reconcile(item.namespace)
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
             return self._reconciler.failed(item.namespace, failure)

@@ -39,6 +39,7 @@ OWN_KEYS = {
     "execution_log_days failed_tries_per_minute history_days max_apply_bytes max_body_bytes "
     "namespace_template pools records token_file",
     "clusterres": "cluster_resources cluster_timeout_seconds clusters drift_check_seconds "
+    "leader_lease_seconds "
     "namespace_template templates",
     "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions "
     "namespace_cluster namespace_template stop_tasks task_closed_ports task_ports task_readable "

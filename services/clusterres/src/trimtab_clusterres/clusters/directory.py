@@ -31,8 +31,19 @@ class DirectoryCluster:
     exist. Manifests are readable by their owner alone, because a manifest may be a Secret.
     """
 
-    def __init__(self, root: Path, *, poll_seconds: float = _POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        poll_seconds: float = _POLL_SECONDS,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``fence`` is called directly before each write; where it raises, nothing is written.
+
+        A process that is suspended after it may write once more when it goes on.
+        """
         self._root = root
+        self._fence = fence
         self._poll_seconds = poll_seconds
         # Own threads: a file system that hangs must not use up those of the whole process.
         self._threads = Threads(_THREADS, f"cluster-{root.name}")
@@ -64,6 +75,7 @@ class DirectoryCluster:
             placed = [in_namespace(manifest, namespace) for manifest in manifests]
             contents = manifest_files.contents(directory, placed)
             keys = {manifest_files.path_of(directory, one.key): one.key for one in placed}
+            self._fence()
             outcomes = manifest_files.write_all(directory, contents, keys)
             self._written[namespace] = {path: manifest_files.signature(path) for path in contents}
             return tuple(Result(key, outcome) for key, outcome in outcomes)
@@ -92,6 +104,7 @@ class DirectoryCluster:
         directory = self._directory(namespace)
 
         def work() -> tuple[Result, ...]:
+            self._fence()
             pruned = manifest_files.prune(directory, keys)
             for key, _ in pruned:
                 path = manifest_files.path_of(directory, key)

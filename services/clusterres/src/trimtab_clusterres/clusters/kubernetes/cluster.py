@@ -30,8 +30,15 @@ T = TypeVar("T")
 class KubernetesCluster:
     """A `Cluster` behind an API server."""
 
-    def __init__(self, access: Access, *, request_timeout_seconds: float = 10.0) -> None:
-        self._connection = Connection(access, timeout_seconds=request_timeout_seconds)
+    def __init__(
+        self,
+        access: Access,
+        *,
+        request_timeout_seconds: float = 10.0,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``fence`` is called directly before each write; where it raises, nothing is sent."""
+        self._connection = Connection(access, timeout_seconds=request_timeout_seconds, fence=fence)
         self._discovery = Discovery(self._connection)
         self._records = Records(self._connection)
         self._applier = Applier(self._connection)

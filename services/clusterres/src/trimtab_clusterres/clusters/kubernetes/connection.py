@@ -5,7 +5,7 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -45,7 +45,14 @@ class Connection:
     The first request connects, so that an API server that is away at start is away like any other.
     """
 
-    def __init__(self, access: Access, *, timeout_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        access: Access,
+        *,
+        timeout_seconds: float = 10.0,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._fence = fence
         self._access = access
         self._timeout_seconds = timeout_seconds
         self._client: ApiClient | None = None
@@ -98,6 +105,7 @@ class Connection:
 
         A write that the API server still works on could otherwise take effect after a later one.
         """
+        self._fence()
         # The API server gives up no later than the client does.
         limited = [*query, ("timeout", f"{max(1, int(self._timeout_seconds))}s")]
         sending = asyncio.ensure_future(
