@@ -68,6 +68,20 @@ async def test_a_change_becomes_a_manifest(
         assert quota(clusters) == 4
 
 
+async def test_an_edit_by_hand_is_repaired(
+    serving: Serving, settings_stream: SettingsStream, statuses: Statuses, clusters: Path
+) -> None:
+    await settings_stream.announce(*WORLD, values(cpu="4"))
+    async with serving():
+        await statuses.until(settings_stream.revision)
+        file = clusters / "east" / "alpha-development" / "ResourceQuota-quota.yaml"
+        file.write_text(file.read_text().replace("limits.cpu: 4", "limits.cpu: 400"))
+        assert quota(clusters) == 400
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while quota(clusters) != 4:
+                await asyncio.sleep(0.02)
+
+
 async def test_a_new_project_gets_a_namespace_and_an_archived_one_keeps_its_manifests(
     serving: Serving, settings_stream: SettingsStream, statuses: Statuses, clusters: Path
 ) -> None:

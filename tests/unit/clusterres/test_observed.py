@@ -98,6 +98,14 @@ def test_a_write_that_nothing_else_explains_is_looked_at_soon_after_a_call(
     assert changed(observed, state(live(12))) == []
 
 
+def test_a_call_that_writes_nothing_causes_no_further_look(
+    observed: Observed, clock: Clock
+) -> None:
+    clock.now += 5
+    observed.saw("alpha", QUOTA, PATH, live(11, used="12:00:07"))
+    assert changed(observed, state(live(12, used="12:00:07"))) == []
+
+
 def test_events_during_a_call_are_compared_with_what_it_left(observed: Observed) -> None:
     with observed.working_on("alpha"):
         assert changed(observed, state(live(11, own="memory")), state(live(12))) == []

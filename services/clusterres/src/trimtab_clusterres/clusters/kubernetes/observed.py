@@ -33,7 +33,7 @@ class State:
     """Digest of what others have set."""
     is_terminating: bool = False
     at: float = 0.0
-    """When a call saw the object last."""
+    """When a call found it first, or wrote it last."""
 
 
 def state(body: Object, at: float = 0.0) -> State:
@@ -105,7 +105,11 @@ class Observed:
         """Take over what a call found, or left, of an object that templates render."""
         is_new_kind = kind not in self._objects
         known = self._objects.setdefault(kind, {})
-        known[path] = _Object(namespace, state(live, self._clock()))
+        now = state(live, self._clock())
+        before = known.get(path)
+        if before and (before.state.uid, before.state.own) == (now.uid, now.own):
+            now = replace(now, at=before.state.at)  # the call has written nothing
+        known[path] = _Object(namespace, now)
         if is_new_kind:
             self.on_news()
 
