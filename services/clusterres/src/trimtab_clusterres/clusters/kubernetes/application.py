@@ -59,9 +59,11 @@ class Application:
             entries[item.key] = _entry(item, entries[item.key], applied)
             if item.kind == NAMESPACE:
                 self._live = applied.live or self._live
-                if not applied.is_current:
+                if applied.result.outcome == "failed":
                     break
-        await self._record(entries)
+        has_changed = any(result.outcome == "applied" for result in results)
+        if not has_changed or _owned(entries) != _owned(self._entries):
+            await self._record(entries)
         if self._live is not None:
             path = NAMESPACE.path("", self._namespace)
             self._observed.saw(self._namespace, NAMESPACE, path, self._live)
@@ -124,10 +126,19 @@ class Application:
         return await self._applier.apply(item, repair=repair)
 
 
+def _owned(entries: Entries) -> dict[ObjectKey, Entry]:
+    """Return the entries without digests.
+
+    A change of these alone is recorded at the next call that applies nothing: a change of the
+    settings then costs one write and not two, and until then the memory has the digest.
+    """
+    return {key: replace(entry, digest="") for key, entry in entries.items()}
+
+
 def _entry(item: Item, planned: Entry, applied: Applied) -> Entry:
     """Return the entry of an object after it was applied."""
     uid = objects.uid(applied.live or {})
-    digest = item.digest if applied.is_current else planned.digest
+    digest = item.content if applied.is_current else planned.digest
     if item.key in _OF_KUBERNETES or not uid:
         return Entry(planned.created, uid or planned.uid, digest)
     # An object that was not there when it was read, and was not created, was made by others.

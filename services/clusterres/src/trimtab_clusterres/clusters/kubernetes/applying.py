@@ -30,12 +30,12 @@ class Item:
     kind: Kind
     namespace: str
     body: Object
-    digest: str
-    """The digest of the body."""
+    content: str
+    """The content digest of the body."""
     live: Object | None = None
     read_at: float = 0.0
     recorded: str = ""
-    """The digest of the body that the inventory records as applied to this very object."""
+    """The content digest that the inventory records as applied to this very object."""
 
     @property
     def path(self) -> str:
@@ -66,6 +66,7 @@ class _Known:
     """The last apply of an object by this process."""
 
     uid: str
+    content: str
     digest: str
     owned: str
     body: bytes
@@ -140,7 +141,7 @@ class Applier:
         known = self._of_live(item)
         return (
             known is not None
-            and known.digest == item.digest
+            and known.digest == objects.digest(item.body)
             and known.owned == objects.owned_digest(item.live or {})
         )
 
@@ -155,7 +156,7 @@ class Applier:
     def _was_applied(self, item: Item) -> bool:
         """Whether just this rendering was applied to the object."""
         known = self._of_live(item)
-        return item.digest in (item.recorded, known.digest if known else None)
+        return item.content in (item.recorded, known.content if known else None)
 
     def _of_live(self, item: Item) -> _Known | None:
         """Return what is known of the live object; another one may have had the same name."""
@@ -191,7 +192,8 @@ class Applier:
         outcome: Outcome = "unchanged" if same else "applied"
         self._known[item.path] = _Known(
             objects.uid(live),
-            item.digest,
+            item.content,
+            objects.digest(item.body),
             objects.owned_digest(live),
             json.dumps(item.body, separators=(",", ":")).encode(),
         )

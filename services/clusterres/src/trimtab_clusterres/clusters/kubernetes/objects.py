@@ -18,6 +18,7 @@ INVENTORY = "trimtab.io/inventory"
 OWNER = "trimtab.io/namespace"
 """The annotation of a cluster-scoped object that names the namespace it belongs to."""
 FORCE = "trimtab.io/force-conflicts"
+_ANNOTATIONS = "trimtab.io/"
 
 Object = Mapping[str, JsonValue]
 
@@ -63,6 +64,16 @@ def digest(value: JsonValue | Object) -> str:
     """Return a short digest that is equal for equal values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_digest(body: Object) -> str:
+    """Return a digest of an object without the annotations that steer this service."""
+    annotations = metadata(body).get("annotations")
+    present = annotations if isinstance(annotations, dict) else {}
+    kept: dict[str, JsonValue] = {
+        name: text for name, text in present.items() if not name.startswith(_ANNOTATIONS)
+    }
+    return digest(with_metadata(body, annotations=kept))
 
 
 def comparable(body: Object) -> dict[str, JsonValue]:

@@ -51,4 +51,4 @@ async def _placed(discovery: Discovery, namespace: str, manifest: Manifest) -> I
         if kind != NAMESPACE:
             body = objects.with_annotation(body, objects.OWNER, namespace)
     where = namespace if kind.namespaced else ""
-    return Item(manifest.key, kind, where, body, objects.digest(body))
+    return Item(manifest.key, kind, where, body, objects.content_digest(body))
