@@ -31,10 +31,9 @@ def status(digest: str, *identities: str) -> NamespaceStatus:
         project="shop",
         domain="development",
         revision=1,
-        state="ready",
+        state="removed",
         details=(kept, *unconfirmed),
         prune_digest=digest,
-        lifecycle="archived",
         at=datetime.now(UTC),
     )
 
@@ -69,7 +68,7 @@ async def test_a_dry_run_returns_the_list_and_stores_nothing(
     admin: httpx.AsyncClient, client: Client
 ) -> None:
     shown = await admin.post(PATH, json={}, params={"dry_run": "true"})
-    expected = {"digest": OLD, "objects": sorted([ROLE, QUOTA]), "version": None}
+    expected = {"digest": OLD, "objects": sorted([ROLE, QUOTA]), "count": 2, "version": None}
     assert shown.json() == {
         "cluster": "east",
         "namespace": "shop-development",

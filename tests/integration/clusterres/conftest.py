@@ -105,6 +105,12 @@ class Statuses:
             self.traceparents.append((message.headers or {}).get("traceparent", ""))
             self._arrived.notify_all()
 
+    async def wait(self) -> None:
+        """Wait for one more status."""
+        async with asyncio.timeout(PATIENCE_SECONDS), self._arrived:
+            count = len(self.seen)
+            await self._arrived.wait_for(lambda: len(self.seen) > count)
+
     async def until(self, revision: int, state: str = "ready", cluster: str = "east") -> str:
         """Wait for a status of at least this revision, and return its error."""
 

@@ -18,7 +18,7 @@ from trimtab.errors import Conflict, Invalid, Unavailable
 from trimtab.templates.dumping import dump
 from trimtab.templates.manifests import Manifest, ObjectKey
 from trimtab_clusterres.clusters.directory import DirectoryCluster
-from trimtab_clusterres.clusters.port import Cluster, Entry
+from trimtab_clusterres.clusters.port import Cluster
 
 
 class TestDirectoryCluster(ClusterContract, ChangesContract):
@@ -123,7 +123,7 @@ async def test_an_object_whose_api_group_changes_keeps_its_file(tmp_path: Path) 
     await cluster.apply("ns", [manifest(group="a.example")])
     await cluster.apply("ns", [manifest(group="b.example")])
     key = ObjectKey("b.example", "ConfigMap", "a")
-    assert (await cluster.read("ns")).entries == {key: Entry(created=True)}
+    assert (await cluster.read("ns")).created == {key}
     assert files(tmp_path) == ["ns/ConfigMap-a.yaml"]
 
 
@@ -134,7 +134,7 @@ async def test_a_directory_of_an_earlier_release_is_adopted(tmp_path: Path) -> N
     [result] = await cluster.apply("ns", [manifest()])
     assert result.outcome == "unchanged"
     record = json.loads((tmp_path / "ns" / ".inventory.json").read_text())
-    assert record == {"created": [], "adopted": [["", "ConfigMap", "a"]]}
+    assert (record["created"], record["adopted"]) == ([], [["", "ConfigMap", "a"]])
 
 
 ONES, TWOS = manifest(x="1" * 20_000), manifest(x="2" * 20_000)
@@ -181,3 +181,15 @@ async def test_nothing_is_written_or_deleted_behind_the_fence(tmp_path: Path) ->
         with pytest.raises(Unavailable, match="standby"):
             await change
     assert await before.compare("ns", [manifest()]) == ()
+
+
+async def test_an_object_that_is_made_again_has_another_uid(tmp_path: Path) -> None:
+    cluster, key = DirectoryCluster(tmp_path), ObjectKey("", "ConfigMap", "a")
+    uids = []
+    for _ in range(2):
+        await cluster.apply("ns", [manifest()])
+        await cluster.apply("ns", [manifest()])
+        uids.append((await DirectoryCluster(tmp_path).read("ns")).entries[key].uid)
+        await cluster.prune("ns", [key])
+    assert all(uids)
+    assert uids[0] != uids[1]

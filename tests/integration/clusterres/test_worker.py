@@ -17,7 +17,9 @@ from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Result
 from trimtab_clusterres.leadership import Leadership
+from trimtab_clusterres.leftovers import Pruner
 from trimtab_clusterres.namespaces import Layout
+from trimtab_clusterres.policies import PrunePolicies
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses as Published
@@ -61,9 +63,11 @@ async def test_a_defect_that_one_namespace_meets_is_its_status_and_is_retried(
     layout = Layout(settings, "{{ project }}-{{ domain }}", ["east"])
     published = Published(client)
     watch = TemplateWatch([templates], deadline_seconds=PATIENCE_SECONDS)
+    cluster = DefectiveCluster(clusters / "east")
     reconciler = Reconciler(
         "east",
-        Applier("east", DefectiveCluster(clusters / "east"), queue),
+        Applier("east", cluster, queue),
+        Pruner("east", cluster, PrunePolicies(), PATIENCE_SECONDS),
         published=published,
         layout=lambda: layout,
         templates=watch,

@@ -10,6 +10,7 @@ from trimtab.messages.events import (
     Event,
     PoolChanged,
     ProjectChanged,
+    PruneChanged,
     RecordChanged,
 )
 from trimtab.settings.state import Settings
@@ -61,6 +62,46 @@ def test_archived_projects_and_disabled_clusters_have_none() -> None:
     }
     assert not found.has(Placement("west", "alpha-development"))
     assert not found.has(Placement("east", "beta-production"))
+
+
+def test_the_namespaces_of_an_archived_project_are_to_be_removed() -> None:
+    archived = ProjectChanged(name="alpha", state="archived")
+    found = layout(archived, ClusterChanged(name="west", enabled=False))
+    assert found.removals == {
+        Placement("east", "alpha-development"),
+        Placement("east", "alpha-production"),
+    }
+    assert found.archived["alpha-development"] == Scope("development", "alpha")
+    assert found.affected(archived) == found.removals
+    assert found.occasion("alpha-development") == "archived at revision 7"
+    assert found.missing_reason(Placement("east", "alpha-production")) == (
+        "project 'alpha' is archived"
+    )
+    assert found.occasion("beta-development") == ""
+
+
+@pytest.mark.parametrize("template", ["{{ domain }}", "all"])
+def test_a_namespace_for_several_projects_outlives_the_archive_of_one(template: str) -> None:
+    archived = [ProjectChanged(name=name, state="archived") for name in ("alpha", "beta")]
+    assert layout(*archived, template=template).archived == {}
+    assert layout(archived[0], template=template).removals == set()
+
+
+def test_the_namespaces_of_a_project_that_vanished_are_looked_at() -> None:
+    vanished = ProjectChanged(name="alpha", deleted=True)
+    found = layout(vanished)
+    assert found.affected(vanished) == {
+        Placement(cluster, f"alpha-{domain}")
+        for cluster in ("east", "west")
+        for domain in ("development", "production")
+    }
+    assert not found.removals
+
+
+def test_a_confirmation_affects_its_namespace_alone() -> None:
+    confirmed = PruneChanged(cluster="east", namespace="alpha-development", digest="d")
+    assert layout().affected(confirmed) == {Placement("east", "alpha-development")}
+    assert layout().affected(confirmed.model_copy(update={"cluster": "north"})) == set()
 
 
 def test_an_enabled_cluster_that_is_not_configured_is_unreachable() -> None:

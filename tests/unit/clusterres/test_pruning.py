@@ -111,14 +111,17 @@ def test_a_confirmation_is_void_for_any_other_list(other: Leftovers) -> None:
     assert decided.digest
 
 
-def test_a_confirmation_whose_list_is_not_that_of_its_digest_is_void() -> None:
-    archived = leftovers(A)
-    forged = confirmation(archived).model_copy(update={"objects": ("ConfigMap/b u-b",)})
-    more = confirmation(archived).model_copy(
+def test_a_confirmation_with_more_objects_than_its_digest_names_is_void() -> None:
+    more = confirmation(leftovers(A)).model_copy(
         update={"objects": ("ConfigMap/a u-a", "ConfigMap/b u-b")}
     )
-    assert plan(archived, CONFIRM, forged).delete == ()
     assert plan(leftovers(A, B), CONFIRM, more).delete == ()
+
+
+def test_the_digest_of_a_list_that_a_status_has_no_room_for_confirms_it() -> None:
+    archived = leftovers(A, B)
+    short = confirmation(archived).model_copy(update={"objects": ("ConfigMap/a u-a",)})
+    assert set(plan(archived, CONFIRM, short).delete) == {A, B}
 
 
 def test_a_template_that_was_removed_leaves_objects_to_be_pruned() -> None:

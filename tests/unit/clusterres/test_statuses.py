@@ -206,7 +206,8 @@ def test_a_namespace_whose_objects_are_all_applied_is_usable() -> None:
     ("placement", "reason"),
     [
         (Placement("east", "alpha-development"), "is disabled"),
-        (Placement("west", "beta-development"), "no active project"),
+        (Placement("west", "beta-development"), "project 'beta' is archived"),
+        (Placement("west", "gamma-development"), "no active project"),
         (Placement("west", "alpha-development"), ""),
         (Placement("gone", "alpha-development"), "does not exist any longer"),
         (Placement("other", "never-made"), ""),  # reached by another clusterres

@@ -28,7 +28,13 @@ async def test_a_namespace_whose_update_fails_unexpectedly_is_tried_again() -> N
     queue = WorkQueue(retry_seconds=0.01)
     missing = cast(Any, None)
     reconciler = Reconciler(
-        "c", missing, published=missing, layout=layout, templates=missing, deadline_seconds=1
+        "c",
+        missing,
+        missing,
+        published=missing,
+        layout=layout,
+        templates=missing,
+        deadline_seconds=1,
     )
     running = asyncio.create_task(Worker(reconciler, queue, Active(5)).run())
     try:

@@ -143,6 +143,7 @@ MESSAGES: dict[str, BaseModel] = {
         domain="development",
         digest="9f86d081884c7d65",
         objects=("rbac.authorization.k8s.io/Role/spark 0b5e",),
+        count=1,
     ),
     "watermark": events.Watermark(revision=7, count=3, digest="00000000000000ff"),
     "namespace_status": events.NamespaceStatus(

@@ -20,10 +20,13 @@ from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 from trimtab_clusterres.differences import DifferenceReplies
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.leadership import Leadership
+from trimtab_clusterres.leftovers import Pruner
+from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import Priority, WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses
+from trimtab_clusterres.sweeping import Sweeper
 from trimtab_clusterres.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
 
@@ -52,7 +55,23 @@ def build(config: ClusterresConfig) -> Starlette:
                 namespace_template=config.namespace_template,
                 stale_after_seconds=config.stale_after_seconds,
                 on_layout=published.notify,
+                on_reloaded=lambda: sweep_all(),
             )
+
+            def known_layout() -> Layout | None:
+                """Return the layout of the replica that acts."""
+                return handlers.layout if handlers.is_loaded and leadership.is_active else None
+
+            deadline_seconds = config.cluster_timeout_seconds
+            sweepers = [
+                Sweeper(name, cluster, queues[name], known_layout, deadline_seconds)
+                for name, cluster in clusters.items()
+            ]
+
+            def sweep_all() -> None:
+                for sweeper in sweepers:
+                    sweeper.notify()
+
             read_values = config.cluster_resources.read_values
             users: dict[Sequence[Path], list[str]] = {}
             for name in clusters:
@@ -63,14 +82,19 @@ def build(config: ClusterresConfig) -> Starlette:
                 )
                 for directories in users
             }
+            pruners = {
+                name: Pruner(name, cluster, config.clusters[name].prune, deadline_seconds)
+                for name, cluster in clusters.items()
+            }
             reconcilers = [
                 Reconciler(
                     name,
                     Applier(name, cluster, queues[name], config.clusters[name].drift),
+                    pruners[name],
                     published=published,
                     layout=lambda: handlers.layout,
                     templates=watches[config.template_directories(name)],
-                    deadline_seconds=config.cluster_timeout_seconds,
+                    deadline_seconds=deadline_seconds,
                 )
                 for name, cluster in clusters.items()
             ]
@@ -81,8 +105,12 @@ def build(config: ClusterresConfig) -> Starlette:
             def on_active() -> None:
                 """Apply everything, because another replica may have acted."""
                 for name, queue in queues.items():
-                    queue.mark(handlers.namespaces(name), priority=Priority.BULK, verify=True)
+                    names = [*handlers.namespaces(name), *handlers.removals(name)]
+                    queue.mark(names, priority=Priority.BULK, verify=True)
+                for pruner in pruners.values():
+                    pruner.forget_all()
                 published.notify()
+                sweep_all()
 
             observers = [
                 Observer(name, cluster, queues[name], partial(handlers.namespaces, name))
@@ -93,9 +121,7 @@ def build(config: ClusterresConfig) -> Starlette:
                 handlers.view.follow(),
                 published.follow(),
                 DifferenceReplies(client, reconcilers).run(),
-                published.remove_missing(
-                    lambda: handlers.layout if handlers.is_loaded and leadership.is_active else None
-                ),
+                published.remove_missing(known_layout),
                 leadership.follow(client, on_active),
                 *(
                     watch.follow(partial(handlers.on_templates, users[directories]))
@@ -103,6 +129,7 @@ def build(config: ClusterresConfig) -> Starlette:
                 ),
                 *(worker.run() for worker in workers),
                 *(observer.run(config.drift_check_seconds) for observer in observers),
+                *(sweeper.run(config.drift_check_seconds) for sweeper in sweepers),
             ]
             started = [tasks.create_task(work) for work in running]
             yield

@@ -24,6 +24,7 @@ from trimtab.settings import namespaces
 from trimtab.templates.configuration import ClusterResources
 from trimtab_clusterres.clusters.kubernetes.access import Access, InCluster, Kubeconfig
 from trimtab_clusterres.drift import Policy
+from trimtab_clusterres.policies import PrunePolicies
 
 
 def _directories(value: Any) -> Any:
@@ -58,6 +59,10 @@ class ClusterAccess(BaseModel):
     drift: Policy = "enforce"
     """How a change of an object by something else is treated: ``enforce`` takes it back, ``warn``
     reports it, ``off`` ignores it. An object's annotation ``trimtab.io/drift`` wins."""
+
+    prune: PrunePolicies = PrunePolicies()
+    """How objects are treated that no template renders any longer, such as
+    ``{default: orphan, kinds: {ConfigMap: prune, Namespace: confirm}}``."""
 
     @property
     def api_server(self) -> Access | None:

@@ -24,13 +24,17 @@ class Handlers:
         namespace_template: str,
         stale_after_seconds: float,
         on_layout: Callable[[], None],
+        on_reloaded: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_layout`` is called after the layout has changed."""
+        """``on_layout`` is called after the layout has changed, ``on_reloaded`` where all of it may
+        have changed.
+        """
         self.view = View(client, self.on_changes, self.on_reload, stale_after_seconds)
         self.layout = Layout(self.view.settings, namespace_template, queues)
         self._queues = queues
         self._template = namespace_template
         self._on_layout = on_layout
+        self._on_reloaded = on_reloaded
         self.is_loaded = False
         """Whether the settings were read once, so that the layout is known."""
         self._reported: set[str] = set()
@@ -55,7 +59,8 @@ class Handlers:
         self.is_loaded = True
         self._compute_layout()
         self._report_unreachable()
-        self._mark(self.layout.placements, Priority.BULK)
+        self._mark(self.layout.placements | self.layout.removals, Priority.BULK)
+        self._on_reloaded()
 
     def namespaces(self, cluster: str) -> list[str]:
         """Return the namespaces that are to be on a cluster."""
@@ -65,6 +70,10 @@ class Handlers:
         """Mark every namespace of the clusters whose templates changed or became unusable."""
         for cluster in clusters:
             self._queues[cluster].mark(self.namespaces(cluster), priority=Priority.BULK)
+
+    def removals(self, cluster: str) -> list[str]:
+        """Return the namespaces of archived projects, in which objects may be left."""
+        return [each.namespace for each in self.layout.removals if each.cluster == cluster]
 
     def _mark(
         self,

@@ -14,6 +14,10 @@ from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.port import Entry, Inventory
 from trimtab_clusterres.policies import PrunePolicies
 
+Cause = Literal["templates", "archived", "unclaimed"]
+"""Why objects are left over: a template was removed; the project was archived; or no project and
+domain has the namespace, which an older database or another namespace template explains too."""
+
 _ORPHAN = "the policy of its kind is orphan"
 _OCCUPIED = "other objects in it are kept"
 _UNCLAIMED = (
@@ -32,9 +36,7 @@ class Leftovers:
     inventory: Inventory
     rendered: Collection[ObjectKey] = ()
     """The objects that the templates render; none where the project is archived."""
-    cause: Literal["templates", "archived", "unclaimed"] = "templates"
-    """``unclaimed``: no project and domain has the namespace, which an older database or another
-    namespace template explains as well as a deleted project."""
+    cause: Cause = "templates"
     occasion: str = ""
     """Differs between two times at which the same objects are left over; part of the digest."""
 
@@ -126,6 +128,8 @@ def _is_confirmed(
     """Return whether the list is the confirmed one, less those that were deleted since."""
     if confirmation is None or not listed:
         return False
+    if leftovers.digest(listed) == confirmation.digest:
+        return True
     confirmed = set(confirmation.objects)
     if leftovers.digest(confirmed) != confirmation.digest:
         return False

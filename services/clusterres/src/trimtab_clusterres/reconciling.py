@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from trimtab.errors import NotFound, TrimtabError, Unavailable
-from trimtab.levels import Scope
+from trimtab.levels import PLATFORM, Scope
+from trimtab.messages.events import PruneChanged
 from trimtab.runtime import tasks
 from trimtab.templates.files import TemplateSet
 from trimtab.templates.manifests import Manifest
@@ -16,6 +17,7 @@ from trimtab_clusterres import metrics, statuses
 from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.port import Difference, Inventory, Result
 from trimtab_clusterres.hiding import secret_values, without_values
+from trimtab_clusterres.leftovers import Pruned, Pruner
 from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.statuses import Attempt, Statuses
 from trimtab_clusterres.template_watch import TemplateWatch
@@ -27,13 +29,15 @@ _COMPARE_SECONDS = 20.0
 class Reconciler:
     """Makes the namespaces of one cluster as templates and settings describe them.
 
-    All templates of a namespace are rendered before any object is applied.
+    All templates of a namespace are rendered before any object is applied, and nothing is pruned
+    before every object is applied.
     """
 
     def __init__(
         self,
         name: str,
         applier: Applier,
+        pruner: Pruner,
         *,
         published: Statuses,
         layout: Callable[[], Layout],
@@ -42,18 +46,19 @@ class Reconciler:
     ) -> None:
         self.name = name
         self._applier = applier
+        self._pruner = pruner
         self._published = published
         self._layout = layout
         self._templates = templates
         self._deadline_seconds = deadline_seconds
 
     async def reconcile(self, namespace: str) -> Attempt | None:
-        """Try it once, and publish how it went; ``None`` where the namespace is not to be made."""
+        """Try it once, and publish how it went; ``None`` where it is not to be tried again."""
         layout = self._layout()
         placement = Placement(self.name, namespace)
         if not layout.has(placement):
             self._applier.forget(namespace)
-            return None
+            return await self._leave(layout, placement)
         attempt = await self._attempt(layout, namespace)
         if not self._layout().has(placement):
             return None  # its status is that it was removed meanwhile
@@ -88,6 +93,46 @@ class Reconciler:
             error.args = (without_values(str(error), secret_values(manifests)),)
             raise
 
+    async def _leave(self, layout: Layout, placement: Placement) -> Attempt | None:
+        """Prune a namespace that is not to be made, and publish what is left in it."""
+        cluster, namespace = placement
+        if cluster not in layout.clusters:
+            return None
+        attempt = await self._prune(layout, namespace)
+        last = await self._published.last(placement)
+        is_unknown = last is None and not attempt.error and not attempt.pruned.details
+        if is_unknown or self._layout().has(placement):
+            return None
+        known = PLATFORM if last is None else Scope(last.domain, last.project)
+        target = layout.archived.get(namespace, known)
+        reason = layout.missing_reason(placement)
+        try:
+            await self._published.publish(statuses.removed(placement, target, attempt, reason))
+        except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
+            return self.failed(namespace, failure)
+        return attempt if attempt.error else None
+
+    async def _prune(self, layout: Layout, namespace: str) -> Attempt:
+        """Try to prune everything that is left of a namespace, if its project was archived."""
+        revision = layout.settings.revision
+        is_archived = namespace in layout.archived
+        began = time.monotonic()
+        try:
+            pruned = await self._pruner.prune(
+                namespace,
+                (),
+                "archived" if is_archived else "unclaimed",
+                self._confirmation(layout, namespace),
+                layout.occasion(namespace),
+            )
+        except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
+            return replace(self.failed(namespace, failure), revision=revision)
+        seconds = time.monotonic() - began
+        return Attempt(revision, error=pruned.error, seconds=seconds, pruned=pruned)
+
+    def _confirmation(self, layout: Layout, namespace: str) -> PruneChanged | None:
+        return layout.settings.prunes.get(f"{self.name}/{namespace}")
+
     def failed(self, namespace: str, failure: Exception) -> Attempt:
         """Return an attempt that failed, after logging a defect with its traceback.
 
@@ -102,6 +147,7 @@ class Reconciler:
         revision = layout.settings.revision
         manifests: list[Manifest] = []
         results: tuple[Result, ...] = ()
+        pruned = Pruned()
         began = time.monotonic()
         try:
             # Not in the thread, because the settings change whenever this loop is free.
@@ -110,12 +156,20 @@ class Reconciler:
             manifests = await self._render(templates, namespace, attributes)
             results = await self._apply(namespace, manifests)
             error = statuses.first_failure(results)
+            if error:
+                self._pruner.forget(namespace)  # the inventory may have grown
+            else:
+                keys = {manifest.key for manifest in manifests}
+                confirmation = self._confirmation(layout, namespace)
+                pruned = await self._pruner.prune(namespace, keys, confirmation=confirmation)
+                error = pruned.error
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
+            self._pruner.forget(namespace)
             error = self.failed(namespace, failure).error
         seconds = time.monotonic() - began
         inventory = await self._inventory(namespace) if error else None
         return statuses.presentable(
-            Attempt(revision, manifests, results, error, seconds, inventory)
+            Attempt(revision, manifests, results, error, seconds, pruned, inventory)
         )
 
     async def _inventory(self, namespace: str) -> Inventory | None:

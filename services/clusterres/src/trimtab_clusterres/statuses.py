@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from trimtab.runtime.foreign import ForeignMessages
 from trimtab.templates.manifests import Manifest
 from trimtab_clusterres.clusters.port import Inventory, Result
 from trimtab_clusterres.hiding import secret_values, without_values
+from trimtab_clusterres.leftovers import Pruned
 from trimtab_clusterres.namespaces import Layout, Placement
 from trimtab_clusterres.shortening import MAX_BYTES, MAX_ERROR, shorten, shortened
 
@@ -43,6 +44,8 @@ class Attempt:
     error: str = ""
     """Why the namespace is not up to date; empty where it is."""
     seconds: float = 0.0
+    pruned: Pruned = field(default_factory=Pruned)
+    """The objects that nothing renders any longer."""
     inventory: Inventory | None = None
     """The record of the cluster after a try that failed; ``None`` where it was not read."""
 
@@ -51,6 +54,7 @@ def status(
     cluster: str, namespace: str, target: Scope, attempt: Attempt, *, was_usable: bool = False
 ) -> NamespaceStatus:
     """Return the status of a namespace; ``target`` is its first project and domain."""
+    details = (*map(_detail, attempt.results), *attempt.pruned.details)
     return NamespaceStatus(
         cluster=cluster,
         namespace=namespace,
@@ -60,12 +64,21 @@ def status(
         state="failed" if attempt.error else "ready",
         usable=_is_usable(attempt, was_usable=was_usable),
         objects=tuple(str(manifest) for manifest in attempt.manifests),
-        counts=Counter(result.outcome for result in attempt.results),
-        details=tuple(_detail(result) for result in attempt.results),
+        counts=Counter(detail.outcome for detail in details),
+        details=details,
+        prune_digest=attempt.pruned.digest,
         seconds=round(attempt.seconds, 3),
         error=attempt.error,
         at=datetime.now(UTC),
     )
+
+
+def removed(placement: Placement, target: Scope, attempt: Attempt, reason: str) -> NamespaceStatus:
+    """Return the status of a namespace that is not kept up to date, for the reason."""
+    made = status(*placement, target, attempt)
+    if attempt.error:
+        return made
+    return made.model_copy(update={"state": "removed", "usable": False, "error": reason})
 
 
 def first_failure(results: Iterable[Result]) -> str:

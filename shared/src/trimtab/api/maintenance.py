@@ -52,7 +52,9 @@ class PruneBody(Model):
     digest: str
     """Names the list of objects."""
     objects: tuple[str, ...]
-    """API group, kind, name and uid of each object, as the status of the namespace has them."""
+    """API group, kind, name and uid of each object, of very many the first."""
+    count: int
+    """The number of objects."""
     version: int | None = None
     """The version of the confirmation; ``null`` where this list is not confirmed."""
 

@@ -96,12 +96,13 @@ async def _only_cluster(client: Client, namespace: str) -> str:
 
 
 async def _wait(client: Client, body: PruneBody, timeout: float) -> bool:
-    """Wait until the list is empty. Raises `Failure` where it changes, and after the timeout."""
+    """Wait until the objects are deleted. Raises `Failure` where the list changes or time is up."""
     reported = ""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         status = await _status(client, body)
-        if status is None or (not status.prune_digest and status.state == "ready"):
+        is_failed = status is not None and status.state == "failed"
+        if status is None or not (status.prune_digest or is_failed):
             return True
         if status.prune_digest not in ("", body.digest):
             raise Failure(
@@ -109,9 +110,8 @@ async def _wait(client: Client, body: PruneBody, timeout: float) -> bool:
                 f"{status.prune_digest} now",
                 Code.CONFLICT,
             )
-        reported = _report(
-            status.error or f"waiting for clusterres to delete {_count(body)}", reported
-        )
+        line = status.error if is_failed else f"waiting for clusterres to delete {_count(body)}"
+        reported = _report(line, reported)
         await asyncio.sleep(_POLL_SECONDS)
     raise Failure(
         f"clusterres has not deleted {_count(body)} within {timeout:g} s; it goes on, and "
@@ -134,7 +134,7 @@ def _report(line: str, last: str) -> str:
 
 
 def _count(body: PruneBody) -> str:
-    return "1 object" if len(body.objects) == 1 else f"{len(body.objects)} objects"
+    return "1 object" if body.count == 1 else f"{body.count} objects"
 
 
 def _listed(body: PruneBody) -> list[str]:
@@ -144,8 +144,10 @@ def _listed(body: PruneBody) -> list[str]:
     command = (
         f"trimtab namespaces prune {body.namespace} --cluster {body.cluster} --digest {body.digest}"
     )
+    hidden = body.count - len(body.objects)
     return [
         f"Would delete {_count(body)} of {where}:",
         *(f"  {each}" for each in body.objects),
+        *([f"  and {hidden} more"] if hidden else []),
         f"To delete exactly these: {command}",
     ]

@@ -153,7 +153,9 @@ class PruneChanged(Event):
     digest: str = ""
     """The `NamespaceStatus.prune_digest` that named the list."""
     objects: tuple[str, ...] = ()
-    """The list: the `ObjectStatus.identity` of each object."""
+    """The list: the `ObjectStatus.identity` of each object, of very many the first."""
+    count: int = 0
+    """The number of objects in the list."""
     deleted: bool = False
 
     @property
@@ -239,9 +241,6 @@ class NamespaceStatus(Event):
     usable: bool = False
     """Whether every object has been applied, at least as an earlier revision described it.
     Executions wait for it; it stays true while a later change fails."""
-    lifecycle: str = "active"
-    """``active``; ``archived`` (its project is archived, and objects are left); ``removed`` (its
-    project is archived, and no object is left); or ``unclaimed`` (no project and domain has it)."""
     prune_digest: str = ""
     """Names the list of ``unconfirmed`` objects; a confirmation that has it deletes them."""
     seconds: float = 0.0

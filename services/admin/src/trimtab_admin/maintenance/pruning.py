@@ -117,10 +117,11 @@ class Prunes:
             domain=scope.domain,
             digest=status.prune_digest,
             objects=tuple(sorted(listed)) if status.prune_digest else (),
+            count=status.counts.get(_UNCONFIRMED, len(listed)) if status.prune_digest else 0,
         )
 
     async def _record(self, entry: AuditEntry, confirmation: PruneChanged) -> None:
-        count, digest = len(confirmation.objects), confirmation.digest
+        count, digest = confirmation.count, confirmation.digest
         reason = f"confirmed that {count} objects of {confirmation.name} are deleted: {digest}"
         where = {"cluster": confirmation.cluster, "namespace": confirmation.namespace}
         log.warning("prune.confirmed", extra={**where, "count": count, "digest": digest})

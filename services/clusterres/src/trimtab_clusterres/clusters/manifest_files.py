@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
@@ -29,6 +30,7 @@ class _Record(BaseModel):
 
     created: frozenset[ObjectKey] = frozenset()
     adopted: frozenset[ObjectKey] = frozenset()
+    uids: tuple[tuple[ObjectKey, str], ...] = ()
 
 
 def file_name(what: str, name: str) -> str:
@@ -84,10 +86,14 @@ def _record(directory: Path, keys: Mapping[Path, ObjectKey]) -> None:
     entries = dict(inventory.entries)
     for path, key in keys.items():
         before = known.get(path)
-        entry = Entry(created=not path.exists()) if before is None else entries.pop(before)
-        entries[key] = entry
+        entries[key] = _new_entry(path) if before is None else entries.pop(before)
     if entries != inventory.entries:
         _write_inventory(directory, Inventory(entries))
+
+
+def _new_entry(path: Path) -> Entry:
+    """Return the entry of an object; the uid tells it apart from a later one of the same name."""
+    return Entry(created=not path.exists(), uid=uuid4().hex)
 
 
 def prune(directory: Path, keys: Collection[ObjectKey]) -> list[tuple[ObjectKey, Outcome]]:
@@ -109,8 +115,13 @@ def read_inventory(directory: Path) -> Inventory:
         record = _Record.model_validate_json((directory / _INVENTORY).read_bytes())
     except (FileNotFoundError, ValidationError):
         return Inventory()
-    created = {key: Entry(created=True) for key in record.created}
-    return Inventory(created | {key: Entry(created=False) for key in record.adopted})
+    uids = dict(record.uids)
+    return Inventory(
+        {
+            key: Entry(key in record.created, uids.get(key, ""))
+            for key in record.created | record.adopted
+        }
+    )
 
 
 def read_inventories(root: Path) -> dict[str, Inventory]:
@@ -129,7 +140,8 @@ def read_manifest(path: Path) -> dict[str, JsonValue] | None:
 
 
 def _write_inventory(directory: Path, inventory: Inventory) -> None:
-    record = _Record(created=inventory.created, adopted=inventory.adopted)
+    uids = tuple((key, entry.uid) for key, entry in inventory.entries.items())
+    record = _Record(created=inventory.created, adopted=inventory.adopted, uids=uids)
     _replace(directory / _INVENTORY, record.model_dump_json().encode())
     _flush(directory)
 

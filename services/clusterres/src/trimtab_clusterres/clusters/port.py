@@ -23,8 +23,8 @@ class Entry:
     """Whether it did not exist before the first apply. Only such objects are ever deleted; an
     object that existed is adopted: it is updated, and released instead of deleted."""
     uid: str = ""
-    """The uid that it has on the cluster; empty before its first apply succeeded, and on a cluster
-    without uids."""
+    """The uid that it has on the cluster; empty before its first apply succeeded. A directory gives
+    each object one, which no later object of the same name has."""
     digest: str = ""
     """Digest of the manifest that was applied last; empty where none was, and on a cluster where
     an object has one manager."""
