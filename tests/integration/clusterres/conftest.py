@@ -105,11 +105,11 @@ class Statuses:
             self.traceparents.append((message.headers or {}).get("traceparent", ""))
             self._arrived.notify_all()
 
-    async def wait(self) -> None:
-        """Wait for one more status."""
+    async def wait_for(self, predicate: Callable[[NamespaceStatus], bool]) -> NamespaceStatus:
+        """Wait until the last status fulfils the predicate, and return it."""
         async with asyncio.timeout(PATIENCE_SECONDS), self._arrived:
-            count = len(self.seen)
-            await self._arrived.wait_for(lambda: len(self.seen) > count)
+            await self._arrived.wait_for(lambda: self.seen and predicate(self.seen[-1]))
+            return self.seen[-1]
 
     async def until(self, revision: int, state: str = "ready", cluster: str = "east") -> str:
         """Wait for a status of at least this revision, and return its error."""

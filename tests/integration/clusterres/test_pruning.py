@@ -36,12 +36,12 @@ def files(clusters: Path) -> set[str]:
 
 async def removed(statuses: Statuses, revision: int, *outcomes: str) -> NamespaceStatus:
     """Wait for the status of the removed namespace with exactly these outcomes."""
-    while True:
-        await statuses.until(revision, "removed")
-        last = statuses.seen[-1]
-        if [detail.outcome for detail in last.details] == list(outcomes):
-            return last
-        await statuses.wait()
+
+    def is_expected(status: NamespaceStatus) -> bool:
+        found = [detail.outcome for detail in status.details]
+        return (status.state, found) == ("removed", list(outcomes)) and status.revision >= revision
+
+    return await statuses.wait_for(is_expected)
 
 
 async def test_an_archived_project_is_pruned_once_it_is_confirmed_and_restored_again(
@@ -104,14 +104,13 @@ async def test_a_removed_template_prunes_and_most_of_them_at_once_do_not(
     async with serving():
         await statuses.until(settings_stream.revision)
         (templates / "other.yaml").unlink()
-        await statuses.until(await settings_stream.put(values(cpu="5")))
-        assert files(clusters) == {QUOTA, MAP}
-        (templates / "other.yaml").write_text(
-            "{apiVersion: v1, kind: ServiceAccount, metadata: {name: o}}"
-        )
-        for name in ("map", "quota"):
-            (templates / f"{name}.yaml").unlink()
-        await statuses.until(await settings_stream.put(values(cpu="6")))
+        await statuses.wait_for(lambda _status: files(clusters) == {QUOTA, MAP})
+    account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: o}}"
+    (templates / "other.yaml").write_text(account)
+    for name in ("map", "quota"):
+        (templates / f"{name}.yaml").unlink()
+    async with serving():
+        await statuses.wait_for(lambda status: bool(status.prune_digest))
     assert {QUOTA, MAP} <= files(clusters)
     outcomes = {detail.object: detail.outcome for detail in statuses.seen[-1].details}
     assert outcomes["ConfigMap/map"] == outcomes["ResourceQuota/quota"] == "unconfirmed"

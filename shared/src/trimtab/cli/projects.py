@@ -42,7 +42,11 @@ def register_project(server: Server, name: str, description: str, dry_run: bool)
 @dry_run_option
 @with_server
 def archive_project(server: Server, name: str, dry_run: bool) -> None:
-    """Forbid new executions in a project. Its settings and namespaces are kept."""
+    """Forbid new executions in a project. Its settings are kept.
+
+    Its namespaces are kept or deleted as `prune` of each cluster has it; `trimtab namespaces prune`
+    confirms what is to be deleted.
+    """
     _patch(server, name, {"state": "archived"}, f"Archived project {name}", dry_run)
 
 

@@ -92,7 +92,7 @@ def _record(directory: Path, keys: Mapping[Path, ObjectKey]) -> None:
 
 
 def _new_entry(path: Path) -> Entry:
-    """Return the entry of an object; the uid tells it apart from a later one of the same name."""
+    """Return the entry of an object; its uid differs from that of a later one of the same name."""
     return Entry(created=not path.exists(), uid=uuid4().hex)
 
 
