@@ -170,7 +170,7 @@ def audit(
     limit: int,
     output: Output,
 ) -> None:
-    """Show refused calls, changes of API tokens and forced releases, newest first."""
+    """Show refused calls, changes of API tokens, forced releases and prunes, newest first."""
     after = None if since is None else parse_past_time("--since", since, datetime.now(UTC))
 
     async def read(client: Client) -> Sequence[AuditBody]:

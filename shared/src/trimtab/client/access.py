@@ -42,7 +42,7 @@ class Tokens(Collection):
 
 
 class Audit(Collection):
-    """The audit trail: refused calls, changes of API tokens, forced releases."""
+    """The audit trail: refused calls, changes of API tokens, forced releases and prunes."""
 
     async def list(
         self,

@@ -1,4 +1,4 @@
-"""The audit trail: refused calls, changes of API tokens and forced releases of pool tokens."""
+"""The audit trail: refused calls, changes of API tokens, forced releases and confirmed prunes."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta

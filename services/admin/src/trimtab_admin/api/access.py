@@ -85,7 +85,7 @@ class AccessOperations:
         return Reply(await self.api_tokens.rotate(id, body, entry, dry_run=query.dry_run))
 
     async def list_audit(self, call: Call, query: AuditQuery) -> Page[AuditBody]:
-        """Return refused calls, changes of API tokens and forced releases, the newest first."""
+        """Return refused calls, changes of tokens, forced releases and prunes, newest first."""
         if query.caller:
             await self.api_tokens.check_caller(query.caller)
         matching = AuditFilter(query.status, query.caller, query.client, query.since)

@@ -230,4 +230,4 @@ audit_trail = sa.Table(
     sa.Column("request_id", _NAME, nullable=False),
     sa.Index("audit_trail_at", "at"),
 )
-"""The audit trail: refused calls, changes of API tokens and forced releases."""
+"""The audit trail: refused calls, changes of API tokens, forced releases and confirmed prunes."""
