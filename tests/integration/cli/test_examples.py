@@ -17,6 +17,7 @@ from trimtab.cli.main import cli
 
 TASK = "task-resource-attribute"
 RECORD = "project: shop\ndomain: development\nlimits: {cpu: '1'}\n"
+TEMPLATE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {{ namespace }}\n"
 PRICING = """
 from trimtab import task, workflow
 
@@ -48,6 +49,8 @@ def directory(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "settings" / "limits.yaml").write_text(f"kind: {TASK}\n{RECORD}")
     (tmp_path / f"{TASK}.yaml").write_text(RECORD.replace("'1'", "'2'"))
     (tmp_path / "pricing.py").write_text(PRICING)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "namespace.yaml").write_text(TEMPLATE)
     (tmp_path / "config.yaml").write_text("contexts: {staging: {domain: staging}}\n")
     trimtab("register", "project", "shop")
     trimtab("unarchive", "project", "shop")

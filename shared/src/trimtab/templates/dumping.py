@@ -8,7 +8,8 @@ from trimtab.errors import Invalid
 from trimtab.templates import scalars
 from trimtab.templates.manifests import Manifest
 
-_OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
+_QUOTED = re.compile("[\r\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Other line breaks, and characters that a terminal would obey."""
 
 
 def dump(manifest: Manifest) -> bytes:
@@ -32,7 +33,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None
-    if _OTHER_BREAKS.search(text):
+    if _QUOTED.search(text):
         style = '"'  # PyYAML writes them unescaped in other styles, and a reader folds them.
     elif "\n" in text:
         style = "|"

@@ -85,15 +85,20 @@ def read_templates(directories: Sequence[Path]) -> TemplateSet:
     while time.monotonic() < deadline:
         before = look(directories)
         time.sleep(_unsettled_seconds(before))
-        try:
-            outcome: TemplateSet | Rejected = _read(before)
-        except Rejected as error:
-            outcome = error  # It may be the effect of a change.
+        sources, problems = _read(before)
         if look(directories) == before:
-            if isinstance(outcome, Rejected):
-                raise outcome
-            return outcome
+            for problem in problems:  # Before, each may be the effect of a change.
+                raise problem
+            return TemplateSet(tuple(sources))
     raise Unavailable(f"templates {', '.join(map(str, directories))} change all the time")
+
+
+def inspect_templates(directories: Sequence[Path]) -> tuple[list[Source], list[Rejected]]:
+    """Return the templates that can be read now, and the problems of all others.
+
+    Raises `Rejected` where a directory cannot be listed.
+    """
+    return _read(look(directories))
 
 
 def refuse_shrunken(found: TemplateSet, known_documents: int) -> None:
@@ -135,29 +140,33 @@ def _unsettled_seconds(found: Look) -> float:
     return max((SETTLING_SECONDS - age for age in ages if 0 <= age < SETTLING_SECONDS), default=0)
 
 
-def _read(found: Look) -> TemplateSet:
+def _read(found: Look) -> tuple[list[Source], list[Rejected]]:
+    """Return the templates, and the problems of those that cannot be read."""
     if sum(file.size for directory in found for file in directory.files) > MAX_SET_BYTES:
         given = ", ".join(str(directory.given) for directory in found)
-        raise Rejected(f"templates {given} have more than {MAX_SET_BYTES:,} bytes")
+        return [], [Rejected(f"templates {given} have more than {MAX_SET_BYTES:,} bytes")]
     origins: dict[str, Path] = {}
-    sources = []
+    sources: list[Source] = []
+    problems: list[Rejected] = []
     for directory in found:
         if not directory.files:
-            raise Rejected(f"templates {directory.given} contain no *.yaml file")
+            problems.append(Rejected(f"templates {directory.given} contain no *.yaml file"))
         for file in directory.files:
-            if file.name in origins:
-                reason = f"is in {origins[file.name]} and in {directory.given}"
-                raise BadTemplate(file.name, reason)
-            origins[file.name] = directory.given
-            sources.append(Source(file.name, _read_file(file)))
-    return TemplateSet(tuple(sources))
+            try:
+                sources.append(_read_file(file, directory.given, origins))
+            except BadTemplate as error:
+                problems.append(error)
+    return sources, problems
 
 
-def _read_file(file: _File) -> str:
+def _read_file(file: _File, directory: Path, origins: dict[str, Path]) -> Source:
+    """Read a file, and remember its directory."""
+    if (other := origins.setdefault(file.name, directory)) != directory:
+        raise BadTemplate(file.name, f"is in {other} and in {directory}")
     if file.mode and not stat.S_ISREG(file.mode):  # Even to open some devices has an effect.
         type_name = regular_files.type_name(file.mode)
         raise BadTemplate(file.name, f"is {type_name}; only regular files are read")
     try:
-        return regular_files.read_text(file.path, MAX_FILE_BYTES)
+        return Source(file.name, regular_files.read_text(file.path, MAX_FILE_BYTES))
     except UnusableFile as error:
         raise BadTemplate(file.name, error.reason) from error

@@ -7,7 +7,7 @@ sentinels are replaced by values inside scalar nodes, so a value can never chang
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import yaml
@@ -76,6 +76,10 @@ class Template:
         if filling.missing:
             raise Unresolved(self.file, filling.missing)
         return iter(documents)
+
+    def split(self) -> list["Template"]:
+        """Return a template for each document."""
+        return [replace(self, documents=(document,)) for document in self.documents]
 
     @property
     def names(self) -> frozenset[str]:

@@ -38,15 +38,12 @@ def render(
     to the same objects, or each would overwrite the others. Raises `Rejected`.
     """
     declarations = variables.declared(sources)
-    defaults = {
-        name: variable.default
-        for name, (_, variable) in declarations.items()
-        if variable.default is not None
-    }
+    defaults = variables.defaults(declarations)
     rendered = {}
     for target, own in attributes.items():
         values = values_of(namespace, target, own, configured, defaults)
-        variables.check(declarations, values)
+        for wrong in variables.wrong_values(declarations, values):
+            raise wrong
         rendered[target] = _render_for(target, sources, values)
     (first, manifests), *others = rendered.items()
     for other, manifests_of_other in others:
@@ -66,7 +63,7 @@ def _render_for(target: Scope, sources: Iterable[Source], values: Values) -> lis
         except Unresolved as error:
             raise _missing_values(error, target, values) from error
         for body in bodies:
-            manifest = _manifest(file, body, texts["namespace"])
+            manifest = manifest_of(file, body, texts["namespace"])
             if manifest.key in rendered:
                 _, other = rendered[manifest.key]
                 raise BadTemplate(file, f"{manifest} is also an object of {other}")
@@ -89,7 +86,8 @@ def _missing_values(error: Unresolved, target: Scope, values: Values) -> BadTemp
     )
 
 
-def _manifest(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest:
+def manifest_of(file: str, body: dict[str, JsonValue], namespace: str) -> Manifest:
+    """Return the manifest of an object of a file. Raises `BadTemplate`."""
     metadata = body.get("metadata", {})
     api_version = _text(file, "apiVersion", body.get("apiVersion"))
     kind = _text(file, "kind", body.get("kind"))

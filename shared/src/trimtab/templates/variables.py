@@ -103,13 +103,21 @@ def declared(sources: Iterable[tuple[str, str]]) -> dict[str, Declaration]:
     return found
 
 
-def check(declarations: Mapping[str, Declaration], values: Mapping[str, TemplateValue]) -> None:
-    """Raise `BadTemplate` for the first value that its declaration does not allow."""
+def wrong_values(
+    declarations: Mapping[str, Declaration], values: Mapping[str, TemplateValue]
+) -> Iterator[BadTemplate]:
+    """Yield an error for each value that its declaration does not allow."""
     for name, (file, variable) in declarations.items():
         value = values.get(name)
         if value is not None and not value.problem and not variable.accepts(value.text):
             text = HIDDEN if value.is_hidden else shown(name, value.text)
-            raise BadTemplate(file, f"variable {name} is {text}; allowed: {variable.expected}")
+            yield BadTemplate(file, f"variable {name} is {text}; allowed: {variable.expected}")
+
+
+def defaults(declarations: Mapping[str, Declaration]) -> dict[str, str]:
+    """Return the values of the variables that no source sets."""
+    found = ((name, variable.default) for name, (_, variable) in declarations.items())
+    return {name: default for name, default in found if default is not None}
 
 
 @lru_cache(maxsize=256)
