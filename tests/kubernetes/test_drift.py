@@ -180,6 +180,24 @@ async def test_a_namespace_that_is_deleted_is_made_again_with_its_objects(system
         await system.until(is_made_again)
 
 
+async def test_a_cluster_scoped_object_is_repaired(system: System, prefix: str) -> None:
+    name, rule = f"{prefix}role", {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+    body = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [rule],
+    }
+    role = Manifest("rbac.authorization.k8s.io", "ClusterRole", name, body)
+    rbac = client.RbacAuthorizationV1Api(system.core.api_client)
+    try:
+        async with system.running(role, settings(x="1")):
+            rbac.patch_cluster_role(name, {"rules": []})
+            await system.until(lambda: rbac.read_cluster_role(name).rules, GOAL_SECONDS)
+    finally:
+        rbac.delete_cluster_role(name)
+
+
 async def test_a_stale_process_does_not_win(system: System) -> None:
     async with system.running(settings(x="1", y="1")):
         system.apply(FIELD_MANAGER, x="stale", y="stale")

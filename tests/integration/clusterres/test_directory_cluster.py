@@ -1,9 +1,11 @@
 """The cluster that is a directory of manifests."""
 
+import asyncio
 import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.integration.clusterres.cluster_contract import (
     ChangesContract,
     ClusterContract,
 )
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Conflict, Invalid, Unavailable
 from trimtab.templates.dumping import dump
 from trimtab.templates.manifests import Manifest, ObjectKey
@@ -135,6 +138,21 @@ async def test_a_directory_of_an_earlier_release_is_adopted(tmp_path: Path) -> N
     assert result.outcome == "unchanged"
     record = json.loads((tmp_path / "ns" / ".inventory.json").read_text())
     assert (record["created"], record["adopted"]) == ([], [["", "ConfigMap", "a"]])
+
+
+async def test_changes_go_on_where_a_directory_is_replaced_by_a_file(tmp_path: Path) -> None:
+    cluster = DirectoryCluster(tmp_path, poll_seconds=0.01)
+    for namespace in ("a", "b"):
+        await cluster.apply(namespace, [manifest()])
+    async with aclosing(cluster.changes()) as changes:  # type: ignore[type-var]
+        (tmp_path / "a" / "ConfigMap-a.yaml").unlink()
+        (tmp_path / "a" / ".inventory.json").unlink()
+        (tmp_path / "a").rmdir()
+        (tmp_path / "a").write_text("")
+        assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == "a"
+        (tmp_path / "b" / "ConfigMap-a.yaml").write_text("edited")
+        assert await asyncio.wait_for(anext(changes), PATIENCE_SECONDS) == "b"
+    await cluster.close()
 
 
 ONES, TWOS = manifest(x="1" * 20_000), manifest(x="2" * 20_000)

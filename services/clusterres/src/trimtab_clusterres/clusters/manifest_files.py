@@ -46,7 +46,8 @@ def path_of(directory: Path, key: ObjectKey) -> Path:
 def signature(path: Path) -> Signature:
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:
+        # Also where the directory is none any longer: the next apply reports that.
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
 
