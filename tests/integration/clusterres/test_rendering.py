@@ -17,22 +17,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.integration.clusterres.conftest import QUOTA, WORLD, Serving, Statuses
 from tests.servers import PATIENCE_SECONDS, NatsServer
 from tests.settings_stream import SettingsStream
-from trimtab.api.namespaces import NamespaceDifferenceBody
-from trimtab.errors import NotFound, Rejected, Unavailable
+from trimtab.errors import Unavailable
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged, NamespaceStatus, ProjectChanged, RecordChanged
-from trimtab.runtime import bus, replies
+from trimtab.runtime import bus
 from trimtab_admin.messaging import streams
 
 ALPHA = Scope("development", "alpha")
-
-SECRET = """\
-apiVersion: v1
-kind: Secret
-metadata: {name: s, annotations: {trimtab.io/drift: "off"}}
-stringData: {password: hunter2, user: unchanging}
-"""
 
 
 def values(scope: Scope = PLATFORM, /, **attributes: str) -> RecordChanged:
@@ -122,72 +114,6 @@ async def test_the_status_of_a_namespace_is_published(
     )
     [detail] = status.details
     assert (detail.object, detail.outcome) == ("ResourceQuota/quota", "applied")
-
-
-async def test_namespaces_that_the_settings_lost_do_not_stay_ready(
-    serving: Serving, settings_stream: SettingsStream, statuses: Statuses
-) -> None:
-    clusters = [ClusterChanged(name=name) for name in ("east", "west")]
-    await settings_stream.announce(*WORLD, *clusters, values(cpu="4"))
-    async with serving():
-        for cluster in ("east", "west"):
-            await statuses.until(settings_stream.revision, cluster=cluster)
-        await settings_stream.put(ClusterChanged(name="west", enabled=False))
-        assert await statuses.until(0, "removed", "west") == "cluster 'west' is disabled"
-    await settings_stream.put(ClusterChanged(name="east", deleted=True))
-    async with serving():  # also where it happened before the start
-        reason = await statuses.until(0, "removed")
-    assert reason == "cluster 'east' does not exist any longer"
-    assert not statuses.seen[-1].usable
-
-
-async def test_a_failure_after_a_restart_leaves_a_namespace_usable(
-    serving: Serving, settings_stream: SettingsStream, statuses: Statuses, templates: Path
-) -> None:
-    await settings_stream.announce(*WORLD, values(cpu="4"))
-    async with serving():
-        await statuses.until(settings_stream.revision)
-    (templates / "quota.yaml").write_text("broken: {{ unknown }}")
-    async with serving():
-        await statuses.until(settings_stream.revision, "failed")
-    assert [status.usable for status in statuses.seen] == [True, True]
-
-
-async def test_a_request_gets_the_difference_of_a_namespace_to_its_templates(
-    client: Client,
-    serving: Serving,
-    settings_stream: SettingsStream,
-    statuses: Statuses,
-    clusters: Path,
-    templates: Path,
-) -> None:
-    (templates / "secret.yaml").write_text(SECRET)
-
-    async def difference(cluster: str, namespace: str) -> NamespaceDifferenceBody:
-        subject = subjects.difference(cluster, namespace)
-        return await replies.request(
-            client, subject, NamespaceDifferenceBody, service="clusterres", timeout=9, headers={}
-        )
-
-    with pytest.raises(Unavailable, match="no clusterres is running"):
-        await difference("east", "alpha-development")
-    await settings_stream.announce(*WORLD, values(cpu="4"))
-    async with serving():
-        await statuses.until(settings_stream.revision)
-        assert (await difference("east", "alpha-development")).objects == ()
-        file = clusters / "east" / "alpha-development" / "Secret-s.yaml"
-        file.write_text(file.read_text().replace("hunter2", "changed"))
-        [found] = (await difference("east", "alpha-development")).objects
-        text = found.model_dump_json()
-        assert found.object == "Secret/s"
-        assert found.live != found.desired
-        assert not any(value in text for value in ("hunter2", "changed", "unchanging"))
-        with pytest.raises(NotFound, match="beta-development"):
-            await difference("east", "beta-development")
-        (templates / "broken.yaml").write_text("x: {{ unknown }}")
-        await statuses.until(settings_stream.revision, "failed")
-        with pytest.raises(Rejected, match="unknown"):
-            await difference("east", "alpha-development")
 
 
 async def test_a_burst_of_changes_costs_few_renders(

@@ -120,7 +120,7 @@ def build(config: ClusterresConfig) -> Starlette:
             running = [
                 handlers.view.follow(),
                 published.follow(),
-                DifferenceReplies(client, reconcilers).run(),
+                DifferenceReplies(client, reconcilers, lambda: leadership.is_active).run(),
                 published.remove_missing(known_layout),
                 leadership.follow(client, on_active),
                 *(

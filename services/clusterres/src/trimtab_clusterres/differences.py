@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -24,8 +24,6 @@ from trimtab_clusterres.shortening import shorten
 
 log = logging.getLogger(__name__)
 
-QUEUE = "clusterres"
-"""The queue group: one replica receives each request."""
 _MAX_BYTES = 900_000
 _MAX_OBJECT_BYTES = 200_000
 """The longest object that is shown, on the cluster and rendered together."""
@@ -35,11 +33,19 @@ _UNSHOWN = ("managedFields", "resourceVersion", "generation")
 
 
 class DifferenceReplies:
-    """Compares namespaces of the clusters that this service reaches. Only the active replica runs
-    it."""
+    """Compares namespaces of the clusters that this service reaches, on the active replica.
 
-    def __init__(self, client: Client, reconcilers: Sequence[Reconciler]) -> None:
+    Every replica receives each request, so that the one that is active then replies.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        reconcilers: Sequence[Reconciler],
+        is_active: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._client = client
+        self._is_active = is_active
         self._reconcilers = reconcilers
         # A cluster that hangs takes up only its own.
         self._free = {one.name: asyncio.Semaphore(_CONCURRENCY) for one in reconcilers}
@@ -50,14 +56,13 @@ class DifferenceReplies:
         async with asyncio.TaskGroup() as group:
 
             async def on_request(reconciler: Reconciler, message: Msg) -> None:
-                group.create_task(self._reply(reconciler, message))
+                if self._is_active():
+                    group.create_task(self._reply(reconciler, message))
 
             try:
                 for one in self._reconcilers:
                     subject, handler = subjects.differences_of(one.name), partial(on_request, one)
-                    subscriptions.append(
-                        await self._client.subscribe(subject, queue=QUEUE, cb=handler)
-                    )
+                    subscriptions.append(await self._client.subscribe(subject, cb=handler))
                 await asyncio.Event().wait()
             finally:
                 for subscription in subscriptions:
