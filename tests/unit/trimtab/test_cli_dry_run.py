@@ -10,7 +10,7 @@ READS = {
     *("get", "explain", "history", "diff", "export", "effective", "watch", "describe", "audit"),
     *("token list", "dead list", "dead show", "namespaces diff"),
 }
-LOCAL = {"up", "asyncapi", "completion", "config", "version", "status", "templates"}
+LOCAL = {"up", "asyncapi", "completion", "config", "version", "status", "templates", "doctor"}
 """Commands that do not change anything on a server."""
 
 ENTRIES = [

@@ -195,3 +195,14 @@ def test_an_error_about_a_long_name_or_value_is_short() -> None:
         with pytest.raises(BadTemplate) as caught:
             filled(text, a="same" * 200_000)
         assert len(str(caught.value)) < 1000
+
+
+def test_the_kinds_of_all_objects_are_known_without_values() -> None:
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ project }}'}\n"
+        "---\nkind: Role\napiVersion: rbac.authorization.k8s.io/v1\n---\nkind: Incomplete\n"
+    )
+    assert parse("t.yaml", text).kinds == {
+        ("v1", "ConfigMap"),
+        ("rbac.authorization.k8s.io/v1", "Role"),
+    }

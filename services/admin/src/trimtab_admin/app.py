@@ -31,6 +31,7 @@ from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.workflows import Workflows
+from trimtab_admin.maintenance.clusterres import ClusterresState
 from trimtab_admin.maintenance.dead_letters import DeadLetters
 from trimtab_admin.maintenance.namespaces import Namespaces
 from trimtab_admin.maintenance.pool_usage import PoolUsage
@@ -266,6 +267,7 @@ def _maintenance(
 ) -> MaintenanceOperations:
     return MaintenanceOperations(
         readiness=readiness,
+        clusterres=ClusterresState(lambda: nats_tasks.client),
         dead_letters=DeadLetters(lambda: nats_tasks.client),
         resyncing=Resync(database.sessions, database.reading, nats_tasks),
     )

@@ -25,6 +25,8 @@ from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import Priority, WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
+from trimtab_clusterres.reporting import Reporting
+from trimtab_clusterres.reviews import ClusterReview
 from trimtab_clusterres.statuses import Statuses
 from trimtab_clusterres.sweeping import Sweeper
 from trimtab_clusterres.template_watch import TemplateWatch
@@ -101,6 +103,15 @@ def build(config: ClusterresConfig) -> Starlette:
             workers = [Worker(one, queues[one.name], leadership) for one in reconcilers]
             app.state.view = handlers.view
             app.state.templates = list(watches.values())
+            app.state.reviews = reviews = [
+                ClusterReview(
+                    name,
+                    cluster,
+                    watches[config.template_directories(name)].current,
+                    deadline_seconds=config.cluster_timeout_seconds,
+                )
+                for name, cluster in clusters.items()
+            ]
 
             def on_active() -> None:
                 """Apply everything, because another replica may have acted."""
@@ -112,6 +123,13 @@ def build(config: ClusterresConfig) -> Starlette:
                 published.notify()
                 sweep_all()
 
+            reporting = Reporting(
+                client,
+                reviews,
+                is_active=lambda: leadership.is_active,
+                reasons=checks,
+                revision=lambda: handlers.view.settings.revision,
+            )
             observers = [
                 Observer(name, cluster, queues[name], partial(handlers.namespaces, name))
                 for name, cluster in clusters.items()
@@ -123,6 +141,8 @@ def build(config: ClusterresConfig) -> Starlette:
                 DifferenceReplies(client, reconcilers, lambda: leadership.is_active).run(),
                 published.remove_missing(known_layout),
                 leadership.follow(client, on_active),
+                reporting.run(),
+                *(review.run() for review in reviews),
                 *(
                     watch.follow(partial(handlers.on_templates, users[directories]))
                     for directories, watch in watches.items()
@@ -151,12 +171,14 @@ def build(config: ClusterresConfig) -> Starlette:
     def facts() -> dict[str, Any]:
         view: View = app.state.view
         watches: Sequence[TemplateWatch] = app.state.templates
+        reviews: Sequence[ClusterReview] = app.state.reviews
         unwatched = {name: list(each.unwatched) for name, each in clusters.items()}
         return {
             **view.summary(),
             "templates": [watch.summary() for watch in watches],
             **leadership.summary(),
             "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
+            "problems": {each.name: each.problems for each in reviews if each.problems},
         }
 
     app = service.health_app(checks, lifespan, facts)

@@ -10,6 +10,7 @@ from trimtab.cli.access import audit, token
 from trimtab.cli.asyncapi import asyncapi
 from trimtab.cli.completion import completion
 from trimtab.cli.contexts import config
+from trimtab.cli.doctor import doctor
 from trimtab.cli.documents import apply, diff, export
 from trimtab.cli.editing import edit
 from trimtab.cli.effective import effective, explain_kind
@@ -84,7 +85,9 @@ cli.add_section("All settings", apply, diff, export, effective, watch)
 cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
 cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces, templates)
 cli.add_section("Access", token, audit)
-cli.add_section("The system", up, status, version, config, dead, resync, asyncapi, completion)
+cli.add_section(
+    "The system", up, status, doctor, version, config, dead, resync, asyncapi, completion
+)
 
 
 click.version_option(VERSION, prog_name="trimtab", message="%(prog)s %(version)s")(cli)

@@ -32,7 +32,7 @@ State = Literal["ready", "not ready", "unreachable", "unknown"]
 _SERVICES = ("clusterres", "propeller", "resmgr")
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     """A service or a server of the installation."""
 
     name: str
@@ -52,7 +52,7 @@ class _Part(BaseModel):
     """Why it is not ready, by part."""
 
 
-_PARTS: Columns[_Part] = {
+_PARTS: Columns[Part] = {
     "NAME": lambda part: part.name,
     "STATE": lambda part: part.state,
     "VERSION": lambda part: part.version,
@@ -62,15 +62,17 @@ _PARTS: Columns[_Part] = {
 }
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """The answers of an installation."""
 
     url: str
+    ports: Mapping[str, int]
+    """By program; empty where the installation is not that of the data directory."""
     health: Mapping[str, Health | None]
     """By service; one that cannot be reached from here is absent."""
     status: StatusBody | None
-    error: str
-    """Why there is no status; empty where there is one."""
+    error: TrimtabError | None
+    """Why there is no status; ``None`` where there is one."""
 
 
 @click.command("status", epilog=example("trimtab status"))
@@ -86,12 +88,8 @@ def status(server: Server, output: Output) -> None:
     """
     directory = Directory(server.data)
 
-    async def find(client: Client) -> tuple[_Found, Mapping[str, int]]:
-        ports = directory.ports() if client.url == directory.url() else {}
-        return await _find(client, ports), ports
-
-    found, ports = server.call(find)
-    parts = _parts(found, ports)
+    found = server.call(lambda client: find_parts(client, directory))
+    parts = parts_of(found)
     show_list(parts, output, _PARTS)
     if found.error:
         warn(f"lag and servers are not shown: {found.error}")
@@ -115,40 +113,42 @@ def version(server: Server, output: Output) -> None:
     show(f"server  {of_server or 'unknown'} ({address})" if not error else f"server  {error}")
 
 
-async def _find(client: Client, ports: Mapping[str, int]) -> _Found:
+async def find_parts(client: Client, directory: Directory) -> Found:
+    """Return the answers of an installation; of its services, those of this machine."""
+    ports = directory.ports() if client.url == directory.url() else {}
     urls = {name: f"http://127.0.0.1:{ports[name]}" for name in _SERVICES if name in ports}
     urls["admin"] = client.url
     answers = await asyncio.gather(*map(health.fetch, urls.values()))
     by_name = dict(zip(urls, answers, strict=True))
     try:
-        return _Found(client.url, by_name, await client.status(), "")
+        return Found(client.url, ports, by_name, await client.status(), None)
     except TrimtabError as error:
-        return _Found(client.url, by_name, None, str(error))
+        return Found(client.url, ports, by_name, None, error)
 
 
-def _parts(found: _Found, ports: Mapping[str, int]) -> Sequence[_Part]:
+def parts_of(found: Found) -> Sequence[Part]:
     """Return the services, then the servers that they use."""
 
     def local(program: str) -> str:
-        return f"127.0.0.1:{ports[program]}" if program in ports else ""
+        return f"127.0.0.1:{found.ports[program]}" if program in found.ports else ""
 
     status, admin = found.status, found.health["admin"]
     nats, database = (status.nats, status.database) if status else ("", "")
     return [
         _admin(found),
         *(_service(name, found, local(name)) for name in _SERVICES),
-        _Part(
+        Part(
             name="NATS",
             state=_state_of_part(admin, "nats"),
             version=status.nats_version if status else "",
             address=nats or local("nats-server"),
         ),
-        _Part(
+        Part(
             name="Valkey",
             state=_state_of_part(found.health.get("resmgr"), "redis"),
             address=local("valkey"),
         ),
-        _Part(
+        Part(
             name="database",
             state=_state_of_part(admin, "database"),
             version=status.database_version if status else "",
@@ -157,7 +157,7 @@ def _parts(found: _Found, ports: Mapping[str, int]) -> Sequence[_Part]:
     ]
 
 
-def _admin(found: _Found) -> _Part:
+def _admin(found: Found) -> Part:
     part = _service("admin", found, without_credentials(found.url))
     if (status := found.status) is None:
         return part
@@ -167,15 +167,15 @@ def _admin(found: _Found) -> _Part:
     return part.model_copy(update=lag)
 
 
-def _service(name: str, found: _Found, address: str) -> _Part:
+def _service(name: str, found: Found, address: str) -> Part:
     if name not in found.health:
-        return _Part(name=name, state="unknown", requests=_requests(name, found))
+        return Part(name=name, state="unknown", requests=_requests(name, found))
     if (answer := found.health[name]) is None:
-        return _Part(name=name, state="unreachable", address=address)
+        return Part(name=name, state="unreachable", address=address)
     behind = None
     if found.status is not None and answer.view is not None:
         behind = max(found.status.revision - answer.view.revision, 0)
-    return _Part(
+    return Part(
         name=name,
         state="not ready" if answer.reasons else "ready",
         version=answer.version,
@@ -186,7 +186,7 @@ def _service(name: str, found: _Found, address: str) -> _Part:
     )
 
 
-def _requests(name: str, found: _Found) -> int | None:
+def _requests(name: str, found: Found) -> int | None:
     return found.status.requests if found.status and name == "propeller" else None
 
 
@@ -197,7 +197,7 @@ def _state_of_part(answer: Health | None, part: str) -> State:
     return "not ready" if part in answer.reasons else "ready"
 
 
-def _lags(part: _Part) -> Sequence[str]:
+def _lags(part: Part) -> Sequence[str]:
     """Return the lags of a part that are not zero, in words."""
     texts = []
     if part.unsent:

@@ -12,6 +12,7 @@ class that admin raised, with its message.
 from types import TracebackType
 from typing import Self
 
+from trimtab.api.doctor import ClusterresBody
 from trimtab.api.maintenance import ResyncBody, StatusBody
 from trimtab.client.access import Audit, Tokens
 from trimtab.client.entities import Clusters, Domains, Pools, Projects
@@ -44,6 +45,10 @@ class Client:
         self.dead = DeadLetters(http)
         self.tokens = Tokens(http)
         self.audit = Audit(http)
+
+    async def clusterres(self) -> ClusterresBody:
+        """Return the report of clusterres, or why there is none."""
+        return await self._http.fetch(ClusterresBody, "GET", "/clusterres")
 
     async def status(self) -> StatusBody:
         return await self._http.fetch(StatusBody, "GET", "/status")

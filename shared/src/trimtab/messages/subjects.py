@@ -34,6 +34,8 @@ HEARTBEATS = "trimtab.propeller.heartbeats"
 """Core NATS: the heartbeats of propellers."""
 ALL_STORED = "trimtab.executions.stored.*"
 """Core NATS: the hint of an admin that it has stored an event of an execution."""
+CLUSTERRES_REPORT = "trimtab.clusterres.report"
+"""Core NATS: requests for the state of the active clusterres."""
 RELAY = "trimtab.relay"
 """Core NATS: a replica of admin whose relay is a standby notifies the leader of new rows."""
 

@@ -45,6 +45,11 @@ class TemplateSet:
         """The number of objects. Raises `BadTemplate`."""
         return sum(len(parse(file, text).documents) for file, text in self.sources)
 
+    @cached_property
+    def kinds(self) -> frozenset[tuple[str, str]]:
+        """``apiVersion`` and ``kind`` of the objects. Raises `BadTemplate`."""
+        return frozenset(kind for file, text in self.sources for kind in parse(file, text).kinds)
+
 
 class _File(NamedTuple):
     name: str

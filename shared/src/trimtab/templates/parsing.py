@@ -82,6 +82,19 @@ class Template:
         return [replace(self, documents=(document,)) for document in self.documents]
 
     @property
+    def kinds(self) -> frozenset[tuple[str, str]]:
+        """``apiVersion`` and ``kind`` of the objects, as far as they have both."""
+        found = set()
+        for node in self.documents:
+            scalars_of = {
+                key.value: value.value
+                for key, value in _entries(node)
+                if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
+            }
+            found.add(tuple(scalars_of.get(key, "") for key in _IDENTITY))
+        return frozenset((version, kind) for version, kind in found if version and kind)
+
+    @property
     def names(self) -> frozenset[str]:
         """Names of the placeholders, also of those in comments."""
         return frozenset(self.placeholders.names)

@@ -10,13 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from trimtab.api.doctor import ClusterresBody
 from trimtab.api.maintenance import DeadLetterBody, ReplayedBody, ResyncBody, StatusBody
 from trimtab.api.settings import Part
 from trimtab.release import VERSION
-from trimtab_admin.access.authorization import Role, any_caller
+from trimtab_admin.access.authorization import Role, any_caller, platform_viewer
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation
 from trimtab_admin.api.parameters import DryRunQuery, PageQuery, ReasonHeader
+from trimtab_admin.maintenance.clusterres import ClusterresState
 from trimtab_admin.maintenance.dead_letters import DeadLetters
 from trimtab_admin.maintenance.readiness import Readiness
 from trimtab_admin.maintenance.resync import Resync
@@ -38,6 +40,7 @@ class MaintenanceOperations:
     """The operations, with what they read and start."""
 
     readiness: Readiness
+    clusterres: ClusterresState
     dead_letters: DeadLetters
     resyncing: Resync
 
@@ -47,6 +50,7 @@ class MaintenanceOperations:
         dead_letter = "/dead/{sequence}"
         return (
             status("GET", "/status", self.get_status, any_caller),
+            status("GET", "/clusterres", self.get_clusterres, platform_viewer),
             operations("GET", "/dead", self.list_dead_letters),
             operations("GET", dead_letter, self.get_dead_letter),
             operations("POST", f"{dead_letter}/replay", self.replay_dead_letter),
@@ -58,6 +62,9 @@ class MaintenanceOperations:
         if call.caller.may(Role.VIEWER):
             return status
         return status.model_copy(update={"nats": "", "database": ""})
+
+    async def get_clusterres(self, call: Call) -> ClusterresBody:
+        return await self.clusterres.get()
 
     async def list_dead_letters(self, call: Call, query: DeadLettersQuery) -> Page[DeadLetterBody]:
         return await self.dead_letters.list(query.stream, query.consumer, query.token, query.limit)
