@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trustme
+from aiohttp import web
 from kubernetes import client
 
 from tests.kubernetes import faults, kubeconfigs
@@ -452,3 +453,59 @@ async def test_a_wrong_token_is_refused_and_read_again(
         await cluster.read(objects.name)
     wrong.write_text(text)
     assert not (await cluster.read(objects.name)).entries
+
+
+async def test_a_namespace_whose_creator_was_killed_at_once_counts_as_created(
+    adapters: Adapters, fault_proxy: FaultProxy, prefix: str
+) -> None:
+    name = f"{prefix}new"
+    fault_proxy.add(faults.cut(), method="PATCH", path=f"/namespaces/{name}$")
+    with pytest.raises(Unavailable):
+        await adapters.open(fault_proxy.kubeconfig).apply(name, [namespace(name)])
+    restarted = adapters.open()
+    assert (await restarted.read(name)).created == {namespace(name).key}
+    await restarted.apply(name, [namespace(name), config_map("a", x="1")])
+    entries = (await restarted.read(name)).entries
+    assert all(entry.created and entry.uid for entry in entries.values())
+
+
+async def test_a_namespace_that_existed_is_adopted_and_keeps_its_labels(
+    adapters: Adapters, objects: Objects
+) -> None:
+    labels = {"metadata": {"labels": {"team": "theirs"}}}
+    objects.core.patch_namespace(objects.name, labels)
+    cluster = adapters.open()
+    await cluster.apply(objects.name, [namespace(objects.name)])
+    assert (await cluster.read(objects.name)).adopted == {namespace(objects.name).key}
+    pruned = await cluster.prune(objects.name, [namespace(objects.name).key])
+    assert [result.outcome for result in pruned] == ["released"]
+    found = objects.core.read_namespace(objects.name)
+    assert found.metadata.labels["team"] == "theirs"
+    assert not {name for name in found.metadata.labels if name.startswith("trimtab.io/")}
+    assert not found.metadata.annotations
+
+
+async def test_a_cancelled_call_ends_at_once_and_its_request_is_not_cut_off(
+    adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
+) -> None:
+    ended: list[str] = []
+
+    async def slow(request: web.BaseRequest, forward: faults.Forward) -> web.StreamResponse:
+        try:
+            response = await faults.slow(0.5)(request, forward)
+        except asyncio.CancelledError:
+            ended.append("cut off")
+            raise
+        ended.append("answered")
+        return response
+
+    cluster = adapters.open(fault_proxy.kubeconfig)
+    rule = fault_proxy.add(slow, method="PATCH", path="/configmaps/a$", times=1)
+    early = asyncio.create_task(cluster.apply(objects.name, [config_map("a", x="early")]))
+    await eventually(lambda: rule.hits > 0)
+    early.cancel()
+    await asyncio.wait([early])
+    assert not ended
+    await cluster.apply(objects.name, [config_map("a", x="late")])
+    assert ended == ["answered"]
+    assert objects.data("a") == {"x": "late"}
