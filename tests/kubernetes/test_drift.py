@@ -257,6 +257,31 @@ async def test_warn_reports_and_leaves_what_others_changed(system: System) -> No
         await system.until(lambda: system.results["settings"].message == "deleted", GOAL_SECONDS)
 
 
+async def test_warn_leaves_also_after_a_restart_what_others_changed(
+    system: System, cluster: Cluster
+) -> None:
+    manifests = (quota(pods="10"), settings(x="1", y="1", z="1"))
+    async with system.running(*manifests, policy="warn"):
+        pass
+    system.edit(manager="helm", x="theirs", y=None)
+    system.core.delete_namespaced_resource_quota("project-quota", system.namespace)
+    async with connected(cluster.kubeconfig) as found:
+        restarted = System(found, cluster, system.namespace)
+        async with restarted.running(*manifests, policy="warn"):
+            messages = {name: each.message for name, each in restarted.results.items()}
+            assert messages == {
+                system.namespace: "",
+                "project-quota": "deleted",
+                "settings": "changed by helm: data.x, data.y",
+            }
+            # It watches what it has only compared.
+            system.edit(manager="helm", z="theirs")
+            text = "changed by helm: data.x, data.y, data.z"
+            await restarted.until(lambda: restarted.results["settings"].message == text)
+        assert system.data() == {"x": "theirs", "z": "theirs"}
+        assert system.limits() == []
+
+
 async def test_an_object_can_opt_out(system: System) -> None:
     async with system.running(quota(pods="10"), settings("off", x="1")):
         system.edit(x="edited")
