@@ -11,11 +11,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from nats.aio.client import Client
 
+from tests.integration.clusterres.conftest import Statuses
 from tests.kubernetes import faults
 from tests.kubernetes.adapters import Adapters
 from tests.kubernetes.clusters import EVERYTHING, Cluster
 from tests.kubernetes.control_plane import ControlPlane
+from trimtab.messages import subjects
 
 GIVEN = os.environ.get("TRIMTAB_TEST_KUBECONFIG")
 """The configuration of another cluster, on which the same tests run."""
@@ -102,3 +105,11 @@ async def adapters(kubeconfig: Path) -> AsyncIterator[Adapters]:
     adapters = Adapters(kubeconfig)
     yield adapters
     await adapters.close()
+
+
+@pytest.fixture
+async def statuses(client: Client) -> Statuses:
+    """The statuses of namespaces that a service publishes."""
+    statuses = Statuses()
+    await client.subscribe(subjects.ALL_NAMESPACES, cb=statuses.take)
+    return statuses

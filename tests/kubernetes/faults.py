@@ -66,6 +66,16 @@ def slow(seconds: float) -> Fault:
     return respond
 
 
+def held(until: asyncio.Event) -> Fault:
+    """Forward the request once the event is set."""
+
+    async def respond(request: web.BaseRequest, forward: Forward) -> web.StreamResponse:
+        await until.wait()
+        return await _pass_on(request, await forward(request))
+
+    return respond
+
+
 async def never(_request: web.BaseRequest, _forward: Forward) -> web.StreamResponse:
     """Accept the request and never respond."""
     return await asyncio.get_running_loop().create_future()
