@@ -9,14 +9,18 @@ import pytest
 import trustme
 from aiohttp import web
 from kubernetes import client
+from kubernetes.aio.config import incluster_config
+from yarl import URL
 
 from tests.kubernetes import faults, kubeconfigs
 from tests.kubernetes.adapters import Adapters, config_map, manifest, namespace, outcomes
 from tests.kubernetes.clusters import Cluster
 from tests.kubernetes.faults import FaultProxy
 from tests.servers import PATIENCE_SECONDS
-from trimtab.errors import Unavailable
+from trimtab.errors import Rejected, Unavailable
 from trimtab_clusterres.clusters.kubernetes import discovery
+from trimtab_clusterres.clusters.kubernetes.access import InCluster
+from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster
 from trimtab_clusterres.clusters.port import ApiKind
 
 EDITOR = "editor"
@@ -449,7 +453,7 @@ async def test_a_wrong_token_is_refused_and_read_again(
     token = kubeconfigs.read(kubeconfig)[2]
     wrong.write_text(text.replace(token, "wrong"))
     cluster = adapters.open(wrong)
-    with pytest.raises(Exception, match="Unauthorized"):
+    with pytest.raises(Rejected, match="Unauthorized"):
         await cluster.read(objects.name)
     wrong.write_text(text)
     assert not (await cluster.read(objects.name)).entries
@@ -509,3 +513,22 @@ async def test_a_cancelled_call_ends_at_once_and_its_request_is_not_cut_off(
     await cluster.apply(objects.name, [config_map("a", x="late")])
     assert ended == ["answered"]
     assert objects.data("a") == {"x": "late"}
+
+
+async def test_a_pod_uses_its_service_account_whose_token_is_rotated(
+    kubeconfig: Path, objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, authority, token = kubeconfigs.read(kubeconfig)
+    server, files = URL(url), {"token": b"expired", "ca.crt": authority}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(server.host))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    cluster = KubernetesCluster(InCluster())
+    with pytest.raises(Rejected, match="Unauthorized"):
+        await cluster.read(objects.name)
+    (tmp_path / "token").write_text(token)
+    assert not (await cluster.read(objects.name)).entries
+    await cluster.close()

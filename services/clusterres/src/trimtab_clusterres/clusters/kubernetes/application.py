@@ -49,25 +49,25 @@ class Application:
         entries = dict(self._entries)
         for item in items:
             applied = await self._apply(self._with_record(item), repair=repair)
-            if item.kind == NAMESPACE and self._made_namespace and applied.is_current:
-                # Only the request that wrote the inventory knows that it created the Namespace.
-                result = replace(applied.result, outcome="applied")
-                applied = replace(applied, result=result, was_created=True)
+            if item.kind == NAMESPACE:
+                applied = self._with_creation(applied)
+                self._live = applied.live or self._live
             results.append(applied.result)
             if applied.live is not None:
                 self._observed.saw(self._namespace, item.kind, item.path, applied.live)
             entries[item.key] = _entry(item, entries[item.key], applied)
-            if item.kind == NAMESPACE:
-                self._live = applied.live or self._live
-                if applied.result.outcome == "failed":
-                    break
+            if item.kind == NAMESPACE and applied.result.outcome == "failed":
+                break
+        await self._record_applied(entries, results)
+        return results
+
+    async def _record_applied(self, entries: Entries, results: Sequence[Result]) -> None:
         has_changed = any(result.outcome == "applied" for result in results)
         if not has_changed or _owned(entries) != _owned(self._entries):
             await self._record(entries)
         if self._live is not None:
             path = NAMESPACE.path("", self._namespace)
             self._observed.saw(self._namespace, NAMESPACE, path, self._live)
-        return results
 
     def _check_namespace(self, items: Sequence[Item]) -> None:
         if self._live is None:
@@ -112,6 +112,13 @@ class Application:
         written = await self._records.write(self._namespace, self._live, entries)
         self._made_namespace |= written.was_created
         self._live, self._entries = written.live, dict(entries)
+
+    def _with_creation(self, applied: Applied) -> Applied:
+        """Add that the Namespace was created, which only the write of the inventory knows."""
+        if not (self._made_namespace and applied.is_current):
+            return applied
+        result = replace(applied.result, outcome="applied")
+        return replace(applied, result=result, was_created=True)
 
     def _with_record(self, item: Item) -> Item:
         recorded = self._entries[item.key].digest

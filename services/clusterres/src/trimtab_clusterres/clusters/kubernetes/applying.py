@@ -81,7 +81,9 @@ class Applier:
 
     async def reread(self, item: Item) -> Item:
         live = await self._connection.get(item.path)
-        return replace(item, live=live, read_at=time.monotonic())
+        is_same = objects.uid(live or {}) == objects.uid(item.live or {})
+        recorded = item.recorded if is_same else ""
+        return replace(item, live=live, read_at=time.monotonic(), recorded=recorded)
 
     async def apply(self, item: Item, *, repair: bool) -> Applied:
         """Create or update an object. Raises `Unavailable` where it changes too often."""

@@ -151,13 +151,9 @@ class Connection:
         client = await self._connected()
         host = client.configuration.host
         try:
+            headers = {"Accept": accept, "Content-Type": content_type}
             request = await client.param_serialize(
-                method,
-                path,
-                query_params=list(query),
-                header_params={"Accept": accept, "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
+                method, path, None, list(query), headers, body, auth_settings=["BearerToken"]
             )
             answer = await client.call_api(*request, _request_timeout=timeout)
             async with answer.response as response:

@@ -38,10 +38,16 @@ class Records:
     async def all(self) -> dict[str, Inventory]:
         """Return every inventory that has entries, by the name of its namespace."""
         found: dict[str, Inventory] = {}
-        async for one in self._labelled():
-            record = inventory.read(one)
-            if record.entries:
-                found[str(objects.metadata(one).get("name"))] = record
+        try:
+            async for one in self._labelled():
+                record = inventory.read(one)
+                if record.entries:
+                    found[str(objects.metadata(one).get("name"))] = record
+        except Refused as refused:
+            if refused.status != 410:
+                raise
+            # A list that takes minutes loses its later pages; the next one reads all of them again.
+            raise Unavailable(str(refused)) from refused
         return found
 
     async def write(self, name: str, live: Object | None, entries: Entries) -> Written:
