@@ -78,6 +78,24 @@ def test_templates_can_be_in_several_directories(
     assert list(map(str, found.template_directories("west"))) == [flyte, *common]
 
 
+def test_flytes_block_in_the_file_is_loaded_as_it_is(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        f"cluster_resources:\n  refreshInterval: 5m\n  templatePath: {tmp_path}\n"
+        "  standaloneDeployment: false\n"
+        "  customData:\n  - production:\n    - projectQuotaCpu:\n        value: 5\n"
+    )
+    environment.setenv(config.FILE_VARIABLE, str(file))
+    environment.delenv("TRIMTAB_TEMPLATES")
+    environment.setenv("TRIMTAB_CLUSTERS", '{"east": {"directory": "/x"}}')
+    found = config.load(ClusterresConfig)
+    assert found.template_directories("east") == (tmp_path,)
+    values = found.cluster_resources.read_values()
+    assert values.custom_data["production"]["projectQuotaCpu"].text == "5"
+
+
 def test_every_cluster_needs_templates(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("TRIMTAB_TEMPLATES")
     access = {"east": {"directory": "/x", "templates": str(tmp_path)}}

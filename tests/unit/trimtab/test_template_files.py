@@ -95,7 +95,12 @@ def test_large_sets_are_refused(directory: Path, monkeypatch: pytest.MonkeyPatch
     write(directory, "a.yaml", "12345")
     assert read_templates([directory]).sources
     write(directory, "b.yaml", "12345")
-    with pytest.raises(Rejected, match="have more than 9 bytes"):
+    with pytest.raises(Rejected, match="have more than 9 bytes or 500 files"):
+        read_templates([directory])
+    monkeypatch.undo()
+    assert read_templates([directory]).sources
+    monkeypatch.setattr(files, "MAX_FILES", 1)
+    with pytest.raises(Rejected, match="or 1 files"):
         read_templates([directory])
 
 

@@ -1,6 +1,9 @@
 """Values are filled into a template without changing its structure."""
 
+from typing import Any
+
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -206,3 +209,21 @@ def test_the_kinds_of_all_objects_are_known_without_values() -> None:
         ("v1", "ConfigMap"),
         ("rbac.authorization.k8s.io/v1", "Role"),
     }
+
+
+def test_a_file_is_parsed_once_whether_it_is_right_or_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = []
+    compose = yaml.compose_all
+
+    def counted(text: str, **options: Any) -> Any:
+        parsed.append(text)
+        return compose(text, **options)
+
+    monkeypatch.setattr(yaml, "compose_all", counted)
+    for _ in range(3):
+        parse("once.yaml", "right: 1")
+        with pytest.raises(BadTemplate, match=r"once.yaml line 1"):
+            parse("once.yaml", "wrong: [")
+    assert parsed == ["right: 1", "wrong: ["]

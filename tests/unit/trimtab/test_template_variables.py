@@ -98,6 +98,7 @@ def test_types_allow(variable: Variable, good: list[str], bad: list[str]) -> Non
         ("project: {}", r"'project' is not valid; allowed: a name that a placeholder can have"),
         ("a b: {}", r"'a b' is not valid"),
         ("[cpu]", r"allowed: a mapping of names to declarations"),
+        ("a: {help: " + "x" * 70_000 + "}", r"declares variables in more than 65,536 characters"),
         ("cpu: [", r"a.yaml: trimtab:variables is not YAML"),
     ],
 )

@@ -19,6 +19,8 @@ from trimtab.templates.rendering import Source
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """More than twice the largest object that etcd stores."""
 MAX_SET_BYTES = 32 * 1024 * 1024
+MAX_FILES = 500
+"""Files of a set: half of those of which `parsing` and `variables` keep the results."""
 SETTLING_SECONDS = 0.3
 """A younger file or directory may still be written, so its set is not used yet."""
 _PATIENCE_SECONDS = 3.0
@@ -147,9 +149,11 @@ def _unsettled_seconds(found: Look) -> float:
 
 def _read(found: Look) -> tuple[list[Source], list[Rejected]]:
     """Return the templates, and the problems of those that cannot be read."""
-    if sum(file.size for directory in found for file in directory.files) > MAX_SET_BYTES:
+    sizes = [file.size for directory in found for file in directory.files]
+    if sum(sizes) > MAX_SET_BYTES or len(sizes) > MAX_FILES:
         given = ", ".join(str(directory.given) for directory in found)
-        return [], [Rejected(f"templates {given} have more than {MAX_SET_BYTES:,} bytes")]
+        limits = f"{MAX_SET_BYTES:,} bytes or {MAX_FILES} files"
+        return [], [Rejected(f"templates {given} have more than {limits}")]
     origins: dict[str, Path] = {}
     sources: list[Source] = []
     problems: list[Rejected] = []

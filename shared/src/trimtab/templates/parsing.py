@@ -150,7 +150,7 @@ def parse(file: str, text: str) -> Template:
 
 
 # Cached, because a start renders each file once per namespace, and most of the time is parsing.
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1000)
 def _parse_once(file: str, text: str) -> Template | BadTemplate:
     mark = next((char for char in map(chr, _PRIVATE_USE) if char not in text), None)
     if mark is None:

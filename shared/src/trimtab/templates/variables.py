@@ -28,6 +28,8 @@ from trimtab.quantities import InvalidQuantity
 from trimtab.templates.parsing import BLANKS, BadTemplate
 from trimtab.templates.values import TemplateValue
 
+MAX_CHARACTERS = 64 * 1024
+"""Characters of the declarations of a file."""
 _HEAD = re.compile(r"#[ \t]*trimtab:variables[ \t]*")
 _NOTHING = re.compile(r"\s*(#.*|---\s*)?")
 """A line without content."""
@@ -120,17 +122,26 @@ def defaults(declarations: Mapping[str, Declaration]) -> dict[str, str]:
     return {name: default for name, default in found if default is not None}
 
 
-@lru_cache(maxsize=256)
 def declared_in(file: str, text: str) -> Mapping[str, Variable]:
     """Return the variables that one file declares. Raises `BadTemplate`."""
-    lines = list(_declaring_lines(text))
+    found = _declared_once(file, text)
+    if isinstance(found, BadTemplate):
+        raise BadTemplate(found.file, found.reason)
+    return found
+
+
+@lru_cache(maxsize=1000)
+def _declared_once(file: str, text: str) -> Mapping[str, Variable] | BadTemplate:
+    declaration = "\n".join(_declaring_lines(text))
+    if len(declaration) > MAX_CHARACTERS:
+        return BadTemplate(file, f"declares variables in more than {MAX_CHARACTERS:,} characters")
     try:
-        content = yaml_texts.parse_one("trimtab:variables", "\n".join(lines)) if lines else {}
+        content = yaml_texts.parse_one("trimtab:variables", declaration) if declaration else {}
         if not isinstance(content, dict):
             raise Invalid("trimtab:variables", content, "a mapping of names to declarations")
         return {name: _variable(name, fields) for name, fields in content.items()}
     except Rejected as error:
-        raise BadTemplate(file, str(error)) from error
+        return BadTemplate(file, str(error))
 
 
 def _variable(name: str, fields: object) -> Variable:
@@ -152,7 +163,7 @@ def _variable(name: str, fields: object) -> Variable:
 def _declaring_lines(text: str) -> Iterator[str]:
     """Yield the lines of the declaration, without their ``#``."""
     is_declaring = False
-    for line in text.splitlines():
+    for line in text.removeprefix("\ufeff").splitlines():
         if is_declaring and not line.startswith("#"):
             return
         if is_declaring:
