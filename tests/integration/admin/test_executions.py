@@ -24,6 +24,7 @@ from tests.integration.admin.running import (
 )
 from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
+from trimtab.messages.events import ExecutionsWaiting
 from trimtab.messages.executions import ExecutionRequested, Request
 from trimtab.runtime import bus
 from trimtab.runtime.connection import connect
@@ -376,3 +377,29 @@ async def test_a_wipe_while_admin_did_not_run_is_noticed_at_its_start(
         [request] = await until(lambda: requests(client))
         assert request.execution == execution
         assert len(await log_of(client, execution)) == 3
+
+
+async def test_an_execution_has_the_reason_why_it_is_not_claimed_until_it_is(
+    admin: httpx.AsyncClient, client: Client
+) -> None:
+    execution = (await execute(admin)).json()["id"]
+    waiting = ExecutionsWaiting(owner="p", **SCOPE, reason="namespace shop-x is not ready")
+    subject = subjects.waiting(SCOPE["domain"], SCOPE["project"])
+
+    async def reason() -> str | None:
+        # Until admin has subscribed, a report is lost.
+        await client.publish(subject, b"no report")
+        await client.publish(subject, waiting.body())
+        found = (await admin.get(f"/executions/{execution}")).json().get("reason")
+        return None if found is None else str(found)
+
+    assert await until(reason) == waiting.reason
+    [listed] = (await admin.get("/executions")).json()
+    assert (listed["reason"], listed["position"]) == (waiting.reason, 1)
+    await append(client, *events_of(execution)[:1])
+
+    async def is_claimed() -> bool:
+        found = (await admin.get(f"/executions/{execution}")).json()
+        return "position" not in found and "reason" not in found
+
+    await until(is_claimed)
