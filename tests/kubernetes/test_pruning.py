@@ -1,4 +1,4 @@
-"""What is left of an archived project is deleted after a confirmation, and nothing else is."""
+"""The objects of an archived project are deleted after a confirmation, and nothing else is."""
 
 import asyncio
 from collections.abc import Sequence
