@@ -18,6 +18,8 @@ async def missing(
     connection: Connection, discovery: Discovery, kinds: Collection[ApiKind]
 ) -> tuple[str, ...]:
     """Return a sentence for each kind that is not served, or has verbs that are not allowed."""
+    # Where credentials are refused, the API server may cut a request before it has read the body.
+    await connection.request("GET", "/version")
     sentences = []
     found = {NAMESPACE}
     for api_kind in sorted(set(kinds)):
