@@ -21,7 +21,7 @@ _SAME_TIME_SECONDS = 3.0
 explains may be a write under the same manager within the same second."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class State:
     """The metadata of an object at a version; without a uid, the object does not exist."""
 

@@ -103,6 +103,8 @@ class _Watch:
             tries = 1 if loop.time() - began > _STEADY_SECONDS else tries + 1
             if tries % _TRIES == 0:
                 self._version = ""
+                fields = {"kind": self._kind.kind, "tries": tries}
+                log.warning("cluster.watch_interrupted", extra=fields)
             delay = backoff_seconds(
                 tries, first=_FIRST_DELAY_SECONDS, longest=_LONGEST_DELAY_SECONDS
             )
