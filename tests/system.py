@@ -124,6 +124,7 @@ class System:
         token = str(self.directory / "token")
         values = {"projectQuotaCpu": "4", "projectQuotaMemory": "3000Mi"}
         cluster = {"name": "embedded", "labels": ["mycluster"]}
+        access = {"directory": str(self.manifests), "prune": {"default": "confirm"}}
         redis = {"hostPaths": [f"127.0.0.1:{self.valkey.port}"]}
         return {
             "admin": {
@@ -134,7 +135,7 @@ class System:
             },
             "clusterres": {
                 "TEMPLATES": str(ROOT / "examples" / "cluster-resource-templates"),
-                "CLUSTERS": json.dumps({"embedded": {"directory": str(self.manifests)}}),
+                "CLUSTERS": json.dumps({"embedded": access}),
             },
             "propeller": {"DATA_DIR": str(self.directory / "executions")},
             "resmgr": {

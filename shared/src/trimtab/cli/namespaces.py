@@ -15,7 +15,6 @@ from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Code, NotFound
-from trimtab.messages.events import NamespaceStatus
 
 _POLL_SECONDS = 0.5
 
@@ -82,10 +81,10 @@ def prune(
 
 async def _only_cluster(client: Client, namespace: str) -> str:
     """Return the cluster whose namespace awaits a confirmation, or the only one that has it."""
-    statuses = await client.namespaces.list()
-    on = {status.cluster: status for status in statuses if status.namespace == namespace}
+    on = {status.cluster: status for status in await client.namespaces.list(namespace=namespace)}
     if not on:
-        raise NotFound.among("namespace", namespace, sorted({one.namespace for one in statuses}))
+        others = [*await client.namespaces.list(), *await client.namespaces.list(state="removed")]
+        raise NotFound.among("namespace", namespace, sorted({one.namespace for one in others}))
     waiting = [name for name, status in on.items() if status.prune_digest]
     candidates = waiting or list(on)
     if len(candidates) > 1:
@@ -100,9 +99,9 @@ async def _wait(client: Client, body: PruneBody, timeout: float) -> bool:
     reported = ""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        status = await _status(client, body)
-        is_failed = status is not None and status.state == "failed"
-        if status is None or not (status.prune_digest or is_failed):
+        status = await client.namespaces.get(body.cluster, body.namespace)
+        is_failed = status.state == "failed"
+        if not (status.prune_digest or is_failed):
             return True
         if status.prune_digest not in ("", body.digest):
             raise Failure(
@@ -118,12 +117,6 @@ async def _wait(client: Client, body: PruneBody, timeout: float) -> bool:
         "`trimtab get namespaces` shows the state",
         Code.UNAVAILABLE,
     )
-
-
-async def _status(client: Client, body: PruneBody) -> NamespaceStatus | None:
-    statuses = await client.namespaces.list()
-    here = (body.cluster, body.namespace)
-    return next((one for one in statuses if (one.cluster, one.namespace) == here), None)
 
 
 def _report(line: str, last: str) -> str:

@@ -21,7 +21,7 @@ class PruneOperations:
     def table(self) -> Sequence[Operation]:
         path = "/namespaces/{cluster}/{namespace}/prune"
         # The status of the namespace names the project and domain that the caller must be admin of.
-        return (Operation("POST", path, self.confirm_prune, any_caller, tag="status"),)
+        return (Operation("POST", path, self.confirm_prune, any_caller, tag="namespaces"),)
 
     async def confirm_prune(
         self,
