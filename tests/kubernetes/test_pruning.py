@@ -55,7 +55,7 @@ async def archived(
             pruned = await pruner.prune(name, (), "archived", confirmed, f"revision {revision}")
             if not pruned.error:
                 return pruned
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
 
 
 async def applied(cluster: KubernetesCluster, name: str) -> None:
@@ -66,7 +66,7 @@ async def applied(cluster: KubernetesCluster, name: str) -> None:
                 results = await cluster.apply(name, rendered(name), repair=True)
                 if all(result.outcome in ("applied", "unchanged") for result in results):
                     return
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
 
 
 async def test_only_confirmed_objects_that_are_still_ours_are_deleted(
