@@ -24,6 +24,8 @@ async def test_it_is_ready_when_its_view_is_verified_and_ends_on_sigterm(
         "count": len(WORLD) + 1,
         "digest": str(settings_stream.settings.digest),
     }
+    assert found["role"] == "active"
+    assert dict(found["clusters"])["east"].items() >= {"dirty": 0, "failing": 0}.items()  # type: ignore[call-overload]
     assert process.end(signal.SIGTERM) == 0
 
 

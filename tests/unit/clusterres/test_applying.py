@@ -223,3 +223,34 @@ async def test_what_is_remembered_of_a_namespace_can_be_forgotten(
     await one.apply(NAMESPACE, [manifest("a")])
     one.forget(NAMESPACE)
     assert one._applied == {}
+
+
+async def test_what_was_applied_last_costs_no_call_unless_it_may_have_changed(
+    cluster: ScriptedCluster, queue: WorkQueue
+) -> None:
+    one = applier(cluster, queue)
+    a = manifest("a", x="1")
+    await one.apply(NAMESPACE, [a], verify=False)
+    [again] = await one.apply(NAMESPACE, [a], verify=False)
+    assert (again.outcome, len(cluster.calls)) == ("unchanged", 1)
+    await one.apply(NAMESPACE, [manifest("a", x="2")], verify=False)
+    await one.apply(NAMESPACE, [a], verify=False)
+    await one.apply(NAMESPACE, [a])
+    assert len(cluster.calls) == 4
+
+
+async def test_what_failed_is_applied_again(
+    cluster: ScriptedCluster, queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = applier(cluster, queue)
+    a = manifest("a", x="1")
+    await one.apply(NAMESPACE, [a], verify=False)
+
+    async def fail(*_: object, **__: object) -> tuple[Result, ...]:
+        return (Result(a.key, "failed", "quota"),)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster, "apply", fail)
+        await one.apply(NAMESPACE, [a])
+    assert await one.apply(NAMESPACE, [a], verify=False)
+    assert len(cluster.calls) == 2

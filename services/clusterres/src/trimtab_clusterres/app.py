@@ -102,6 +102,7 @@ def build(config: ClusterresConfig) -> Starlette:
             ]
             workers = [Worker(one, queues[one.name], leadership) for one in reconcilers]
             app.state.view = handlers.view
+            app.state.workers = dict(zip(clusters, workers, strict=True))
             app.state.templates = list(watches.values())
             app.state.reviews = reviews = [
                 ClusterReview(
@@ -177,6 +178,7 @@ def build(config: ClusterresConfig) -> Starlette:
             **view.summary(),
             "templates": [watch.summary() for watch in watches],
             **leadership.summary(),
+            "clusters": {name: worker.summary() for name, worker in app.state.workers.items()},
             "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
             "problems": {each.name: each.problems for each in reviews if each.problems},
         }

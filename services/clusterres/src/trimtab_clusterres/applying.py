@@ -37,14 +37,28 @@ class Applier:
         self._queue = queue
         self._policy = policy
         self._applied: dict[str, dict[ObjectKey, _Applied]] = {}
+        self._complete: dict[str, str] = {}  # digests of namespaces whose objects are as applied
         self._waking: set[tuple[str, ObjectKey]] = set()
 
-    async def apply(self, namespace: str, manifests: Sequence[Manifest]) -> tuple[Result, ...]:
+    async def apply(
+        self, namespace: str, manifests: Sequence[Manifest], *, verify: bool = True
+    ) -> tuple[Result, ...]:
         """Bring the objects up to date, and return what happened to each, in their order.
 
+        Without ``verify``, nothing is sent where these objects were the last ones to be applied.
         Raises `trimtab.errors.Invalid` where an object's policy is none, and what
         `Cluster.apply` raises.
         """
+        digest = "".join(map(drift.digest, manifests))
+        if not verify and self._complete.get(namespace) == digest:
+            return tuple(Result(each.key, "unchanged") for each in manifests)
+        self._complete.pop(namespace, None)
+        results = await self._apply(namespace, manifests)
+        if all(result.outcome in _UP_TO_DATE for result in results):
+            self._complete[namespace] = digest
+        return results
+
+    async def _apply(self, namespace: str, manifests: Sequence[Manifest]) -> tuple[Result, ...]:
         policies = {each.key: drift.policy_of(each, self._policy) for each in manifests}
         known = self._applied.get(namespace, {})
         self._applied[namespace] = {key: known[key] for key in known.keys() & policies.keys()}
@@ -85,6 +99,7 @@ class Applier:
     def forget(self, namespace: str) -> None:
         """Remove what is remembered of a namespace that is not made any longer."""
         self._applied.pop(namespace, None)
+        self._complete.pop(namespace, None)
 
     async def _enforce(self, namespace: str, manifests: Sequence[Manifest]) -> list[Result]:
         now = asyncio.get_running_loop().time()

@@ -52,14 +52,17 @@ class Reconciler:
         self._templates = templates
         self._deadline_seconds = deadline_seconds
 
-    async def reconcile(self, namespace: str) -> Attempt | None:
-        """Try it once, and publish how it went; ``None`` where it is not to be tried again."""
+    async def reconcile(self, namespace: str, *, verify: bool = True) -> Attempt | None:
+        """Try it once, and publish how it went; ``None`` where it is not to be tried again.
+
+        Without ``verify``, nothing is applied where the objects were applied last.
+        """
         layout = self._layout()
         placement = Placement(self.name, namespace)
         if not layout.has(placement):
             self._applier.forget(namespace)
             return await self._leave(layout, placement)
-        attempt = await self._attempt(layout, namespace)
+        attempt = await self._attempt(layout, namespace, verify)
         if not self._layout().has(placement):
             return None  # its status is that it was removed meanwhile
         last = await self._published.last(placement)
@@ -143,7 +146,7 @@ class Reconciler:
             tasks.report_failure("namespace.defect", failure, fields)
         return Attempt(error=statuses.error_text(failure))
 
-    async def _attempt(self, layout: Layout, namespace: str) -> Attempt:
+    async def _attempt(self, layout: Layout, namespace: str, verify: bool) -> Attempt:
         revision = layout.settings.revision
         manifests: list[Manifest] = []
         results: tuple[Result, ...] = ()
@@ -154,7 +157,7 @@ class Reconciler:
             templates = await self._templates.current()
             attributes = layout.attributes(namespace)
             manifests = await self._render(templates, namespace, attributes)
-            results = await self._apply(namespace, manifests)
+            results = await self._apply(namespace, manifests, verify)
             error = statuses.first_failure(results)
             if error:
                 self._pruner.forget(namespace)  # the inventory may have grown
@@ -186,9 +189,11 @@ class Reconciler:
             values = self._templates.values
             return await asyncio.to_thread(render, found.sources, namespace, attributes, values)
 
-    async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
+    async def _apply(
+        self, namespace: str, manifests: list[Manifest], verify: bool
+    ) -> tuple[Result, ...]:
         async with self._deadline(self._deadline_seconds):
-            return await self._applier.apply(namespace, manifests)
+            return await self._applier.apply(namespace, manifests, verify=verify)
 
     @asynccontextmanager
     async def _deadline(self, seconds: float) -> AsyncIterator[None]:
