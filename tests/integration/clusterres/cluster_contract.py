@@ -110,6 +110,11 @@ class ClusterContract(ClusterSteps):
         assert outcomes(applied) == {"a": "unchanged", "b": "applied"}
         assert self.objects(adapter) == {"a": {}, "b": {"x": "2"}}
 
+    async def test_results_are_in_the_order_of_the_manifests(self, adapter: Cluster) -> None:
+        for manifests in ([C, A, B], [B, manifest("a", x="1"), C]):
+            applied = await adapter.apply(self.namespace, manifests)
+            assert [result.key for result in applied] == [each.key for each in manifests]
+
     async def test_apply_restores_an_object_that_another_client_deleted(
         self, adapter: Cluster
     ) -> None:

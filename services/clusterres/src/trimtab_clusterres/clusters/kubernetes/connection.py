@@ -76,12 +76,8 @@ class Connection:
         Raises `Refused` where the API server refuses the request, and `Unavailable` where it does
         not answer in time, or answers that it cannot serve any request now.
         """
-        timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-        async with (
-            self._free,
-            self._response(method, path, query, timeout, accept, body, content_type) as response,
-        ):
-            return Answer(response.status, _decoded(await response.read()) or {})
+        async with self._free:
+            return await self._answer(method, path, query, body, content_type, accept)
 
     async def get(self, path: str) -> dict[str, JsonValue] | None:
         """Return an object; ``None`` where there is none."""
@@ -105,17 +101,19 @@ class Connection:
 
         A write that the API server still works on could otherwise take effect after a later one.
         """
-        self._fence()
         # The API server gives up no later than the client does.
         limited = [*query, ("timeout", f"{max(1, int(self._timeout_seconds))}s")]
-        sending = asyncio.ensure_future(
-            self.request(method, path, query=limited, body=body, content_type=content_type)
-        )
-        try:
-            return await asyncio.shield(sending)
-        except asyncio.CancelledError:
-            await asyncio.wait([sending])
-            raise
+        async with self._free:
+            # Not before the wait, which may be long.
+            self._fence()
+            sending = asyncio.ensure_future(
+                self._answer(method, path, limited, body, content_type, JSON)
+            )
+            try:
+                return await asyncio.shield(sending)
+            except asyncio.CancelledError:
+                await asyncio.wait([sending])
+                raise
 
     @asynccontextmanager
     async def stream(
@@ -136,6 +134,15 @@ class Connection:
         self._closed = True
         if self._client is not None:
             await self._disconnect(self._client)
+
+    async def _answer(
+        self, method: str, path: str, query: Query, body: Any, content_type: str, accept: str
+    ) -> Answer:
+        timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
+        async with self._response(
+            method, path, query, timeout, accept, body, content_type
+        ) as response:
+            return Answer(response.status, _decoded(await response.read()) or {})
 
     @asynccontextmanager
     async def _response(
