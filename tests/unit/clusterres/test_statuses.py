@@ -164,6 +164,16 @@ def test_a_check_that_changed_nothing_is_no_news() -> None:
     assert not statuses.is_news(checked, checked)
 
 
+def test_a_check_after_a_prune_is_no_news() -> None:
+    left = made(attempt(Result(QUOTA, "unchanged")))
+    gone = (ObjectStatus(object="Role/spark", outcome="pruned", message="no template"),)
+    update = {"details": left.details + gone, "counts": {"unchanged": 1, "pruned": 1}}
+    pruned = left.model_copy(update=update)
+    assert statuses.is_news(pruned, left)
+    assert statuses.is_news(pruned, pruned)
+    assert not statuses.is_news(left, pruned)
+
+
 @pytest.mark.parametrize(
     "other",
     [

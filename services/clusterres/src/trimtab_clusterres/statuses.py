@@ -28,7 +28,8 @@ from trimtab_clusterres.shortening import MAX_BYTES, MAX_ERROR, shorten, shorten
 _BAD = ("failed", "conflicted")
 _HEADERS_BYTES = 4096
 """The part of a message that its headers may take."""
-_TIMES = {"at": True, "seconds": True, "details": {"__all__": {"seconds"}}}
+_CHANGED = {"applied": "unchanged", "pruned": "", "released": ""}
+"""The outcomes of a change, with that of the next try; empty where there is no object any more."""
 
 
 @dataclass(frozen=True)
@@ -214,26 +215,29 @@ class Statuses:
 def is_news(status: NamespaceStatus, last: NamespaceStatus | None) -> bool:
     """Return whether a status states more than the last one: not only other times.
 
-    An object that was applied has been changed, also where the try before changed it as well.
+    What was changed on the cluster is news, also where the try before changed it as well.
     """
-    if last is None or status.counts.get("applied"):
+    if last is None or any(status.counts.get(outcome) for outcome in _CHANGED):
         return True
     return _facts(status) != _facts(last)
 
 
 def _facts(status: NamespaceStatus) -> dict[str, object]:
-    facts = status.model_dump(exclude=_TIMES)  # type: ignore[arg-type]  # pydantic's own notation
-    # What was applied is unchanged at the next try.
-    for detail in facts["details"]:
-        detail["outcome"] = _settled(detail["outcome"])
+    """Return what the next try states too, if nothing happens until then."""
+    facts = status.model_dump(exclude={"at", "seconds"})
     counts: Counter[str] = Counter()
     for outcome, count in status.counts.items():
-        counts[_settled(outcome)] += count
-    return facts | {"counts": counts}
+        counts[_CHANGED.get(outcome, outcome)] += count
+    details = [
+        (detail.object, _CHANGED.get(detail.outcome, detail.outcome), _lasting_message(detail))
+        for detail in status.details
+        if _CHANGED.get(detail.outcome, detail.outcome)
+    ]
+    return {**facts, "details": details, "counts": {key: counts[key] for key in counts if key}}
 
 
-def _settled(outcome: str) -> str:
-    return "unchanged" if outcome == "applied" else outcome
+def _lasting_message(detail: ObjectStatus) -> str:
+    return "" if detail.outcome in _CHANGED else detail.message
 
 
 def _is_usable(attempt: Attempt, *, was_usable: bool) -> bool:
