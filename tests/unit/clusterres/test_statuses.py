@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.clusterres.test_namespaces import layout
@@ -50,6 +50,7 @@ def secret(**fields: Any) -> Manifest:
     return Manifest("", "Secret", "s", body)
 
 
+@settings(max_examples=40)
 @given(st.lists(details, max_size=12), texts, st.lists(texts, max_size=12))
 def test_any_status_fits_and_is_readable(
     objects: list[ObjectStatus], error: str, names: list[str]

@@ -60,16 +60,18 @@ def shorten(text: str, length: int) -> str:
     A message that repeats a long value ends with what is wrong with it. What is not printable,
     halves of surrogate pairs included, becomes an escape such as ``\\x1b``.
     """
-    printable = "".join(map(_printable, text))
-    if len(printable) <= length:
-        return printable
+    begin, end = _printable(text[:length]), _printable(text[-length:])
+    if len(text) <= length and len(begin) <= length:
+        return begin
     mark = f"… ({len(text)} characters) …"
-    end = (length - len(mark)) // 3
-    return printable[: length - len(mark) - end] + mark + printable[-end:]
+    end_length = (length - len(mark)) // 3
+    return begin[: length - len(mark) - end_length] + mark + end[-end_length:]
 
 
-def _printable(letter: str) -> str:
-    return letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def _short_detail(detail: ObjectStatus) -> ObjectStatus:
