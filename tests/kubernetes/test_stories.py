@@ -140,7 +140,7 @@ async def eventually(kubeconfig: Path, prefix: str, expected: dict[str, str]) ->
     """Wait until a cluster has exactly these limits."""
     reader = Cluster(kubeconfig)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(3 * PATIENCE_SECONDS):
             while await asyncio.to_thread(limits, reader, prefix) != expected:
                 await asyncio.sleep(0.05)
     finally:

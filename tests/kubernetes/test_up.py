@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.integration.embedded.running import TRIMTAB, left_over
 from tests.kubernetes import kubeconfigs
+from tests.kubernetes.clusters import Cluster
 from tests.servers import PATIENCE_SECONDS, free_port
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
@@ -49,6 +50,16 @@ def test_a_server_that_refuses_the_user_ends_the_start(kubeconfig: Path, tmp_pat
     error = error_of_up(tmp_path / "data", "--kubeconfig", str(wrong))
     problem = f"{given.url} does not accept the credentials: Unauthorized"
     assert error == f"Error: cluster embedded: {problem}"
+
+
+def test_a_user_who_may_not_manage_namespaces_ends_the_start(
+    cluster: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    rules = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]}]
+    viewer = cluster.user(f"{prefix}viewer", rules, tmp_path / "viewer")
+    error = error_of_up(tmp_path / "data", "--kubeconfig", str(viewer))
+    missing = "no permission to watch, create, patch, delete namespaces"
+    assert error == f"Error: cluster embedded: {missing}"
 
 
 def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path) -> None:
