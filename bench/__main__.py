@@ -9,6 +9,7 @@ from bench import (
     executions,
     fold,
     held,
+    namespaces,
     resmgr,
     roundtrips,
     settings,
@@ -33,6 +34,7 @@ MODULES = (
     durability,
     resmgr,
     held,
+    namespaces,
     roundtrips,
 )
 for module in MODULES:

@@ -17,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tests.servers import NatsServer
+from tests.servers import NatsServer, free_port
 from tests.settings_stream import SettingsStream
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages import subjects
@@ -89,11 +90,13 @@ class Bench:
         self._statuses = Statuses()
         self._directory = directory
         self._cpu = 1
+        self._port = free_port()
         self._environment = os.environ | {
             "TRIMTAB_NATS_URL": url,
             "TRIMTAB_TEMPLATES": str(directory / "templates"),
             "TRIMTAB_CLUSTERS": json.dumps({"east": {"directory": str(directory / "east")}}),
             "TRIMTAB_LOG_LEVEL": "ERROR",
+            "TRIMTAB_PORT": str(self._port),
         }
 
     async def run(self, client: Client) -> AsyncIterator[tuple[str, float, float]]:
@@ -112,7 +115,7 @@ class Bench:
             memory = psutil.Process(process.pid).memory_info().rss / 2**20
             print(f"  {'memory':<44}{memory:>8.0f} MiB")
         with self._clusterres():
-            yield "restart without work", await self._until_all(), self._limit(NAMESPACES, 0)
+            yield "restart without work", await self._until_idle(), self._limit(NAMESPACES, 0)
 
     async def _until_all(self) -> float:
         everything = (f"p{number}-{domain}" for number in range(PROJECTS) for domain in DOMAINS)
@@ -120,6 +123,23 @@ class Bench:
         began = time.perf_counter()
         await self._statuses.until_complete()
         return time.perf_counter() - began
+
+    async def _until_idle(self) -> float:
+        """Return the seconds until every namespace was checked; no status is news then."""
+        began = time.perf_counter()
+        async with httpx.AsyncClient() as http:
+            while not await self._is_idle(http):
+                await asyncio.sleep(0.05)
+        return time.perf_counter() - began
+
+    async def _is_idle(self, http: httpx.AsyncClient) -> bool:
+        try:
+            facts = (await http.get(f"http://127.0.0.1:{self._port}/readyz")).json()
+        except httpx.TransportError:
+            return False
+        east = facts["clusters"]["east"]
+        is_current = facts["view"]["revision"] == self._stream.revision
+        return is_current and east["dirty"] == 0 and "succeeded_seconds_ago" in east
 
     async def _domain(self) -> float:
         return await self._change(
