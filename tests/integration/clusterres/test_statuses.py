@@ -16,7 +16,7 @@ from tests.integration.clusterres.test_rendering import values
 from tests.servers import PATIENCE_SECONDS
 from tests.settings_stream import SettingsStream
 from trimtab.api.namespaces import NamespaceDifferenceBody
-from trimtab.errors import NotFound, Rejected, Unavailable
+from trimtab.errors import Rejected, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged
 from trimtab.runtime import replies
@@ -96,7 +96,7 @@ async def test_a_request_gets_the_difference_of_a_namespace_to_its_templates(
         assert found.object == "Secret/s"
         assert found.live != found.desired
         assert not any(value in text for value in ("hunter2", "changed", "unchanging"))
-        with pytest.raises(NotFound, match="beta-development"):
+        with pytest.raises(Rejected, match="beta-development"):
             await difference(client, "east", "beta-development")
         (templates / "broken.yaml").write_text("x: {{ unknown }}")
         await statuses.until(settings_stream.revision, "failed")

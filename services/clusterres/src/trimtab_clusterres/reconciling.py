@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from trimtab.errors import NotFound, TrimtabError, Unavailable
+from trimtab.errors import Rejected, TrimtabError, Unavailable
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import PruneChanged
 from trimtab.runtime import tasks
@@ -78,14 +78,14 @@ class Reconciler:
     async def compare(self, namespace: str) -> tuple[int, Sequence[Difference]]:
         """Return the objects that an apply would change, and the revision that was rendered.
 
-        Raises `trimtab.errors.NotFound` where the namespace is not to be made, and what rendering
+        Raises `trimtab.errors.Rejected` where the namespace is not to be made, and what rendering
         and the cluster raise.
         """
         layout = self._layout()
         placement = Placement(self.name, namespace)
         if not layout.has(placement):
-            hint = layout.missing_reason(placement)
-            raise NotFound(f"namespace of cluster {self.name!r}", namespace, hint=hint)
+            reason = layout.missing_reason(placement) or "the settings do not have it"
+            raise Rejected(f"namespace {namespace!r} is not rendered: {reason}")
         revision = layout.settings.revision
         templates = await self._templates.current()
         manifests = await self._render(templates, namespace, layout.attributes(namespace))

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 from pydantic import BaseModel, ValidationError
 
-from trimtab.errors import NotFound, TrimtabError, Unavailable, family_of
+from trimtab.errors import Rejected, TrimtabError, Unavailable
 from trimtab.models import read
 from trimtab.runtime.retrying import raise_if_cancelled
 
@@ -29,8 +29,7 @@ async def request(
 ) -> Reply:
     """Send a request without a body, and return its reply.
 
-    Raises `Unavailable`, which names the service, where none arrives, and the error that the
-    service replies.
+    Raises `Unavailable`, which names the service, where none arrives, and what `raise_error` does.
     """
     try:
         message = await client.request(subject, b"", timeout=timeout, headers=dict(headers) or None)
@@ -47,15 +46,13 @@ async def request(
 
 
 def raise_error(message: Msg) -> None:
-    """Raise the error that the headers of a reply report, with its message."""
+    """Raise `Rejected` or `Unavailable` with the message that the headers of a reply report."""
     headers = message.headers or {}
     text = headers.get(ERROR_HEADER)
     if text is None:
         return
-    family = family_of(int(headers.get(ERROR_CODE_HEADER) or 400))
-    error = NotFound("object", "") if family is NotFound else family(text)
-    error.args = (text,)
-    raise error
+    family = Unavailable if headers.get(ERROR_CODE_HEADER, "").startswith("5") else Rejected
+    raise family(text)
 
 
 def error_headers(error: TrimtabError) -> dict[str, str]:
