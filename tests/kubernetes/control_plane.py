@@ -17,7 +17,7 @@ from uuid import uuid4
 import trustme
 
 from tests.kubernetes import build, kubeconfigs
-from tests.servers import Server, free_port
+from tests.servers import PATIENCE_SECONDS, Server, free_port
 
 
 class Etcd(Server):
@@ -97,7 +97,7 @@ class _HttpsServer(Server):
 
     def _is_ready(self) -> bool:
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=1, context=self._tls
+            "127.0.0.1", self.port, timeout=PATIENCE_SECONDS, context=self._tls
         )
         try:
             connection.request(

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Rejected, Unavailable
 from trimtab.templates.files import TemplateSet
 from trimtab.templates.rendering import Source
@@ -75,7 +76,7 @@ async def test_each_outcome_is_reported(
     answer: Callable[[], Awaitable[tuple[str, ...]]], problems: list[str]
 ) -> None:
     made = review(ReviewedCluster(answer))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         report = await made.report(0.05)
     assert ([report.error] if report.error else list(report.missing)) == problems
     assert (made.problems, report.objects, report.templates_error) == (problems, 2, "")
@@ -98,7 +99,7 @@ async def test_the_kinds_of_the_templates_are_reviewed(
     found: Templates, kinds: set[ApiKind]
 ) -> None:
     cluster = ReviewedCluster(nothing)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         report = await review(cluster, found).report(1)
     assert cluster.kinds == [kinds]
     assert bool(report.templates_error) == (not kinds)
@@ -107,7 +108,7 @@ async def test_the_kinds_of_the_templates_are_reviewed(
 async def test_a_report_that_was_just_made_is_not_made_again() -> None:
     cluster = ReviewedCluster(denied)
     checks = review(cluster)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         first, second = await asyncio.gather(checks.report(1), checks.report(1))
     assert first == second
     assert len(cluster.kinds) == 1
@@ -121,7 +122,7 @@ async def test_the_cluster_is_reviewed_at_the_start() -> None:
         return ()
 
     checks = review(ReviewedCluster(answer))
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         running = group.create_task(checks.run())
         await reviewed.wait()
         running.cancel()
@@ -135,7 +136,7 @@ async def test_a_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None
 
     cluster = ReviewedCluster(denied)
     checks = review(cluster, changing)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await checks.report(1)
         await checks.report(1)
     assert len(cluster.kinds) == 2

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.api.executions import ExecutionBody, ExecutionChangeBody, ExecutionEndBody
 from trimtab.client import executions
 from trimtab.client.http import HttpApi
@@ -41,6 +42,6 @@ async def test_the_reason_is_reported_although_the_stream_has_no_change(
     monkeypatch.setattr(executions, "_UNCLAIMED_SECONDS", 0.01)
     reasons: list[str] = []
     found = Unclaimed(body("requested"), body("requested", "not ready"), body("succeeded"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         ended = await found.wait("x", on_reason=reasons.append)
     assert (ended.phase, reasons) == ("succeeded", ["not ready"])
