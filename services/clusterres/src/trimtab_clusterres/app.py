@@ -1,36 +1,30 @@
 """The composition root: makes the parts of clusterres and joins them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nats.aio.client import Client
 from starlette.applications import Starlette
 
 from trimtab.runtime import service
 from trimtab.runtime.connection import connect
-from trimtab.settings.view import View
 from trimtab_clusterres import metrics
-from trimtab_clusterres.applying import Applier
-from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Cluster
-from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
+from trimtab_clusterres.config import ClusterresConfig
 from trimtab_clusterres.differences import DifferenceReplies
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.leadership import Leadership
-from trimtab_clusterres.leftovers import Pruner
 from trimtab_clusterres.namespaces import Layout
-from trimtab_clusterres.observing import Observer
-from trimtab_clusterres.queue import Priority, WorkQueue
-from trimtab_clusterres.reconciling import Reconciler
+from trimtab_clusterres.parts import ClusterParts, cluster_parts, reached
+from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reporting import Reporting
-from trimtab_clusterres.reviews import ClusterReview
 from trimtab_clusterres.statuses import Statuses
-from trimtab_clusterres.sweeping import Sweeper
 from trimtab_clusterres.template_watch import TemplateWatch
-from trimtab_clusterres.worker import Worker
 
 _TEMPLATES_SECONDS = 5.0
 """How long a directory of templates may take to answer."""
@@ -42,117 +36,14 @@ def build(config: ClusterresConfig) -> Starlette:
     clusters = {
         name: cluster
         for name, access in config.clusters.items()
-        if (cluster := _cluster(access, leadership.check)) is not None
+        if (cluster := reached(access, leadership.check)) is not None
     }
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        queues = {name: WorkQueue() for name in clusters}
-        metrics.observe(queues)
         async with connect(config, "clusterres") as client, asyncio.TaskGroup() as tasks:
-            published = Statuses(client, leadership.check)
-            handlers = Handlers(
-                client,
-                queues,
-                namespace_template=config.namespace_template,
-                stale_after_seconds=config.stale_after_seconds,
-                on_layout=published.notify,
-                on_reloaded=lambda: sweep_all(),
-            )
-
-            def known_layout() -> Layout | None:
-                """Return the layout of the replica that acts."""
-                return handlers.layout if handlers.is_loaded and leadership.is_active else None
-
-            deadline_seconds = config.cluster_timeout_seconds
-            sweepers = [
-                Sweeper(name, cluster, queues[name], known_layout, deadline_seconds)
-                for name, cluster in clusters.items()
-            ]
-
-            def sweep_all() -> None:
-                for sweeper in sweepers:
-                    sweeper.notify()
-
-            read_values = config.cluster_resources.read_values
-            users: dict[Sequence[Path], list[str]] = {}
-            for name in clusters:
-                users.setdefault(config.template_directories(name), []).append(name)
-            watches = {
-                directories: TemplateWatch(
-                    directories, read_values, deadline_seconds=_TEMPLATES_SECONDS
-                )
-                for directories in users
-            }
-            pruners = {
-                name: Pruner(name, cluster, config.clusters[name].prune, deadline_seconds)
-                for name, cluster in clusters.items()
-            }
-            reconcilers = [
-                Reconciler(
-                    name,
-                    Applier(name, cluster, queues[name], config.clusters[name].drift),
-                    pruners[name],
-                    published=published,
-                    layout=lambda: handlers.layout,
-                    templates=watches[config.template_directories(name)],
-                    deadline_seconds=deadline_seconds,
-                )
-                for name, cluster in clusters.items()
-            ]
-            workers = [Worker(one, queues[one.name], leadership) for one in reconcilers]
-            app.state.view = handlers.view
-            app.state.workers = dict(zip(clusters, workers, strict=True))
-            app.state.templates = list(watches.values())
-            app.state.reviews = reviews = [
-                ClusterReview(
-                    name,
-                    cluster,
-                    watches[config.template_directories(name)].current,
-                    deadline_seconds=config.cluster_timeout_seconds,
-                )
-                for name, cluster in clusters.items()
-            ]
-
-            def on_active() -> None:
-                """Apply everything, because another replica may have acted."""
-                for name, queue in queues.items():
-                    names = [*handlers.namespaces(name), *handlers.removals(name)]
-                    queue.mark(names, priority=Priority.BULK, verify=True)
-                for pruner in pruners.values():
-                    pruner.forget_all()
-                published.notify()
-                sweep_all()
-
-            reporting = Reporting(
-                client,
-                reviews,
-                is_active=lambda: leadership.is_active,
-                reasons=checks,
-                revision=lambda: handlers.view.settings.revision,
-            )
-            observers = [
-                Observer(name, cluster, queues[name], partial(handlers.namespaces, name))
-                for name, cluster in clusters.items()
-                if config.clusters[name].drift != "off"
-            ]
-            running = [
-                handlers.view.follow(),
-                published.follow(),
-                DifferenceReplies(client, reconcilers, lambda: leadership.is_active).run(),
-                published.remove_missing(known_layout),
-                leadership.follow(client, on_active),
-                reporting.run(),
-                *(review.run() for review in reviews),
-                *(
-                    watch.follow(partial(handlers.on_templates, users[directories]))
-                    for directories, watch in watches.items()
-                ),
-                *(worker.run() for worker in workers),
-                *(observer.run(config.drift_check_seconds) for observer in observers),
-                *(sweeper.run(config.drift_check_seconds) for sweeper in sweepers),
-            ]
-            started = [tasks.create_task(work) for work in running]
+            app.state.parts = parts = _join(config, client, leadership, clusters)
+            started = [tasks.create_task(work) for work in parts.running()]
             yield
             for task in started:
                 task.cancel()
@@ -162,40 +53,141 @@ def build(config: ClusterresConfig) -> Starlette:
             await leadership.release(client)
 
     def checks() -> dict[str, str]:
-        view: View = app.state.view
-        blocked = [watch.blocked for watch in app.state.templates if watch.blocked]
-        reasons = {"templates": "; ".join(blocked)} if blocked else {}
-        if not view.ready:
-            reasons["settings"] = f"not verified for {view.age_seconds:.0f} s"
-        return reasons
+        parts: _Parts = app.state.parts
+        return parts.reasons()
 
     def facts() -> dict[str, Any]:
-        view: View = app.state.view
-        watches: Sequence[TemplateWatch] = app.state.templates
-        reviews: Sequence[ClusterReview] = app.state.reviews
-        unwatched = {name: list(each.unwatched) for name, each in clusters.items()}
-        return {
-            **view.summary(),
-            "templates": [watch.summary() for watch in watches],
-            **leadership.summary(),
-            "clusters": {name: worker.summary() for name, worker in app.state.workers.items()},
-            "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
-            "problems": {each.name: each.problems for each in reviews if each.problems},
-        }
+        parts: _Parts = app.state.parts
+        return parts.facts()
 
     app = service.health_app(checks, lifespan, facts)
     return app
 
 
-def _cluster(access: ClusterAccess, fence: Callable[[], None]) -> Cluster | None:
-    """Return the cluster; ``None`` where this service does not reach it."""
-    if access.directory is not None:
-        return DirectoryCluster(access.directory, fence=fence)
-    if access.api_server is None:
-        return None
-    # The client takes half a second and 50 MB, which a directory does not need.
-    from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster  # noqa: PLC0415
+@dataclass(frozen=True)
+class _Parts:
+    """Everything that runs; `_join` makes it."""
 
-    return KubernetesCluster(
-        access.api_server, request_timeout_seconds=access.request_timeout_seconds, fence=fence
+    config: ClusterresConfig
+    client: Client
+    leadership: Leadership
+    handlers: Handlers
+    published: Statuses
+    known_layout: Callable[[], Layout | None]
+    """Returns the layout, ``None`` before it is known and on a replica that stands by."""
+    watches: Mapping[tuple[Path, ...], TemplateWatch]
+    """Those of the templates, by their directories, which clusters may share."""
+    clusters: Mapping[str, ClusterParts]
+
+    def running(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs until it is cancelled."""
+        reconcilers = [each.reconciler for each in self.clusters.values()]
+        reporting = Reporting(
+            self.client,
+            [each.review for each in self.clusters.values()],
+            is_active=self._is_active,
+            reasons=self.reasons,
+            revision=lambda: self.handlers.view.settings.revision,
+        )
+        seconds = self.config.drift_check_seconds
+        return [
+            self.handlers.view.follow(),
+            self.leadership.follow(self.client, self._on_active),
+            self.published.follow(),
+            self.published.remove_missing(self.known_layout),
+            DifferenceReplies(self.client, reconcilers, self._is_active).run(),
+            reporting.run(),
+            *(self._follow(directories) for directories in self.watches),
+            *(work for each in self.clusters.values() for work in each.running(seconds)),
+        ]
+
+    def reasons(self) -> dict[str, str]:
+        """Return why the service is not ready."""
+        blocked = [watch.blocked for watch in self.watches.values() if watch.blocked]
+        reasons = {"templates": "; ".join(blocked)} if blocked else {}
+        view = self.handlers.view
+        if not view.ready:
+            reasons["settings"] = f"not verified for {view.age_seconds:.0f} s"
+        return reasons
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``/readyz`` shows beside the reasons."""
+        clusters = self.clusters.items()
+        unwatched = {name: list(each.cluster.unwatched) for name, each in clusters}
+        problems = {name: each.review.problems for name, each in clusters}
+        return {
+            **self.handlers.view.summary(),
+            "templates": [watch.summary() for watch in self.watches.values()],
+            **self.leadership.summary(),
+            "clusters": {name: each.worker.summary() for name, each in clusters},
+            "unwatched": {name: kinds for name, kinds in unwatched.items() if kinds},
+            "problems": {name: found for name, found in problems.items() if found},
+        }
+
+    def _is_active(self) -> bool:
+        return self.leadership.is_active
+
+    def _on_active(self) -> None:
+        """Apply everything, because another replica may have acted."""
+        for each in self.clusters.values():
+            each.apply_all(self.handlers)
+        self.published.notify()
+
+    def _follow(self, directories: tuple[Path, ...]) -> Coroutine[Any, Any, None]:
+        directories_of = self.config.template_directories
+        users = [name for name in self.clusters if directories_of(name) == directories]
+        return self.watches[directories].follow(partial(self.handlers.on_templates, users))
+
+
+def _join(
+    config: ClusterresConfig,
+    client: Client,
+    leadership: Leadership,
+    clusters: Mapping[str, Cluster],
+) -> _Parts:
+    queues = {name: WorkQueue() for name in clusters}
+    metrics.observe(queues)
+    published = Statuses(client, leadership.check)
+
+    def sweep() -> None:
+        for each in parts.values():
+            each.sweeper.notify()
+
+    handlers = Handlers(
+        client,
+        queues,
+        namespace_template=config.namespace_template,
+        stale_after_seconds=config.stale_after_seconds,
+        on_layout=published.notify,
+        on_reloaded=sweep,
     )
+
+    def known_layout() -> Layout | None:
+        return handlers.layout if handlers.is_loaded and leadership.is_active else None
+
+    watches = _watches(config, clusters)
+    parts = {
+        name: cluster_parts(
+            name,
+            cluster,
+            queues[name],
+            watches[config.template_directories(name)],
+            config=config,
+            handlers=handlers,
+            leadership=leadership,
+            published=published,
+            known_layout=known_layout,
+        )
+        for name, cluster in clusters.items()
+    }
+    return _Parts(config, client, leadership, handlers, published, known_layout, watches, parts)
+
+
+def _watches(
+    config: ClusterresConfig, clusters: Iterable[str]
+) -> dict[tuple[Path, ...], TemplateWatch]:
+    read_values = config.cluster_resources.read_values
+    return {
+        directories: TemplateWatch(directories, read_values, deadline_seconds=_TEMPLATES_SECONDS)
+        for directories in dict.fromkeys(map(config.template_directories, clusters))
+    }
