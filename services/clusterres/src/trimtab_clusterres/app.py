@@ -76,7 +76,7 @@ class _Parts:
     known_layout: Callable[[], Layout | None]
     """Returns the layout, ``None`` before it is known and on a replica that stands by."""
     watches: Mapping[tuple[Path, ...], TemplateWatch]
-    """Those of the templates, by their directories, which clusters may share."""
+    """The templates by their directories, which several clusters may use."""
     clusters: Mapping[str, ClusterParts]
 
     def running(self) -> list[Coroutine[Any, Any, None]]:

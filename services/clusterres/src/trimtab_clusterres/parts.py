@@ -1,4 +1,4 @@
-"""The parts that work on one cluster. No other cluster has a share in them but its templates."""
+"""The parts that work on one cluster. Several clusters may share their templates only."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
