@@ -44,7 +44,7 @@ async def publish(admin: httpx.AsyncClient, client: Client, status: NamespaceSta
     await bus.publish(client, subjects.NAMESPACES, subject, status)
 
     async def is_shown() -> bool:
-        found = (await admin.get("/namespaces", params={"namespace": status.namespace})).json()
+        found = (await admin.get("/namespaces", params={"state": status.state})).json()
         return [one["prune_digest"] for one in found] == [status.prune_digest]
 
     await until(is_shown)
