@@ -49,7 +49,7 @@ class Applier:
         Raises `trimtab.errors.Invalid` where an object's policy is none, and what
         `Cluster.apply` raises.
         """
-        digest = "".join(map(drift.digest, manifests))
+        digest = "".join(each.digest for each in manifests)
         if not verify and self._complete.get(namespace) == digest:
             return tuple(Result(each.key, "unchanged") for each in manifests)
         self._complete.pop(namespace, None)
@@ -116,11 +116,7 @@ class Applier:
     def _is_held(self, namespace: str, manifest: Manifest, now: float) -> bool:
         """Whether the object has to wait for its next repair; not where the settings changed."""
         before = self._applied.get(namespace, {}).get(manifest.key)
-        return (
-            before is not None
-            and now < before.repairs.next
-            and before.digest == drift.digest(manifest)
-        )
+        return before is not None and now < before.repairs.next and before.digest == manifest.digest
 
     def _held(self, namespace: str, key: ObjectKey, difference: Difference | None) -> Result:
         if difference is None:
@@ -190,7 +186,7 @@ class Applier:
         before = self._applied.get(namespace, {}).get(manifest.key)
         if before is None:
             return manifest.key in created
-        return before.digest == drift.digest(manifest)
+        return before.digest == manifest.digest
 
     async def _created(
         self, namespace: str, differences: Iterable[Difference]
@@ -211,7 +207,7 @@ class Applier:
     ) -> None:
         now = asyncio.get_running_loop().time()
         known = self._applied.setdefault(namespace, {})
-        digests = {each.key: drift.digest(each) for each in manifests}
+        digests = {each.key: each.digest for each in manifests}
         for key, outcome in ((result.key, result.outcome) for result in results):
             if outcome not in (*_UP_TO_DATE, "drifted") or key not in digests:
                 continue

@@ -1,7 +1,5 @@
 """Decisions about objects that something else changed on a cluster. Pure."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -41,17 +39,11 @@ def policy_of(manifest: Manifest, default: Policy) -> Policy:
     raise Invalid(f"{manifest}: annotation {ANNOTATION}", value, '"enforce", "warn", "off"')
 
 
-def digest(manifest: Manifest) -> str:
-    """Return a digest of the whole manifest."""
-    text = json.dumps(manifest.body, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def marked(manifest: Manifest) -> Manifest:
     """Return the manifest with its own digest as the annotation `CONTENT`."""
     metadata = manifest.body["metadata"]
     assert isinstance(metadata, dict)
-    annotations = {**_annotations(manifest.body), CONTENT: digest(manifest)}
+    annotations = {**_annotations(manifest.body), CONTENT: manifest.digest}
     body = {**manifest.body, "metadata": {**metadata, "annotations": annotations}}
     return replace(manifest, body=body)
 

@@ -5,14 +5,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from trimtab.errors import Rejected, TrimtabError, Unavailable
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import PruneChanged
 from trimtab.runtime import tasks
+from trimtab.runtime.threads import Threads
 from trimtab.templates.files import TemplateSet
 from trimtab.templates.manifests import Manifest
 from trimtab.templates.rendering import render
+from trimtab.templates.values import ConfiguredValues
 from trimtab_clusterres import metrics, statuses
 from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.port import Difference, Inventory, Result
@@ -24,6 +27,10 @@ from trimtab_clusterres.template_watch import TemplateWatch
 
 _COMPARE_SECONDS = 20.0
 """Shorter than admin waits for the difference of a namespace."""
+_FEW_CHARACTERS = 16 * 1024
+"""The most characters of templates and values that are rendered in a few milliseconds."""
+_THREADS = 2
+"""Large renders at once; more would share the interpreter's lock."""
 
 
 class Reconciler:
@@ -51,6 +58,12 @@ class Reconciler:
         self._layout = layout
         self._templates = templates
         self._deadline_seconds = deadline_seconds
+        # Own threads, for which Python does not wait at the exit.
+        self._threads = Threads(_THREADS, f"render-{name}")
+
+    def close(self) -> None:
+        """End the threads, without waiting for a render."""
+        self._threads.close()
 
     async def reconcile(self, namespace: str, *, verify: bool = True) -> Attempt | None:
         """Try it once, and publish how it went; ``None`` where it is not to be tried again.
@@ -185,9 +198,14 @@ class Reconciler:
     async def _render(
         self, found: TemplateSet, namespace: str, attributes: Mapping[Scope, Mapping[str, str]]
     ) -> list[Manifest]:
+        values = self._templates.values
+        texts = (text for own in attributes.values() for text in own.values())
+        characters = found.characters + values.characters + sum(map(len, texts))
+        work = partial(_rendered, found, namespace, attributes, values)
         with metrics.measure_render():
-            values = self._templates.values
-            return await asyncio.to_thread(render, found.sources, namespace, attributes, values)
+            if characters <= _FEW_CHARACTERS:
+                return work()  # sooner than a thread begins
+            return await self._threads.submit(work)
 
     async def _apply(
         self, namespace: str, manifests: list[Manifest], verify: bool
@@ -202,3 +220,15 @@ class Reconciler:
                 yield
         except TimeoutError as error:
             raise Unavailable(f"cluster {self.name} did not answer within {seconds:g} s") from error
+
+
+def _rendered(
+    found: TemplateSet,
+    namespace: str,
+    attributes: Mapping[Scope, Mapping[str, str]],
+    values: ConfiguredValues,
+) -> list[Manifest]:
+    manifests = render(found.sources, namespace, attributes, values)
+    for manifest in manifests:
+        _ = manifest.digest  # cached, because that of a large object holds up the event loop
+    return manifests

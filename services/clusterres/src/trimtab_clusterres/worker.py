@@ -56,9 +56,12 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._concurrency):
-                group.create_task(tasks.keep_running(self._work, "worker.failed"))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._concurrency):
+                    group.create_task(tasks.keep_running(self._work, "worker.failed"))
+        finally:
+            self._reconciler.close()
 
     async def _work(self) -> None:
         while True:

@@ -43,6 +43,10 @@ class TemplateSet:
         return sha256.hexdigest()
 
     @cached_property
+    def characters(self) -> int:
+        return sum(len(text) for _, text in self.sources)
+
+    @cached_property
     def documents(self) -> int:
         """The number of objects. Raises `BadTemplate`."""
         return sum(len(parse(file, text).documents) for file, text in self.sources)

@@ -1,6 +1,9 @@
 """The objects that templates render to. Pure."""
 
+import hashlib
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -35,6 +38,12 @@ class Manifest:
     @property
     def key(self) -> ObjectKey:
         return ObjectKey(self.group, self.kind, self.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the whole content."""
+        text = json.dumps(self.body, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         return str(self.key)

@@ -15,6 +15,7 @@ those of the system.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from trimtab.levels import Scope
@@ -44,6 +45,11 @@ class ConfiguredValues:
     template_data: Values = field(default_factory=dict)
     custom_data: Mapping[str, Values] = field(default_factory=dict)
     """Values by domain."""
+
+    @cached_property
+    def characters(self) -> int:
+        groups = (self.template_data, *self.custom_data.values())
+        return sum(len(value.text) for group in groups for value in group.values())
 
 
 NOTHING_CONFIGURED = ConfiguredValues()
