@@ -132,11 +132,19 @@ class DirectoryCluster:
         while True:
             await asyncio.sleep(pause)
             began = loop.time()
-            for namespace in list(self._written):
+            for namespace in await self._threads.submit(self._suspects):
                 if await self._in_order(namespace, partial(self._has_changed, namespace)):
                     yield namespace
             # Thousands of namespaces take a while, and must not keep a processor busy.
             pause = max(self._poll_seconds, _POLL_SHARE * (loop.time() - began))
+
+    def _suspects(self) -> list[str]:
+        """Return the namespaces that seem to have changed, which a write at this time makes so."""
+        return [
+            namespace
+            for namespace, before in list(self._written.items())
+            if any(manifest_files.signature(path) != seen for path, seen in list(before.items()))
+        ]
 
     def _has_changed(self, namespace: str) -> bool:
         """Whether a file differs from what was written or reported last."""

@@ -65,7 +65,10 @@ def contents(directory: Path, manifests: Iterable[Manifest]) -> dict[Path, bytes
 def write_all(
     directory: Path, contents: Mapping[Path, bytes], keys: Mapping[Path, ObjectKey]
 ) -> list[tuple[ObjectKey, Outcome]]:
-    """Write each file whose content differs, after the inventory names its object."""
+    """Write each file whose content differs, after the inventory names its object.
+
+    A crash may take back a write, which the next process repeats, but never the inventory.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     _record(directory, keys)
     outcomes: list[tuple[ObjectKey, Outcome]] = []
@@ -74,8 +77,6 @@ def write_all(
         if changed:
             _replace(path, content)
         outcomes.append((keys[path], "applied" if changed else "unchanged"))
-    if any(outcome == "applied" for _, outcome in outcomes):
-        _flush(directory)
     return outcomes
 
 
