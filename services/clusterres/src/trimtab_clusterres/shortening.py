@@ -41,13 +41,13 @@ def shortened(status: NamespaceStatus, max_bytes: int = MAX_BYTES) -> NamespaceS
             "details": tuple(map(_short_detail, status.details)),
         }
     )
+    if len(short.body()) <= max_bytes:
+        return short
     available = max_bytes - len(short.model_copy(update={"objects": (), "details": ()}).body())
     details = [(one, len(one.model_dump_json().encode()) + 1) for one in short.details]
     names = [
         (name, len(json.dumps(name, ensure_ascii=False).encode()) + 1) for name in short.objects
     ]
-    if sum(size for _, size in details) + sum(size for _, size in names) <= available:
-        return short
     objects = _first(names, available // _OBJECTS_SHARE)
     left = available - sum(size for _, size in names[: len(objects)])
     worst = _first(sorted(details, key=lambda item: _rank(item[0].outcome)), left)

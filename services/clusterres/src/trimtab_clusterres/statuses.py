@@ -127,7 +127,7 @@ class Statuses:
         """``fence`` is called directly before each status; where it raises, none is published."""
         self._client = client
         self._fence = fence
-        self._last: dict[Placement, _Stored] = {}
+        self._last: dict[str, _Stored] = {}  # by subject
         self._is_loaded = asyncio.Event()
         self._has_changed = asyncio.Event()
         self._foreign = ForeignMessages(subjects.NAMESPACES)
@@ -139,7 +139,7 @@ class Statuses:
     async def last(self, placement: Placement) -> NamespaceStatus | None:
         """Return the status that was published last, also by a process before this one."""
         await self._is_loaded.wait()
-        stored = self._last.get(placement)
+        stored = self._last.get(subjects.namespace(*placement))
         return None if stored is None else stored.status
 
     async def publish(self, status: NamespaceStatus) -> None:
@@ -150,7 +150,7 @@ class Statuses:
         if not is_news(short, await self.last(placement)):
             return
         subject = subjects.namespace(*placement)
-        stored = self._last.get(placement)
+        stored = self._last.get(subject)
         self._fence()
         # A process that is suspended here must not replace what was published meanwhile.
         sequence = await bus.publish(
@@ -160,7 +160,7 @@ class Statuses:
             short,
             last_subject_sequence=stored.sequence if stored else 0,
         )
-        self._last[placement] = _Stored(sequence, short)
+        self._last[subject] = _Stored(sequence, short)
 
     async def remove_missing(self, layout: Callable[[], Layout | None]) -> None:
         """Publish which namespaces the layout does not have any longer, until cancelled.
@@ -182,12 +182,13 @@ class Statuses:
         self._has_changed.set()
 
     async def _remove_missing(self, layout: Layout) -> None:
-        for placement, (_, last) in list(self._last.items()):
+        for _, last in list(self._last.values()):
+            placement = Placement(last.cluster, last.namespace)
             if last.state != "removed" and (reason := layout.missing_reason(placement)):
                 await self.publish(_removed(last, reason))
 
     async def _read(self) -> None:
-        read: dict[Placement, _Stored] = {}
+        read: dict[str, _Stored] = {}
         stream, all_namespaces = subjects.NAMESPACES, subjects.ALL_NAMESPACES
         async with aclosing(bus.follow(self._client, stream, all_namespaces)) as messages:
             async for message in messages:
@@ -199,17 +200,20 @@ class Statuses:
                 self._is_loaded.set()
                 self.notify()
 
-    def _keep(self, read: dict[Placement, _Stored], message: StoredMessage) -> None:
+    def _keep(self, read: dict[str, _Stored], message: StoredMessage) -> None:
+        known = self._last.get(message.subject)
+        if known is not None and known.sequence == message.sequence:
+            read[message.subject] = known  # usually what this service has published
+            return
         try:
             status = parsing.namespace_status(message.subject, message.headers, message.body)
         except Foreign as error:
             self._foreign.report(message.subject, str(error))
             return
-        placement = Placement(status.cluster, status.namespace)
-        held = read.get(placement)
+        held = read.get(message.subject)
         # This service may have published a newer one meanwhile.
         if held is None or held.sequence < message.sequence:
-            read[placement] = _Stored(message.sequence, status)
+            read[message.subject] = _Stored(message.sequence, status)
 
 
 def is_news(status: NamespaceStatus, last: NamespaceStatus | None) -> bool:
