@@ -24,8 +24,8 @@ from trimtab_clusterres.clusters.kubernetes.access import Kubeconfig
 from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster
 from trimtab_clusterres.clusters.port import FIELD_MANAGER, Result
 from trimtab_clusterres.drift import ANNOTATION, Policy
-from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.watching.observing import Observer
 
 APPLY = "application/apply-patch+yaml"
 HOUR = 3600.0

@@ -16,8 +16,8 @@ from trimtab.messages.events import PruneChanged
 from trimtab.templates.manifests import Manifest
 from trimtab_clusterres.clusters.kubernetes import objects
 from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster
-from trimtab_clusterres.leftovers import Pruned, Pruner
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
+from trimtab_clusterres.pruning.pruner import Pruned, Pruner
 
 ROLE_ARN = "eks.amazonaws.com/role-arn"
 

@@ -8,7 +8,7 @@ from tests.kubernetes.clusters import Cluster
 from tests.servers import PATIENCE_SECONDS
 from trimtab.templates.files import TemplateSet
 from trimtab.templates.rendering import Source
-from trimtab_clusterres.reviews import ClusterReview
+from trimtab_clusterres.replies.reviews import ClusterReview
 
 TEMPLATES = TemplateSet(
     tuple(

@@ -13,7 +13,7 @@ from trimtab.messages.events import NamespaceStatus
 from trimtab.templates.manifests import Manifest
 from trimtab_clusterres import statuses
 from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster
-from trimtab_clusterres.differences import reply_body
+from trimtab_clusterres.replies.differences import reply_body
 from trimtab_clusterres.statuses import Attempt
 
 PASSWORD = "hunter2 the second"  # the value that nothing may repeat

@@ -11,7 +11,7 @@ from tests.servers import NatsServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import NamespaceStatus, ProjectChanged, PruneChanged
 from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
 
 ARCHIVED = ProjectChanged(name="alpha", state="archived")
 QUOTA = "alpha-development/ResourceQuota-quota.yaml"

@@ -21,7 +21,7 @@ from trimtab.messages import subjects
 from trimtab.messages.events import ClusterChanged
 from trimtab.runtime import replies
 from trimtab_clusterres.clusters.port import Difference
-from trimtab_clusterres.differences import DifferenceReplies
+from trimtab_clusterres.replies.differences import DifferenceReplies
 
 SECRET = """\
 apiVersion: v1

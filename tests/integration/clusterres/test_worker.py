@@ -17,13 +17,13 @@ from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.directory import DirectoryCluster
 from trimtab_clusterres.clusters.port import Result
 from trimtab_clusterres.leadership import Leadership
-from trimtab_clusterres.leftovers import Pruner
 from trimtab_clusterres.namespaces import Layout
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
+from trimtab_clusterres.pruning.pruner import Pruner
 from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.statuses import Statuses as Published
-from trimtab_clusterres.template_watch import TemplateWatch
+from trimtab_clusterres.watching.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from trimtab.api.namespaces import NamespaceDifferenceBody
 from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.port import Difference
-from trimtab_clusterres.differences import reply_body
+from trimtab_clusterres.replies.differences import reply_body
 
 
 def difference(name: str, live: Any, desired: Any, kind: str = "ConfigMap") -> Difference:

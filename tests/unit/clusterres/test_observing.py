@@ -6,8 +6,8 @@ from typing import cast
 
 from tests.servers import PATIENCE_SECONDS
 from trimtab_clusterres.clusters.port import Cluster
-from trimtab_clusterres.observing import Observer
 from trimtab_clusterres.queue import WorkQueue
+from trimtab_clusterres.watching.observing import Observer
 
 NEVER_SECONDS = 3600.0
 

@@ -11,7 +11,7 @@ from trimtab.errors import Rejected, Unavailable
 from trimtab.templates.files import TemplateSet
 from trimtab.templates.rendering import Source
 from trimtab_clusterres.clusters.port import ApiKind, Cluster
-from trimtab_clusterres.reviews import ClusterReview, Templates
+from trimtab_clusterres.replies.reviews import ClusterReview, Templates
 
 QUOTA = Source("a.yaml", "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: q}\n")
 ROLE = Source("b.yaml", "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {}\n")

@@ -11,7 +11,7 @@ from trimtab.messages.events import ClusterChanged
 from trimtab_clusterres.clusters.port import Cluster, Inventory
 from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.queue import WorkQueue
-from trimtab_clusterres.sweeping import Sweeper
+from trimtab_clusterres.watching.sweeping import Sweeper
 
 
 class FakeCluster:

@@ -13,8 +13,8 @@ from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Rejected, Unavailable
 from trimtab.templates.files import TemplateSet
 from trimtab.templates.values import ConfiguredValues, TemplateValue
-from trimtab_clusterres import template_watch
-from trimtab_clusterres.template_watch import TemplateWatch
+from trimtab_clusterres.watching import template_watch
+from trimtab_clusterres.watching.template_watch import TemplateWatch
 
 LONG_AGO = 1_600_000_000
 OBJECT = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}}}\n"

@@ -16,15 +16,15 @@ from trimtab.runtime.connection import connect
 from trimtab_clusterres import metrics
 from trimtab_clusterres.clusters.port import Cluster
 from trimtab_clusterres.config import ClusterresConfig
-from trimtab_clusterres.differences import DifferenceReplies
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.leadership import Leadership
 from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.parts import ClusterParts, cluster_parts, reached
 from trimtab_clusterres.queue import WorkQueue
-from trimtab_clusterres.reporting import Reporting
+from trimtab_clusterres.replies.differences import DifferenceReplies
+from trimtab_clusterres.replies.reporting import Reporting
 from trimtab_clusterres.statuses import Statuses
-from trimtab_clusterres.template_watch import TemplateWatch
+from trimtab_clusterres.watching.template_watch import TemplateWatch
 
 _TEMPLATES_SECONDS = 5.0
 """How long a directory of templates may take to answer."""

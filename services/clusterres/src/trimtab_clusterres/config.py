@@ -24,7 +24,7 @@ from trimtab.settings import namespaces
 from trimtab.templates.configuration import ClusterResources
 from trimtab_clusterres.clusters.kubernetes.access import Access, InCluster, Kubeconfig
 from trimtab_clusterres.drift import Policy
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
 
 
 def _directories(value: Any) -> Any:

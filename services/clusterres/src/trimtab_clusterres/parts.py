@@ -11,15 +11,15 @@ from trimtab_clusterres.clusters.port import Cluster
 from trimtab_clusterres.config import ClusterAccess, ClusterresConfig
 from trimtab_clusterres.handlers import Handlers
 from trimtab_clusterres.leadership import Leadership
-from trimtab_clusterres.leftovers import Pruner
 from trimtab_clusterres.namespaces import Layout
-from trimtab_clusterres.observing import Observer
+from trimtab_clusterres.pruning.pruner import Pruner
 from trimtab_clusterres.queue import Priority, WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
-from trimtab_clusterres.reviews import ClusterReview
+from trimtab_clusterres.replies.reviews import ClusterReview
 from trimtab_clusterres.statuses import Statuses
-from trimtab_clusterres.sweeping import Sweeper
-from trimtab_clusterres.template_watch import TemplateWatch
+from trimtab_clusterres.watching.observing import Observer
+from trimtab_clusterres.watching.sweeping import Sweeper
+from trimtab_clusterres.watching.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
 
 

@@ -20,10 +20,10 @@ from trimtab_clusterres import metrics, statuses
 from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.port import Difference, Inventory, Result
 from trimtab_clusterres.hiding import secret_values, without_values
-from trimtab_clusterres.leftovers import Pruned, Pruner
 from trimtab_clusterres.namespaces import Layout, Placement
+from trimtab_clusterres.pruning.pruner import Pruned, Pruner
 from trimtab_clusterres.statuses import Attempt, Statuses
-from trimtab_clusterres.template_watch import TemplateWatch
+from trimtab_clusterres.watching.template_watch import TemplateWatch
 
 _COMPARE_SECONDS = 20.0
 """Shorter than admin waits for the difference of a namespace."""

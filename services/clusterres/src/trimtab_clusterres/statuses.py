@@ -21,8 +21,8 @@ from trimtab.runtime.foreign import ForeignMessages
 from trimtab.templates.manifests import Manifest
 from trimtab_clusterres.clusters.port import Inventory, Result
 from trimtab_clusterres.hiding import secret_values, without_values
-from trimtab_clusterres.leftovers import Pruned
 from trimtab_clusterres.namespaces import Layout, Placement
+from trimtab_clusterres.pruning.pruner import Pruned
 from trimtab_clusterres.shortening import MAX_BYTES, MAX_ERROR, shorten, shortened
 
 _BAD = ("failed", "conflicted")

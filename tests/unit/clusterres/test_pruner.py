@@ -8,8 +8,8 @@ import pytest
 from trimtab.errors import Unavailable
 from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.port import Cluster, Entry, Inventory, Outcome, Result
-from trimtab_clusterres.leftovers import Pruned, Pruner
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
+from trimtab_clusterres.pruning.pruner import Pruned, Pruner
 
 A, B, C = (ObjectKey("", "ConfigMap", name) for name in "abc")
 PRUNE = PrunePolicies(default="prune")

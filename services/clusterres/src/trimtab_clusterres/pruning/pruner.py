@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from trimtab.errors import Unavailable
 from trimtab.messages.events import ObjectStatus, PruneChanged
 from trimtab.templates.manifests import ObjectKey
-from trimtab_clusterres import pruning
 from trimtab_clusterres.clusters.port import Cluster, Result
-from trimtab_clusterres.policies import PrunePolicies
-from trimtab_clusterres.pruning import Cause, Leftovers, Plan
+from trimtab_clusterres.pruning import plans
+from trimtab_clusterres.pruning.plans import Cause, Leftovers, Plan
+from trimtab_clusterres.pruning.policies import PrunePolicies
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Pruner:
         self._tidy.clear()
 
     async def _prune(self, leftovers: Leftovers, confirmation: PruneChanged | None) -> Pruned:
-        plan = pruning.plan(leftovers, self._policies, confirmation)
+        plan = plans.plan(leftovers, self._policies, confirmation)
         keys = [*plan.delete, *plan.release]
         results = await self._cluster.prune(leftovers.namespace, keys) if keys else ()
         for result in results:

@@ -12,7 +12,7 @@ from typing import Literal
 from trimtab.messages.events import PruneChanged
 from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.port import Entry, Inventory
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
 
 Cause = Literal["templates", "archived", "unclaimed"]
 """Why objects are left over: a template was removed; the project was archived; or no project and

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from trimtab.messages.events import PruneChanged
 from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.port import Entry, Inventory
-from trimtab_clusterres.policies import PrunePolicies
-from trimtab_clusterres.pruning import Leftovers, Plan, identity, plan
+from trimtab_clusterres.pruning.plans import Leftovers, Plan, identity, plan
+from trimtab_clusterres.pruning.policies import PrunePolicies
 
 NAMESPACE = "shop-development"
 HOME = ObjectKey("", "Namespace", NAMESPACE)

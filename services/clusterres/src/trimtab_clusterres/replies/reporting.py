@@ -13,7 +13,7 @@ from trimtab.api.doctor import ClusterresReport
 from trimtab.messages import subjects
 from trimtab.release import VERSION
 from trimtab.runtime import tasks
-from trimtab_clusterres.reviews import ClusterReview
+from trimtab_clusterres.replies.reviews import ClusterReview
 
 _DEADLINE_SECONDS = 2.0
 """For each cluster: shorter than admin waits for the reply."""

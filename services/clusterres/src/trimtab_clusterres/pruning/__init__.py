@@ -1,0 +1,1 @@
+"""Deletes, releases or keeps the objects that nothing renders any longer."""

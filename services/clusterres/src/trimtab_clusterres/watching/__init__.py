@@ -1,0 +1,1 @@
+"""Finds what changes without an event of the settings: on clusters, and in template files."""
