@@ -1,6 +1,7 @@
 """The objects of an archived project are deleted after a confirmation, and nothing else is."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -150,3 +151,31 @@ async def test_a_project_that_is_restored_while_its_namespace_is_deleted_gets_ev
     await applied(adapter, name)
     assert core.read_namespace(name).status.phase == "Active"
     assert core.read_namespaced_resource_quota("quota", name).spec.hard == {"pods": "5"}
+
+
+async def test_an_inventory_that_a_tenant_has_forged_deletes_nothing_of_others(
+    adapters: Adapters, cluster: Cluster, prefix: str
+) -> None:
+    name, adapter, core = f"{prefix}forged", adapters.open(), client.CoreV1Api(cluster.api)
+    await applied(adapter, name)
+    other = core.create_namespace({"metadata": {"name": f"{prefix}other"}}).metadata
+    own = core.read_namespace(name).metadata
+    record = json.loads(own.annotations[objects.INVENTORY])
+    record["objects"] += [
+        {"kind": "Namespace", "name": other.name, "created": True, "uid": other.uid},
+        # Its path is that of the namespace itself.
+        {"kind": "Secret", "name": "..", "created": True, "uid": own.uid},
+    ]
+    annotations = {objects.INVENTORY: json.dumps(record)}
+    core.patch_namespace(name, {"metadata": {"annotations": annotations}})
+    keeping = pruner(adapter, ResourceQuota="orphan", Secret="prune")
+    waiting = await archived(keeping, name)
+    pruned = await archived(keeping, name, confirmation(name, waiting))
+    assert core.read_namespace(other.name).metadata.deletion_timestamp is None
+    assert core.read_namespace(name).metadata.deletion_timestamp is None
+    assert found(pruned) == {
+        "ConfigMap/a": "pruned",
+        "ConfigMap/b": "pruned",
+        "ResourceQuota/quota": "kept",
+        f"Namespace/{name}": "kept",
+    }

@@ -103,6 +103,16 @@ def test_an_unreadable_inventory_is_lost(text: str) -> None:
     assert inventory.read(found) == Inventory()
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("Namespace", "other"), ("Secret", ".."), ("Secret", "."), ("Secret", "a/b")]
+)
+def test_an_entry_that_no_template_can_make_is_no_part_of_an_inventory(
+    kind: str, name: str
+) -> None:
+    entries = {ObjectKey("", kind, name): Entry(created=True, uid="u"), KEY: Entry(created=True)}
+    assert inventory.read(inventory.manifest("ns", "7", entries)).entries.keys() == {KEY}
+
+
 def test_an_inventory_that_cannot_be_stored_is_refused() -> None:
     entries = {ObjectKey("", "ConfigMap", f"{n:0250d}"): Entry(created=True) for n in range(700)}
     with pytest.raises(Rejected, match=r"record of 700 objects has 2.* bytes; allowed: 200000"):

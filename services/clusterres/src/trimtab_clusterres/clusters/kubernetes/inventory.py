@@ -35,18 +35,28 @@ class _Record(BaseModel):
 
 
 def read(namespace_object: Object) -> Inventory:
-    """Return the inventory; one that cannot be read is empty, so that what exists is adopted."""
+    """Return the inventory; one that cannot be read is empty, so that what exists is adopted.
+
+    Who may edit the Namespace can forge it, so objects that no template can make are left out.
+    """
     try:
         text = objects.annotation(namespace_object, objects.INVENTORY)
         record = _Record.model_validate_json(text or "{}")
     except ValidationError:
         return Inventory()
+    name = str(objects.metadata(namespace_object).get("name", ""))
     return Inventory(
         {
             ObjectKey(one.group, one.kind, one.name): Entry(one.created, one.uid, one.digest)
             for one in record.objects
+            if _can_be_of(name, one)
         }
     )
+
+
+def _can_be_of(namespace: str, found: _Object) -> bool:
+    is_other = (found.group, found.kind) == ("", "Namespace") and found.name != namespace
+    return objects.is_path_segment(found.name) and not is_other
 
 
 def manifest(name: str, version: str, entries: Entries) -> dict[str, JsonValue]:

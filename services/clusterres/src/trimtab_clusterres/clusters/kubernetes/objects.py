@@ -46,6 +46,11 @@ def annotation(body: Object, name: str) -> str:
     return str(annotations.get(name, "")) if isinstance(annotations, dict) else ""
 
 
+def is_path_segment(name: str) -> bool:
+    """Whether a name can be the last segment of a path."""
+    return name not in ("", ".", "..") and not {"/", "%"} & set(name) and name.isprintable()
+
+
 def is_terminating(body: Object) -> bool:
     return bool(metadata(body).get("deletionTimestamp"))
 

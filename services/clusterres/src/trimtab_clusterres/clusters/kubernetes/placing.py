@@ -16,7 +16,7 @@ def check_names(manifests: Sequence[Manifest]) -> None:
     """Raise `Invalid` on a name that cannot be the last segment of a path."""
     for manifest in manifests:
         name = manifest.name
-        if name in ("", ".", "..") or "/" in name or "%" in name or not name.isprintable():
+        if not objects.is_path_segment(name):
             raise Invalid(f"name of {manifest.kind}", name, "a name without slashes and %")
 
 
