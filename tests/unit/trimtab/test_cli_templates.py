@@ -100,6 +100,22 @@ def test_a_wrong_argument_is_named(
     assert (done.exit_code, reason in done.stderr) == (code, True), done.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["-d", "staging"], "Missing option '-p' / '--project'"),
+        (["-p", "shop", "-d", ""], "Missing option '-d' / '--domain'"),
+        (["-p", "Shop", "-d", "staging"], "'Shop-staging' is not valid; allowed: at most 63"),
+    ],
+)
+def test_a_project_and_domain_without_a_namespace_are_refused(
+    directory: Path, arguments: list[str], reason: str
+) -> None:
+    write(directory, a=QUOTA)
+    done = trimtab("render", directory, "--set", "memory=1Gi", *arguments)
+    assert (done.exit_code, reason in done.stderr) == (2, True), done.output
+
+
 def test_lint_lists_every_error(directory: Path, tmp_path: Path) -> None:
     head = "apiVersion: v1\nkind: Role\nmetadata: {name: "
     write(

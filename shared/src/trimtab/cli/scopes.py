@@ -61,12 +61,20 @@ def domain_option(help: str = "The domain.", *, required: bool = False) -> Decor
     return _part_option("-d", "domain", help, required)
 
 
+def _check_given(context: click.Context, option: click.Parameter, value: str | None) -> str:
+    # click takes the absence of a default from its function for a value.
+    if not value:
+        raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
 def _part_option(short: str, name: str, help: str, required: bool) -> Decorator:
     variable = f"TRIMTAB_{name.upper()}"
     return click.option(
         short,
         f"--{name}",
         required=required,
+        callback=_check_given if required else None,
         default=lambda: getattr(configured(), name) or (None if required else ""),
         show_default=False,
         envvar=variable,

@@ -156,7 +156,9 @@ def render_templates(
         template = namespaces.check_template(namespace_template)
     except ValueError as error:
         raise Invalid("--namespace-template", namespace_template, str(error)) from error
-    namespace = namespaces.name(template, project, domain)
+    targets: dict[str, namespaces.NamespaceTarget] = {}
+    namespaces.add_targets(targets, template, project, [domain])
+    [namespace] = targets
     sources = read_templates(inputs.directories).sources
     attributes = {Scope(domain, project): inputs.attributes}
     manifests = render(sources, namespace, attributes, inputs.block.read_values())
