@@ -37,8 +37,18 @@ def settle(directory: Path) -> None:
 
 
 def test_files_are_read_in_the_order_of_their_names_and_others_are_ignored(directory: Path) -> None:
-    for name in ("b.yaml", "a.yaml", "B.yaml", "c.yml", "README.md"):
+    for name in (
+        "b.yaml",
+        "a.yaml",
+        "B.yaml",
+        "c.yml",
+        "README.md",
+        ".yaml",
+        "._a.yaml",
+        "a.yaml~",
+    ):
         write(directory, name, f"# {name}")
+    (directory / ".#a.yaml").symlink_to("me@host.1:1")  # while an editor has the file open
     assert [file for file, _ in read_templates([directory]).sources] == [
         "B.yaml",
         "a.yaml",

@@ -121,6 +121,14 @@ def test_other_text_in_braces_is_no_placeholder(text: str) -> None:
     assert filled(f"a: '{text}'", v="1") == {"a": text}
 
 
+def test_tabs_after_a_value_are_ignored() -> None:
+    text = "a: {{ v }}\t\nb:\t'x' \t# comment\nc: [1,\t2\t]\nd: |\n  x\t\n"
+    assert filled(text, v="1") == {"a": 1, "b": "x", "c": [1, 2], "d": "x\t\n"}
+    for indented in ("\ta: b", "a:\n\tb: c", "-\tb"):
+        with pytest.raises(BadTemplate, match="cannot start any token"):
+            parse("a.yaml", indented)
+
+
 def test_every_placeholder_without_a_value_is_named() -> None:
     with pytest.raises(Unresolved) as caught:
         filled("a: {{ x }}\n{{ y }}: [{{ v }}, {{ x }}]", v="1")

@@ -129,8 +129,13 @@ def _look_at(directory: Path) -> _Directory:
         names = sorted(os.listdir(path), key=os.fsencode)
     except OSError as error:
         raise Rejected(f"templates {directory} cannot be read: {error.strerror}") from error
-    files = (_look_at_file(path / name) for name in names if name.endswith(".yaml"))
+    files = (_look_at_file(path / name) for name in names if _is_template(name))
     return _Directory(directory, modified_ns, tuple(files))
+
+
+def _is_template(name: str) -> bool:
+    # Hidden files are those of editors and file systems, such as the link .#a.yaml to nowhere.
+    return name.endswith(".yaml") and not name.startswith(".")
 
 
 def _look_at_file(link: Path) -> _File:

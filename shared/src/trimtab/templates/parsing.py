@@ -135,6 +135,13 @@ class _Loader(yaml_texts.LimitedLoader):
             raise yaml.YAMLError(f"it has more than {MAX_NODES:,} values")
         return super().compose_node(parent, index)
 
+    def scan_to_next_token(self) -> None:
+        """Skip tabs where go-yaml skips them too: after a token, and not at the start of a line."""
+        super().scan_to_next_token()
+        while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+            self.forward()
+            super().scan_to_next_token()
+
     def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
         if kind is yaml.ScalarNode and implicit[0]:
             return _PLAIN
