@@ -54,6 +54,13 @@ async def test_an_object_that_no_template_renders_is_pruned() -> None:
     assert (pruned.error, pruned.digest, set(cluster.entries)) == ("", "", {A, B})
 
 
+async def test_nothing_is_deleted_that_is_no_longer_due_when_the_cluster_has_answered() -> None:
+    cluster = FakeCluster(A, B)
+    with pytest.raises(Unavailable, match="project of namespace n has changed meanwhile"):
+        await pruner(cluster).prune("n", (), "archived", is_due=lambda: cluster.reads == 0)
+    assert cluster.pruned == []
+
+
 async def test_what_is_kept_and_what_awaits_a_confirmation_is_reported() -> None:
     policies = PrunePolicies(kinds={"ConfigMap": "confirm"})
     cluster = FakeCluster(A, ObjectKey("", "Secret", "s"))

@@ -131,7 +131,7 @@ class Reconciler:
     async def _prune(self, layout: Layout, namespace: str) -> Attempt:
         """Try to prune everything that is left of a namespace, if its project was archived."""
         revision = layout.settings.revision
-        is_archived = namespace in layout.archived
+        is_archived, occasion = namespace in layout.archived, layout.occasion(namespace)
         began = time.monotonic()
         try:
             pruned = await self._pruner.prune(
@@ -139,7 +139,9 @@ class Reconciler:
                 (),
                 "archived" if is_archived else "unclaimed",
                 self._confirmation(layout, namespace),
-                layout.occasion(namespace),
+                occasion,
+                # A cluster may take long to answer, and the project be restored meanwhile.
+                lambda: self._layout().occasion(namespace) == occasion,
             )
         except Exception as failure:  # noqa: BLE001  # it ends this namespace's try only
             return replace(self.failed(namespace, failure), revision=revision)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from trimtab.errors import Unavailable
@@ -51,8 +51,12 @@ class Pruner:
         cause: Cause = "templates",
         confirmation: PruneChanged | None = None,
         occasion: str = "",
+        is_due: Callable[[], bool] = lambda: True,
     ) -> Pruned:
-        """Prune what is not rendered. Raises what the cluster raises, and `Unavailable`."""
+        """Prune what is not rendered. Raises what the cluster raises, and `Unavailable`.
+
+        ``is_due`` is called directly before anything is deleted; where it is false, nothing is.
+        """
         keys = frozenset(rendered)
         known = self._tidy.pop(namespace, None)
         if known is not None and known <= keys:
@@ -61,6 +65,8 @@ class Pruner:
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 inventory = await self._cluster.read(namespace)
+                if not is_due():
+                    raise Unavailable(f"the project of namespace {namespace} has changed meanwhile")
                 leftovers = Leftovers(self._name, namespace, inventory, keys, cause, occasion)
                 pruned = await self._prune(leftovers, confirmation)
         except TimeoutError as error:
