@@ -58,6 +58,12 @@ def test_maps_and_other_spellings_of_keys_are_accepted() -> None:
     assert block.directories == ()
 
 
+def test_maps_without_content_are_empty() -> None:
+    block = parse("templateData:\ncustomData: [{production:}, {staging: {cpu: {value: 1}}}]")
+    assert (block.template_data, block.custom_data["production"]) == ({}, {})
+    assert block.custom_data["staging"]["cpu"].value == "1"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -55,7 +55,12 @@ class _Block(BaseModel):
 
 
 def _merged(content: Any) -> Any:
-    """Return a map that is written as a list of maps, in which a later entry replaces others."""
+    """Return a map that is written as a list of maps, in which a later entry replaces others.
+
+    As in Flyte, nothing is a map without entries.
+    """
+    if content is None:
+        return {}
     if not isinstance(content, list) or not all(isinstance(entry, Mapping) for entry in content):
         return content
     return {key: value for entry in content for key, value in entry.items()}
