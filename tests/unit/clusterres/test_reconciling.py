@@ -6,9 +6,9 @@ from trimtab.messages.events import ClusterChanged, DomainChanged, ProjectChange
 from trimtab.settings.state import Settings
 from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.port import Entry, Inventory
-from trimtab_clusterres.leftovers import Pruner
 from trimtab_clusterres.namespaces import Layout
-from trimtab_clusterres.policies import PrunePolicies
+from trimtab_clusterres.pruning.policies import PrunePolicies
+from trimtab_clusterres.pruning.pruner import Pruner
 from trimtab_clusterres.reconciling import Reconciler
 
 
