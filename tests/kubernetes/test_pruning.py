@@ -122,7 +122,9 @@ async def test_an_archived_namespace_is_deleted_and_restored(
     # Another process, that was started meanwhile, goes on with the rest of the list.
     first = await deleting.prune(name, (), "archived", confirmed, "revision 1")
     assert found(first)[f"Namespace/{name}"] == "pruned"
-    assert found(await archived(pruner(adapters.open()), name, confirmed)) == {}
+    # The namespace may end between the last deletion and the look that follows it.
+    last = found(await archived(pruner(adapters.open()), name, confirmed))
+    assert last in ({}, {f"Namespace/{name}": "pruned"})
     assert name not in {one.metadata.name for one in core.list_namespace().items}
     await applied(adapter, name)
     restored = core.read_namespace(name)
