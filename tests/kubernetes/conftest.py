@@ -50,13 +50,17 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 @pytest.fixture
 def new_control_plane(
     control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], ControlPlane]]:
-    """Starts another cluster, which takes about three seconds and 400 MB; ended with the test."""
+) -> Iterator[Callable[..., ControlPlane]]:
+    """Starts another cluster, which takes about three seconds and 400 MB; ended with the test.
+
+    With ``own_etcd`` it shares none, so that a test can empty it.
+    """
     with ExitStack() as running:
 
-        def start() -> ControlPlane:
+        def start(*, own_etcd: bool = False) -> ControlPlane:
             directory = tmp_path_factory.mktemp("control-plane")
-            return running.enter_context(ControlPlane(directory, control_plane.etcd))
+            etcd = None if own_etcd else control_plane.etcd
+            return running.enter_context(ControlPlane(directory, etcd))
 
         yield start
 

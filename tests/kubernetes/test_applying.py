@@ -423,6 +423,37 @@ async def test_an_api_server_that_fails_is_unavailable(
     }
 
 
+async def test_a_kind_that_hangs_fails_alone(
+    adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
+) -> None:
+    async def late(_request: web.BaseRequest, _forward: faults.Forward) -> web.StreamResponse:
+        """Respond as the API server does where an admission webhook hangs."""
+        limit = float(_request.query["timeout"].removesuffix("s"))
+        assert limit < 1.0
+        await asyncio.sleep(limit)
+        body = {"message": "Timeout: request did not complete", "reason": "Timeout", "code": 504}
+        return web.json_response(body, status=504)
+
+    cluster = adapters.open(fault_proxy.kubeconfig, seconds=1.0)
+    fault_proxy.add(late, method="PATCH", path="/configmaps/a$")
+    results = await cluster.apply(objects.name, [config_map("a", x="1"), config_map("b", x="1")])
+    assert outcomes(results) == {"ConfigMap/a": "failed", "ConfigMap/b": "applied"}
+    assert results[0].message.startswith("Timeout: ")
+
+
+async def test_reads_end_with_the_first_that_fails(
+    adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
+) -> None:
+    manifests = [config_map(f"m{number}", x="1") for number in range(60)]
+    cluster = adapters.open(fault_proxy.kubeconfig, seconds=0.5)
+    rule = fault_proxy.add(faults.never, path="/configmaps/")
+    with pytest.raises(Unavailable):
+        await cluster.apply(objects.name, manifests)
+    hits = rule.hits
+    await asyncio.sleep(1.2)
+    assert rule.hits == hits < len(manifests)
+
+
 async def test_the_delay_of_a_busy_api_server_is_kept(
     adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
 ) -> None:

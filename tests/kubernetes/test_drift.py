@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kubernetes import client
 
 from tests.kubernetes import faults
 from tests.kubernetes.clusters import Cluster
+from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.faults import FaultProxy
 from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Unavailable
@@ -135,8 +137,11 @@ class System:
 
 
 @asynccontextmanager
-async def connected(kubeconfig: Path) -> AsyncIterator[KubernetesCluster]:
-    found = KubernetesCluster(Kubeconfig(kubeconfig))
+async def connected(
+    kubeconfig: Path, request_timeout_seconds: float = 10.0
+) -> AsyncIterator[KubernetesCluster]:
+    access = Kubeconfig(kubeconfig)
+    found = KubernetesCluster(access, request_timeout_seconds=request_timeout_seconds)
     try:
         yield found
     finally:
@@ -334,6 +339,40 @@ async def test_a_watch_that_is_silent_for_too_long_is_opened_again(
         await system.until(lambda: silent.hits == 2)
         system.edit(x="edited")
         await system.until(lambda: system.data() == {"x": "1"}, GOAL_SECONDS)
+
+
+async def test_a_watch_whose_request_is_never_answered_is_opened_again(
+    cluster: Cluster, fault_proxy: FaultProxy, prefix: str
+) -> None:
+    hanging = fault_proxy.add(faults.never, watch=True, times=2)
+    async with connected(fault_proxy.kubeconfig, request_timeout_seconds=0.5) as found:
+        system = System(found, cluster, f"{prefix}drift")
+        async with system.running(settings(x="1")):
+            await system.until(lambda: hanging.hits == 2)
+            system.edit(x="edited")
+            await system.until(lambda: system.data() == {"x": "1"}, GOAL_SECONDS)
+
+
+async def test_all_is_made_again_in_an_empty_etcd(
+    new_control_plane: Callable[..., ControlPlane],
+) -> None:
+    control_plane = new_control_plane(own_etcd=True)
+    given = Cluster(control_plane.kubeconfig)
+    with closing(given):
+        async with connected(control_plane.kubeconfig) as found:
+            system = System(found, given, "drift")
+            async with system.running(settings(x="1")):
+                # Later versions than any of the new etcd.
+                for number in range(300):
+                    system.edit(manager="other", y=str(number))
+                system.core.patch_namespace(system.namespace, {"metadata": {"labels": {"a": "b"}}})
+                servers = (control_plane.etcd, control_plane.api_server)
+                for server in reversed(servers):
+                    server.kill()
+                shutil.rmtree(control_plane.etcd.store)
+                for server in servers:
+                    await asyncio.to_thread(server.start)
+                await system.until(lambda: system.data() == {"x": "1"}, 4 * GOAL_SECONDS)
 
 
 async def test_a_kind_that_may_not_be_watched_is_reported_and_checked_periodically(

@@ -90,6 +90,13 @@ def test_other_events_are_no_change(observed: Observed, event: dict[str, Any]) -
     assert changed(observed, state(event)) == []
 
 
+def test_versions_of_another_store_are_later_whatever_their_number(observed: Observed) -> None:
+    assert observed.newest(QUOTA) == "10"
+    observed.start_again(QUOTA)
+    assert changed(observed, State("2")) == ["alpha"]
+    assert changed(observed, State("1", uid="u2")) == []
+
+
 def test_a_write_that_nothing_else_explains_is_looked_at_soon_after_a_call(
     observed: Observed, clock: Clock
 ) -> None:

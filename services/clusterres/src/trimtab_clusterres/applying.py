@@ -40,12 +40,17 @@ class Applier:
         self._complete: dict[str, str] = {}  # digests of namespaces whose objects are as applied
         self._waking: set[tuple[str, ObjectKey]] = set()
 
+    def suspect(self, namespace: str) -> None:
+        """Verify the objects at the next apply, because they may have changed on the cluster."""
+        self._complete.pop(namespace, None)
+
     async def apply(
         self, namespace: str, manifests: Sequence[Manifest], *, verify: bool = True
     ) -> tuple[Result, ...]:
         """Bring the objects up to date, and return what happened to each, in their order.
 
-        Without ``verify``, nothing is sent where these objects were the last ones to be applied.
+        Without ``verify``, nothing is sent where these objects were the last ones to be applied,
+        and are not suspected.
         Raises `trimtab.errors.Invalid` where an object's policy is none, and what
         `Cluster.apply` raises.
         """

@@ -70,12 +70,15 @@ class Reconciler:
 
         Without ``verify``, nothing is applied where the objects were applied last.
         """
+        if verify:
+            # Not with the apply, which this try may not come to.
+            self._applier.suspect(namespace)
         layout = self._layout()
         placement = Placement(self.name, namespace)
         if not layout.has(placement):
             self._applier.forget(namespace)
             return await self._leave(layout, placement)
-        attempt = await self._attempt(layout, namespace, verify)
+        attempt = await self._attempt(layout, namespace)
         if not self._layout().has(placement):
             return None  # its status is that it was removed meanwhile
         last = await self._published.last(placement)
@@ -161,7 +164,7 @@ class Reconciler:
             tasks.report_failure("namespace.defect", failure, fields)
         return Attempt(error=statuses.error_text(failure))
 
-    async def _attempt(self, layout: Layout, namespace: str, verify: bool) -> Attempt:
+    async def _attempt(self, layout: Layout, namespace: str) -> Attempt:
         revision = layout.settings.revision
         manifests: list[Manifest] = []
         results: tuple[Result, ...] = ()
@@ -172,7 +175,7 @@ class Reconciler:
             templates = await self._templates.current()
             attributes = layout.attributes(namespace)
             manifests = await self._render(templates, namespace, attributes)
-            results = await self._apply(namespace, manifests, verify)
+            results = await self._apply(namespace, manifests)
             error = statuses.first_failure(results)
             if error:
                 self._pruner.forget(namespace)  # the inventory may have grown
@@ -209,11 +212,9 @@ class Reconciler:
                 return work()  # sooner than a thread begins
             return await self._threads.submit(work)
 
-    async def _apply(
-        self, namespace: str, manifests: list[Manifest], verify: bool
-    ) -> tuple[Result, ...]:
+    async def _apply(self, namespace: str, manifests: list[Manifest]) -> tuple[Result, ...]:
         async with self._deadline(self._deadline_seconds):
-            return await self._applier.apply(namespace, manifests, verify=verify)
+            return await self._applier.apply(namespace, manifests, verify=False)
 
     @asynccontextmanager
     async def _deadline(self, seconds: float) -> AsyncIterator[None]:

@@ -91,7 +91,13 @@ class Application:
                 return replace(item, read_at=time.monotonic())
             return await self._applier.reread(item)
 
-        return list(await asyncio.gather(*map(read, items)))
+        reads = [asyncio.ensure_future(read(item)) for item in items]
+        try:
+            return list(await asyncio.gather(*reads))
+        finally:
+            # Where one fails, the others would take the connections of later calls.
+            for each in reads:
+                each.cancel()
 
     def _planned(self, item: Item) -> Entry:
         """Return the entry of an object before it is applied."""

@@ -26,6 +26,8 @@ JSON_PATCH = "application/json-patch+json"
 
 _REQUESTS = 16
 """At once; watches come in addition."""
+_SERVER_SHARE = 0.8
+"""The part of a request's deadline in which the API server has to end a write."""
 _CREDENTIALS_SECONDS = 60.0
 """How long credentials are used before they are read again: as client-go does with token files."""
 
@@ -101,8 +103,8 @@ class Connection:
 
         A write that the API server still works on could otherwise take effect after a later one.
         """
-        # The API server gives up no later than the client does.
-        limited = [*query, ("timeout", f"{max(1, int(self._timeout_seconds))}s")]
+        # The API server gives up before the client does, and the error is that of this object.
+        limited = [*query, ("timeout", f"{self._timeout_seconds * _SERVER_SHARE:.2f}s")]
         async with self._free:
             # Not before the wait, which may be long.
             self._fence()
@@ -121,7 +123,7 @@ class Connection:
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """Open an answer without an end, such as that of a watch.
 
-        Raises as `request` does, and `Unavailable` after a silence of this length.
+        Raises as `request` does until it begins, then `Unavailable` after a silence of this length.
         """
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._timeout_seconds, sock_read=silence_seconds
@@ -157,18 +159,20 @@ class Connection:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         client = await self._connected()
         host = client.configuration.host
+        limit = self._timeout_seconds
         try:
             headers = {"Accept": accept, "Content-Type": content_type}
             request = await client.param_serialize(
                 method, path, None, list(query), headers, body, auth_settings=["BearerToken"]
             )
-            answer = await client.call_api(*request, _request_timeout=timeout)
+            async with asyncio.timeout(limit):
+                answer = await client.call_api(*request, _request_timeout=timeout)
+            limit = timeout.sock_read or limit
             async with answer.response as response:
                 if response.status >= 400:
                     raise await self._refusal(client, response)
                 yield response
         except TimeoutError as error:
-            limit = timeout.total or timeout.sock_read
             raise Unavailable(f"{host} did not answer within {limit:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise await self._failure(client, error) from error

@@ -101,6 +101,20 @@ class Observed:
     def knows(self, kind: Kind, path: str) -> bool:
         return path in self._objects.get(kind, ())
 
+    def newest(self, kind: Kind) -> str:
+        """Return the latest version of the known objects of a kind."""
+        newest = "0"
+        for known in self._objects.get(kind, {}).values():
+            if is_later(known.state.version, newest):
+                newest = known.state.version
+        return newest
+
+    def start_again(self, kind: Kind) -> None:
+        """Count any version of the kind's objects as later, because versions have started again."""
+        known = self._objects.get(kind, {})
+        for path, (namespace, seen) in known.items():
+            known[path] = _Object(namespace, replace(seen, version="0"))
+
     def saw(self, namespace: str, kind: Kind, path: str, live: Object) -> None:
         """Take over what a call found, or left, of an object that templates render."""
         is_new_kind = kind not in self._objects

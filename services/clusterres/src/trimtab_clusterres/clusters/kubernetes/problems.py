@@ -51,7 +51,7 @@ class Refused(Rejected):
 
 
 class Broken(Unavailable):
-    """The API server failed at one request, such as by an admission webhook that is away."""
+    """The API server failed at one request, such as by an admission webhook that hangs."""
 
 
 def refusal(
@@ -59,7 +59,8 @@ def refusal(
 ) -> Refused | Unavailable:
     """Return the error for an answer with this status; the body is ``None`` where it is no JSON."""
     message = shortened(str((body or {}).get("message", "")))
-    if status == 500 and message:
+    is_timeout = status == HTTPStatus.GATEWAY_TIMEOUT and (body or {}).get("reason") == "Timeout"
+    if message and (status == HTTPStatus.INTERNAL_SERVER_ERROR or is_timeout):
         return Broken(message)
     if status == 429 or status >= 500:
         delay = float(retry_after) if retry_after.isdigit() else None

@@ -1,7 +1,8 @@
 """Watches the kinds of all objects that templates render, with one list and one stream for each.
 
-Only metadata is read. A stream goes on where the one before ended; where that version has expired
-the objects are listed again, and compared with what is known, so that nothing in between is missed.
+Only metadata is read. A stream goes on where the one before ended; where that version has expired,
+or the API server was away, the objects are listed again, and compared with what is known, so that
+nothing in between is missed.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from trimtab_clusterres.clusters.kubernetes import objects
 from trimtab_clusterres.clusters.kubernetes.connection import Connection
 from trimtab_clusterres.clusters.kubernetes.discovery import Kind
 from trimtab_clusterres.clusters.kubernetes.objects import Object
-from trimtab_clusterres.clusters.kubernetes.observed import Observed, State, state
+from trimtab_clusterres.clusters.kubernetes.observed import Observed, State, is_later, state
 from trimtab_clusterres.clusters.kubernetes.problems import Refused, refusal
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ class _Watch:
     async def _list(self) -> None:
         """Compare all objects that are known now with the cluster's."""
         known = self._observed.paths(self._kind)
+        newest = self._observed.newest(self._kind)
         found: dict[str, State] = {}
         version = more = ""
         while True:
@@ -146,16 +148,21 @@ class _Watch:
             more = str(objects.metadata(answer.body).get("continue") or "")
             if not more:
                 break
+        if is_later(newest, version):
+            # The cluster's store was replaced, by an empty one or a backup.
+            self._observed.start_again(self._kind)
         for path in known:
             self._observed.event(self._kind, path, found.get(path, State(version)))
         self._version = version
 
     async def _stream(self) -> None:
         seconds = _STREAM_SECONDS * random.uniform(0.8, 1.0)
+        # Where no stream begins, the API server may come back with another store.
+        version, self._version = self._version, ""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._version,
+            "resourceVersion": version,
             "timeoutSeconds": str(max(1, int(seconds))),
         }
         async with self._connection.stream(
@@ -165,6 +172,7 @@ class _Watch:
             silence_seconds=seconds + _MARGIN_SECONDS,
         ) as content:
             self.refusal = ""
+            self._version = version
             async for event in _events(content):
                 self._take(event)
 
