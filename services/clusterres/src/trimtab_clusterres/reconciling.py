@@ -70,14 +70,14 @@ class Reconciler:
 
         Without ``verify``, nothing is applied where the objects were applied last.
         """
-        if verify:
-            # Not with the apply, which this try may not come to.
-            self._applier.suspect(namespace)
         layout = self._layout()
         placement = Placement(self.name, namespace)
         if not layout.has(placement):
             self._applier.forget(namespace)
             return await self._leave(layout, placement)
+        if verify:
+            # Not with the apply, which this try may not come to.
+            self._applier.suspect(namespace)
         attempt = await self._attempt(layout, namespace)
         if not self._layout().has(placement):
             return None  # its status is that it was removed meanwhile
