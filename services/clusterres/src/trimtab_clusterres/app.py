@@ -149,9 +149,9 @@ def _join(
     metrics.observe(queues)
     published = Statuses(client, leadership.check)
 
-    def sweep() -> None:
+    def search() -> None:
         for each in parts.values():
-            each.sweeper.notify()
+            each.lost.notify()
 
     handlers = Handlers(
         client,
@@ -159,7 +159,7 @@ def _join(
         namespace_template=config.namespace_template,
         stale_after_seconds=config.stale_after_seconds,
         on_layout=published.notify,
-        on_reloaded=sweep,
+        on_reloaded=search,
     )
 
     def known_layout() -> Layout | None:

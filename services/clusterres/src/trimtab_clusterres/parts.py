@@ -17,8 +17,8 @@ from trimtab_clusterres.queue import Priority, WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 from trimtab_clusterres.replies.reviews import ClusterReview
 from trimtab_clusterres.statuses import Statuses
+from trimtab_clusterres.watching.lost import LostNamespaces
 from trimtab_clusterres.watching.observing import Observer
-from trimtab_clusterres.watching.sweeping import Sweeper
 from trimtab_clusterres.watching.template_watch import TemplateWatch
 from trimtab_clusterres.worker import Worker
 
@@ -34,12 +34,12 @@ class ClusterParts:
     worker: Worker
     observer: Observer | None
     """``None`` where the policy about drift is ``off``."""
-    sweeper: Sweeper
+    lost: LostNamespaces
     review: ClusterReview
 
     def running(self, check_seconds: float) -> list[Coroutine[Any, Any, None]]:
         """Return the work that goes on until it is cancelled."""
-        work = [self.worker.run(), self.sweeper.run(check_seconds), self.review.run()]
+        work = [self.worker.run(), self.lost.run(check_seconds), self.review.run()]
         return work if self.observer is None else [*work, self.observer.run(check_seconds)]
 
     def apply_all(self, handlers: Handlers) -> None:
@@ -48,7 +48,7 @@ class ClusterParts:
         namespaces = [*handlers.namespaces(name), *handlers.removals(name)]
         self.queue.mark(namespaces, priority=Priority.BULK, verify=True)
         self.pruner.forget_all()
-        self.sweeper.notify()
+        self.lost.notify()
 
 
 def cluster_parts(
@@ -83,7 +83,7 @@ def cluster_parts(
         reconciler=reconciler,
         worker=Worker(reconciler, queue, leadership),
         observer=None if access.drift == "off" else observer,
-        sweeper=Sweeper(name, cluster, queue, known_layout, deadline_seconds),
+        lost=LostNamespaces(name, cluster, queue, known_layout, deadline_seconds),
         review=ClusterReview(name, cluster, templates.current, deadline_seconds=deadline_seconds),
     )
 

@@ -13,7 +13,7 @@ from trimtab_clusterres.queue import Priority, WorkQueue
 log = logging.getLogger(__name__)
 
 
-class Sweeper:
+class LostNamespaces:
     """Marks namespaces with an inventory that are not in the layout, so that they are reported.
 
     The events of the settings show most of them. Others have vanished while no clusterres ran,
@@ -37,11 +37,11 @@ class Sweeper:
         self._is_due = asyncio.Event()
 
     def notify(self) -> None:
-        """Sweep soon."""
+        """Search soon."""
         self._is_due.set()
 
     async def run(self, seconds: float) -> None:
-        """Sweep after each `notify`, and after so many seconds, until cancelled."""
+        """Search after each `notify`, and after so many seconds, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -49,13 +49,13 @@ class Sweeper:
             self._is_due.clear()
             try:
                 async with asyncio.timeout(self._deadline_seconds):
-                    await self.sweep()
+                    await self.search()
             except (TrimtabError, TimeoutError) as error:
-                # The next sweep, or the namespaces themselves, will show what is wrong.
+                # The next search, or the namespaces themselves, will show what is wrong.
                 fields = {"cluster": self._name, "error": str(error)}
-                log.warning("cluster.sweep_failed", extra=fields)
+                log.warning("cluster.search_failed", extra=fields)
 
-    async def sweep(self) -> None:
+    async def search(self) -> None:
         """Raises what the cluster raises."""
         if self._layout() is None:
             return
