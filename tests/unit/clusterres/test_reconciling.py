@@ -5,10 +5,12 @@ from typing import Any, cast
 from trimtab.messages.events import ClusterChanged, DomainChanged, ProjectChanged
 from trimtab.settings.state import Settings
 from trimtab.templates.manifests import ObjectKey
+from trimtab_clusterres.applying import Applier
 from trimtab_clusterres.clusters.port import Entry, Inventory
 from trimtab_clusterres.namespaces import Layout
 from trimtab_clusterres.pruning.policies import PrunePolicies
 from trimtab_clusterres.pruning.pruner import Pruner
+from trimtab_clusterres.queue import WorkQueue
 from trimtab_clusterres.reconciling import Reconciler
 
 
@@ -37,16 +39,13 @@ class RestoringCluster:
     async def last(self, _placement: object) -> None:
         return None
 
-    def forget(self, _namespace: str) -> None:
-        return None
-
 
 async def test_a_project_that_is_restored_before_the_cluster_answers_keeps_its_objects() -> None:
     cluster = RestoringCluster()
     fake = cast(Any, cluster)
     reconciler = Reconciler(
         "east",
-        fake,
+        Applier("east", fake, WorkQueue(), "enforce"),
         Pruner("east", fake, PrunePolicies(default="prune"), 60),
         published=fake,
         layout=lambda: cluster.layout,
