@@ -21,7 +21,7 @@ from trimtab.errors import Rejected, Unavailable
 from trimtab_clusterres.clusters.kubernetes import discovery
 from trimtab_clusterres.clusters.kubernetes.access import InCluster
 from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster
-from trimtab_clusterres.clusters.port import ApiKind
+from trimtab_clusterres.clusters.port import ApiKind, Result
 
 EDITOR = "editor"
 
@@ -297,7 +297,45 @@ async def test_a_kind_that_is_installed_later_is_found(
     definitions.delete_custom_resource_definition(f"widgets.{group}")
 
 
-def widgets(group: str) -> Any:
+async def test_a_kind_that_is_replaced_by_one_of_another_scope_is_found(
+    adapters: Adapters,
+    objects: Objects,
+    cluster: Cluster,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "_REFRESH_SECONDS", 0.0)
+    group = f"{prefix}example.com"
+    widget = manifest(f"{group}/v1", "Widget", f"{prefix}w", spec={"size": 1})
+    adapter = adapters.open()
+    definitions = client.ApiextensionsV1Api(cluster.api)
+
+    async def until(is_so: Callable[[Result], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not is_so((await adapter.apply(objects.name, [widget]))[0]):
+                await asyncio.sleep(0.05)
+
+    definitions.create_custom_resource_definition(widgets(group))
+    await until(lambda result: result.outcome == "applied")
+    definitions.delete_custom_resource_definition(f"widgets.{group}")
+    await until(lambda result: result.message.startswith("the cluster serves no kind Widget"))
+    definitions.create_custom_resource_definition(widgets(group, "Cluster"))
+    await until(lambda result: result.outcome == "applied")
+    definitions.delete_custom_resource_definition(f"widgets.{group}")
+
+
+async def test_a_group_whose_server_is_away_fails_alone(
+    adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
+) -> None:
+    fault_proxy.add(faults.status(503, "ServiceUnavailable"), path="^/apis/example.com/v1")
+    widget = manifest("example.com/v1", "Widget", "w")
+    cluster = adapters.open(fault_proxy.kubeconfig)
+    results = await cluster.apply(objects.name, [widget, config_map("a", x="1")])
+    assert outcomes(results) == {"Widget/w": "failed", "ConfigMap/a": "applied"}
+    assert "503" in results[0].message
+
+
+def widgets(group: str, scope: str = "Namespaced") -> Any:
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": "v1",
@@ -309,7 +347,7 @@ def widgets(group: str) -> Any:
         "metadata": {"name": f"widgets.{group}"},
         "spec": {
             "group": group,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
             "versions": [version],
         },

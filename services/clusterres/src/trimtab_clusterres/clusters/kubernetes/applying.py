@@ -11,7 +11,7 @@ from trimtab.errors import Unavailable
 from trimtab.templates.manifests import ObjectKey
 from trimtab_clusterres.clusters.kubernetes import healing, objects, problems
 from trimtab_clusterres.clusters.kubernetes.connection import APPLY, Answer, Connection
-from trimtab_clusterres.clusters.kubernetes.discovery import Kind
+from trimtab_clusterres.clusters.kubernetes.discovery import Discovery, Kind
 from trimtab_clusterres.clusters.kubernetes.objects import Object
 from trimtab_clusterres.clusters.kubernetes.problems import Broken, Refused
 from trimtab_clusterres.clusters.port import FIELD_MANAGER, Outcome, Result
@@ -75,8 +75,9 @@ class _Known:
 class Applier:
     """Applies objects, and knows what it applied, so that nothing is sent where all is equal."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, discovery: Discovery) -> None:
         self._connection = connection
+        self._discovery = discovery
         self._known: dict[str, _Known] = {}
 
     async def reread(self, item: Item) -> Item:
@@ -91,6 +92,8 @@ class Applier:
         try:
             applied = await self._applied(item, repair=repair)
         except (Refused, Broken) as refused:
+            if isinstance(refused, Refused) and refused.status == 404:
+                self._discovery.doubt(item.kind)
             applied = Applied(Result(item.key, "failed", message(item, refused)), item.live)
         seconds = time.monotonic() - began
         return replace(applied, result=replace(applied.result, seconds=seconds))

@@ -41,7 +41,7 @@ class KubernetesCluster:
         self._connection = Connection(access, timeout_seconds=request_timeout_seconds, fence=fence)
         self._discovery = Discovery(self._connection)
         self._records = Records(self._connection)
-        self._applier = Applier(self._connection)
+        self._applier = Applier(self._connection, self._discovery)
         self._observed = Observed(time.monotonic)
         self._watches = Watches(self._connection, self._observed)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

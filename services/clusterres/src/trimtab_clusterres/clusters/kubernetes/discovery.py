@@ -79,6 +79,14 @@ class Discovery:
             raise UnknownKind(api_version, kind)
         return found
 
+    def doubt(self, kind: Kind) -> None:
+        """Read the version of a kind again when it is needed, because its objects are not found.
+
+        Its CustomResourceDefinition may have been removed, or replaced by one of another scope.
+        """
+        if self._is_due(kind.api_version, _REFRESH_SECONDS):
+            self._read_at.pop(kind.api_version, None)
+
     async def kind_of_group(self, group: str, kind: str) -> Kind:
         """Return a kind in the version that the server prefers. Raises `UnknownKind`."""
         for api_version in await self._versions_of(group):

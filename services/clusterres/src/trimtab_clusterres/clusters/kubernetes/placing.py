@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, Unavailable
 from trimtab.templates.manifests import Manifest
 from trimtab_clusterres.clusters.kubernetes import objects
 from trimtab_clusterres.clusters.kubernetes.applying import Item
@@ -31,6 +31,12 @@ async def place(
             item = await _placed(discovery, namespace, manifest)
         except UnknownKind as unknown:
             failed.append(Result(manifest.key, "failed", str(unknown)))
+            continue
+        except Unavailable as unavailable:
+            if "/" not in manifest.api_version:
+                raise
+            # A server behind the API server may be away, which serves this group alone.
+            failed.append(Result(manifest.key, "failed", str(unavailable)))
             continue
         if item.kind == NAMESPACE and manifest.name != namespace:
             text = f"the template makes another namespace than its own, {namespace}"
