@@ -6,7 +6,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -115,6 +115,8 @@ class Connection:
                 return await asyncio.shield(sending)
             except asyncio.CancelledError:
                 await asyncio.wait([sending])
+                with suppress(BaseException):
+                    sending.result()  # otherwise its failure is reported as a defect
                 raise
 
     @asynccontextmanager
