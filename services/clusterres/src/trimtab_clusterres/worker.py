@@ -15,7 +15,7 @@ from trimtab_clusterres.statuses import Attempt
 
 log = logging.getLogger(__name__)
 
-_CONCURRENCY = 4
+_CONCURRENCY = 8
 """Namespaces of one cluster at once; most of the time is spent waiting for the cluster."""
 
 _SHOWN_ERROR = 300
