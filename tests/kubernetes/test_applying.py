@@ -199,6 +199,61 @@ async def test_a_write_is_repeated_where_another_manager_changed_other_fields(
     assert objects.data("a") == {"x": "2", "y": "1"}
 
 
+async def test_a_change_of_what_was_applied_costs_one_request(
+    adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
+) -> None:
+    cluster = adapters.open(fault_proxy.kubeconfig)
+    await cluster.apply(objects.name, [config_map("a", x="1")])
+    fault_proxy.requests.clear()
+    for value in ("2", "3"):
+        changed = await cluster.apply(objects.name, [config_map("a", x=value)], repair=True)
+        assert outcomes(changed) == {"ConfigMap/a": "applied"}
+    assert [request.method for request in fault_proxy.requests] == ["PATCH", "PATCH"]
+    await cluster.apply(objects.name, [config_map("a", x="3")], repair=True)
+    assert (await cluster.read(objects.name)).created == {config_map("a").key}
+    assert objects.data("a") == {"x": "3"}
+
+
+async def test_a_change_meets_what_others_changed_unseen(
+    adapters: Adapters, fault_proxy: FaultProxy, objects: Objects
+) -> None:
+    cluster = adapters.open(fault_proxy.kubeconfig)
+    names = ("edited", "labelled", "deleted", "made-again")
+    await cluster.apply(objects.name, [config_map(name, x="1") for name in names])
+    objects.edit("edited", x="theirs")
+    objects.edit("labelled", y="theirs")
+    for name in ("deleted", "made-again"):
+        objects.core.delete_namespaced_config_map(name, objects.name)
+    objects.put("made-again", x="theirs")
+    fault_proxy.requests.clear()
+    found = {}
+    for name in names:
+        found |= outcomes(await cluster.apply(objects.name, [config_map(name, x="2")]))
+    assert found == {
+        "ConfigMap/edited": "conflicted",
+        "ConfigMap/labelled": "applied",
+        "ConfigMap/deleted": "applied",
+        "ConfigMap/made-again": "conflicted",
+    }
+    sent = [request.method for request in fault_proxy.requests if "labelled" in request.path]
+    assert sent == ["PATCH", "GET", "PATCH"]
+    assert objects.data("labelled") == {"x": "2", "y": "theirs"}
+
+
+async def test_a_process_that_was_replaced_does_not_write_what_it_remembers(
+    adapters: Adapters, objects: Objects
+) -> None:
+    stale, active = adapters.open(), adapters.open()
+    await stale.apply(objects.name, [config_map("a", x="1")])
+    await active.apply(objects.name, [config_map("a", x="new")], repair=True)
+    with pytest.raises(Unavailable, match="changed at the same time"):
+        await stale.apply(objects.name, [config_map("a", x="old")], repair=True)
+    assert objects.data("a") == {"x": "new"}
+    # The next try begins with a read, as that of a new process.
+    again = await stale.apply(objects.name, [config_map("a", x="old")], repair=True)
+    assert outcomes(again) == {"ConfigMap/a": "applied"}
+
+
 async def test_a_namespace_is_created_with_its_record_and_made_again_after_a_deletion(
     adapters: Adapters, cluster: Cluster, prefix: str
 ) -> None:

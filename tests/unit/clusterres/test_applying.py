@@ -239,6 +239,24 @@ async def test_what_was_applied_last_costs_no_call_unless_it_may_have_changed(
     assert len(cluster.calls) == 4
 
 
+async def test_only_the_objects_that_the_settings_changed_are_sent(
+    cluster: ScriptedCluster, queue: WorkQueue
+) -> None:
+    one = applier(cluster, queue)
+    a, b = manifest("a", x="1"), manifest("b", x="1")
+    await one.apply(NAMESPACE, [a, b], verify=False)
+    cluster.calls.clear()
+    changed = manifest("b", x="2")
+    results = await one.apply(NAMESPACE, [a, changed], verify=False)
+    assert [(each.key.name, each.outcome) for each in results] == [
+        ("a", "unchanged"),
+        ("b", "applied"),
+    ]
+    assert cluster.calls == [("b", True)]
+    cluster.edit(a.key, x="edited")
+    assert await outcomes(one, a, changed) == {"a": "applied", "b": "unchanged"}
+
+
 async def test_what_failed_is_applied_again(
     cluster: ScriptedCluster, queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,20 @@ def test_events_during_a_call_are_compared_with_what_it_left(observed: Observed)
     assert changed(observed) == ["alpha"]
 
 
+def test_the_version_of_what_was_applied_is_known_until_something_else_changes_it(
+    observed: Observed,
+) -> None:
+    assert observed.version(QUOTA, PATH) == ""
+    observed.confirm(QUOTA, PATH)
+    assert observed.version(QUOTA, PATH) == "10"
+    assert changed(observed, state(live(11, used="12:00:07"))) == []
+    assert observed.version(QUOTA, PATH) == "11"
+    assert changed(observed, state(live(12, own="memory"))) == ["alpha"]
+    assert observed.version(QUOTA, PATH) == ""
+    changed(observed, state(live(13, own="memory", used="12:00:08")))
+    assert observed.version(QUOTA, PATH) == ""
+
+
 def test_calls_for_one_namespace_may_overlap(observed: Observed) -> None:
     with observed.working_on("alpha"):
         with observed.working_on("alpha"):

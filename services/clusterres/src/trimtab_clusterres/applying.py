@@ -37,7 +37,8 @@ class Applier:
         self._queue = queue
         self._policy = policy
         self._applied: dict[str, dict[ObjectKey, _Applied]] = {}
-        self._complete: dict[str, str] = {}  # digests of namespaces whose objects are as applied
+        # Digests of the objects of namespaces in which all are as applied.
+        self._complete: dict[str, dict[ObjectKey, str]] = {}
         self._waking: set[tuple[str, ObjectKey]] = set()
 
     def suspect(self, namespace: str) -> None:
@@ -49,24 +50,26 @@ class Applier:
     ) -> tuple[Result, ...]:
         """Bring the objects up to date, and return what happened to each, in their order.
 
-        Without ``verify``, nothing is sent where these objects were the last ones to be applied,
-        and are not suspected.
+        Without ``verify``, an object is not sent where the same manifest was applied last, and it
+        is not suspected.
         Raises `trimtab.errors.Invalid` where an object's policy is none, and what
         `Cluster.apply` raises.
         """
-        digest = "".join(each.digest for each in manifests)
-        if not verify and self._complete.get(namespace) == digest:
-            return tuple(Result(each.key, "unchanged") for each in manifests)
-        self._complete.pop(namespace, None)
-        results = await self._apply(namespace, manifests)
-        if all(result.outcome in _UP_TO_DATE for result in results):
-            self._complete[namespace] = digest
-        return results
-
-    async def _apply(self, namespace: str, manifests: Sequence[Manifest]) -> tuple[Result, ...]:
-        policies = {each.key: drift.policy_of(each, self._policy) for each in manifests}
+        digests = {each.key: each.digest for each in manifests}
         known = self._applied.get(namespace, {})
-        self._applied[namespace] = {key: known[key] for key in known.keys() & policies.keys()}
+        self._applied[namespace] = {key: known[key] for key in known.keys() & digests.keys()}
+        complete = {} if verify else self._complete.get(namespace, {})
+        self._complete.pop(namespace, None)
+        same = {key for key, digest in digests.items() if complete.get(key) == digest}
+        sent = [each for each in manifests if each.key not in same]
+        results = {key: Result(key, "unchanged") for key in same}
+        results.update((result.key, result) for result in await self._apply(namespace, sent))
+        if all(result.outcome in _UP_TO_DATE for result in results.values()):
+            self._complete[namespace] = digests
+        return tuple(results[each.key] for each in manifests if each.key in results)
+
+    async def _apply(self, namespace: str, manifests: Sequence[Manifest]) -> list[Result]:
+        policies = {each.key: drift.policy_of(each, self._policy) for each in manifests}
         enforced = [each for each in manifests if policies[each.key] == "enforce"]
         others = [each for each in manifests if policies[each.key] != "enforce"]
         results: dict[ObjectKey, Result] = {}
@@ -81,7 +84,7 @@ class Applier:
                 results[result.key] = result
             if _has_no_namespace(results.values()):
                 break
-        return tuple(results[each.key] for each in manifests if each.key in results)
+        return list(results.values())
 
     async def inventory(self, namespace: str) -> Inventory:
         """Return what was applied, as the cluster records it. Raises as `Cluster.read`."""

@@ -11,10 +11,11 @@ is taken back, while an object that existed before, with another value in a fore
 reported as conflicted and never overwritten. The annotation ``trimtab.io/force-conflicts: "true"``
 of a template takes every field.
 
-**Stale writers.** An update carries the resourceVersion that the same call read, and a refused one
-is repeated only while the fields of `port.FIELD_MANAGER` are what the call has read. So a process
-that was paused cannot overwrite what another replica applied meanwhile. A create has no such
-precondition in server-side apply: it is sent only shortly after the read that found no object.
+**Stale writers.** An update carries the resourceVersion that the same call read, or the newest one
+that this process knows of an object that is as it has applied it. A refused one is repeated only
+while the fields of `port.FIELD_MANAGER` are what was read or applied. So a process that was paused
+cannot overwrite what another replica applied meanwhile. A create has no such precondition in
+server-side apply: it is sent only shortly after the read that found no object.
 
 **Created or adopted.** The inventory names an object before the object is created. Where a process
 is killed in between, an object that is found later counts as created if no other manager owns any

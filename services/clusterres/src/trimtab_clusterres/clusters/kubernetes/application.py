@@ -40,6 +40,29 @@ class Application:
 
     async def run(self, items: Sequence[Item], *, repair: bool) -> list[Result]:
         """Apply the objects, in order."""
+        updated = await self._update(items)
+        rest = items[len(updated) :]
+        if updated and not rest:
+            return updated
+        return updated + await self._apply_all(rest, repair=repair)
+
+    async def _update(self, items: Sequence[Item]) -> list[Result]:
+        """Update the first objects, for as long as each is known without a read.
+
+        They are in the inventory, because they were confirmed after that was written.
+        """
+        results: list[Result] = []
+        for item in items:
+            version = self._observed.version(item.kind, item.path) if item.kind.namespaced else ""
+            applied = await self._applier.update(item, version) if version else None
+            if applied is None or applied.live is None:
+                break
+            self._observed.saw(self._namespace, item.kind, item.path, applied.live)
+            self._observed.confirm(item.kind, item.path)
+            results.append(applied.result)
+        return results
+
+    async def _apply_all(self, items: Sequence[Item], *, repair: bool) -> list[Result]:
         self._live = await self._records.read(self._namespace)
         self._check_namespace(items)
         items = await self._read(items)
@@ -59,7 +82,13 @@ class Application:
             if item.kind == NAMESPACE and applied.result.outcome == "failed":
                 break
         await self._record_applied(entries, results)
+        self._confirm(items, results)
         return results
+
+    def _confirm(self, items: Sequence[Item], results: Sequence[Result]) -> None:
+        for item, result in zip(items, results, strict=False):  # some may not have been tried
+            if result.outcome in ("applied", "unchanged"):
+                self._observed.confirm(item.kind, item.path)
 
     async def _record_applied(self, entries: Entries, results: Sequence[Result]) -> None:
         has_changed = any(result.outcome == "applied" for result in results)

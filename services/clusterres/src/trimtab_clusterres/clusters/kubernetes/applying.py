@@ -69,6 +69,7 @@ class _Known:
     content: str
     digest: str
     owned: str
+    last_apply: tuple[str, str]
     body: bytes
 
 
@@ -95,8 +96,50 @@ class Applier:
             if isinstance(refused, Refused) and refused.status == 404:
                 self._discovery.doubt(item.kind)
             applied = Applied(Result(item.key, "failed", message(item, refused)), item.live)
-        seconds = time.monotonic() - began
-        return replace(applied, result=replace(applied.result, seconds=seconds))
+        return _timed(applied, began)
+
+    async def update(self, item: Item, version: str) -> Applied | None:
+        """Change an object that this process has applied, and that has this version since.
+
+        ``None`` where more has to be known for that, as `apply` finds out. Raises `Unavailable`
+        where a process like this one has applied the object since.
+        """
+        known = self._known.get(item.path)
+        if known is None or known.digest == objects.digest(item.body):
+            return None
+        began = time.monotonic()
+        live: Object | None = {"metadata": {"uid": known.uid, "resourceVersion": version}}
+        for _ in range(2):  # others may have changed what is theirs, such as the status
+            item = replace(item, live=live)
+            try:
+                answer = await self._patch(item, force=item.is_forced)
+            except Broken:
+                return None
+            except Refused as refused:
+                if refused.conflicts or refused.status not in (404, 409):
+                    return None
+            else:
+                return _timed(await self._succeeded(item, answer), began)
+            if (live := await self._as_applied(item, known)) is None:
+                return None
+        return None
+
+    async def _as_applied(self, item: Item, known: _Known) -> Object | None:
+        """Return the live object, if it has what this process has applied.
+
+        Raises `Unavailable` where a process like this one has applied it since.
+        """
+        live = await self._connection.get(item.path)
+        if live is None or objects.uid(live) != known.uid:
+            return None
+        if objects.owned_digest(live) == known.owned:
+            return live
+        time, fields = objects.last_apply(live)
+        # With the same fields in the same second, it has set other values.
+        if time and (time != known.last_apply[0] or fields == known.last_apply[1]):
+            self.forget(item.path)
+            raise Unavailable(f"{item.key} was changed at the same time")
+        return None
 
     async def dry_run(self, item: Item) -> Object:
         """Return the object as a forced apply would leave it."""
@@ -200,9 +243,15 @@ class Applier:
             item.content,
             objects.digest(item.body),
             objects.owned_digest(live),
+            objects.last_apply(live),
             json.dumps(item.body, separators=(",", ":")).encode(),
         )
         return Applied(Result(item.key, outcome), live, was_created=answer.status == 201)
+
+
+def _timed(applied: Applied, began: float) -> Applied:
+    seconds = time.monotonic() - began
+    return replace(applied, result=replace(applied.result, seconds=seconds))
 
 
 def message(item: Item, refused: Refused | Broken) -> str:

@@ -97,6 +97,16 @@ def owned_digest(body: Object) -> str:
     return digest([fields, [_values(body, one) for one in fields]])
 
 
+def last_apply(body: Object) -> tuple[str, str]:
+    """Return when this service applied the object last, and a digest of the fields it has left.
+
+    Where another manager takes a field, the time stays. It has seconds only.
+    """
+    for entry in filter(_is_applied, _entries(body)):
+        return str(entry.get("time", "")), digest(entry.get("fieldsV1"))
+    return "", ""
+
+
 def is_only_ours(body: Object) -> bool:
     """Whether no other manager owns any field, apart from the status."""
     entries = [entry for entry in _entries(body) if not entry.get("subresource")]

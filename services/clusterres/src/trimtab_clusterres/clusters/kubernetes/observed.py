@@ -34,6 +34,8 @@ class State:
     is_terminating: bool = False
     at: float = 0.0
     """When a call found it first, or wrote it last."""
+    is_as_applied: bool = False
+    """Whether a call left it as its manifest describes it, and nothing else has changed that."""
 
 
 def state(body: Object, at: float = 0.0) -> State:
@@ -113,7 +115,18 @@ class Observed:
         """Count any version of the kind's objects as later, because versions have started again."""
         known = self._objects.get(kind, {})
         for path, (namespace, seen) in known.items():
-            known[path] = _Object(namespace, replace(seen, version="0"))
+            known[path] = _Object(namespace, replace(seen, version="0", is_as_applied=False))
+
+    def version(self, kind: Kind, path: str) -> str:
+        """Return the newest version of an object that is as applied; empty where it may not be."""
+        known = self._objects.get(kind, {}).get(path)
+        return known.state.version if known and known.state.is_as_applied else ""
+
+    def confirm(self, kind: Kind, path: str) -> None:
+        """Take over that the object that a call has left is as its manifest describes it."""
+        if (known := self._objects.get(kind, {}).get(path)) is not None:
+            applied = replace(known.state, is_as_applied=True)
+            self._objects[kind][path] = known._replace(state=applied)
 
     def saw(self, namespace: str, kind: Kind, path: str, live: Object) -> None:
         """Take over what a call found, or left, of an object that templates render."""
@@ -158,7 +171,9 @@ class Observed:
         if not is_later(now.version, seen.version):
             return
         is_changed = is_change(seen, now, self._clock())
-        self._objects[kind][path] = _Object(namespace, replace(now, at=seen.at))
+        is_as_applied = seen.is_as_applied and not is_changed
+        now = replace(now, at=seen.at, is_as_applied=is_as_applied)
+        self._objects[kind][path] = _Object(namespace, now)
         if is_changed:
             self._changed[namespace] = None
             self.on_news()
