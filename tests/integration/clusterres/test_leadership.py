@@ -114,6 +114,12 @@ async def role(process: Process, expected: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def stored(client: Client) -> NamespaceStatus:
+    """Return the only status in the stream."""
+    [message] = await bus.read_all(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES)
+    return NamespaceStatus.model_validate_json(message.body)
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_standby_takes_over_and_nothing_stale_wins(
     pair: tuple[Process, Process],
@@ -144,8 +150,10 @@ async def test_a_standby_takes_over_and_nothing_stale_wins(
     await statuses.until(await settings_stream.put(values(4)))
     manifest = clusters / "east/alpha-development/ResourceQuota-quota.yaml"
     assert "limits.cpu: 4" in manifest.read_text()
-    [stored] = await bus.read_all(client, subjects.NAMESPACES, subjects.ALL_NAMESPACES)
-    found = NamespaceStatus.model_validate_json(stored.body)
+    # Subscribers can have a message before the stream has it.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (found := await stored(client)).revision < settings_stream.revision:
+            await asyncio.sleep(0.02)
     assert (found.state, found.revision) == ("ready", settings_stream.revision)
     revisions = [status.revision for status in statuses.seen]
     assert revisions == sorted(revisions)
