@@ -31,7 +31,7 @@ SERVICES = [name for name in OURS if name != "trimtab"]
 
 # Migrations run inside Alembic, which provides the modules that they import.
 RUN_BY_ALEMBIC = re.compile(r"\.migrations\.(env|versions\.)")
-CLIENT = ("trimtab.client", "trimtab.cli", "trimtab.yaml_texts")
+CLIENT = ("trimtab.client", "trimtab.cli", "trimtab.templates", "trimtab.yaml_texts")
 TOKENS = ("trimtab.flyte_resource_manager", "trimtab.tokens.pools", "trimtab.tokens.resmgr")
 SERVICE = ("trimtab.runtime", "trimtab.settings.view")
 PARTS: dict[str, tuple[str, ...]] = {
