@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,9 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 def sleeping() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(SLEEP) as process:
         try:
+            # Popen returns within the exec, a moment before the kernel shows the environment.
+            while not Path(f"/proc/{process.pid}/environ").read_bytes():
+                time.sleep(0.001)
             yield process
         finally:
             process.kill()
