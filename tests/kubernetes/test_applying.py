@@ -19,9 +19,10 @@ from tests.kubernetes.faults import FaultProxy
 from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Rejected, Unavailable
 from trimtab_clusterres.clusters.kubernetes import discovery
-from trimtab_clusterres.clusters.kubernetes.access import InCluster
+from trimtab_clusterres.clusters.kubernetes.access import InCluster, Kubeconfig
 from trimtab_clusterres.clusters.kubernetes.cluster import KubernetesCluster
 from trimtab_clusterres.clusters.port import ApiKind, Result
+from trimtab_clusterres.leadership import NotActive
 
 EDITOR = "editor"
 
@@ -252,6 +253,28 @@ async def test_a_process_that_was_replaced_does_not_write_what_it_remembers(
     # The next try begins with a read, as that of a new process.
     again = await stale.apply(objects.name, [config_map("a", x="old")], repair=True)
     assert outcomes(again) == {"ConfigMap/a": "applied"}
+
+
+async def test_a_replica_that_lost_its_lease_during_a_call_sends_no_write(
+    kubeconfig: Path, cluster: Cluster, prefix: str
+) -> None:
+    checks = 0
+
+    def fence() -> None:
+        nonlocal checks
+        checks += 1
+        if checks > 2:  # the Namespace with its record, and the template's Namespace
+            raise NotActive("this replica is a standby")
+
+    adapter = KubernetesCluster(Kubeconfig(kubeconfig), fence=fence)
+    name = f"{prefix}fenced"
+    try:
+        with pytest.raises(NotActive):
+            await adapter.apply(name, [namespace(name), config_map("a", x="1")])
+    finally:
+        await adapter.close()
+    found = client.CoreV1Api(cluster.api).list_namespaced_config_map(name).items
+    assert "a" not in [one.metadata.name for one in found]
 
 
 async def test_a_namespace_is_created_with_its_record_and_made_again_after_a_deletion(

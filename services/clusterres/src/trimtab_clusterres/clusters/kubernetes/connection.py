@@ -106,7 +106,8 @@ class Connection:
         # The API server gives up before the client does, and the error is that of this object.
         limited = [*query, ("timeout", f"{self._timeout_seconds * _SERVER_SHARE:.2f}s")]
         async with self._free:
-            # Not before the wait, which may be long.
+            await self._connected()
+            # After all waits: for a free request and for credentials, which may take long.
             self._fence()
             sending = asyncio.ensure_future(
                 self._answer(method, path, limited, body, content_type, JSON)
