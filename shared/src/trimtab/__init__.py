@@ -7,9 +7,11 @@ first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from trimtab.workflows.launch_plans import LaunchPlan
 from trimtab.workflows.loader import BadModule, Module, load_module
 from trimtab.workflows.overrides import Pool, Resources, runtime_override_config
-from trimtab.workflows.sdk import LaunchPlan, task, workflow
+from trimtab.workflows.tasks import task
+from trimtab.workflows.workflow_functions import workflow
 
 if TYPE_CHECKING:
     from trimtab.tokens.lease import LeaseLost

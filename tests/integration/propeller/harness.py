@@ -46,7 +46,8 @@ from trimtab.tokens.protocol import (
     Renew,
     Renewed,
 )
-from trimtab.workflows.graph import LaunchPlan, NodeOverrides
+from trimtab.workflows.graph import LaunchPlan
+from trimtab.workflows.node_overrides import NodeOverrides
 
 BEAT_SECONDS = 0.5
 

@@ -24,8 +24,8 @@ from tests.unit.propeller.decisions import (
 from trimtab import kinds, quantities
 from trimtab.errors import Invalid
 from trimtab.levels import PLATFORM
+from trimtab.resolution.limits import Refusal
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
 
 PAGE = Path(__file__).parents[3] / "docs" / "task-resources.md"

@@ -16,10 +16,10 @@ from trimtab.labels import PLACEHOLDERS, fill_placeholders
 from trimtab.levels import PLATFORM
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.resolutions import Resolution, ResolvedValue
+from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.executors.process import CAPABILITIES
-from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
 
 CONFIG = "workflow_execution_config"

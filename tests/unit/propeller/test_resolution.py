@@ -10,10 +10,10 @@ from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
+from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab_propeller.executors.port import Capabilities, Isolation
 from trimtab_propeller.executors.process import CAPABILITIES
-from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
 
 ANY = Capabilities("any")

@@ -7,15 +7,8 @@ from pydantic import ValidationError
 
 from trimtab.errors import Invalid
 from trimtab.testing import workflow
-from trimtab.workflows.graph import (
-    FromInput,
-    FromNode,
-    Hook,
-    LaunchPlan,
-    Node,
-    NodeOverrides,
-    Workflow,
-)
+from trimtab.workflows.graph import FromInput, FromNode, Hook, LaunchPlan, Node, Workflow
+from trimtab.workflows.node_overrides import NodeOverrides
 
 COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})
 DOUBLE = Node(id="n1", task="double", inputs={"number": FromNode(node="n0")})

@@ -20,7 +20,8 @@ from trimtab import (
     workflow,
 )
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.graph import Constant, FromInput, FromNode, NodeOverrides
+from trimtab.workflows.graph import Constant, FromInput, FromNode
+from trimtab.workflows.node_overrides import NodeOverrides
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nightly.py"
 

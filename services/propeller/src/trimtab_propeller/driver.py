@@ -11,6 +11,7 @@ from typing import assert_never
 
 from trimtab.errors import Retryable
 from trimtab.messages.executions import Admitted, Failed, Refused, Succeeded
+from trimtab.resolution.limits import Refusal
 from trimtab.runtime.bus import WrongSequence
 from trimtab.settings.state import Settings
 from trimtab.settings.view import View
@@ -22,7 +23,6 @@ from trimtab_propeller.attempts import (
 )
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
-from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
 from trimtab_propeller.slots import Slots
 

@@ -2,7 +2,7 @@
 
 It happens once, at admission. Later changes of the settings apply to later executions.
 
-`_node_sources` is the order of the sources of a node's values, and `_execution_values` that of the
+`node_sources` is the order of the sources of a node's values, and `_execution_values` that of the
 values of the execution as a whole. Requests and limits are then completed by `limits`.
 """
 
@@ -17,11 +17,13 @@ from trimtab.labels import fill_placeholders, label_value
 from trimtab.messages import subjects
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
+from trimtab.resolution.limits import Refusal, complete_resources
+from trimtab.resolution.sources import node_sources
 from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import ExecutionConfig, Node, NodeOverrides
+from trimtab.workflows.graph import ExecutionConfig, Node
+from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.limits import Refusal, complete_resources
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 """Names of executions and nodes, because executors make directories and pods of them."""
@@ -193,8 +195,8 @@ class _NodeResolver:
 
     def _resolve(self, node: Node) -> dict[str, ResolvedValue]:
         values = {value.path: value for value in self._shared}
-        for source, overrides in reversed(list(_node_sources(node, self._request))):
-            for path, value in _flatten(overrides.model_dump(exclude_none=True)).items():
+        for source, overrides in reversed(list(self._sources(node))):
+            for path, value in flat_overrides(overrides).items():
                 values[path] = ResolvedValue(path=path, value=value, source=source)
         values |= {value.path: value for value in _pool(node, self._request, self._settings)}
         try:
@@ -203,6 +205,11 @@ class _NodeResolver:
         except Refusal as refusal:
             refusal.node = node.id
             raise
+
+    def _sources(self, node: Node) -> Iterator[tuple[str, NodeOverrides]]:
+        request = self._request
+        task = request.workflow.tasks[node.task]
+        return node_sources(node, task, request.launch_plan, request.overrides, request)
 
     def _complete_resources(
         self, values: Mapping[str, ResolvedValue]
@@ -222,25 +229,6 @@ class _NodeResolver:
         return known[1]
 
 
-def _node_sources(node: Node, request: Request) -> Iterator[tuple[str, NodeOverrides]]:
-    """Yield the sources that may set a value of the node, the most specific first."""
-    plan = request.launch_plan
-    if node.hook is not None:
-        hook = node.hook.name
-        yield "execution override", request.overrides.get(hook, NodeOverrides())
-        yield "launch plan override", plan.runtime_override.get(hook, NodeOverrides())
-        yield "hook default", node.hook.default
-    yield "execution", _every_node(request)
-    yield "launch plan", _every_node(plan)
-    yield "with_overrides", node.overrides
-    yield "task", request.workflow.tasks[node.task].config
-
-
-def _every_node(config: ExecutionConfig) -> NodeOverrides:
-    """Return the values that a launch plan or a request sets for each node."""
-    return NodeOverrides(environment=config.environment, interruptible=config.interruptible)
-
-
 def _node_settings(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield the values of the settings for each node whose sources set no other.
 
@@ -252,17 +240,6 @@ def _node_settings(request: Request, settings: Settings) -> Iterator[ResolvedVal
         elif value.path.startswith(_ENVS):
             name = value.path.removeprefix(_ENVS)
             yield value.model_copy(update={"path": f"environment.{name}"})
-
-
-def _flatten(document: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
-    """Return values by dotted path. The name of an environment variable may contain dots too."""
-    flat: dict[str, JsonValue] = {}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _check_environment(values: Mapping[str, ResolvedValue], executor: Capabilities) -> None:

@@ -20,7 +20,7 @@ from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.errors import Invalid
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.models import parse_model
-from trimtab.workflows.graph import NodeOverrides
+from trimtab.workflows.node_overrides import NodeOverrides
 
 
 @click.command(

@@ -8,8 +8,9 @@ from typing import NoReturn, Protocol
 
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import json_value, parse_model
-from trimtab.workflows.graph import Binding, Constant, FromNode, Hook, Node, NodeOverrides
-from trimtab.workflows.overrides import Resources, merge_overrides, node_overrides
+from trimtab.workflows.graph import Binding, Constant, FromNode, Hook, Node
+from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
+from trimtab.workflows.overrides import Resources, node_overrides
 
 
 class CalledTask(Protocol):

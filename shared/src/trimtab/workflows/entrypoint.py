@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import Model, json_value
 from trimtab.workflows import loader
-from trimtab.workflows.sdk import TaskFunction
+from trimtab.workflows.tasks import PythonTask
 
 MAX_OUTPUT_BYTES = 256 * 1024
 """Outputs are part of events and of the inputs of later tasks, so they must be small."""
@@ -50,7 +50,7 @@ def run(directory: Path) -> JsonValue:
     path = directory / "module.py"
     module = loader.run_module(path, path.read_text(encoding="utf-8"))
     task = vars(module).get(call.task)
-    if not isinstance(task, TaskFunction):
+    if not isinstance(task, PythonTask):
         raise Rejected(f"{path.name} defines no task {call.task!r}")
     output = json_value(f"{call.task}: return", task.function(**call.inputs))
     size = len(json.dumps(output))

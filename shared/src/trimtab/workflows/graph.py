@@ -1,68 +1,52 @@
 """Models of registered workflows: tasks, nodes, hooks and launch plans. Pure.
 
-The code of the tasks is the text of one Python module, stored with the workflow, so that an
-execution runs the code that was registered even if the file changes or disappears.
+The code of the tasks is the text of one Python module, which is stored with the workflow, or a
+bundle of modules, which the workflow names by its hash. So an execution runs the code that was
+registered, even if the files change or disappear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from operator import not_
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
 from trimtab import names
 from trimtab.errors import Invalid
-from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
-from trimtab.models import MAX_UNITS, Integer, Model, Name, Switch
+from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
+from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides
+from trimtab.workflows.targets import Function, Target
 
 MAX_NODES = 5000
-"""The most nodes of a workflow."""
+"""The most nodes of a workflow, whose sub-workflows are expanded."""
 
+Schema = Annotated[dict[str, JsonValue], DATA]
+"""A type of values: a JSON Schema of the keywords that `values.check` knows."""
 
-class ResourceOverrides(Model):
-    """Requests and limits of a task: Kubernetes quantities by resource."""
-
-    requests: ResourceSpec = ResourceSpec()
-    limits: ResourceSpec = ResourceSpec()
+# A workflow of `MAX_NODES` nodes fits into a message because no default is written.
+_OWN_FUNCTION = Function()
 
 
 def _is_absent(value: object) -> bool:
     return value is None
 
 
-def _is_empty_map(value: Mapping[str, object]) -> bool:
-    return not value
-
-
-class NodeOverrides(Model):
-    """Values that replace those of a node.
-
-    An absent field changes nothing; 0, false and empty text are values.
-    """
-
-    # A workflow of `MAX_NODES` nodes fits into a message because nothing absent is written.
-    resources: ResourceOverrides | None = Field(default=None, exclude_if=_is_absent)
-    retries: Integer | None = Field(default=None, ge=0, le=100, exclude_if=_is_absent)
-    """The number of further tries after a failed one."""
-    interruptible: Switch | None = Field(default=None, exclude_if=_is_absent)
-    container_image: str | None = Field(default=None, min_length=1, exclude_if=_is_absent)
-    environment: Annotated[dict[str, str] | None, MULTILINE] = Field(
-        default=None, exclude_if=_is_absent
-    )
-    """Merged by key."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it changes nothing."""
-        return self == _NO_OVERRIDES
-
-
-_NO_OVERRIDES = NodeOverrides()
-
-
 def _is_empty(overrides: NodeOverrides) -> bool:
     return overrides.is_empty
+
+
+def _is_python(type_: str) -> bool:
+    return type_ == "python"
+
+
+def _is_own_function(target: Target) -> bool:
+    return target == _OWN_FUNCTION
+
+
+def _is_any(interface: "Interface") -> bool:
+    return not interface.model_fields_set
 
 
 class ExecutionConfig(Model):
@@ -85,16 +69,34 @@ class ExecutionConfig(Model):
     """Environment variables of every task; merged by key."""
 
 
+class Interface(Model):
+    """The types of what a task or a workflow takes and returns, as JSON Schemas.
+
+    A schema without keywords allows every value.
+    """
+
+    inputs: dict[str, Schema] = {}
+    required: tuple[str, ...] = ()
+    """Names of inputs that have no default."""
+    output: Schema = {}
+
+
 class Task(Model):
-    """A function of the module that can be a node."""
+    """What a node can run."""
 
     name: Name
+    type: str = Field(default="python", max_length=100, exclude_if=_is_python)
+    """The type of the task, such as ``python`` or ``container``; an override cannot change it."""
+    target: Target = Field(default=_OWN_FUNCTION, exclude_if=_is_own_function)
+    interface: Interface = Field(default=Interface(), exclude_if=_is_any)
     config: NodeOverrides = NodeOverrides()
     """Values from the definition of the task."""
     pool: str | None = None
     """The pool of which each attempt holds a token while it runs."""
     weight: Integer = Field(default=1, ge=1, le=MAX_UNITS)
     """Units of the pool that one attempt takes."""
+    digest: str = Field(default="", exclude_if=not_)
+    """The SHA-256 of all code that the task can import from its bundle, and of its definition."""
 
 
 class Constant(Model):
@@ -125,19 +127,47 @@ class Hook(Model):
     """The name under which executions and launch plans may override a node."""
 
     name: Name
-    default: NodeOverrides = NodeOverrides()
+    default: NodeOverrides = NO_OVERRIDES
+    path: str = Field(default="", exclude_if=not_)
+    """In a workflow whose sub-workflows are expanded: the ids of the calls that lead to the node,
+    such as ``n1/n0``. ``path/name`` overrides this node only."""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.path}/{self.name}" if self.path else self.name
+
+
+class Reference(Model):
+    """What is registered elsewhere: a version never changes."""
+
+    type: Literal["task", "workflow", "launch_plan"]
+    project: DnsLabel
+    domain: DnsLabel
+    name: Name
+    version: str = Field(min_length=1, max_length=128)
+    interface: Interface = Field(default=Interface(), exclude_if=_is_any)
+    """What the workflow that calls it expects; compared where that one is registered."""
 
 
 class Node(Model):
-    """One call of a task."""
+    """One call of a task, of a sub-workflow, or of what is registered elsewhere."""
 
     id: Name
-    """``n0``, ``n1``, … in the order of the calls. It is part of paths, names of pods and keys."""
-    task: str
+    """``n0``, ``n1``, … in the order of the calls, or what the workflow's author has chosen. It is
+    part of paths, names of pods and keys."""
+    task: str = Field(default="", exclude_if=not_)
+    """One of the workflow's `tasks`. Either this, or one of the next two is set."""
+    workflow: str = Field(default="", exclude_if=not_)
+    """One of the workflow's `workflows`."""
+    reference: str = Field(default="", exclude_if=not_)
+    """One of the workflow's `references`."""
     inputs: dict[str, Binding]
-    overrides: NodeOverrides = Field(default=_NO_OVERRIDES, exclude_if=_is_empty)
-    """Values of ``with_overrides``, fixed at registration."""
+    overrides: NodeOverrides = Field(default=NO_OVERRIDES, exclude_if=_is_empty)
+    """Values of ``with_overrides``, fixed at registration. Those of a call of a workflow apply to
+    each task in it that does not set the field by ``with_overrides`` itself."""
     hook: Hook | None = Field(default=None, exclude_if=_is_absent)
+    hooks: dict[str, NodeOverrides] = Field(default={}, exclude_if=not_)
+    """For the call of a workflow: other defaults of hooks in it, by name or ``path/name``."""
 
     @property
     def waits_for(self) -> frozenset[str]:
@@ -149,54 +179,49 @@ InputType = Literal["string", "integer", "number", "boolean", "array", "object"]
 """A type of JSON Schema."""
 
 
-class Workflow(Model):
-    """One registered version of a workflow."""
+class Graph(Model):
+    """The inputs, calls and output of a workflow."""
 
-    name: Name
-    version: str = Field(min_length=1, max_length=128)
     inputs: Annotated[dict[str, JsonValue], DATA] = {}
     """Defaults by name of input; ``None`` for an input in `required`."""
     required: tuple[str, ...] = ()
     """Names of inputs that have no default."""
-    input_types: dict[str, InputType] = Field(default={}, exclude_if=_is_empty_map)
+    input_types: dict[str, InputType] = Field(default={}, exclude_if=not_)
+    """Types by name of input, as releases before `schemas` registered them. Null is allowed too."""
+    schemas: dict[str, Schema] = Field(default={}, exclude_if=not_)
     """Declared types by name of input; inputs without one take any value."""
-    tasks: dict[str, Task]
+    output_schema: Schema = Field(default={}, exclude_if=not_)
     nodes: tuple[Node, ...] = Field(min_length=1)
     """Ordered so that each node comes after the nodes that it waits for."""
     output: Binding | None = None
-    module: Annotated[str, DATA]
-    """Source text of the Python module that defines the tasks."""
 
     @property
-    def hooks(self) -> dict[str, Node]:
-        """Nodes by the name of their hook."""
-        return {node.hook.name: node for node in self.nodes if node.hook}
+    def interface(self) -> Interface:
+        return Interface(inputs=self.schemas, required=self.required, output=self.output_schema)
 
-    def check(self) -> None:
+    def schema_of(self, name: str) -> dict[str, JsonValue]:
+        """Return the type of an input; without keywords where none is declared."""
+        if name not in self.schemas and (type_ := self.input_types.get(name)):
+            return {"type": [type_, "null"]}
+        return self.schemas.get(name, {})
+
+    def check_graph(self, path: str, callees: "Workflow") -> None:
         """Check that every name refers to something, once. Raises `Invalid`."""
-        if len(self.nodes) > MAX_NODES:
-            raise Invalid("nodes", f"{len(self.nodes)} nodes", f"at most {MAX_NODES} nodes")
-        for path, named in (("required", self.required), ("input_types", self.input_types)):
-            for name in named:
+        for field in ("required", "input_types", "schemas"):
+            for name in getattr(self, field):
                 if name not in self.inputs:
-                    raise Invalid(path, name, "inputs " + ", ".join(self.inputs))
+                    raise Invalid(path + field, name, "inputs " + ", ".join(self.inputs))
         seen: set[str] = set()
-        hooks: set[str] = set()
         for index, node in enumerate(self.nodes):
-            path = f"nodes.{index}"
+            at = f"{path}nodes.{index}"
             if node.id in seen:
-                raise Invalid(f"{path}.id", node.id, "an id that no other node has")
-            if node.task not in self.tasks:
-                raise Invalid(f"{path}.task", node.task, ", ".join(self.tasks))
+                raise Invalid(f"{at}.id", node.id, "an id that no other node has")
+            callees.check_callee(at, node)
             for name, binding in node.inputs.items():
-                self._check_binding(f"{path}.inputs.{name}", binding, seen)
-            if node.hook:
-                if node.hook.name in hooks:
-                    raise Invalid(f"{path}.hook", node.hook.name, "a hook that no other node has")
-                hooks.add(node.hook.name)
+                self._check_binding(f"{at}.inputs.{name}", binding, seen)
             seen.add(node.id)
         if self.output:
-            self._check_binding("output", self.output, seen)
+            self._check_binding(f"{path}output", self.output, seen)
 
     def _check_binding(self, path: str, binding: Any, before: set[str]) -> None:
         if isinstance(binding, FromNode) and binding.node not in before:
@@ -204,12 +229,97 @@ class Workflow(Model):
         if isinstance(binding, FromInput) and binding.name not in self.inputs:
             raise Invalid(path, binding.name, "an input: " + ", ".join(self.inputs))
 
+
+class RuntimeMetadata(Model):
+    """The SDK that a workflow was registered with."""
+
+    type: Literal["OTHER", "TRIMTAB_SDK", "FLYTE_SDK"] = "OTHER"
+    version: str = Field(default="", max_length=100)
+    flavor: str = Field(default="", max_length=100)
+    """Its language, such as ``Python``."""
+
+
+class Workflow(Graph):
+    """One registered version of a workflow.
+
+    An execution runs an expanded one, in which each node calls a task: `expansion.expand`.
+    """
+
+    name: Name
+    version: str = Field(min_length=1, max_length=128)
+    tasks: dict[str, Task]
+    workflows: dict[str, Graph] = Field(default={}, exclude_if=not_)
+    """Sub-workflows by name, each traced once, however often it is called."""
+    references: dict[str, Reference] = Field(default={}, exclude_if=not_)
+    module: Annotated[str, DATA] = ""
+    """Source text of the Python module that defines the tasks; empty with a bundle or an image."""
+    bundle: str = Field(default="", exclude_if=not_)
+    """The SHA-256 of the bundle of Python modules that define the tasks. Without text and bundle,
+    the code of each task is in its image."""
+    sources: Annotated[dict[str, str], DATA] = Field(default={}, exclude_if=not_)
+    """In an expanded workflow: texts of other workflows' modules, by their SHA-256."""
+    runtime: RuntimeMetadata | None = Field(default=None, exclude_if=_is_absent)
+
+    @property
+    def graphs(self) -> dict[str, Graph]:
+        """The workflow's own graph under the empty name, and those of its sub-workflows."""
+        return {"": self, **self.workflows}
+
+    @property
+    def hooks(self) -> dict[str, tuple[Node, ...]]:
+        """Nodes by the name of their hook: several only where a sub-workflow was expanded twice."""
+        found: dict[str, tuple[Node, ...]] = {}
+        for graph in self.graphs.values():
+            for node in graph.nodes:
+                if node.hook:
+                    found[node.hook.name] = (*found.get(node.hook.name, ()), node)
+        return found
+
+    @property
+    def full_hook_names(self) -> frozenset[str]:
+        """The names of hooks with the paths to their nodes, in an expanded workflow."""
+        return frozenset(node.hook.full_name for node in self.nodes if node.hook)
+
+    def check(self) -> None:
+        """Check that every name refers to something, once. Raises `Invalid`."""
+        if len(self.nodes) > MAX_NODES:
+            raise Invalid("nodes", f"{len(self.nodes)} nodes", f"at most {MAX_NODES} nodes")
+        hooks: set[str] = set()
+        for name, graph in self.graphs.items():
+            path = f"workflows.{name}." if name else ""
+            graph.check_graph(path, self)
+            for index, node in enumerate(graph.nodes):
+                if node.hook is None:
+                    continue
+                if node.hook.full_name in hooks:
+                    raise Invalid(
+                        f"{path}nodes.{index}.hook", node.hook.name, "a hook that no other node has"
+                    )
+                hooks.add(node.hook.full_name)
+
+    def check_callee(self, path: str, node: Node) -> None:
+        """Raise `Invalid` where a node does not call exactly one thing that there is."""
+        callees: dict[str, tuple[str, Collection[str]]] = {
+            "task": (node.task, self.tasks),
+            "workflow": (node.workflow, self.workflows),
+            "reference": (node.reference, self.references),
+        }
+        given = [field for field, (name, _) in callees.items() if name]
+        if len(given) != 1:
+            raise Invalid(path, " and ".join(given), "one of task, workflow and reference")
+        name, known = callees[given[0]]
+        if name not in known:
+            raise Invalid(f"{path}.{given[0]}", name, ", ".join(known))
+
     def check_hooks(self, path: str, overrides: Mapping[str, NodeOverrides]) -> None:
-        """Raise `Invalid` on a name that is not a hook of the workflow."""
+        """Raise `Invalid` on a name that is not a hook of the workflow, which is expanded."""
+        known: set[str] = {*self.hooks, *self.full_hook_names} if overrides else set()
         for name in overrides:
-            if name not in self.hooks:
-                known = ", ".join(self.hooks) or "(no node of the workflow has a hook)"
-                raise Invalid(f"{path}.{name}", name, f"the hooks {known}")
+            if name not in known:
+                listed = ", ".join(self.hooks) or "(no node of the workflow has a hook)"
+                raise Invalid(
+                    f"{path}.{name}", name, f"the hooks {listed}{names.question(name, known)}"
+                )
 
     def bind_inputs(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the inputs of an execution, defaults filled in. Raises `Invalid`."""

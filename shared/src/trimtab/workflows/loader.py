@@ -12,7 +12,8 @@ from typing import Any
 from trimtab.errors import Invalid, Rejected
 from trimtab.workflows.graph import LaunchPlan, Workflow
 from trimtab.workflows.overrides import Pool
-from trimtab.workflows.sdk import TaskFunction, WorkflowFunction
+from trimtab.workflows.tasks import PythonTask
+from trimtab.workflows.workflow_functions import WorkflowFunction
 
 _NAME = "trimtab_workflow"
 """The name of the module while it runs, whatever the name of its file."""
@@ -115,7 +116,7 @@ def _read(path: Path) -> str:
         raise BadModule(path, f"is not UTF-8: {error.reason}") from error
 
 
-def _check_defined_here(tasks: Iterable[TaskFunction[Any]], namespace: dict[str, Any]) -> None:
+def _check_defined_here(tasks: Iterable[PythonTask[Any]], namespace: dict[str, Any]) -> None:
     """Raise `Invalid` on a task from another module.
 
     Only the text of this module is stored with the workflow, and tasks are looked up in it by name.
@@ -125,7 +126,7 @@ def _check_defined_here(tasks: Iterable[TaskFunction[Any]], namespace: dict[str,
             raise Invalid("task", task.name, "a task defined at the top level of this file")
 
 
-def _declared_pools(tasks: Iterable[TaskFunction[Any]]) -> tuple[Pool, ...]:
+def _declared_pools(tasks: Iterable[PythonTask[Any]]) -> tuple[Pool, ...]:
     pools: dict[str, Pool] = {}
     for task in tasks:
         pool = task.pool

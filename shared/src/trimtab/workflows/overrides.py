@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from trimtab.errors import Invalid
 from trimtab.models import parse_model
-from trimtab.workflows.graph import NodeOverrides, ResourceOverrides
+from trimtab.workflows.node_overrides import NodeOverrides, ResourceOverrides
 
 Amount = str | int | float
 """A Kubernetes quantity: ``"500m"``, ``2``, ``0.5``, ``"1Gi"``."""
@@ -95,21 +94,6 @@ def node_overrides(
         "environment": None if environment is None else dict(environment),
     }
     return parse_model(NodeOverrides, {name: v for name, v in given.items() if v is not None})
-
-
-def merge_overrides(earlier: NodeOverrides, later: NodeOverrides) -> NodeOverrides:
-    """Merge field by field and key by key; the later value wins."""
-    return NodeOverrides.model_validate(
-        _merge(earlier.model_dump(exclude_none=True), later.model_dump(exclude_none=True))
-    )
-
-
-def _merge(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    merged = earlier | later
-    for name in earlier.keys() & later.keys():
-        if isinstance(earlier[name], dict):
-            merged[name] = _merge(earlier[name], later[name])
-    return merged
 
 
 def _amount_text(amount: object) -> str:

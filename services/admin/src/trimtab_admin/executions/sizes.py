@@ -15,7 +15,8 @@ from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.executions import Request
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import ExecutionConfig, NodeOverrides
+from trimtab.workflows.graph import ExecutionConfig
+from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 
 MAX_RESOLUTION_BYTES = 1_000_000
@@ -78,8 +79,8 @@ def _values_of_nodes(request: Request) -> Iterator[Value]:
 
 
 def _values(overrides: NodeOverrides) -> Iterator[Value]:
-    if not overrides.is_empty:
-        yield from _flatten(overrides.model_dump(exclude_none=True))
+    for path, value in flat_overrides(overrides).items():
+        yield path, json.dumps(value)
 
 
 def _values_of_config(config: ExecutionConfig) -> Iterator[Value]:

@@ -10,8 +10,8 @@ from tests.unit.propeller.building import record, request, resources, settings
 from trimtab import quantities
 from trimtab.levels import PLATFORM
 from trimtab.messages.resolutions import Resolution
+from trimtab.resolution.limits import Refusal
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.limits import Refusal
 from trimtab_propeller.resolution import resolve
 
 ANY = Capabilities("any")

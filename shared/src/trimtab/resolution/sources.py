@@ -1,0 +1,43 @@
+"""The sources that may set a value of a node, in their order. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from trimtab.workflows.graph import ExecutionConfig, Hook, LaunchPlan, Node, Task
+from trimtab.workflows.node_overrides import NodeOverrides
+
+_NO_CONFIG = ExecutionConfig()
+
+
+def node_sources(
+    node: Node,
+    task: Task,
+    plan: LaunchPlan,
+    overrides: Mapping[str, NodeOverrides],
+    execution: ExecutionConfig = _NO_CONFIG,
+) -> Iterator[tuple[str, NodeOverrides]]:
+    """Yield the sources of a node of an expanded workflow, the most specific first.
+
+    ``overrides`` and ``execution`` are those of the request of an execution.
+    """
+    if node.hook is not None:
+        yield from _of_hook("execution override", node.hook, overrides)
+        yield from _of_hook("launch plan override", node.hook, plan.runtime_override)
+        yield "hook default", node.hook.default
+    yield "execution", _every_node(execution)
+    yield "launch plan", _every_node(plan)
+    yield "with_overrides", node.overrides
+    yield "task", task.config
+
+
+def _of_hook(
+    source: str, hook: Hook, overrides: Mapping[str, NodeOverrides]
+) -> Iterator[tuple[str, NodeOverrides]]:
+    """Yield the overrides of this node only, then those of all nodes that the hook steers."""
+    for name in dict.fromkeys((hook.full_name, hook.name)):
+        if name in overrides:
+            yield source, overrides[name]
+
+
+def _every_node(config: ExecutionConfig) -> NodeOverrides:
+    """Return the values that a launch plan or a request sets for each node."""
+    return NodeOverrides(environment=config.environment, interruptible=config.interruptible)
