@@ -30,28 +30,39 @@ BODIES = {
     if isinstance(hints.get(part), type) and issubclass(hints[part], BaseModel)
 }
 
+GRAPHS = ("WorkflowBody.workflow", "WorkflowBody.workflow.workflows")
+INTERFACES = ("WorkflowBody.workflow.tasks.interface", "WorkflowBody.workflow.references.interface")
+OVERRIDES = (
+    "ExecutionCreate.overrides",
+    "LaunchPlanBody.launch_plan.runtime_override",
+    "WorkflowBody.workflow.tasks.config",
+    *(f"{graph}.nodes.{f}" for graph in GRAPHS for f in ("overrides", "hook.default", "hooks")),
+)
 DATA = {
     "ApplyBody.documents",  # checked as kinds and entities, one by one
     "ExecutionCreate.inputs",
     "LaunchPlanBody.launch_plan.inputs",
-    "WorkflowBody.workflow.inputs",
     "WorkflowBody.workflow.module",
-    "WorkflowBody.workflow.nodes.inputs.value",
-    "WorkflowBody.workflow.output.value",
+    "WorkflowBody.workflow.sources",
+    "WorkflowBody.workflow.tasks.target.config",
+    *(f"{graph}.{field}" for graph in GRAPHS for field in ("inputs", "schemas", "output_schema")),
+    *(f"{graph}.{field}" for graph in GRAPHS for field in ("nodes.inputs.value", "output.value")),
+    *(f"{graph}.schemas.value.key" for graph in GRAPHS),
+    *(f"{interface}.{field}" for interface in INTERFACES for field in ("inputs", "output")),
+    *(f"{interface}.inputs.value.key" for interface in INTERFACES),
+    *(f"{config}.{f}" for config in OVERRIDES for f in ("task_config", "pod_template.pod_spec")),
 }
 MULTILINE = {
     "ExecutionCreate.annotations",
     "ExecutionCreate.environment",
-    "ExecutionCreate.overrides.environment",
     "LaunchPlanBody.launch_plan.annotations",
     "LaunchPlanBody.launch_plan.environment",
-    "LaunchPlanBody.launch_plan.runtime_override.environment",
     "ProjectBody.description",
     "ReasonHeader.reason",
-    "WorkflowBody.workflow.nodes.hook.default.environment",
-    "WorkflowBody.workflow.nodes.overrides.environment",
-    "WorkflowBody.workflow.tasks.config.environment",
+    "WorkflowBody.workflow.tasks.target.args",
+    "WorkflowBody.workflow.tasks.target.command",
     "WriteHeaders.reason",
+    *(f"{config}.{f}" for config in OVERRIDES for f in ("environment", "pod_template.annotations")),
 }
 
 
@@ -69,7 +80,8 @@ def values(shape: Any, text: str) -> Iterator[tuple[str, Any]]:
         yield from ((path, (value,)) for path, value in values(arguments[0], text))
     elif origin is dict:
         yield ".key", {text: None}
-        yield from ((path, {"a": value}) for path, value in values(arguments[1], text))
+        for path, value in values(arguments[1], text):
+            yield ".value.key" if path == ".key" else path, {"a": value}
     elif isinstance(shape, type) and issubclass(shape, BaseModel):
         for name, info in shape.model_fields.items():
             for path, value in values(info.annotation, text):

@@ -1,6 +1,6 @@
 """Expand a workflow: replace each call of a sub-workflow by the calls in it. Pure.
 
-The result has only calls of tasks, so whoever runs it knows nothing of sub-workflows. What is
+The result has only calls of tasks, so the process that runs it needs no sub-workflows. What is
 registered elsewhere is expanded in the same way, from what the caller has looked up.
 """
 
@@ -57,7 +57,7 @@ class ReferenceKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Referenced:
-    """What a reference leads to."""
+    """The registered objects that a reference names."""
 
     workflow: Workflow
     """The workflow; for a task, one of the same version that has the task."""

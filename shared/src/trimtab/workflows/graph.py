@@ -75,14 +75,14 @@ class Interface(Model):
     A schema without keywords allows every value.
     """
 
-    inputs: dict[str, Schema] = {}
+    inputs: Annotated[dict[str, Schema], DATA] = {}
     required: tuple[str, ...] = ()
     """Names of inputs that have no default."""
     output: Schema = {}
 
 
 class Task(Model):
-    """What a node can run."""
+    """A function, a container or a pod that nodes run."""
 
     name: Name
     type: str = Field(default="python", max_length=100, exclude_if=_is_python)
@@ -138,7 +138,7 @@ class Hook(Model):
 
 
 class Reference(Model):
-    """What is registered elsewhere: a version never changes."""
+    """The name of one version that is registered elsewhere, and never changes."""
 
     type: Literal["task", "workflow", "launch_plan"]
     project: DnsLabel
@@ -146,7 +146,7 @@ class Reference(Model):
     name: Name
     version: str = Field(min_length=1, max_length=128)
     interface: Interface = Field(default=Interface(), exclude_if=_is_any)
-    """What the workflow that calls it expects; compared where that one is registered."""
+    """The types that the calling workflow expects; compared where that one is registered."""
 
 
 class Node(Model):
@@ -188,7 +188,7 @@ class Graph(Model):
     """Names of inputs that have no default."""
     input_types: dict[str, InputType] = Field(default={}, exclude_if=not_)
     """Types by name of input, as releases before `schemas` registered them. Null is allowed too."""
-    schemas: dict[str, Schema] = Field(default={}, exclude_if=not_)
+    schemas: Annotated[dict[str, Schema], DATA] = Field(default={}, exclude_if=not_)
     """Declared types by name of input; inputs without one take any value."""
     output_schema: Schema = Field(default={}, exclude_if=not_)
     nodes: tuple[Node, ...] = Field(min_length=1)

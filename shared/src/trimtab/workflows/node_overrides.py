@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
-from trimtab.kinds.task_resource import ResourceSpec
+from trimtab.kinds.task_resource import Quantity, ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
@@ -76,7 +76,7 @@ class NodeOverrides(Model):
     """Replaced as a whole."""
     accelerator: str | None = Field(default=None, max_length=63, exclude_if=_is_absent)
     """The device that the task needs, such as ``nvidia-tesla-t4``; empty is none."""
-    shared_memory: Switch | str | None = Field(default=None, exclude_if=_is_absent)
+    shared_memory: Switch | Quantity | None = Field(default=None, exclude_if=_is_absent)
     """The size of ``/dev/shm`` as a Kubernetes quantity; true leaves it to the memory's limit."""
 
     @property
