@@ -1,116 +1,278 @@
-"""Build the graph of a workflow while its body runs once: a node for each call of a task. Pure."""
+"""Build the graph of a workflow while its body runs once: a node for each call in it. Pure."""
 
-import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
+from itertools import islice
+from typing import Any, Literal
 
+from trimtab import names
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import json_value, parse_model
-from trimtab.workflows.graph import Binding, Constant, FromNode, Hook, Node
-from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
+from trimtab.workflows.closures import (
+    Callee,
+    Closure,
+    HookPlace,
+    ReferenceCallee,
+    WorkflowCallee,
+    hook_paths,
+    knows_hook,
+)
+from trimtab.workflows.definitions import calling_place
+from trimtab.workflows.expansion import MAX_DEPTH
+from trimtab.workflows.graph import (
+    MAX_NODES,
+    Binding,
+    Constant,
+    FromInput,
+    FromNode,
+    Hook,
+    Node,
+)
+from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.overrides import Resources, node_overrides
+from trimtab.workflows.promises import Unreadable, contains_promise
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
+"""No dot, as dots separate the ids of the calls around a node."""
+_OWN_ID = re.compile(r"n\d+")
+_MAX_PATHS = 1000
+"""How many hooks with a path are compared with an unknown one."""
+
+CalleeField = Literal["task", "workflow", "reference"]
 
 
-class CalledTask(Protocol):
-    """A task, reduced to what the builder requires of it."""
+class Promise(Unreadable):
+    """A value that does not exist while the graph is built; a body can only pass it to calls."""
 
-    @property
-    def name(self) -> str: ...
+    binding: Binding
+    builder: "GraphBuilder"
 
-    @property
-    def function(self) -> Callable[..., object]: ...
-
-
-class Promise:
-    """A value that does not exist while the graph is built; a body can only pass it to tasks."""
-
-    def __init__(self, binding: Binding) -> None:
-        self.binding = binding
-
-    def _no_value(self, *_args: object) -> NoReturn:
-        raise Rejected(
-            "a promise has no value while the body of a workflow builds its graph: pass it to a "
-            "task unchanged"
-        )
-
-    __bool__ = __iter__ = __getitem__ = __len__ = __int__ = __float__ = _no_value
+    def __init__(self, builder: "GraphBuilder", binding: Binding, description: str) -> None:
+        super().__init__(f"{description} of workflow {builder.workflow}")
+        vars(self).update(binding=binding, builder=builder)
 
 
 class NodePromise(Promise):
-    """The value that a node will return; its methods configure the node."""
+    """The value that a call will return; its methods configure the call."""
 
-    def __init__(self, builder: "GraphBuilder", node: str) -> None:
-        super().__init__(FromNode(node=node))
-        self._builder = builder
-        self._node = node
+    _node: str
+    _called: Callee
+
+    def __init__(self, builder: "GraphBuilder", node: str, called: Callee) -> None:
+        binding = FromNode(node=node)
+        super().__init__(builder, binding, f"output of {called.name} (node {node})")
+        vars(self).update(_node=node, _called=called)
 
     def with_overrides(
         self,
         *,
+        node_name: str | None = None,
         resources: Resources | None = None,
         retries: int | None = None,
         interruptible: bool | None = None,
         container_image: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> "NodePromise":
-        """Replace values of the task at registration; a later call wins, field by field."""
+        """Replace values of the task at registration; a later call wins, field by field.
+
+        On the call of a workflow, they apply to each task in it that does not set the field by
+        ``with_overrides`` itself. ``node_name`` chooses the id of the node.
+        """
+        self._check_configurable("with_overrides", locals())
         overrides = node_overrides(resources, retries, interruptible, container_image, environment)
-        earlier = self._builder.nodes[self._node].overrides
-        self._builder.update_node(self._node, overrides=merge_overrides(earlier, overrides))
+        earlier = self.builder.nodes[self._node].overrides
+        if node_name is not None:
+            self.builder.choose_id(self._node, node_name)
+        self.builder.update_node(self._node, overrides=merge_overrides(earlier, overrides))
         return self
 
     def with_runtime_override(
-        self, name: str, default: NodeOverrides | None = None
+        self, name: str, config: NodeOverrides | None = None
     ) -> "NodePromise":
-        """Let launch plans and executions override this node by a name. Raises `Invalid`."""
-        hook = parse_model(Hook, {"name": name, "default": default or NodeOverrides()})
-        self._builder.set_hook(self._node, hook)
+        """Let launch plans and executions override this call by a name, with other defaults.
+
+        On the call of a workflow, ``name`` or ``path/name`` is a hook in it, which gets other
+        defaults for this call. Raises `Invalid`.
+        """
+        self._check_configurable("with_runtime_override", locals())
+        node = self.builder.nodes[self._node]
+        if node.task or getattr(self._called, "type_", "") == "task":
+            hook = parse_model(Hook, {"name": name, "default": config or NO_OVERRIDES})
+            self.builder.set_hook(self._node, hook)
+        else:
+            self.builder.set_inner_hook(self._node, self._called, name, config or NO_OVERRIDES)
         return self
+
+    def _check_configurable(self, method: str, given: Mapping[str, Any]) -> None:
+        if active.get() is not self.builder:
+            raise Rejected(
+                f"{method} on {self!r} outside of the body of its workflow, whose graph is complete"
+            )
+        for name, value in given.items():
+            if name != "self" and contains_promise(value):
+                raise Rejected(
+                    f"{method} on {self!r}: {name} is a promise, which has no value when the "
+                    "workflow is registered; use a constant here, and a hook to change it later"
+                )
 
 
 @dataclass
 class GraphBuilder:
     """The graph of one workflow, complete once the body has run."""
 
-    workflow: str
-    tasks: dict[str, CalledTask] = field(default_factory=dict)
+    owner: WorkflowCallee
+    outer: "GraphBuilder | None" = None
+    """The builder of the workflow whose body calls this one for the first time."""
     nodes: dict[str, Node] = field(default_factory=dict)
+    """By the id that a node has while the body runs."""
+    finished: dict[str, Node] = field(default_factory=dict)
+    """By the ids that the body has chosen, once it has run."""
     output: Binding | None = None
+    _chosen: dict[str, str] = field(default_factory=dict)
 
-    def add_node(self, task: CalledTask, arguments: Mapping[str, object]) -> NodePromise:
-        """Add a node for a call. Raises `Rejected` where the task has no such parameters."""
-        node = f"n{len(self.nodes)}"
-        if self.tasks.setdefault(task.name, task) is not task:
-            raise Invalid(f"{self.workflow}.{node}", task.name, "one task of each name")
-        try:
-            inspect.signature(task.function).bind(**arguments)
-        except TypeError as error:
-            raise Rejected(f"{task.name} called in {self.workflow}: {error}") from error
-        inputs = {name: bind(f"{task.name}: {name}", value) for name, value in arguments.items()}
-        self.nodes[node] = Node(id=node, task=task.name, inputs=inputs)
-        return NodePromise(self, node)
+    def __post_init__(self) -> None:
+        self.closure = Closure(self.workflow, workflows={self.workflow: self.owner})
+
+    @property
+    def workflow(self) -> str:
+        return self.owner.name
+
+    def input_promises(self) -> dict[str, Promise]:
+        """Return a promise for each input of the workflow."""
+        return {
+            name: Promise(self, FromInput(name=name), f"input {name}")
+            for name in self.owner.signature.parameters
+        }
+
+    def add_task(self, task: Callee, *args: object, **kwargs: object) -> NodePromise:
+        """Add a node for a call. Raises `Rejected`."""
+        inputs = self._inputs(task, args, kwargs)
+        self.closure.add_task(task)
+        return self._add_node("task", task, inputs)
+
+    def add_workflow(self, called: WorkflowCallee, *args: object, **kwargs: object) -> NodePromise:
+        inputs = self._inputs(called, args, kwargs)
+        self.closure.add_workflow(called)
+        return self._add_node("workflow", called, inputs)
+
+    def add_reference(
+        self, called: ReferenceCallee, *args: object, **kwargs: object
+    ) -> NodePromise:
+        inputs = self._inputs(called, args, kwargs)
+        self.closure.add_reference(called)
+        return self._add_node("reference", called, inputs)
 
     def update_node(self, node: str, **values: object) -> None:
         self.nodes[node] = self.nodes[node].model_copy(update=values)
 
+    def choose_id(self, node: str, chosen: str) -> None:
+        """Replace the id of a node. Raises `Invalid` where another node has it, or may get it."""
+        path = f"{self.workflow}: node_name"
+        is_free = chosen == node or not _OWN_ID.fullmatch(chosen)
+        if not (is_free and _ID.fullmatch(chosen)):
+            allowed = "at most 63 letters, digits, _ and -; n0, n1 and so on are taken"
+            raise Invalid(path, chosen, allowed)
+        if chosen in (other for key, other in self._chosen.items() if key != node):
+            raise Invalid(path, chosen, "a name that no other node of the workflow has")
+        self._chosen[node] = chosen
+
     def set_hook(self, node: str, hook: Hook) -> None:
-        """Give a node a hook. Raises `Invalid` where it has one, or another node has the name."""
-        path = f"{self.workflow}: hook"
-        if any(other.hook and other.hook.name == hook.name for other in self.nodes.values()):
-            raise Invalid(path, hook.name, "a name that no other hook of the workflow has")
+        """Give a node a hook. Raises `Rejected` where it has one, or another node has the name."""
         if (existing := self.nodes[node].hook) is not None:
+            path = f"{self.workflow}: hook"
             raise Invalid(path, hook.name, f"one hook per node, and it has {existing.name!r}")
+        self.closure.add_hook(hook.name, HookPlace(self.workflow, calling_place()))
         self.update_node(node, hook=hook)
+
+    def set_inner_hook(self, node: str, called: Callee, name: str, default: NodeOverrides) -> None:
+        """Give a hook in a called workflow another default. Raises `Invalid`."""
+        path, hooks = f"{self.workflow}: hook", self.nodes[node].hooks
+        if name in hooks:
+            raise Invalid(path, name, f"a hook that this call of {called.name} does not set yet")
+        traced = getattr(called, "traced", None)
+        if traced is not None and not knows_hook(traced, name):
+            known = list(traced.closure.hooks)
+            listed = names.listed(known) or f"(no call in {called.name} has a hook)"
+            known += islice(hook_paths(traced), _MAX_PATHS)
+            allowed = f"the hooks of {called.name}: {listed}{names.question(name, known)}"
+            raise Invalid(path, name, allowed)
+        self.update_node(node, hooks={**hooks, name: default})
+
+    def finish(self, returned: object) -> None:
+        """Complete the graph with what the body has returned. Raises `Rejected`."""
+        if not self.nodes:
+            raise Rejected(f"workflow {self.workflow} calls no task")
+        if returned is not None:
+            self.output = self._renamed(self.bind(f"{self.workflow}: return", returned))
+        for node in self._finished_nodes():
+            self.finished[node.id] = node
+
+    def bind(self, path: str, value: object) -> Binding:
+        """Return the binding of a promise, or a constant for any other value. Raises `Rejected`."""
+        if isinstance(value, Promise):
+            if value.builder is not self:
+                raise Rejected(
+                    f"{path}: {value!r} is used in workflow {self.workflow}; return it from its "
+                    "workflow, or pass it as an input"
+                )
+            return value.binding
+        if callable(value):
+            name = getattr(value, "__name__", None) or type(value).__name__
+            raise Rejected(f"{path}: {name} is passed without its call; write {name}(…)")
+        if contains_promise(value):
+            raise Rejected(
+                f"{path}: a promise is inside a {type(value).__name__}; pass each promise "
+                "directly, and build such values in a task"
+            )
+        return Constant(value=json_value(path, value))
+
+    def _inputs(
+        self, called: Callee, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> dict[str, Binding]:
+        if args:
+            raise Rejected(f"{called.name}: in a workflow, calls have keyword arguments only")
+        try:
+            called.signature.bind(**kwargs)
+        except TypeError as error:
+            raise Rejected(f"{called.name} called in {self.workflow}: {error}") from error
+        return {name: self.bind(f"{called.name}: {name}", each) for name, each in kwargs.items()}
+
+    def _add_node(
+        self, callee: CalleeField, called: Callee, inputs: dict[str, Binding]
+    ) -> NodePromise:
+        self._check_size()
+        id_ = f"n{len(self.nodes)}"
+        self.nodes[id_] = Node.model_validate({"id": id_, callee: called.name, "inputs": inputs})
+        return NodePromise(self, id_, called)
+
+    def _check_size(self) -> None:
+        if self.closure.size > MAX_NODES:
+            raise Rejected(
+                f"workflow {self.workflow} has {self.closure.size} nodes with those of its "
+                f"sub-workflows; allowed: at most {MAX_NODES}"
+            )
+        if self.closure.depth > MAX_DEPTH + 1:
+            raise Rejected(
+                f"workflow {self.workflow} has sub-workflows {self.closure.depth - 1} deep; "
+                f"allowed: at most {MAX_DEPTH}"
+            )
+
+    def _finished_nodes(self) -> Iterator[Node]:
+        if not self._chosen:
+            yield from self.nodes.values()
+            return
+        for node in self.nodes.values():
+            id_ = self._chosen.get(node.id, node.id)
+            inputs = {name: self._renamed(each) for name, each in node.inputs.items()}
+            yield node.model_copy(update={"id": id_, "inputs": inputs})
+
+    def _renamed(self, binding: Binding) -> Binding:
+        if isinstance(binding, FromNode) and binding.node in self._chosen:
+            return FromNode(node=self._chosen[binding.node])
+        return binding
 
 
 active: ContextVar[GraphBuilder | None] = ContextVar("trimtab_graph_builder", default=None)
 """The builder of the workflow whose body is running; ``None`` outside such a body."""
-
-
-def bind(path: str, value: object) -> Binding:
-    """Return the binding of a promise, or a constant for any other value. Raises `Invalid`."""
-    if isinstance(value, Promise):
-        return value.binding
-    return Constant(value=json_value(path, value))

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, overload
 
-from trimtab.errors import Rejected
 from trimtab.models import parse_model
 from trimtab.workflows import builder, graph
+from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.node_overrides import NodeOverrides
 from trimtab.workflows.overrides import Pool, Resources, node_overrides
 
@@ -19,9 +19,11 @@ class PythonTask(Generic[P]):
     def __init__(
         self, function: Callable[P, object], config: NodeOverrides, pool: Pool | None, weight: int
     ) -> None:
+        self.signature = signature_of("task", function)
         update_wrapper(self, function)
         self.function = function
         self.name = function.__name__
+        self.place = place_of(function)
         self.pool = pool
         content = {"name": self.name, "config": config, "weight": weight}
         self.graph = parse_model(graph.Task, content | ({"pool": pool.name} if pool else {}))
@@ -31,11 +33,7 @@ class PythonTask(Generic[P]):
         graph_builder = builder.active.get()
         if graph_builder is None:
             return self.function(*args, **kwargs)
-        if args:
-            raise Rejected(
-                f"{self.name}: in a workflow, tasks can only be called with keyword arguments"
-            )
-        return graph_builder.add_node(self, kwargs)
+        return graph_builder.add_task(self, *args, **kwargs)
 
 
 @overload

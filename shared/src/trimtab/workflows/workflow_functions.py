@@ -9,22 +9,25 @@
     def nightly(rows: int = 100):
         return train(rows=extract(count=rows)).with_runtime_override("trainer")
 
-In the body a call of a task adds a node and returns a promise. Anywhere else, tasks and workflows
-are plain callables.
+In the body, a call of a task, of another workflow or of a reference adds a node and returns a
+promise. Anywhere else, tasks and workflows are plain callables.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from trimtab.errors import Invalid, Rejected
+from trimtab.errors import Rejected
 from trimtab.models import json_value, parse_model
-from trimtab.workflows import builder, graph
-from trimtab.workflows.builder import Promise
-from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode
+from trimtab.workflows import builder
+from trimtab.workflows.builder import GraphBuilder
+from trimtab.workflows.definitions import place_of, signature_of
+from trimtab.workflows.expansion import expand
+from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Graph, Workflow
 from trimtab.workflows.input_types import input_types
 from trimtab.workflows.tasks import PythonTask
 
@@ -38,82 +41,118 @@ class WorkflowFunction:
     """A graph of task calls. Calling it runs the tasks one after the other in this process."""
 
     def __init__(self, function: Callable[..., object]) -> None:
+        self.signature = signature_of("workflow", function)
         update_wrapper(self, function)
         self.function = function
         self.name = function.__name__
+        self.place = place_of(function)
         self.launch_plans: dict[str, LaunchPlan] = {}
 
-    def __call__(self, **inputs: JsonValue) -> Any:
-        """Run the nodes in this process and return the output of the workflow."""
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
+        """Run the nodes in this process, or add a node in the body of another workflow."""
         if (outer := builder.active.get()) is not None:
-            raise Rejected(
-                f"workflow {self.name} is called in workflow {outer.workflow}, where only tasks "
-                "can be called: call its tasks instead"
-            )
-        registered = self.graph("local", "")
-        given, outputs = registered.bind_inputs(inputs), dict[str, Any]()
-        for node in registered.nodes:
-            values = {name: _resolve(b, given, outputs) for name, b in node.inputs.items()}
-            outputs[node.id] = self._built.tasks[node.task].function(**values)
-        return None if registered.output is None else _resolve(registered.output, given, outputs)
+            return outer.add_workflow(self, *args, **inputs)
+        if args:
+            raise Rejected(f"{self.name}: workflows can only be called with keyword arguments")
+        return self._run(inputs)
 
     @property
     def tasks(self) -> Mapping[str, PythonTask[Any]]:
-        """The tasks that the workflow calls, by name."""
-        return {n: t for n, t in self._built.tasks.items() if isinstance(t, PythonTask)}
+        """The tasks that the workflow and its sub-workflows call, by name."""
+        called = self.traced.closure.tasks
+        return {name: task for name, task in called.items() if isinstance(task, PythonTask)}
 
-    def graph(self, version: str, module: str) -> graph.Workflow:
+    def graph(self, version: str, module: str) -> Workflow:
         """Return the model to register. Raises `Rejected` where the body cannot be a workflow."""
-        parameters = self._parameters
+        closure = self.traced.closure
         content = {
+            **self._content,
             "name": self.name,
             "version": version,
-            "inputs": {n: self._default(n, p) for n, p in parameters.items()},
-            "required": [n for n, p in parameters.items() if p.default is _NOT_GIVEN],
-            "input_types": input_types(self.function, parameters),
             "tasks": {name: called.graph for name, called in self.tasks.items()},
-            "nodes": tuple(self._built.nodes.values()),
-            "output": self._built.output,
+            "workflows": {
+                name: called.own_graph
+                for name, called in closure.workflows.items()
+                if isinstance(called, WorkflowFunction) and called is not self
+            },
             "module": module,
         }
-        workflow = parse_model(graph.Workflow, content)
+        workflow = parse_model(Workflow, content)
         workflow.check()
         return workflow
+
+    @cached_property
+    def own_graph(self) -> Graph:
+        """The graph without what it calls, as the workflows that call this one contain it."""
+        return parse_model(Graph, self._content)
+
+    @cached_property
+    def traced(self) -> GraphBuilder:
+        """The builder after it ran the body, once. Raises `Rejected`."""
+        outer = builder.active.get()
+        built = GraphBuilder(self, outer)
+        _check_no_cycle(built)
+        previous = builder.active.set(built)
+        try:
+            returned = self.function(**built.input_promises())
+        finally:
+            builder.active.reset(previous)
+        with self._naming_its_place():
+            built.finish(returned)
+        return built
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        """The fields of the `Graph`."""
+        parameters, traced = self.signature.parameters, self.traced
+        with self._naming_its_place():
+            return {
+                "inputs": {n: self._default(n, p) for n, p in parameters.items()},
+                "required": [n for n, p in parameters.items() if p.default is _NOT_GIVEN],
+                "input_types": input_types(self.function, parameters),
+                "nodes": tuple(traced.finished.values()),
+                "output": traced.output,
+            }
 
     def _default(self, name: str, parameter: inspect.Parameter) -> JsonValue:
         if parameter.default is _NOT_GIVEN:
             return None
         return json_value(f"{self.name}: {name}", parameter.default)
 
-    @cached_property
-    def _parameters(self) -> Mapping[str, inspect.Parameter]:
-        parameters = inspect.signature(self.function).parameters
-        for parameter in parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise Invalid(f"{self.name}: inputs", str(parameter), "named inputs only")
-        return parameters
-
-    @cached_property
-    def _built(self) -> builder.GraphBuilder:
-        """The builder after it ran the body."""
-        built = builder.GraphBuilder(self.name)
-        outer = builder.active.set(built)
+    @contextmanager
+    def _naming_its_place(self) -> Iterator[None]:
+        """Name the place of the definition in errors that are found after the body has run."""
         try:
-            returned = self.function(
-                **{name: Promise(FromInput(name=name)) for name in self._parameters}
-            )
-        finally:
-            builder.active.reset(outer)
-        if not built.nodes:
-            raise Rejected(f"workflow {self.name} calls no task")
-        if returned is not None:
-            built.output = builder.bind(f"{self.name}: return", returned)
-        return built
+            yield
+        except Rejected as error:
+            if self.place in str(error):
+                raise
+            raise Rejected(f"{error} (workflow {self.name}: {self.place})") from error
+
+    def _run(self, inputs: Mapping[str, JsonValue]) -> Any:
+        """Run the nodes one after the other and return the output of the workflow."""
+        expanded = expand(self.graph("local", ""))
+        given, outputs = expanded.bind_inputs(inputs), dict[str, Any]()
+        for node in expanded.nodes:
+            values = {name: _resolve(b, given, outputs) for name, b in node.inputs.items()}
+            outputs[node.id] = self.tasks[node.task].function(**values)
+        return None if expanded.output is None else _resolve(expanded.output, given, outputs)
 
 
 def workflow(function: Callable[..., object]) -> WorkflowFunction:
     """Make a function a workflow of the same name."""
     return WorkflowFunction(function)
+
+
+def _check_no_cycle(built: GraphBuilder) -> None:
+    """Raise `Rejected` where a workflow calls itself, maybe through others."""
+    callers, outer = [built.workflow], built.outer
+    while outer is not None:
+        callers.append(outer.workflow)
+        if outer.owner is built.owner:
+            path = " calls ".join(reversed(callers))
+            raise Rejected(f"a workflow cannot call itself: {path}")
+        outer = outer.outer
 
 
 def _resolve(binding: Binding, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
