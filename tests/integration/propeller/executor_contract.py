@@ -14,13 +14,16 @@ from pydantic import JsonValue
 
 from tests.integration.propeller.harness import data_next_to
 from tests.servers import PATIENCE_SECONDS
+from trimtab.workflows.targets import Container, Pod
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,
+    AttemptRejected,
     Executor,
     ExecutorUnavailable,
     Failed,
     Interrupted,
+    ProgramKind,
     Returned,
     Running,
     Stopped,
@@ -112,6 +115,16 @@ def attempt(
         environment=dict(environment or {}),
         by_platform_admin=True,
     )
+
+
+PROGRAMS: dict[ProgramKind, Attempt] = {
+    "image": attempt("double").model_copy(update={"module": "", "image": "registry/train:1"}),
+    "container": attempt("double").model_copy(
+        update={"module": "", "target": Container(), "image": "registry/train:1"}
+    ),
+    "pod": attempt("double").model_copy(update={"module": "", "target": Pod()}),
+}
+"""Attempts of all kinds of programs that an executor may not be able to run."""
 
 
 async def begun(directory: Path) -> None:
@@ -260,6 +273,35 @@ class ExecutorContract(ABC):
         outcome = await executor.wait(failing)
         assert isinstance(outcome, Failed)
         assert outcome.error.startswith("ValueError: no rows")
+
+    async def test_a_program_that_it_does_not_run_is_rejected_by_name(
+        self, executor: Executor
+    ) -> None:
+        for kind in PROGRAMS.keys() - executor.capabilities.runs:
+            with pytest.raises(AttemptRejected, match=r'task "double" .* executor cannot run; '):
+                await executor.start(PROGRAMS[kind])
+            assert await executor.find(PROGRAMS[kind]) == Absent()
+
+    async def test_an_attempt_that_takes_longer_than_its_timeout_has_failed(
+        self, executor: Executor, other: Executor, stubborn: Attempt, tmp_path: Path
+    ) -> None:
+        timed = stubborn.model_copy(update={"timeout_seconds": 0.5})
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await executor.start(timed)
+        # The instance that has started it may have gone.
+        async with asyncio.timeout(self.stop_grace_seconds + PATIENCE_SECONDS):
+            outcome = await other.wait(timed)
+        assert outcome == Failed("timed out after 0.5 s")
+        assert loop.time() - started >= 0.5 + self.stop_grace_seconds
+        assert await executor.find(timed) == await executor.stop(timed) == outcome
+
+    async def test_a_task_that_returns_before_its_timeout_has_returned(
+        self, executor: Executor
+    ) -> None:
+        timed = attempt("double", x=1).model_copy(update={"timeout_seconds": PATIENCE_SECONDS})
+        await executor.start(timed)
+        assert await executor.wait(timed) == Returned(2)
 
     async def test_an_attempt_that_is_killed_from_outside_is_interrupted(
         self, executor: Executor, other: Executor, gated: Attempt, tmp_path: Path

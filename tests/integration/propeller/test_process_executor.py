@@ -255,6 +255,30 @@ async def test_a_task_that_breaks_what_it_leaves_has_failed(
     assert len(failed.error) <= 5000
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "while True: print(1000 * 'x')",
+        "while True: os.write(3, 1000 * b'x')",
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+        "signal.signal(signal.SIGTERM, lambda *_: os._exit(0)); time.sleep(3600)",
+        "def end(*_): raise KeyError\nsignal.signal(signal.SIGTERM, end); time.sleep(3600)",
+        "os.fork() or os.setsid(); time.sleep(3600)",
+    ],
+)
+async def test_no_task_can_run_on_after_its_timeout(executor: ProcessExecutor, body: str) -> None:
+    timed = of(body, timeout_seconds=0.4)
+    assert await outcome(executor, timed) == Failed("timed out after 0.4 s")
+    assert not is_alive(shim_of(executor.directory(timed)))
+
+
+async def test_a_task_that_has_returned_counts_although_its_exit_takes_too_long(
+    executor: ProcessExecutor,
+) -> None:
+    lingers = of("import atexit; atexit.register(time.sleep, 3600)\nreturn 1", timeout_seconds=3)
+    assert await outcome(executor, lingers) == Returned(1)
+
+
 async def test_an_executor_that_can_start_no_process_is_unavailable(
     executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

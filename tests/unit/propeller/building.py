@@ -11,6 +11,7 @@ from trimtab.workflows.graph import Binding, FromNode, Hook, LaunchPlan, Node, T
 from trimtab.workflows.node_overrides import NodeOverrides
 
 PROJECT_DOMAIN = Scope("development", "shop")
+MODULE = "the text of a module"
 
 
 def resources(requests: Mapping[str, str] = {}, limits: Mapping[str, str] = {}) -> NodeOverrides:
@@ -51,7 +52,7 @@ def request(
         tasks={"train": trains},
         nodes=nodes or (node(),),
         output=output,
-        module="",
+        module=MODULE,
     )
     content = {"name": "nightly", "workflow": "nightly", "version": "1", **(plan or {})}
     return Request(

@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.propeller.building import node, overrides, record, request, settings
+from tests.unit.propeller.building import MODULE, node, overrides, record, request, settings
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.messages.events import ClusterChanged, ProjectChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
+from trimtab.workflows.targets import Function
 from trimtab_propeller.executors.port import Attempt, Capabilities, Resources
 from trimtab_propeller.resolution import resolve
 
+TRAIN = Function(name="train")
 TASK = overrides(
     environment={"LOG": "info", "TRIMTAB_NODE": "mine"},
     resources={"requests": {"cpu": "1"}, "limits": {"ephemeral_storage": "1Gi"}},
@@ -64,7 +66,8 @@ def test_an_attempt_has_every_resolved_value() -> None:
         workflow="nightly",
         task="train",
         inputs={"count": 4},
-        module="",
+        target=TRAIN,
+        module=MODULE,
         environment={
             "LOG": "info",
             "REGION": "eu",
@@ -109,7 +112,8 @@ def test_without_settings_an_attempt_has_the_defaults() -> None:
         workflow="nightly",
         task="train",
         inputs={},
-        module="",
+        target=TRAIN,
+        module=MODULE,
         environment=found.environment,
     )
     assert found.environment.keys() == {

@@ -9,9 +9,11 @@ from tests.unit.propeller.building import node, overrides, record, request, reso
 from trimtab.levels import PLATFORM, Scope
 from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
 from trimtab.messages.executions import Request
-from trimtab.messages.resolutions import ResolvedValue
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
+from trimtab.workflows.expansion import MAX_DEPTH
+from trimtab.workflows.graph import MAX_NODES, Hook, Node
 from trimtab_propeller.executors.port import Capabilities, Isolation
 from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.resolution import resolve
@@ -23,8 +25,11 @@ MANY = ("a", "b", "c", "d")
 def leaf(
     path: str, wanted: Request, settled: Settings | None = None, executor: Capabilities = ANY
 ) -> ResolvedValue:
-    leaves = resolve(wanted, settled or settings(), executor).nodes["n0"]
-    [found] = [value for value in leaves if value.path == path]
+    return value_of(resolve(wanted, settled or settings(), executor), "n0", path)
+
+
+def value_of(resolution: Resolution, name: str, path: str) -> ResolvedValue:
+    [found] = [value for value in resolution.nodes[name] if value.path == path]
     return found
 
 
@@ -51,6 +56,14 @@ FIELDS = {
     "interruptible": lambda n: {"interruptible": bool(n % 2)},
     "container_image": lambda n: {"container_image": f"image:{n}"},
     "environment.LOG": lambda n: {"environment": {"LOG": str(n), f"ONLY_{n}": ""}},
+    "cache": lambda n: {"cache": bool(n % 2)},
+    "cache_serialize": lambda n: {"cache_serialize": bool(n % 2)},
+    "cache_version": lambda n: {"cache_version": f"{n or ''}"},
+    "timeout_seconds": lambda n: {"timeout_seconds": n},
+    "task_config.spark.cores": lambda n: {"task_config": {"spark": {"cores": n, f"only_{n}": n}}},
+    "pod_template": lambda n: {"pod_template": {"labels": {f"only_{n}": ""}}},
+    "accelerator": lambda n: {"accelerator": f"{n or ''}"},
+    "shared_memory": lambda n: {"shared_memory": f"{n}Gi" if n else False},
 }
 
 
@@ -139,6 +152,41 @@ def test_an_override_changes_only_nodes_with_its_hook() -> None:
     assert resolution.value("n1", "resources.requests.cpu") == "2"
 
 
+@pytest.mark.parametrize("name", ["..", ".", "", "n0/../..", "/n0", "n0\n", "n0\0", "-", 201 * "n"])
+def test_an_id_that_could_leave_the_directory_of_an_execution_is_refused(name: str) -> None:
+    hostile = node().model_copy(update={"id": name})
+    with pytest.raises(Refusal) as refused:
+        resolve(request(hostile), settings(), ANY)
+    assert refused.value.path == "id"
+
+
+def test_the_longest_id_of_an_expanded_workflow_is_accepted() -> None:
+    longest = ".".join([f"n{MAX_NODES - 1}"] * (MAX_DEPTH + 1))
+    assert len(longest) <= 200
+    assert resolve(request(node(longest)), settings(), ANY).nodes.keys() == {longest}
+
+
+def test_a_path_overrides_one_of_the_nodes_that_a_hook_steers() -> None:
+    nodes = [
+        Node(id=f"{path}.n0", task="train", inputs={}, hook=Hook(name="trainer", path=path))
+        for path in ("n0", "n1", "n2")
+    ]
+    wanted = request(
+        *nodes,
+        plan={"runtime_override": {"trainer": overrides(retries=1), "n0/trainer": overrides()}},
+        overrides={"n1/trainer": overrides(retries=2), "n2/trainer": overrides(cache=True)},
+    )
+    resolution = resolve(wanted, settings(), ANY)
+    values = {each.id: value_of(resolution, each.id, "retries") for each in nodes}
+    assert {name: value.value for name, value in values.items()} == {
+        "n0.n0": 1,
+        "n1.n0": 2,
+        "n2.n0": 1,
+    }
+    assert values["n1.n0"].source == "execution override"
+    assert resolution.value("n2.n0", "cache") is True
+
+
 def test_leaves_are_ordered_by_path() -> None:
     wanted = request(task=overrides(environment={"B": "", "A": ""}, retries=1))
     paths = [value.path for value in resolve(wanted, settings(), ANY).nodes["n0"]]
@@ -196,6 +244,8 @@ def test_a_pool_is_resolved_with_its_weight() -> None:
         (request(pool="typo"), "pool"),
         (request(overrides={"typo": overrides()}), "overrides.typo"),
         (request(execution="../e"), "id"),
+        (request(execution=".."), "id"),
+        (request(execution="e" * 201), "id"),
         (request(task=overrides(environment={"A=B": ""})), "environment.A=B"),
         (request(task=overrides(environment={"A": "\0"})), "environment.A"),
         (request(task=overrides(environment={"": ""})), "environment."),
@@ -231,9 +281,27 @@ def test_a_record_that_cannot_be_read_is_refused_by_name() -> None:
         resolve(request(), settings(broken), ANY)
 
 
-@pytest.mark.parametrize("path", ["container_image", "interruptible", "resources.limits.cpu"])
+IGNORED: dict[str, Any] = {
+    "accelerator": "nvidia-tesla-t4",
+    "cache": True,
+    "cache_serialize": False,
+    "cache_version": "",
+    "container_image": "i",
+    "interruptible": False,
+    "pod_template": {},
+    "resources.limits.cpu": "1",
+    "shared_memory": True,
+    "task_config.spark.cores": 1,
+    "task_config_type": "Spark",
+}
+
+
+@pytest.mark.parametrize("path", IGNORED)
 def test_a_value_that_the_process_executor_ignores_has_a_note(path: str) -> None:
-    wanted = request(task=overrides(container_image="i", resources={"limits": {"cpu": "1"}}))
+    fields = IGNORED[path]
+    for step in reversed(path.split(".")):
+        fields = {step: fields}
+    wanted = request(task=overrides(**fields))
     assert leaf(path, wanted, executor=CAPABILITIES).note == "ignored by the process executor"
     assert leaf("retries", wanted, executor=CAPABILITIES).note == ""
 

@@ -23,9 +23,9 @@ from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, Node
 from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
-from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.executors.port import Capabilities, Program
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
 """Names of executions and nodes, because executors make directories and pods of them."""
 _ENGINE_DEFAULTS: Mapping[str, JsonValue] = {"retries": 0, "interruptible": False}
 
@@ -72,14 +72,17 @@ def _check_requester(request: Request, executor: Capabilities) -> None:
 
 def _check(request: Request) -> None:
     """Repeat admin's checks, because the request came over the network. Raises `Invalid`."""
-    request.workflow.check()
-    request.workflow.check_hooks("overrides", request.overrides)
-    request.workflow.check_hooks(
-        "launch_plan.runtime_override", request.launch_plan.runtime_override
-    )
-    for name in (request.execution, *(node.id for node in request.workflow.nodes)):
+    workflow = request.workflow
+    if unexpanded := (*workflow.workflows, *workflow.references):
+        allowed = "an expanded workflow, in which each node calls a task"
+        raise Invalid("workflow", unexpanded[0], allowed)
+    workflow.check()
+    workflow.check_hooks("overrides", request.overrides)
+    workflow.check_hooks("launch_plan.runtime_override", request.launch_plan.runtime_override)
+    for name in (request.execution, *(node.id for node in workflow.nodes)):
         if not _NAME.fullmatch(name):
-            raise Invalid("id", name, "letters, digits and _ . - after a letter or digit")
+            allowed = "at most 200 letters, digits and _ . - after a letter or digit"
+            raise Invalid("id", name[:80], allowed)
 
 
 def _execution_values(request: Request, settings: Settings) -> Iterator[ResolvedValue]:
@@ -187,11 +190,19 @@ class _NodeResolver:
 
     def values(self, node: Node) -> tuple[ResolvedValue, ...]:
         """Return the values of a node, ordered by path. Raises `Refusal`."""
-        sources = (node.task, node.overrides.model_dump_json(), repr(node.hook))
+        sources = (node.task, node.overrides.model_dump_json(), *self._hook_sources(node))
         if sources not in self._by_sources:
             values = self._resolve(node)
             self._by_sources[sources] = tuple(self._annotate(values[p]) for p in sorted(values))
         return self._by_sources[sources]
+
+    def _hook_sources(self, node: Node) -> tuple[str, ...]:
+        """Return what the hook adds to the sources: paths differ, but most name no override."""
+        if node.hook is None:
+            return ()
+        given = (self._request.overrides, self._request.launch_plan.runtime_override)
+        own = node.hook.full_name if any(node.hook.full_name in each for each in given) else ""
+        return node.hook.name, own, node.hook.default.model_dump_json()
 
     def _resolve(self, node: Node) -> dict[str, ResolvedValue]:
         values = {value.path: value for value in self._shared}
@@ -200,11 +211,21 @@ class _NodeResolver:
                 values[path] = ResolvedValue(path=path, value=value, source=source)
         values |= {value.path: value for value in _pool(node, self._request, self._settings)}
         try:
+            self._check_program(node, values)
             _check_environment(values, self._executor)
             return {**values, **self._complete_resources(values)}
         except Refusal as refusal:
             refusal.node = node.id
             raise
+
+    def _check_program(self, node: Node, values: Mapping[str, ResolvedValue]) -> None:
+        """Raise `Refusal` for what the executor cannot run."""
+        workflow = self._request.workflow
+        program = Program.of(workflow.tasks[node.task], workflow)
+        image = values.get("container_image")
+        named = "" if image is None else str(image.value)
+        if reason := self._executor.why_not(program, node.task, named):
+            raise Refusal("target", program.target.type, reason)
 
     def _sources(self, node: Node) -> Iterator[tuple[str, NodeOverrides]]:
         request = self._request

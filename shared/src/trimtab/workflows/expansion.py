@@ -26,10 +26,12 @@ from trimtab.workflows.graph import (
     Workflow,
 )
 from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
-from trimtab.workflows.targets import Function
+from trimtab.workflows.targets import IN_IMAGE, Function
 
 MAX_DEPTH = 32
 """The most sub-workflows inside each other."""
+_MAX_ID_CHARACTERS = 200
+"""The most characters of a `Name`."""
 
 
 class ReferenceKey(NamedTuple):
@@ -216,6 +218,9 @@ class _Expansion:
         self, call: _Call, node: Node, inputs: dict[str, Binding], overrides: NodeOverrides
     ) -> FromNode:
         id_ = call.id_of(node)
+        if len(id_) > _MAX_ID_CHARACTERS:
+            allowed = f"at most {_MAX_ID_CHARACTERS} characters, the ids of the calls included"
+            raise Invalid(f"nodes.{call.path[0]}", id_, allowed)
         fields = {
             "id": id_,
             "task": self._task(call.callee.scope, node),
@@ -261,6 +266,7 @@ class _Expansion:
         if not code and workflow.module:
             code = hashlib.sha256(workflow.module.encode()).hexdigest()
             self.sources[code] = workflow.module
+        code = code or IN_IMAGE
         name = task.target.name or task.name
         return task.model_copy(
             update={"target": task.target.model_copy(update={"code": code, "name": name})}

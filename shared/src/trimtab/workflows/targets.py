@@ -11,6 +11,8 @@ from pydantic import Field, JsonValue
 from trimtab.models import Model
 from trimtab.texts import DATA, MULTILINE
 
+IN_IMAGE = "image"
+
 
 class Function(Model):
     """A Python function."""
@@ -22,7 +24,7 @@ class Function(Model):
     """The name of the task in its module; empty where it is the name of the task."""
     code: str = ""
     """The SHA-256 of its code, where that is not the code of the workflow: of one of the workflow's
-    `sources`, or of a bundle."""
+    `sources`, or of a bundle. `IN_IMAGE` where the code is in its image, unlike the workflow's."""
 
 
 class Container(Model):

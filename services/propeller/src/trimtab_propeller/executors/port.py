@@ -5,9 +5,10 @@ A new implementation has to pass ``tests/integration/propeller/executor_contract
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NewType, Protocol, Self
+from functools import reduce
+from typing import Literal, NewType, Protocol, Self
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
 from trimtab.kinds.task_resource import ResourceSpec
@@ -15,10 +16,16 @@ from trimtab.kinds.workflow_execution_config import Secret
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.models import Model
-from trimtab.workflows.graph import Node
+from trimtab.resolution.sources import node_sources
+from trimtab.workflows.graph import Node, Task, Workflow
+from trimtab.workflows.node_overrides import NO_OVERRIDES, PodTemplate, merge_overrides
+from trimtab.workflows.targets import IN_IMAGE, Container, Function, Target
 
 _SHOWN_CHARACTERS = 40
 """The characters of a variable's value that an error repeats."""
+
+ProgramKind = Literal["text", "bundle", "image", "container", "pod"]
+"""A function, whose code is one text, a bundle, or in its image; a container; a pod."""
 
 
 class ExecutorError(TrimtabError):
@@ -75,6 +82,18 @@ class Capabilities:
     environment_limits: EnvironmentLimits | None = None
     """``None`` where the executor has none."""
     isolation: Isolation = Isolation()
+    runs: frozenset[ProgramKind] = frozenset({"text", "bundle", "image", "container", "pod"})
+
+    def why_not(self, program: "Program", task: str, image: str) -> str:
+        """Return why no attempt of a task can run, and the remedy; empty where one can.
+
+        ``image`` is empty where the task has none.
+        """
+        if program.kind in self.runs:
+            return ""
+        where, remedy = _PROGRAMS[program.kind]
+        runs = " ".join(filter(None, (where, image if program.kind != "pod" else "")))
+        return f'task "{task}" {runs}, which the {self.name} executor cannot run; {remedy}'
 
     def why_admins_only(self) -> str:
         """Return why only admins of the platform may execute; empty where others may too."""
@@ -130,7 +149,49 @@ class Resources(Model):
     limits: ResourceSpec = ResourceSpec()
 
 
-class Attempt(Model):
+class Program(Model):
+    """The function, container or pod that the attempts of a task run, with its code."""
+
+    target: Target = Function()
+    module: str = ""
+    """Source of the one Python module that defines the function."""
+    bundle: str = ""
+    """The SHA-256 of the bundle of modules that define the function."""
+
+    @classmethod
+    def of(cls, task: Task, workflow: Workflow) -> Self:
+        """Return the program of a task of an expanded workflow."""
+        target = task.target
+        if not isinstance(target, Function):
+            return cls(target=target)
+        target = target.model_copy(update={"name": target.name or task.name})
+        if target.code == IN_IMAGE:
+            return cls(target=target)
+        if not target.code:
+            return cls(target=target, module=workflow.module, bundle=workflow.bundle)
+        if (text := workflow.sources.get(target.code)) is not None:
+            return cls(target=target, module=text)
+        return cls(target=target, bundle=target.code)
+
+    @property
+    def kind(self) -> ProgramKind:
+        if not isinstance(self.target, Function):
+            return "container" if isinstance(self.target, Container) else "pod"
+        return "text" if self.module else "bundle" if self.bundle else "image"
+
+
+_REMEDY = "a Python function, which @task without container and pod defines, can run here"
+_PROGRAMS: Mapping[ProgramKind, tuple[str, str]] = {
+    "container": ("runs container image", _REMEDY),
+    "pod": ("runs a pod", _REMEDY),
+    "image": ("has its code in a container image", "register its files, without --image"),
+    "text": ("runs the text of a module", "register its directory"),
+    "bundle": ("runs a bundle of modules", "register a single file"),
+}
+"""The words of an error for each kind of program, and the remedy."""
+
+
+class Attempt(Program):
     """One attempt of one node, with every value that it runs with.
 
     It is complete: an executor reads neither the request nor the resolution.
@@ -138,21 +199,31 @@ class Attempt(Model):
 
     execution: str
     node: str
+    """Up to 200 letters, digits and ``_ . -`` behind a letter or digit: ``n0.n2`` is node ``n2`` of
+    the sub-workflow that ``n0`` calls. An executor shortens it where its own names are shorter."""
     number: int
     """Counted from 0."""
     project: str
     domain: str
     workflow: str
     task: str
-    """The name of the function in ``module``."""
+    """The name of the task in the workflow."""
+    task_type: str = "python"
     inputs: dict[str, JsonValue]
-    module: str
-    """Python source that defines the task."""
     environment: dict[str, str]
     """The resolved variables, and facts of the attempt as ``TRIMTAB_…``."""
     image: str | None = None
     """The container image; ``None`` lets the executor choose."""
     resources: Resources = Resources()
+    timeout_seconds: float = Field(default=0, ge=0)
+    """How long the attempt may run before it is ended, and has failed; 0 is without end."""
+    pod_template: PodTemplate | None = None
+    accelerator: str = ""
+    """The device that the task needs; empty is none."""
+    shared_memory: bool | str = False
+    """The size of ``/dev/shm`` as a quantity; true leaves it to the memory's limit."""
+    task_config: dict[str, JsonValue] | None = None
+    """Configuration for the type of the task."""
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     cluster: str | None = None
@@ -181,6 +252,7 @@ class Attempt(Model):
     ) -> Self:
         """Build the attempt from the values that were stored when its execution was admitted."""
         values = {r.path: r.value for r in (*resolution.execution, *resolution.nodes[node.id])}
+        task = request.workflow.tasks[node.task]
         resources = Resources.model_validate(
             {group: _below(f"resources.{group}", values) for group in ("requests", "limits")},
             extra="ignore",  # A later release, which has admitted it, may know more resources.
@@ -202,12 +274,18 @@ class Attempt(Model):
                 "project": request.project,
                 "domain": request.domain,
                 "workflow": request.workflow.name,
+                **dict(Program.of(task, request.workflow)),
                 "task": node.task,
+                "task_type": task.type,
                 "inputs": dict(inputs),
-                "module": request.workflow.module,
                 "environment": {**resolution.environment(node.id), **facts},
                 "image": values.get("container_image"),
                 "resources": resources,
+                "timeout_seconds": values.get("timeout_seconds", 0),
+                "pod_template": values.get("pod_template"),
+                "accelerator": values.get("accelerator", ""),
+                "shared_memory": values.get("shared_memory", False),
+                "task_config": _task_config(request, node),
                 "labels": _below("labels", values),
                 "annotations": _below("annotations", values),
                 "cluster": values.get("cluster"),
@@ -232,9 +310,14 @@ class Attempt(Model):
             workflow="",
             task="",
             inputs={},
-            module="",
             environment={},
         )
+
+    @property
+    def function(self) -> str:
+        """The name of the task in its module."""
+        own = self.target.name if isinstance(self.target, Function) else ""
+        return own or self.task
 
     @property
     def id(self) -> str:
@@ -247,6 +330,17 @@ class Attempt(Model):
             return self
         environment = {**self.environment, "TRIMTAB_FENCE": str(fence)}
         return self.model_copy(update={"environment": environment})
+
+
+def _task_config(request: Request, node: Node) -> dict[str, JsonValue] | None:
+    """Return the configuration whose values the resolution lists.
+
+    Its paths do not show which dots are part of a key.
+    """
+    task = request.workflow.tasks[node.task]
+    sources = node_sources(node, task, request.launch_plan, request.overrides, request)
+    configs = [overrides for _, overrides in sources if overrides.task_config is not None]
+    return reduce(merge_overrides, reversed(configs), NO_OVERRIDES).task_config
 
 
 def _secrets(values: Mapping[str, JsonValue]) -> tuple[Secret, ...]:

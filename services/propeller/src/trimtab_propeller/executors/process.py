@@ -50,8 +50,13 @@ from trimtab_propeller.executors.port import (
 
 CAPABILITIES = Capabilities(
     "process",
+    runs=frozenset({"text", "bundle"}),
     ignores=(
+        "accelerator",
         "annotations",
+        "cache",
+        "cache_serialize",
+        "cache_version",
         "cluster",
         "cluster_assignment",
         "container_image",
@@ -62,12 +67,16 @@ CAPABILITIES = Capabilities(
         "labels",
         "overwrite_cache",
         "plugin_override",
+        "pod_template",
         "quality_of_service",
         "raw_output_data_config",
         "resources.limits",
         "security_context.run_as",
         "security_context.secrets",
         "security_context.tokens",
+        "shared_memory",
+        "task_config",
+        "task_config_type",
     ),
     # Linux: MAX_ARG_STRLEN for "NAME=value" and the byte that ends it. The sum leaves half of the
     # usual 2 MiB to the arguments of programs that a task starts.
@@ -288,6 +297,8 @@ class ProcessExecutor:
         reason = self.capabilities.why_admins_only()
         if reason and not attempt.by_platform_admin:
             raise AttemptRejected(reason)
+        if reason := self.capabilities.why_not(attempt, attempt.task, attempt.image or ""):
+            raise AttemptRejected(reason)
         try:
             self.capabilities.check_environment(attempt.environment)
         except Invalid as error:
@@ -313,6 +324,7 @@ class ProcessExecutor:
             },
             program=_program(directory, attempt.environment, self._inherited),
             stop_grace_seconds=self._stop_grace_seconds,
+            timeout_seconds=attempt.timeout_seconds,
         )
 
 

@@ -156,7 +156,7 @@ def prepare(
         work = directory / shim.WORK
         work.mkdir(exist_ok=True)
         write_whole(work / "module.py", attempt.module)
-        task = TaskCall(task=attempt.task, inputs=attempt.inputs)
+        task = TaskCall(task=attempt.function, inputs=attempt.inputs)
         write_whole(work / "task.json", task.model_dump_json())
         return Prepared(lock, _call_file(make_call()))
     except BaseException:

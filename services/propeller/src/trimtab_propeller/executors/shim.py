@@ -15,7 +15,8 @@ the processes around it. The files are
 * ``stop``: a stop was requested. An attempt with it that has no ``exit.json`` was stopped.
 * ``control``: a FIFO. Each byte is a signal: SIGTERM requests a stop, and SIGKILL ends its grace.
 * ``stdout``, ``stderr``: the last part of what the task wrote; ``stdout.1`` is the part before it.
-* ``output.json`` or ``error.txt``, which the task has handed over through a pipe.
+* ``output.json`` or ``error.txt``, which the task has handed over through a pipe. After a timeout,
+  the error is the shim's.
 * ``exit.json``: the task's exit code. It is written last.
 
 Earlier releases read and wrote the same files, with the task in the attempt's directory itself.
@@ -23,6 +24,7 @@ Earlier releases read and wrote the same files, with the task in the attempt's d
 
 import errno
 import json
+import math
 import os
 import select
 import shutil
@@ -52,6 +54,8 @@ _MAX_RESULT_BYTES = MAX_OUTPUT_BYTES + 1024
 _READ_BYTES = 64 * 1024
 _REPEAT_SECONDS = 0.05
 """How often a stop signals the processes that were forked meanwhile."""
+_LONGEST_POLL_SECONDS = 3600.0
+"""``poll`` takes no more than 2**31 ms."""
 _RECORD_PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """The seconds between the tries to write to a disk that is full."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -79,6 +83,8 @@ class Call:
     """The command that runs the task in an interpreter of its own, or nothing to fork it."""
     stop_grace_seconds: float
     """How long the task may take to end after SIGTERM."""
+    timeout_seconds: float = 0
+    """How long the task may run before it is ended, and has failed; 0 is without end."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def _run(call: Call, connection: Connection, restriction: Restriction) -> int:
     pipes.close("write")
     with suppress(OSError):
         os.write(connection.report, STARTED + f" {shim} {start_time}\n".encode())
-    _Supervision(pipes, control, guard, call.stop_grace_seconds).run()
+    _Supervision(pipes, control, guard, call).run()
     # The end is recorded: an interruption of this takes no result away.
     _remove(call.temporary)
     os._exit(0)
@@ -252,15 +258,18 @@ def _restrict(restriction: Restriction, call: Call, result: int) -> None:
 class _Supervision:
     """Follows the attempt from the start of its guard to its end, and records it."""
 
-    def __init__(self, pipes: _Pipes, control: int, guard: int, grace_seconds: float) -> None:
-        self._grace_seconds = grace_seconds
+    def __init__(self, pipes: _Pipes, control: int, guard: int, call: Call) -> None:
+        self._grace_seconds = call.stop_grace_seconds
+        self._timeout_seconds = call.timeout_seconds
+        self._deadline = time.monotonic() + (call.timeout_seconds or math.inf)
+        self._is_timed_out = False
         self._guard = guard
         self._status = pipes.status.read
         self._result = _Result()
         self._force_at: float | None = None
-        """When the grace of a stop is over."""
+        """When the grace of a stop or of a timeout is over."""
         self._was_complete = False
-        """Whether the task had handed over its result before the stop was requested."""
+        """Whether the task had handed over its result before that began."""
         self._is_term_sent = False
         self._is_guard_gone = False
         wake, write_end = os.pipe()
@@ -291,14 +300,24 @@ class _Supervision:
             self._stop()
         while not self._is_guard_gone:
             self._continue_stop()
-            pause = None if self._force_at is None else int(1000 * _REPEAT_SECONDS)
-            for descriptor, _event in self._poll.poll(pause):
+            for descriptor, _event in self._poll.poll(self._pause_milliseconds()):
                 self._read(descriptor)
+            if time.monotonic() >= self._deadline:
+                self._time_out()
         linux.end_descendants()
         for descriptor in self._from_task:
             while self._read(descriptor):
                 pass
         self._record()
+
+    def _pause_milliseconds(self) -> float | None:
+        """Return after how long without events there is something to do."""
+        if self._force_at is not None:
+            return 1000 * _REPEAT_SECONDS
+        if self._deadline == math.inf:
+            return None
+        left = self._deadline - time.monotonic()
+        return 1000 * min(max(left, 0.0), _LONGEST_POLL_SECONDS) + 1
 
     def _read(self, descriptor: int) -> bool:
         """Handle what can be read, and return whether there was anything."""
@@ -335,6 +354,20 @@ class _Supervision:
             return
         with suppress(OSError):
             mark_stop(".")
+        self._begin_end()
+
+    def _time_out(self) -> None:
+        """End the attempt, unless that has begun."""
+        self._deadline = math.inf
+        if self._force_at is not None:
+            return
+        # What the task has handed over in time counts, although it has not been read yet.
+        for _ in range(_MAX_RESULT_BYTES // _READ_BYTES + 1):
+            self._read(self._from_task[-1])
+        self._is_timed_out = True
+        self._begin_end()
+
+    def _begin_end(self) -> None:
         self._was_complete = self._result.is_complete
         self._force_at = time.monotonic() + self._grace_seconds
 
@@ -357,18 +390,27 @@ class _Supervision:
         """Record the end. A stopped attempt has one only where its task had ended by itself."""
         status = os.read(self._status, 16)
         code = os.waitstatus_to_exitcode(int(status)) if status else None
-        if self._result.is_complete:
+        if self._result_counts():
             has_output = self._result.kind == OUTPUT
-            if has_output or self._force_at is None or self._was_complete:
-                _keep_trying("output.json" if has_output else "error.txt", self._result.content)
-                code = 0 if has_output else code or 1
-                _keep_trying("exit.json", json.dumps({"code": code}).encode())
-        elif code is not None and self._force_at is None:
-            if self._result.is_too_long:
-                error = f"the output has more than {MAX_OUTPUT_BYTES} bytes"
-                _keep_trying("error.txt", error.encode())
-                code = code or 1
-            _keep_trying("exit.json", json.dumps({"code": code}).encode())
+            _keep_trying("output.json" if has_output else "error.txt", self._result.content)
+            _record_code(0 if has_output else code or 1)
+        elif self._is_timed_out:
+            _keep_trying("error.txt", f"timed out after {self._timeout_seconds:.15g} s".encode())
+            _record_code(code or 1)
+        elif self._result.is_complete or code is None or self._force_at is not None:
+            return
+        elif self._result.is_too_long:
+            error = f"the output has more than {MAX_OUTPUT_BYTES} bytes"
+            _keep_trying("error.txt", error.encode())
+            _record_code(code or 1)
+        else:
+            _record_code(code)
+
+    def _result_counts(self) -> bool:
+        """Return whether the task's result is its attempt's: an error because of a stop is not."""
+        if not self._result.is_complete or self._force_at is None or self._was_complete:
+            return self._result.is_complete
+        return self._result.kind == OUTPUT and not self._is_timed_out
 
 
 class _Result:
@@ -417,6 +459,10 @@ class _Capture:
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(self._name, flags, 0o600)
+
+
+def _record_code(code: int) -> None:
+    _keep_trying("exit.json", json.dumps({"code": code}).encode())
 
 
 def mark_stop(directory: str | os.PathLike[str]) -> None:
