@@ -30,6 +30,7 @@ from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.following import ExecutionStreams
+from trimtab_admin.executions.form_reading import LaunchForms
 from trimtab_admin.executions.workflows import Workflows
 from trimtab_admin.maintenance.clusterres import ClusterresState
 from trimtab_admin.maintenance.dead_letters import DeadLetters
@@ -249,6 +250,7 @@ def _executions(
     sessions, reading, _, tree, targets = database
     return ExecutionOperations(
         workflows=Workflows(reading, sessions, tree, targets),
+        forms=LaunchForms(reading, tree),
         executions=Executions(
             reading, sessions, tree, nats_tasks.wake_requester, nats_tasks.execution_waits
         ),

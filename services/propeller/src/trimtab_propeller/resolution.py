@@ -10,15 +10,13 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 
-from pydantic import JsonValue
-
 from trimtab.errors import Invalid, NotFound, Unreadable
 from trimtab.labels import fill_placeholders, label_value
 from trimtab.messages import subjects
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
-from trimtab.resolution.sources import node_sources
+from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
 from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig, Node
@@ -27,7 +25,6 @@ from trimtab_propeller.executors.port import Capabilities, Program
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
 """Names of executions and nodes, because executors make directories and pods of them."""
-_ENGINE_DEFAULTS: Mapping[str, JsonValue] = {"retries": 0, "interruptible": False}
 
 _CONFIG = "workflow_execution_config"
 _ENVS = "envs."
@@ -178,7 +175,7 @@ class _NodeResolver:
         self._shared = [
             *(
                 ResolvedValue(path=path, value=value, source="engine")
-                for path, value in _ENGINE_DEFAULTS.items()
+                for path, value in ENGINE_DEFAULTS.items()
             ),
             *_node_settings(request, settings),
             *_cluster_values(request, settings),

@@ -17,6 +17,7 @@ from trimtab.cli.effective import effective, explain_kind
 from trimtab.cli.groups import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.history import history, rollback, watch
 from trimtab.cli.kinds import KindGroup
+from trimtab.cli.launch_forms import form
 from trimtab.cli.listings import LISTINGS
 from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.namespaces import namespaces
@@ -82,7 +83,7 @@ register = DefaultCommandGroup(
 
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
 cli.add_section("All settings", apply, diff, export, effective, watch)
-cli.add_section("Projects, workflows, executions", register, archive, unarchive, execute)
+cli.add_section("Projects, workflows, executions", register, archive, unarchive, form, execute)
 cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces, templates)
 cli.add_section("Access", token, audit)
 cli.add_section(

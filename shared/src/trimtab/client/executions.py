@@ -15,7 +15,8 @@ from trimtab.api.executions import (
     NodeBody,
     WorkflowBody,
 )
-from trimtab.client.http import DRY_RUN, Collection, path_of, without_empty
+from trimtab.api.launch_forms import FormHook, LaunchForm
+from trimtab.client.http import DRY_RUN, Collection, HttpApi, path_of, without_empty
 from trimtab.errors import Invalid, NotFound, Retryable, Unavailable
 from trimtab.messages.executions import ENDED
 
@@ -31,6 +32,9 @@ _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 5.0
 """The delays between polls."""
 
+_FORM_HOOKS = 500
+"""The hooks of a page of a form."""
+
 _UNCLAIMED_SECONDS = 2.0
 """How long a stream may have no change at all, before admin is polled for the reason."""
 
@@ -44,6 +48,20 @@ def _ignore(_node: str, _state: NodeBody) -> None:
 
 def _ignore_reason(_reason: str) -> None:
     pass
+
+
+async def _form(http: HttpApi, path: str, version: str | None) -> LaunchForm:
+    """Return a form with the hooks of all its pages."""
+    params = without_empty(version=version, limit=_FORM_HOOKS)
+    form = await http.fetch(LaunchForm, "GET", path, params=params)
+    hooks: list[FormHook] = list(form.hooks)
+    following = form.hooks_next
+    while following is not None:
+        params = without_empty(version=form.version, limit=_FORM_HOOKS, hooks_after=following)
+        page = await http.fetch(LaunchForm, "GET", path, params=params)
+        hooks += page.hooks
+        following = page.hooks_next
+    return form.model_copy(update={"hooks": tuple(hooks), "hooks_next": None})
 
 
 class Workflows(Collection):
@@ -62,6 +80,13 @@ class Workflows(Collection):
             WorkflowBody, "GET", path, params=without_empty(version=version)
         )
 
+    async def form(
+        self, project: str, domain: str, name: str, version: str | None = None
+    ) -> LaunchForm:
+        """Return what an execution can be given: inputs, and overrides by hook."""
+        path = path_of("workflows", project, domain, name, "form")
+        return await _form(self._http, path, version)
+
     async def create(self, workflow: WorkflowBody, *, dry_run: bool = False) -> WorkflowBody:
         """Register a version; a dry run only checks it.
 
@@ -79,6 +104,13 @@ class LaunchPlans(Collection):
     ) -> Sequence[LaunchPlanBody]:
         params = without_empty(project=project, domain=domain)
         return await self._http.fetch_list(LaunchPlanBody, "/launch_plans", params)
+
+    async def form(
+        self, project: str, domain: str, name: str, version: str | None = None
+    ) -> LaunchForm:
+        """Return what an execution through the launch plan can be given."""
+        path = path_of("launch_plans", project, domain, name, "form")
+        return await _form(self._http, path, version)
 
     async def create(self, launch_plan: LaunchPlanBody, *, dry_run: bool = False) -> LaunchPlanBody:
         """Register a launch plan; a dry run only checks it."""

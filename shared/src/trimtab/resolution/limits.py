@@ -36,7 +36,7 @@ class Refusal(Rejected):
         self.scope = scope
 
 
-class _Bound(NamedTuple):
+class Bound(NamedTuple):
     """An amount that a value may not exceed, and the record that set it."""
 
     name: str
@@ -108,7 +108,7 @@ def _enforce(
 ) -> tuple[ResolvedValue | None, ResolvedValue | None]:
     """Ensure request ≤ limit ≤ effective limit ≤ ceiling. Raises `Refusal`."""
     clamp = task_resource.flat.get("over_limit") == "clamp"
-    bound = _lowest_bound(resource, task_resource)
+    bound = next(iter(bounds(resource, task_resource)), None)
     # The field that the user wrote is checked before the one that was derived from it, so that a
     # refusal names the field that has to be changed.
     if request is not None and request.source != "limit":
@@ -116,22 +116,22 @@ def _enforce(
     limit = _lower(limit, bound, clamp)
     request = _lower(request, bound, clamp)
     if limit is not None:
-        own = _Bound(limit.path, str(limit.value), limit.scope, limit.revision)
+        own = Bound(limit.path, str(limit.value), limit.scope, limit.revision)
         request = _lower(request, own, clamp)
     return request, limit
 
 
-def _lowest_bound(resource: str, task_resource: Effective) -> _Bound | None:
-    """Return the lower one of the effective limit and the ceiling."""
-    bounds = [
-        _Bound(f"task_resource.{name}", str(leaf.value), str(leaf.scope), leaf.revision)
+def bounds(resource: str, task_resource: Effective) -> list[Bound]:
+    """Return the effective limit and the ceiling of a resource, the lower one first."""
+    found = [
+        Bound(f"task_resource.{name}", str(leaf.value), str(leaf.scope), leaf.revision)
         for name in (f"limits.{resource}", f"ceiling.{resource}")
         if (leaf := task_resource.leaves.get(name)) is not None and leaf.value is not None
     ]
-    return min(bounds, key=lambda bound: quantities.parse(bound.amount), default=None)
+    return sorted(found, key=lambda bound: quantities.parse(bound.amount))
 
 
-def _lower(value: ResolvedValue | None, bound: _Bound | None, clamp: bool) -> ResolvedValue | None:
+def _lower(value: ResolvedValue | None, bound: Bound | None, clamp: bool) -> ResolvedValue | None:
     """Return the value, or the bound where the value exceeds it and ``clamp`` allows to lower it.
 
     Raises `Refusal`.

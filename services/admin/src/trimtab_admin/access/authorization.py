@@ -131,6 +131,12 @@ def workflow_viewer(caller: Caller, parameters: Mapping[str, str]) -> None:
     caller.check(Role.VIEWER, scope)
 
 
+def launch_plan_viewer(caller: Caller, parameters: Mapping[str, str]) -> None:
+    """Require a grant for the project or for anything in it: the launch plan names its workflow."""
+    if not caller.may_see_project(parameters["project"]):
+        caller.check(Role.VIEWER, Scope(parameters["domain"], parameters["project"]))
+
+
 def project_viewer(caller: Caller, parameters: Mapping[str, str]) -> None:
     """Require a grant for the project or for anything in it."""
     project = parameters["name"]

@@ -9,14 +9,23 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, LaunchPlanBody, WorkflowBody
+from trimtab.api.launch_forms import LaunchForm
 from trimtab.levels import Scope
+from trimtab.workflows.graph import MAX_NODES
 from trimtab_admin.access.authentication import Authentication
-from trimtab_admin.access.authorization import Role, any_caller, workflow_viewer
+from trimtab_admin.access.authorization import (
+    Role,
+    any_caller,
+    launch_plan_viewer,
+    workflow_viewer,
+)
 from trimtab_admin.access.call import Call
 from trimtab_admin.api.operation import Operation, Reply
 from trimtab_admin.api.parameters import DryRunQuery, Parameters, ProjectDomainQuery
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.following import ExecutionStreams
+from trimtab_admin.executions.form_reading import LaunchForms
+from trimtab_admin.executions.launch_forms import Page
 from trimtab_admin.executions.workflows import Workflows, scope_of
 
 
@@ -25,6 +34,19 @@ class VersionQuery(Parameters):
 
     version: str | None = None
     """Absent, it is the newest."""
+
+
+class FormQuery(VersionQuery):
+    """The version, and the part of the hooks that is returned."""
+
+    limit: int = Field(default=100, ge=1, le=500)
+    """The most hooks"""
+    hooks_after: int = Field(default=0, ge=0, le=MAX_NODES)
+    """The `hooks_next` of the page before, of the same version"""
+
+    @property
+    def page(self) -> Page:
+        return Page(self.hooks_after, self.limit)
 
 
 class ExecutionsQuery(ProjectDomainQuery):
@@ -76,6 +98,7 @@ class ExecutionOperations:
     """The operations, with the workflows and executions."""
 
     workflows: Workflows
+    forms: LaunchForms
     executions: Executions
     streams: ExecutionStreams
     authentication: Authentication
@@ -91,8 +114,20 @@ class ExecutionOperations:
             workflows(
                 "GET", "/workflows/{project}/{domain}/{name}", self.get_workflow, workflow_viewer
             ),
+            workflows(
+                "GET",
+                "/workflows/{project}/{domain}/{name}/form",
+                self.get_workflow_form,
+                workflow_viewer,
+            ),
             workflows("GET", "/launch_plans", self.list_launch_plans, any_caller),
             workflows("POST", "/launch_plans", self.register_launch_plan, any_caller, 201, known),
+            workflows(
+                "GET",
+                "/launch_plans/{project}/{domain}/{name}/form",
+                self.get_launch_plan_form,
+                launch_plan_viewer,
+            ),
             executions("GET", "/executions", self.list_executions, any_caller),
             executions("POST", "/executions", self.create_execution, any_caller, 201, created),
             executions("GET", "/executions/{execution}", self.get_execution, any_caller),
@@ -114,6 +149,15 @@ class ExecutionOperations:
     ) -> WorkflowBody:
         return await self.workflows.get(call.caller, Scope(domain, project), name, query.version)
 
+    async def get_workflow_form(
+        self, call: Call, project: str, domain: str, name: str, query: FormQuery
+    ) -> LaunchForm:
+        """What an execution can be given: inputs, and for each hook the fields that it can
+        override, with their defaults, the sources of these and the limits.
+        """
+        scope = Scope(domain, project)
+        return await self.forms.of_workflow(call.caller, scope, name, query.version, query.page)
+
     async def list_launch_plans(
         self, call: Call, query: ProjectDomainQuery
     ) -> Sequence[LaunchPlanBody]:
@@ -125,6 +169,13 @@ class ExecutionOperations:
         call.caller.check(Role.EDITOR, scope_of(body))
         is_new = await self.workflows.register_launch_plan(body, call.caller, dry_run=query.dry_run)
         return Reply(body, status=201 if is_new and not query.dry_run else 200)
+
+    async def get_launch_plan_form(
+        self, call: Call, project: str, domain: str, name: str, query: FormQuery
+    ) -> LaunchForm:
+        """As that of its workflow, with the inputs and overrides of the launch plan as defaults."""
+        scope = Scope(domain, project)
+        return await self.forms.of_launch_plan(call.caller, scope, name, query.version, query.page)
 
     async def list_executions(self, call: Call, query: ExecutionsQuery) -> Sequence[ExecutionBody]:
         return await self.executions.list(call.caller, query.project, query.domain, query.limit)

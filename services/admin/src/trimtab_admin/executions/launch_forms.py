@@ -1,0 +1,215 @@
+"""Make the launch form of a workflow: its inputs, and the values that its hooks can override. Pure.
+
+The defaults are what `trimtab.resolution` gives an execution without overrides. Placeholders in
+values of the settings are not filled in, because they may name the execution.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from trimtab.api.launch_forms import FormField, FormHook, FormInput, FormLimit, LaunchForm
+from trimtab.levels import Scope
+from trimtab.messages.resolutions import ResolvedValue
+from trimtab.resolution.limits import Refusal, bounds, complete_resources
+from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
+from trimtab.settings.fold import Effective
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import LaunchPlan, Node, Workflow
+from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides, merge_overrides
+from trimtab_admin import steps
+from trimtab_admin.executions.override_fields import FIELDS, OverrideField
+from trimtab_admin.steps import Steps
+
+_CONFIG = "workflow_execution_config"
+_GROUPED = 1000
+"""How many nodes are looked at in one slice, some milliseconds."""
+_MADE = 10
+"""How many hooks are made in one slice, some milliseconds."""
+_ENVIRONMENT, _ENVS = "environment.", "envs."
+
+
+class Page(NamedTuple):
+    """The part of the hooks that a form has."""
+
+    after: int
+    """How many hooks come before it."""
+    limit: int
+
+
+def launch_form(
+    workflow: Workflow, plan: LaunchPlan, scope: Scope, settings: Settings, page: Page
+) -> Steps[LaunchForm]:
+    """Return the form of a launch plan, whose workflow is expanded.
+
+    ``scope`` is the project and domain. Raises `trimtab.errors.Unreadable`.
+    """
+    own_name = plan.name if plan.name != workflow.name else ""
+    target = Scope(scope.domain, scope.project, workflow.name, own_name)
+    # Settings change while other tasks run between the slices.
+    revision, defaults = settings.revision, _Defaults(workflow, plan, settings, target)
+    groups = yield from _groups(workflow, plan)
+    shown = groups[page.after : page.after + page.limit]
+    hooks = yield from steps.each(defaults.hook, shown, _MADE)
+    end = page.after + page.limit
+    return LaunchForm(
+        project=scope.project,
+        domain=scope.domain,
+        workflow=workflow.name,
+        version=workflow.version,
+        launch_plan=plan.name,
+        revision=revision,
+        inputs=tuple(_inputs(workflow, plan)),
+        hooks=tuple(hooks),
+        hooks_next=end if end < len(groups) else None,
+    )
+
+
+def _inputs(workflow: Workflow, plan: LaunchPlan) -> Iterator[FormInput]:
+    for name, value in workflow.inputs.items():
+        required = name in workflow.required and name not in plan.inputs
+        yield FormInput(
+            name=name,
+            json_schema=workflow.schema_of(name),
+            required=required,
+            default=plan.inputs.get(name, value),
+            source="" if required else "launch plan" if name in plan.inputs else "workflow",
+        )
+
+
+def _groups(workflow: Workflow, plan: LaunchPlan) -> Steps[list[list[Node]]]:
+    """Return the nodes that have a hook: those of one hook with equal sources together."""
+    groups: dict[object, list[Node]] = {}
+    for number, node in enumerate(workflow.nodes, 1):
+        if node.hook is not None:
+            own = node.hook.full_name if node.hook.full_name in plan.runtime_override else ""
+            sources = (node.overrides.model_dump_json(), node.hook.default.model_dump_json())
+            groups.setdefault((node.hook.name, own, node.task, *sources), []).append(node)
+        if number % _GROUPED == 0:
+            yield
+    return list(groups.values())
+
+
+class _Defaults:
+    """The values of nodes without overrides of an execution, and the limits for all of them."""
+
+    def __init__(
+        self, workflow: Workflow, plan: LaunchPlan, settings: Settings, target: Scope
+    ) -> None:
+        """Raises `Unreadable`."""
+        self._workflow = workflow
+        self._plan = plan
+        self._task_resource = settings.effective("task_resource", target)
+        self._shared = [
+            *(_engine_value(path, value) for path, value in ENGINE_DEFAULTS.items()),
+            *_settings_values(settings.effective(_CONFIG, target)),
+        ]
+
+    def hook(self, nodes: list[Node]) -> FormHook:
+        """Return the hook of nodes with equal sources."""
+        node = nodes[0]
+        task = self._workflow.tasks[node.task]
+        sources = list(reversed(list(node_sources(node, task, self._plan, {}))))
+        merged = reduce(merge_overrides, (overrides for _, overrides in sources))
+        return FormHook(
+            name=node.hook.name if node.hook else "",
+            paths=tuple(each.hook.full_name for each in nodes if each.hook),
+            task=task.name,
+            task_type=task.type,
+            task_config_type=merged.task_config_type or "",
+            fields=tuple(self._fields(self._values(sources), merged)),
+        )
+
+    def _values(self, sources: list[tuple[str, NodeOverrides]]) -> dict[str, ResolvedValue]:
+        """Return the values by path; ``sources`` come with the most specific one last."""
+        values = {value.path: value for value in self._shared}
+        for source, overrides in sources:
+            for path, value in flat_overrides(overrides).items():
+                values[path] = ResolvedValue(path=path, value=value, source=source)
+        return values
+
+    def _fields(
+        self, values: dict[str, ResolvedValue], merged: NodeOverrides
+    ) -> Iterator[FormField]:
+        problems: dict[str, str] = {}
+        try:
+            values = complete_resources(values, self._task_resource)
+        except Refusal as refusal:
+            problems[refusal.path] = str(refusal)
+        for field in FIELDS:
+            if not field.is_map:
+                yield self._field(field, values.get(field.path), problems.get(field.path, ""))
+                continue
+            keys = [path for path in values if path.startswith(f"{field.path}.")]
+            yield _map_field(field, values, keys, merged)
+            for path in keys:
+                yield _with_default(field.entry(path), values[path])
+
+    def _field(self, field: OverrideField, value: ResolvedValue | None, problem: str) -> FormField:
+        found = _with_default(field, value)
+        if not field.resource:
+            return found
+        return found.model_copy(update={**self._limits(field.resource), "problem": problem})
+
+    def _limits(self, resource: str) -> Mapping[str, object]:
+        found = bounds(resource, self._task_resource)
+        if not found:
+            return {}
+        return {
+            "limits": tuple(
+                FormLimit(
+                    amount=bound.amount,
+                    name=bound.name,
+                    scope=bound.scope,
+                    revision=bound.revision or 0,
+                )
+                for bound in found
+            ),
+            "over_limit": self._task_resource.flat.get("over_limit") or "refuse",
+        }
+
+
+def _engine_value(path: str, value: JsonValue) -> ResolvedValue:
+    return ResolvedValue(path=path, value=value, source="engine")
+
+
+def _settings_values(config: Effective) -> Iterator[ResolvedValue]:
+    """Yield the values of the settings for each node whose sources set no other."""
+    for path, leaf in config.leaves.items():
+        if leaf.value is None or not (path == "interruptible" or path.startswith(_ENVS)):
+            continue
+        yield ResolvedValue(
+            path=path.replace(_ENVS, _ENVIRONMENT, 1),
+            value=leaf.value,
+            source=f"{_CONFIG}.{path}",
+            scope=str(leaf.scope),
+            revision=leaf.revision,
+        )
+
+
+def _map_field(
+    field: OverrideField,
+    values: Mapping[str, ResolvedValue],
+    keys: list[str],
+    merged: NodeOverrides,
+) -> FormField:
+    """Return the field of a whole map, whose keys have the sources."""
+    content = getattr(merged, field.path)
+    if field.path == "environment" and keys:
+        content = {path.removeprefix(_ENVIRONMENT): values[path].value for path in keys}
+    return field.form_field().model_copy(update={"default": content})
+
+
+def _with_default(field: OverrideField, value: ResolvedValue | None) -> FormField:
+    if value is None:
+        return field.form_field()
+    return field.form_field().model_copy(
+        update={
+            "default": value.value,
+            "source": value.source,
+            "scope": value.scope,
+            "revision": value.revision,
+        }
+    )
