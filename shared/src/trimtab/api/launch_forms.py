@@ -19,7 +19,7 @@ class FormInput(Model, extra="ignore"):
     """Whether an execution has to give a value."""
     default: Annotated[JsonValue, DATA] = None
     source: Literal["", "workflow", "launch plan"]
-    """What gives the default; empty for a required input."""
+    """The source of the default; empty for a required input."""
 
 
 class FormLimit(Model, extra="ignore"):
@@ -46,7 +46,7 @@ class FormField(Model, extra="ignore"):
     default: Annotated[JsonValue, DATA] = None
     """The value that applies without an override; null where there is none."""
     source: str = ""
-    """What gives the default: ``launch plan override``, ``hook default``, ``launch plan``,
+    """The source of the default: ``launch plan override``, ``hook default``, ``launch plan``,
     ``with_overrides``, ``task``, a field of the settings, ``engine``, or ``limit`` and ``request``
     where it is derived from the other one. Empty where there is none, and for a map."""
     scope: str = Field(default="", exclude_if=not_)
@@ -57,7 +57,7 @@ class FormField(Model, extra="ignore"):
     over_limit: Literal["refuse", "clamp"] | None = Field(
         default=None, exclude_if=lambda policy: policy is None
     )
-    """What happens to a value above the lowest bound."""
+    """Whether a value above the lowest bound is refused, or lowered to it."""
     problem: str = Field(default="", exclude_if=not_)
     """Why an execution without an override of the value would be refused."""
 
@@ -82,7 +82,7 @@ class FormHook(Model, extra="ignore"):
 
 
 class LaunchForm(Model, extra="ignore"):
-    """What an execution of one version can be given, as the settings are now."""
+    """Inputs and hooks of one version, with defaults and limits as the settings are now."""
 
     project: str
     domain: str

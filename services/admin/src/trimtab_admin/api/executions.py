@@ -152,7 +152,7 @@ class ExecutionOperations:
     async def get_workflow_form(
         self, call: Call, project: str, domain: str, name: str, query: FormQuery
     ) -> LaunchForm:
-        """What an execution can be given: inputs, and for each hook the fields that it can
+        """List what an execution can be given: inputs, and for each hook the fields that it can
         override, with their defaults, the sources of these and the limits.
         """
         scope = Scope(domain, project)
@@ -173,7 +173,7 @@ class ExecutionOperations:
     async def get_launch_plan_form(
         self, call: Call, project: str, domain: str, name: str, query: FormQuery
     ) -> LaunchForm:
-        """As that of its workflow, with the inputs and overrides of the launch plan as defaults."""
+        """List the same for an execution through the launch plan, whose values are the defaults."""
         scope = Scope(domain, project)
         return await self.forms.of_launch_plan(call.caller, scope, name, query.version, query.page)
 
