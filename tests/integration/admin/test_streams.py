@@ -91,6 +91,23 @@ async def test_limits_under_which_a_log_would_lose_events_are_a_conflict(
         await streams.bootstrap(client)
 
 
+@pytest.mark.parametrize(
+    ("limits", "field"),
+    [
+        ({"max_age": 3600.0}, "max_age"),
+        ({"discard": DiscardPolicy.OLD}, "discard"),
+        ({"allow_rollup_hdrs": False}, "allow_rollup_hdrs"),
+    ],
+)
+async def test_limits_under_which_the_bucket_would_lose_blobs_are_a_conflict(
+    client: Client, limits: dict[str, object], field: str
+) -> None:
+    changed = replace(await config(client, subjects.BLOBS_STREAM), **limits)  # type: ignore[arg-type]
+    await client.jetstream().update_stream(changed)
+    with pytest.raises(Conflict, match=f"stream OBJ_BLOBS: {field} is .* would lose state"):
+        await streams.bootstrap(client)
+
+
 async def test_streams_of_a_release_without_bounds_are_reported_and_keep_their_messages(
     client: Client,
 ) -> None:

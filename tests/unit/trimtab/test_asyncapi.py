@@ -54,7 +54,8 @@ def test_every_reference_resolves() -> None:
 def test_every_subject_of_a_stream_is_documented() -> None:
     addresses = [str(each["address"]) for each in document()["channels"].values()]
     documented = {".".join(address.split(".")[:3]).partition(".{")[0] for address in addresses}
-    undocumented = {subjects.ALL_COMMANDS, "trimtab.dead.>"}
+    objects = {subjects.blob_chunks(">"), subjects.blob_info(">")}
+    undocumented = {subjects.ALL_COMMANDS, "trimtab.dead.>", *objects}
     stored = {name for each in streams.declared() for name in each.config.subjects or []}
     for subject in stored - undocumented:
         assert subject.rstrip(".>*") in documented, subject

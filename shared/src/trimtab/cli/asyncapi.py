@@ -178,7 +178,8 @@ def document() -> dict[str, Any]:
             "title": "Trimtab",
             "version": "1",
             "description": "The messages and requests of Trimtab on NATS. Bodies are JSON. Readers "
-            f"ignore fields that they do not know. {_ESCAPE}",
+            f"ignore fields that they do not know. {_ESCAPE} The bucket {subjects.BLOBS} of the "
+            "object store holds blobs, such as bundles of code, by their SHA-256.",
         },
         "defaultContentType": "application/json",
         "channels": dict(_channels()),

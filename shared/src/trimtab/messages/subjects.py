@@ -13,6 +13,10 @@ NAMESPACES = "NAMESPACES"
 DEAD_LETTERS = "DEAD_LETTERS"
 LEADERS = "LEADERS"
 """The leases by which one replica of a service is active; only that service uses the stream."""
+BLOBS = "BLOBS"
+"""The bucket of an object store: blobs by their SHA-256."""
+BLOBS_STREAM = f"OBJ_{BLOBS}"
+"""The stream of that bucket."""
 
 ADMIN = "admin"
 """The durable consumer of EXECUTION_EVENTS that all replicas of admin share."""
@@ -215,6 +219,16 @@ def difference(cluster: str, namespace: str) -> str:
 def differences_of(cluster: str) -> str:
     """Return the wildcard of the requests for all namespaces of a cluster."""
     return f"trimtab.clusterres.diff.{_escape(cluster)}.*"
+
+
+def blob_info(key: str) -> str:
+    """Return the subject of the metadata of a blob, or of all for ``*``."""
+    return f"$O.{BLOBS}.M.{key}"
+
+
+def blob_chunks(nuid: str) -> str:
+    """Return the subject of the chunks of one upload, or of all for ``*``."""
+    return f"$O.{BLOBS}.C.{nuid}"
 
 
 def dead(stream: str, consumer: str) -> str:

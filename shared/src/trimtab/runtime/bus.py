@@ -24,7 +24,7 @@ HEARTBEAT_SECONDS = 2.0
 
 _POLL_SECONDS = 0.25
 """The longest delay until a follower notices that the client has reconnected."""
-_WRONG_LAST = frozenset({10070, 10071})
+WRONG_LAST = frozenset({10070, 10071})
 """The server's codes for a stream, or a subject, that ends with another id or sequence."""
 
 
@@ -89,7 +89,7 @@ async def publish(
                 subject, event.body(), stream=stream, headers=all_headers
             )
     except nats.js.errors.APIError as error:
-        if error.err_code in _WRONG_LAST:
+        if error.err_code in WRONG_LAST:
             raise WrongSequence(f"{subject} has been appended to") from error
         raise Unavailable(f"NATS did not store {subject}: {error}") from error
     except (nats.errors.Error, TimeoutError) as error:

@@ -43,6 +43,7 @@ _DEFAULT_LIMITS: dict[str, object] = {
     "max_msgs": -1,
     "max_bytes": -1,
     "retention": RetentionPolicy.LIMITS,
+    "allow_rollup_hdrs": False,
 }
 
 
@@ -58,8 +59,12 @@ _DEAD_LETTERS: dict[str, object] = {
     "max_age": timedelta(days=30).total_seconds(),
 }
 """The oldest dead letters are deleted: rejected messages must not fill the disk."""
+BLOBS_BYTES = 2**30
+"""The size of the bucket of blobs, which the server reserves. A full one refuses uploads."""
 _NEVER_OTHERWISE = frozenset({"max_age", "max_msgs_per_subject", "discard"})
 """Limits of EXECUTION_EVENTS under which a log would lose events without an error."""
+_OF_BLOBS = _NEVER_OTHERWISE | {"allow_rollup_hdrs"}
+"""Limits under which the bucket would lose blobs, or refuse every upload."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,21 @@ def declared(replicas: int = 1, events_bytes: int = EVENTS_BYTES) -> tuple[Decla
     # Propellers read the requests without a consumer; those of earlier releases need this one.
     to_propeller = durable(subjects.PROPELLER, subjects.ALL_REQUESTED)
     to_admin = durable(subjects.ADMIN, subjects.ALL_EVENTS)
-    all_limits = frozenset(_DEFAULT_LIMITS)
+    blobs = stream(
+        subjects.BLOBS_STREAM,
+        [subjects.blob_chunks(">"), subjects.blob_info(">")],
+        discard=DiscardPolicy.NEW,
+        max_bytes=BLOBS_BYTES,
+        allow_rollup_hdrs=True,
+        allow_direct=True,
+    )
+    all_limits = frozenset(_DEFAULT_LIMITS) - {"allow_rollup_hdrs"}
     return (
         DeclaredStream(stream(subjects.SETTINGS, settings, **state), all_limits),
         DeclaredStream(namespaces, all_limits),
         DeclaredStream(requests, consumers=(to_propeller,)),
         DeclaredStream(logs, _NEVER_OTHERWISE, (to_admin,)),
+        DeclaredStream(blobs, _OF_BLOBS),
         DeclaredStream(stream(subjects.DEAD_LETTERS, ["trimtab.dead.>"], **_DEAD_LETTERS)),
     )
 
