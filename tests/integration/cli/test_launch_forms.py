@@ -40,6 +40,7 @@ def test_form_shows_inputs_and_what_each_hook_can_override(
     assert shown["retries"][4:] == ["100", "2", "hook", "default", "-", "-"]
     assert "300m" in shown["resources.requests.cpu"]
     assert "task_resource.limits.cpu" in shown["resources.requests.cpu"]
+    assert shown["max_parallelism"][1:] == ["integer", "1", "to", "2147483647", "-", "-", "-"]
     assert shown["environment.LOG"][2:4] == ["info", "task"]
     planned = json.loads(
         trimtab("form", "hello", *scope, "--launch-plan", "hello_moon", "-o", "json").stdout

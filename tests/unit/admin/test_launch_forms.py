@@ -147,6 +147,25 @@ def test_a_default_above_its_limit_is_shown_with_the_refusal() -> None:
     assert "3 (hook default) is over 2, the task_resource.limits.cpu" in cpu.problem
 
 
+def test_the_values_of_the_execution_as_a_whole_have_defaults_and_sources() -> None:
+    config = {"max_parallelism": 5, "interruptible": True, "labels": {"team": "a", "tier": "1"}}
+    settled = settings(record("workflow_execution_config", config))
+    plan = {"interruptible": False, "labels": {"team": "b"}, "environment": {"LOG": "info"}}
+    found = {f.path: (f.default, f.source) for f in form(workflow(), settled, plan).execution}
+    source = "workflow_execution_config."
+    assert found == {
+        "max_parallelism": (5, f"{source}max_parallelism"),
+        "interruptible": (False, "launch plan"),
+        "overwrite_cache": (None, ""),
+        "labels": ({"team": "b", "tier": "1"}, ""),
+        "labels.team": ("b", "launch plan"),
+        "labels.tier": ("1", f"{source}labels.tier"),
+        "annotations": (None, ""),
+        "environment": ({"LOG": "info"}, ""),
+        "environment.LOG": ("info", "launch plan"),
+    }
+
+
 def called_twice() -> Workflow:
     """Return a workflow whose sub-workflow, with a hook, is called with two defaults."""
     inner = Graph(nodes=(node("n0", hook=overrides(retries=1)),))

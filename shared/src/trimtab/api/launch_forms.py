@@ -93,6 +93,9 @@ class LaunchForm(Model, extra="ignore"):
     revision: int
     """The revision of the settings that defaults and limits are from."""
     inputs: tuple[FormInput, ...]
+    execution: tuple[FormField, ...]
+    """Values of the execution as a whole; those that are values of nodes too, such as
+    ``interruptible``, apply where no override of the node sets them."""
     hooks: tuple[FormHook, ...]
     hooks_next: int | None = Field(default=None, exclude_if=lambda number: number is None)
     """The ``hooks_after`` of the next page; absent if this is the last one."""

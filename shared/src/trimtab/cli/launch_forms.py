@@ -73,6 +73,9 @@ def _parts(form: LaunchForm) -> Iterator[str | Table]:
         f"with the settings at revision {form.revision}\n"
     )
     yield _inputs(form.inputs) if form.inputs else "It has no inputs."
+    yield "\nthe execution as a whole"
+    rows = [(*_row(each)[:-1],) for each in form.execution]
+    yield Table(("FIELD", "TYPE", "DEFAULT", "FROM", "SCOPE"), rows)
     for hook in form.hooks:
         yield f"\n{_title(hook)}"
         yield Table(

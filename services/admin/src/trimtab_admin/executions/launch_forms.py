@@ -15,12 +15,11 @@ from trimtab.levels import Scope
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, bounds, complete_resources
 from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
-from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import LaunchPlan, Node, Workflow
+from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Node, Workflow
 from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides, merge_overrides
 from trimtab_admin import steps
-from trimtab_admin.executions.override_fields import FIELDS, OverrideField
+from trimtab_admin.executions.override_fields import EXECUTION_FIELDS, FIELDS, OverrideField
 from trimtab_admin.steps import Steps
 
 _CONFIG = "workflow_execution_config"
@@ -28,7 +27,6 @@ _GROUPED = 1000
 """How many nodes are looked at in one slice, some milliseconds."""
 _MADE = 10
 """How many hooks are made in one slice, some milliseconds."""
-_ENVIRONMENT, _ENVS = "environment.", "envs."
 
 
 class Page(NamedTuple):
@@ -62,6 +60,7 @@ def launch_form(
         launch_plan=plan.name,
         revision=revision,
         inputs=tuple(_inputs(workflow, plan)),
+        execution=tuple(_execution_fields(plan, settings, target)),
         hooks=tuple(hooks),
         hooks_next=end if end < len(groups) else None,
     )
@@ -104,7 +103,11 @@ class _Defaults:
         self._task_resource = settings.effective("task_resource", target)
         self._shared = [
             *(_engine_value(path, value) for path, value in ENGINE_DEFAULTS.items()),
-            *_settings_values(settings.effective(_CONFIG, target)),
+            *(
+                value
+                for value in _config_values(settings, target)
+                if value.path == "interruptible" or value.path.startswith("environment.")
+            ),
         ]
 
     def hook(self, nodes: list[Node]) -> FormHook:
@@ -139,13 +142,10 @@ class _Defaults:
         except Refusal as refusal:
             problems[refusal.path] = str(refusal)
         for field in FIELDS:
-            if not field.is_map:
+            if field.is_map:
+                yield from _map_fields(field, values, getattr(merged, field.path))
+            else:
                 yield self._field(field, values.get(field.path), problems.get(field.path, ""))
-                continue
-            keys = [path for path in values if path.startswith(f"{field.path}.")]
-            yield _map_field(field, values, keys, merged)
-            for path in keys:
-                yield _with_default(field.entry(path), values[path])
 
     def _field(self, field: OverrideField, value: ResolvedValue | None, problem: str) -> FormField:
         found = _with_default(field, value)
@@ -175,31 +175,66 @@ def _engine_value(path: str, value: JsonValue) -> ResolvedValue:
     return ResolvedValue(path=path, value=value, source="engine")
 
 
-def _settings_values(config: Effective) -> Iterator[ResolvedValue]:
-    """Yield the values of the settings for each node whose sources set no other."""
-    for path, leaf in config.leaves.items():
-        if leaf.value is None or not (path == "interruptible" or path.startswith(_ENVS)):
-            continue
+def _config_values(settings: Settings, target: Scope) -> Iterator[ResolvedValue]:
+    """Yield the values of the settings that a launch plan or a request can replace."""
+    for path, leaf in settings.effective(_CONFIG, target).leaves.items():
+        replaced = path.replace("envs.", "environment.", 1)
+        if leaf.value is not None and replaced.partition(".")[0] in ExecutionConfig.model_fields:
+            yield ResolvedValue(
+                path=replaced,
+                value=leaf.value,
+                source=f"{_CONFIG}.{path}",
+                scope=str(leaf.scope),
+                revision=leaf.revision,
+            )
+
+
+def _execution_fields(plan: LaunchPlan, settings: Settings, target: Scope) -> Iterator[FormField]:
+    labels = _project_labels(settings, target.project)
+    values = {value.path: value for value in (*labels, *_config_values(settings, target))}
+    for path, value in _plan_values(plan):
+        values[path] = ResolvedValue(path=path, value=value, source="launch plan")
+    for field in EXECUTION_FIELDS:
+        if field.is_map:
+            yield from _map_fields(field, values)
+        else:
+            yield _with_default(field, values.get(field.path))
+
+
+def _project_labels(settings: Settings, name: str) -> Iterator[ResolvedValue]:
+    project = settings.projects.get(name)
+    for key, value in (project.labels if project else {}).items():
         yield ResolvedValue(
-            path=path.replace(_ENVS, _ENVIRONMENT, 1),
-            value=leaf.value,
-            source=f"{_CONFIG}.{path}",
-            scope=str(leaf.scope),
-            revision=leaf.revision,
+            path=f"labels.{key}", value=value, source="project", scope=f"project {name}"
         )
 
 
-def _map_field(
+def _plan_values(plan: LaunchPlan) -> Iterator[tuple[str, JsonValue]]:
+    for name in ExecutionConfig.model_fields:
+        value = getattr(plan, name)
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", each) for key, each in value.items())
+        elif value is not None:
+            yield name, value
+
+
+def _map_fields(
     field: OverrideField,
     values: Mapping[str, ResolvedValue],
-    keys: list[str],
-    merged: NodeOverrides,
-) -> FormField:
-    """Return the field of a whole map, whose keys have the sources."""
-    content = getattr(merged, field.path)
-    if field.path == "environment" and keys:
-        content = {path.removeprefix(_ENVIRONMENT): values[path].value for path in keys}
-    return field.form_field().model_copy(update={"default": content})
+    content: Mapping[str, JsonValue] | None = None,
+) -> Iterator[FormField]:
+    """Yield the field of a map, then one for each key: only these have sources.
+
+    ``content`` is the map where its values are maps themselves: in the paths, a dot may be part of
+    a key too.
+    """
+    prefix = f"{field.path}."
+    keys = [path for path in values if path.startswith(prefix)]
+    flat = {path.removeprefix(prefix): values[path].value for path in keys}
+    whole = content if field.path == "task_config" else flat or None
+    yield field.form_field().model_copy(update={"default": whole})
+    for path in keys:
+        yield _with_default(field.entry(path), values[path])
 
 
 def _with_default(field: OverrideField, value: ResolvedValue | None) -> FormField:

@@ -1,17 +1,18 @@
-"""The fields of an override, as a form shows them. Pure."""
+"""The fields of an override, and of an execution as a whole, as a form shows them. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from trimtab.api.launch_forms import FormField
 from trimtab.kinds.task_resource import RESOURCES
+from trimtab.workflows.graph import ExecutionConfig
 from trimtab.workflows.node_overrides import NodeOverrides
 
 _FIXED = frozenset({"task_config_type"})
 """Fields that no override can change."""
 _GROUPS = frozenset({"resources", "resources.requests", "resources.limits"})
 """Objects whose members are fields of their own."""
-_MAPS = frozenset({"environment", "task_config"})
+_MAPS = frozenset({"annotations", "environment", "labels", "task_config"})
 _SHOWN = ("type", "anyOf", "minimum", "maximum", "minLength", "maxLength", "pattern")
 _NESTED = ("properties", "additionalProperties")
 
@@ -85,6 +86,9 @@ def _bare(shape: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str,
     return bare
 
 
-_SCHEMA = NodeOverrides.model_json_schema()
-FIELDS = tuple(sorted(_fields(_SCHEMA, _SCHEMA["$defs"]), key=lambda f: "." not in f.path))
-"""Resources first."""
+_OVERRIDES = NodeOverrides.model_json_schema()
+_EXECUTION = ExecutionConfig.model_json_schema()
+FIELDS = tuple(sorted(_fields(_OVERRIDES, _OVERRIDES["$defs"]), key=lambda f: "." not in f.path))
+"""The fields of a hook, resources first."""
+EXECUTION_FIELDS = tuple(_fields(_EXECUTION, _EXECUTION.get("$defs", {})))
+"""The fields of the execution as a whole."""
