@@ -1,70 +1,87 @@
-"""Run the Python module of a workflow, to register it or to execute one of its tasks."""
+"""Run the Python modules of workflows, to register them or to execute one of their tasks."""
 
-import hashlib
+import importlib
 import sys
-import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.graph import LaunchPlan, Workflow
-from trimtab.workflows.overrides import Pool
+from trimtab.errors import Rejected
+from trimtab.workflows.bad_modules import (
+    BadModule,
+    describe_error,
+    line_of,
+    place_of,
+    shown_path,
+)
+from trimtab.workflows.collecting import (
+    Code,
+    collect_directory,
+    collect_files,
+    imports_local_modules,
+    read_file,
+)
+from trimtab.workflows.importing import import_from, importing
+from trimtab.workflows.module_contents import Definitions
+from trimtab.workflows.registration import Module, register
+from trimtab.workflows.targets import Function
 from trimtab.workflows.tasks import PythonTask
-from trimtab.workflows.workflow_functions import WorkflowFunction
+
+__all__ = [
+    "BadModule",
+    "Module",
+    "describe_error",
+    "forget_module",
+    "line_of",
+    "load_module",
+    "load_task",
+    "loaded",
+    "run_module",
+]
 
 _NAME = "trimtab_workflow"
-"""The name of the module while it runs, whatever the name of its file."""
+"""The name of the module of a single file while it runs, whatever the name of the file."""
 
 
-class BadModule(Rejected):
-    """The file is not a Python module that defines workflows."""
+def load_module(
+    paths: str | Path | Sequence[str | Path],
+    version: str | None = None,
+    image: str | None = None,
+) -> Module:
+    """Run a file, several files or a directory, and build the graphs of the workflows in them.
 
-    def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
-        position = "" if line is None else f", line {line}"
-        super().__init__(f"{path}{position}: {reason}")
-        self.path = path
-        self.reason = reason
-        self.line = line
-
-
-@dataclass(frozen=True)
-class Module:
-    """The workflows, launch plans and pools that a file defines, ready to be registered."""
-
-    workflows: tuple[Workflow, ...]
-    launch_plans: tuple[LaunchPlan, ...]
-    """Launch plans other than the default ones."""
-    pools: tuple[Pool, ...]
-    """Pools whose quota the tasks declare."""
-
-
-def load_module(path: str | Path, version: str | None = None) -> Module:
-    """Run a file and build the graphs of its workflows. Raises `BadModule`.
-
-    The default version is a hash of the text, so that the same text has the same version.
+    A file that imports no module from its directory is registered as text; other code is a bundle.
+    With an image, which has the code already, it is neither. The default version is a hash of the
+    code, so that the same code has the same version. Raises `BadModule`.
     """
-    path = Path(path)
-    source = _read(path)
-    version = version or hashlib.sha256(source.encode()).hexdigest()[:12]
-    namespace = vars(run_module(path, source))
-    found = {v.name: v for v in namespace.values() if isinstance(v, WorkflowFunction)}
-    if not found:
-        raise BadModule(path, "defines no workflow; decorate a function with @workflow")
-    try:
-        graphs = {name: defined.graph(version, source) for name, defined in found.items()}
-        plans = tuple(
-            plan.graph(graphs[name])
-            for name, defined in found.items()
-            for plan in defined.launch_plans.values()
-        )
-        tasks = [called for defined in found.values() for called in defined.tasks.values()]
-        _check_defined_here(tasks, namespace)
-        return Module(tuple(graphs.values()), plans, _declared_pools(tasks))
-    except Exception as error:
-        raise _bad_module(path, error) from error
+    with loaded(paths, image) as definitions, blamed(definitions.code):
+        return register(definitions, version)
+
+
+@contextmanager
+def loaded(
+    paths: str | Path | Sequence[str | Path], image: str | None = None
+) -> Iterator[Definitions]:
+    """Run the modules, and yield what they define. Raises `BadModule`.
+
+    Modules of a bundle can be imported until the context ends.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not given:
+        raise Rejected("no file is given")
+    code = _collect(given, as_bundle=image is not None)
+    is_text = not code.modules and not given[0].is_dir()
+    if is_text:
+        [content] = code.files.values()
+        text = _decode(given[0], content)
+        yield Definitions(code, {"": run_module(given[0], text)}, given[0], text=text)
+        return
+    with importing(code.root, code.files):
+        with blamed(code):
+            modules = {name: importlib.import_module(name) for name in code.modules}
+        yield Definitions(code, modules, given[0], image=image)
 
 
 def run_module(path: Path, source: str) -> ModuleType:
@@ -75,10 +92,8 @@ def run_module(path: Path, source: str) -> ModuleType:
     sys.modules[_NAME] = module
     try:
         exec(compile(source, str(path), "exec"), vars(module))
-    except SyntaxError as error:
-        raise BadModule(path, f"is not Python: {error.msg}", error.lineno) from error
     except (Exception, SystemExit) as error:
-        raise _bad_module(path, error) from error
+        raise BadModule(path, describe_error(error), line_of(error, path)) from error
     return module
 
 
@@ -89,49 +104,52 @@ def forget_module() -> None:
         vars(module).clear()
 
 
-def line_of(error: BaseException, path: Path) -> int | None:
-    """Return the innermost line of the file in the traceback of the error, if there is one."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+def load_task(directory: Path, target: Function) -> PythonTask[Any]:
+    """Import the module of a task from an unpacked bundle, which stays importable.
+
+    Raises any error of the module, and `Rejected` where it defines no such task.
+    """
+    import_from(directory)
+    module = importlib.import_module(target.module)
+    task = vars(module).get(target.name)
+    if not isinstance(task, PythonTask):
+        raise Rejected(f"module {target.module} defines no task {target.name!r}")
+    return task
 
 
-def describe_error(error: BaseException) -> str:
-    """Return the last line of a traceback, ``ValueError: no rows``; for `Rejected`, its message."""
-    if isinstance(error, Rejected):
-        return str(error)
-    return "".join(traceback.format_exception_only(error)).strip()
-
-
-def _bad_module(path: Path, error: BaseException) -> BadModule:
-    """Report an error that the user's code raised, which may be of any class."""
-    return BadModule(path, describe_error(error), line_of(error, path))
-
-
-def _read(path: Path) -> str:
+@contextmanager
+def blamed(code: Code) -> Iterator[None]:
+    """Report errors of the user's code, which may be of any class, as `BadModule`."""
+    paths = {str(code.root / path): path for path in code.files}
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadModule(path, f"cannot be read: {error.strerror}") from error
+        yield
+    except BadModule:
+        raise
+    except (Exception, SystemExit) as error:
+        place = place_of(error, paths)
+        if place is None:
+            where = code.root if len(code.files) > 1 else code.root / next(iter(code.files), "")
+            raise BadModule(shown_path(where), describe_error(error)) from error
+        raise BadModule(shown_path(place.path), describe_error(error), place.line) from error
+
+
+def _collect(paths: Sequence[Path], *, as_bundle: bool) -> Code:
+    if paths[0].is_dir():
+        if len(paths) > 1:
+            raise Rejected(f"{paths[0]} is a directory, and only one can be given")
+        return collect_directory(paths[0])
+    for path in paths:
+        if path.is_dir():
+            raise Rejected(f"{path} is a directory, and only one can be given")
+    if len(paths) == 1 and not as_bundle:
+        content = read_file(paths[0])
+        if not imports_local_modules(paths[0], content):
+            return Code(paths[0].parent, {paths[0].name: content})
+    return collect_files(paths)
+
+
+def _decode(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise BadModule(path, f"is not UTF-8: {error.reason}") from error
-
-
-def _check_defined_here(tasks: Iterable[PythonTask[Any]], namespace: dict[str, Any]) -> None:
-    """Raise `Invalid` on a task from another module.
-
-    Only the text of this module is stored with the workflow, and tasks are looked up in it by name.
-    """
-    for task in tasks:
-        if namespace.get(task.name) is not task:
-            raise Invalid("task", task.name, "a task defined at the top level of this file")
-
-
-def _declared_pools(tasks: Iterable[PythonTask[Any]]) -> tuple[Pool, ...]:
-    pools: dict[str, Pool] = {}
-    for task in tasks:
-        pool = task.pool
-        if pool is None or pool.quota is None:
-            continue
-        if pools.setdefault(pool.name, pool) != pool:
-            raise Invalid(f"pool {pool.name}: quota", pool.quota, str(pools[pool.name].quota))
-    return tuple(pools.values())

@@ -1,0 +1,313 @@
+"""Loading code of several files: what is collected, how it is imported, and its digests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from trimtab import BadModule, Module, load_module
+from trimtab.errors import Invalid, Rejected
+from trimtab.workflows.bundles import unpack
+from trimtab.workflows.graph import Workflow
+
+WORKFLOW = """
+from trimtab import workflow
+from .tasks import double
+@workflow
+def doubling(x: int):
+    return double(x=x).with_runtime_override("doubler")
+"""
+TASKS = """
+from trimtab import task
+from . import numbers
+@task
+def double(x: int) -> int:
+    return numbers.twice(x)
+"""
+PACKAGE = {
+    "pkg/__init__.py": "",
+    "pkg/main.py": WORKFLOW,
+    "pkg/tasks.py": TASKS,
+    "pkg/numbers.py": "def twice(x): return 2 * x\n",
+    "pkg/unused.py": "",
+    "pkg/data.json": "{}",
+}
+
+
+def write(directory: Path, files: Mapping[str, str], **more: str) -> Path:
+    for name, text in {**files, **more}.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+def files_of(module: Module) -> set[str]:
+    assert module.bundle is not None
+    return set(module.bundle.files)
+
+
+def digest_of(workflow: Workflow) -> str:
+    [task] = workflow.tasks.values()
+    return task.digest
+
+
+def test_a_directory_is_registered_as_a_bundle(tmp_path: Path) -> None:
+    module = load_module(write(tmp_path, PACKAGE))
+    assert module.bundle is not None
+    [workflow] = module.workflows
+    assert files_of(module) == PACKAGE.keys()
+    assert (workflow.bundle, workflow.module) == (module.bundle.digest, "")
+    assert workflow.version == module.bundle.digest[:12]
+    target = workflow.tasks["double"].target
+    assert target.model_dump() | {"code": ""} == {
+        "type": "function",
+        "module": "pkg.tasks",
+        "name": "double",
+        "code": "",
+    }
+    # A task of another module has a hook like any other.
+    assert list(workflow.hooks) == ["doubler"]
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE, **{"pkg/path.py": "import sys\nsys.path.insert(0, __file__)\n"})
+    load_module(tmp_path)  # Libraries that it uses stay loaded.
+    before = (set(sys.modules), list(sys.path), list(sys.meta_path))
+    load_module(tmp_path)
+    assert (set(sys.modules), sys.path, sys.meta_path) == before
+    assert list(tmp_path.rglob("*.pyc")) == []
+
+
+def test_directories_with_the_same_modules_are_loaded_one_after_the_other(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        text = WORKFLOW.replace("doubling", name)
+        write(tmp_path / name, PACKAGE, **{"pkg/main.py": text})
+    loaded = [load_module(tmp_path / name).workflows[0].name for name in ("one", "two", "one")]
+    assert loaded == ["one", "two", "one"]
+
+
+def test_a_module_of_the_user_goes_before_an_installed_one(tmp_path: Path) -> None:
+    text = WORKFLOW.replace(".tasks", "click.tasks")
+    write(tmp_path, {"main.py": text, "click/tasks.py": TASKS.replace("from .", "from click")})
+    write(tmp_path, {"click/numbers.py": PACKAGE["pkg/numbers.py"], "click/__init__.py": ""})
+    assert files_of(load_module(tmp_path / "main.py")) > {"click/tasks.py"}
+    assert sys.modules["click"] is click
+
+
+def test_a_name_of_the_standard_library_stays_that_of_the_library(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE, **{"types.py": "1 / 0", "trimtab/__init__.py": ""})
+    module = load_module(tmp_path)
+    assert [warning.partition(":")[0] for warning in module.warnings] == [
+        str(tmp_path / "trimtab/__init__.py"),
+        str(tmp_path / "types.py"),
+    ]
+
+
+def test_a_file_brings_the_packages_and_files_that_it_imports(tmp_path: Path) -> None:
+    main = WORKFLOW.replace(".tasks", "pkg.tasks") + "import alone, space.inner\n"
+    write(tmp_path, PACKAGE, **{"main.py": main, "alone.py": "", "other.py": "1 / 0"})
+    write(tmp_path, {"space/inner.py": "", "space/other.py": "1 / 0"})
+    del_main = load_module(tmp_path / "main.py")
+    assert files_of(del_main) == {*PACKAGE, "main.py", "alone.py", "space/inner.py"}
+
+
+def test_a_file_of_a_package_is_imported_as_a_part_of_it(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE, **{"other.py": "1 / 0"})
+    assert files_of(load_module(tmp_path / "pkg/main.py")) == PACKAGE.keys()
+    assert files_of(load_module(tmp_path / "pkg")) == PACKAGE.keys()
+
+
+def test_workflows_are_those_of_the_given_files(tmp_path: Path) -> None:
+    other = WORKFLOW.replace("def doubling", "def second") + "from .main import doubling\n"
+    write(tmp_path, PACKAGE, **{"pkg/other.py": other})
+    paths = [tmp_path / "pkg/other.py"]
+    assert [each.name for each in load_module(paths).workflows] == ["second"]
+    paths.append(tmp_path / "pkg/main.py")
+    assert [each.name for each in load_module(paths).workflows] == ["second", "doubling"]
+
+
+def test_a_file_that_imports_no_local_module_is_registered_as_text(tmp_path: Path) -> None:
+    text = "from trimtab import task, workflow\nimport json, pydantic\n@task\ndef t(): ...\n"
+    write(tmp_path, {"main.py": text + "@workflow\ndef w(): t()\n", "json.py": "1 / 0"})
+    module = load_module(tmp_path / "main.py")
+    assert (module.bundle, module.workflows[0].bundle) == (None, "")
+    assert module.workflows[0].module.startswith("from trimtab")
+    before = digest_of(module.workflows[0])
+    write(tmp_path, {"main.py": text + "@workflow\ndef w(): t()\n# changed\n"})
+    assert digest_of(load_module(tmp_path / "main.py").workflows[0]) != before
+
+
+def test_an_image_has_the_code_already(tmp_path: Path) -> None:
+    own = TASKS.replace("@task", "@task(container_image='own:1')").replace("double", "own")
+    main = WORKFLOW + "    own(x=x)\n"
+    main = main.replace("return ", "").replace("import double", "import double, own")
+    write(tmp_path, PACKAGE, **{"pkg/main.py": main, "pkg/tasks.py": TASKS + own})
+    module = load_module(tmp_path, image="shop/pricing:3")
+    [workflow] = module.workflows
+    assert (module.bundle, workflow.bundle, workflow.module) == (None, "", "")
+    images = {name: task.config.container_image for name, task in workflow.tasks.items()}
+    assert images == {"double": "shop/pricing:3", "own": "own:1"}
+    assert workflow.tasks["own"].target.model_dump()["module"] == "pkg.tasks"
+    assert load_module(tmp_path, image="shop/pricing:4").workflows[0].version != workflow.version
+
+
+@pytest.mark.parametrize("changed", ["pkg/numbers.py", "pkg/__init__.py", "pkg/data.json"])
+def test_the_digest_of_a_task_changes_with_what_it_can_use(tmp_path: Path, changed: str) -> None:
+    before = load_module(write(tmp_path, PACKAGE)).workflows[0]
+    write(tmp_path, {changed: PACKAGE[changed] + "\n"})
+    assert digest_of(load_module(tmp_path).workflows[0]) != digest_of(before)
+
+
+def test_the_digest_of_a_task_is_that_of_its_code_and_definition(tmp_path: Path) -> None:
+    before = load_module(write(tmp_path, PACKAGE)).workflows[0]
+    write(tmp_path, {"pkg/unused.py": "x = 1\n", "pkg/main.py": WORKFLOW + "x = 1\n"})
+    unrelated = load_module(tmp_path).workflows[0]
+    assert unrelated.version != before.version
+    assert digest_of(unrelated) == digest_of(before)
+    write(tmp_path, {"pkg/tasks.py": TASKS.replace("@task", "@task(retries=1)")})
+    assert digest_of(load_module(tmp_path).workflows[0]) != digest_of(before)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"pkg/unused.py": "\n1 / 0"}, r"pkg/unused\.py, line 2: ZeroDivisionError"),
+        ({"pkg/unused.py": "\nx = ("}, r"pkg/unused\.py, line 2: is not Python"),
+        ({"pkg/unused.py": "import sys\nsys.exit()"}, r"pkg/unused\.py, line 2: SystemExit"),
+        ({"pkg/unused.py": "import missing"}, r"pkg/unused\.py, line 1: ModuleNotFoundError"),
+        (
+            {"pkg/numbers.py": "def f():\n    1 / 0\nf()"},
+            r"pkg/numbers\.py, line 2: ZeroDivisionError",
+        ),
+        (
+            {"pkg/unused.py": WORKFLOW},
+            r"doubling in .*pkg/unused\.py, line 4'.*in .*pkg/main\.py, line 4",
+        ),
+        (
+            {"pkg/unused.py": TASKS},
+            r"double in .*pkg/unused\.py, line 4'.*in .*pkg/tasks\.py, line 4",
+        ),
+        ({"pkg/main.py": ""}, "defines no workflow"),
+    ],
+)
+def test_an_error_names_the_file_and_the_line(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    write(tmp_path, PACKAGE, **files)
+    with pytest.raises(BadModule, match=message):
+        load_module(tmp_path)
+
+
+def test_programs_are_not_run(tmp_path: Path) -> None:
+    guarded = WORKFLOW + "if __name__ == '__main__':\n    1 / 0\n"
+    write(tmp_path, PACKAGE, **{"pkg/main.py": guarded, "pkg/__main__.py": "1 / 0"})
+    assert load_module(write(tmp_path, {"setup.py": "1 / 0"})).workflows
+
+
+def test_ignored_files_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE, **{".gitignore": "*.csv\n!keep.csv\n/build/\nsecrets.*\n"})
+    ignored = ["a.csv", "build/x.py", "pkg/deep/skip.txt", "pkg/secrets.pem", "pkg/.hidden/x.py"]
+    ignored += [".git/x", "__pycache__/x.pyc", "node_modules/x.js", "venv/pyvenv.cfg", "venv/x.py"]
+    kept = ["keep.csv", "pkg/build/x.py", "pkg/deep/kept.txt"]
+    write(tmp_path, {"pkg/deep/.gitignore": "*.txt\n!kept.txt\n"})
+    write(tmp_path, dict.fromkeys([*ignored, *kept], ""))
+    module = load_module(tmp_path)
+    assert files_of(module) == {*PACKAGE, *kept}
+    assert module.warnings == ()
+
+
+def test_the_ignore_files_of_the_repository_count(tmp_path: Path) -> None:
+    write(tmp_path, {".git/HEAD": "", ".gitignore": "*.tmp\n/ignored/\n"})
+    write(tmp_path / "inner", PACKAGE, **{"x.tmp": ""})
+    assert files_of(load_module(tmp_path / "inner")) == PACKAGE.keys()
+    write(tmp_path / "ignored", PACKAGE)
+    assert files_of(load_module(tmp_path / "ignored")) == PACKAGE.keys()
+
+
+def test_secrets_and_links_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    root = write(tmp_path / "code", PACKAGE, **{".env": "", "key.pem": "", "id_rsa": ""})
+    (tmp_path / "outside.py").write_text("1 / 0")
+    (root / "out.py").symlink_to(tmp_path / "outside.py")
+    (root / "loop").symlink_to(root)
+    (root / "inside.json").symlink_to(root / "pkg/data.json")
+    os.mkfifo(root / "fifo")
+    module = load_module(root)
+    assert files_of(module) == {*PACKAGE, "inside.json"}
+    named = [Path(warning.partition(":")[0]).name for warning in module.warnings]
+    assert named == [".env", "fifo", "id_rsa", "key.pem", "loop", "out.py"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, PACKAGE)
+    fstat = os.fstat
+
+    def grow(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        with open(tmp_path / "pkg/data.json", "a") as file:
+            file.write(" ")
+        return status
+
+    monkeypatch.setattr(os, "fstat", grow)
+    with pytest.raises(BadModule, match=r"data\.json: has changed while it was read"):
+        load_module(tmp_path)
+
+
+def test_too_much_data_is_refused_with_the_largest_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, PACKAGE, **{"large.csv": "x" * 4000})
+    monkeypatch.setattr("trimtab.workflows.collecting.MAX_BUNDLE_BYTES", 4100)
+    with pytest.raises(Invalid, match=r"4000 of them in large\.csv.*\.gitignore"):
+        load_module(tmp_path)
+    monkeypatch.setattr("trimtab.workflows.collecting.MAX_FILES", 3)
+    with pytest.raises(Invalid, match="at most 3 files"):
+        load_module(tmp_path)
+
+
+def test_files_of_two_directories_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE, **{"a/x.py": "", "b/y.py": ""})
+    with pytest.raises(BadModule, match=r"y\.py: is not in .*a; give the directory of both"):
+        load_module([tmp_path / "a/x.py", tmp_path / "b/y.py"])
+    for paths in ([tmp_path, tmp_path], [tmp_path / "a/x.py", tmp_path], []):
+        with pytest.raises(Rejected):
+            load_module(paths)
+    write(tmp_path, {"calendar.py": "import a.x"})
+    with pytest.raises(BadModule, match=r"calendar\.py: has a name"):
+        load_module(tmp_path / "calendar.py")
+
+
+RUN = """
+import sys
+from pathlib import Path
+from trimtab.workflows.loader import load_task
+from trimtab.workflows.targets import Function
+task = load_task(Path(sys.argv[1]), Function(module=sys.argv[2], name="double"))
+print(task.function(x=4))
+"""
+
+
+def test_a_task_is_run_from_an_unpacked_bundle(tmp_path: Path) -> None:
+    lazy = TASKS.replace("from . import numbers\n", "").replace(
+        "    return",
+        "    import click\n    from pkg import numbers\n    assert click.OURS\n    return",
+    )
+    source = write(tmp_path / "source", PACKAGE, **{"pkg/tasks.py": lazy, "click.py": "OURS = 1"})
+    bundle = load_module(source).bundle
+    assert bundle is not None
+    unpack(bundle.content, tmp_path / "code")
+    run: Any = subprocess.run(
+        [sys.executable, "-c", f"import click{RUN}", str(tmp_path / "code"), "pkg.tasks"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == ("8\n", "")
+    assert list((tmp_path / "code").rglob("*.pyc")) == []
