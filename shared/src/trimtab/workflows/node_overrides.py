@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
+from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import Quantity, ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
-from trimtab.models import Integer, Model, Name, Switch
+from trimtab.models import DnsLabel, Integer, Model, Switch
 from trimtab.texts import DATA, MULTILINE
+from trimtab.workflows.images import ImageName
+from trimtab.workflows.pod_specs import check_pod_spec
 
 MAX_TIMEOUT_SECONDS = 10 * 365 * 24 * 3600
 """Ten years: no attempt is meant to run for longer."""
@@ -23,15 +26,24 @@ class ResourceOverrides(Model):
     limits: ResourceSpec = ResourceSpec()
 
 
+def _check_pod_spec(pod_spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        check_pod_spec("pod_spec", pod_spec)
+    except Invalid as error:
+        # pydantic reports a ValueError with its path.
+        raise ValueError(f"{error.path}: {error.allowed}") from error
+    return pod_spec
+
+
 class PodTemplate(Model):
     """A Kubernetes pod to run the task in."""
 
     labels: dict[LabelKey, LabelValue] = {}
     annotations: Annotated[dict[LabelKey, str], MULTILINE] = {}
-    pod_spec: Annotated[dict[str, JsonValue], DATA] = {}
+    pod_spec: Annotated[dict[str, JsonValue], AfterValidator(_check_pod_spec), DATA] = {}
     """A ``PodSpec`` of Kubernetes."""
-    primary_container_name: Name = "primary"
-    """The container that runs the task."""
+    primary_container_name: DnsLabel = "primary"
+    """The container that runs the task; added where the pod has none of this name."""
 
 
 def _is_absent(value: object) -> bool:
@@ -59,7 +71,7 @@ class NodeOverrides(Model):
     )
     """How long an attempt may run; 0 is without end."""
     interruptible: Switch | None = Field(default=None, exclude_if=_is_absent)
-    container_image: str | None = Field(default=None, min_length=1, exclude_if=_is_absent)
+    container_image: ImageName | None = Field(default=None, exclude_if=_is_absent)
     environment: Annotated[dict[str, str] | None, MULTILINE] = Field(
         default=None, exclude_if=_is_absent
     )
@@ -74,7 +86,7 @@ class NodeOverrides(Model):
     """The class of the configuration, which no override can change."""
     pod_template: PodTemplate | None = Field(default=None, exclude_if=_is_absent)
     """Replaced as a whole."""
-    accelerator: str | None = Field(default=None, max_length=63, exclude_if=_is_absent)
+    accelerator: LabelValue | None = Field(default=None, exclude_if=_is_absent)
     """The device that the task needs, such as ``nvidia-tesla-t4``; empty is none."""
     shared_memory: Switch | Quantity | None = Field(default=None, exclude_if=_is_absent)
     """The size of ``/dev/shm`` as a Kubernetes quantity; true leaves it to the memory's limit."""
