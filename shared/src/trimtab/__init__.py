@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 from trimtab.workflows.launch_plans import LaunchPlan
 from trimtab.workflows.loader import BadModule, Module, load_module
 from trimtab.workflows.overrides import Pool, Resources, runtime_override_config
+from trimtab.workflows.references import (
+    reference_launch_plan,
+    reference_task,
+    reference_workflow,
+)
 from trimtab.workflows.tasks import task
 from trimtab.workflows.workflow_functions import workflow
 
@@ -26,6 +31,9 @@ __all__ = [
     "Resources",
     "load_module",
     "pools",
+    "reference_launch_plan",
+    "reference_task",
+    "reference_workflow",
     "runtime_override_config",
     "task",
     "workflow",

@@ -149,6 +149,7 @@ def test_a_second_hook_on_a_node_is_refused() -> None:
     ],
 )
 def test_a_body_that_cannot_be_a_graph_is_refused_with_a_reason(call: Any, message: str) -> None:
+    call.__name__ = "body"
     with pytest.raises(Rejected, match=message):
         workflow(call).graph("v", "")
 

@@ -26,7 +26,8 @@ def inner(x: int, y: int = 5) -> Any:
     return add(x=double(x=x).with_runtime_override("doubler"), y=y)
 
 
-def registered(body: Any) -> Any:
+def registered(body: Any, name: str = "") -> Any:
+    body.__name__ = name or body.__name__
     return workflow(body).graph("v", "")
 
 
@@ -184,10 +185,10 @@ def test_nodes_that_nesting_multiplies_are_refused_before_they_are_made() -> Non
 
 
 def test_wrong_arguments_of_a_call_are_refused() -> None:
-    with pytest.raises(Rejected, match="inner called in <lambda>: missing a required argument"):
-        registered(lambda: inner())
+    with pytest.raises(Rejected, match="inner called in outer: missing a required argument"):
+        registered(lambda: inner(), "outer")
     with pytest.raises(Rejected, match="keyword arguments only"):
-        registered(lambda: inner(1))
+        registered(lambda: inner(1), "outer")
 
 
 def test_a_call_gives_hooks_of_the_called_workflow_other_defaults() -> None:

@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from trimtab.errors import Rejected
 from trimtab.workflows.graph import Node
 
 
+@runtime_checkable
 class Callee(Protocol):
     """A definition that a body can call."""
 

@@ -4,6 +4,7 @@ Pure.
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from types import FunctionType
@@ -12,6 +13,7 @@ from typing import NoReturn
 from trimtab.errors import Rejected
 
 _OWN_PACKAGE = __name__.rpartition(".")[0]
+_NAME = re.compile("[A-Za-z0-9_]{1,200}")
 _MUTABLE = (list, dict, set, bytearray)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -25,6 +27,10 @@ def signature_of(type_: str, function: Callable[..., object]) -> inspect.Signatu
         # `repr` of what a user has written can be of any length.
         name = getattr(function, "__name__", type(function).__name__)
         raise Rejected(f"@{type_} decorates {name}: only a function can become a {type_}")
+    if not _NAME.fullmatch(function.__name__):
+        _refuse(
+            type_, function, "its name must have letters a to z, digits and _; write it with def"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         _refuse(type_, function, "it contains yield; return a value instead")
     if inspect.iscoroutinefunction(function):

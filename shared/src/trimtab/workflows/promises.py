@@ -4,7 +4,7 @@ A promise has no value. Whatever would read one would silently run on something 
 of an execution, so it is an error where it is written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from typing import NoReturn, Self
@@ -121,6 +121,13 @@ def contains_promise(value: object) -> bool:
         seen.add(id(each))
         waiting += _parts(each)
     return False
+
+
+def refuse_promises(callee: str, values: Iterable[object]) -> None:
+    """Raise `Rejected` where a call outside of every body gets a promise as its argument."""
+    for value in values:
+        if isinstance(value, Unreadable):
+            raise Rejected(f"{callee}: {value!r} is used outside of the body of its workflow")
 
 
 def _parts(value: object) -> list[object]:

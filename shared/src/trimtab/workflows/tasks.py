@@ -9,6 +9,7 @@ from trimtab.workflows import builder, graph
 from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.node_overrides import NodeOverrides
 from trimtab.workflows.overrides import Pool, Resources, node_overrides
+from trimtab.workflows.promises import refuse_promises
 
 P = ParamSpec("P")
 
@@ -32,6 +33,7 @@ class PythonTask(Generic[P]):
         """Call the function; in the body of a workflow, add a node and return its promise."""
         graph_builder = builder.active.get()
         if graph_builder is None:
+            refuse_promises(self.name, (*args, *kwargs.values()))
             return self.function(*args, **kwargs)
         return graph_builder.add_task(self, *args, **kwargs)
 

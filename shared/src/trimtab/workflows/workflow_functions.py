@@ -29,6 +29,8 @@ from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.expansion import expand
 from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Graph, Workflow
 from trimtab.workflows.input_types import input_types
+from trimtab.workflows.mentions import check_mentions
+from trimtab.workflows.references import ReferenceFunction
 from trimtab.workflows.tasks import PythonTask
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class WorkflowFunction:
                 for name, called in closure.workflows.items()
                 if isinstance(called, WorkflowFunction) and called is not self
             },
+            "references": {
+                name: called.reference
+                for name, called in closure.references.items()
+                if isinstance(called, ReferenceFunction)
+            },
             "module": module,
         }
         workflow = parse_model(Workflow, content)
@@ -92,6 +99,7 @@ class WorkflowFunction:
         outer = builder.active.get()
         built = GraphBuilder(self, outer)
         _check_no_cycle(built)
+        check_mentions(self.function)
         previous = builder.active.set(built)
         try:
             returned = self.function(**built.input_promises())
@@ -131,6 +139,9 @@ class WorkflowFunction:
 
     def _run(self, inputs: Mapping[str, JsonValue]) -> Any:
         """Run the nodes one after the other and return the output of the workflow."""
+        for reference in self.traced.closure.references.values():
+            if isinstance(reference, ReferenceFunction):
+                reference.refuse_to_run()
         expanded = expand(self.graph("local", ""))
         given, outputs = expanded.bind_inputs(inputs), dict[str, Any]()
         for node in expanded.nodes:
