@@ -265,6 +265,20 @@ async def test_a_grant_for_a_launch_plan_starts_nothing_else(admin: httpx.AsyncC
     assert [item["launch_plan"] for item in listed.json()] == ["late"]
 
 
+async def test_who_may_execute_may_override_what_has_a_hook(
+    admin: httpx.AsyncClient, editor: Headers, viewer: Headers
+) -> None:
+    body = {**SCOPE, "workflow": "nightly", "version": "1", "inputs": {"day": "monday"}}
+    found = [
+        await admin.post(
+            "/executions", json={**body, "overrides": {hook: {"retries": 3}}}, headers=headers
+        )
+        for headers in (editor, viewer)
+        for hook in ("trainer", "load")
+    ]
+    assert [response.status_code for response in found] == [201, 400, 403, 403]
+
+
 async def test_a_grant_for_one_kind_reaches_that_kind_only(
     admin: httpx.AsyncClient,
 ) -> None:
