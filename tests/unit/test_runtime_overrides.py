@@ -70,7 +70,7 @@ def sub_wf() -> Any:
 def nested() -> Any:
     sub_wf()
     sub_wf().with_runtime_override(
-        "left", runtime_override_config(retries=5)
+        "left", runtime_override_config(retries=5, mem="2Gi")
     ).with_runtime_override("right", runtime_override_config(mem="1Gi"))
     return t1().with_runtime_override("own")
 
@@ -257,6 +257,7 @@ def test_ro_11_chained_calls_on_a_sub_workflow_give_its_hooks_other_defaults() -
     assert values(wanted, "n0.n0")["retries"].value == 1
     changed = values(wanted, "n1.n0")
     assert (changed["retries"].value, changed["resources.requests.cpu"].value) == (5, "1")
+    assert changed["resources.requests.memory"].value == "2Gi"
     assert values(wanted, "n1.n1")["resources.requests.memory"].value == "1Gi"
 
 
