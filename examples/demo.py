@@ -216,9 +216,9 @@ def explain(execution: str) -> None:
     expect([value["value"] for value in cpu] == ["2"], "CPU 2 came from the execution's override")
     override = json.dumps({"resources": {"requests": {"cpu": "3"}}})
     refusal = trimtab(
-        "execute", "nightly", *SCOPE_FLAGS, "--override", f"trainer={override}", code=1
+        "execute", "nightly", *SCOPE_FLAGS, "--override", f"trainer={override}", code=2
     )
-    facts = ("resources.requests.cpu", "3", "2", str(SCOPE))
+    facts = ("overrides.trainer.resources.requests.cpu", "3", "2", str(SCOPE))
     expect(all(fact in refusal for fact in facts), "refused: field, value, limit and its scope")
     trimtab("get", "executions", *SCOPE_FLAGS)
     expect(_held("warehouse") == 0, "no token is held")

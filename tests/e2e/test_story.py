@@ -38,7 +38,7 @@ def test_the_demo_runs_in_containers(stack: Stack) -> None:
         for value in values
         if value["source"] == "execution override"
     } == {"2"}
-    refusal = execute(stack, cpu="3", code=1)
+    refusal = execute(stack, cpu="3", code=2)
     assert "task_resource.limits.cpu of project-domain flyteexamples/development" in refusal
     stack.eventually(lambda: "0 of 2 held" in stack.trimtab("describe", "pool", "warehouse"))
 

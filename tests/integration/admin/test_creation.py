@@ -131,6 +131,36 @@ async def test_a_key_that_is_not_visible_ascii_is_rejected(
     assert await rows(settings, tables.executions) == []
 
 
+async def test_overrides_over_a_limit_are_refused_or_a_warning(
+    registered: httpx.AsyncClient, settings: AdminConfig
+) -> None:
+    override = {"trainer": {"resources": {"requests": {"cpu": "3"}}}}
+    plan = {"name": "p", "workflow": "nightly", "version": "1", "runtime_override": override}
+    calls = (
+        ("overrides", "/executions", {"workflow": "nightly", "overrides": override}),
+        ("launch_plan.runtime_override", "/launch_plans", {"launch_plan": plan}),
+    )
+    inputs = {"inputs": {"day": "monday"}}
+    path = "/records/task_resource?project=shop&domain=development&force=true"
+    await registered.put(path, json={"limits": {"cpu": "2"}})
+    for field, url, body in calls:
+        more = inputs if url == "/executions" else {}
+        refused = (await registered.post(url, json={**SCOPE, **more, **body})).json()
+        assert (refused["status"], refused["path"], refused["value"]) == (
+            400,
+            f"{field}.trainer.resources.requests.cpu",
+            "3",
+        )
+        assert "limits.cpu of project-domain shop/development" in refused["allowed"]
+    assert await rows(settings, tables.executions) == []
+    await registered.put(path, json={"limits": {"cpu": "2"}, "over_limit": "clamp"})
+    for field, url, body in calls:
+        more = inputs if url == "/executions" else {}
+        lowered = await registered.post(url, json={**SCOPE, **more, **body})
+        assert lowered.status_code == 201
+        assert lowered.headers["x-trimtab-warning"].startswith(f"{field}.trainer.resources")
+
+
 @BOTH
 async def test_unclaimed_executions_have_a_position_in_their_project_and_domain(
     registered: httpx.AsyncClient, projection: Projection

@@ -1,5 +1,7 @@
 """Migrations: they create the tables that the code uses, and keep the rows of earlier versions."""
 
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -130,3 +132,24 @@ async def test_a_migration_may_be_idle_longer_than_other_transactions(
         assert await idle_limit(sessions) == "1min"
     finally:
         await writing.kw["bind"].dispose()
+
+
+@BOTH
+async def test_tasks_of_workflows_of_an_earlier_release_are_found(sessions: Sessions) -> None:
+    """Two files may have had one version, with different tasks of one name."""
+
+    def migrate(connection: Connection) -> None:
+        migrate_to(connection, "0005")
+        for name, module in (("a", "def load(): return 1"), ("b", "def load(): return 2")):
+            tasks = {"load": {"name": "load"}, f"own_{name}": {"name": f"own_{name}"}}
+            body = json.dumps({"name": name, "module": module, "tasks": tasks})
+            key = {"project": "shop", "domain": "development", "name": name, "version": "1"}
+            insert(connection, "workflows", **key, body=body, created_at=NOW)
+        migrations.upgrade(connection)
+
+    async with transaction(sessions) as session:
+        await (await session.connection()).run_sync(migrate)
+    tasks = await fetch_rows(sessions, sa.select(tables.tasks).order_by("id"))
+    found = [(task.name, task.workflow, json.loads(task.body)["name"]) for task in tasks]
+    assert found == [("load", "a", "load"), ("own_a", "a", "own_a"), ("own_b", "b", "own_b")]
+    assert tasks[0].code == hashlib.sha256(b"def load(): return 1").hexdigest()

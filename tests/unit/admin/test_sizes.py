@@ -14,6 +14,7 @@ from trimtab.testing import entry, request
 from trimtab.workflows.graph import MAX_NODES, Constant, FromNode, Hook, Node, Task, Workflow
 from trimtab.workflows.node_overrides import NodeOverrides
 from trimtab_admin.executions import sizes
+from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import resolve
@@ -30,6 +31,10 @@ def stored(**documents: dict[str, object]) -> Settings:
     return stored
 
 
+def applied(settings: Settings) -> TargetSettings:
+    return TargetSettings.of(settings, Scope(SCOPE.domain, SCOPE.project, "nightly"))
+
+
 SETTINGS = stored(
     task_resource={
         "defaults": {"cpu": "1", "memory": "1Gi", "ephemeral_storage": "1Gi"},
@@ -42,6 +47,7 @@ SETTINGS = stored(
     },
     workflow_priority={"priority": 5},
 )
+APPLIED = applied(SETTINGS)
 
 
 def chain(nodes: int, overrides: list[NodeOverrides], *, hooks: bool = False) -> Request:
@@ -100,7 +106,7 @@ def test_no_resolution_is_larger_than_was_expected_at_creation(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
         size = len(entry(Admitted, 1, resolution=resolution).body())
-    assert size - 250 <= sizes.most_resolution_bytes(creation, SETTINGS)
+    assert size - 250 <= sizes.most_resolution_bytes(creation, APPLIED)
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -108,13 +114,13 @@ def test_the_largest_workflow_fits_with_variables_of_each_node(own: bool) -> Non
     overrides = [overrides_of(n) for n in range(MAX_NODES)] if own else [NodeOverrides()]
     creation = chain(MAX_NODES, overrides)
     creation.workflow.check()
-    sizes.check(creation, SETTINGS)
+    sizes.check(creation, APPLIED)
     body = entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body()
     assert len(body) < MOST_PLAIN_BYTES
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
         size = len(entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body())
-    assert size - 250 <= sizes.most_resolution_bytes(creation, SETTINGS)
+    assert size - 250 <= sizes.most_resolution_bytes(creation, APPLIED)
     assert len(creation.model_dump_json()) < MAX_EVENT_BYTES
 
 
@@ -128,7 +134,7 @@ def test_values_that_do_not_fit_are_refused_with_what_fits() -> None:
     creation = chain(3, [large, NodeOverrides()])
     config = {"envs": {f"W{n}": "x" * 100 for n in range(1000)}}
     with pytest.raises(Invalid) as refused:
-        sizes.check(creation, stored(workflow_execution_config=config))
+        sizes.check(creation, applied(stored(workflow_execution_config=config)))
     assert refused.value.path == "workflow"
     assert "3 nodes whose values take up to" in str(refused.value.value)
     assert refused.value.allowed.startswith("at most 1000000 bytes")
@@ -139,4 +145,4 @@ def test_a_request_that_does_not_fit_is_refused(text: str) -> None:
     """Its size in the message counts, in which a character may take several bytes."""
     creation = request(inputs={"text": text})
     with pytest.raises(Invalid, match="workflow and inputs of at most 921600 bytes"):
-        sizes.check(creation, SETTINGS)
+        sizes.check(creation, APPLIED)

@@ -26,14 +26,16 @@ class Refusal(Rejected):
         node: str = "",
         limit: str | None = None,
         scope: str = "",
+        bound: str = "",
     ) -> None:
-        """``scope`` is that of the record that set the limit."""
+        """``scope`` is that of the record that set the limit, ``bound`` the limit in words."""
         super().__init__(message)
         self.node = node
         self.path = path
         self.value = value
         self.limit = limit
         self.scope = scope
+        self.bound = bound
 
 
 class Bound(NamedTuple):
@@ -156,4 +158,5 @@ def _lower(value: ResolvedValue | None, bound: Bound | None, clamp: bool) -> Res
         f"{value.path}: {amount} ({value.source}) is over {bound}",
         limit=bound.amount,
         scope=bound.scope,
+        bound=str(bound),
     )

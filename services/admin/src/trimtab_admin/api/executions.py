@@ -121,7 +121,15 @@ class ExecutionOperations:
                 workflow_viewer,
             ),
             workflows("GET", "/launch_plans", self.list_launch_plans, any_caller),
-            workflows("POST", "/launch_plans", self.register_launch_plan, any_caller, 201, known),
+            workflows(
+                "POST",
+                "/launch_plans",
+                self.register_launch_plan,
+                any_caller,
+                201,
+                known,
+                may_warn=True,
+            ),
             workflows(
                 "GET",
                 "/launch_plans/{project}/{domain}/{name}/form",
@@ -129,7 +137,15 @@ class ExecutionOperations:
                 launch_plan_viewer,
             ),
             executions("GET", "/executions", self.list_executions, any_caller),
-            executions("POST", "/executions", self.create_execution, any_caller, 201, created),
+            executions(
+                "POST",
+                "/executions",
+                self.create_execution,
+                any_caller,
+                201,
+                created,
+                may_warn=True,
+            ),
             executions("GET", "/executions/{execution}", self.get_execution, any_caller),
             executions("GET", "/executions/{execution}/events", self.follow_execution, any_caller),
         )
@@ -141,7 +157,7 @@ class ExecutionOperations:
         self, call: Call, query: DryRunQuery, body: WorkflowBody
     ) -> Reply[WorkflowBody]:
         call.caller.check(Role.EDITOR, scope_of(body))
-        is_new = await self.workflows.register(body, dry_run=query.dry_run)
+        is_new = await self.workflows.register(body, call.caller, dry_run=query.dry_run)
         return Reply(body, status=201 if is_new and not query.dry_run else 200)
 
     async def get_workflow(
@@ -167,8 +183,11 @@ class ExecutionOperations:
         self, call: Call, query: DryRunQuery, body: LaunchPlanBody
     ) -> Reply[LaunchPlanBody]:
         call.caller.check(Role.EDITOR, scope_of(body))
-        is_new = await self.workflows.register_launch_plan(body, call.caller, dry_run=query.dry_run)
-        return Reply(body, status=201 if is_new and not query.dry_run else 200)
+        is_new, warnings = await self.workflows.register_launch_plan(
+            body, call.caller, dry_run=query.dry_run
+        )
+        status = 201 if is_new and not query.dry_run else 200
+        return Reply(body, status=status, warnings=warnings)
 
     async def get_launch_plan_form(
         self, call: Call, project: str, domain: str, name: str, query: FormQuery
@@ -186,9 +205,12 @@ class ExecutionOperations:
         """A dry run resolves the workflow and its inputs; the execution has no id then."""
         call.caller.check(Role.EDITOR, _scope(body))
         if query.dry_run:
-            return Reply(await self.executions.check(body, call.caller), status=200)
-        execution, is_new = await self.executions.create(body, headers.idempotency_key, call.caller)
-        return Reply(execution, status=201 if is_new else 200)
+            planned, warnings = await self.executions.check(body, call.caller)
+            return Reply(planned, status=200, warnings=warnings)
+        execution, is_new, warnings = await self.executions.create(
+            body, headers.idempotency_key, call.caller
+        )
+        return Reply(execution, status=201 if is_new else 200, warnings=warnings)
 
     async def get_execution(self, call: Call, execution: str) -> ExecutionBody:
         return await self.executions.get(execution, call.caller)

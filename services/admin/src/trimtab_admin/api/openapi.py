@@ -159,7 +159,8 @@ def _successes(operation: Operation, schemas: _Schemas) -> Json:
         status, description = operation.other_status
         responses[str(status)] = {"description": description, "content": content}
     responses.get("204", {}).pop("content", None)
-    if operation.query is not None and "workflow" in operation.query.model_fields:
+    of_names = operation.query is not None and "workflow" in operation.query.model_fields
+    if of_names or operation.may_warn:
         for response in responses.values():
             response["headers"] = _WARNING
     return responses

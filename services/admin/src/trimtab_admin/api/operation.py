@@ -64,6 +64,8 @@ class Operation:
     """A second status of success, with its description."""
     takes_documents: bool = False
     """Whether the body may have the size of many documents."""
+    may_warn: bool = field(default=False, kw_only=True)
+    """Whether its response may have warnings in addition to those about names."""
     tag: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:

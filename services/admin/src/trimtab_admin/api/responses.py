@@ -55,6 +55,8 @@ async def of_result(
     The warnings are in the field of the body, or in headers where the body has no such field.
     """
     body = result.body if isinstance(result, Reply) else result
+    if isinstance(result, Reply):
+        warnings = (*warnings, *result.warnings)
     if warnings and "warnings" in getattr(type(body), "model_fields", {}):
         body = body.model_copy(update={"warnings": (*body.warnings, *warnings)})
         result = replace(result, body=body) if isinstance(result, Reply) else body
@@ -78,9 +80,7 @@ async def _of_result(operation: Operation, request: Request, result: Any) -> Res
             headers = _link(request, result)
             result = result.items
         case Reply(body=None):
-            response = Response(status_code=204)
-            add_warnings(response, result.warnings)
-            return response
+            return Response(status_code=204)
         case Reply():
             status = result.status or status
             headers = {} if result.version is None else {"ETag": f'"{result.version}"'}

@@ -1,12 +1,13 @@
 """Creates executions with everything that propeller needs, and reads them with their state."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -16,14 +17,16 @@ from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.errors import Conflict, NotFound, Retryable, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
-from trimtab.settings.state import Settings
+from trimtab.workflows.expansion import Registry
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
-from trimtab_admin.executions import sizes, states
+from trimtab_admin.executions import closures, override_limits, sizes, states
 from trimtab_admin.executions.projection import new_row
+from trimtab_admin.executions.references import find_referenced
+from trimtab_admin.executions.target_settings import TargetSettings
+from trimtab_admin.executions.versions import find_launch_plan, find_workflow
 from trimtab_admin.executions.waits import ExecutionWaits
-from trimtab_admin.executions.workflows import find_launch_plan, find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables, visibility
 from trimtab_admin.storage.database import Sessions, transaction
@@ -32,6 +35,7 @@ from trimtab_admin.storage.visibility import visible_to
 
 Row = Mapping[Any, Any]
 """A row of the table by column; `sqlalchemy.RowMapping` has the same type."""
+Warnings = tuple[str, ...]
 
 _ROW = tables.executions.c
 _STATE = tables.execution_states.c
@@ -58,11 +62,12 @@ class Executions:
 
     async def create(
         self, body: ExecutionCreate, key: str | None, caller: Caller
-    ) -> tuple[ExecutionBody, bool]:
-        """Store an execution; return it, and whether this call created it.
+    ) -> tuple[ExecutionBody, bool, Warnings]:
+        """Store an execution; return it, whether this call created it, and the warnings.
 
-        A call with the ``key`` of an earlier one, and with the same body, returns the execution of
-        the earlier one. Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
+        The warnings are about values over limits, which are lowered at the admission. A call with
+        the ``key`` of an earlier one, and with the same body, returns the execution of the earlier
+        one. Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
         """
         try:
             return await self._create(body, key, caller)
@@ -74,27 +79,34 @@ class Executions:
 
     async def _create(
         self, body: ExecutionCreate, key: str | None, caller: Caller
-    ) -> tuple[ExecutionBody, bool]:
+    ) -> tuple[ExecutionBody, bool, Warnings]:
+        async with transaction(self._reading) as session:
+            if key is not None and (found := await _find_by_key(session, body, key)):
+                return found, False, ()
+            sources = await _find_sources(session, self._tree, body, caller)
+        # What was found never changes, so it is expanded while no transaction waits.
+        request, warnings = await asyncio.to_thread(_request, sources, body, caller)
+        row = new_row(request, datetime.now(UTC))
+        row |= {"idempotency_key": key, "body_hash": key and _hash(body)}
         async with transaction(self._sessions) as session:
             if key is not None and (found := await _find_by_key(session, body, key)):
-                return found, False
+                return found, False, ()
             settings = await self._tree.current(session)
-            workflow, plan = await _find_workflow_and_plan(session, settings, body, caller)
-            request = _request(settings, workflow, plan, body, caller)
-            row = new_row(request, datetime.now(UTC))
-            row |= {"idempotency_key": key, "body_hash": key and _hash(body)}
+            check_active(settings.projects[body.project])
             await session.execute(tables.executions.insert(), row)
         self._created()
-        return _body(row, request.inputs), True
+        return _body(row, request.inputs), True, warnings
 
-    async def check(self, body: ExecutionCreate, caller: Caller) -> ExecutionBody:
-        """Return the execution that `create` would store, without an id. Raises what it would."""
+    async def check(self, body: ExecutionCreate, caller: Caller) -> tuple[ExecutionBody, Warnings]:
+        """Return the execution that `create` would store, without an id, and the warnings.
+
+        Raises what `create` would.
+        """
         async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            workflow, plan = await _find_workflow_and_plan(session, settings, body, caller)
-            request = _request(settings, workflow, plan, body, caller)
+            sources = await _find_sources(session, self._tree, body, caller)
+        request, warnings = await asyncio.to_thread(_request, sources, body, caller)
         row = new_row(request, datetime.now(UTC))
-        return _body(row, request.inputs).model_copy(update={"id": ""})
+        return _body(row, request.inputs).model_copy(update={"id": ""}), warnings
 
     async def list(
         self, caller: Caller, project: str, domain: str, limit: int
@@ -195,13 +207,33 @@ def _with_state(query: sa.Select[Any]) -> sa.Select[Any]:
     )
 
 
-async def _find_workflow_and_plan(
-    session: AsyncSession, settings: Settings, body: ExecutionCreate, caller: Caller
-) -> tuple[Workflow, LaunchPlan]:
-    """Return what the body names; without a launch plan, the workflow's default one."""
-    scope = Scope(body.domain, body.project)
+class _Sources(NamedTuple):
+    """The parts of a request. None of them changes, so that a thread can read them."""
+
+    workflow: Workflow
+    registry: Registry
+    plan: LaunchPlan
+    settings: TargetSettings
+
+
+async def _find_sources(
+    session: AsyncSession, tree: Tree, body: ExecutionCreate, caller: Caller
+) -> _Sources:
+    """Return what the body names. Raises `NotFound`, `Conflict` and `Unreadable`."""
+    settings, scope = await tree.current(session), Scope(body.domain, body.project)
     check_scope(settings, scope)
     check_active(settings.projects[body.project])
+    workflow, plan = await _find_workflow_and_plan(session, scope, body, caller)
+    registry = await find_referenced(session, workflow)
+    narrow = "" if plan.name == workflow.name else plan.name
+    target = Scope(body.domain, body.project, workflow.name, narrow)
+    return _Sources(workflow, registry, plan, TargetSettings.of(settings, target))
+
+
+async def _find_workflow_and_plan(
+    session: AsyncSession, scope: Scope, body: ExecutionCreate, caller: Caller
+) -> tuple[Workflow, LaunchPlan]:
+    """Return what the body names; without a launch plan, the workflow's default one."""
     workflow = await find_workflow(session, scope, body.workflow, body.version, caller)
     if body.launch_plan in (None, workflow.name):
         default = LaunchPlan(name=workflow.name, workflow=workflow.name, version=workflow.version)
@@ -215,14 +247,13 @@ async def _find_workflow_and_plan(
     return workflow, plan
 
 
-def _request(
-    settings: Settings,
-    workflow: Workflow,
-    plan: LaunchPlan,
-    body: ExecutionCreate,
-    caller: Caller,
-) -> Request:
-    """Return everything that propeller needs to run the execution. Raises `Invalid`."""
+def _request(sources: _Sources, body: ExecutionCreate, caller: Caller) -> tuple[Request, Warnings]:
+    """Return everything that propeller needs to run the execution, and the warnings.
+
+    Raises `Invalid`.
+    """
+    plan, settings = sources.plan, sources.settings
+    workflow = closures.expand_checked(sources.workflow, sources.registry)
     workflow.check_hooks("overrides", body.overrides)
     request = Request(
         execution=_new_id(),
@@ -236,8 +267,10 @@ def _request(
         revision=settings.revision,
         by_platform_admin=caller.may(Role.ADMIN),
     )
+    task_resource = settings.effective["task_resource"]
+    warnings = override_limits.check(workflow, plan, body.overrides, task_resource)
     sizes.check(request, settings)
-    return request
+    return request, warnings
 
 
 def _new_id() -> str:

@@ -1,5 +1,6 @@
 """Reads launch forms: what is registered, with the settings as they are now."""
 
+import asyncio
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -14,7 +15,8 @@ from trimtab.workflows.graph import LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions.launch_forms import Page, launch_form
-from trimtab_admin.executions.workflows import find_workflow
+from trimtab_admin.executions.references import find_referenced
+from trimtab_admin.executions.versions import find_workflow
 from trimtab_admin.settings.entities import check_scope
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, transaction
@@ -41,7 +43,8 @@ class LaunchForms:
             settings = await self._tree.current(session)
             check_scope(settings, scope)
             workflow = await find_workflow(session, scope, name, version, caller)
-            expanded = expand(workflow)
+            registry = await find_referenced(session, workflow)
+        expanded = await asyncio.to_thread(expand, workflow, registry)
         plan = LaunchPlan(name=name, workflow=name, version=workflow.version)
         return await slices.run(launch_form(expanded, plan, scope, settings, page))
 
@@ -54,7 +57,8 @@ class LaunchForms:
             check_scope(settings, scope)
             plan = await _find_plan(session, scope, name, version, caller)
             workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
-            expanded = expand(workflow)
+            registry = await find_referenced(session, workflow)
+        expanded = await asyncio.to_thread(expand, workflow, registry)
         return await slices.run(launch_form(expanded, plan, scope, settings, page))
 
 

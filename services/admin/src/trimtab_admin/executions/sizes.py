@@ -9,14 +9,12 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import JsonValue
 
-from trimtab import kinds
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.executions import Request
-from trimtab.settings.fold import Effective
-from trimtab.settings.state import Settings
 from trimtab.workflows.graph import ExecutionConfig
 from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
+from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 
 MAX_RESOLUTION_BYTES = 1_000_000
@@ -29,7 +27,7 @@ _REFERENCE_BYTES = 7
 """A number in the list of a node's values, with its comma."""
 
 
-def check(request: Request, settings: Settings) -> None:
+def check(request: Request, settings: TargetSettings) -> None:
     """Raise `Invalid` if the request, or what it resolves to, does not fit into a message."""
     size = len(request.model_dump_json().encode())
     if size > MAX_EVENT_BYTES:
@@ -44,10 +42,10 @@ def check(request: Request, settings: Settings) -> None:
         )
 
 
-def most_resolution_bytes(request: Request, settings: Settings) -> int:
+def most_resolution_bytes(request: Request, settings: TargetSettings) -> int:
     """Return at least the size of the resolution, in which values that nodes share are once."""
     values = set(_values_of_nodes(request))
-    total = sum(map(_size, values)) + sum(map(_size, _values_of_settings(request, settings)))
+    total = sum(map(_size, values)) + sum(map(_size, _values_of_settings(settings)))
     for config in (request, request.launch_plan):
         total += sum(map(_size, _values_of_config(config)))
     return total + sum(_references(request))
@@ -88,13 +86,11 @@ def _values_of_config(config: ExecutionConfig) -> Iterator[Value]:
     yield from _flatten(config.model_dump(include=fields, exclude_none=True))
 
 
-def _values_of_settings(request: Request, settings: Settings) -> Iterator[Value]:
-    for kind in kinds.registered():
-        effective: Effective = settings.effective(kind, request.target)
+def _values_of_settings(settings: TargetSettings) -> Iterator[Value]:
+    for kind, effective in settings.effective.items():
         for path, leaf in effective.leaves.items():
             yield f"{kind}.{path}.{leaf.scope}", json.dumps(leaf.value)
-    project = settings.projects.get(request.project)
-    yield from _flatten({"labels": dict(project.labels if project else {})})
+    yield from _flatten({"labels": dict(settings.project_labels)})
     # Completed from the defaults.
     for resource in RESOURCES:
         yield f"resources.requests.{resource}", ""

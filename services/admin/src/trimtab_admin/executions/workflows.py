@@ -1,19 +1,25 @@
-"""Registers workflows and launch plans, and finds them. A registered version never changes."""
+"""Registers workflows and launch plans, and lists them. A registered version never changes."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import models
 from trimtab.api.executions import LaunchPlanBody, WorkflowBody
-from trimtab.errors import Conflict, Invalid, NotFound
+from trimtab.errors import Invalid
 from trimtab.levels import Scope
+from trimtab.settings.fold import Effective
+from trimtab.settings.state import Settings
+from trimtab.workflows.expansion import Registry
 from trimtab.workflows.graph import LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller, Role
+from trimtab_admin.executions import closures, override_limits, versions
+from trimtab_admin.executions.references import find_referenced
+from trimtab_admin.executions.registered_tasks import add_tasks
+from trimtab_admin.executions.versions import find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.settings.targets import RegisteredTargets
 from trimtab_admin.storage import tables
@@ -39,32 +45,41 @@ class Workflows:
         self._tree = tree
         self._targets = targets
 
-    async def register(self, body: WorkflowBody, *, dry_run: bool = False) -> bool:
+    async def register(self, body: WorkflowBody, caller: Caller, *, dry_run: bool = False) -> bool:
         """Register a version; return false if it is registered already with the same content.
 
         A dry run checks everything, and stores nothing. Raises `Invalid`, `NotFound` if the
-        project, the domain or a pool does not exist, and `Conflict` if the project is archived or
-        the version has different content.
+        project, the domain, a pool or what the workflow refers to does not exist, `Forbidden` if
+        the caller may not see that, and `Conflict` if the project is archived or the version has
+        different content.
         """
-        workflow = body.workflow
-        workflow.check()
+        workflow, scope = body.workflow, Scope(body.domain, body.project)
+        async with transaction(self._reading) as session:
+            _check_target(await self._tree.current(session), scope)
+            registry = await find_referenced(session, workflow, caller)
+        # What was found never changes, so it is checked while no transaction waits.
+        await asyncio.to_thread(closures.check_registration, workflow, registry)
         async with transaction(self._sessions, dry_run=dry_run) as session:
-            settings, scope = await self._tree.current(session), Scope(body.domain, body.project)
-            check_scope(settings, scope)
-            check_active(settings.projects[body.project])
+            settings = await self._tree.current(session)
+            _check_target(settings, scope)
             for task in workflow.tasks.values():
                 if task.pool is not None:
                     settings.pool(task.pool)
-            is_new = await _add(session, tables.workflows, scope, workflow, workflow.version)
+            is_new = await versions.add(
+                session, tables.workflows, scope, workflow, workflow.version
+            )
+            if is_new:
+                await add_tasks(session, scope, workflow)
         self._targets.expire()
         return is_new
 
     async def register_launch_plan(
         self, body: LaunchPlanBody, caller: Caller, *, dry_run: bool = False
-    ) -> bool:
+    ) -> tuple[bool, tuple[str, ...]]:
         """Register a launch plan, which has the version of its workflow.
 
-        Returns and raises as `register` does.
+        Return also the warnings about values over the limits, which are lowered when an execution
+        is admitted. Otherwise it returns and raises as `register` does.
         """
         plan, scope = body.launch_plan, Scope(body.domain, body.project)
         if plan.name == plan.workflow:
@@ -73,19 +88,19 @@ class Workflows:
                 plan.name,
                 "another name: a workflow's default launch plan has the workflow's name",
             )
-        async with transaction(self._sessions, dry_run=dry_run) as session:
+        async with transaction(self._reading) as session:
             settings = await self._tree.current(session)
-            check_scope(settings, scope)
-            check_active(settings.projects[body.project])
+            _check_target(settings, scope)
             workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
-            workflow.check_hooks("launch_plan.runtime_override", plan.runtime_override)
-            for name in plan.inputs:
-                if name not in workflow.inputs:
-                    known = ", ".join(workflow.inputs) or "none"
-                    raise Invalid(f"launch_plan.inputs.{name}", plan.inputs[name], known)
-            is_new = await _add(session, tables.launch_plans, scope, plan, plan.version)
+            registry = await find_referenced(session, workflow)
+        task_resource = settings.effective("task_resource", scope_of(body))
+        check = partial(_check_launch_plan, workflow, registry, plan, task_resource)
+        warnings = await asyncio.to_thread(check)
+        async with transaction(self._sessions, dry_run=dry_run) as session:
+            _check_target(await self._tree.current(session), scope)
+            is_new = await versions.add(session, tables.launch_plans, scope, plan, plan.version)
         self._targets.expire()
-        return is_new
+        return is_new, warnings
 
     async def get(
         self, caller: Caller, scope: Scope, name: str, version: str | None
@@ -126,6 +141,25 @@ class Workflows:
         return found
 
 
+def _check_target(settings: Settings, scope: Scope) -> None:
+    """Raise `NotFound` or `Conflict` where nothing can be registered in the scope."""
+    check_scope(settings, scope)
+    check_active(settings.projects[scope.project])
+
+
+def _check_launch_plan(
+    workflow: Workflow, registry: Registry, plan: LaunchPlan, task_resource: Effective
+) -> tuple[str, ...]:
+    """Return the warnings. Raises `Invalid` where the launch plan does not match its workflow."""
+    for name in plan.inputs:
+        if name not in workflow.inputs:
+            known = ", ".join(workflow.inputs) or "none"
+            raise Invalid(f"launch_plan.inputs.{name}", plan.inputs[name], known)
+    expanded = closures.expand_checked(workflow, registry)
+    expanded.check_hooks("launch_plan.runtime_override", plan.runtime_override)
+    return override_limits.check(expanded, plan, {}, task_resource)
+
+
 def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain: str) -> Select:
     """Return the query of a table, newest first.
 
@@ -157,96 +191,3 @@ def scope_of(body: WorkflowBody | LaunchPlanBody) -> Scope:
         return Scope(body.domain, body.project, body.workflow.name)
     plan = body.launch_plan
     return Scope(body.domain, body.project, plan.workflow, plan.name)
-
-
-async def find_workflow(
-    session: AsyncSession, scope: Scope, name: str, version: str | None, caller: Caller
-) -> Workflow:
-    """Return a version of a workflow, or the newest one for ``None``.
-
-    Raises `NotFound` with the nearest versions or workflows of those that the caller may see.
-    """
-    table = tables.workflows.c
-    here = sa.and_(table.project == scope.project, table.domain == scope.domain)
-    body = await _newest_body(session, tables.workflows, scope, name, version)
-    if body is not None:
-        return models.read(Workflow, body)
-    versions = await _distinct(session, table.version, sa.and_(here, table.name == name))
-    if version is not None and versions:
-        raise NotFound.among(f"version of workflow {name!r}", version, versions)
-    workflows = await _distinct(session, table.name, here)
-    if not caller.reaches(scope):
-        workflows = [each for each in workflows if caller.reaches(replace(scope, workflow=each))]
-    raise NotFound.among("workflow", name, workflows)
-
-
-async def find_launch_plan(
-    session: AsyncSession,
-    scope: Scope,
-    name: str,
-    workflow: str,
-    version: str | None,
-    caller: Caller,
-) -> LaunchPlan:
-    """Return the launch plan for a version of the workflow, or the newest one for ``None``.
-
-    Raises `NotFound` with the nearest launch plans, if the caller may see all of the workflow.
-    """
-    body = await _newest_body(session, tables.launch_plans, scope, name, version)
-    plan = None if body is None else models.read(LaunchPlan, body)
-    if plan is None or plan.workflow != workflow:
-        suffix = f" version {version}" if version is not None else ""
-        table = tables.launch_plans.c
-        here = sa.and_(table.project == scope.project, table.domain == scope.domain)
-        # Whose launch plans they are is in their bodies only.
-        plans = await _distinct(session, table.name, here) if caller.reaches(scope) else []
-        raise NotFound.among(f"launch plan of workflow {workflow}{suffix}", name, plans)
-    return plan
-
-
-async def _newest_body(
-    session: AsyncSession, table: sa.Table, scope: Scope, name: str, version: str | None
-) -> str | None:
-    row = table.c
-    here = sa.and_(row.project == scope.project, row.domain == scope.domain, row.name == name)
-    query = sa.select(row.body).where(here)
-    if version is not None:
-        query = query.where(row.version == version)
-    body: str | None = await session.scalar(query.order_by(row.id.desc()).limit(1))
-    return body
-
-
-async def _distinct(
-    session: AsyncSession, column: sa.ColumnElement[str], where: sa.ColumnElement[bool]
-) -> Sequence[str]:
-    return sorted(await session.scalars(sa.select(column).where(where).distinct()))
-
-
-async def _add(
-    session: AsyncSession, table: sa.Table, scope: Scope, item: Workflow | LaunchPlan, version: str
-) -> bool:
-    """Insert a version; return false if it is stored already with the same content."""
-    key = {
-        "project": scope.project,
-        "domain": scope.domain,
-        "name": item.name,
-        "version": version,
-    }
-    query = sa.select(table.c.body).where(*(table.c[name] == value for name, value in key.items()))
-    stored = await session.scalar(query)
-    if stored is None:
-        row = {**key, "body": item.model_dump_json(), "created_at": datetime.now(UTC)}
-        await session.execute(table.insert(), row)
-        return True
-    if _content(models.read(type(item), stored)) != _content(item):
-        noun = table.name.removesuffix("s").replace("_", " ")
-        raise Conflict(
-            f"{noun} {item.name!r} version {version!r} is registered with different content; "
-            "register the change as a new version"
-        )
-    return False
-
-
-def _content(item: Workflow | LaunchPlan) -> Workflow | LaunchPlan:
-    """Return what has to be equal in one version: releases differ in the types that they find."""
-    return item.model_copy(update={"input_types": {}}) if isinstance(item, Workflow) else item

@@ -111,6 +111,24 @@ workflows = sa.Table(
     sa.UniqueConstraint("project", "domain", "name", "version", name="workflow_version"),
 )
 
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("project", _NAME, nullable=False),
+    sa.Column("domain", _NAME, nullable=False),
+    sa.Column("name", _NAME, nullable=False),
+    # The version of its workflow.
+    sa.Column("version", _NAME, nullable=False),
+    # The first workflow that was registered with the task; its code is that of the task.
+    sa.Column("workflow", _NAME, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    # The SHA-256 of the module's text, or of the bundle.
+    sa.Column("code", sa.String(64), nullable=False),
+    sa.UniqueConstraint("project", "domain", "name", "version", name="task_version"),
+)
+"""The tasks of registered workflows, so that a reference finds them."""
+
 launch_plans = sa.Table(
     "launch_plans",
     metadata,

@@ -1,0 +1,45 @@
+"""A workflow with everything that it calls: whether it can be registered and executed. Pure.
+
+Each function looks at thousands of nodes: an event loop calls it in a thread.
+"""
+
+from trimtab.errors import Invalid
+from trimtab.workflows.expansion import Registry, expand
+from trimtab.workflows.graph import MAX_NODES, Workflow
+from trimtab_admin.executions import interfaces
+from trimtab_admin.storage.changes import MAX_EVENT_BYTES
+
+MAX_REFERENCES = 200
+"""The most versions that a workflow refers to, directly or through those that it refers to."""
+
+
+def check_registration(workflow: Workflow, registry: Registry) -> Workflow:
+    """Return the expanded workflow. Raises `Invalid` where it cannot be executed."""
+    _check_numbers(workflow)
+    workflow.check()
+    interfaces.check(workflow, registry)
+    expanded = expand_checked(workflow, registry)
+    size = len(expanded.model_dump_json().encode())
+    if size > MAX_EVENT_BYTES:
+        allowed = f"at most {MAX_EVENT_BYTES} bytes, with all that it calls"
+        raise Invalid("workflow", f"{size} bytes", allowed)
+    return expanded
+
+
+def expand_checked(workflow: Workflow, registry: Registry) -> Workflow:
+    """Return the workflow with calls of tasks only. Raises `Invalid`."""
+    expanded = expand(workflow, registry)
+    if expanded is not workflow:
+        expanded.check()
+    return expanded
+
+
+def _check_numbers(workflow: Workflow) -> None:
+    """Raise `Invalid` for more than any execution could need, called or not."""
+    for name, number, most in (
+        ("nodes", sum(len(graph.nodes) for graph in workflow.graphs.values()), MAX_NODES),
+        ("tasks", len(workflow.tasks), MAX_NODES),
+        ("references", len(workflow.references), MAX_REFERENCES),
+    ):
+        if number > most:
+            raise Invalid(name, f"{number} {name}", f"at most {most} {name}")

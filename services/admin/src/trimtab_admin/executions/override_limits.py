@@ -1,0 +1,131 @@
+"""Check overrides of hooks against the limits of the settings, before propeller does. Pure.
+
+Propeller checks each value of each node when it admits the execution, on the settings of that time.
+Here the author of an override gets the error at once, with the field that has to be changed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from trimtab.errors import Invalid
+from trimtab.messages.resolutions import ResolvedValue
+from trimtab.resolution.limits import Refusal, complete_resources
+from trimtab.resolution.sources import node_sources
+from trimtab.settings.fold import Effective
+from trimtab.workflows.graph import Hook, LaunchPlan, Node, Workflow
+from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
+
+MAX_WARNINGS = 20
+
+_PATHS = {
+    "execution override": "overrides",
+    "launch plan override": "launch_plan.runtime_override",
+}
+"""The fields of requests by the source of a value."""
+
+Overrides = Mapping[str, NodeOverrides]
+
+
+def check(
+    workflow: Workflow, plan: LaunchPlan, overrides: Overrides, task_resource: Effective
+) -> tuple[str, ...]:
+    """Check the nodes whose hooks are overridden in an expanded workflow.
+
+    Return the warnings about values that will be lowered. Raises `Invalid`, which names the
+    override, for a value over a limit.
+    """
+    given = {
+        source: {name: each for name, each in of.items() if each.resources is not None}
+        for source, of in zip(_PATHS, (overrides, plan.runtime_override), strict=True)
+    }
+    if not any(given.values()):
+        return ()
+    checks = _Checks(workflow, plan, given, task_resource)
+    for node in workflow.nodes:
+        checks.add(node)
+    others = len(checks.warnings) - MAX_WARNINGS
+    listed = list(checks.warnings)[:MAX_WARNINGS]
+    return (*listed, f"{others} more values are lowered") if others > 0 else tuple(listed)
+
+
+@dataclass
+class _Checks:
+    workflow: Workflow
+    plan: LaunchPlan
+    given: Mapping[str, Overrides]
+    """By source, the overrides that set resources."""
+    task_resource: Effective
+    warnings: dict[str, None] = field(default_factory=dict)
+    _checked: set[object] = field(default_factory=set)
+
+    def add(self, node: Node) -> None:
+        """Raise `Invalid` for a value over a limit; nodes with the same values are checked once."""
+        if node.hook is None or not (names := tuple(self._names(node.hook))):
+            return
+        key = (node.task, names, _text(node.overrides), _text(node.hook.default))
+        if key in self._checked:
+            return
+        self._checked.add(key)
+        values = self._values(node)
+        try:
+            completed = complete_resources(values, self.task_resource)
+        except Refusal as refusal:
+            self._refuse(node.hook, values, refusal)
+            return
+        for path, value in completed.items():
+            if value.note and path in values and values[path].source in _PATHS:
+                where = f"the {value.source} of {value.scope or 'the node itself'}"
+                self.warnings.setdefault(
+                    f"{self._field(node.hook, values[path])}: {values[path].value} is over "
+                    f"{value.value}, {where}, and will be lowered to it"
+                )
+
+    def _names(self, hook: Hook) -> Iterator[tuple[str, str]]:
+        for source, overrides in self.given.items():
+            for name in dict.fromkeys((hook.full_name, hook.name)):
+                if name in overrides:
+                    yield source, name
+
+    def _values(self, node: Node) -> dict[str, ResolvedValue]:
+        """Return the requests and limits that the sources of the node set, by path."""
+        values = {}
+        task = self.workflow.tasks[node.task]
+        # Without a record of the settings: none but the defaults, of `task_resource`, sets any.
+        sources = node_sources(node, task, self.plan, self.given["execution override"])
+        for source, overrides in reversed(list(sources)):
+            for path, value in flat_overrides(overrides).items():
+                if path.startswith("resources."):
+                    values[path] = ResolvedValue(path=path, value=value, source=source)
+        return values
+
+    def _refuse(self, hook: Hook, values: Mapping[str, ResolvedValue], refusal: Refusal) -> None:
+        """Raise `Invalid`, unless no override is the cause: then propeller refuses."""
+        for path in (refusal.path, _counterpart(refusal.path)):
+            value = values.get(path)
+            if value is not None and value.source in _PATHS:
+                allowed = f"at most {refusal.bound}"
+                if path != refusal.path:
+                    allowed = f"another value, because {refusal}"
+                raise Invalid(self._field(hook, value), value.value, allowed) from refusal
+
+    def _field(self, hook: Hook, value: ResolvedValue) -> str:
+        """Return the field of the request that has the value."""
+        overrides = self.given[value.source]
+        name = next(
+            name
+            for name in (hook.full_name, hook.name)
+            if name in overrides and value.path in flat_overrides(overrides[name])
+        )
+        return f"{_PATHS[value.source]}.{name}.{value.path}"
+
+
+def _counterpart(path: str) -> str:
+    """Return the path of the limit for that of a request, and the other way round."""
+    _, which, resource = path.split(".")
+    return f"resources.{'limits' if which == 'requests' else 'requests'}.{resource}"
+
+
+def _text(overrides: NodeOverrides) -> str:
+    resources = overrides.resources
+    return "" if resources is None else json.dumps(resources.model_dump(), sort_keys=True)

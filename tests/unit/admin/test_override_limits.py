@@ -1,0 +1,120 @@
+"""Overrides of hooks above the limits of the settings: refused, or lowered with a warning."""
+
+from typing import Any
+
+import pytest
+
+from trimtab.errors import Invalid
+from trimtab.levels import Scope
+from trimtab.messages.events import RecordChanged
+from trimtab.settings.fold import Effective
+from trimtab.settings.state import Settings
+from trimtab.workflows.graph import Constant, Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides
+from trimtab_admin.executions import override_limits
+
+SCOPE = Scope("development", "shop")
+PLAN = LaunchPlan(name="nightly", workflow="nightly", version="1")
+
+
+def limits(**more: Any) -> Effective:
+    settings = Settings()
+    document = {"limits": {"cpu": "2"}, **more}
+    settings.apply(RecordChanged.at(SCOPE, "task_resource", document), 1)
+    return settings.effective("task_resource", SCOPE)
+
+
+def resources(cpu: str | None = None, limit: str | None = None) -> NodeOverrides:
+    given = {"requests": {"cpu": cpu}, "limits": {"cpu": limit}}
+    return NodeOverrides.model_validate({"resources": given})
+
+
+def workflow(config: NodeOverrides = NO_OVERRIDES, paths: tuple[str, ...] = ("",)) -> Workflow:
+    return Workflow(
+        name="nightly",
+        version="1",
+        tasks={"train": Task(name="train", config=config)},
+        nodes=tuple(
+            Node(
+                id=f"n{number}",
+                task="train",
+                inputs={"x": Constant(value=1)},
+                hook=Hook(name="trainer", path=path),
+            )
+            for number, path in enumerate(paths)
+        ),
+    )
+
+
+def check(**overrides: NodeOverrides) -> tuple[str, ...]:
+    return override_limits.check(workflow(), PLAN, overrides, limits())
+
+
+def test_a_value_up_to_the_limit_is_accepted() -> None:
+    assert check(trainer=resources("2", "2")) == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        (resources("3"), "overrides.trainer.resources.requests.cpu"),
+        (resources(limit="3"), "overrides.trainer.resources.limits.cpu"),
+        (resources("3", "3"), "overrides.trainer.resources.requests.cpu"),
+    ],
+)
+def test_a_value_over_the_limit_is_refused_with_the_limit_and_its_scope(
+    override: NodeOverrides, path: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        check(trainer=override)
+    assert (refused.value.path, refused.value.value) == (path, "3")
+    limit = "at most 2, the task_resource.limits.cpu of project-domain shop/development"
+    assert refused.value.allowed == limit
+
+
+def test_a_value_of_a_launch_plan_is_named_as_such() -> None:
+    plan = PLAN.model_copy(update={"runtime_override": {"trainer": resources("3")}})
+    with pytest.raises(Invalid, match=r"launch_plan\.runtime_override\.trainer\.resources"):
+        override_limits.check(workflow(), plan, {}, limits())
+    # The execution replaces it.
+    overrides = {"trainer": resources("1")}
+    assert override_limits.check(workflow(), plan, overrides, limits()) == ()
+
+
+def test_an_override_is_named_by_the_name_that_it_was_given_under() -> None:
+    two = workflow(paths=("n0", "n1"))
+    overrides = {"trainer": resources("1"), "n1/trainer": resources("4")}
+    with pytest.raises(Invalid) as refused:
+        override_limits.check(two, PLAN, overrides, limits())
+    assert refused.value.path == "overrides.n1/trainer.resources.requests.cpu"
+
+
+def test_a_limit_below_the_request_of_the_task_is_refused() -> None:
+    with pytest.raises(Invalid) as refused:
+        override_limits.check(
+            workflow(resources("2")), PLAN, {"trainer": resources(limit="1")}, limits()
+        )
+    assert refused.value.path == "overrides.trainer.resources.limits.cpu"
+    assert "resources.requests.cpu: 2 (task) is over 1" in refused.value.allowed
+
+
+def test_a_value_of_the_task_is_left_to_the_admission() -> None:
+    overrides = {"trainer": NodeOverrides.model_validate({"resources": {}, "retries": 1})}
+    assert override_limits.check(workflow(resources("9")), PLAN, overrides, limits()) == ()
+
+
+def test_a_value_that_will_be_lowered_is_a_warning_once() -> None:
+    two = workflow(paths=("n0", "n1"))
+    clamp = limits(over_limit="clamp")
+    assert override_limits.check(two, PLAN, {"trainer": resources("3")}, clamp) == (
+        "overrides.trainer.resources.requests.cpu: 3 is over 2, the task_resource.limits.cpu of "
+        "project-domain shop/development, and will be lowered to it",
+    )
+
+
+def test_many_warnings_are_counted() -> None:
+    many = workflow(paths=tuple(f"n{number}" for number in range(30)))
+    overrides = {f"n{number}/trainer": resources("3") for number in range(30)}
+    warnings = override_limits.check(many, PLAN, overrides, limits(over_limit="clamp"))
+    assert len(warnings) == override_limits.MAX_WARNINGS + 1
+    assert warnings[-1] == "10 more values are lowered"
