@@ -41,7 +41,7 @@ def shows(text: str, error: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs_and_is_refused_where_it_says_so(
+def test_the_code_of_a_page_runs_and_is_refused_where_the_page_shows_an_error(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = ModuleType(page.partition(".")[0].replace("-", "_"))

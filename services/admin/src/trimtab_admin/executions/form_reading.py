@@ -10,10 +10,11 @@ from trimtab import models
 from trimtab.api.launch_forms import LaunchForm
 from trimtab.errors import NotFound
 from trimtab.levels import Scope
-from trimtab.workflows.expansion import expand
+from trimtab.settings.state import Settings
 from trimtab.workflows.graph import LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
+from trimtab_admin.executions.closures import expand_checked
 from trimtab_admin.executions.launch_forms import Page, launch_form
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.versions import find_workflow
@@ -40,12 +41,11 @@ class LaunchForms:
         Raises `NotFound`, and `Unreadable` where settings that apply cannot be read.
         """
         async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            check_scope(settings, scope)
+            settings = await self._settings(session, scope)
             workflow = await find_workflow(session, scope, name, version, caller)
             registry = await find_referenced(session, workflow)
-        expanded = await asyncio.to_thread(expand, workflow, registry)
         plan = LaunchPlan(name=name, workflow=name, version=workflow.version)
+        expanded = await asyncio.to_thread(expand_checked, workflow, registry)
         return await slices.run(launch_form(expanded, plan, scope, settings, page))
 
     async def of_launch_plan(
@@ -53,13 +53,17 @@ class LaunchForms:
     ) -> LaunchForm:
         """Return the form of a launch plan that the caller may see. Raises as `of_workflow`."""
         async with transaction(self._reading) as session:
-            settings = await self._tree.current(session)
-            check_scope(settings, scope)
+            settings = await self._settings(session, scope)
             plan = await _find_plan(session, scope, name, version, caller)
             workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
             registry = await find_referenced(session, workflow)
-        expanded = await asyncio.to_thread(expand, workflow, registry)
+        expanded = await asyncio.to_thread(expand_checked, workflow, registry)
         return await slices.run(launch_form(expanded, plan, scope, settings, page))
+
+    async def _settings(self, session: AsyncSession, scope: Scope) -> Settings:
+        settings = await self._tree.current(session)
+        check_scope(settings, scope)
+        return settings
 
 
 async def _find_plan(
