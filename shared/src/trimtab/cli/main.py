@@ -23,6 +23,7 @@ from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.namespaces import namespaces
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.registering import register_file
+from trimtab.cli.running import run
 from trimtab.cli.status import status, version
 from trimtab.cli.templates import templates
 from trimtab.cli.terminal import open_closed_streams, show_error
@@ -83,7 +84,7 @@ register = DefaultCommandGroup(
 
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
 cli.add_section("All settings", apply, diff, export, effective, watch)
-cli.add_section("Projects, workflows, executions", register, archive, unarchive, form, execute)
+cli.add_section("Projects, workflows, executions", register, archive, unarchive, form, execute, run)
 cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces, templates)
 cli.add_section("Access", token, audit)
 cli.add_section(

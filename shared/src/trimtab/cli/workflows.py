@@ -10,17 +10,16 @@ from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
-from trimtab.cli.inputs import find_workflow, parse_json
+from trimtab.cli.inputs import find_workflow
 from trimtab.cli.inputs import read as read_inputs
+from trimtab.cli.pairs import pairs, read_overrides
 from trimtab.cli.registering import warn_of_credentials
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.tables import Table
 from trimtab.cli.terminal import output_option, progress, show, show_data
-from trimtab.errors import Invalid
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.models import parse_model
-from trimtab.workflows.node_overrides import NodeOverrides
 
 
 @click.command(
@@ -102,11 +101,11 @@ def execute(
     """
     content = {
         **options,
-        **_inputs(server, dict(_pairs("input", inputs)), options),
-        "overrides": {hook: _overrides(hook, text) for hook, text in _pairs("override", overrides)},
-        "environment": dict(_pairs("env", environment)),
-        "labels": dict(_pairs("label", labels)),
-        "annotations": dict(_pairs("annotation", annotations)),
+        **_inputs(server, dict(pairs("input", inputs)), options),
+        "overrides": read_overrides(overrides),
+        "environment": dict(pairs("env", environment)),
+        "labels": dict(pairs("label", labels)),
+        "annotations": dict(pairs("annotation", annotations)),
     }
     request = parse_model(ExecutionCreate, content)
     warn_of_credentials(request)
@@ -142,30 +141,6 @@ def _show_planned(execution: ExecutionBody, output: Output | None) -> None:
         f"{execution.launch_plan} in {execution.project}/{execution.domain} with inputs "
         f"{to_json(execution.inputs)}"
     )
-
-
-def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Split each NAME=VALUE. Raises `Invalid` with the option, also where a name is repeated."""
-    names = set()
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise Invalid(f"--{option}", text, "NAME=VALUE")
-        if name in names:
-            raise Invalid(f"--{option}", text, f"{name} once")
-        names.add(name)
-        yield name, value
-
-
-def _overrides(hook: str, text: str) -> NodeOverrides:
-    path = f"override {hook}"
-    content = parse_json(path, text)
-    if not isinstance(content, dict):
-        raise Invalid(path, content, "an object: " + ", ".join(NodeOverrides.model_fields))
-    try:
-        return parse_model(NodeOverrides, content)
-    except Invalid as error:
-        raise Invalid(f"{path}: {error.path}", error.value, error.allowed) from error
 
 
 def _progress_printer() -> Callable[[str, NodeBody], None]:

@@ -2,8 +2,10 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ from trimtab.workflows.collecting import (
     imports_local_modules,
     read_file,
 )
+from trimtab.workflows.images import ImageWarning, check_image, warn_if_mutable
 from trimtab.workflows.importing import import_from, importing
 from trimtab.workflows.module_contents import Definitions
 from trimtab.workflows.registration import Module, register
@@ -56,8 +59,12 @@ def load_module(
     With an image, which has the code already, it is neither. The default version is a hash of the
     code, so that the same code has the same version. Raises `BadModule`.
     """
-    with loaded(paths, image) as definitions, blamed(definitions.code):
-        return register(definitions, version)
+    if image is not None:
+        check_image("image", image)
+    with _recorded() as recorded, loaded(paths, image) as definitions, blamed(definitions.code):
+        module = register(definitions, version)
+    about_image = () if image is None else _warnings_about(image)
+    return replace(module, warnings=(*module.warnings, *about_image, *recorded))
 
 
 @contextmanager
@@ -131,6 +138,29 @@ def blamed(code: Code) -> Iterator[None]:
             where = code.root if len(code.files) > 1 else code.root / next(iter(code.files), "")
             raise BadModule(shown_path(where), describe_error(error)) from error
         raise BadModule(shown_path(place.path), describe_error(error), place.line) from error
+
+
+@contextmanager
+def _recorded() -> Iterator[list[str]]:
+    """Record warnings about images, with the lines that name them; others are issued again."""
+    recorded: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        yield recorded
+    for each in caught:
+        if not issubclass(each.category, ImageWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        else:
+            place = f"{shown_path(Path(each.filename))}, line {each.lineno}"
+            recorded.append(f"{place}: {each.message}")
+
+
+def _warnings_about(image: str) -> list[str]:
+    """Return the warnings about an image that no line of the user's code names."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        warn_if_mutable(image)
+    return [str(each.message) for each in caught]
 
 
 def _collect(paths: Sequence[Path], *, as_bundle: bool) -> Code:

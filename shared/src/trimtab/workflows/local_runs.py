@@ -1,0 +1,118 @@
+"""Run a workflow in this process, without a server: each call once, one after the other.
+
+Types, inputs, hooks and overrides are checked as at registration and at creation. Of the values of
+a node, only its environment has an effect here.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from trimtab.errors import Rejected
+from trimtab.models import json_value
+from trimtab.workflows.expansion import expand
+from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
+from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
+from trimtab.workflows.targets import Function
+from trimtab.workflows.workflow_functions import WorkflowFunction
+
+
+class NodeFailure(Exception):
+    """A task raised an error."""
+
+    def __init__(self, node: str, task: str, error: BaseException) -> None:
+        super().__init__(f"node {node}, task {task}: {error}")
+        self.node = node
+        self.task = task
+        self.error = error
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """One execution of a workflow in this process."""
+
+    defined: WorkflowFunction
+    workflow: Workflow
+    """The workflow, expanded."""
+    overrides: Mapping[str, NodeOverrides]
+    """By name of hook, or ``path/name``."""
+
+    @classmethod
+    def of(
+        cls, defined: WorkflowFunction, overrides: Mapping[str, NodeOverrides] | None = None
+    ) -> "LocalRun":
+        """Raises `Rejected` where a call cannot run here, and on overrides of unknown hooks."""
+        registered = defined.graph("local", "")
+        for reference in registered.references.values():
+            raise Rejected(
+                f"{defined.name} calls {reference.type.replace('_', ' ')} {reference.name} of "
+                f"{reference.project}/{reference.domain}, which only a server has; use "
+                "`trimtab execute`"
+            )
+        for task in registered.tasks.values():
+            if not isinstance(task.target, Function) or task.name not in defined.tasks:
+                raise Rejected(
+                    f"{defined.name} calls task {task.name}, which is a {task.target.type} without "
+                    "a Python function; use `trimtab execute`"
+                )
+        workflow = expand(registered)
+        workflow.check_hooks("overrides", overrides or {})
+        return cls(defined, workflow, overrides or {})
+
+    def run(
+        self, inputs: Mapping[str, JsonValue], on_node: Callable[[Node], None] = lambda _: None
+    ) -> JsonValue:
+        """Return the output. Raises `Invalid` for wrong inputs, and `NodeFailure`."""
+        given = self.workflow.bind_inputs(inputs)
+        outputs: dict[str, JsonValue] = {}
+        for node in self.workflow.nodes:
+            values = {name: _resolve(each, given, outputs) for name, each in node.inputs.items()}
+            outputs[node.id] = self._call(node, values)
+            on_node(node)
+        output = self.workflow.output
+        return None if output is None else _resolve(output, given, outputs)
+
+    def _call(self, node: Node, values: Mapping[str, JsonValue]) -> JsonValue:
+        try:
+            with _environment(self._config_of(node).environment or {}):
+                output = self.defined.tasks[node.task].function(**values)
+                return json_value(f"{node.task}: return", output)
+        except (Exception, SystemExit) as error:
+            raise NodeFailure(node.id, node.task, error) from error
+
+    def _config_of(self, node: Node) -> NodeOverrides:
+        config = merge_overrides(self.workflow.tasks[node.task].config, node.overrides)
+        if node.hook is None:
+            return config
+        config = merge_overrides(config, node.hook.default)
+        for name in dict.fromkeys((node.hook.name, node.hook.full_name)):
+            if name in self.overrides:
+                config = merge_overrides(config, self.overrides[name])
+        return config
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _resolve(
+    binding: Binding, inputs: Mapping[str, JsonValue], outputs: Mapping[str, JsonValue]
+) -> JsonValue:
+    """Return the value of a binding, given the workflow's inputs and outputs by node."""
+    match binding:
+        case Constant():
+            return binding.value
+        case FromInput():
+            return inputs[binding.name]
+        case FromNode():
+            return outputs[binding.node]
