@@ -7,6 +7,7 @@ first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from trimtab.workflows.files import Directory, File
 from trimtab.workflows.launch_plans import LaunchPlan
 from trimtab.workflows.loader import BadModule, Module, load_module
 from trimtab.workflows.overrides import Pool, Resources, runtime_override_config
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadModule",
+    "Directory",
+    "File",
     "LaunchPlan",
     "LeaseLost",
     "Module",

@@ -31,11 +31,15 @@ async def test_a_version_that_an_earlier_release_registered_without_types_is_the
 ) -> None:
     await register(admin, workflow())
     typed = registration(workflow())
-    typed["workflow"]["input_types"] = {"day": "string"}
+    typed["workflow"]["schemas"] = {"day": {"type": "string"}}
+    typed["workflow"]["tasks"]["load"]["interface"] = {"output": {"type": "integer"}}
     assert (await admin.post("/workflows", json=typed)).status_code == 200
     typed["workflow"]["input_types"] = {"dya": "string"}
     answer = await admin.post("/workflows", json=typed)
     assert (answer.status_code, answer.json()["path"]) == (400, "input_types")
+    typed["workflow"] |= {"input_types": {}, "schemas": {"day": {"pattern": "(a+)+$"}}}
+    answer = await admin.post("/workflows", json=typed)
+    assert (answer.status_code, answer.json()["path"]) == (400, "schemas.day.pattern")
 
 
 async def test_different_content_for_a_registered_version_is_a_conflict(

@@ -1,17 +1,15 @@
 """Types that workflows declare for their inputs, and texts that are read by them."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
-from trimtab import task, workflow
+from trimtab import Directory, File, task, workflow
 from trimtab.cli import inputs
 from trimtab.errors import Invalid
 from trimtab.workflows.graph import Workflow
-
-if TYPE_CHECKING:
-    from decimal import Decimal as Hidden
 
 
 @task
@@ -30,40 +28,6 @@ def with_type(annotation: Any) -> Workflow:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "type_"),
-    [
-        (str, "string"),
-        (int, "integer"),
-        (float, "number"),
-        (bool, "boolean"),
-        (list, "array"),
-        (tuple[int, ...], "array"),
-        (Sequence[str], "array"),
-        (dict, "object"),
-        (Mapping[str, int], "object"),
-        (str | None, "string"),
-        (Optional[int], "integer"),  # noqa: UP045  # users write it
-        (Annotated[str, "a note"], "string"),
-        (Literal["a", "b"], "string"),
-        (Literal["a", 1], None),
-        (int | str, None),
-        (bytes, None),
-        (Any, None),
-        ({}, None),
-    ],
-)
-def test_an_annotation_declares_a_type_of_json_or_none(annotation: Any, type_: str | None) -> None:
-    assert with_type(annotation).input_types.get("value") == type_
-
-
-def test_an_annotation_for_the_type_checker_only_declares_nothing() -> None:
-    def one(value: "Hidden") -> None:
-        use(value=value)
-
-    assert workflow(one).graph("v", "").input_types == {}
-
-
-@pytest.mark.parametrize(
     ("annotation", "text", "value"),
     [
         (str, "moon", "moon"),
@@ -78,6 +42,12 @@ def test_an_annotation_for_the_type_checker_only_declares_nothing() -> None:
         (bool, "true", True),
         (list[int], "[1, 2]", [1, 2]),
         (dict[str, int], '{"a": 1}', {"a": 1}),
+        (Literal["a", "b"], "a", "a"),
+        (Literal["a", 1], "a", "a"),
+        (Literal["a", 1], "1", 1),
+        (datetime, "2030-01-31T12:00:00Z", "2030-01-31T12:00:00Z"),
+        (File, "s3://bucket/rows.csv", "s3://bucket/rows.csv"),
+        (Directory, "/data/rows", "file:///data/rows"),
         (Any, '"moon"', "moon"),
     ],
 )
@@ -97,6 +67,10 @@ def test_a_text_is_read_by_the_declared_type(annotation: Any, text: str, value: 
         (list[float], "[-Infinity]", "a JSON list"),
         (bool, "1", "true or false"),
         (list[int], "1", "a JSON list"),
+        (Literal["a", "b"], "c", '"a" or "b"'),
+        (datetime, "monday", "a time such as 2030-01-31T12:00:00Z"),
+        (Annotated[int, Field(ge=3)], "2", "at least 3"),
+        (int | list[int], "a", r"an integer, such as 3 or a JSON list"),
         (dict[str, int], "[]", "a JSON object"),
         (Any, "moon", "JSON, such as"),
     ],
@@ -107,6 +81,19 @@ def test_another_text_is_refused_with_the_input_and_an_example(
     with pytest.raises(Invalid, match=allowed) as caught:
         inputs.read(with_type(annotation), {"value": text})
     assert (caught.value.path, caught.value.value) == ("input value", text)
+
+
+def test_a_wrong_part_of_an_input_is_named() -> None:
+    declared = with_type(dict[str, list[int]])
+    with pytest.raises(Invalid, match=r"^input value\.a\.1: .*an integer"):
+        inputs.read(declared, {"value": '{"a": [1, "two"]}'})
+
+
+def test_an_input_of_an_earlier_release_may_be_null() -> None:
+    earlier = with_type(Any).model_copy(update={"input_types": {"value": "integer"}})
+    assert inputs.read(earlier, {"value": "null"}) == {"value": None}
+    with pytest.raises(Invalid, match="an integer, such as 3"):
+        inputs.read(earlier, {"value": "x"})
 
 
 def test_an_unknown_input_is_refused_with_the_nearest_one() -> None:

@@ -15,6 +15,8 @@ LIBRARY = Path(trimtab.__file__).parent
 
 SDK = [
     "BadModule",
+    "Directory",
+    "File",
     "LaunchPlan",
     "LeaseLost",
     "Module",

@@ -171,7 +171,8 @@ def test_a_launch_plan_is_created_once_and_never_changed() -> None:
     ("values", "wrong"),
     [
         ({"runtime_override": {"typo": NodeOverrides()}}, "'typo'"),
-        ({"inputs": {"typo": 1}}, "'typo'"),
+        ({"inputs": {"typo": 1}}, "inputs.typo: 1"),
+        ({"inputs": {"x": "one"}}, "inputs.x: 'one' is not valid; allowed: an integer"),
         ({"max_parallelism": 0}, "max_parallelism: 0"),
         ({"labels": {"team": "no value"}}, "labels.team: 'no value'"),
     ],

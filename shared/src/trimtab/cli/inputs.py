@@ -9,24 +9,18 @@ from pydantic import JsonValue
 from trimtab.client import Client
 from trimtab.errors import Invalid
 from trimtab.models import RepeatedKey, unique_members
-from trimtab.workflows.graph import InputType, Workflow
+from trimtab.workflows.files import File
+from trimtab.workflows.graph import Workflow
+from trimtab.workflows.schemas import TYPES, Schema, described, leaves, members, types_of
+from trimtab.workflows.values import check
 
-_EXAMPLES: Mapping[InputType | None, str] = {
+_EXAMPLES: Mapping[str, str] = {
     "integer": "an integer, such as 3",
     "number": "a number, such as 0.5",
-    "boolean": "true or false",
     "array": "a JSON list, such as [1, 2]",
     "object": """a JSON object, such as {"key": 1}""",
-    None: """JSON, such as 3, true, "text" or {"key": 1}""",
 }
-_PYTHON_TYPES: Mapping[InputType | None, tuple[type, ...]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    None: (object,),
-}
+_ANY = """JSON, such as 3, true, "text" or {"key": 1}"""
 
 
 async def find_workflow(
@@ -59,26 +53,55 @@ def read(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, JsonValue]:
     for name, text in texts.items():
         workflow.check_input(name, text)
     return {
-        name: _value(name, text, workflow.input_types.get(name)) for name, text in texts.items()
+        name: read_value(f"input {name}", text, workflow.schema_of(name))
+        for name, text in texts.items()
     }
 
 
-def _value(name: str, text: str, type_: InputType | None) -> JsonValue:
-    if type_ == "string":
-        return text
-    allowed = _EXAMPLES[type_]
-    value = parse_json(f"input {name}", text, allowed)
-    is_boolean = isinstance(value, bool)
-    fits = isinstance(value, _PYTHON_TYPES[type_]) and (
-        not is_boolean or type_ in ("boolean", None)
-    )
-    # The declared type leaves open whether the input may be null.
-    if value is not None and not fits:
-        raise Invalid(f"input {name}", text, allowed)
+def read_value(path: str, text: str, schema: Schema) -> JsonValue:
+    """Return the value of a text by its declared type. Raises `Invalid`."""
+    value = _parsed(path, text, schema)
+    try:
+        check(path, value, schema)
+    except Invalid as error:
+        if error.path != path:
+            raise
+        allowed = allowed_texts(schema) if error.allowed == described(schema) else error.allowed
+        raise Invalid(path, text, allowed) from error
     return value
 
 
-def parse_json(path: str, text: str, allowed: str = _EXAMPLES[None]) -> JsonValue:
+def allowed_texts(schema: Schema) -> str:
+    """Return which texts stand for values of the type, in words, with an example where it helps."""
+    found = (_leaf_texts(leaf) for leaf in leaves(schema) if leaf.get("type") != "null")
+    return " or ".join(dict.fromkeys(found)) or described(schema)
+
+
+def _leaf_texts(leaf: Schema) -> str:
+    if members(leaf) is not None or "format" in leaf:
+        return described(leaf)
+    types = [each for each in types_of(leaf) if each != "null"]
+    return " or ".join(_EXAMPLES.get(each, TYPES[each]) for each in types) or _ANY
+
+
+def _parsed(path: str, text: str, schema: Schema) -> JsonValue:
+    found = [leaf for leaf in leaves(schema) if leaf.get("type") != "null"]
+    if any(text in (members(leaf) or ()) for leaf in found):
+        return text
+    if not all(map(_is_text, found)):
+        return parse_json(path, text, allowed_texts(schema))
+    is_reference = any(leaf.get("format") in ("file", "directory") for leaf in found)
+    # A task on another machine, or in another directory, would look for a path elsewhere.
+    return File(text).uri if is_reference and text else text
+
+
+def _is_text(leaf: Schema) -> bool:
+    if (values := members(leaf)) is not None:
+        return all(isinstance(value, str) for value in values)
+    return {*types_of(leaf)} - {"null"} == {"string"}
+
+
+def parse_json(path: str, text: str, allowed: str = _ANY) -> JsonValue:
     """Raises `Invalid` with the path and what is allowed instead."""
     try:
         value: JsonValue = json.loads(text, object_pairs_hook=unique_members)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from trimtab import names
 from trimtab.errors import Invalid, Rejected
-from trimtab.models import json_value, parse_model
+from trimtab.models import parse_model
 from trimtab.workflows.closures import (
     Callee,
     Closure,
@@ -21,6 +21,7 @@ from trimtab.workflows.closures import (
 )
 from trimtab.workflows.definitions import calling_place
 from trimtab.workflows.expansion import MAX_DEPTH
+from trimtab.workflows.fitting import may_fit
 from trimtab.workflows.graph import (
     MAX_NODES,
     Binding,
@@ -33,6 +34,8 @@ from trimtab.workflows.graph import (
 from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.overrides import Resources, node_overrides
 from trimtab.workflows.promises import Unreadable, contains_promise
+from trimtab.workflows.schemas import Schema, described
+from trimtab.workflows.types import DeclaredType
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 """No dot, as dots separate the ids of the calls around a node."""
@@ -48,10 +51,14 @@ class Promise(Unreadable):
 
     binding: Binding
     builder: "GraphBuilder"
+    schema: Schema
+    """The type of the value."""
 
-    def __init__(self, builder: "GraphBuilder", binding: Binding, description: str) -> None:
+    def __init__(
+        self, builder: "GraphBuilder", binding: Binding, schema: Schema, description: str
+    ) -> None:
         super().__init__(f"{description} of workflow {builder.workflow}")
-        vars(self).update(binding=binding, builder=builder)
+        vars(self).update(binding=binding, builder=builder, schema=schema)
 
 
 class NodePromise(Promise):
@@ -61,8 +68,8 @@ class NodePromise(Promise):
     _called: Callee
 
     def __init__(self, builder: "GraphBuilder", node: str, called: Callee) -> None:
-        binding = FromNode(node=node)
-        super().__init__(builder, binding, f"output of {called.name} (node {node})")
+        binding, schema = FromNode(node=node), called.types.output.output_schema
+        super().__init__(builder, binding, schema, f"output of {called.name} (node {node})")
         vars(self).update(_node=node, _called=called)
 
     def with_overrides(
@@ -142,8 +149,8 @@ class GraphBuilder:
     def input_promises(self) -> dict[str, Promise]:
         """Return a promise for each input of the workflow."""
         return {
-            name: Promise(self, FromInput(name=name), f"input {name}")
-            for name in self.owner.signature.parameters
+            name: Promise(self, FromInput(name=name), declared.schema, f"input {name}")
+            for name, declared in self.owner.types.inputs.items()
         }
 
     def add_task(self, task: Callee, *args: object, **kwargs: object) -> NodePromise:
@@ -205,18 +212,25 @@ class GraphBuilder:
         if not self.nodes:
             raise Rejected(f"workflow {self.workflow} calls no task")
         if returned is not None:
-            self.output = self._renamed(self.bind(f"{self.workflow}: return", returned))
+            declared = self.owner.types.output.as_output
+            self.output = self._renamed(self.bind(f"{self.workflow}: return", returned, declared))
         for node in self._finished_nodes():
             self.finished[node.id] = node
 
-    def bind(self, path: str, value: object) -> Binding:
-        """Return the binding of a promise, or a constant for any other value. Raises `Rejected`."""
+    def bind(self, path: str, value: object, declared: DeclaredType) -> Binding:
+        """Return the binding of a promise, or a constant for any other value.
+
+        Raises `Rejected`, also for a promise of which no value can be of the declared type.
+        """
         if isinstance(value, Promise):
             if value.builder is not self:
                 raise Rejected(
                     f"{path}: {value!r} is used in workflow {self.workflow}; return it from its "
                     "workflow, or pass it as an input"
                 )
+            if not may_fit(value.schema, declared.schema):
+                given = f"{value!r}, which is {described(value.schema)},"
+                raise Invalid(path, given, described(declared.schema))
             return value.binding
         if callable(value):
             name = getattr(value, "__name__", None) or type(value).__name__
@@ -226,7 +240,7 @@ class GraphBuilder:
                 f"{path}: a promise is inside a {type(value).__name__}; pass each promise "
                 "directly, and build such values in a task"
             )
-        return Constant(value=json_value(path, value))
+        return Constant(value=declared.to_json(path, value))
 
     def _inputs(
         self, called: Callee, args: tuple[object, ...], kwargs: Mapping[str, object]
@@ -237,7 +251,11 @@ class GraphBuilder:
             called.signature.bind(**kwargs)
         except TypeError as error:
             raise Rejected(f"{called.name} called in {self.workflow}: {error}") from error
-        return {name: self.bind(f"{called.name}: {name}", each) for name, each in kwargs.items()}
+        declared = called.types.inputs
+        return {
+            name: self.bind(f"{called.name}: {name}", each, declared[name])
+            for name, each in kwargs.items()
+        }
 
     def _add_node(
         self, callee: CalleeField, called: Callee, inputs: dict[str, Binding]

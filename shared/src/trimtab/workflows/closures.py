@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from trimtab.errors import Rejected
 from trimtab.workflows.graph import Node
+from trimtab.workflows.types import FunctionTypes
 
 
 @runtime_checkable
@@ -18,6 +19,11 @@ class Callee(Protocol):
 
     @property
     def signature(self) -> inspect.Signature: ...
+
+    @property
+    def types(self) -> FunctionTypes:
+        """The types of its inputs and its output."""
+        ...
 
     @property
     def place(self) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from trimtab.errors import Invalid, Rejected
-from trimtab.models import Model, json_value
+from trimtab.models import Model
 from trimtab.workflows import loader
 from trimtab.workflows.tasks import PythonTask
 
@@ -52,7 +52,7 @@ def run(directory: Path) -> JsonValue:
     task = vars(module).get(call.task)
     if not isinstance(task, PythonTask):
         raise Rejected(f"{path.name} defines no task {call.task!r}")
-    output = json_value(f"{call.task}: return", task.function(**call.inputs))
+    output = task.types.call(call.inputs)
     size = len(json.dumps(output))
     if size > MAX_OUTPUT_BYTES:
         raise Invalid(f"{call.task}: return", f"{size} bytes", f"at most {MAX_OUTPUT_BYTES} bytes")

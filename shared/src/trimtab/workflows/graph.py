@@ -16,7 +16,9 @@ from trimtab.errors import Invalid
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
+from trimtab.workflows import values
 from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides
+from trimtab.workflows.schemas import check_schema
 from trimtab.workflows.targets import Function, Target
 
 MAX_NODES = 5000
@@ -79,6 +81,12 @@ class Interface(Model):
     required: tuple[str, ...] = ()
     """Names of inputs that have no default."""
     output: Schema = {}
+
+    def check(self, path: str, inputs: str = "inputs", output: str = "output") -> None:
+        """Check each schema. Raises `Invalid`, which names the fields as the caller does."""
+        for name, schema in self.inputs.items():
+            check_schema(f"{path}{inputs}.{name}", schema)
+        check_schema(f"{path}{output}", self.output)
 
 
 class Task(Model):
@@ -211,6 +219,10 @@ class Graph(Model):
             for name in getattr(self, field):
                 if name not in self.inputs:
                     raise Invalid(path + field, name, "inputs " + ", ".join(self.inputs))
+        self.interface.check(path, "schemas", "output_schema")
+        for name, schema in self.schemas.items():
+            if name not in self.required:
+                values.check(f"{path}inputs.{name}", self.inputs[name], schema)
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
             at = f"{path}nodes.{index}"
@@ -284,6 +296,9 @@ class Workflow(Graph):
         """Check that every name refers to something, once. Raises `Invalid`."""
         if len(self.nodes) > MAX_NODES:
             raise Invalid("nodes", f"{len(self.nodes)} nodes", f"at most {MAX_NODES} nodes")
+        for field in ("tasks", "references"):
+            for name, callee in getattr(self, field).items():
+                callee.interface.check(f"{field}.{name}.interface.")
         hooks: set[str] = set()
         for name, graph in self.graphs.items():
             path = f"workflows.{name}." if name else ""
@@ -323,18 +338,23 @@ class Workflow(Graph):
 
     def bind_inputs(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the inputs of an execution, defaults filled in. Raises `Invalid`."""
-        for name, value in given.items():
-            self.check_input(name, value)
+        self.check_inputs("inputs", given)
         if missing := [name for name in self.required if name not in given]:
             allowed = f"a value, because {self.name} requires {', '.join(missing)}"
             raise Invalid(f"inputs.{missing[0]}", None, allowed)
         return {**self.inputs, **given}
 
-    def check_input(self, name: str, value: object) -> None:
+    def check_inputs(self, path: str, given: Mapping[str, JsonValue]) -> None:
+        """Raise `Invalid` on an input that there is not, and on a value of another type."""
+        for name, value in given.items():
+            self.check_input(name, value, path)
+            values.check(f"{path}.{name}", value, self.schema_of(name))
+
+    def check_input(self, name: str, value: object, path: str = "inputs") -> None:
         """Raise `Invalid` where the workflow has no such input."""
         if name not in self.inputs:
             allowed = "inputs " + (", ".join(self.inputs) or "(the workflow has none)")
-            raise Invalid(f"inputs.{name}", value, allowed + names.question(name, self.inputs))
+            raise Invalid(f"{path}.{name}", value, allowed + names.question(name, self.inputs))
 
 
 class LaunchPlan(ExecutionConfig):

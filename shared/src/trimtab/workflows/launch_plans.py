@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import JsonValue
-
 from trimtab.errors import Invalid
-from trimtab.models import json_value, parse_model
+from trimtab.models import parse_model
 from trimtab.workflows import graph
 from trimtab.workflows.graph import ExecutionConfig
 from trimtab.workflows.node_overrides import NodeOverrides
@@ -19,7 +17,7 @@ class LaunchPlan:
 
     workflow: WorkflowFunction
     name: str
-    inputs: Mapping[str, JsonValue]
+    inputs: Mapping[str, object]
     runtime_override: Mapping[str, NodeOverrides]
     config: ExecutionConfig
 
@@ -29,7 +27,7 @@ class LaunchPlan:
         *,
         workflow: WorkflowFunction,
         name: str,
-        inputs: Mapping[str, JsonValue] | None = None,
+        inputs: Mapping[str, object] | None = None,
         runtime_override: Mapping[str, NodeOverrides] | None = None,
         environment: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -67,16 +65,14 @@ class LaunchPlan:
         Raises `Invalid` on an input or a hook that the workflow does not have.
         """
         path = f"launch plan {self.name}"
-        for given in self.inputs:
-            if given not in registered.inputs:
-                known = "the inputs " + (", ".join(registered.inputs) or "(the workflow has none)")
-                raise Invalid(f"{path}: inputs", given, known)
+        inputs = self.workflow.types.inputs_in_json(f"{path}: inputs", self.inputs)
+        registered.check_inputs(f"{path}: inputs", inputs)
         registered.check_hooks(f"{path}: runtime_override", self.runtime_override)
         content = {
             "name": self.name,
             "workflow": registered.name,
             "version": registered.version,
-            "inputs": {n: json_value(f"{path}: inputs.{n}", v) for n, v in self.inputs.items()},
+            "inputs": inputs,
             "runtime_override": dict(self.runtime_override),
             **self.config.model_dump(),
         }

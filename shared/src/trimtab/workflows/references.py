@@ -11,15 +11,14 @@ a workflow that calls it is registered; the body of the stub never runs. Pure.
 
 from collections.abc import Callable
 from functools import update_wrapper
-from inspect import Parameter
 from typing import Any, Generic, Literal, NoReturn, ParamSpec
 
 from trimtab.errors import Rejected
 from trimtab.models import parse_model
 from trimtab.workflows import builder
 from trimtab.workflows.definitions import place_of, signature_of
-from trimtab.workflows.graph import Interface, Reference
-from trimtab.workflows.input_types import input_types
+from trimtab.workflows.graph import Reference
+from trimtab.workflows.types import FunctionTypes
 
 P = ParamSpec("P")
 ReferenceType = Literal["task", "workflow", "launch_plan"]
@@ -37,7 +36,8 @@ class ReferenceFunction(Generic[P]):
         self.function = function
         self.name = function.__name__
         self.place = place_of(function)
-        content = {**identity, "type": type_, "interface": self._interface()}
+        self.types = FunctionTypes(function)
+        content = {**identity, "type": type_, "interface": self.types.interface}
         self.reference = parse_model(Reference, content)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -54,14 +54,6 @@ class ReferenceFunction(Generic[P]):
             f"{self.name} ({self.place}) refers to {type_} {named.name} version {named.version} of "
             f"{named.project}/{named.domain}, which cannot run locally; call it in a workflow that "
             "is registered"
-        )
-
-    def _interface(self) -> Interface:
-        parameters = self.signature.parameters
-        types = input_types(self.function, parameters)
-        return Interface(
-            inputs={name: {"type": types[name]} if name in types else {} for name in parameters},
-            required=tuple(n for n, p in parameters.items() if p.default is Parameter.empty),
         )
 
 

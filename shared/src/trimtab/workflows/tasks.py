@@ -1,7 +1,7 @@
 """Define tasks: functions, and programs of containers, whose calls in a workflow are nodes."""
 
 from collections.abc import Callable, Mapping
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
 from typing import Any, Generic, ParamSpec, overload
 
 from trimtab.models import parse_model
@@ -10,6 +10,7 @@ from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.node_overrides import NodeOverrides
 from trimtab.workflows.overrides import Pool, Resources, node_overrides
 from trimtab.workflows.promises import refuse_promises
+from trimtab.workflows.types import FunctionTypes
 
 P = ParamSpec("P")
 
@@ -27,7 +28,18 @@ class PythonTask(Generic[P]):
         self.place = place_of(function)
         self.pool = pool
         content = {"name": self.name, "config": config, "weight": weight}
-        self.graph = parse_model(graph.Task, content | ({"pool": pool.name} if pool else {}))
+        self._definition = parse_model(graph.Task, content | ({"pool": pool.name} if pool else {}))
+        # A type without a form in JSON is an error here; the names of others may be defined later.
+        FunctionTypes(function)
+
+    @cached_property
+    def types(self) -> FunctionTypes:
+        return FunctionTypes(self.function)
+
+    @cached_property
+    def graph(self) -> graph.Task:
+        """The model to register. Raises `Invalid` where a default is not of its type."""
+        return self._definition.model_copy(update={"interface": self.types.interface})
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function; in the body of a workflow, add a node and return its promise."""

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from trimtab.errors import Rejected
-from trimtab.models import json_value, parse_model
+from trimtab.models import parse_model
 from trimtab.workflows import builder
 from trimtab.workflows.builder import GraphBuilder
 from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.expansion import expand
 from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Graph, Workflow
-from trimtab.workflows.input_types import input_types
 from trimtab.workflows.mentions import check_mentions
 from trimtab.workflows.references import ReferenceFunction
 from trimtab.workflows.tasks import PythonTask
+from trimtab.workflows.types import FunctionTypes
 
 if TYPE_CHECKING:
     from trimtab.workflows.launch_plans import LaunchPlan
@@ -49,6 +49,8 @@ class WorkflowFunction:
         self.name = function.__name__
         self.place = place_of(function)
         self.launch_plans: dict[str, LaunchPlan] = {}
+        # As in a task, a type without a form in JSON is an error here.
+        FunctionTypes(function)
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Run the nodes in this process, or add a node in the body of another workflow."""
@@ -57,6 +59,10 @@ class WorkflowFunction:
         if args:
             raise Rejected(f"{self.name}: workflows can only be called with keyword arguments")
         return self._run(inputs)
+
+    @cached_property
+    def types(self) -> FunctionTypes:
+        return FunctionTypes(self.function)
 
     @property
     def tasks(self) -> Mapping[str, PythonTask[Any]]:
@@ -112,12 +118,13 @@ class WorkflowFunction:
     @cached_property
     def _content(self) -> dict[str, Any]:
         """The fields of the `Graph`."""
-        parameters, traced = self.signature.parameters, self.traced
+        parameters, traced, types = self.signature.parameters, self.traced, self.types
         with self._naming_its_place():
             return {
                 "inputs": {n: self._default(n, p) for n, p in parameters.items()},
                 "required": [n for n, p in parameters.items() if p.default is _NOT_GIVEN],
-                "input_types": input_types(self.function, parameters),
+                "schemas": {n: each.schema for n, each in types.inputs.items() if each.schema},
+                "output_schema": types.output.output_schema,
                 "nodes": tuple(traced.finished.values()),
                 "output": traced.output,
             }
@@ -125,7 +132,7 @@ class WorkflowFunction:
     def _default(self, name: str, parameter: inspect.Parameter) -> JsonValue:
         if parameter.default is _NOT_GIVEN:
             return None
-        return json_value(f"{self.name}: {name}", parameter.default)
+        return self.types.inputs[name].to_json(f"{self.name}: {name}", parameter.default)
 
     @contextmanager
     def _naming_its_place(self) -> Iterator[None]:
@@ -137,17 +144,19 @@ class WorkflowFunction:
                 raise
             raise Rejected(f"{error} (workflow {self.name}: {self.place})") from error
 
-    def _run(self, inputs: Mapping[str, JsonValue]) -> Any:
+    def _run(self, inputs: Mapping[str, object]) -> Any:
         """Run the nodes one after the other and return the output of the workflow."""
         for reference in self.traced.closure.references.values():
             if isinstance(reference, ReferenceFunction):
                 reference.refuse_to_run()
         expanded = expand(self.graph("local", ""))
-        given, outputs = expanded.bind_inputs(inputs), dict[str, Any]()
+        given = expanded.bind_inputs(self.types.inputs_in_json("inputs", inputs))
+        outputs: dict[str, JsonValue] = {}
         for node in expanded.nodes:
             values = {name: _resolve(b, given, outputs) for name, b in node.inputs.items()}
-            outputs[node.id] = self.tasks[node.task].function(**values)
-        return None if expanded.output is None else _resolve(expanded.output, given, outputs)
+            outputs[node.id] = self.tasks[node.task].types.call(values)
+        output = _resolve(expanded.output or Constant(value=None), given, outputs)
+        return self.types.output.to_python(f"{self.name}: return", output)
 
 
 def workflow(function: Callable[..., object]) -> WorkflowFunction:
@@ -166,7 +175,9 @@ def _check_no_cycle(built: GraphBuilder) -> None:
         outer = outer.outer
 
 
-def _resolve(binding: Binding, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+def _resolve(
+    binding: Binding, inputs: Mapping[str, JsonValue], outputs: Mapping[str, JsonValue]
+) -> JsonValue:
     """Return the value of a binding, given the workflow's inputs and outputs by node."""
     match binding:
         case Constant():
