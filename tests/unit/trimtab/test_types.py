@@ -140,7 +140,7 @@ def test_a_type_without_a_form_in_json_is_refused_where_it_is_written() -> None:
     with pytest.raises(Invalid, match=rf"fit: data: 'ndarray' .*test_types.py, line {line}"):
         task(fit)
     fit.__annotations__ = {"data": int, "return": type[int]}
-    with pytest.raises(Invalid, match=r"fit: return: type\[int\] is not valid"):
+    with pytest.raises(Invalid, match=r"fit: return: 'type\[int\]' is not valid"):
         workflow(fit)
 
 

@@ -18,7 +18,7 @@ FORMATS: Mapping[str, str] = {
     "file": "a file: its path, or a URI such as s3://bucket/rows.csv",
     "directory": "a directory: its path, or a URI such as s3://bucket/rows",
 }
-"""What a text of each format is, in words."""
+"""Describes the texts of each format."""
 
 _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
     "date-time": TypeAdapter(datetime),

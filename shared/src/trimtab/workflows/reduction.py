@@ -24,7 +24,7 @@ def _reduced(schema: Mapping[str, Any]) -> dict[str, JsonValue]:
     found = {
         keyword: _argument(keyword, argument)
         for keyword, argument in schema.items()
-        if keyword in KEYWORDS and not _says_nothing(keyword, argument)
+        if keyword in KEYWORDS and not _allows_all(keyword, argument)
     }
     return found
 
@@ -40,7 +40,7 @@ def _argument(keyword: str, argument: Any) -> Any:
     return argument
 
 
-def _says_nothing(keyword: str, argument: Any) -> bool:
+def _allows_all(keyword: str, argument: Any) -> bool:
     match keyword:
         case "title" | "examples":
             return True

@@ -36,7 +36,7 @@ TYPES: Mapping[str, str] = {
     "array": "a list",
     "object": "an object",
 }
-"""What a value of each type is, in words."""
+"""Describes the values of each type."""
 
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated"})
 """Keywords that allow every value."""

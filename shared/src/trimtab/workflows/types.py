@@ -54,9 +54,9 @@ class DeclaredType:
 
     adapter: TypeAdapter[Any] | None
     schema: dict[str, JsonValue]
-    """What inputs of the type are in JSON."""
+    """Describes inputs of the type in JSON."""
     output_schema: dict[str, JsonValue]
-    """What outputs of the type are in JSON."""
+    """Describes outputs of the type in JSON."""
 
     def to_python(self, path: str, value: JsonValue) -> Any:
         """Return the Python value of a value of JSON. Raises `Invalid`."""

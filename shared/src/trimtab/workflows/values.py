@@ -300,4 +300,4 @@ _RULES: Mapping[str, _Rule] = {
     "multipleOf": _rule(_NUMBER, is_multiple, "a multiple of {}".format),
     "format": _rule(str, lambda v, n: formats.is_of(n, v), lambda n: formats.FORMATS.get(n, n)),
 }
-"""What each keyword does; the others do nothing."""
+"""The rule of each keyword; the others have none."""
