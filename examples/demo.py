@@ -174,6 +174,7 @@ def run_workflow() -> str:
     title("4. Register a workflow, run it plain, then with a run-time override")
     trimtab("register", str(ROOT / "nightly.py"), *SCOPE_FLAGS)
     trimtab("get", "pools")
+    trimtab("form", "nightly", *SCOPE_FLAGS)
     plain = _start("execute", "nightly", *SCOPE_FLAGS)
     held = 0
     while plain.poll() is None:

@@ -3,6 +3,7 @@
 ::
 
     trimtab register examples/nightly.py --project flyteexamples --domain development
+    trimtab form nightly --project flyteexamples --domain development
     trimtab execute nightly --project flyteexamples --domain development
 """
 
@@ -33,6 +34,13 @@ def nightly(rows: int = 1000, epochs: int = 5):
     return train(data=data, epochs=epochs).with_runtime_override(
         "trainer", runtime_override_config(environment={"THREADS": "1"})
     )
+
+
+@workflow
+def weekly(rows: int = 7000):
+    """Run the nightly workflow for a small and for a large model."""
+    nightly(rows=rows, epochs=1)
+    return nightly(rows=rows).with_runtime_override("trainer", runtime_override_config(retries=3))
 
 
 LaunchPlan.get_or_create(

@@ -188,8 +188,9 @@ def test_a_wrong_launch_plan_is_refused_with_the_field(values: Any, wrong: str) 
 
 def test_the_example_defines_a_workflow_a_hook_a_pool_and_a_launch_plan() -> None:
     module = load_module(EXAMPLE)
-    [nightly] = module.workflows
+    nightly, weekly = module.workflows
     assert list(nightly.hooks) == ["trainer"]
+    assert list(weekly.workflows) == ["nightly"]
     assert module.pools == (Pool("warehouse", quota=2),)
     assert [plan.name for plan in module.launch_plans] == ["nightly_large"]
     assert (len(nightly.version), nightly.module) == (12, EXAMPLE.read_text())
