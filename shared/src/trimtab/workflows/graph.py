@@ -325,6 +325,18 @@ class Workflow(Graph):
         name, known = callees[given[0]]
         if name not in known:
             raise Invalid(f"{path}.{given[0]}", name, ", ".join(known))
+        self._check_hooks_of(path, node)
+
+    def _check_hooks_of(self, path: str, node: Node) -> None:
+        """Raise `Invalid` for a hook that would have no effect."""
+        type_ = self.references[node.reference].type if node.reference else ""
+        calls_task = bool(node.task) or type_ == "task"
+        if node.hook and not calls_task:
+            allowed = "no hook, because the node calls a workflow; its `hooks` are those in it"
+            raise Invalid(f"{path}.hook", node.hook.name, allowed)
+        if node.hooks and calls_task:
+            allowed = "no other hooks, because the node calls a task; `hook` is its own"
+            raise Invalid(f"{path}.hooks", next(iter(node.hooks)), allowed)
 
     def check_hooks(self, path: str, overrides: Mapping[str, NodeOverrides]) -> None:
         """Raise `Invalid` on a name that is not a hook of the workflow, which is expanded."""
