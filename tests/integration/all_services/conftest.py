@@ -11,7 +11,8 @@ from trimtab.api.executions import WorkflowBody
 from trimtab.client import Client
 from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.workflows.graph import Node as GraphNode
-from trimtab.workflows.graph import NodeOverrides, ResourceOverrides, Task, Workflow
+from trimtab.workflows.graph import Task, Workflow
+from trimtab.workflows.node_overrides import NodeOverrides, ResourceOverrides
 
 PROJECT, DOMAIN = "flyteexamples", "development"
 
