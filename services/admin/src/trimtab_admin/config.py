@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, Field, JsonValue
 
 from trimtab.api.entities import ClusterBody, PoolBody
+from trimtab.blobs import port
+from trimtab.blobs.locations import NATS, Location
 from trimtab.models import DnsLabel
 from trimtab.runtime.config import ServiceConfig
 from trimtab.settings import namespaces
@@ -71,6 +73,14 @@ class AdminConfig(ServiceConfig):
     """The largest request that applies documents."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
     """The largest other request. NATS carries 1 MiB, and every stored change is published."""
+    blobs: Location = NATS
+    """Where bundles of code are stored, the same as that of propeller: ``nats``, or a directory that
+    all admins and propellers share, as a path that begins with ``/`` or ``./`` or as a ``file:``
+    URL."""
+    max_bundle_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=port.MAX_BYTES)
+    """The largest bundle of code. admin holds four at once in memory."""
+    blob_days: int = Field(default=7, ge=1)
+    """How long a bundle of code stays that no registered workflow and no stored execution names."""
     failed_tries_per_minute: int = Field(default=30, ge=1)
     """Refused calls in a minute, of one client address or API token, after which its calls are
     throttled."""

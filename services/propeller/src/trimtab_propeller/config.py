@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, DirectoryPath, Field, ValidationInfo, field_validator
 
+from trimtab.blobs.locations import NATS, Location, directory_of
 from trimtab.runtime.config import FILE_VARIABLE, SECRETS_VARIABLE, ServiceConfig
 from trimtab.settings import namespaces
 from trimtab_propeller import ports
@@ -32,6 +33,9 @@ class PropellerConfig(ServiceConfig):
     data_dir: Path = Path(".trimtab")
     """Attempts are stored below ``executions`` in it. Propellers that share it take over each
     other's executions at any time, others only those without a running attempt."""
+    blobs: Location = NATS
+    """Where bundles of code are read from, the same as that of admin: ``nats``, or a directory, as
+    a path that begins with ``/`` or ``./`` or as a ``file:`` URL."""
     max_executions: int = Field(default=50, ge=1, le=10_000)
     """How many executions propeller owns at once, with those that it has taken over. The others
     wait in the stream ``EXECUTIONS``, and are claimed from one project and domain after the
@@ -74,7 +78,9 @@ class PropellerConfig(ServiceConfig):
     @field_validator("task_readable", "task_writable")
     @classmethod
     def _check_paths(cls, paths: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
-        hidden = _hidden(info.data.get("data_dir"), info.data.get("task_secrets_dir"))
+        data = info.data
+        blobs = directory_of(data.get("blobs", NATS))
+        hidden = _hidden(data.get("data_dir"), data.get("task_secrets_dir"), blobs)
         for path in paths:
             contained = [each for each in hidden if each.is_relative_to(path.resolve())]
             if contained:
@@ -90,7 +96,7 @@ class PropellerConfig(ServiceConfig):
     @property
     def hidden_paths(self) -> Sequence[Path]:
         """Paths that contain secrets of the system, which no task may read."""
-        return _hidden(self.data_dir, self.task_secrets_dir)
+        return _hidden(self.data_dir, self.task_secrets_dir, directory_of(self.blobs))
 
 
 def _hidden(*directories: Path | None) -> list[Path]:

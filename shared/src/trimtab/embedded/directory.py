@@ -81,6 +81,10 @@ class Directory:
         return self.path / "admin.db"
 
     @property
+    def blobs(self) -> Path:
+        return self.path / "blobs"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "lock"
 

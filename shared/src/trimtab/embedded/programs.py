@@ -115,6 +115,7 @@ def prepare(directory: Directory, choices: Choices) -> System:
         "TRIMTAB_HOST": "127.0.0.1",
         "TRIMTAB_ADMIN_URL": f"http://127.0.0.1:{api}",
         "TRIMTAB_TOKEN_FILE": str(directory.token_file),
+        "TRIMTAB_BLOBS": str(directory.blobs),
     }
     own = _own_variables(directory, choices, valkey.probe.port, password)
     services = tuple(

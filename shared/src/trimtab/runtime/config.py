@@ -35,13 +35,13 @@ FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
 SECRETS_VARIABLE = "TRIMTAB_SECRETS_DIR"
 
 OWN_KEYS = {
-    "admin": "audit_days audit_rows clusters database_url domains execution_event_days "
-    "execution_log_days failed_tries_per_minute history_days max_apply_bytes max_body_bytes "
-    "namespace_template pools records token_file",
+    "admin": "audit_days audit_rows blob_days blobs clusters database_url domains "
+    "execution_event_days execution_log_days failed_tries_per_minute history_days max_apply_bytes "
+    "max_body_bytes max_bundle_bytes namespace_template pools records token_file",
     "clusterres": "cluster_resources cluster_timeout_seconds clusters drift_check_seconds "
     "leader_lease_seconds "
     "namespace_template templates",
-    "propeller": "data_dir executor heartbeat_seconds lease_seconds max_executions "
+    "propeller": "blobs data_dir executor heartbeat_seconds lease_seconds max_executions "
     "namespace_cluster namespace_template stop_tasks task_closed_ports task_ports task_readable "
     "task_secrets_dir task_writable",
     "resmgr": "admin_url resourcemanager token_file",
