@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from trimtab_admin.access.authorization import any_caller, platform_admin
 from trimtab_admin.access.call import Call
 from trimtab_admin.api import openapi
-from trimtab_admin.api.operation import Operation, Reply
+from trimtab_admin.api.operation import Content, Operation, Reply
 from trimtab_admin.api.parameters import PageQuery, ReasonHeader
 from trimtab_admin.paging import Page
 
@@ -89,6 +89,19 @@ def test_the_document_describes_parameters_bodies_and_responses() -> None:
     assert delete["responses"]["200"]["description"] == "Dry run"
     watch = document["paths"]["/api/v2/watch"]["get"]
     assert list(watch["responses"]["200"]["content"]) == ["text/event-stream"]
+
+
+async def put_bytes(call: Call, name: str, content: Content) -> Body:
+    raise NotImplementedError
+
+
+def test_an_operation_may_take_bytes_instead_of_json() -> None:
+    operation = Operation("PUT", "/bytes/{name}", put_bytes)
+    assert operation.takes_content
+    assert not PUT.takes_content
+    described = openapi.document([operation], [])["paths"]["/api/v2/bytes/{name}"]["put"]
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    assert described["requestBody"]["content"] == {"application/octet-stream": binary}
 
 
 def names(operation: dict[str, Any]) -> list[tuple[str, str]]:

@@ -124,6 +124,12 @@ def test_the_port_of_nats_is_closed(tmp_path: Path) -> None:
     assert ports.parse(config.closed_ports) == {4222}
 
 
+def test_the_configuration_does_not_open_the_blobs_of_all_projects(tmp_path: Path) -> None:
+    fields = {"data_dir": tmp_path / "data", "blobs": str(tmp_path / "blobs")}
+    with pytest.raises(ValueError, match=r"contains .*blobs, which no task may read"):
+        PropellerConfig.model_validate({**fields, "task_readable": [tmp_path / "blobs"]})
+
+
 @pytest.mark.parametrize("field", ["task_readable", "task_writable"])
 def test_the_configuration_does_not_open_the_data_directory(tmp_path: Path, field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}\\n.* contains .*data"):

@@ -20,6 +20,7 @@ from trimtab_admin.access.control import AccessControl
 from trimtab_admin.access.throttling import FailureLimit
 from trimtab_admin.api import home, routing
 from trimtab_admin.api.access import AccessOperations
+from trimtab_admin.api.blobs import BlobOperations
 from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
 from trimtab_admin.api.maintenance import MaintenanceOperations, health_routes
@@ -132,7 +133,7 @@ def build(config: AdminConfig) -> Starlette:
     database = _Database.connect(config)
     sessions, reading, searching, tree, _ = database
     streams = ExecutionStreams(reading)
-    nats_tasks = NatsTasks(config, sessions, reading, streams)
+    nats_tasks = NatsTasks(config, sessions, reading, searching, streams)
     history = History(reading, searching)
     watches = Watches(history)
     readiness = Readiness(reading, tree, nats_tasks)
@@ -162,11 +163,17 @@ def build(config: AdminConfig) -> Starlette:
             *_namespaces(reader, nats_tasks).table(),
             *_maintenance(database, nats_tasks, readiness).table(),
             *PruneOperations(prunes).table(),
+            *BlobOperations.of(lambda: nats_tasks.blobs, config.max_bundle_bytes).table(),
         ],
         [*home.routes(), *health_routes(readiness)],
         AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
         settings.names,
-        routing.Limits(config.max_body_bytes, config.max_apply_bytes, config.request_seconds),
+        routing.Limits(
+            config.max_body_bytes,
+            config.max_apply_bytes,
+            config.max_bundle_bytes,
+            config.request_seconds,
+        ),
         loopback_only=is_loopback(config.host),
         lifespan=_lifespan(
             database,
@@ -249,7 +256,7 @@ def _executions(
 ) -> ExecutionOperations:
     sessions, reading, _, tree, targets = database
     return ExecutionOperations(
-        workflows=Workflows(reading, sessions, tree, targets),
+        workflows=Workflows(reading, sessions, tree, targets, lambda: nats_tasks.blobs),
         forms=LaunchForms(reading, tree),
         executions=Executions(
             reading, sessions, tree, nats_tasks.wake_requester, nats_tasks.execution_waits
@@ -300,6 +307,7 @@ def _lifespan(
                 for task in running:
                     task.cancel()
         finally:
+            nats_tasks.close()
             await database.close()
 
     return lifespan

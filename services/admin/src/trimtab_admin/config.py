@@ -74,11 +74,12 @@ class AdminConfig(ServiceConfig):
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
     """The largest other request. NATS carries 1 MiB, and every stored change is published."""
     blobs: Location = NATS
-    """Where bundles of code are stored, the same as that of propeller: ``nats``, or a directory that
-    all admins and propellers share, as a path that begins with ``/`` or ``./`` or as a ``file:``
-    URL."""
+    """Where bundles of code are stored, the same as that of propeller: ``nats``, or a directory
+    that all admins and propellers share, as a path that begins with ``/`` or ``./`` or as a
+    ``file:`` URL."""
     max_bundle_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=port.MAX_BYTES)
-    """The largest bundle of code. admin holds four at once in memory."""
+    """The largest bundle of code. admin holds so much of four at once in memory, and refuses more
+    uploads meanwhile."""
     blob_days: int = Field(default=7, ge=1)
     """How long a bundle of code stays that no registered workflow and no stored execution names."""
     failed_tries_per_minute: int = Field(default=30, ge=1)

@@ -13,6 +13,10 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from trimtab.blobs.directory import DirectoryBlobStore
+from trimtab.blobs.jetstream import JetStreamBlobStore
+from trimtab.blobs.locations import directory_of
+from trimtab.blobs.port import BlobStore
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.runtime import bus, retrying, tasks, telemetry
@@ -20,6 +24,7 @@ from trimtab.runtime.connection import connect
 from trimtab.runtime.namespace_statuses import NamespaceStatuses
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.bundles import BundleCollection
 from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.projection import CatchUp, Projection
 from trimtab_admin.executions.requests import Requester
@@ -45,13 +50,17 @@ class NatsTasks:
         settings: AdminConfig,
         sessions: Sessions,
         reading: Sessions,
+        searching: Sessions,
         execution_streams: ExecutionStreams,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._reading = reading
+        self._searching = searching
         self._execution_streams = execution_streams
         self._projection = Projection(sessions, self._on_stored)
+        directory = directory_of(settings.blobs)
+        self._blobs = None if directory is None else DirectoryBlobStore(directory)
         self._client: Client | None = None
         self._relay: Relay | None = None
         self._requester: Requester | None = None
@@ -83,6 +92,14 @@ class NatsTasks:
             deletion = LogDeletion(self._sessions, self._settings.execution_event_days)
             group.create_task(tasks.keep_running(deletion.run, "execution_logs.deletion_failed"))
             group.create_task(self.namespace_statuses.follow(client))
+            days = self._settings.blob_days
+            collection = BundleCollection(lambda: self.blobs, self._searching, days)
+            group.create_task(tasks.keep_running(collection.run, "blobs.collection_failed"))
+
+    def close(self) -> None:
+        """End the threads of a directory of blobs."""
+        if self._blobs is not None:
+            self._blobs.close()
 
     @property
     def is_connected(self) -> bool:
@@ -113,6 +130,11 @@ class NatsTasks:
         if self._client is None or not self._client.is_connected:
             raise Unavailable("admin is not connected to NATS")
         return self._client
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob store. Raises `Unavailable` where it is in NATS, and there is no connection."""
+        return self._blobs or JetStreamBlobStore(self.client)
 
     @property
     def sent_revision(self) -> int:

@@ -15,6 +15,7 @@ from typing import Self
 from trimtab.api.doctor import ClusterresBody
 from trimtab.api.maintenance import ResyncBody, StatusBody
 from trimtab.client.access import Audit, Tokens
+from trimtab.client.blobs import Blobs
 from trimtab.client.entities import Clusters, Domains, Pools, Projects
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
 from trimtab.client.http import DRY_RUN, HttpApi, OnWarning, ignore
@@ -41,6 +42,7 @@ class Client:
         self.workflows = Workflows(http)
         self.launch_plans = LaunchPlans(http)
         self.executions = Executions(http)
+        self.blobs = Blobs(http)
         self.namespaces = Namespaces(http)
         self.dead = DeadLetters(http)
         self.tokens = Tokens(http)

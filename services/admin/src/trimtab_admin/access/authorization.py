@@ -131,6 +131,14 @@ def workflow_viewer(caller: Caller, parameters: Mapping[str, str]) -> None:
     caller.check(Role.VIEWER, scope)
 
 
+def blob_viewer(caller: Caller, parameters: Mapping[str, str]) -> None:
+    caller.check(Role.VIEWER, Scope(parameters["domain"], parameters["project"]))
+
+
+def blob_editor(caller: Caller, parameters: Mapping[str, str]) -> None:
+    caller.check(Role.EDITOR, Scope(parameters["domain"], parameters["project"]))
+
+
 def launch_plan_viewer(caller: Caller, parameters: Mapping[str, str]) -> None:
     """Require a grant for the project or for anything in it: the launch plan names its workflow."""
     if not caller.may_see_project(parameters["project"]):

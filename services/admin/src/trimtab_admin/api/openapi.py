@@ -32,7 +32,7 @@ _PROBLEMS = {
     "410": "The requested data is no longer kept",
     "412": "Another version is stored",
     "413": "The body is too large",
-    "415": "Bodies are JSON, by their content type",
+    "415": "The content type is not the one of the operation: bodies are JSON, and contents bytes",
     "428": "The request does not name the version that it replaces",
     "429": "Too many calls were refused",
     "503": "The database or NATS does not answer",
@@ -114,6 +114,10 @@ def _describe(operation: Operation, schemas: _Schemas, kinds: list[str]) -> Json
         if (operation.method, operation.path) == _WRITES_RECORD:
             schema = {"anyOf": [{"$ref": _SCHEMAS + kind} for kind in kinds], "title": "Document"}
         content = {"application/json": {"schema": schema}}
+        described["requestBody"] = {"required": True, "content": content}
+    if operation.takes_content:
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        content = {"application/octet-stream": binary}
         described["requestBody"] = {"required": True, "content": content}
     described["responses"] = _successes(operation, schemas) | _problems()
     return described

@@ -24,9 +24,17 @@ PREFIX = "/api/v2"
 
 Handler = Callable[..., Awaitable[Any]]
 """An async function of the `Call`. Its other parameters are what it takes from the request: the
-parameters of the path by name, and ``query``, ``headers`` and ``body``. Their types, and the type
-that it returns, are the operation's models. It returns a body, a `Page`, an iterator of
-server-sent events, a `Reply`, a `Stream`, or ``None`` for no content."""
+parameters of the path by name, and ``query``, ``headers``, ``body`` and ``content``. Their types,
+and the type that it returns, are the operation's models. It returns a body, a `Page`, an iterator
+of server-sent events, a `Reply`, a `Stream`, or ``None`` for no content."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A body of bytes that the handler reads by itself, as far as it wants it."""
+
+    parts: AsyncIterator[bytes]
+    """Raises where the body is too large, pauses too long or ends early."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Operation:
     tag: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        known = {*re.findall(r"{(\w+)", self.path), "query", "headers", "body", "call"}
+        known = {*re.findall(r"{(\w+)", self.path), "query", "headers", "body", "content", "call"}
         if unknown := set(inspect.signature(self.handler).parameters) - known:
             names = ", ".join(sorted(unknown))
             raise TypeError(f"{self.name} takes {names}, which no request of {self.path} has")
@@ -106,6 +114,11 @@ class Operation:
     @cached_property
     def body(self) -> TypeAdapter[Any] | None:
         return None if self.body_type is None else TypeAdapter(self.body_type)
+
+    @cached_property
+    def takes_content(self) -> bool:
+        """Whether the body is bytes, and not JSON."""
+        return "content" in self._types
 
     @cached_property
     def response(self) -> TypeAdapter[Any] | None:

@@ -5,7 +5,7 @@ broader one. A body must be JSON by its content type, so that no form of a web p
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -17,7 +17,7 @@ from trimtab.errors import Invalid
 from trimtab.wrong_values import allowed_instead
 from trimtab_admin import slices, steps
 from trimtab_admin.api import json_texts, problems
-from trimtab_admin.api.operation import Operation
+from trimtab_admin.api.operation import Content, Operation
 from trimtab_admin.api.problems import ProblemError
 from trimtab_admin.steps import Steps
 
@@ -30,6 +30,9 @@ _CONTENT_TYPES = {
     "PUT": ("application/json",),
     "PATCH": ("application/merge-patch+json", "application/json"),
 }
+
+# No form of a web page can send it either.
+_BYTES = ("application/octet-stream",)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ async def arguments(
 
     Raises `Invalid` for the first part that is wrong, `ProblemError`, and `ClientDisconnect`.
     """
-    _check_content_type(request)
+    _check_content_type(request, operation)
     _check_parameters(request, operation)
     taken: dict[str, Any] = {
         name: _validate(adapter, request.path_params[name], (name,))
@@ -57,6 +60,8 @@ async def arguments(
         taken["query"] = _parse_model(operation.query, dict(request.query_params))
     if operation.headers is not None:
         taken["headers"] = _parse_headers(operation.headers, request)
+    if operation.takes_content:
+        taken["content"] = Content(_parts(request, body_limit))
     if operation.body is not None:
         document = await slices.run(json_texts.parse(await _read(request, body_limit)))
         if operation.takes_documents:
@@ -102,6 +107,11 @@ def _validate_items(body_type: type[BaseModel], document: Any) -> Steps[Any]:
 
 
 async def _read(request: Request, limit: BodyLimit) -> bytes:
+    """Raises as `_parts`."""
+    return b"".join([part async for part in _parts(request, limit)])
+
+
+async def _parts(request: Request, limit: BodyLimit) -> AsyncIterator[bytes]:
     """Raises `ProblemError` as soon as the body is known to exceed the limit, or pauses too long.
 
     Raises `ClientDisconnect`.
@@ -109,29 +119,30 @@ async def _read(request: Request, limit: BodyLimit) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit.bytes:
         raise _too_large(f"{declared} bytes", limit)
-    chunks, size, loop = [], 0, asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(limit.seconds) as timeout:
-            async for chunk in request.stream():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > limit.bytes:
-                    raise _too_large(f"more than {limit.bytes} bytes", limit)
-                timeout.reschedule(loop.time() + limit.seconds)
-    except TimeoutError as error:
-        arrived = f"{size} of {declared} bytes" if declared else f"{size} bytes, and no end"
-        allowed = f"a complete body, without a pause of {limit.seconds:g} s"
-        raise ProblemError(problems.of_field(408, "body", arrived, allowed)) from error
-    return b"".join(chunks)
+    size, stream = 0, request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(limit.seconds):
+                part = await anext(stream, None)
+        except TimeoutError as error:
+            arrived = f"{size} of {declared} bytes" if declared else f"{size} bytes, and no end"
+            allowed = f"a complete body, without a pause of {limit.seconds:g} s"
+            raise ProblemError(problems.of_field(408, "body", arrived, allowed)) from error
+        if part is None:
+            return
+        size += len(part)
+        if size > limit.bytes:
+            raise _too_large(f"more than {limit.bytes} bytes", limit)
+        yield part
 
 
 def _too_large(size: str, limit: BodyLimit) -> ProblemError:
     return ProblemError(problems.of_field(413, "body", size, f"at most {limit.bytes} bytes"))
 
 
-def _check_content_type(request: Request) -> None:
+def _check_content_type(request: Request, operation: Operation) -> None:
     """Raises `ProblemError`."""
-    allowed = _CONTENT_TYPES.get(request.method, ())
+    allowed = _BYTES if operation.takes_content else _CONTENT_TYPES.get(request.method, ())
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if allowed and content_type not in allowed:
         problem = problems.of_field(415, "Content-Type", content_type, " or ".join(allowed))

@@ -44,6 +44,8 @@ class Limits:
     body_bytes: int
     documents_bytes: int
     """The limit of operations that take many documents, each of which becomes a message."""
+    content_bytes: int
+    """The limit of operations that take bytes."""
     part_seconds: float
     """How long the next part of a body is awaited."""
 
@@ -109,8 +111,11 @@ class _Endpoint:
         self._operation = operation
         self._access = access
         self._names = names
-        takes_documents = operation.takes_documents
-        max_bytes = limits.documents_bytes if takes_documents else limits.body_bytes
+        if operation.takes_content:
+            max_bytes = limits.content_bytes
+        else:
+            takes_documents = operation.takes_documents
+            max_bytes = limits.documents_bytes if takes_documents else limits.body_bytes
         self._body_limit = BodyLimit(max_bytes, limits.part_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from trimtab import models
 from trimtab.api.executions import LaunchPlanBody, WorkflowBody
+from trimtab.blobs.port import BlobStore
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.settings.fold import Effective
@@ -16,7 +17,7 @@ from trimtab.settings.state import Settings
 from trimtab.workflows.expansion import Registry
 from trimtab.workflows.graph import LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller, Role
-from trimtab_admin.executions import closures, override_limits, versions
+from trimtab_admin.executions import bundles, closures, override_limits, versions
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.registered_tasks import add_tasks
 from trimtab_admin.executions.versions import find_workflow
@@ -38,19 +39,26 @@ class Workflows:
     """Registers and lists what can be executed."""
 
     def __init__(
-        self, reading: Sessions, sessions: Sessions, tree: Tree, targets: RegisteredTargets
+        self,
+        reading: Sessions,
+        sessions: Sessions,
+        tree: Tree,
+        targets: RegisteredTargets,
+        blobs: Callable[[], BlobStore],
     ) -> None:
+        """``blobs`` returns the blob store, or raises `trimtab.errors.Unavailable`."""
         self._reading = reading
         self._sessions = sessions
         self._tree = tree
         self._targets = targets
+        self._blobs = blobs
 
     async def register(self, body: WorkflowBody, caller: Caller, *, dry_run: bool = False) -> bool:
         """Register a version; return false if it is registered already with the same content.
 
         A dry run checks everything, and stores nothing. Raises `Invalid`, `NotFound` if the
-        project, the domain, a pool or what the workflow refers to does not exist, `Forbidden` if
-        the caller may not see that, and `Conflict` if the project is archived or the version has
+        project, the domain, a pool, the bundle or what the workflow refers to does not exist,
+        `Forbidden` if the caller may not see that, and `Conflict` if the project is archived or the version has
         different content.
         """
         workflow, scope = body.workflow, Scope(body.domain, body.project)
@@ -59,6 +67,8 @@ class Workflows:
             registry = await find_referenced(session, workflow, caller)
         # What was found never changes, so it is checked while no transaction waits.
         await asyncio.to_thread(closures.check_registration, workflow, registry)
+        if workflow.bundle and not dry_run:
+            await bundles.require(self._blobs(), workflow.bundle)
         async with transaction(self._sessions, dry_run=dry_run) as session:
             settings = await self._tree.current(session)
             _check_target(settings, scope)
