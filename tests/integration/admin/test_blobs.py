@@ -83,6 +83,9 @@ async def test_an_uploaded_bundle_is_stored_and_its_content_is_never_returned(
     admin: httpx.AsyncClient,
 ) -> None:
     assert (await admin.get(PATH)).json()["path"] == "blob"
+    dry = await put(admin, params={"dry_run": "true"})
+    assert dry.json() == {"digest": DIGEST, "size": len(BUNDLE)}
+    assert not await is_stored(admin)
     for _ in range(2):
         response = await put(admin)
         assert (response.status_code, response.json()) == (
@@ -105,7 +108,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"headers": {"Content-Type": "application/json"}}, 415, "application/octet-stream"),
     ({"headers": {"Content-Type": "text/plain"}}, 415, "application/octet-stream"),
     ({"headers": {"Origin": "http://evil.example"}}, 403, "not allowed"),
-    ({"params": {"force": "true"}}, 400, "no parameter"),
+    ({"params": {"force": "true"}}, 400, "dry_run; there is no parameter"),
 ]
 
 
@@ -139,7 +142,7 @@ async def test_only_an_editor_of_the_project_uploads_and_a_refusal_reads_no_body
 
 
 class Upload:
-    """An upload that sends parts, and then nothing until it is told to end."""
+    """An upload that sends parts, and then nothing until the test sends its end."""
 
     def __init__(self, app: Any, *received: Message) -> None:
         self._app = app
@@ -197,7 +200,7 @@ async def test_an_upload_that_ends_early_stores_nothing_and_frees_its_memory(
     assert (await put(admin)).status_code == 200
 
 
-async def test_slow_uploads_hold_up_nobody_and_their_memory_is_bounded(
+async def test_slow_uploads_hold_up_no_others_and_their_memory_is_bounded(
     admin: httpx.AsyncClient,
 ) -> None:
     app = app_of(admin)

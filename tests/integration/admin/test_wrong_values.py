@@ -109,12 +109,14 @@ def requests(document: Json, path: str, operation: Json) -> Iterator[tuple[str, 
     forced = {"force": "true"} if any(each["name"] == "force" for each in parameters) else {}
     body = operation.get("requestBody")
     right: Json = {"url": fill(path, PATH), "params": forced}
-    if body is not None:
+    if body is not None and "application/json" in body["content"]:
         right["json"] = example(body["content"]["application/json"]["schema"], document)
+    elif body is not None:
+        right |= {"content": b"x", "headers": {"Content-Type": next(iter(body["content"]))}}
     for parameter in parameters:
         for value in WRONG:
             yield parameter["name"], value, with_parameter(path, right, parameter, text_of(value))
-    for place in places(right["json"]) if body is not None else ():
+    for place in places(right["json"]) if "json" in right else ():
         for value in WRONG:
             name = ".".join(map(str, place)) or "body"
             yield name, value, {**right, "json": replaced(right["json"], place, value)}

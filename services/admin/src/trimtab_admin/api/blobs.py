@@ -16,6 +16,7 @@ from trimtab_admin.access.authorization import blob_editor, blob_viewer
 from trimtab_admin.access.call import Call
 from trimtab_admin.api import problems
 from trimtab_admin.api.operation import Content, Operation
+from trimtab_admin.api.parameters import DryRunQuery
 from trimtab_admin.api.problems import ProblemError
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -100,7 +101,13 @@ class BlobOperations:
         return BlobBody(digest=digest, size=len(content))
 
     async def put_blob(
-        self, call: Call, project: str, domain: str, digest: Digest, content: Content
+        self,
+        call: Call,
+        project: str,
+        domain: str,
+        digest: Digest,
+        query: DryRunQuery,
+        content: Content,
     ) -> BlobBody:
         """Store a content under its SHA-256, before the workflow that names it is registered. One
         that is stored already is stored again where it is damaged. A blob that no registered
@@ -111,5 +118,6 @@ class BlobOperations:
             found = await asyncio.to_thread(digest_of, body)
             if found != digest:
                 raise Invalid("digest", digest, f"{found}, the SHA-256 of the body")
-            await store.put(body)
+            if not query.dry_run:
+                await store.put(body)
             return BlobBody(digest=digest, size=len(body))

@@ -58,8 +58,8 @@ class Workflows:
 
         A dry run checks everything, and stores nothing. Raises `Invalid`, `NotFound` if the
         project, the domain, a pool, the bundle or what the workflow refers to does not exist,
-        `Forbidden` if the caller may not see that, and `Conflict` if the project is archived or the version has
-        different content.
+        `Forbidden` if the caller may not see that, and `Conflict` if the project is archived or the
+        version has different content.
         """
         workflow, scope = body.workflow, Scope(body.domain, body.project)
         async with transaction(self._reading) as session:
