@@ -20,6 +20,7 @@ from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, output_option, show_list, warn
 from trimtab.errors import NotFound
 from trimtab.levels import Level
+from trimtab.workflows.graph import RuntimeMetadata
 
 _KINDS: Columns[KindBody] = {
     "NOUN": lambda kind: kind.noun,
@@ -60,6 +61,7 @@ _WORKFLOWS: Columns[WorkflowBody] = {
     "NAME": lambda body: body.workflow.name,
     "VERSION": lambda body: body.workflow.version,
     "HOOKS": lambda body: tuple(body.workflow.hooks),
+    "RUNTIME": lambda body: _runtime(body.workflow.runtime),
 }
 _EXECUTIONS: Columns[ExecutionBody] = {
     "ID": lambda execution: execution.id,
@@ -76,6 +78,13 @@ _EXECUTIONS_WIDE: Columns[ExecutionBody] = {
     "LAUNCH PLAN": lambda execution: execution.launch_plan,
     "UPDATED": lambda execution: execution.updated_at,
 }
+
+
+def _runtime(runtime: RuntimeMetadata | None) -> str:
+    """Return the SDK that a workflow was registered with, such as ``TRIMTAB_SDK Python 0.1.0``."""
+    return (
+        " ".join(filter(None, (runtime.type, runtime.flavor, runtime.version))) if runtime else ""
+    )
 
 
 def _label_texts(labels: Mapping[str, str]) -> list[str]:

@@ -23,11 +23,20 @@ from pydantic import JsonValue
 
 from trimtab.errors import Rejected
 from trimtab.models import parse_model
+from trimtab.release import VERSION
 from trimtab.workflows import builder
 from trimtab.workflows.builder import GraphBuilder
 from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.expansion import expand
-from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Graph, Workflow
+from trimtab.workflows.graph import (
+    Binding,
+    Constant,
+    FromInput,
+    FromNode,
+    Graph,
+    RuntimeMetadata,
+    Workflow,
+)
 from trimtab.workflows.mentions import check_mentions
 from trimtab.workflows.references import ReferenceFunction
 from trimtab.workflows.tasks import PythonTask
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
     from trimtab.workflows.launch_plans import LaunchPlan
 
 _NOT_GIVEN = inspect.Parameter.empty
+SDK = RuntimeMetadata(type="TRIMTAB_SDK", version=VERSION, flavor="Python")
+"""The SDK of this release, which each registration names."""
 
 
 class WorkflowFunction:
@@ -89,6 +100,7 @@ class WorkflowFunction:
                 if isinstance(called, ReferenceFunction)
             },
             "module": module,
+            "runtime": SDK,
         }
         workflow = parse_model(Workflow, content)
         workflow.check()
