@@ -1,6 +1,7 @@
 """register, execute and explain, with real workflows on a running system."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
+from tests.terminals import run_in_terminal
 
 MODULE = """
 import os
@@ -115,6 +117,21 @@ def test_execute_prints_the_id_on_stdout_and_progress_on_stderr(
     assert "n0 greet succeeded" in done.stderr
     assert f'execution {execution} succeeded: "Good night, moon!"' in done.stderr
     assert done.exit_code == 0
+
+
+def test_a_terminal_prompts_for_inputs_that_no_launch_plan_sets(
+    trimtab: Trimtab, data: Path, file: Path, scope: list[str]
+) -> None:
+    file.write_text(MODULE.replace('name: str = "world"', "name: str"))
+    assert trimtab("register", str(file), *scope, "--version", "v1").exit_code == 0
+    env = {"TRIMTAB_DATA": str(data), "TRIMTAB_CONFIG": os.devnull}
+    command = ["execute", "hello", *scope, "--dry-run"]
+    code, shown = run_in_terminal("Mars\n", *command, env=env)
+    assert (code, "name (a string): " in shown, '{"name": "Mars"}' in shown) == (0, True, True)
+    planned = [*command, "--launch-plan", "hello_moon", "--version", "v1"]
+    code, shown = run_in_terminal("", *planned, env=env)
+    assert (code, '{"name": "moon"}' in shown) == (0, True), shown
+    assert "requires name" in trimtab(*command).stderr
 
 
 def test_no_wait_returns_before_the_execution_starts(trimtab: Trimtab, hello: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
@@ -23,7 +23,14 @@ _EXAMPLES: Mapping[str, str] = {
 _ANY = """JSON, such as 3, true, "text" or {"key": 1}"""
 
 
-async def find_workflow(
+class Target(NamedTuple):
+    """The workflow that an execution would run, and the inputs that its launch plan sets."""
+
+    workflow: Workflow
+    plan_inputs: Mapping[str, JsonValue]
+
+
+async def find_target(
     client: Client,
     *,
     project: str,
@@ -32,17 +39,20 @@ async def find_workflow(
     version: str | None,
     launch_plan: str | None,
     **_others: Any,
-) -> Workflow:
+) -> Target:
     """Return the version that an execution would run. Raises `trimtab.errors.NotFound`."""
-    if version is None and launch_plan not in (None, workflow):
-        plans = await client.launch_plans.list(project, domain)
-        found = (
-            body.launch_plan.version
-            for body in plans
-            if (body.launch_plan.name, body.launch_plan.workflow) == (launch_plan, workflow)
-        )
-        version = next(found, None)
-    return (await client.workflows.get(project, domain, workflow, version)).workflow
+    plan_inputs: Mapping[str, JsonValue] = {}
+    if launch_plan is not None and launch_plan != workflow:
+        plans = [body.launch_plan for body in await client.launch_plans.list(project, domain)]
+        found = [p for p in plans if (p.name, p.workflow) == (launch_plan, workflow)]
+        if version is not None:
+            # The list has the newest version of each launch plan.
+            form = await client.launch_plans.form(project, domain, launch_plan, version)
+            plan_inputs = {i.name: i.default for i in form.inputs if i.source == "launch plan"}
+        elif found:
+            version, plan_inputs = found[0].version, found[0].inputs
+    registered = await client.workflows.get(project, domain, workflow, version)
+    return Target(registered.workflow, plan_inputs)
 
 
 def read(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, JsonValue]:

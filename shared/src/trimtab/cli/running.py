@@ -14,6 +14,7 @@ from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
 from trimtab.cli.inputs import read as read_inputs
 from trimtab.cli.pairs import pairs, read_overrides
+from trimtab.cli.prompting import can_prompt, prompt_for_missing, prompt_option
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.errors import NotFound
 from trimtab.workflows.bad_modules import describe_error, place_of, shown_path
@@ -33,6 +34,7 @@ from trimtab.workflows.workflow_functions import WorkflowFunction
     metavar="NAME=VALUE",
     help="An input: the text itself where a string is declared, and JSON for any other type.",
 )
+@prompt_option
 @click.option(
     "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
 )
@@ -42,6 +44,7 @@ def run(
     workflow: str | None,
     inputs: Sequence[str],
     overrides: Sequence[str],
+    may_prompt: bool,
     output: Output,
 ) -> None:
     """Run a WORKFLOW of a FILE or DIR in this process, and print its output.
@@ -58,8 +61,11 @@ def run(
         with blamed(definitions.code):
             registered = defined.graph("local", "")
         local = LocalRun.of(defined, read_overrides(overrides))
+        values = read_inputs(registered, texts)
+        if can_prompt(output, may_prompt=may_prompt):
+            values |= prompt_for_missing(registered, values)
         with _output_of_tasks(output):
-            value = _run(definitions, local, read_inputs(registered, texts))
+            value = _run(definitions, local, values)
     if output == "table":
         show(to_json(value))
     else:

@@ -127,6 +127,11 @@ def progress(line: str) -> None:
     click.echo(escape(line), err=True)
 
 
+def show_prompt(text: str) -> None:
+    """Print a question on stderr, after which the user writes."""
+    click.echo(escape(text), nl=False, err=True)
+
+
 def warn(text: str) -> None:
     """Print a warning on stderr."""
     _show_marked("warning:", "yellow", text)

@@ -10,9 +10,10 @@ from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
-from trimtab.cli.inputs import find_workflow
+from trimtab.cli.inputs import find_target
 from trimtab.cli.inputs import read as read_inputs
 from trimtab.cli.pairs import pairs, read_overrides
+from trimtab.cli.prompting import can_prompt, prompt_for_missing, prompt_option
 from trimtab.cli.registering import warn_of_credentials
 from trimtab.cli.scopes import domain_option, project_option
 from trimtab.cli.server import Server, with_server
@@ -41,6 +42,7 @@ from trimtab.models import parse_model
     metavar="NAME=VALUE",
     help="An input: the text itself where a string is declared, and JSON for any other type.",
 )
+@prompt_option
 @click.option(
     "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
 )
@@ -89,6 +91,7 @@ def execute(
     environment: Sequence[str],
     labels: Sequence[str],
     annotations: Sequence[str],
+    may_prompt: bool,
     wait: bool,
     dry_run: bool,
     output: Output | None,
@@ -99,9 +102,10 @@ def execute(
     --override trainer='{"resources": {"requests": {"cpu": "2"}}}' changes the node with the hook
     trainer, for this execution only.
     """
+    prompts = can_prompt(output, may_prompt=may_prompt)
     content = {
         **options,
-        **_inputs(server, dict(pairs("input", inputs)), options),
+        **_inputs(server, dict(pairs("input", inputs)), options, prompts=prompts),
         "overrides": read_overrides(overrides),
         "environment": dict(pairs("env", environment)),
         "labels": dict(pairs("label", labels)),
@@ -123,12 +127,17 @@ def execute(
     _report_phase(execution)
 
 
-def _inputs(server: Server, texts: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
+def _inputs(
+    server: Server, texts: Mapping[str, str], options: Mapping[str, Any], *, prompts: bool
+) -> dict[str, Any]:
     """Return the inputs, and the version of the workflow that they were read for."""
-    if not texts:
+    if not texts and not prompts:
         return {}
-    workflow = server.call(lambda client: find_workflow(client, **options))
-    return {"inputs": read_inputs(workflow, texts), "version": workflow.version}
+    target = server.call(lambda client: find_target(client, **options))
+    values = read_inputs(target.workflow, texts)
+    if prompts:
+        values |= prompt_for_missing(target.workflow, {*values, *target.plan_inputs})
+    return {"inputs": values, "version": target.workflow.version}
 
 
 def _show_planned(execution: ExecutionBody, output: Output | None) -> None:

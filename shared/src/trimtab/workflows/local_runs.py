@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from trimtab.errors import Rejected
-from trimtab.models import json_value
 from trimtab.workflows.expansion import expand
 from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
 from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
@@ -78,8 +77,7 @@ class LocalRun:
     def _call(self, node: Node, values: Mapping[str, JsonValue]) -> JsonValue:
         try:
             with _environment(self._config_of(node).environment or {}):
-                output = self.defined.tasks[node.task].function(**values)
-                return json_value(f"{node.task}: return", output)
+                return self.defined.tasks[node.task].types.call(values)
         except (Exception, SystemExit) as error:
             raise NodeFailure(node.id, node.task, error) from error
 
