@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from bench import (
     attempts,
+    bundles,
     durability,
     executions,
     fold,
@@ -12,6 +13,7 @@ from bench import (
     namespaces,
     resmgr,
     roundtrips,
+    sdk,
     settings,
     story,
     views,
@@ -36,6 +38,8 @@ MODULES = (
     held,
     namespaces,
     roundtrips,
+    sdk,
+    bundles,
 )
 for module in MODULES:
     print(f"\n{(module.__doc__ or '').splitlines()[0]}")
