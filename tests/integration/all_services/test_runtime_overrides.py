@@ -105,6 +105,8 @@ async def check_form(registered: Client) -> None:
     ]
     [cpu] = [f for f in form.hooks[0].fields if f.path == "resources.requests.cpu"]
     assert cpu.limits[0].amount == "2"
+    calling = await registered.workflows.form(PROJECT, DOMAIN, "caller")
+    assert [hook.paths for hook in calling.hooks] == [("n0/n0/trainer",), ("n0/n1/trainer",)]
 
 
 async def check_refusals(registered: Client) -> None:

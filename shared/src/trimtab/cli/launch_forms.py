@@ -44,7 +44,7 @@ def form(server: Server, output: Output, **options: Any) -> None:
             if field.problem:
                 warn(f"{hook.name}: without an override an execution is refused: {field.problem}")
     if output == "table":
-        show(*_parts(found))
+        show(*parts(found))
     else:
         show_data(found.model_dump(mode="json"), output)
 
@@ -66,7 +66,8 @@ async def _fetch(
     return found
 
 
-def _parts(form: LaunchForm) -> Iterator[str | Table]:
+def parts(form: LaunchForm) -> Iterator[str | Table]:
+    """Yield the texts and tables that show a form."""
     plan = "" if form.launch_plan == form.workflow else f" through launch plan {form.launch_plan}"
     yield (
         f"{form.workflow} version {form.version}{plan} in {form.project}/{form.domain}, "
