@@ -7,16 +7,19 @@ first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from trimtab.workflows.containers import Container, K8sObjectMetadata, K8sPod
 from trimtab.workflows.files import Directory, File
+from trimtab.workflows.graph import RuntimeMetadata
 from trimtab.workflows.launch_plans import LaunchPlan
 from trimtab.workflows.loader import BadModule, Module, load_module
-from trimtab.workflows.overrides import Pool, Resources, runtime_override_config
+from trimtab.workflows.overrides import Pool, TaskNodeConfigOverride, runtime_override_config
 from trimtab.workflows.references import (
     reference_launch_plan,
     reference_task,
     reference_workflow,
 )
-from trimtab.workflows.tasks import task
+from trimtab.workflows.resources import ResourceEntry, ResourceName, Resources
+from trimtab.workflows.tasks import ContainerTask, PythonTask, task
 from trimtab.workflows.workflow_functions import workflow
 
 if TYPE_CHECKING:
@@ -25,13 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadModule",
+    "Container",
+    "ContainerTask",
     "Directory",
     "File",
+    "K8sObjectMetadata",
+    "K8sPod",
     "LaunchPlan",
     "LeaseLost",
     "Module",
     "Pool",
+    "PythonTask",
+    "ResourceEntry",
+    "ResourceName",
     "Resources",
+    "RuntimeMetadata",
+    "TaskNodeConfigOverride",
     "load_module",
     "pools",
     "reference_launch_plan",

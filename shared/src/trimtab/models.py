@@ -29,6 +29,11 @@ Name = Annotated[
 ]
 """The name of a workflow, launch plan, task, node or hook."""
 
+NewPoolName = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]*$")
+]
+"""The name of a pool that is declared; a colon separates a plugin from its pool."""
+
 DnsLabel = Annotated[
     str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 ]

@@ -45,6 +45,14 @@ def parse(text: str) -> Decimal:
     return _split(text)[0]
 
 
+def is_amount(text: str) -> bool:
+    """Return whether the text is a quantity that is not negative."""
+    try:
+        return parse(text) >= 0
+    except InvalidQuantity:
+        return False
+
+
 def family(text: str) -> Family:
     """Return the suffix family, which `canonical` keeps. Raises `InvalidQuantity`."""
     return _split(text)[1]

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from trimtab.models import MAX_INTEGER, MAX_UNITS, Model
+from trimtab.models import MAX_INTEGER, MAX_UNITS, Model, NewPoolName
 
 COHORT = "default"
 """The cohort of every pool that names no other."""
@@ -29,9 +29,6 @@ MAX_POOLS = 500
 
 PoolName = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
-NewPoolName = Annotated[
-    str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]*$")
 ]
 TokenId = Annotated[
     str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from trimtab import names
 from trimtab.errors import Invalid, Rejected
@@ -15,7 +15,9 @@ from trimtab.workflows.closures import (
     Closure,
     HookPlace,
     ReferenceCallee,
+    TaskCallee,
     WorkflowCallee,
+    configs_in,
     hook_paths,
     knows_hook,
 )
@@ -32,9 +34,15 @@ from trimtab.workflows.graph import (
     Node,
 )
 from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
-from trimtab.workflows.overrides import Resources, node_overrides
+from trimtab.workflows.overrides import (
+    OverrideArguments,
+    RuntimeOverride,
+    node_overrides,
+    overrides_of,
+)
 from trimtab.workflows.promises import Unreadable, contains_promise
 from trimtab.workflows.schemas import Schema, described
+from trimtab.workflows.task_configs import check_task_config
 from trimtab.workflows.types import DeclaredType
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
@@ -73,44 +81,53 @@ class NodePromise(Promise):
         vars(self).update(_node=node, _called=called)
 
     def with_overrides(
-        self,
-        *,
-        node_name: str | None = None,
-        resources: Resources | None = None,
-        retries: int | None = None,
-        interruptible: bool | None = None,
-        container_image: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        self, *, node_name: str | None = None, **overrides: Unpack[OverrideArguments]
     ) -> "NodePromise":
         """Replace values of the task at registration; a later call wins, field by field.
 
         On the call of a workflow, they apply to each task in it that does not set the field by
         ``with_overrides`` itself. ``node_name`` chooses the id of the node.
         """
-        self._check_configurable("with_overrides", locals())
-        overrides = node_overrides(resources, retries, interruptible, container_image, environment)
+        self._check_configurable("with_overrides", {"node_name": node_name, **overrides})
+        given = node_overrides(**overrides)
+        self._check_task_config(f"{self._called.name}: with_overrides", given)
         earlier = self.builder.nodes[self._node].overrides
         if node_name is not None:
             self.builder.choose_id(self._node, node_name)
-        self.builder.update_node(self._node, overrides=merge_overrides(earlier, overrides))
+        self.builder.update_node(self._node, overrides=merge_overrides(earlier, given))
         return self
 
     def with_runtime_override(
-        self, name: str, config: NodeOverrides | None = None
+        self, name: str, config: RuntimeOverride | None = None
     ) -> "NodePromise":
         """Let launch plans and executions override this call by a name, with other defaults.
 
         On the call of a workflow, ``name`` or ``path/name`` is a hook in it, which gets other
         defaults for this call. Raises `Invalid`.
         """
-        self._check_configurable("with_runtime_override", locals())
+        self._check_configurable("with_runtime_override", {"name": name, "config": config})
+        path = f"{self._called.name}: hook {name}"
+        default = NO_OVERRIDES if config is None else overrides_of(path, config)
         node = self.builder.nodes[self._node]
         if node.task or getattr(self._called, "type_", "") == "task":
-            hook = parse_model(Hook, {"name": name, "default": config or NO_OVERRIDES})
+            hook = parse_model(Hook, {"name": name, "default": default})
             self.builder.set_hook(self._node, hook)
         else:
-            self.builder.set_inner_hook(self._node, self._called, name, config or NO_OVERRIDES)
+            self.builder.set_inner_hook(self._node, self._called, name, default)
+        self._check_task_config(path, default, hook=name)
         return self
+
+    def _check_task_config(self, path: str, given: NodeOverrides, hook: str = "") -> None:
+        """Check the types of ``task_config`` for each task that the overrides apply to."""
+        if given.task_config is None:
+            return
+        node, traced = self.builder.nodes[self._node], getattr(self._called, "traced", None)
+        if node.task:
+            own = self.builder.closure.tasks[node.task].graph.config
+            check_task_config(path, merge_overrides(own, node.overrides), given)
+        elif traced is not None:
+            for each in configs_in(traced, hook):
+                check_task_config(path, each, given)
 
     def _check_configurable(self, method: str, given: Mapping[str, Any]) -> None:
         if active.get() is not self.builder:
@@ -118,7 +135,7 @@ class NodePromise(Promise):
                 f"{method} on {self!r} outside of the body of its workflow, whose graph is complete"
             )
         for name, value in given.items():
-            if name != "self" and contains_promise(value):
+            if contains_promise(value):
                 raise Rejected(
                     f"{method} on {self!r}: {name} is a promise, which has no value when the "
                     "workflow is registered; use a constant here, and a hook to change it later"
@@ -153,7 +170,7 @@ class GraphBuilder:
             for name, declared in self.owner.types.inputs.items()
         }
 
-    def add_task(self, task: Callee, *args: object, **kwargs: object) -> NodePromise:
+    def add_task(self, task: TaskCallee, *args: object, **kwargs: object) -> NodePromise:
         """Add a node for a call. Raises `Rejected`."""
         inputs = self._inputs(task, args, kwargs)
         self.closure.add_task(task)

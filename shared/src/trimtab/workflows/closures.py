@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 from trimtab.errors import Rejected
-from trimtab.workflows.graph import Node
+from trimtab.workflows.graph import Node, Task
+from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
 from trimtab.workflows.types import FunctionTypes
 
 
@@ -29,6 +30,13 @@ class Callee(Protocol):
     def place(self) -> str:
         """Where it is written: ``file, line N``."""
         ...
+
+
+class TaskCallee(Callee, Protocol):
+    """A task that is registered with the workflow."""
+
+    @property
+    def graph(self) -> Task: ...
 
 
 class ReferenceCallee(Callee, Protocol):
@@ -78,7 +86,7 @@ class Closure:
     """Definitions and hooks by name, which grow while a body runs. A name for two is refused."""
 
     workflow: str
-    tasks: dict[str, Callee] = field(default_factory=dict)
+    tasks: dict[str, TaskCallee] = field(default_factory=dict)
     workflows: dict[str, WorkflowCallee] = field(default_factory=dict)
     """The workflow itself, and its sub-workflows."""
     references: dict[str, ReferenceCallee] = field(default_factory=dict)
@@ -93,7 +101,7 @@ class Closure:
         """Whether there may be hooks in workflows that are registered elsewhere."""
         return any(reference.type_ != "task" for reference in self.references.values())
 
-    def add_task(self, task: Callee) -> None:
+    def add_task(self, task: TaskCallee) -> None:
         _add(f"workflow {self.workflow} calls two tasks", self.tasks, task)
         self.size += 1
 
@@ -150,6 +158,16 @@ def hook_paths(traced: Traced, path: str = "") -> Iterator[str]:
             yield from hook_paths(inner, f"{path}{node.id}/")
         elif node.hook and path:
             yield path + node.hook.name
+
+
+def configs_in(traced: Traced, hook: str = "") -> Iterator[NodeOverrides]:
+    """Yield the own values of each task in a workflow, or of those that a hook steers."""
+    name = hook.rpartition("/")[2]
+    for workflow in traced.closure.workflows.values():
+        for node in workflow.traced.finished.values():
+            if node.task and (not name or (node.hook is not None and node.hook.name == name)):
+                own = traced.closure.tasks[node.task].graph.config
+                yield merge_overrides(own, node.overrides)
 
 
 def _add(sentence: str, known: dict[str, C], callee: C) -> None:

@@ -6,8 +6,9 @@ registered, even if the files change or disappear.
 """
 
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from operator import not_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -93,7 +94,7 @@ class Task(Model):
     """A function, a container or a pod that nodes run."""
 
     name: Name
-    type: str = Field(default="python", max_length=100, exclude_if=_is_python)
+    type: str = Field(default="python", min_length=1, max_length=100, exclude_if=_is_python)
     """The type of the task, such as ``python`` or ``container``; an override cannot change it."""
     target: Target = Field(default=_OWN_FUNCTION, exclude_if=_is_own_function)
     interface: Interface = Field(default=Interface(), exclude_if=_is_any)
@@ -242,10 +243,20 @@ class Graph(Model):
             raise Invalid(path, binding.name, "an input: " + ", ".join(self.inputs))
 
 
+class SdkType(StrEnum):
+    """An SDK."""
+
+    OTHER = "OTHER"
+    TRIMTAB_SDK = "TRIMTAB_SDK"
+    FLYTE_SDK = "FLYTE_SDK"
+
+
 class RuntimeMetadata(Model):
     """The SDK that a workflow was registered with."""
 
-    type: Literal["OTHER", "TRIMTAB_SDK", "FLYTE_SDK"] = "OTHER"
+    RuntimeType: ClassVar[type[SdkType]] = SdkType
+
+    type: SdkType = SdkType.OTHER
     version: str = Field(default="", max_length=100)
     flavor: str = Field(default="", max_length=100)
     """Its language, such as ``Python``."""

@@ -72,9 +72,9 @@ class Definitions:
         """Return where a task is found once more. Raises `Invalid` for one that is not."""
         if self.text is not None:
             [module] = self.modules.values()
-            if vars(module).get(task.name) is not task:
+            if (attribute := _attribute(module, task)) is None:
                 raise Invalid("task", task.name, "a task defined at the top level of this file")
-            return Function()
+            return Function(name="" if attribute == task.name else attribute)
         for name, module in self._modules_of(task):
             if (attribute := _attribute(module, task)) is not None:
                 return Function(module=name, name=attribute)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
+from trimtab import quantities
 from trimtab.errors import Invalid
-from trimtab.kinds.task_resource import Quantity, ResourceSpec
+from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import DnsLabel, Integer, Model, Switch
 from trimtab.texts import DATA, MULTILINE
@@ -33,6 +34,16 @@ def _check_pod_spec(pod_spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
         # pydantic reports a ValueError with its path.
         raise ValueError(f"{error.path}: {error.allowed}") from error
     return pod_spec
+
+
+def _check_shared_memory(size: object) -> object:
+    is_switch = isinstance(size, bool)
+    if not is_switch and not (isinstance(size, str) and quantities.is_amount(size)):
+        raise ValueError("true, false, or a quantity such as 1Gi")
+    return size
+
+
+SharedMemory = Annotated[bool | str, BeforeValidator(_check_shared_memory)]
 
 
 class PodTemplate(Model):
@@ -88,7 +99,7 @@ class NodeOverrides(Model):
     """Replaced as a whole."""
     accelerator: LabelValue | None = Field(default=None, exclude_if=_is_absent)
     """The device that the task needs, such as ``nvidia-tesla-t4``; empty is none."""
-    shared_memory: Switch | Quantity | None = Field(default=None, exclude_if=_is_absent)
+    shared_memory: SharedMemory | None = Field(default=None, exclude_if=_is_absent)
     """The size of ``/dev/shm`` as a Kubernetes quantity; true leaves it to the memory's limit."""
 
     @property

@@ -57,14 +57,10 @@ def _check_resources(path: str, resources: JsonValue) -> None:
 
 
 def _check_amount(path: str, amount: JsonValue) -> None:
-    if isinstance(amount, bool) or not isinstance(amount, str | int | float):
-        raise Invalid(path, amount, quantities.ALLOWED)
-    try:
-        is_negative = quantities.parse(str(amount)) < 0
-    except quantities.InvalidQuantity as error:
-        raise Invalid(path, amount, quantities.ALLOWED) from error
-    if is_negative:
-        raise Invalid(path, amount, "a quantity that is not negative")
+    is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
+    text = str(amount) if is_number else amount
+    if not isinstance(text, str) or not quantities.is_amount(text):
+        raise Invalid(path, amount, f"{quantities.ALLOWED}; not negative")
 
 
 def _object(path: str, value: JsonValue) -> Mapping[str, JsonValue]:

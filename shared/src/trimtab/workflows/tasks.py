@@ -1,15 +1,23 @@
-"""Define tasks: functions, and programs of containers, whose calls in a workflow are nodes."""
+"""Define tasks: functions, and programs of images, whose calls in a workflow are nodes. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, ParamSpec, overload
+from inspect import Parameter, Signature
+from typing import Any, Generic, NoReturn, ParamSpec, Unpack, overload
 
+from trimtab.errors import Invalid, Rejected
 from trimtab.models import parse_model
 from trimtab.workflows import builder, graph
-from trimtab.workflows.definitions import place_of, signature_of
-from trimtab.workflows.node_overrides import NodeOverrides
-from trimtab.workflows.overrides import Pool, Resources, node_overrides
+from trimtab.workflows.containers import Container
+from trimtab.workflows.definitions import calling_place, place_of, signature_of
+from trimtab.workflows.overrides import check_arguments
 from trimtab.workflows.promises import refuse_promises
+from trimtab.workflows.resources import Resources
+from trimtab.workflows.task_arguments import (
+    ContainerTaskArguments,
+    TaskArguments,
+    TaskDefinition,
+)
 from trimtab.workflows.types import FunctionTypes
 
 P = ParamSpec("P")
@@ -18,17 +26,14 @@ P = ParamSpec("P")
 class PythonTask(Generic[P]):
     """A function whose calls in a workflow are nodes; anywhere else it is just the function."""
 
-    def __init__(
-        self, function: Callable[P, object], config: NodeOverrides, pool: Pool | None, weight: int
-    ) -> None:
+    def __init__(self, function: Callable[P, object], definition: TaskDefinition) -> None:
         self.signature = signature_of("task", function)
         update_wrapper(self, function)
         self.function = function
-        self.name = function.__name__
+        self.name = definition.name(function.__name__)
         self.place = place_of(function)
-        self.pool = pool
-        content = {"name": self.name, "config": config, "weight": weight}
-        self._definition = parse_model(graph.Task, content | ({"pool": pool.name} if pool else {}))
+        self.pool = definition.pool
+        self._definition = parse_model(graph.Task, definition.content(function.__name__))
         # A type without a form in JSON is an error here; the names of others may be defined later.
         FunctionTypes(function)
 
@@ -56,33 +61,66 @@ def task(function: Callable[P, object]) -> PythonTask[P]: ...
 
 @overload
 def task(
-    *,
-    resources: Resources | None = None,
-    retries: int | None = None,
-    interruptible: bool | None = None,
-    container_image: str | None = None,
-    environment: Mapping[str, str] | None = None,
-    pool: Pool | str | None = None,
-    weight: int = 1,
+    **arguments: Unpack[TaskArguments],
 ) -> Callable[[Callable[P, object]], PythonTask[P]]: ...
 
 
 def task(
-    function: Callable[P, object] | None = None,
-    *,
-    resources: Resources | None = None,
-    retries: int | None = None,
-    interruptible: bool | None = None,
-    container_image: str | None = None,
-    environment: Mapping[str, str] | None = None,
-    pool: Pool | str | None = None,
-    weight: int = 1,
+    function: Callable[P, object] | None = None, **arguments: Unpack[TaskArguments]
 ) -> PythonTask[P] | Callable[[Callable[P, object]], PythonTask[P]]:
-    """Make a function a task. Each attempt takes ``weight`` units of the pool."""
-    config = node_overrides(resources, retries, interruptible, container_image, environment)
-    task_pool = Pool(pool) if isinstance(pool, str) else pool
+    """Make a function a task, with the arguments of `TaskArguments`. Raises `Invalid`."""
+    definition = TaskDefinition(arguments)
 
     def decorate(decorated: Callable[P, object]) -> PythonTask[P]:
-        return PythonTask(decorated, config, task_pool, weight)
+        return PythonTask(decorated, definition)
 
     return decorate if function is None else decorate(function)
+
+
+class ContainerTask(PythonTask[...]):
+    """A program of an image, which is called in workflows like a function and has no body.
+
+    Raises `Invalid`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image: str,
+        command: Sequence[str] = (),
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Any = None,
+        *,
+        arguments: Sequence[str] = (),
+        resources: Resources | None = None,
+        environment: Mapping[str, str] | None = None,
+        **others: Unpack[ContainerTaskArguments],
+    ) -> None:
+        """``inputs`` are types by name, and ``outputs`` is the type of the output."""
+        container = Container(
+            image, command, arguments, resources or Resources(), environment or {}
+        )
+        check_arguments(others, ContainerTaskArguments.__annotations__)
+        definition = TaskDefinition({**others, "name": name, "container": container})
+        super().__init__(_stub(name, inputs or {}, outputs), definition)
+        self.__name__ = name
+        self.place = calling_place()
+
+
+def _stub(name: str, inputs: Mapping[str, Any], output: Any) -> Callable[..., object]:
+    """Return a function with the signature of a container task."""
+
+    def refuse(**_inputs: object) -> NoReturn:
+        raise Rejected(f"{name} is a program of an image, which cannot run locally")
+
+    parameters = [_parameter(f"{name}: inputs", each, type_) for each, type_ in inputs.items()]
+    vars(refuse)["__signature__"] = Signature(parameters, return_annotation=output)
+    refuse.__annotations__ = {**inputs, "return": output}
+    return refuse
+
+
+def _parameter(path: str, name: str, type_: Any) -> Parameter:
+    try:
+        return Parameter(name, Parameter.KEYWORD_ONLY, annotation=type_)
+    except (TypeError, ValueError) as error:
+        raise Invalid(path, name, "names of parameters of Python") from error

@@ -35,6 +35,7 @@ from trimtab.workflows.graph import (
     FromNode,
     Graph,
     RuntimeMetadata,
+    SdkType,
     Workflow,
 )
 from trimtab.workflows.mentions import check_mentions
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from trimtab.workflows.launch_plans import LaunchPlan
 
 _NOT_GIVEN = inspect.Parameter.empty
-SDK = RuntimeMetadata(type="TRIMTAB_SDK", version=VERSION, flavor="Python")
+SDK = RuntimeMetadata(type=SdkType.TRIMTAB_SDK, version=VERSION, flavor="Python")
 """The SDK of this release, which each registration names."""
 
 
