@@ -7,7 +7,15 @@ from pydantic import ValidationError
 
 from trimtab.errors import Invalid
 from trimtab.testing import workflow
-from trimtab.workflows.graph import FromInput, FromNode, Hook, LaunchPlan, Node, Workflow
+from trimtab.workflows.graph import (
+    MAX_LISTED_HOOKS,
+    FromInput,
+    FromNode,
+    Hook,
+    LaunchPlan,
+    Node,
+    Workflow,
+)
 from trimtab.workflows.node_overrides import NodeOverrides
 
 COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})
@@ -85,6 +93,29 @@ def test_an_override_of_an_unknown_hook_is_refused_with_the_names_of_all_hooks()
         workflow().check_hooks("overrides", overrides)
     with pytest.raises(Invalid, match="no node of the workflow has a hook"):
         changed(nodes=(COUNT, DOUBLE)).check_hooks("overrides", overrides)
+
+
+def hooked(*hooks: tuple[str, str]) -> Workflow:
+    """Return an expanded workflow of nodes with hooks, each given by its path and name."""
+    nodes = [
+        COUNT.model_copy(update={"id": f"n{number}", "hook": Hook(name=name, path=path)})
+        for number, (path, name) in enumerate(hooks)
+    ]
+    return changed(nodes=tuple(nodes))
+
+
+def test_a_hook_of_several_nodes_is_listed_with_its_paths() -> None:
+    graph = hooked(("", "loader"), ("n0", "trainer"), ("n1", "trainer"))
+    graph.check_hooks("overrides", {"n1/trainer": NodeOverrides(), "trainer": NodeOverrides()})
+    listed = "the hooks loader, trainer, n0/trainer, n1/trainer"
+    with pytest.raises(Invalid, match=listed):
+        graph.check_hooks("overrides", {"n2/trainer": NodeOverrides()})
+
+
+def test_of_very_many_hooks_some_are_listed() -> None:
+    graph = hooked(*(("", f"h{number}") for number in range(MAX_LISTED_HOOKS + 5)))
+    with pytest.raises(Invalid, match=f"h{MAX_LISTED_HOOKS - 1} and 5 more"):
+        graph.check_hooks("overrides", {"trainer": NodeOverrides()})
 
 
 def test_overrides_distinguish_absent_fields_from_zero_and_false() -> None:

@@ -24,6 +24,8 @@ from trimtab.workflows.targets import Function, Target
 
 MAX_NODES = 5000
 """The most nodes of a workflow, whose sub-workflows are expanded."""
+MAX_LISTED_HOOKS = 100
+"""How many hooks a message lists."""
 
 Schema = Annotated[dict[str, JsonValue], DATA]
 """A type of values: a JSON Schema of the keywords that `values.check` knows."""
@@ -291,12 +293,12 @@ class Workflow(Graph):
     @property
     def hooks(self) -> dict[str, tuple[Node, ...]]:
         """Nodes by the name of their hook: several only where a sub-workflow was expanded twice."""
-        found: dict[str, tuple[Node, ...]] = {}
+        found: dict[str, list[Node]] = {}
         for graph in self.graphs.values():
             for node in graph.nodes:
                 if node.hook:
-                    found[node.hook.name] = (*found.get(node.hook.name, ()), node)
-        return found
+                    found.setdefault(node.hook.name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
 
     @property
     def full_hook_names(self) -> frozenset[str]:
@@ -354,10 +356,19 @@ class Workflow(Graph):
         known: set[str] = {*self.hooks, *self.full_hook_names} if overrides else set()
         for name in overrides:
             if name not in known:
-                listed = ", ".join(self.hooks) or "(no node of the workflow has a hook)"
-                raise Invalid(
-                    f"{path}.{name}", name, f"the hooks {listed}{names.question(name, known)}"
-                )
+                question = names.question(name, known)
+                raise Invalid(f"{path}.{name}", name, f"the hooks {self._hook_list()}{question}")
+
+    def _hook_list(self) -> str:
+        """Return the names of hooks, each with those that have a path if it has several nodes."""
+        listed: list[str] = []
+        for name, nodes in self.hooks.items():
+            listed.append(name)
+            if len(nodes) > 1:
+                listed += [node.hook.full_name for node in nodes if node.hook]
+        text = ", ".join(listed[:MAX_LISTED_HOOKS]) or "(no node of the workflow has a hook)"
+        others = len(listed) - MAX_LISTED_HOOKS
+        return f"{text} and {others} more" if others > 0 else text
 
     def bind_inputs(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the inputs of an execution, defaults filled in. Raises `Invalid`."""

@@ -6,6 +6,7 @@ Each function looks at thousands of nodes: an event loop calls it in a thread.
 from trimtab.errors import Invalid
 from trimtab.workflows.expansion import Registry, expand
 from trimtab.workflows.graph import MAX_NODES, Workflow
+from trimtab.workflows.targets import Function
 from trimtab_admin.executions import interfaces
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 
@@ -16,6 +17,7 @@ MAX_REFERENCES = 200
 def check_registration(workflow: Workflow, registry: Registry) -> Workflow:
     """Return the expanded workflow. Raises `Invalid` where it cannot be executed."""
     _check_numbers(workflow)
+    _check_reserved(workflow)
     workflow.check()
     interfaces.check(workflow, registry)
     expanded = expand_checked(workflow, registry)
@@ -43,3 +45,17 @@ def _check_numbers(workflow: Workflow) -> None:
     ):
         if number > most:
             raise Invalid(name, f"{number} {name}", f"at most {most} {name}")
+
+
+def _check_reserved(workflow: Workflow) -> None:
+    """Raise `Invalid` for what only the expansion of a workflow writes."""
+    nothing = "nothing: it is written when the workflow is expanded"
+    if workflow.sources:
+        raise Invalid("sources", ", ".join(workflow.sources), nothing)
+    for name, task in workflow.tasks.items():
+        if isinstance(task.target, Function) and task.target.code:
+            raise Invalid(f"tasks.{name}.target.code", task.target.code, nothing)
+    for graph in workflow.graphs.values():
+        for node in graph.nodes:
+            if node.hook is not None and node.hook.path:
+                raise Invalid(f"hook {node.hook.name}.path", node.hook.path, nothing)

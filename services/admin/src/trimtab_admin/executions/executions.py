@@ -21,7 +21,7 @@ from trimtab.workflows.expansion import Registry
 from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
-from trimtab_admin.executions import closures, override_limits, sizes, states
+from trimtab_admin.executions import closures, override_limits, override_types, sizes, states
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.target_settings import TargetSettings
@@ -255,6 +255,7 @@ def _request(sources: _Sources, body: ExecutionCreate, caller: Caller) -> tuple[
     plan, settings = sources.plan, sources.settings
     workflow = closures.expand_checked(sources.workflow, sources.registry)
     workflow.check_hooks("overrides", body.overrides)
+    override_types.check(workflow, plan, body.overrides)
     request = Request(
         execution=_new_id(),
         project=body.project,

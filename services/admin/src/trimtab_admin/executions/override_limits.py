@@ -5,7 +5,7 @@ Here the author of an override gets the error at once, with the field that has t
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trimtab.errors import Invalid
@@ -15,16 +15,9 @@ from trimtab.resolution.sources import node_sources
 from trimtab.settings.fold import Effective
 from trimtab.workflows.graph import Hook, LaunchPlan, Node, Workflow
 from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
+from trimtab_admin.executions.hook_overrides import FIELDS, HookOverrides, Overrides
 
 MAX_WARNINGS = 20
-
-_PATHS = {
-    "execution override": "overrides",
-    "launch plan override": "launch_plan.runtime_override",
-}
-"""The fields of requests by the source of a value."""
-
-Overrides = Mapping[str, NodeOverrides]
 
 
 def check(
@@ -35,11 +28,8 @@ def check(
     Return the warnings about values that will be lowered. Raises `Invalid`, which names the
     override, for a value over a limit.
     """
-    given = {
-        source: {name: each for name, each in of.items() if each.resources is not None}
-        for source, of in zip(_PATHS, (overrides, plan.runtime_override), strict=True)
-    }
-    if not any(given.values()):
+    given = HookOverrides.setting(plan, overrides, lambda each: each.resources is not None)
+    if not given:
         return ()
     checks = _Checks(workflow, plan, given, task_resource)
     for node in workflow.nodes:
@@ -53,18 +43,19 @@ def check(
 class _Checks:
     workflow: Workflow
     plan: LaunchPlan
-    given: Mapping[str, Overrides]
-    """By source, the overrides that set resources."""
+    given: HookOverrides
+    """The overrides that set resources."""
     task_resource: Effective
     warnings: dict[str, None] = field(default_factory=dict)
     _checked: set[object] = field(default_factory=set)
 
     def add(self, node: Node) -> None:
         """Raise `Invalid` for a value over a limit; nodes with the same values are checked once."""
-        if node.hook is None or not (names := tuple(self._names(node.hook))):
+        if node.hook is None:
             return
-        key = (node.task, names, _text(node.overrides), _text(node.hook.default))
-        if key in self._checked:
+        fields = tuple(field for _, field, _ in self.given.of(node.hook))
+        key = (node.task, fields, _text(node.overrides), _text(node.hook.default))
+        if not fields or key in self._checked:
             return
         self._checked.add(key)
         values = self._values(node)
@@ -74,25 +65,20 @@ class _Checks:
             self._refuse(node.hook, values, refusal)
             return
         for path, value in completed.items():
-            if value.note and path in values and values[path].source in _PATHS:
+            if value.note and path in values and values[path].source in FIELDS:
                 where = f"the {value.source} of {value.scope or 'the node itself'}"
                 self.warnings.setdefault(
                     f"{self._field(node.hook, values[path])}: {values[path].value} is over "
                     f"{value.value}, {where}, and will be lowered to it"
                 )
 
-    def _names(self, hook: Hook) -> Iterator[tuple[str, str]]:
-        for source, overrides in self.given.items():
-            for name in dict.fromkeys((hook.full_name, hook.name)):
-                if name in overrides:
-                    yield source, name
-
     def _values(self, node: Node) -> dict[str, ResolvedValue]:
         """Return the requests and limits that the sources of the node set, by path."""
         values = {}
         task = self.workflow.tasks[node.task]
-        # Without a record of the settings: none but the defaults, of `task_resource`, sets any.
-        sources = node_sources(node, task, self.plan, self.given["execution override"])
+        of_execution = self.given.by_source["execution override"]
+        # No record of the settings sets any, except for the defaults of `task_resource`.
+        sources = node_sources(node, task, self.plan, of_execution)
         for source, overrides in reversed(list(sources)):
             for path, value in flat_overrides(overrides).items():
                 if path.startswith("resources."):
@@ -103,7 +89,7 @@ class _Checks:
         """Raise `Invalid`, unless no override is the cause: then propeller refuses."""
         for path in (refusal.path, _counterpart(refusal.path)):
             value = values.get(path)
-            if value is not None and value.source in _PATHS:
+            if value is not None and value.source in FIELDS:
                 allowed = f"at most {refusal.bound}"
                 if path != refusal.path:
                     allowed = f"another value, because {refusal}"
@@ -111,13 +97,12 @@ class _Checks:
 
     def _field(self, hook: Hook, value: ResolvedValue) -> str:
         """Return the field of the request that has the value."""
-        overrides = self.given[value.source]
-        name = next(
-            name
-            for name in (hook.full_name, hook.name)
-            if name in overrides and value.path in flat_overrides(overrides[name])
+        field = next(
+            field
+            for source, field, overrides in self.given.of(hook)
+            if source == value.source and value.path in flat_overrides(overrides)
         )
-        return f"{_PATHS[value.source]}.{name}.{value.path}"
+        return f"{field}.{value.path}"
 
 
 def _counterpart(path: str) -> str:

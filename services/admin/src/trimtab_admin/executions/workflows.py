@@ -17,7 +17,13 @@ from trimtab.settings.state import Settings
 from trimtab.workflows.expansion import Registry
 from trimtab.workflows.graph import LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller, Role
-from trimtab_admin.executions import bundles, closures, override_limits, versions
+from trimtab_admin.executions import (
+    bundles,
+    closures,
+    override_limits,
+    override_types,
+    versions,
+)
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.registered_tasks import add_tasks
 from trimtab_admin.executions.versions import find_workflow
@@ -167,6 +173,7 @@ def _check_launch_plan(
             raise Invalid(f"launch_plan.inputs.{name}", plan.inputs[name], known)
     expanded = closures.expand_checked(workflow, registry)
     expanded.check_hooks("launch_plan.runtime_override", plan.runtime_override)
+    override_types.check(expanded, plan, {})
     return override_limits.check(expanded, plan, {}, task_resource)
 
 
