@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.cli.conftest import Trimtab
 from tests.terminals import run_in_terminal
+from trimtab.release import VERSION
 
 MODULE = """
 import os
@@ -80,7 +81,9 @@ def test_a_file_is_registered_with_its_pools_and_plans(
     ]
     assert json.loads(trimtab("get", "pools", "press", "-o", "json").stdout)[0]["quota"] == 3
     listed = trimtab("get", "workflows", *scope).stdout
-    assert listed.splitlines()[1].split() == [scope[1], "development", "hello", "v1", "greeter"]
+    fields = listed.splitlines()[1].split()
+    assert fields[:5] == [scope[1], "development", "hello", "v1", "greeter"]
+    assert fields[5:] == ["TRIMTAB_SDK", "Python", VERSION]
 
 
 def test_the_same_file_can_be_registered_again(

@@ -40,8 +40,20 @@ from trimtab.workflows.graph import (
 from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.targets import IN_IMAGE, Function
 
-__all__ = ["MAX_DEPTH", "ReferenceKey", "Referenced", "Registry", "expand", "references"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "ReferenceKey",
+    "Referenced",
+    "Registry",
+    "expand",
+    "references",
+]
 
+MAX_BYTES = 900 * 1024
+"""The most bytes of all nodes in JSON: an execution's request has to fit into one message."""
+_BYTES_OF_INPUT = 8
+"""The bytes that count for an input of a call, though its node does not use it."""
 _MAX_ID_CHARACTERS = 200
 """The most characters of a `Name`."""
 
@@ -139,6 +151,7 @@ class _Expansion:
         self._task_names: dict[tuple[ReferenceKey, str], str] = {}
         """Names in the result of the tasks of other registered workflows."""
         self._codes: dict[ReferenceKey, str] = {}
+        self._bytes = 0
 
     def add_graph(self, call: _Call) -> Binding:
         """Add the nodes of a call, and return the binding of its output."""
@@ -155,10 +168,12 @@ class _Expansion:
 
     def _add_inner(self, call: _Call, node: Node) -> Binding:
         first = len(self.nodes)
+        self._count(_BYTES_OF_INPUT * len(call.inputs))
         output = self.add_graph(call)
         for defaults in call.hook_defaults:
-            unknown = defaults.values.keys() - defaults.used
-            if defaults.depth == len(call.path) and unknown:
+            if defaults.depth != len(call.path):
+                continue
+            if unknown := defaults.values.keys() - defaults.used:
                 self._refuse_default(call, min(unknown), self.nodes[first:])
         return output
 
@@ -176,8 +191,19 @@ class _Expansion:
             "overrides": merge_overrides(overrides, call.plan_values),
             "hook": call.hook_of(node),
         }
-        self.nodes.append(node.model_copy(update=fields))
+        added = node.model_copy(update=fields)
+        self._count(len(added.model_dump_json()))
+        self.nodes.append(added)
         return FromNode(node=id_)
+
+    def _count(self, number: int) -> None:
+        """Add to the bytes of the nodes, so that no short text expands to gigabytes.
+
+        Raises `Invalid`.
+        """
+        self._bytes += number
+        if self._bytes > MAX_BYTES:
+            raise Invalid("nodes", f"more than {MAX_BYTES} bytes", f"at most {MAX_BYTES} bytes")
 
     def _refuse_default(self, call: _Call, name: str, nodes: list[Node]) -> NoReturn:
         """Raise `Invalid` for a default of a hook that none of the nodes has."""

@@ -1,7 +1,9 @@
-"""A workflow with everything that it calls: whether it can be registered and executed. Pure.
+"""A workflow with everything that it calls: whether it can be registered and executed.
 
 Each function looks at thousands of nodes: an event loop calls it in a thread.
 """
+
+import time
 
 from trimtab.errors import Invalid
 from trimtab.workflows.expansion import Registry, expand
@@ -13,13 +15,17 @@ from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 MAX_REFERENCES = 200
 """The most versions that a workflow refers to, directly or through those that it refers to."""
 
+_MAX_COMPARISON_SECONDS = 2.0
+"""How long types are compared; those of honest workflows take milliseconds."""
+
 
 def check_registration(workflow: Workflow, registry: Registry) -> Workflow:
     """Return the expanded workflow. Raises `Invalid` where it cannot be executed."""
     _check_numbers(workflow)
     _check_reserved(workflow)
     workflow.check()
-    interfaces.check(workflow, registry)
+    ends_at = time.monotonic() + _MAX_COMPARISON_SECONDS
+    interfaces.check(workflow, registry, lambda: time.monotonic() > ends_at)
     expanded = expand_checked(workflow, registry)
     size = len(expanded.model_dump_json().encode())
     if size > MAX_EVENT_BYTES:

@@ -18,7 +18,7 @@ Overrides = Mapping[str, NodeOverrides]
 
 @dataclass(frozen=True)
 class HookOverrides:
-    """Those overrides of a launch plan and an execution that set what is looked at."""
+    """Some of the overrides of a launch plan and an execution: those that set certain fields."""
 
     by_source: Mapping[str, Overrides]
 

@@ -1,15 +1,33 @@
 """Check the calls of what is registered elsewhere against its interface. Pure."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from trimtab import names
 from trimtab.errors import Invalid
+from trimtab.workflows import values
 from trimtab.workflows.expansion import Referenced, ReferenceKey, Registry
-from trimtab.workflows.graph import Interface, Node, Reference, Workflow
+from trimtab.workflows.fitting import may_fit
+from trimtab.workflows.graph import (
+    Binding,
+    Constant,
+    FromInput,
+    FromNode,
+    Graph,
+    Interface,
+    Node,
+    Reference,
+    Schema,
+    Workflow,
+)
+from trimtab.workflows.schemas import described
 
 
-def check(workflow: Workflow, registry: Registry) -> None:
-    """Check the references of a workflow, then each call of one. Raises `Invalid`."""
+def check(workflow: Workflow, registry: Registry, is_late: Callable[[], bool]) -> None:
+    """Check the references of a workflow, then each call of one. Raises `Invalid`.
+
+    The registry has all of them. Types are compared until ``is_late``: strangers write them, and
+    an execution compares its values again.
+    """
     interfaces = {}
     for name, reference in workflow.references.items():
         key = ReferenceKey.of(reference)
@@ -17,10 +35,14 @@ def check(workflow: Workflow, registry: Registry) -> None:
         if actual is not None:
             _check_expected(f"references.{name}.interface", reference, actual)
             interfaces[name] = actual
-    for path, node in _calls(workflow):
-        if node.reference in interfaces:
-            reference = workflow.references[node.reference]
-            _check_names(f"{path}.inputs", reference, node.inputs, interfaces[node.reference])
+    outputs = _Outputs(workflow, interfaces)
+    for path, graph, node in _calls(workflow):
+        if (actual := interfaces.get(node.reference)) is None:
+            continue
+        _check_names(path, workflow.references[node.reference], node.inputs, actual)
+        for name, binding in node.inputs.items():
+            if not is_late():
+                outputs.check(f"{path}.{name}", graph, binding, actual.inputs[name])
 
 
 def interface_of(key: ReferenceKey, referenced: Referenced) -> Interface | None:
@@ -37,12 +59,48 @@ def interface_of(key: ReferenceKey, referenced: Referenced) -> Interface | None:
     )
 
 
-def _calls(workflow: Workflow) -> Iterator[tuple[str, Node]]:
+class _Outputs:
+    """The types of what the nodes of a workflow return."""
+
+    def __init__(self, workflow: Workflow, interfaces: Mapping[str, Interface]) -> None:
+        self._workflow = workflow
+        self._interfaces = interfaces
+        self._by_graph: dict[int, Mapping[str, Schema]] = {}
+
+    def check(self, path: str, graph: Graph, binding: Binding, expected: Schema) -> None:
+        """Raise `Invalid` where no value of the binding can be of the expected type."""
+        match binding:
+            case Constant():
+                values.check(path, binding.value, expected)
+                return
+            case FromInput():
+                given = graph.schema_of(binding.name)
+                text = f"the input {binding.name}: {described(given)}"
+            case FromNode():
+                given = self._of(graph).get(binding.node, {})
+                text = f"the output of {binding.node}: {described(given)}"
+        if not may_fit(given, expected):
+            raise Invalid(path, text, described(expected))
+
+    def _of(self, graph: Graph) -> Mapping[str, Schema]:
+        if id(graph) not in self._by_graph:
+            self._by_graph[id(graph)] = {node.id: self._returned(node) for node in graph.nodes}
+        return self._by_graph[id(graph)]
+
+    def _returned(self, node: Node) -> Schema:
+        if node.task:
+            return self._workflow.tasks[node.task].interface.output
+        if node.workflow:
+            return self._workflow.workflows[node.workflow].output_schema
+        return self._interfaces.get(node.reference, Interface()).output
+
+
+def _calls(workflow: Workflow) -> Iterator[tuple[str, Graph, Node]]:
     for name, graph in workflow.graphs.items():
         prefix = f"workflows.{name}." if name else ""
         for index, node in enumerate(graph.nodes):
             if node.reference:
-                yield f"{prefix}nodes.{index}", node
+                yield f"{prefix}nodes.{index}.inputs", graph, node
 
 
 def _check_names(
@@ -65,3 +123,10 @@ def _check_expected(path: str, reference: Reference, actual: Interface) -> None:
     expected = reference.interface
     if expected.inputs or expected.required:
         _check_names(f"{path}.inputs", reference, expected.inputs, actual)
+    for name, schema in expected.inputs.items():
+        if not may_fit(schema, actual.inputs[name]):
+            raise Invalid(
+                f"{path}.inputs.{name}", described(schema), described(actual.inputs[name])
+            )
+    if not may_fit(actual.output, expected.output):
+        raise Invalid(f"{path}.output", described(expected.output), described(actual.output))

@@ -167,10 +167,7 @@ def _check_launch_plan(
     workflow: Workflow, registry: Registry, plan: LaunchPlan, task_resource: Effective
 ) -> tuple[str, ...]:
     """Return the warnings. Raises `Invalid` where the launch plan does not match its workflow."""
-    for name in plan.inputs:
-        if name not in workflow.inputs:
-            known = ", ".join(workflow.inputs) or "none"
-            raise Invalid(f"launch_plan.inputs.{name}", plan.inputs[name], known)
+    workflow.check_inputs("launch_plan.inputs", plan.inputs)
     expanded = closures.expand_checked(workflow, registry)
     expanded.check_hooks("launch_plan.runtime_override", plan.runtime_override)
     override_types.check(expanded, plan, {})
