@@ -46,6 +46,7 @@ from trimtab.tokens.protocol import (
     Renew,
     Renewed,
 )
+from trimtab.workflows.expansion import expand
 from trimtab.workflows.graph import LaunchPlan
 from trimtab.workflows.node_overrides import NodeOverrides
 
@@ -142,7 +143,7 @@ def request(
         execution=f"e{uuid4().hex[:10]}",
         project="flyteexamples",
         domain="development",
-        workflow=workflow,
+        workflow=expand(workflow),
         launch_plan=plan,
         inputs=workflow.bind_inputs(inputs or {}),
         overrides=dict(overrides or {}),

@@ -11,6 +11,9 @@ import nats.errors
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
+from trimtab.blobs.locations import open_store
+from trimtab.blobs.port import BlobStore
+from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab.runtime import bus, retrying, service, tasks
 from trimtab.runtime.connection import connect
@@ -43,6 +46,7 @@ _CHECK_SECONDS = 5.0
 class ConnectedParts:
     """The parts that need a connection to NATS."""
 
+    blobs: BlobStore
     view: View
     cohorts: Cohorts
     executions: OwnedExecutions
@@ -70,12 +74,22 @@ class Propeller:
         self._config = config
         self._owner = f"propeller-{uuid4().hex[:8]}"
         self._executor: Executor = ProcessExecutor(
-            config.data_dir, secrets_dir=config.task_secrets_dir, confinement=confine(config)
+            config.data_dir,
+            secrets_dir=config.task_secrets_dir,
+            confinement=confine(config),
+            fetch_bundle=self._fetch_bundle,
+            bundles_bytes=config.bundles_bytes,
         )
         self._availability = ExecutorAvailability(self._executor)
         self._parts: ConnectedParts | None = None
         self._stream_problem = "not connected to NATS yet"
         self._waiting = 0
+
+    async def _fetch_bundle(self, digest: str) -> bytes:
+        """Raises `Unavailable` and `Rejected`."""
+        if self._parts is None:
+            raise Unavailable("not connected to NATS yet")
+        return await self._parts.blobs.get(digest)
 
     def problems(self) -> dict[str, str]:
         """Return why the service is not ready, by part."""
@@ -137,7 +151,8 @@ class Propeller:
         metrics.observe_executions(executions, executions.bound)
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
-        return ConnectedParts(view, cohorts, executions, claiming, reports, ownership)
+        blobs = open_store(config.blobs, client)
+        return ConnectedParts(blobs, view, cohorts, executions, claiming, reports, ownership)
 
     async def _run(self, client: Client, parts: ConnectedParts) -> None:
         try:

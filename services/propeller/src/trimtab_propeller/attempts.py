@@ -177,6 +177,7 @@ class AttemptRunner:
         Return ``None`` where the attempt must not be started any more.
         """
         await unless(self._must_not_start, self._availability.wait())
+        await self._wait_for_code()
         while not self._must_not_start.is_set():
             if not self._slots.has_room_for(self._attempt.id):
                 await unless(self._must_not_start, self._slots.wait_for_room())
@@ -195,6 +196,21 @@ class AttemptRunner:
             if lease is not None:
                 await self._tokens.release(lease)
         return None
+
+    async def _wait_for_code(self) -> None:
+        """Wait until the executor has the code, for as long as the attempt may be started."""
+        failures = 0
+        while not self._must_not_start.is_set():
+            try:
+                await unless(self._must_not_start, self._executor.fetch(self._attempt))
+                return
+            except AttemptRejected as error:
+                await self._fail_node(f"the attempt could not be started: {error}")
+            except ExecutorUnavailable as error:
+                failures += 1
+                if self._state.reason != str(error):
+                    await self._append(NodeWaiting, pool="", reason=str(error))
+                await unless(self._must_not_start, _back_off(failures))
 
     async def _wait_for_token(self, request: Allocate) -> Lease | None:
         """Wait for the token. Return ``None`` where the attempt must not be started any more."""

@@ -36,6 +36,9 @@ class PropellerConfig(ServiceConfig):
     blobs: Location = NATS
     """Where bundles of code are read from, the same as that of admin: ``nats``, or a directory, as
     a path that begins with ``/`` or ``./`` or as a ``file:`` URL."""
+    bundles_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
+    """How many bytes of bundles of code are kept below ``bundles`` in ``data_dir``. Those that were
+    not used for longest are deleted, and fetched again where they are needed."""
     max_executions: int = Field(default=50, ge=1, le=10_000)
     """How many executions propeller owns at once, with those that it has taken over. The others
     wait in the stream ``EXECUTIONS``, and are claimed from one project and domain after the

@@ -134,12 +134,13 @@ class Refused(LogEvent):
 
 
 class NodeWaiting(LogEvent):
-    """The node could start, but waits for a token."""
+    """The node could start, but waits for a token, or for its code."""
 
     type: Literal["node_waiting"] = "node_waiting"
     node: str
     attempt: int
     pool: str
+    """Empty where the node does not wait for a token."""
     reason: str
     position: int | None = None
     """The position in the queue of the pool, 1 is next; ``None`` where there is no queue."""

@@ -41,7 +41,8 @@ OWN_KEYS = {
     "clusterres": "cluster_resources cluster_timeout_seconds clusters drift_check_seconds "
     "leader_lease_seconds "
     "namespace_template templates",
-    "propeller": "blobs data_dir executor heartbeat_seconds lease_seconds max_executions "
+    "propeller": "blobs bundles_bytes data_dir executor heartbeat_seconds lease_seconds "
+    "max_executions "
     "namespace_cluster namespace_template stop_tasks task_closed_ports task_ports task_readable "
     "task_secrets_dir task_writable",
     "resmgr": "admin_url resourcemanager token_file",

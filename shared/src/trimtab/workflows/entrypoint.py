@@ -1,7 +1,8 @@
 """``python -m trimtab.workflows.entrypoint DIR [RESULT]``: run one attempt of a task in DIR.
 
-The program reads ``task.json`` (a `TaskCall`) and ``module.py``. It exits with 0 after an output (a
-`TaskOutput`), or with 1 after an error (one readable paragraph); the traceback goes to stderr.
+The program reads ``task.json`` (a `TaskCall`), and ``module.py`` or ``bundle``. It exits with 0
+after an output (a `TaskOutput`), or with 1 after an error (one readable paragraph); the traceback
+goes to stderr.
 
 RESULT is a file descriptor for the result: `OUTPUT` or `ERROR`, the text, and `RESULT_END`. Without
 it, as shims of earlier releases call the program, the result is ``output.json`` or ``error.txt``.
@@ -13,16 +14,24 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import Model
-from trimtab.workflows import loader
+from trimtab.workflows import bundles, loader
+from trimtab.workflows.bad_modules import place_of
+from trimtab.workflows.targets import Function
 from trimtab.workflows.tasks import PythonTask
 
 MAX_OUTPUT_BYTES = 256 * 1024
 """Outputs are part of events and of the inputs of later tasks, so they must be small."""
+TEXT = "module.py"
+"""The file of the task's module, where its code is one text."""
+BUNDLE = "bundle"
+"""The file of the task's bundle, which is unpacked into `CODE`."""
+CODE = "code"
 OUTPUT = b"o"
 ERROR = b"e"
 _FILES = {OUTPUT: "output.json", ERROR: "error.txt"}
@@ -35,6 +44,8 @@ class TaskCall(Model):
     """The content of ``task.json``: the name of a task, and its inputs."""
 
     task: str
+    module: str = ""
+    """The dotted name of its module in a bundle; empty for the text ``module.py``."""
     inputs: dict[str, JsonValue]
 
 
@@ -47,16 +58,26 @@ class TaskOutput(Model):
 def run(directory: Path) -> JsonValue:
     """Run the task and return its output. Raises `Rejected`, and any error of the task."""
     call = TaskCall.model_validate_json((directory / "task.json").read_bytes())
-    path = directory / "module.py"
-    module = loader.run_module(path, path.read_text(encoding="utf-8"))
-    task = vars(module).get(call.task)
-    if not isinstance(task, PythonTask):
-        raise Rejected(f"{path.name} defines no task {call.task!r}")
+    task = _load(directory, call)
     output = task.types.call(call.inputs)
     size = len(json.dumps(output))
     if size > MAX_OUTPUT_BYTES:
         raise Invalid(f"{call.task}: return", f"{size} bytes", f"at most {MAX_OUTPUT_BYTES} bytes")
     return output
+
+
+def _load(directory: Path, call: TaskCall) -> PythonTask[Any]:
+    if call.module:
+        archive, code = directory / BUNDLE, directory / CODE
+        bundles.unpack(archive.read_bytes(), code)
+        archive.unlink()
+        return loader.load_task(code, Function(module=call.module, name=call.task))
+    path = directory / TEXT
+    module = loader.run_module(path, path.read_text(encoding="utf-8"))
+    task = vars(module).get(call.task)
+    if not isinstance(task, PythonTask):
+        raise Rejected(f"{path.name} defines no task {call.task!r}")
+    return task
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,12 +88,25 @@ def main(arguments: Sequence[str]) -> int:
         output = run(directory)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # The task is the user's code and may raise anything.
         traceback.print_exc()
-        line = loader.line_of(error, directory / "module.py")
-        position = "" if line is None else f" (module.py, line {line})"
-        result.hand_over(ERROR, loader.describe_error(error)[:_MAX_ERROR_CHARACTERS] + position)
+        description = loader.describe_error(error)[:_MAX_ERROR_CHARACTERS]
+        result.hand_over(ERROR, description + _position(error, directory))
         return 1
     result.hand_over(OUTPUT, TaskOutput(output=output).model_dump_json())
     return 0
+
+
+def _position(error: BaseException, directory: Path) -> str:
+    """Return the innermost line of the user's code in the traceback, in parentheses."""
+    names = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
+    if isinstance(error, SyntaxError) and error.filename:
+        names.add(error.filename)
+    files = {str(directory / TEXT): TEXT}
+    code = directory / CODE
+    for path in map(Path, names):
+        if path.is_relative_to(code):
+            files[str(path)] = path.relative_to(code).as_posix()
+    place = place_of(error, files)
+    return "" if place is None else f" ({files[str(place.path)]}, line {place.line})"
 
 
 class _Result:
@@ -91,17 +125,17 @@ class _Result:
         if os.getpid() != self._process:
             return
         if self._descriptor is None:
-            write_whole(self._directory / _FILES[kind], text)
+            write_whole(self._directory / _FILES[kind], text.encode())
             return
         content = text.encode(errors="replace").replace(RESULT_END, b"")
         with open(self._descriptor, "wb") as file:
             file.write(kind + content + RESULT_END)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file by rename, so that no reader sees a part of it."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
+    part.write_bytes(content)
     part.rename(path)
 
 

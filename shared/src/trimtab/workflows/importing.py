@@ -112,6 +112,10 @@ def import_from(directory: Path) -> None:
     sys.path.insert(0, str(directory))
 
 
+def is_of_bundle(module: ModuleType) -> bool:
+    return isinstance(getattr(module, "__loader__", None), _SourceLoader)
+
+
 def _hide(finder: _BundleFinder) -> dict[str, ModuleType]:
     """Take modules away that were loaded from elsewhere under names of the bundle."""
     names = [name for name in sys.modules if finder.loads(name)]

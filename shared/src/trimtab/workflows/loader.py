@@ -26,7 +26,7 @@ from trimtab.workflows.collecting import (
     read_file,
 )
 from trimtab.workflows.images import ImageWarning, check_image, warn_if_mutable
-from trimtab.workflows.importing import import_from, importing
+from trimtab.workflows.importing import import_from, importing, is_of_bundle
 from trimtab.workflows.module_contents import Definitions
 from trimtab.workflows.registration import Module, register
 from trimtab.workflows.targets import Function
@@ -105,10 +105,11 @@ def run_module(path: Path, source: str) -> ModuleType:
 
 
 def forget_module() -> None:
-    """Drop what the module that ran defines, so that files that it has left open are closed."""
-    module = sys.modules.pop(_NAME, None)
-    if module is not None:
-        vars(module).clear()
+    """Drop what the code that ran defines, so that files that it has left open are closed."""
+    for name, module in list(sys.modules.items()):
+        if name == _NAME or is_of_bundle(module):
+            del sys.modules[name]
+            vars(module).clear()
 
 
 def load_task(directory: Path, target: Function) -> PythonTask[Any]:

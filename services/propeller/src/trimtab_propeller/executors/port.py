@@ -445,6 +445,13 @@ class Executor(Protocol):
     async def find(self, attempt: Attempt) -> AttemptState:
         """Return the current state of an attempt, whichever instance started it."""
 
+    async def fetch(self, attempt: Attempt) -> None:
+        """Fetch the code that an attempt needs, so that its start does not have to wait for it.
+
+        It may be deleted again before the start. Raises `AttemptRejected` where it never can be
+        fetched.
+        """
+
     async def start(self, attempt: Attempt) -> Location:
         """Start an attempt unless it was started before, even if it has ended since.
 

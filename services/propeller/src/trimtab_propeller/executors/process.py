@@ -5,22 +5,22 @@ an attempt to its end, whichever propeller started it.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
-from trimtab.errors import Invalid
+from trimtab.errors import Invalid, Unavailable
 from trimtab.runtime.retrying import backoff_seconds
 from trimtab_propeller.executors import identity, landlock, records, shim, task_secrets
+from trimtab_propeller.executors.blocking import executor_error, in_thread
+from trimtab_propeller.executors.bundle_cache import BundleCache
 from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.fork_client import (
     ForkServer,
@@ -39,7 +39,6 @@ from trimtab_propeller.executors.port import (
     ExecutorError,
     ExecutorUnavailable,
     Failed,
-    HostUnavailable,
     Interrupted,
     Isolation,
     Location,
@@ -82,6 +81,8 @@ CAPABILITIES = Capabilities(
     # usual 2 MiB to the arguments of programs that a task starts.
     environment_limits=EnvironmentLimits(variable_bytes=128 * 1024 - 1, total_bytes=1024 * 1024),
 )
+BUNDLES = "bundles"
+"""The directory of the cache of bundles, in the data directory."""
 STOP_GRACE_SECONDS = 2.0
 """The default grace of resmgr is as long."""
 
@@ -107,28 +108,13 @@ _LONGEST_POLL_SECONDS = 0.2
 _LONGEST_WATCHED_POLL_SECONDS = 5.0
 _MAX_STARTING = 16
 """Each start takes a few file descriptors while it lasts."""
+_MAX_HELD_BUNDLES = 4
+"""How many bundles starts have in memory."""
 _MAX_WATCHED = 256
 """How many attempts have a descriptor that ends with them; those of others are polled."""
 _MAX_IN_DOUBT = 3
 """How often the start of an attempt is tried again that no process runs."""
-_REJECTING = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
-"""Errors of the operating system that depend on the attempt alone."""
-_EXHAUSTED = frozenset(
-    {
-        errno.EAGAIN,
-        errno.EDQUOT,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.EROFS,
-    }
-)
-"""Errors of the operating system that depend on no attempt."""
-
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class ProcessExecutor:
@@ -140,9 +126,12 @@ class ProcessExecutor:
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
         secrets_dir: Path | None = None,
         confinement: Confinement | None = None,
+        fetch_bundle: Callable[[str], Awaitable[bytes]] | None = None,
+        bundles_bytes: int = 2**30,
     ) -> None:
         """``stop_grace_seconds`` is how long a task may take to end after SIGTERM.
 
+        ``fetch_bundle`` is `BlobStore.get`, and up to ``bundles_bytes`` of bundles are kept.
         Without ``secrets_dir``, tasks have no secrets. By default, they are confined as far as this
         kernel can do that.
         """
@@ -155,6 +144,10 @@ class ProcessExecutor:
         self._stop_grace_seconds = stop_grace_seconds
         self.location = f"{CAPABILITIES.name}:{identity.read_or_create(data_dir.resolve())}"
         self._root = data_dir.resolve() / "executions"
+        self._bundles = BundleCache(
+            data_dir.resolve() / BUNDLES, fetch_bundle or _no_bundles, bundles_bytes
+        )
+        self._holding = asyncio.Semaphore(_MAX_HELD_BUNDLES)
         self._inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._fork_server = ForkServer(self._inherited, confinement)
         self._starting = asyncio.Semaphore(_MAX_STARTING)
@@ -169,7 +162,7 @@ class ProcessExecutor:
         self._fork_server.close()
 
     async def check(self) -> None:
-        await _in_thread(lambda: records.check_root(self._root))
+        await in_thread(lambda: records.check_root(self._root))
         try:
             await self._fork_server.check()
         except (InDoubt, NotStarted) as error:
@@ -180,12 +173,17 @@ class ProcessExecutor:
 
     async def _state(self, directory: Path) -> AttemptState:
         """Return the state of an attempt. While its shim runs, none is over that its files lack."""
-        state = await _in_thread(lambda: records.read_state(directory))
+        state = await in_thread(lambda: records.read_state(directory))
         if isinstance(state, Running | Returned):
             return state
         found = self._shims.get(directory)
         is_running = directory in self._ends or (found is not None and found.is_running)
         return Running(Location(str(directory))) if is_running else state
+
+    async def fetch(self, attempt: Attempt) -> None:
+        self._check(attempt)
+        if attempt.kind == "bundle":
+            await self._bundles.ensure(attempt.bundle)
 
     async def start(self, attempt: Attempt) -> Location:
         directory = self.directory(attempt)
@@ -194,10 +192,10 @@ class ProcessExecutor:
         polls = in_doubt = 0
         while True:
             try:
-                async with self._starting:
-                    prepared = await _in_thread(
+                async with self._code(directory, attempt) as code, self._starting:
+                    prepared = await in_thread(
                         lambda: records.prepare(
-                            directory, attempt, lambda: self._call(directory, attempt)
+                            directory, attempt, code, lambda: self._call(directory, attempt)
                         )
                     )
                     if prepared is not None:
@@ -212,12 +210,24 @@ class ProcessExecutor:
                 if in_doubt > _MAX_IN_DOUBT:
                     raise ExecutorUnavailable("the fork server ends when it is called") from error
 
+    @asynccontextmanager
+    async def _code(self, directory: Path, attempt: Attempt) -> AsyncIterator[bytes]:
+        """Hold the bundle of an attempt that is to be started; empty where it has none.
+
+        Raises `ExecutorError`.
+        """
+        if attempt.kind != "bundle" or await in_thread(lambda: records.is_started(directory)):
+            yield b""
+            return
+        async with self._holding:
+            yield await self._bundles.get(attempt.bundle)
+
     async def _run(self, directory: Path, prepared: records.Prepared) -> None:
         """Start a prepared attempt. Raises `InDoubt` and `ExecutorError`."""
         try:
             started = await self._fork_server.start_shim(prepared)
         except NotStarted as error:
-            raise _error(error.number, str(error)) from error
+            raise executor_error(error.number, str(error)) from error
         finally:
             prepared.close()
         self._shims[directory] = started
@@ -249,13 +259,13 @@ class ProcessExecutor:
 
     async def stop(self, attempt: Attempt) -> Outcome:
         directory = self.directory(attempt)
-        await _in_thread(lambda: records.request_stop(directory))
+        await in_thread(lambda: records.request_stop(directory))
         self._signal(directory, signal.SIGTERM)
         try:
             async with asyncio.timeout(self._stop_grace_seconds + _FORCE_SECONDS):
                 return await self._wait(directory)
         except TimeoutError:
-            await _in_thread(lambda: records.force_stop(directory))
+            await in_thread(lambda: records.force_stop(directory))
             self._signal(directory, signal.SIGKILL)
         return await self._wait(directory)
 
@@ -274,7 +284,7 @@ class ProcessExecutor:
                     log.warning("attempt.stop_failed", extra=fields)
 
         directories = list(self._started)
-        await _in_thread(lambda: stop_all(directories))
+        await in_thread(lambda: stop_all(directories))
         for directory in directories:
             self._signal(directory, signal.SIGTERM)
         # The system may end all processes of the service after this one.
@@ -325,7 +335,12 @@ class ProcessExecutor:
             program=_program(directory, attempt.environment, self._inherited),
             stop_grace_seconds=self._stop_grace_seconds,
             timeout_seconds=attempt.timeout_seconds,
+            has_bundle=attempt.kind == "bundle",
         )
+
+
+async def _no_bundles(_digest: str) -> bytes:
+    raise Unavailable("there is no blob store")
 
 
 def _with_secrets(capabilities: Capabilities) -> Capabilities:
@@ -367,22 +382,3 @@ async def _pause(polls: int, ended: asyncio.Event | None = None) -> None:
             await ended.wait()
     except TimeoutError:
         return
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run blocking work beside the event loop, and raise its `OSError` as an `ExecutorError`."""
-    try:
-        working = asyncio.get_running_loop().run_in_executor(None, work)
-    except RuntimeError as error:  # Where no process can be forked, no thread can be started.
-        raise HostUnavailable(str(error)) from error
-    try:
-        return await working
-    except OSError as error:
-        raise _error(error.errno, str(error)) from error
-
-
-def _error(number: int | None, message: str) -> ExecutorError:
-    """Return the error of the executor for one of the operating system."""
-    if number in _REJECTING:
-        return AttemptRejected(message)
-    return HostUnavailable(message) if number in _EXHAUSTED else ExecutorUnavailable(message)

@@ -25,11 +25,14 @@ from pydantic import BaseModel, ValidationError
 from trimtab.errors import Invalid
 from trimtab.models import json_value
 from trimtab.workflows.entrypoint import (
+    BUNDLE,
     MAX_OUTPUT_BYTES,
+    TEXT,
     TaskCall,
     TaskOutput,
     write_whole,
 )
+from trimtab.workflows.targets import Function
 from trimtab_propeller.executors import linux, shim
 from trimtab_propeller.executors.port import (
     Absent,
@@ -133,35 +136,51 @@ def check_root(root: Path) -> None:
     """Check that the directories of attempts can be made and written. Raises `OSError`."""
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=_CHECK_PREFIX) as directory:
-        write_whole(Path(directory) / "file", "x" * _CHECK_BYTES)
+        write_whole(Path(directory) / "file", b"x" * _CHECK_BYTES)
+
+
+def is_started(directory: Path) -> bool:
+    """Return whether an attempt was started or stopped before, and so never starts again."""
+    return any(os.path.lexists(directory / name) for name in ("exit.json", "started", "stop"))
 
 
 def prepare(
-    directory: Path, attempt: Attempt, make_call: Callable[[], shim.Call]
+    directory: Path, attempt: Attempt, bundle: bytes, make_call: Callable[[], shim.Call]
 ) -> Prepared | None:
     """Prepare the start of an attempt. Return ``None`` where it was started or stopped before.
 
-    Raises `Contended`, `OSError`, and what ``make_call`` raises, which is only called for a start.
+    ``bundle`` is the code of an attempt that has one. Raises `Contended`, `OSError`, and what
+    ``make_call`` raises, which is only called for a start.
     """
     directory.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     lock = io.FileIO(os.open(directory / "lock", flags, 0o600), "r+")
     try:
         is_ours = _lock_exclusively(lock.fileno())
-        if any(os.path.lexists(directory / name) for name in ("exit.json", "started", "stop")):
+        if is_started(directory):
             lock.close()
             return None
         if not is_ours:
             raise Contended
         work = directory / shim.WORK
         work.mkdir(exist_ok=True)
-        write_whole(work / "module.py", attempt.module)
-        task = TaskCall(task=attempt.function, inputs=attempt.inputs)
-        write_whole(work / "task.json", task.model_dump_json())
+        _write_task(work, attempt, bundle)
         return Prepared(lock, _call_file(make_call()))
     except BaseException:
         lock.close()
         raise
+
+
+def _write_task(work: Path, attempt: Attempt, bundle: bytes) -> None:
+    module = ""
+    if attempt.kind == "bundle":
+        assert isinstance(attempt.target, Function)
+        module = attempt.target.module
+        write_whole(work / BUNDLE, bundle)
+    else:
+        write_whole(work / TEXT, attempt.module.encode())
+    task = TaskCall(task=attempt.function, module=module, inputs=attempt.inputs)
+    write_whole(work / "task.json", task.model_dump_json().encode())
 
 
 def _call_file(call: shim.Call) -> IO[bytes]:

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
 
-from trimtab.workflows.entrypoint import ERROR, MAX_OUTPUT_BYTES, OUTPUT, RESULT_END
+from trimtab.workflows.entrypoint import CODE, ERROR, MAX_OUTPUT_BYTES, OUTPUT, RESULT_END
 from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.confinement import Restriction
 
@@ -85,6 +85,8 @@ class Call:
     """How long the task may take to end after SIGTERM."""
     timeout_seconds: float = 0
     """How long the task may run before it is ended, and has failed; 0 is without end."""
+    has_bundle: bool = False
+    """Whether the task unpacks its code, which is then removed at the end."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ def _run(call: Call, connection: Connection, restriction: Restriction) -> int:
     _Supervision(pipes, control, guard, call).run()
     # The end is recorded: an interruption of this takes no result away.
     _remove(call.temporary)
+    if call.has_bundle:
+        _remove(os.path.join(WORK, CODE))
     os._exit(0)
 
 
