@@ -10,7 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.propeller.building import record, settings
-from trimtab import LaunchPlan, Resources, runtime_override_config, task, workflow
+from trimtab import (
+    LaunchPlan,
+    Resources,
+    TaskNodeConfigOverride,
+    runtime_override_config,
+    task,
+    workflow,
+)
 from trimtab.cli.main import cli
 from trimtab.errors import Invalid, Rejected
 from trimtab.levels import PLATFORM, Scope
@@ -211,6 +218,9 @@ def test_ro_7_one_message_has_all_fields_that_can_be_overridden() -> None:
     assert set(EVERY_FIELD) <= set(NodeOverrides.model_fields)
     message = overrides(**EVERY_FIELD)
     assert NodeOverrides.model_validate_json(message.model_dump_json()) == message
+    resources = Resources(cpu=("2", "3"), mem="2Gi", gpu=1)
+    written = TaskNodeConfigOverride(**{**EVERY_FIELD, "resources": resources})
+    assert written.overrides == message
 
 
 def test_ro_8_overrides_come_from_workflow_launch_plan_command_line_and_api() -> None:
@@ -266,9 +276,10 @@ def test_ro_12_a_launch_plan_is_made_with_overrides_by_hook() -> None:
     def planned() -> None:
         t1().with_runtime_override("task-yee")
 
-    given = {"task-yee": runtime_override_config(cpu=2)}
+    given = {"task-yee": TaskNodeConfigOverride(resources=Resources(cpu=2), retries=0)}
     plan = LaunchPlan.get_or_create(workflow=planned, name="your_lp_name_5", runtime_override=given)
-    assert plan.graph(planned.graph("1", "")).runtime_override == given
+    registered = plan.graph(planned.graph("1", "")).runtime_override
+    assert registered == {"task-yee": runtime_override_config(cpu=2, retries=0)}
 
 
 def test_ro_13_of_a_hook_the_launch_plan_beats_the_workflow_field_by_field() -> None:
