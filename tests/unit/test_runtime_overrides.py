@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import pytest
@@ -113,9 +114,12 @@ def values(wanted: Request, node: str, settled: Settings | None = None) -> dict[
     return {value.path: value for value in resolution.nodes[node]}
 
 
-def plan_of(function: WorkflowFunction, **given: NodeOverrides | Any) -> LaunchPlan:
-    config = ExecutionConfig()
-    return LaunchPlan(function, f"{function.name}-plan", {}, given, config)
+NUMBERS = count()
+
+
+def plan_of(function: WorkflowFunction, **given: NodeOverrides) -> LaunchPlan:
+    name = f"plan-{next(NUMBERS)}"
+    return LaunchPlan.get_or_create(workflow=function, name=name, runtime_override=given)
 
 
 @pytest.mark.parametrize(("path", "value"), flat_overrides(overrides(**EVERY_FIELD)).items())
@@ -360,7 +364,7 @@ def test_a_value_is_checked_where_it_is_written_and_again_at_admission() -> None
 
 def test_an_unknown_hook_of_a_launch_plan_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Invalid, match="the hooks task-yee, task-ketan"):
-        plan_of(wf, **{"task-yea": overrides(retries=1)}).graph(wf.graph("1", ""))
+        plan_of(wf, **{"task-yea": overrides(retries=1)})
 
 
 def test_the_cache_can_be_overridden_and_is_part_of_the_resolution() -> None:
