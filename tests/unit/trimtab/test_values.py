@@ -1,12 +1,23 @@
 """Values of JSON, checked against the schemas of their declared types."""
 
+import contextlib
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trimtab.errors import Invalid
-from trimtab.workflows.schemas import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, check_schema, described
+from trimtab.workflows.fitting import may_fit
+from trimtab.workflows.schemas import (
+    KEYWORDS,
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_DEPTH,
+    TYPES,
+    check_schema,
+    described,
+)
 from trimtab.workflows.values import check
 
 INTEGER = {"type": "integer"}
@@ -170,3 +181,50 @@ def test_a_description_of_a_hostile_union_is_short() -> None:
     for letter in "bcdefghijklm":
         union = {"anyOf": [{"enum": [letter * 9]}, union, union]}
     assert len(described(union)) < 500
+
+
+KEYWORD_ARGUMENTS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 3),
+    st.just(0.5),
+    st.sampled_from([*TYPES, "a", "date"]),
+)
+SCHEMAS: st.SearchStrategy[Any] = st.recursive(
+    st.dictionaries(st.sampled_from(sorted(KEYWORDS)), KEYWORD_ARGUMENTS, max_size=2),
+    lambda inner: st.one_of(
+        st.dictionaries(
+            st.sampled_from(sorted(KEYWORDS)),
+            st.one_of(
+                inner,
+                st.lists(inner, min_size=1, max_size=2),
+                st.dictionaries(st.sampled_from("ab"), inner),
+                st.just("#/$defs/A"),
+                st.just({"propertyName": "a", "mapping": {"a": "#/$defs/A"}}),
+            ),
+            max_size=2,
+        ),
+        st.tuples(inner, inner).map(lambda pair: {**pair[0], "$defs": {"A": pair[1]}}),
+    ),
+    max_leaves=6,
+)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from("ab")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("ab"), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SCHEMAS, SCHEMAS, VALUES)
+def test_no_schema_that_is_accepted_breaks_a_check(schema: Any, other: Any, value: Any) -> None:
+    with contextlib.suppress(Invalid):
+        check_schema("schema", schema)
+        described(schema)
+        with contextlib.suppress(Invalid):
+            check_schema("other", other)
+            may_fit(schema, other)
+            may_fit(other, schema)
+        check("x", value, schema)

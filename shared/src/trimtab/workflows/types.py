@@ -132,6 +132,11 @@ def _declared_type(hint: Any) -> DeclaredType:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
         schema, output_schema = _schema(adapter, "validation"), _schema(adapter, "serialization")
+        for each in (schema, output_schema):
+            check_schema("its schema", each)
+    except Invalid as error:
+        # More of it, or with more levels, than can be registered.
+        raise TypeError(str(error)) from error
     except (PydanticUserError, PydanticUndefinedAnnotation, AttributeError) as error:
         # Its first sentence is the reason; the next ones are advice on settings of pydantic.
         raise TypeError(re.split(r"\n|\. ", str(error))[0]) from error
@@ -212,18 +217,11 @@ class FunctionTypes:
         except (AttributeError, TypeError, SyntaxError) as error:
             raise self._no_type(name, annotation, error) from error
         try:
-            return _checked(declared_type(hint))
-        except (TypeError, Invalid) as error:
+            return declared_type(hint)
+        except TypeError as error:
             raise self._no_type(name, hint, error) from error
 
     def _no_type(self, name: str, hint: object, error: Exception) -> Invalid:
         shown = hint.__name__ if isinstance(hint, type) else str(hint)
         allowed = f"{_DESCRIBED} ({error}); {place_of(self._function)}"
         return Invalid(f"{self.name}: {name}", shown, allowed)
-
-
-def _checked(declared: DeclaredType) -> DeclaredType:
-    """Raise `Invalid` where a schema is larger than what can be registered."""
-    for schema in (declared.schema, declared.output_schema):
-        check_schema("its schema", schema)
-    return declared
