@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Literal, Unpack
 
-from trimtab import names
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import parse_model
 from trimtab.workflows.closures import (
@@ -17,9 +15,8 @@ from trimtab.workflows.closures import (
     ReferenceCallee,
     TaskCallee,
     WorkflowCallee,
-    configs_in,
-    hook_paths,
-    knows_hook,
+    check_hook,
+    check_task_configs,
 )
 from trimtab.workflows.definitions import calling_place
 from trimtab.workflows.expansion import MAX_DEPTH
@@ -48,8 +45,6 @@ from trimtab.workflows.types import DeclaredType
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 """No dot, as dots separate the ids of the calls around a node."""
 _OWN_ID = re.compile(r"n\d+")
-_MAX_PATHS = 1000
-"""How many hooks with a path are compared with an unknown one."""
 
 CalleeField = Literal["task", "workflow", "reference"]
 
@@ -119,15 +114,11 @@ class NodePromise(Promise):
 
     def _check_task_config(self, path: str, given: NodeOverrides, hook: str = "") -> None:
         """Check the types of ``task_config`` for each task that the overrides apply to."""
-        if given.task_config is None:
-            return
-        node, traced = self.builder.nodes[self._node], getattr(self._called, "traced", None)
-        if node.task:
+        if (node := self.builder.nodes[self._node]).task:
             own = self.builder.closure.tasks[node.task].graph.config
             check_task_config(path, merge_overrides(own, node.overrides), given)
-        elif traced is not None:
-            for each in configs_in(traced, hook):
-                check_task_config(path, each, given)
+        elif isinstance(self._called, WorkflowCallee):
+            check_task_configs(path, self._called, given, hook)
 
     def _check_configurable(self, method: str, given: Mapping[str, Any]) -> None:
         if active.get() is not self.builder:
@@ -215,13 +206,8 @@ class GraphBuilder:
         path, hooks = f"{self.workflow}: hook", self.nodes[node].hooks
         if name in hooks:
             raise Invalid(path, name, f"a hook that this call of {called.name} does not set yet")
-        traced = getattr(called, "traced", None)
-        if traced is not None and not knows_hook(traced, name):
-            known = list(traced.closure.hooks)
-            listed = names.listed(known) or f"(no call in {called.name} has a hook)"
-            known += islice(hook_paths(traced), _MAX_PATHS)
-            allowed = f"the hooks of {called.name}: {listed}{names.question(name, known)}"
-            raise Invalid(path, name, allowed)
+        if isinstance(called, WorkflowCallee):
+            check_hook(path, called, name)
         self.update_node(node, hooks={**hooks, name: default})
 
     def finish(self, returned: object) -> None:

@@ -3,12 +3,18 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol, TypeVar, runtime_checkable
 
-from trimtab.errors import Rejected
+from trimtab import names
+from trimtab.errors import Invalid, Rejected
 from trimtab.workflows.graph import Node, Task
 from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
+from trimtab.workflows.task_configs import check_task_config
 from trimtab.workflows.types import FunctionTypes
+
+_MAX_PATHS = 1000
+"""How many hooks with a path are compared with an unknown one."""
 
 
 @runtime_checkable
@@ -48,6 +54,7 @@ class ReferenceCallee(Callee, Protocol):
         ...
 
 
+@runtime_checkable
 class WorkflowCallee(Callee, Protocol):
     """A sub-workflow, which is traced once."""
 
@@ -160,14 +167,34 @@ def hook_paths(traced: Traced, path: str = "") -> Iterator[str]:
             yield path + node.hook.name
 
 
-def configs_in(traced: Traced, hook: str = "") -> Iterator[NodeOverrides]:
-    """Yield the own values of each task in a workflow, or of those that a hook steers."""
+def check_hook(path: str, called: WorkflowCallee, key: str) -> None:
+    """Raise `Invalid` where a workflow has no such hook, and calls none that may have it."""
+    traced = called.traced
+    if knows_hook(traced, key):
+        return
+    known = list(traced.closure.hooks)
+    listed = names.listed(known) or f"(no call in {called.name} has a hook)"
+    known += islice(hook_paths(traced), _MAX_PATHS)
+    raise Invalid(path, key, f"the hooks of {called.name}: {listed}{names.question(key, known)}")
+
+
+def check_task_configs(path: str, called: WorkflowCallee, given: NodeOverrides, hook: str) -> None:
+    """Check that the types of ``task_config`` stay those of each task that overrides apply to.
+
+    They apply to all tasks where ``hook`` is empty. Raises `Invalid`.
+    """
+    if given.task_config is None:
+        return
     name = hook.rpartition("/")[2]
-    for workflow in traced.closure.workflows.values():
+    closure = called.traced.closure
+    for workflow in closure.workflows.values():
         for node in workflow.traced.finished.values():
-            if node.task and (not name or (node.hook is not None and node.hook.name == name)):
-                own = traced.closure.tasks[node.task].graph.config
-                yield merge_overrides(own, node.overrides)
+            if not node.task or (name and (node.hook is None or node.hook.name != name)):
+                continue
+            own = merge_overrides(closure.tasks[node.task].graph.config, node.overrides)
+            if node.hook is not None and name:
+                own = merge_overrides(own, node.hook.default)
+            check_task_config(path, own, given)
 
 
 def _add(sentence: str, known: dict[str, C], callee: C) -> None:
