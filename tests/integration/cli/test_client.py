@@ -1,5 +1,6 @@
 """Behaviour of the client that no command shows."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tests.servers import free_port
 from trimtab.api.entities import DomainBody, PoolBody
 from trimtab.client import Client
 from trimtab.embedded.directory import Directory
-from trimtab.errors import Conflict, Invalid, NotFound, Stale, Unauthorized, Unavailable
+from trimtab.errors import Conflict, Invalid, NotFound, Rejected, Stale, Unauthorized, Unavailable
 from trimtab.levels import Scope
 
 KIND = "task_resource"
@@ -102,3 +103,19 @@ async def test_a_closed_port_is_unavailable() -> None:
     async with Client(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(Unavailable, match="trimtab up"):
             await client.projects.list()
+
+
+async def test_bundles_are_uploaded_once_into_the_data_directory(
+    client: Client, project: str, data: Path
+) -> None:
+    content = b"a bundle of " + project.encode()
+    digest = hashlib.sha256(content).hexdigest()
+    assert not await client.blobs.has(project, "staging", digest)
+    for _ in range(2):
+        assert await client.blobs.put(project, "staging", content) == digest
+    assert await client.blobs.has(project, "staging", digest)
+    assert (Directory(data).blobs / digest).read_bytes() == content
+    with pytest.raises(NotFound, match="project 'nowhere' does not exist"):
+        await client.blobs.has("nowhere", "staging", digest)
+    with pytest.raises(Rejected, match="at most 16777216 bytes"):
+        await client.blobs.put(project, "staging", bytes(16 * 2**20 + 1))
