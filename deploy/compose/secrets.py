@@ -10,11 +10,16 @@ from pathlib import Path
 
 ROOT = Path("/secrets")
 DATABASE_URL = "postgresql+asyncpg://trimtab:{}@postgres/trimtab"
-SERVICES = ("admin", "clusterres", "propeller", "resmgr")
+SERVICES = ("clusterres", "propeller", "resmgr")
+"""The services with an own user of NATS, besides admin."""
 FILES = {
-    "nats": {
-        "nats/password.conf": 'PASSWORD: "{}"\n',
-        **{f"{service}/trimtab_nats_password": "{}" for service in SERVICES},
+    "nats": {"nats/password.conf": 'PASSWORD: "{}"\n', "admin/trimtab_nats_password": "{}"},
+    **{
+        f"nats_{service}": {
+            f"nats/{service}.conf": f'{service.upper()}_PASSWORD: "{{}}"\n',
+            f"{service}/trimtab_nats_password": "{}",
+        }
+        for service in SERVICES
     },
     "valkey": {
         "valkey/password.conf": "requirepass {}\n",

@@ -1,18 +1,31 @@
 """The programs of deploy/: the health check of the images, and the secrets of compose.yaml."""
 
+import asyncio
 import importlib.util
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
+from nats.aio.client import Client
 
-from tests.servers import PATIENCE_SECONDS, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
+from trimtab.blobs.jetstream import JetStreamBlobStore
+from trimtab.blobs.port import StoredBlob
+from trimtab.errors import Unavailable
+from trimtab.messages import subjects
+from trimtab.runtime import bus
+from trimtab.runtime.config import ServiceConfig
+from trimtab.runtime.connection import connect
+from trimtab_admin.messaging import streams
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -85,7 +98,9 @@ def test_secrets_are_generated_once_and_each_container_has_its_own(
     written = contents(tmp_path)
     nats, database = written["values/nats"], written["values/postgres"]
     assert written["nats/password.conf"] == f'PASSWORD: "{nats}"\n'
-    assert written["propeller/trimtab_nats_password"] == nats
+    assert written["admin/trimtab_nats_password"] == nats
+    propeller = written["propeller/trimtab_nats_password"]
+    assert written["nats/propeller.conf"] == f'PROPELLER_PASSWORD: "{propeller}"\n'
     assert f"trimtab:{database}@postgres" in written["admin/trimtab_database_url"]
     assert len({written[f"values/{name}"] for name in secrets.FILES}) == len(secrets.FILES)
     secrets.main()
@@ -106,3 +121,87 @@ def test_secrets_are_complete_after_the_program_was_killed(
         secrets.main()
         assert not opened.read()
     assert contents(tmp_path) == written
+
+
+@pytest.fixture
+def nats(tmp_path: Path, secrets: ModuleType) -> Iterator[NatsServer]:
+    """A server with the configuration of compose.yaml, in whose root the secrets are."""
+    secrets.main()
+    text = (DEPLOY / "nats/nats.conf").read_text()
+    assert "include ../../run/secrets/" in text
+    text = text.replace("../../run/secrets/", "nats/")
+    for line in ("http: 127.0.0.1:8222", "listen: 0.0.0.0:4222", "store_dir: /data"):
+        assert line in text
+        text = text.replace(line, "")  # the test's server has its own
+    file = tmp_path / "nats.conf"
+    file.write_text(text)
+    with NatsServer(tmp_path / "server", config=file) as server:
+        yield server
+
+
+@asynccontextmanager
+async def connected(nats: NatsServer, root: Path, service: str) -> AsyncIterator[Client]:
+    """Connect as a service of compose.yaml does, with its user and its secret."""
+    compose = yaml.safe_load((DEPLOY.parent / "compose.yaml").read_text())
+    config = ServiceConfig(
+        nats_url=nats.url,
+        nats_user=compose["services"][service]["environment"]["TRIMTAB_NATS_USER"],
+        nats_password=(root / service / "trimtab_nats_password").read_text(),
+    )
+    async with connect(config, service) as client:
+        yield client
+
+
+async def test_admin_writes_bundles_propeller_reads_them_and_the_others_do_neither(
+    tmp_path: Path, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(nats, tmp_path, "admin") as admin:
+        await streams.bootstrap(admin)
+        store = JetStreamBlobStore(admin)
+        other = await store.put(b"another")
+        [blob] = await store.list()
+        assert await store.delete(blob)
+        assert await store.delete_unfinished(datetime.now(UTC)) == 0
+        kept = await store.put(b"a bundle")
+        [blob] = await store.list()
+        for service in ("propeller", "clusterres", "resmgr"):
+            async with connected(nats, tmp_path, service) as client:
+                uploads = await client.subscribe(subjects.blob_chunks(">"))
+                # Everything else is allowed.
+                await bus.read_all(client, subjects.SETTINGS, "trimtab.>")
+                if service == "propeller":
+                    assert await JetStreamBlobStore(client).get(kept) == b"a bundle"
+                    assert not await JetStreamBlobStore(client).has(other)
+                await refuses(client, blob, monkeypatch, reads=service != "propeller")
+                await admin.publish(subjects.blob_chunks("seen"), b"a part")
+                await admin.flush()
+                await client.flush()
+                assert uploads.pending_msgs == 0
+        assert await store.list() == [blob]
+        assert await store.get(kept) == b"a bundle"
+
+
+async def refuses(
+    client: Client, blob: StoredBlob, monkeypatch: pytest.MonkeyPatch, *, reads: bool
+) -> None:
+    """Check that the server refuses changes of the bucket, and reads of it where they are given.
+
+    A server that refuses a request does not respond to it.
+    """
+    store, jetstream = JetStreamBlobStore(client), client.jetstream(timeout=0.1)
+    message = json.dumps({"seq": blob.revision}).encode()
+    calls = [
+        store.put(b"from a service"),
+        store.list(),
+        store.delete(blob) if reads else store.refresh(blob.digest),
+        client.request(f"$JS.API.STREAM.MSG.DELETE.{subjects.BLOBS_STREAM}", message, timeout=0.1),
+        jetstream.purge_stream(subjects.BLOBS_STREAM),
+        jetstream.delete_stream(subjects.BLOBS_STREAM),
+    ]
+    if reads:
+        direct = jetstream.get_msg(subjects.BLOBS_STREAM, seq=blob.revision, direct=True)
+        calls += [store.get(blob.digest), store.has(blob.digest), direct]
+    with monkeypatch.context() as patched:
+        patched.setattr(bus, "TIMEOUT_SECONDS", 0.1)
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(each, Unavailable | TimeoutError) for each in found), found
