@@ -363,7 +363,7 @@ def test_a_value_is_checked_where_it_is_written_and_again_at_admission() -> None
 
 
 def test_an_unknown_hook_of_a_launch_plan_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(Invalid, match="the hooks (of wf: )?task-yee, task-ketan"):
+    with pytest.raises(Invalid, match=r"the hooks (of wf: )?task-yee, task-ketan"):
         plan_of(wf, **{"task-yea": overrides(retries=1)})
 
 

@@ -98,6 +98,26 @@ def test_a_default_has_its_source() -> None:
     assert fields(hook)["environment"].default == {"A": "2", "B": "1"}
 
 
+def test_a_configuration_is_shown_whole_and_by_key_and_a_pod_whole() -> None:
+    pod = {"pod_spec": {"nodeSelector": {"disk": "ssd"}}}
+    of = workflow(
+        node(hook=overrides(task_config={"spark": {"executors": 4}})),
+        task=overrides(
+            task_config={"spark": {"executors": 1, "cores": 2}},
+            task_config_type="shop.Spark",
+            pod_template=pod,
+        ),
+    )
+    [hook] = form(of).hooks
+    found = fields(hook)
+    assert found["task_config"].default == {"spark": {"executors": 4, "cores": 2}}
+    executors, cores = found["task_config.spark.executors"], found["task_config.spark.cores"]
+    assert (executors.default, executors.source) == (4, "hook default")
+    assert (cores.default, cores.source) == (2, "task")
+    assert found["pod_template"].default["pod_spec"] == pod["pod_spec"]
+    assert hook.task_config_type == "shop.Spark"
+
+
 def test_a_default_of_the_settings_has_scope_and_revision() -> None:
     config = {"envs": {"TIER": "gold"}, "interruptible": True}
     settled = settings(
