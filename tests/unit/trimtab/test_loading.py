@@ -287,10 +287,13 @@ def test_files_of_two_directories_are_refused(tmp_path: Path) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from trimtab.workflows.loader import load_task
+from trimtab.workflows.loader import forget_module, load_task
 from trimtab.workflows.targets import Function
 task = load_task(Path(sys.argv[1]), Function(module=sys.argv[2], name="double"))
 print(task.function(x=4))
+del task
+forget_module()
+print(Path(sys.argv[1], "log").read_text())
 """
 
 
@@ -300,6 +303,10 @@ def test_a_task_is_run_from_an_unpacked_bundle(tmp_path: Path) -> None:
         "    import click\n    from pkg import numbers\n    assert click.OURS\n    return",
     )
     source = write(tmp_path / "source", PACKAGE, **{"pkg/tasks.py": lazy, "click.py": "OURS = 1"})
+    (source / "pkg/tasks.py").write_text(
+        f"import os, sys\nif 'code' in __file__:\n    log = open(sys.argv[1] + '/log', 'w')\n"
+        f"    log.write('done')\n{lazy}"
+    )
     bundle = load_module(source).bundle
     assert bundle is not None
     unpack(bundle.content, tmp_path / "code")
@@ -309,5 +316,5 @@ def test_a_task_is_run_from_an_unpacked_bundle(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (run.stdout, run.stderr) == ("8\n", "")
+    assert (run.stdout, run.stderr) == ("8\ndone\n", "")
     assert list((tmp_path / "code").rglob("*.pyc")) == []
