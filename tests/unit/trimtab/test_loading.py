@@ -1,6 +1,7 @@
 """Loading code of several files: what is collected, how it is imported, and its digests."""
 
 import os
+import py_compile
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -76,10 +77,14 @@ def test_a_directory_is_registered_as_a_bundle(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
-    write(tmp_path, PACKAGE, **{"pkg/path.py": "import sys\nsys.path.insert(0, __file__)\n"})
-    load_module(tmp_path)  # Libraries that it uses stay loaded.
+    load_module(write(tmp_path / "first", PACKAGE))  # Libraries that it uses stay loaded.
+    root = write(tmp_path / "second", PACKAGE, **{"lib/helper.py": "", "space/inner.py": ""})
+    text = (
+        "import os, sys, space.inner\nsys.path.insert(0, os.path.dirname(__file__) + '/../lib')\n"
+    )
+    write(root, {"pkg/path.py": f"{text}import helper\n"})
     before = (set(sys.modules), list(sys.path), list(sys.meta_path))
-    load_module(tmp_path)
+    load_module(root)
     assert (set(sys.modules), sys.path, sys.meta_path) == before
     assert list(tmp_path.rglob("*.pyc")) == []
 
@@ -98,6 +103,15 @@ def test_a_module_of_the_user_goes_before_an_installed_one(tmp_path: Path) -> No
     write(tmp_path, {"click/numbers.py": PACKAGE["pkg/numbers.py"], "click/__init__.py": ""})
     assert files_of(load_module(tmp_path / "main.py")) > {"click/tasks.py"}
     assert sys.modules["click"] is click
+
+
+def test_old_bytecode_is_not_run(tmp_path: Path) -> None:
+    main = write(tmp_path, PACKAGE) / "pkg/main.py"
+    py_compile.compile(str(main))
+    before = main.stat()
+    main.write_text(WORKFLOW.replace("doubling", "tripling"))
+    os.utime(main, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load_module(tmp_path).workflows[0].name == "tripling"
 
 
 def test_a_name_of_the_standard_library_stays_that_of_the_library(tmp_path: Path) -> None:
@@ -215,7 +229,8 @@ def test_ignored_files_are_left_out(tmp_path: Path) -> None:
     ignored = ["a.csv", "build/x.py", "pkg/deep/skip.txt", "pkg/secrets.pem", "pkg/.hidden/x.py"]
     ignored += [".git/x", "__pycache__/x.pyc", "node_modules/x.js", "venv/pyvenv.cfg", "venv/x.py"]
     kept = ["keep.csv", "pkg/build/x.py", "pkg/deep/kept.txt"]
-    write(tmp_path, {"pkg/deep/.gitignore": "*.txt\n!kept.txt\n"})
+    kept.append("pkg/deep/again.csv")
+    write(tmp_path, {"pkg/deep/.gitignore": "*.txt\n!kept.txt\n!again.csv\n"})
     write(tmp_path, dict.fromkeys([*ignored, *kept], ""))
     module = load_module(tmp_path)
     assert files_of(module) == {*PACKAGE, *kept}
