@@ -109,7 +109,7 @@ def test_a_file_does_not_change_the_quota_of_a_pool(
     file.write_text(MODULE.replace("quota=3", "quota=5"))
     done = trimtab("register", str(file), *scope)
     assert done.exit_code == 4
-    assert "pool press already has a quota of 3; the file sets 5" in done.stderr
+    assert "pool press already has a quota of 3; the code sets 5" in done.stderr
 
 
 def test_execute_prints_the_id_on_stdout_and_progress_on_stderr(

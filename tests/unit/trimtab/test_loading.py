@@ -258,6 +258,15 @@ def test_secrets_and_links_are_left_out_with_a_warning(tmp_path: Path) -> None:
     assert named == [".env", "fifo", "id_rsa", "key.pem", "loop", "out.py"]
 
 
+def test_warnings_about_images_have_the_file_and_line(tmp_path: Path) -> None:
+    call = "from trimtab.workflows.images import warn_if_mutable\nwarn_if_mutable('team/x:latest')"
+    write(tmp_path, PACKAGE, **{"pkg/images.py": call})
+    module = load_module(tmp_path, image="shop/pricing")
+    [given, written] = module.warnings
+    assert "image 'shop/pricing' has no tag" in given
+    assert written.startswith(f"{tmp_path}/pkg/images.py, line 2: image 'team/x:latest' has")
+
+
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

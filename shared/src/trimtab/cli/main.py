@@ -22,7 +22,7 @@ from trimtab.cli.listings import LISTINGS
 from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.namespaces import namespaces
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
-from trimtab.cli.registering import register_file
+from trimtab.cli.registering import register_files
 from trimtab.cli.running import run
 from trimtab.cli.status import status, version
 from trimtab.cli.templates import templates
@@ -77,9 +77,9 @@ explain = DefaultCommandGroup(
 )
 register = DefaultCommandGroup(
     "register",
-    [register_project, register_file],
+    [register_project, register_files],
     default="files",
-    help="Register a project, or the workflows of a Python FILE.",
+    help="Register a project, or the workflows of Python files.",
 )
 
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)

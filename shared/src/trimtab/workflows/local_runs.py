@@ -71,8 +71,10 @@ class LocalRun:
             values = {name: _resolve(each, given, outputs) for name, each in node.inputs.items()}
             outputs[node.id] = self._call(node, values)
             on_node(node)
-        output = self.workflow.output
-        return None if output is None else _resolve(output, given, outputs)
+        output = _resolve(self.workflow.output or Constant(value=None), given, outputs)
+        # The workflow may declare less than what a task returned.
+        self.defined.types.output.to_python(f"{self.defined.name}: return", output)
+        return output
 
     def _call(self, node: Node, values: Mapping[str, JsonValue]) -> JsonValue:
         try:
