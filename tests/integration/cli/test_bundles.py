@@ -16,7 +16,7 @@ def hello(name: str = "world"):
 TASKS = """
 import os
 from trimtab import task
-@task
+@task(container_image="team/greeter:latest")
 def greet(name: str) -> str:
     from pkg.words import greeting
     return greeting(os.environ.get("GREETING", "Hello"), name)
@@ -55,6 +55,7 @@ def test_a_directory_is_uploaded_once_and_its_tasks_are_executed(
     assert uploaded.startswith("Uploaded bundle ")
     assert registered.startswith("Registered workflow hello version ")
     assert "key.pem: is left out, as files of this name hold secrets" in done.stderr
+    assert "pkg/tasks.py, line 4: image 'team/greeter:latest'" in done.stderr
     again = trimtab("register", ".", *scope)
     assert again.stdout.splitlines() == [
         uploaded.replace("Uploaded bundle", "Bundle").replace(" (", " is unchanged ("),

@@ -22,7 +22,7 @@ def check(n: int) -> int:
     return limits.checked(n)
 """
 MAIN = """
-from trimtab import reference_task, task, workflow
+from trimtab import ContainerTask, reference_task, task, workflow
 from .tasks import check, count
 @reference_task(project="shop", domain="production", name="train", version="v3")
 def train(n: int) -> int: ...
@@ -33,6 +33,10 @@ def inner(n: int):
 @workflow
 def counting(n: int):
     return inner(n=n)
+convert = ContainerTask(name="convert", image="team/convert:v1", inputs={"n": int})
+@workflow
+def converting(n: int = 1):
+    convert(n=n)
 @workflow
 def training(n: int = 1):
     return train(n=n)
@@ -88,13 +92,14 @@ def test_a_failing_task_is_named_with_its_node_file_and_line(pkg: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
-        ((), 2, "name one of the workflows: inner, counting, training"),
+        ((), 2, "name one of the workflows: inner, counting, converting, training"),
         (("countin",), 3, "did you mean 'counting'"),
         (("counting",), 2, "counting requires n"),
         (("counting", "--input", "n=x"), 2, "an integer"),
         (("counting", "--input", "m=1"), 2, "inputs n"),
         (("counting", "--input", "n=1", "--override", "count={}"), 2, "the hooks counter"),
         (("counting", "--input", "n=1", "--override", 'counter={"retries": -1}'), 2, "retries"),
+        (("converting",), 1, "converting calls task convert, a program of an image"),
         (("training",), 1, "training calls task train of shop/production, which only a server has"),
     ],
 )

@@ -157,6 +157,16 @@ def test_a_file_that_imports_no_local_module_is_registered_as_text(tmp_path: Pat
     assert digest_of(load_module(tmp_path / "main.py").workflows[0]) != before
 
 
+def test_a_task_is_found_by_its_variable_and_not_by_its_name(tmp_path: Path) -> None:
+    text = "from trimtab import task, workflow\n@task(name='other')\ndef double(x): ...\n"
+    text += "def _inner(): ...\nnamed = task(_inner)\n@workflow\ndef w(): double(x=1), named()\n"
+    write(tmp_path, {"main.py": text})
+    for path in (tmp_path / "main.py", tmp_path):
+        [workflow] = load_module(path).workflows
+        names = {name: task.target.model_dump()["name"] for name, task in workflow.tasks.items()}
+        assert names == {"other": "double", "_inner": "named"}
+
+
 def test_an_image_has_the_code_already(tmp_path: Path) -> None:
     own = TASKS.replace("@task", "@task(container_image='own:1')").replace("double", "own")
     main = WORKFLOW + "    own(x=x)\n"
@@ -258,13 +268,48 @@ def test_secrets_and_links_are_left_out_with_a_warning(tmp_path: Path) -> None:
     assert named == [".env", "fifo", "id_rsa", "key.pem", "loop", "out.py"]
 
 
+IMAGES = """
+from trimtab import ContainerTask, K8sPod, task, workflow
+@task(container_image="team/x:latest")
+def own(): ...
+@task
+def plain(): ...
+@task(pod=K8sPod(pod_spec={"containers": [{"name": "primary", "image": "team/pod:v1"}]}))
+def in_pod(): ...
+@task(pod=K8sPod(pod_spec={"nodeSelector": {"disk": "ssd"}}))
+def in_plain_pod(): ...
+program = ContainerTask(name="program", image="team/program:v1")
+@workflow
+def w():
+    own(), plain(), in_pod(), in_plain_pod(), program()
+"""
+
+
+def test_tasks_without_an_image_get_the_one_that_has_the_code(tmp_path: Path) -> None:
+    write(tmp_path, {"main.py": IMAGES})
+    [workflow] = load_module(tmp_path, image="shop/pricing:v1").workflows
+    images = {name: task.config.container_image for name, task in workflow.tasks.items()}
+    assert images == {
+        "own": "team/x:latest",
+        "plain": "shop/pricing:v1",
+        "in_pod": None,
+        "in_plain_pod": "shop/pricing:v1",
+        "program": "team/program:v1",
+    }
+    # The program of an image has no code here.
+    before = {name: task.digest for name, task in workflow.tasks.items()}
+    write(tmp_path, {"main.py": IMAGES + "x = 1\n"})
+    [changed] = load_module(tmp_path, image="shop/pricing:v1").workflows
+    same = [name for name, task in changed.tasks.items() if task.digest == before[name]]
+    assert same == ["program"]
+
+
 def test_warnings_about_images_have_the_file_and_line(tmp_path: Path) -> None:
-    call = "from trimtab.workflows.images import warn_if_mutable\nwarn_if_mutable('team/x:latest')"
-    write(tmp_path, PACKAGE, **{"pkg/images.py": call})
+    write(tmp_path, {"main.py": IMAGES})
     module = load_module(tmp_path, image="shop/pricing")
     [given, written] = module.warnings
     assert "image 'shop/pricing' has no tag" in given
-    assert written.startswith(f"{tmp_path}/pkg/images.py, line 2: image 'team/x:latest' has")
+    assert written.startswith(f"{tmp_path}/main.py, line 3: image 'team/x:latest' has")
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(

@@ -15,7 +15,7 @@ from trimtab.errors import Rejected
 from trimtab.workflows.expansion import expand
 from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
 from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
-from trimtab.workflows.targets import Function
+from trimtab.workflows.tasks import ContainerTask
 from trimtab.workflows.workflow_functions import WorkflowFunction
 
 
@@ -51,11 +51,11 @@ class LocalRun:
                 f"{reference.project}/{reference.domain}, which only a server has; use "
                 "`trimtab execute`"
             )
-        for task in registered.tasks.values():
-            if not isinstance(task.target, Function) or task.name not in defined.tasks:
+        for name, task in defined.tasks.items():
+            if isinstance(task, ContainerTask):
                 raise Rejected(
-                    f"{defined.name} calls task {task.name}, which is a {task.target.type} without "
-                    "a Python function; use `trimtab execute`"
+                    f"{defined.name} calls task {name}, a program of an image without a Python "
+                    "function; use `trimtab execute`"
                 )
         workflow = expand(registered)
         workflow.check_hooks("overrides", overrides or {})

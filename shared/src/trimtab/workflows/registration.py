@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.errors import Invalid
-from trimtab.models import parse_model
 from trimtab.workflows.bundles import Bundle
 from trimtab.workflows.graph import LaunchPlan, Task, Workflow
 from trimtab.workflows.import_graph import ImportGraph, module_name
 from trimtab.workflows.module_contents import Definitions
 from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
 from trimtab.workflows.overrides import Pool
-from trimtab.workflows.targets import Function
-from trimtab.workflows.tasks import PythonTask
+from trimtab.workflows.targets import Container, Function
+from trimtab.workflows.tasks import ContainerTask, PythonTask
 
 _VERSION_CHARACTERS = 12
 
@@ -84,28 +83,42 @@ class _RegisteredCode:
 
     def _complete_task(self, task: Task) -> Task:
         files: Iterable[str] = ()
+        called = self._definitions.tasks[task.name]
         if isinstance(task.target, Function):
-            target = self._definitions.target_of(self._definitions.tasks[task.name])
-            files = self._files_of(target)
-            config = self._config_of(task)
-            task = task.model_copy(update={"target": target, "config": config})
+            task = task.model_copy(update={"target": self._definitions.target_of(called)})
+        if not isinstance(called, ContainerTask):
+            task = task.model_copy(update={"config": self._config_of(task)})
+            files = self._files_of(called)
         definition = task.model_dump(mode="json", exclude={"digest"})
         hashes = {path: self._hashes[path] for path in files}
         content = json.dumps([definition, hashes], sort_keys=True)
         return task.model_copy(update={"digest": _sha256(content)})
 
-    def _files_of(self, target: Function) -> Iterable[str]:
+    def _files_of(self, task: PythonTask[Any]) -> Iterable[str]:
         """Return the modules that a task can import, and files that any module can read."""
         if self._definitions.text is not None:
             return self._hashes
         others = {path for path in self._hashes if module_name(path) is None}
-        return others | self._graph.closure(target.module)
+        return others | self._graph.closure(self._definitions.target_of(task).module)
 
     def _config_of(self, task: Task) -> NodeOverrides:
-        if self._definitions.image is None:
+        image = self._definitions.image
+        if image is None or isinstance(task.target, Container) or _has_image(task.config):
             return task.config
-        image = parse_model(NodeOverrides, {"container_image": self._definitions.image})
-        return merge_overrides(image, task.config)
+        return merge_overrides(task.config, NodeOverrides(container_image=image))
+
+
+def _has_image(config: NodeOverrides) -> bool:
+    template = config.pod_template
+    if config.container_image is not None or template is None:
+        return config.container_image is not None
+    containers = template.pod_spec.get("containers")
+    return isinstance(containers, list) and any(
+        isinstance(each, dict)
+        and each.get("name") == template.primary_container_name
+        and each.get("image")
+        for each in containers
+    )
 
 
 def _is_elsewhere(definitions: Definitions) -> bool:
