@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.unit.propeller.building import overrides, record, resources, settings
 from trimtab.api.launch_forms import FormField, FormHook, LaunchForm
 from trimtab.levels import PLATFORM, Scope
@@ -213,16 +215,28 @@ def test_a_launch_plan_can_give_one_path_a_default() -> None:
     assert found == {("a/trainer",): 1, ("b/trainer",): 2, ("c/trainer",): 9}
 
 
-def test_the_defaults_are_those_that_an_execution_without_overrides_runs_with() -> None:
+PLANS: list[dict[str, Any]] = [
+    {},
+    {"environment": {"TIER": "plan", "B": ""}, "interruptible": True},
+    {"runtime_override": {"trainer": overrides(retries=7), "b/trainer": resources({"cpu": "2"})}},
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_defaults_are_those_that_an_execution_without_overrides_runs_with(
+    plan: dict[str, Any],
+) -> None:
     of = expand(called_twice())
     config = {"envs": {"TIER": "gold"}}
     settled = settings(
         record("task_resource", {**LIMITS, "mirror_limits_request": True}),
         record("workflow_execution_config", config, PLATFORM),
     )
-    wanted = request(workflow_=of).model_copy(update={"project": "shop"})
+    content = {"name": "nightly", "workflow": "nightly", "version": "1", **plan}
+    given = {"project": "shop", "launch_plan": LaunchPlan.model_validate(content)}
+    wanted = request(workflow_=of).model_copy(update=given)
     resolved = resolve(wanted, settled, Capabilities("any")).nodes
-    for hook in form(of, settled).hooks:
+    for hook in form(of, settled, plan).hooks:
         for path in hook.paths:
             values = {v.path: (v.value, v.source) for v in resolved[f"{path.partition('/')[0]}.n0"]}
             assert values == {f.path: (f.default, f.source) for f in hook.fields if f.source}
