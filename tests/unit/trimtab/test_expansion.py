@@ -317,6 +317,22 @@ def test_values_of_a_launch_plan_replace_those_of_with_overrides_as_in_its_execu
     )
 
 
+def test_values_of_the_outer_launch_plan_replace_those_of_an_inner_one() -> None:
+    sub = workflow(node("n0"), name="sub")
+    middle = workflow(
+        node("n0", reference="stub"),
+        name="middle",
+        references={"stub": reference("large", "launch_plan")},
+    )
+    inner = plan(environment={"A": "inner", "B": "inner"})
+    outer = plan(environment={"A": "outer"}).model_copy(
+        update={"name": "larger", "workflow": "middle"}
+    )
+    known = registry(sub, middle, plans=(inner, outer))
+    [only] = expand(calls("larger", "launch_plan"), known).nodes
+    assert only.overrides == NodeOverrides(environment={"A": "outer", "B": "inner"})
+
+
 def test_one_workflow_called_by_name_and_by_its_launch_plan_has_each_hook_once() -> None:
     sub = workflow(node("n0", hook="trainer"), name="sub")
     outer = workflow(

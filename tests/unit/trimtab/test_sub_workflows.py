@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trimtab import runtime_override_config, task, workflow
+from trimtab import ContainerTask, runtime_override_config, task, workflow
 from trimtab.errors import Invalid, Rejected
 from trimtab.workflows.expansion import MAX_DEPTH, expand
 from trimtab.workflows.graph import Constant, FromInput, FromNode
@@ -72,6 +72,25 @@ def test_calling_an_outer_workflow_runs_the_tasks_of_the_inner_ones() -> None:
         return inner(x=middle(x=start))
 
     assert outer(start=2) == 2 * (2 * 2 + 5 + 100) + 5
+
+
+def test_a_program_of_an_image_cannot_run_locally_and_no_task_before_it_runs() -> None:
+    runs = []
+
+    @task
+    def recorded() -> None:
+        runs.append(1)
+
+    program = ContainerTask("program", "registry/image:v1", ["run"])
+
+    @workflow
+    def outer() -> Any:
+        recorded()
+        program()
+
+    with pytest.raises(Rejected, match="program is a program of an image, which cannot run"):
+        outer()
+    assert runs == []
 
 
 def test_a_workflow_that_returns_nothing_returns_none_to_its_caller() -> None:
@@ -304,8 +323,8 @@ def test_a_node_has_the_chosen_name_wherever_it_is_mentioned() -> None:
 @pytest.mark.parametrize("name", ["n1", "a.b", "a/b", "", "x" * 64, "taken"])
 def test_a_name_that_cannot_be_the_id_of_the_node_is_refused(name: str) -> None:
     def outer() -> Any:
-        double(x=1).with_overrides(node_name="taken")
-        double(x=1)
+        double(x=1).with_overrides(node_name="free").with_overrides(node_name="taken")
+        double(x=1).with_overrides(node_name="free")
         double(x=1).with_overrides(node_name=name)
 
     with pytest.raises(Invalid, match="node_name"):

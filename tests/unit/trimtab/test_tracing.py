@@ -210,6 +210,60 @@ def test_a_task_that_is_only_mentioned_is_refused_with_its_line() -> None:
         registered(closure)
 
 
+def is_none(x: Any) -> Any:
+    return double(x=x) if x is None else double(x=1)
+
+
+def is_not_none(x: Any) -> Any:
+    return double(x=x) if x is not None else double(x=1)
+
+
+def is_another(x: Any) -> Any:
+    return double(x=None is x)
+
+
+def is_constant(x: Any) -> Any:
+    return double(x=x is double)
+
+
+def is_of_type(x: Any) -> Any:
+    return double(x=1) if isinstance(x, int) else double(x=2)
+
+
+def has_type(x: Any) -> Any:
+    return double(x=type(x) is int)
+
+
+def matches_none(x: Any) -> Any:
+    match x:
+        case None:
+            return double(x=1)
+    return double(x=2)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [is_none, is_not_none, is_another, is_constant, is_of_type, has_type, matches_none],
+)
+def test_a_look_at_an_input_that_its_promise_cannot_refuse_is_refused(body: Any) -> None:
+    with pytest.raises(
+        Rejected, match=r"test_tracing.py, line \d+: .* on an input of the workflow"
+    ):
+        registered(body)
+
+
+def test_a_look_at_other_values_is_allowed() -> None:
+    flag = None
+
+    def body(x: Any, y: Any = None) -> Any:
+        y = None
+        if y is None and flag is None and isinstance(flag, int | None):
+            return double(x=x)
+        return double(x=1)
+
+    assert registered(body).nodes[0].inputs == {"x": FromInput(name="x")}
+
+
 def test_a_promise_of_another_workflow_is_refused() -> None:
     leaked = []
 

@@ -146,6 +146,8 @@ class GraphBuilder:
     """By the ids that the body has chosen, once it has run."""
     output: Binding | None = None
     _chosen: dict[str, str] = field(default_factory=dict)
+    """The ids that the body has chosen, by those that nodes have while it runs."""
+    _by_chosen: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.closure = Closure(self.workflow, workflows={self.workflow: self.owner})
@@ -185,12 +187,16 @@ class GraphBuilder:
     def choose_id(self, node: str, chosen: str) -> None:
         """Replace the id of a node. Raises `Invalid` where another node has it, or may get it."""
         path = f"{self.workflow}: node_name"
+        if not isinstance(chosen, str):
+            raise Invalid(path, chosen, "a name")
         is_free = chosen == node or not _OWN_ID.fullmatch(chosen)
         if not (is_free and _ID.fullmatch(chosen)):
             allowed = "at most 63 letters, digits, _ and -; n0, n1 and so on are taken"
             raise Invalid(path, chosen, allowed)
-        if chosen in (other for key, other in self._chosen.items() if key != node):
+        if self._by_chosen.setdefault(chosen, node) != node:
             raise Invalid(path, chosen, "a name that no other node of the workflow has")
+        if (earlier := self._chosen.get(node, chosen)) != chosen:
+            del self._by_chosen[earlier]
         self._chosen[node] = chosen
 
     def set_hook(self, node: str, hook: Hook) -> None:
@@ -204,6 +210,8 @@ class GraphBuilder:
     def set_inner_hook(self, node: str, called: Callee, name: str, default: NodeOverrides) -> None:
         """Give a hook in a called workflow another default. Raises `Invalid`."""
         path, hooks = f"{self.workflow}: hook", self.nodes[node].hooks
+        if not isinstance(name, str):
+            raise Invalid(path, name, "the name of a hook")
         if name in hooks:
             raise Invalid(path, name, f"a hook that this call of {called.name} does not set yet")
         if isinstance(called, WorkflowCallee):

@@ -25,6 +25,7 @@ from trimtab.errors import Rejected
 from trimtab.models import parse_model
 from trimtab.release import VERSION
 from trimtab.workflows import builder
+from trimtab.workflows.body_checks import check_body
 from trimtab.workflows.builder import GraphBuilder
 from trimtab.workflows.definitions import place_of, signature_of
 from trimtab.workflows.expansion import expand
@@ -38,9 +39,8 @@ from trimtab.workflows.graph import (
     SdkType,
     Workflow,
 )
-from trimtab.workflows.mentions import check_mentions
 from trimtab.workflows.references import ReferenceFunction
-from trimtab.workflows.tasks import PythonTask
+from trimtab.workflows.tasks import ContainerTask, PythonTask
 from trimtab.workflows.types import FunctionTypes
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class WorkflowFunction:
         outer = builder.active.get()
         built = GraphBuilder(self, outer)
         _check_no_cycle(built)
-        check_mentions(self.function)
+        check_body(self.function)
         previous = builder.active.set(built)
         try:
             returned = self.function(**built.input_promises())
@@ -162,6 +162,9 @@ class WorkflowFunction:
         for reference in self.traced.closure.references.values():
             if isinstance(reference, ReferenceFunction):
                 reference.refuse_to_run()
+        for task in self.tasks.values():
+            if isinstance(task, ContainerTask):
+                task.function()
         expanded = expand(self.graph("local", ""))
         given = expanded.bind_inputs(self.types.inputs_in_json("inputs", inputs))
         outputs: dict[str, JsonValue] = {}
