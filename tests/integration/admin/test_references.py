@@ -1,21 +1,30 @@
 """Workflows that call what is registered elsewhere: found, checked and expanded by admin."""
 
+import asyncio
 import json
+import re
+import threading
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
 
 from tests.databases import BOTH
 from tests.integration.admin.callers import grant, token_headers
-from tests.integration.admin.running import SCOPE, register, rows, workflow
+from tests.integration.admin.running import SCOPE, register, registration, rows, workflow
+from tests.servers import PATIENCE_SECONDS
 from trimtab.workflows.graph import (
+    MAX_NODES,
     Constant,
     FromInput,
     FromNode,
+    Graph,
     Interface,
     Node,
     Reference,
+    Task,
     Workflow,
 )
 from trimtab.workflows.node_overrides import NodeOverrides
@@ -200,3 +209,76 @@ async def test_an_expanded_workflow_of_too_many_bytes_is_refused(
     monkeypatch.setattr(closures, "MAX_EVENT_BYTES", 500)
     answer = await post(admin, outer({}))
     assert answer.json()["allowed"] == "at most 500 bytes, with all that it calls"
+
+
+async def test_other_calls_are_served_while_a_workflow_is_expanded(
+    admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a registration, and again when an execution is created."""
+    begun, served, expand = threading.Event(), threading.Event(), closures.expand
+
+    def slow(*args: Any) -> Workflow:
+        begun.set()
+        assert served.wait(PATIENCE_SECONDS)
+        return expand(*args)
+
+    monkeypatch.setattr(closures, "expand", slow)
+    body = {**SCOPE, "workflow": "nightly", "inputs": {"day": "monday"}}
+    for path, sent in (("/workflows", registration(workflow())), ("/executions", body)):
+        begun.clear()
+        served.clear()
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(admin.post(path, json=sent))
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            assert (await admin.get("/workflows")).status_code == 200
+            served.set()
+        assert (await call).status_code == 201
+
+
+async def test_the_largest_workflow_of_sub_workflows_is_executed(
+    admin: httpx.AsyncClient, settings: AdminConfig
+) -> None:
+    inner = Graph(nodes=tuple(Node(id=f"n{n}", task="load", inputs={}) for n in range(50)))
+    large = Workflow(
+        name="outer",
+        version="1",
+        tasks={"load": Task(name="load")},
+        workflows={"inner": inner},
+        nodes=tuple(Node(id=f"m{n}", workflow="inner", inputs={}) for n in range(100)),
+    )
+    assert (await post(admin, large)).status_code == 201
+    assert (await execute(admin, inputs={})).status_code == 201
+    assert len((await requested(settings)).nodes) == MAX_NODES
+
+
+@BOTH
+async def test_the_number_of_queries_does_not_grow_with_the_references(
+    admin: httpx.AsyncClient, settings: AdminConfig
+) -> None:
+    plain = workflow(nodes=workflow().nodes[:1])
+    for number in range(20):
+        await register(admin, plain.model_copy(update={"name": f"w{number}"}))
+
+    async def statements(number: int) -> int:
+        many = {
+            f"r{n}": Reference(**{**SCOPE, "type": "workflow", "name": f"w{n}", "version": "1"})
+            for n in range(number)
+        }
+        given = {"inputs": {"day": FromInput(name="day")}}
+        nodes = tuple(Node(id=f"n{n}", reference=f"r{n}", **given) for n in range(number))
+        more = {"name": f"of{number}", "references": many, "nodes": nodes}
+        assert (await post(admin, outer({}).model_copy(update=more))).status_code == 201
+        seen: list[str] = []
+
+        def on_statement(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+            seen.append(statement)
+
+        sa.event.listen(Engine, "before_cursor_execute", on_statement)
+        try:
+            assert (await execute(admin, workflow=f"of{number}")).status_code == 201
+        finally:
+            sa.event.remove(Engine, "before_cursor_execute", on_statement)
+        return sum(bool(re.search("FROM (workflows|tasks|launch_plans)", each)) for each in seen)
+
+    assert await statements(1) == await statements(20) == 2

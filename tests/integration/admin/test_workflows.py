@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.integration.admin.running import FORCE, SCOPE, register, registration, workflow
+from trimtab.workflows.graph import RuntimeMetadata
 from trimtab_admin.executions import workflows
 
 PLAN = {"name": "weekly", "workflow": "nightly", "version": "1"}
@@ -26,20 +27,31 @@ async def test_registering_a_version_again_with_the_same_content_succeeds(
     assert len((await admin.get("/workflows")).json()) == 1
 
 
-async def test_a_version_that_an_earlier_release_registered_without_types_is_the_same(
+async def test_a_version_that_another_release_of_the_sdk_registered_is_the_same(
     admin: httpx.AsyncClient,
 ) -> None:
+    """Releases differ in the types that they find."""
     await register(admin, workflow())
     typed = registration(workflow())
-    typed["workflow"]["schemas"] = {"day": {"type": "string"}}
-    typed["workflow"]["tasks"]["load"]["interface"] = {"output": {"type": "integer"}}
+    typed["workflow"] |= {
+        "input_types": {"day": "string"},
+        "schemas": {"day": {"type": "string"}},
+        "output_schema": {"type": "number"},
+        "runtime": {"type": "TRIMTAB_SDK", "version": "7", "flavor": "Python"},
+    }
+    typed["workflow"]["tasks"]["load"] |= {"interface": {"required": ["day"]}, "digest": "0" * 64}
     assert (await admin.post("/workflows", json=typed)).status_code == 200
-    typed["workflow"]["input_types"] = {"dya": "string"}
+    assert (await admin.get("/workflows")).json() == [registration(workflow())]
+    typed["workflow"]["schemas"] = {"dya": {"type": "string"}}
     answer = await admin.post("/workflows", json=typed)
-    assert (answer.status_code, answer.json()["path"]) == (400, "input_types")
-    typed["workflow"] |= {"input_types": {}, "schemas": {"day": {"pattern": "(a+)+$"}}}
-    answer = await admin.post("/workflows", json=typed)
-    assert (answer.status_code, answer.json()["path"]) == (400, "schemas.day.pattern")
+    assert (answer.status_code, answer.json()["path"]) == (400, "schemas")
+
+
+async def test_the_sdk_of_a_registration_is_shown(admin: httpx.AsyncClient) -> None:
+    runtime = RuntimeMetadata(type="TRIMTAB_SDK", version="1.2", flavor="Python")
+    await register(admin, workflow(runtime=runtime))
+    [listed] = (await admin.get("/workflows")).json()
+    assert listed["workflow"]["runtime"] == runtime.model_dump()
 
 
 async def test_different_content_for_a_registered_version_is_a_conflict(

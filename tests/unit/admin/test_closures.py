@@ -1,0 +1,159 @@
+"""Workflows with all that they call: expanded, and refused where no execution could run them."""
+
+from typing import Any
+
+import pytest
+
+from trimtab.errors import Invalid
+from trimtab.levels import Scope
+from trimtab.settings.state import Settings
+from trimtab.testing import request
+from trimtab.workflows.graph import (
+    MAX_NODES,
+    Constant,
+    FromInput,
+    FromNode,
+    Graph,
+    Hook,
+    Node,
+    Reference,
+    Task,
+    Workflow,
+)
+from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.targets import Function
+from trimtab_admin.executions import closures, sizes
+from trimtab_admin.executions.target_settings import TargetSettings
+from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.resolution import resolve
+
+
+def calls(workflow: str, number: int, **more: Any) -> tuple[Node, ...]:
+    return tuple(Node(id=f"m{n}", workflow=workflow, inputs={}, **more) for n in range(number))
+
+
+def graph(nodes: int, **more: Any) -> Graph:
+    """Return a sub-workflow whose nodes all take its input."""
+    given = {"x": FromInput(name="x")}
+    return Graph(
+        inputs={"x": None},
+        nodes=tuple(Node(id=f"n{n}", task="step", inputs=given, **more) for n in range(nodes)),
+        output=FromNode(node="n0"),
+    )
+
+
+def workflow(nodes: tuple[Node, ...], **more: Any) -> Workflow:
+    fields = {"name": "large", "version": "1", "tasks": {"step": Task(name="step")}}
+    return Workflow(**{**fields, "module": "def step(x): ...\n", "nodes": nodes, **more})
+
+
+def nested(nodes: int, inner: Graph) -> Workflow:
+    return workflow(calls("inner", nodes), workflows={"inner": inner})
+
+
+def test_the_largest_workflow_of_sub_workflows_is_registered_and_admitted() -> None:
+    hooked = graph(50, hook=None)
+    first = hooked.nodes[0].model_copy(update={"hook": Hook(name="trainer")})
+    hooked = hooked.model_copy(update={"nodes": (first, *hooked.nodes[1:])})
+    expanded = closures.check_registration(nested(MAX_NODES // 50, hooked), {})
+    assert len(expanded.nodes) == MAX_NODES
+    creation = request(workflow_=expanded, overrides={"trainer": NodeOverrides(retries=2)})
+    sizes.check(creation, TargetSettings.of(Settings(), Scope("development", "shop")))
+    resolution = resolve(creation, Settings(), Capabilities("process", ()))
+    retries = [
+        value.value
+        for values in resolution.nodes.values()
+        for value in values
+        if value.path == "retries"
+    ]
+    assert (retries.count(2), retries.count(0)) == (100, MAX_NODES - 100)
+
+
+def doubled(depth: int) -> dict[str, Graph]:
+    """Return sub-workflows, each of which calls the next one twice."""
+    inner = {f"g{n}": Graph(nodes=calls(f"g{n + 1}", 2)) for n in range(depth)}
+    return {**inner, f"g{depth}": graph(1)}
+
+
+A, B = Graph(nodes=calls("b", 1)), Graph(nodes=calls("a", 1))
+LARGE = {f"V{n}": "x" * 50 for n in range(3000)}
+
+
+@pytest.mark.parametrize(
+    ("hostile", "message"),
+    [
+        (workflow(calls("a", 1), workflows={"a": A, "b": B}), "does not call itself"),
+        (workflow(calls("g0", 1), workflows=doubled(25)), "at most 5000 nodes"),
+        (nested(2, graph(MAX_NODES // 2 + 1)), "at most 5000 nodes"),
+        (
+            workflow(
+                calls("inner", 1, overrides=NodeOverrides(environment=LARGE)),
+                workflows={"inner": graph(4000, overrides=NodeOverrides(retries=1))},
+            ),
+            "at most 921600 bytes",
+        ),
+        (
+            workflow(
+                (Node(id="m", workflow="inner", inputs={"x": Constant(value="x" * 100_000)}),),
+                workflows={"inner": graph(4000)},
+            ),
+            "at most 921600 bytes",
+        ),
+        (
+            nested(4000, Graph(inputs={f"i{n}": 0 for n in range(9000)}, nodes=graph(1).nodes)),
+            "an input: i0",
+        ),
+        (
+            workflow(
+                calls("inner", 4000),
+                workflows={
+                    "inner": Graph(
+                        inputs={f"i{n}": 0 for n in range(9000)},
+                        nodes=(Node(id="n", task="step", inputs={}),),
+                    )
+                },
+            ),
+            "at most 921600 bytes",
+        ),
+    ],
+    ids=["cycle", "exponential", "nodes", "overrides", "constants", "names", "inputs"],
+)
+def test_a_workflow_that_would_take_too_long_or_too_much_is_refused(
+    hostile: Workflow, message: str
+) -> None:
+    with pytest.raises(Invalid, match=message):
+        closures.check_registration(hostile, {})
+
+
+STEP = Node(id="n0", task="step", inputs={})
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"workflows": {f"g{n}": graph(MAX_NODES // 2) for n in range(3)}}, "nodes"),
+        ({"tasks": {f"t{n}": Task(name="t") for n in range(MAX_NODES)}}, "tasks"),
+        (
+            {
+                "references": {
+                    f"r{n}": Reference(type="task", project="p", domain="d", name="x", version="1")
+                    for n in range(closures.MAX_REFERENCES + 1)
+                }
+            },
+            "references",
+        ),
+        ({"sources": {"0" * 64: ""}}, "sources"),
+        (
+            {"tasks": {"step": Task(name="step", target=Function(code="0"))}},
+            "tasks.step.target.code",
+        ),
+        ({"nodes": (STEP.model_copy(update={"hook": Hook(name="h", path="n0")}),)}, "hook h.path"),
+    ],
+)
+def test_what_no_sdk_registers_is_refused(fields: dict[str, Any], path: str) -> None:
+    tasks = {"step": Task(name="step"), **fields.get("tasks", {})}
+    with pytest.raises(Invalid) as refused:
+        closures.check_registration(
+            workflow((STEP,)).model_copy(update={**fields, "tasks": tasks}), {}
+        )
+    assert refused.value.path == path
