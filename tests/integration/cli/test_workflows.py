@@ -204,9 +204,16 @@ def test_an_override_above_the_limit_is_refused_with_field_and_limit(
     assert "at most 2, the task_resource.limits.cpu of settings" in error
 
 
-def test_the_example_of_the_readme_can_be_registered(trimtab: Trimtab, scope: list[str]) -> None:
-    nightly = Path(__file__).parents[3] / "examples" / "nightly.py"
-    assert trimtab("register", str(nightly), *scope).exit_code == 0
+def test_the_examples_can_be_registered(trimtab: Trimtab, scope: list[str]) -> None:
+    examples = Path(__file__).parents[3] / "examples"
+    assert trimtab("register", str(examples / "nightly.py"), *scope).exit_code == 0
+    done = trimtab("register", str(examples / "overrides_and_environments.py"), *scope)
+    assert done.stdout.splitlines()[-1] == "Registered launch plan your_lp_name_5"
+    executed = trimtab("execute", "wf", *scope)
+    assert "n5.n2 t2 succeeded" in executed.stderr, executed.stderr
+    refused = trimtab("execute", "processing", *scope)
+    assert refused.exit_code == 1
+    assert "container" in refused.stderr
 
 
 def test_the_command_works_without_an_activated_venv(data: Path, tmp_path: Path) -> None:
