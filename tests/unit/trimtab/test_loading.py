@@ -218,6 +218,14 @@ def test_the_digest_of_a_task_is_that_of_its_code_and_definition(tmp_path: Path)
             r"double in .*pkg/unused\.py, line 4'.*in .*pkg/tasks\.py, line 4",
         ),
         ({"pkg/main.py": ""}, "defines no workflow"),
+        (
+            {"pkg/unused.py": "import skipped", "skipped.py": "", ".gitignore": "skipped.py"},
+            r"'skipped'; .*skipped\.py is no part of the code",
+        ),
+        (
+            {"pkg/unused.py": "import inner.x", "src/inner/x.py": "", "src/inner/__init__.py": ""},
+            r"'inner'; it is in .*/src, so give that directory",
+        ),
     ],
 )
 def test_an_error_names_the_file_and_the_line(
@@ -225,6 +233,15 @@ def test_an_error_names_the_file_and_the_line(
 ) -> None:
     write(tmp_path, PACKAGE, **files)
     with pytest.raises(BadModule, match=message):
+        load_module(tmp_path)
+
+
+def test_code_of_several_files_needs_pathspec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, PACKAGE, **{".gitignore": "*.csv"})
+    monkeypatch.setitem(sys.modules, "pathspec", None)
+    with pytest.raises(Rejected, match=r"install trimtab\[client\]"):
         load_module(tmp_path)
 
 

@@ -134,11 +134,29 @@ def blamed(code: Code) -> Iterator[None]:
     except BadModule:
         raise
     except (Exception, SystemExit) as error:
+        reason = describe_error(error) + _hint(error, code)
         place = place_of(error, paths)
         if place is None:
             where = code.root if len(code.files) > 1 else code.root / next(iter(code.files), "")
-            raise BadModule(shown_path(where), describe_error(error)) from error
-        raise BadModule(shown_path(place.path), describe_error(error), place.line) from error
+            raise BadModule(shown_path(where), reason) from error
+        raise BadModule(shown_path(place.path), reason, place.line) from error
+
+
+def _hint(error: BaseException, code: Code) -> str:
+    """Return why a module that is near the code cannot be imported."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return ""
+    base = error.name.replace(".", "/")
+    for path in (f"{base}.py", f"{base}/__init__.py"):
+        if (code.root / path).is_file():
+            return (
+                f"; {shown_path(code.root / path)} is no part of the code: it is ignored, or "
+                "imported by a computed name"
+            )
+        for inner in sorted({each.partition("/")[0] for each in code.files}):
+            if (code.root / inner / path).is_file():
+                return f"; it is in {shown_path(code.root / inner)}, so give that directory"
+    return ""
 
 
 @contextmanager
