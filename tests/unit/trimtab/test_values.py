@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from time import process_time
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from trimtab.workflows.schemas import (
     check_schema,
     described,
 )
-from trimtab.workflows.values import check
+from trimtab.workflows.values import MAX_STEPS, Steps, check
 
 INTEGER = {"type": "integer"}
 LAYERS = {"type": "object", "properties": {"layers": {"type": "array", "items": INTEGER}}}
@@ -133,6 +134,30 @@ def test_a_check_without_an_end_is_given_up(value: object, schema: dict[str, Any
     assert (path, "steps" in allowed) == ("x", True)
 
 
+def test_the_checks_of_one_request_are_given_up_together() -> None:
+    steps, schema = Steps(), {"items": {"minimum": 0}}
+    check("x", [1] * (MAX_STEPS - 1), schema, steps)
+    with pytest.raises(Invalid, match=r"^y: 'int' .* steps"):
+        check("y", 1, INTEGER, steps)
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        ([{}] * 100_000, {"items": {"properties": {f"p{i}": {} for i in range(3000)}}}),
+        ([1] * 10_000, {"anyOf": [{"items": {"type": "null"}}] * 1000}),
+        ([{"a": 1}] * 30, {"anyOf": [{"uniqueItems": True}] * 3000}),
+        ([[1] * 100] * 100, {"items": {"enum": [[1] * 99 + [2]] * 100}}),
+        (["a" * 9000] * 300, {"items": {"anyOf": [{"format": "uri"}] * 100}}),
+        ({"a" * i: 1 for i in range(500)}, {"anyOf": [{"required": ["b"] * 9}] * 1000}),
+    ],
+)
+def test_a_hostile_schema_does_not_hold_up_a_server(value: object, schema: dict[str, Any]) -> None:
+    began = process_time()
+    problem(value, schema)
+    assert process_time() - began < 2  # some tenths of a second on a machine without other work
+
+
 def deep(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {}
     for _ in range(depth):
@@ -162,6 +187,7 @@ def deep(depth: int) -> dict[str, Any]:
         ({"$ref": "https://example.com/schema"}, "s.$ref"),
         ({"$ref": "#/$defs/A"}, "s.$ref"),
         ({"$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}}, "s.$defs.A.$ref"),
+        ({"$defs": {"A": {"$ref": "#/$defs/B"}, "B": 1}}, "s.$defs.B"),
         ({"discriminator": {"propertyName": "kind"}}, "s.discriminator"),
         ({"discriminator": {"propertyName": "k", "mapping": {"a": "#/$defs/A"}}}, None),
         (deep(MAX_SCHEMA_DEPTH + 1), None),

@@ -3,11 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import JsonValue
-
-from trimtab.errors import Invalid
 from trimtab.workflows.schemas import Schema, branches, members, resolved, types_of
-from trimtab.workflows.values import check
+from trimtab.workflows.values import Steps, TooCostly, allows
 
 MAX_COMPARISONS = 2_000
 """The most pairs of schemas that one answer compares."""
@@ -20,7 +17,12 @@ def may_fit(source: Schema, target: Schema) -> bool:
 
     A list of integers may fit a list of strings, because it may be empty. No file is a directory.
     """
-    return not source or not target or _Comparison(source, target).may_fit(source, target, 0)
+    if not source or not target:
+        return True
+    try:
+        return _Comparison(source, target).may_fit(source, target, 0)
+    except (TooCostly, RecursionError):
+        return True
 
 
 class _Comparison:
@@ -30,6 +32,7 @@ class _Comparison:
         self._source = source
         self._target = target
         self._left = MAX_COMPARISONS
+        self._steps = Steps()
 
     def may_fit(self, source: Schema, target: Schema, depth: int) -> bool:
         self._left -= 1
@@ -41,9 +44,9 @@ class _Comparison:
         if union := branches(target):
             return any(self.may_fit(source, each, depth + 1) for each in union)
         if (values := members(source)) is not None:
-            return any(_allows(target, self._target, value) for value in values)
+            return any(allows(target, self._target, value, self._steps) for value in values)
         if (values := members(target)) is not None:
-            return any(_allows(source, self._source, value) for value in values)
+            return any(allows(source, self._source, value, self._steps) for value in values)
         return self._may_types_fit(source, target, depth)
 
     def _may_types_fit(self, source: Schema, target: Schema, depth: int) -> bool:
@@ -82,11 +85,3 @@ def _types(schema: Schema) -> Iterator[str]:
         yield type_
         if type_ == "number":
             yield "integer"
-
-
-def _allows(schema: Schema, root: Schema, value: JsonValue) -> bool:
-    try:
-        check("value", value, {**schema, "$defs": root.get("$defs", {})})
-    except Invalid:
-        return False
-    return True

@@ -222,10 +222,6 @@ class Graph(Model):
             for name in getattr(self, field):
                 if name not in self.inputs:
                     raise Invalid(path + field, name, "inputs " + ", ".join(self.inputs))
-        self.interface.check(path, "schemas", "output_schema")
-        for name, schema in self.schemas.items():
-            if name not in self.required:
-                values.check(f"{path}inputs.{name}", self.inputs[name], schema)
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
             at = f"{path}nodes.{index}"
@@ -237,6 +233,13 @@ class Graph(Model):
             seen.add(node.id)
         if self.output:
             self._check_binding(f"{path}output", self.output, seen)
+
+    def check_types(self, path: str, steps: values.Steps) -> None:
+        """Check the schemas, and that each default is of its type. Raises `Invalid`."""
+        self.interface.check(path, "schemas", "output_schema")
+        for name, schema in self.schemas.items():
+            if name not in self.required:
+                values.check(f"{path}inputs.{name}", self.inputs[name], schema, steps)
 
     def _check_binding(self, path: str, binding: Any, before: set[str]) -> None:
         if isinstance(binding, FromNode) and binding.node not in before:
@@ -312,10 +315,11 @@ class Workflow(Graph):
         for field in ("tasks", "references"):
             for name, callee in getattr(self, field).items():
                 callee.interface.check(f"{field}.{name}.interface.")
-        hooks: set[str] = set()
+        hooks, steps = set[str](), values.Steps()
         for name, graph in self.graphs.items():
             path = f"workflows.{name}." if name else ""
             graph.check_graph(path, self)
+            graph.check_types(path, steps)
             for index, node in enumerate(graph.nodes):
                 if node.hook is None:
                     continue
@@ -380,9 +384,10 @@ class Workflow(Graph):
 
     def check_inputs(self, path: str, given: Mapping[str, JsonValue]) -> None:
         """Raise `Invalid` on an input that there is not, and on a value of another type."""
+        steps = values.Steps()
         for name, value in given.items():
             self.check_input(name, value, path)
-            values.check(f"{path}.{name}", value, self.schema_of(name))
+            values.check(f"{path}.{name}", value, self.schema_of(name), steps)
 
     def check_input(self, name: str, value: object, path: str = "inputs") -> None:
         """Raise `Invalid` where the workflow has no such input."""

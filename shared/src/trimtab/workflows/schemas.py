@@ -24,6 +24,8 @@ MAX_SCHEMA_DEPTH = 40
 """The most schemas inside each other."""
 _MAX_VISITS = 200
 """The most schemas of unions inside each other that a description mentions."""
+_MAX_CHAIN = 10
+"""The most references that lead to each other."""
 MAX_WORDS = 20
 """The most values and types that one message lists."""
 
@@ -46,7 +48,7 @@ DEFINITION = "#/$defs/"
 
 def resolved(schema: Schema, root: Schema) -> Schema:
     """Return the schema that a ``$ref`` leads to; without keywords where nothing has its name."""
-    for _ in range(MAX_SCHEMA_DEPTH):
+    for _ in range(_MAX_CHAIN + 1):
         reference = schema.get("$ref")
         if reference is None:
             return schema
@@ -122,6 +124,7 @@ def check_schema(path: str, schema: object) -> None:
     _check(path, {key: value for key, value in schema.items() if key != "$defs"}, definitions, 0)
     for name, inner in definitions.items():
         _check(f"{path}.$defs.{name}", inner, definitions, 1)
+    for name, inner in definitions.items():
         _check_ends(f"{path}.$defs.{name}", inner, definitions)
 
 
@@ -149,14 +152,14 @@ def _check(path: str, schema: object, definitions: Schema, depth: int) -> None:
 
 
 def _check_ends(path: str, schema: Schema, definitions: Schema) -> None:
-    """Raise `Invalid` where a chain of references has no end."""
-    seen = set()
-    while "$ref" in schema:
-        name = schema["$ref"].removeprefix(DEFINITION)
-        if name in seen:
-            raise Invalid(f"{path}.$ref", schema["$ref"], "a chain of references that has an end")
-        seen.add(name)
-        schema = definitions[name]
+    """Raise `Invalid` where a chain of references has no end, or a far one."""
+    inner = schema
+    for _ in range(_MAX_CHAIN):
+        if "$ref" not in inner:
+            return
+        inner = definitions[inner["$ref"].removeprefix(DEFINITION)]
+    allowed = f"a chain of at most {_MAX_CHAIN} references"
+    raise Invalid(f"{path}.$ref", schema["$ref"], allowed)
 
 
 def _inner(keyword: str, argument: Any) -> Iterator[tuple[str, object]]:
