@@ -264,6 +264,8 @@ async def test_a_task_that_breaks_what_it_leaves_has_failed(
         "signal.signal(signal.SIGTERM, lambda *_: os._exit(0)); time.sleep(3600)",
         "def end(*_): raise KeyError\nsignal.signal(signal.SIGTERM, end); time.sleep(3600)",
         "os.fork() or os.setsid(); time.sleep(3600)",
+        "ended = threading.Event()\nsignal.signal(signal.SIGTERM, lambda *_: ended.set())\n"
+        "while not ended.wait(0.01): pass\nreturn 'too late'",
     ],
 )
 async def test_no_task_can_run_on_after_its_timeout(executor: ProcessExecutor, body: str) -> None:

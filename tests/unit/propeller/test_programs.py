@@ -62,12 +62,17 @@ def test_a_task_that_the_executor_cannot_run_is_refused_by_name(
     assert resolve(wanted, settings(), ANY)
 
 
+def test_a_function_of_a_bundle_without_a_module_is_refused() -> None:
+    wanted = with_code(request(), bundle=BUNDLE)
+    with pytest.raises(Refusal, match='task "train" names no module of its bundle'):
+        resolve(wanted, settings(), CAPABILITIES)
+
+
 def test_a_function_of_a_text_or_of_a_bundle_is_admitted() -> None:
     assert resolve(request(), settings(), CAPABILITIES)
-    for target in (Function(code="f" * 64), Function(module="shop.train")):
-        wanted = with_task(request(), target=target)
-        workflow = wanted.workflow.model_copy(update={"module": "", "bundle": "e" * 64})
-        assert resolve(wanted.model_copy(update={"workflow": workflow}), settings(), CAPABILITIES)
+    for target in (Function(module="shop.train", code=OTHER), Function(module="shop.train")):
+        wanted = with_code(with_task(request(), target=target), bundle=BUNDLE)
+        assert resolve(wanted, settings(), CAPABILITIES)
 
 
 def test_a_workflow_that_is_not_expanded_is_refused() -> None:

@@ -68,6 +68,7 @@ class BundleCache:
         return self._directory / digest
 
     async def _fetch_and_keep(self, path: Path) -> bytes:
+        started = time.monotonic()
         try:
             content = await self._fetch(path.name)
         except Retryable as error:
@@ -77,6 +78,9 @@ class BundleCache:
         fetched = content
         if await in_thread(lambda: digest_of(fetched)) != path.name:
             raise ExecutorUnavailable(f"the code cannot be fetched: bundle {path.name} is damaged")
+        seconds = round(time.monotonic() - started, 3)
+        fields = {"bundle": path.name, "bytes": len(fetched), "seconds": seconds}
+        log.info("bundle.fetched", extra=fields)
         await in_thread(lambda: self._keep(path, fetched))
         return content
 

@@ -90,7 +90,8 @@ class Capabilities:
         ``image`` is empty where the task has none.
         """
         if program.kind in self.runs:
-            return ""
+            is_named = program.kind != "bundle" or program.module_name
+            return "" if is_named else f'task "{task}" names no module of its bundle'
         where, remedy = _PROGRAMS[program.kind]
         runs = " ".join(filter(None, (where, image if program.kind != "pod" else "")))
         return f'task "{task}" {runs}, which the {self.name} executor cannot run; {remedy}'
@@ -172,6 +173,11 @@ class Program(Model):
         if (text := workflow.sources.get(target.code)) is not None:
             return cls(target=target, module=text)
         return cls(target=target, bundle=target.code)
+
+    @property
+    def module_name(self) -> str:
+        """The dotted name of the function's module in a bundle; empty without one."""
+        return self.target.module if isinstance(self.target, Function) else ""
 
     @property
     def kind(self) -> ProgramKind:

@@ -32,7 +32,6 @@ from trimtab.workflows.entrypoint import (
     TaskOutput,
     write_whole,
 )
-from trimtab.workflows.targets import Function
 from trimtab_propeller.executors import linux, shim
 from trimtab_propeller.executors.port import (
     Absent,
@@ -172,13 +171,12 @@ def prepare(
 
 
 def _write_task(work: Path, attempt: Attempt, bundle: bytes) -> None:
-    module = ""
-    if attempt.kind == "bundle":
-        assert isinstance(attempt.target, Function)
-        module = attempt.target.module
+    is_bundled = attempt.kind == "bundle"
+    if is_bundled:
         write_whole(work / BUNDLE, bundle)
     else:
         write_whole(work / TEXT, attempt.module.encode())
+    module = attempt.module_name if is_bundled else ""
     task = TaskCall(task=attempt.function, module=module, inputs=attempt.inputs)
     write_whole(work / "task.json", task.model_dump_json().encode())
 
