@@ -33,7 +33,8 @@ SERVICES = [name for name in OURS if name != "trimtab"]
 RUN_BY_ALEMBIC = re.compile(r"\.migrations\.(env|versions\.)")
 CLIENT = ("trimtab.client", "trimtab.cli", "trimtab.templates", "trimtab.yaml_texts")
 TOKENS = ("trimtab.flyte_resource_manager", "trimtab.tokens.pools", "trimtab.tokens.resmgr")
-SERVICE = ("trimtab.runtime", "trimtab.settings.view")
+BLOBS = ("trimtab.blobs.directory", "trimtab.blobs.jetstream", "trimtab.blobs.locations")
+SERVICE = ("trimtab.runtime", "trimtab.settings.view", *BLOBS)
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
     "leasing": TOKENS,

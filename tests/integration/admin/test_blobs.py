@@ -275,6 +275,17 @@ async def test_a_wiped_or_damaged_bundle_is_uploaded_and_registered_again(
     assert (await admin.post("/workflows", json=body)).status_code == 404
 
 
+async def test_bundles_are_uploaded_again_after_the_storage_of_nats_was_lost(
+    admin: httpx.AsyncClient, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.runtime.bus.TIMEOUT_SECONDS", 0.5)
+    await put(admin)
+    nats_server.wipe()
+    await until(lambda: is_reachable(admin))
+    assert (await put(admin)).status_code == 200
+    assert await is_stored(admin)
+
+
 async def test_an_upload_during_an_outage_of_nats_is_unavailable(
     admin: httpx.AsyncClient, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
