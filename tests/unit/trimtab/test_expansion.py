@@ -7,6 +7,7 @@ import pytest
 
 from trimtab.errors import Invalid
 from trimtab.workflows.expansion import (
+    MAX_BYTES,
     MAX_DEPTH,
     Referenced,
     ReferenceKey,
@@ -421,6 +422,32 @@ def test_nesting_that_multiplies_nodes_is_refused_before_they_are_made() -> None
     began = time.process_time()
     with pytest.raises(Invalid, match=f"at most {MAX_NODES} nodes"):
         expand(chain(MAX_DEPTH, calls_of_each=100))
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"inputs": {"x": Constant(value="x" * 500_000)}},
+        {"overrides": NodeOverrides(environment={"A": "x" * 500_000})},
+        {"hooks": {"h": NodeOverrides(environment={"A": "x" * 500_000})}},
+    ],
+    ids=["inputs", "overrides", "hooks"],
+)
+def test_values_that_nesting_multiplies_are_refused_before_they_fill_the_memory(
+    fields: Any,
+) -> None:
+    sub = graph(
+        node("n", hook="h"),
+        *(node(f"n{i}", inputs={"x": FromInput(name="x")}) for i in range(70)),
+        inputs={"x": 1},
+    )
+    outer = workflow(
+        *(node(f"n{i}", workflow="sub", **fields) for i in range(70)), workflows={"sub": sub}
+    )
+    began = time.process_time()
+    with pytest.raises(Invalid, match=f"at most {MAX_BYTES} bytes"):
+        expand(outer)
     assert time.process_time() - began < 1
 
 

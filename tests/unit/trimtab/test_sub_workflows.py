@@ -184,9 +184,19 @@ def test_workflows_are_nested_to_a_depth_and_no_further() -> None:
         body.__name__ = f"w{depth}"
         return workflow(body)
 
+    with pytest.raises(Rejected, match="inside each other"):
+        nested(300).graph("v", "")
     expand(nested(MAX_DEPTH).graph("v", ""))
-    with pytest.raises(Rejected, match="at most 32"):
+    with pytest.raises(Rejected, match="more than 32 sub-workflows inside each other"):
         nested(MAX_DEPTH + 1).graph("v", "")
+    traced = nested(MAX_DEPTH)
+    traced.graph("v", "")
+
+    def outer() -> Any:
+        return traced()
+
+    with pytest.raises(Rejected, match="33 deep; allowed: at most 32"):
+        registered(outer)
 
 
 def test_nodes_that_nesting_multiplies_are_refused_before_they_are_made() -> None:

@@ -28,7 +28,7 @@ from trimtab.workflows import builder
 from trimtab.workflows.body_checks import check_body
 from trimtab.workflows.builder import GraphBuilder
 from trimtab.workflows.definitions import place_of, signature_of
-from trimtab.workflows.expansion import expand
+from trimtab.workflows.expansion import MAX_DEPTH, expand
 from trimtab.workflows.graph import (
     Binding,
     Constant,
@@ -117,7 +117,7 @@ class WorkflowFunction:
         """The builder after it ran the body, once. Raises `Rejected`."""
         outer = builder.active.get()
         built = GraphBuilder(self, outer)
-        _check_no_cycle(built)
+        _check_callers(built)
         check_body(self.function)
         previous = builder.active.set(built)
         try:
@@ -162,7 +162,8 @@ class WorkflowFunction:
         for reference in self.traced.closure.references.values():
             if isinstance(reference, ReferenceFunction):
                 reference.refuse_to_run()
-        for task in self.tasks.values():
+        tasks = self.tasks
+        for task in tasks.values():
             if isinstance(task, ContainerTask):
                 task.function()
         expanded = expand(self.graph("local", ""))
@@ -170,7 +171,7 @@ class WorkflowFunction:
         outputs: dict[str, JsonValue] = {}
         for node in expanded.nodes:
             values = {name: _resolve(b, given, outputs) for name, b in node.inputs.items()}
-            outputs[node.id] = self.tasks[node.task].types.call(values)
+            outputs[node.id] = tasks[node.task].types.call(values)
         output = _resolve(expanded.output or Constant(value=None), given, outputs)
         return self.types.output.to_python(f"{self.name}: return", output)
 
@@ -180,8 +181,8 @@ def workflow(function: Callable[..., object]) -> WorkflowFunction:
     return WorkflowFunction(function)
 
 
-def _check_no_cycle(built: GraphBuilder) -> None:
-    """Raise `Rejected` where a workflow calls itself, maybe through others."""
+def _check_callers(built: GraphBuilder) -> None:
+    """Raise `Rejected` where a workflow calls itself, or workflows are too deep in each other."""
     callers, outer = [built.workflow], built.outer
     while outer is not None:
         callers.append(outer.workflow)
@@ -189,6 +190,10 @@ def _check_no_cycle(built: GraphBuilder) -> None:
             path = " calls ".join(reversed(callers))
             raise Rejected(f"a workflow cannot call itself: {path}")
         outer = outer.outer
+    if len(callers) > MAX_DEPTH + 1:
+        raise Rejected(
+            f"workflow {callers[-1]} has more than {MAX_DEPTH} sub-workflows inside each other"
+        )
 
 
 def _resolve(
