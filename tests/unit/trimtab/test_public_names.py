@@ -61,6 +61,18 @@ def test_the_names_of_the_sdk_exist_and_are_sorted_and_documented() -> None:
     assert [name for name in SDK if not getattr(trimtab, name).__doc__] == []
 
 
+def test_the_types_of_all_names_are_pinned() -> None:
+    """mypy checks this file with the services; what it uses has the types that it states."""
+    tree = ast.parse((Path(__file__).parents[2] / "typing" / "sdk.py").read_text())
+    [imported] = [
+        {alias.name for alias in node.names}
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "trimtab"
+    ]
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert set(SDK) == imported == imported & used
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [
