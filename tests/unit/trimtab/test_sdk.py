@@ -244,8 +244,10 @@ def leaves(): raise SystemExit(0)
 """
 
 
-def run_task(directory: Path, name: str, **inputs: Any) -> "subprocess.CompletedProcess[str]":
-    write_module(directory, MODULE)
+def run_task(
+    directory: Path, name: str, module: str = MODULE, /, **inputs: Any
+) -> "subprocess.CompletedProcess[str]":
+    write_module(directory, module)
     (directory / "task.json").write_text(json.dumps({"task": name, "inputs": inputs}))
     command = [sys.executable, "-m", "trimtab.workflows.entrypoint", str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -268,6 +270,34 @@ def test_the_program_of_an_attempt_hands_its_result_over_through_a_pipe(
     assert found.startswith(result)
     assert found.endswith(b"\0")
     assert not (tmp_path / "output.json").exists()
+
+
+TYPED = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from trimtab import task
+
+@dataclass
+class Day:
+    date: date
+    later: list[Day]
+
+@task
+def next_day(day: Day, step: timedelta = timedelta(days=1)) -> Day:
+    return Day(day.date + step, [day])
+"""
+
+
+def test_the_program_of_an_attempt_converts_values_by_the_types_of_the_task(tmp_path: Path) -> None:
+    day = {"date": "2030-01-31", "later": []}
+    assert run_task(tmp_path, "next_day", TYPED, day=day).returncode == 0
+    output = json.loads((tmp_path / "output.json").read_text())["output"]
+    assert output == {"date": "2030-02-01", "later": [day]}
+    assert run_task(tmp_path, "next_day", TYPED, day={**day, "later": [1]}).returncode == 1
+    assert "next_day: day.later.0: 1 is not valid" in (tmp_path / "error.txt").read_text()
 
 
 def test_the_program_of_an_attempt_writes_the_output_of_the_task(tmp_path: Path) -> None:

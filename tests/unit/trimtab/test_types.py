@@ -114,7 +114,21 @@ def test_a_value_passes_through_json_unchanged(annotation: Any, value: Any, text
         (Layer, Layer("wide"), "x.width: 'wide' is not valid; allowed: an integer"),
         (list[Layer], [{"width": "wide"}], "x.0.width: 'wide' is not valid; allowed: an integer"),
         (bytes, b"\xff", "allowed: a string"),
-        (list[int], np.ones(3), "allowed: a list"),
+        (list[int], np.ones(3), "allowed: a list; it is of the type numpy.ndarray"),
+        (int, np.int64(3), "x: 3 is not valid; allowed: an integer; it is of the type numpy.int64"),
+        (
+            list[int],
+            [1, np.int64(3)],
+            "x.1: 3 is not valid; allowed: an integer; it is of the type",
+        ),
+        (tuple[int, int], (np.int64(3),), "x.0: 3 is not valid; allowed: an integer"),
+        (tuple[int, bytes], (3,), "x: [3] is not valid; allowed: at least 2 of them"),
+        (
+            tuple[int, int],
+            ({1},),
+            "x.0: {1} is not valid; allowed: an integer; it is of the type set",
+        ),
+        (tuple[Any, int], ({1},), "x: ['{1}'] is not valid; allowed: a list"),
         (Mode, "other", 'allowed: "fast" or "slow"'),
     ],
 )

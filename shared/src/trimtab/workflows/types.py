@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -105,11 +105,29 @@ def _is_scalar_of(value: object, schema: Schema) -> bool:
 
 
 def _json_form(path: str, value: object, schema: Schema, error: Exception) -> JsonValue:
+    """Return a value that is given in JSON. Raises `Invalid` with why it is no Python value."""
     try:
         return json_value(path, value)
     except Invalid:
-        reason = "" if isinstance(error, ValidationError) else f" ({error})"
-        raise Invalid(path, value, described(schema) + reason) from error
+        if not isinstance(error, ValidationError):
+            raise Invalid(path, value, f"{described(schema)} ({error})") from error
+        at, part = _part(value, first_error(error)["loc"])
+        allowed = allowed_instead(first_error(error)) if at else described(schema)
+        kind = f"{type(part).__module__}.{type(part).__qualname__}".removeprefix("builtins.")
+        where = ".".join((path, *map(str, at)))
+        raise Invalid(where, part, f"{allowed}; it is of the type {kind}") from error
+
+
+def _part(value: Any, steps: Sequence[int | str]) -> tuple[Sequence[int | str], Any]:
+    """Return the part that an error is about, and its path; pydantic also counts types as steps."""
+    for index, step in enumerate(steps):
+        is_inside = isinstance(value, Mapping) and step in value
+        if isinstance(value, list | tuple) and isinstance(step, int):
+            is_inside = step < len(value)
+        if not is_inside:
+            return steps[:index], value
+        value = value[step]
+    return steps, value
 
 
 def _refuse_constant(text: str) -> None:
