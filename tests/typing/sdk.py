@@ -39,8 +39,6 @@ from trimtab.workflows.node_overrides import NodeOverrides
 from trimtab.workflows.overrides import RuntimeOverride
 from trimtab.workflows.workflow_functions import WorkflowFunction
 
-SECONDS = 60
-
 
 @task
 def plain(rows: int, name: str = "a") -> float:
@@ -92,7 +90,7 @@ counts = ContainerTask(
     outputs=int,
     resources=Resources(cpu=1),
     environment={},
-    timeout=SECONDS,
+    timeout=timedelta(minutes=1),
 )
 assert_type(counts(table="a"), Any)
 ContainerTask(name="count")  # type: ignore[call-arg]
