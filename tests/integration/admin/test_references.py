@@ -192,14 +192,22 @@ async def test_references_of_references_are_followed_up_to_a_number(
 
 
 async def test_one_version_of_a_task_has_one_content(admin: httpx.AsyncClient) -> None:
-    """Workflows of one file share their tasks."""
-    await register(admin, workflow())
-    await register(admin, workflow().model_copy(update={"name": "weekly"}))
-    other = workflow(module="def load(day): return 2\n").model_copy(update={"name": "monthly"})
-    answer = await post(admin, other)
+    """Workflows of one file share their tasks, and other code may be equal for a task."""
+
+    one, two = "def load(day): return 1\n", "def load(day): return 2\n"
+    for name in ("nightly", "weekly"):
+        await register(admin, workflow(name=name, module=one))
+    answer = await post(admin, workflow(name="monthly", module=two))
     assert answer.status_code == 409
     assert "task 'load' version '1'" in answer.json()["detail"]
     assert len((await admin.get("/workflows")).json()) == 2
+    same = {"load": Task(name="load", digest="0" * 64)}
+    node = workflow().nodes[:1]
+    for name, module in (("a", "# a\n"), ("b", "# b\n")):
+        await register(admin, workflow("2", name=name, module=module, tasks=same, nodes=node))
+    other = {"load": Task(name="load", digest="1" * 64)}
+    changed = workflow("2", name="c", module="# c\n", tasks=other, nodes=node)
+    assert (await post(admin, changed)).status_code == 409
 
 
 async def test_an_expanded_workflow_of_too_many_bytes_is_refused(

@@ -16,6 +16,8 @@ from trimtab_admin.executions.versions import VersionKey
 from trimtab_admin.storage import tables
 
 _ROW = tables.tasks.c
+_IN_IMAGE = hashlib.sha256(b"").hexdigest()
+"""The code of a workflow without text and bundle."""
 
 
 class _Code(Model):
@@ -93,9 +95,12 @@ def _code_of(workflow: Workflow) -> str:
 
 
 def _is_same(stored: Task, stored_code: str, task: Task, code: str) -> bool:
-    """Return whether definition and code are equal. A digest is of the code of the task alone."""
+    """Return whether definition and code are equal.
+
+    Other code may be equal for the task: its digest shows that, also for code in an image.
+    """
     is_same_code = stored_code == code
-    if stored.digest and task.digest:
+    if stored.digest and task.digest and (not is_same_code or code == _IN_IMAGE):
         is_same_code = stored.digest == task.digest
     return is_same_code and _definition(stored) == _definition(task)
 

@@ -109,8 +109,8 @@ class Workflows:
             _check_target(settings, scope)
             workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
             registry = await find_referenced(session, workflow)
-        task_resource = settings.effective("task_resource", scope_of(body))
-        check = partial(_check_launch_plan, workflow, registry, plan, task_resource)
+        limits = _limits(settings, body)
+        check = partial(_check_launch_plan, workflow, registry, plan, limits)
         warnings = await asyncio.to_thread(check)
         async with transaction(self._sessions, dry_run=dry_run) as session:
             _check_target(await self._tree.current(session), scope)
@@ -163,15 +163,25 @@ def _check_target(settings: Settings, scope: Scope) -> None:
     check_active(settings.projects[scope.project])
 
 
+def _limits(settings: Settings, body: LaunchPlanBody) -> Effective:
+    """Return the settings that limit the resources of a launch plan; none where it sets none.
+
+    Raises `Unreadable`.
+    """
+    overrides = body.launch_plan.runtime_override.values()
+    applied = settings if any(each.resources for each in overrides) else Settings()
+    return applied.effective("task_resource", scope_of(body))
+
+
 def _check_launch_plan(
-    workflow: Workflow, registry: Registry, plan: LaunchPlan, task_resource: Effective
+    workflow: Workflow, registry: Registry, plan: LaunchPlan, limits: Effective
 ) -> tuple[str, ...]:
     """Return the warnings. Raises `Invalid` where the launch plan does not match its workflow."""
     workflow.check_inputs("launch_plan.inputs", plan.inputs)
     expanded = closures.expand_checked(workflow, registry)
     expanded.check_hooks("launch_plan.runtime_override", plan.runtime_override)
     override_types.check(expanded, plan, {})
-    return override_limits.check(expanded, plan, {}, task_resource)
+    return override_limits.check(expanded, plan, {}, limits)
 
 
 def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain: str) -> Select:
