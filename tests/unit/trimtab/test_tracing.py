@@ -241,14 +241,41 @@ def matches_none(x: Any) -> Any:
     return double(x=2)
 
 
+def output_is_none(x: Any) -> Any:
+    y = double(x=x)
+    return double(x=1) if y is None else y
+
+
+def configured_is_none(x: Any) -> Any:
+    y = double(
+        x=x,
+    ).with_overrides(retries=1)
+    x = double(x=y)
+    return double(x=1) if x is None else y
+
+
+def around_is_none(x: Any) -> Any:
+    y = other(x=x)
+    return double(x=1) if y is None else (lambda: y)()
+
+
 @pytest.mark.parametrize(
     "body",
-    [is_none, is_not_none, is_another, is_constant, is_of_type, has_type, matches_none],
+    [
+        is_none,
+        is_not_none,
+        is_another,
+        is_constant,
+        is_of_type,
+        has_type,
+        matches_none,
+        output_is_none,
+        configured_is_none,
+        around_is_none,
+    ],
 )
-def test_a_look_at_an_input_that_its_promise_cannot_refuse_is_refused(body: Any) -> None:
-    with pytest.raises(
-        Rejected, match=r"test_tracing.py, line \d+: .* on an input of the workflow"
-    ):
+def test_a_look_at_a_value_that_its_promise_cannot_refuse_is_refused(body: Any) -> None:
+    with pytest.raises(Rejected, match=r"test_tracing.py, line \d+: .* on [xy] looks at a promise"):
         registered(body)
 
 
@@ -257,11 +284,13 @@ def test_a_look_at_other_values_is_allowed() -> None:
 
     def body(x: Any, y: Any = None) -> Any:
         y = None
-        if y is None and flag is None and isinstance(flag, int | None):
+        z = double(x=x)
+        z = len("text")
+        if y is None and z is not None and flag is None and isinstance(flag, int | None):
             return double(x=x)
         return double(x=1)
 
-    assert registered(body).nodes[0].inputs == {"x": FromInput(name="x")}
+    assert registered(body).nodes[1].inputs == {"x": FromInput(name="x")}
 
 
 def test_a_promise_of_another_workflow_is_refused() -> None:

@@ -1,13 +1,15 @@
 """Find mistakes in the code of a body that leave no trace when it runs. Pure.
 
-Python evaluates a line that only mentions a task without any call, and whether an input ``is None``
+Python evaluates a line that only mentions a task without any call, and whether a value ``is None``
 without any method of its promise. So the instructions of the body are searched for them.
 """
 
 import dis
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import pairwise
 from types import FunctionType
+from typing import NoReturn
 
 from trimtab.errors import Rejected
 from trimtab.workflows.closures import Callee
@@ -18,24 +20,35 @@ _LOOKS = frozenset({"isinstance", "type", "callable", "id"})
 """Builtin functions that a promise cannot refuse."""
 _WITHOUT_EFFECT = frozenset({"CACHE", "COPY", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "PUSH_NULL"})
 
+_VARIABLE = re.compile("(LOAD|STORE)_(?:FAST|DEREF)")
+"""In the name of an instruction, which may be about two variables."""
+
 Pair = tuple[dis.Instruction, dis.Instruction]
 
 
 def check_body(function: Callable[..., object]) -> None:
-    """Raise `Rejected` for a call that is left out, and for a look at an input of a workflow."""
+    """Raise `Rejected` for a call that is left out, and for a look at a promise."""
     if not isinstance(function, FunctionType):
         return
-    code, inputs = function.__code__, _inputs(function)
-    found = [each for each in dis.get_instructions(code) if each.opname not in _WITHOUT_EFFECT]
+    found = [
+        each
+        for each in dis.get_instructions(function.__code__)
+        if each.opname not in _WITHOUT_EFFECT
+    ]
+    promises = _promises(function, found)
     for pair in pairwise(found):
-        for mistake in (*_left_out(function, pair), *_looks(inputs, pair)):
-            positions = pair[0].positions
-            line = positions.lineno if positions else code.co_firstlineno
-            raise Rejected(f"{code.co_filename}, line {line}: {mistake}")
+        for mistake in (*_left_out(function, pair), *_looks(promises, pair)):
+            _refuse(function, pair[0], mistake)
     for first, second, after in zip(found, found[1:], found[2:], strict=False):
-        if after.opname == "IS_OP" and (_loads(first, inputs) or _loads(second, inputs)):
-            line = after.positions.lineno if after.positions else code.co_firstlineno
-            raise Rejected(f"{code.co_filename}, line {line}: {_no_value('is')}")
+        loaded = {*_names("LOAD", first), *_names("LOAD", second)}
+        if after.opname == "IS_OP" and loaded & promises:
+            _refuse(function, after, _no_value("is", loaded & promises))
+
+
+def _refuse(function: FunctionType, at: dis.Instruction, mistake: str) -> NoReturn:
+    code = function.__code__
+    line = at.positions.lineno if at.positions else code.co_firstlineno
+    raise Rejected(f"{code.co_filename}, line {line}: {mistake}")
 
 
 def _left_out(function: FunctionType, pair: Pair) -> Iterator[str]:
@@ -44,43 +57,60 @@ def _left_out(function: FunctionType, pair: Pair) -> Iterator[str]:
         yield f"{load.argval} without its call does nothing; write {load.argval}(…)"
 
 
-def _looks(inputs: Collection[object], pair: Pair) -> Iterator[str]:
+def _looks(promises: Set[str], pair: Pair) -> Iterator[str]:
     load, after = pair
-    if _loads(load, inputs) and after.opname.endswith(("IF_NONE", "IF_NOT_NONE")):
-        yield _no_value("is None")
-    if load.opname == "LOAD_GLOBAL" and load.argval in _LOOKS and _loads(after, inputs):
-        yield _no_value(f"{load.argval}()")
+    compared = promises & set(_names("LOAD", load)[-1:])
+    if compared and after.opname.endswith(("IF_NONE", "IF_NOT_NONE")):
+        yield _no_value("is None", compared)
+    given = promises & set(_names("LOAD", after)[:1])
+    if given and load.opname == "LOAD_GLOBAL" and load.argval in _LOOKS:
+        yield _no_value(f"{load.argval}()", given)
 
 
-def _no_value(operation: str) -> str:
+def _no_value(operation: str, promises: Set[str]) -> str:
     return (
-        f"{operation} on an input of the workflow looks at a promise and not at its value; pass "
-        "the input unchanged to a task, which gets the value and can do this"
+        f"{operation} on {min(promises)} looks at a promise and not at its value; pass it "
+        "unchanged to a task, which gets the value and can do this"
     )
 
 
-def _loads(load: dis.Instruction, inputs: Collection[object]) -> bool:
-    return load.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and load.argval in inputs
+def _names(action: str, instruction: dis.Instruction) -> list[str]:
+    """Return the variables of the function that an instruction loads, or stores."""
+    actions = _VARIABLE.findall(instruction.opname)
+    variables = instruction.argval if len(actions) > 1 else (instruction.argval,)
+    return [name for each, name in zip(actions, variables, strict=False) if each == action]
 
 
-def _inputs(function: FunctionType) -> frozenset[object]:
-    """Return the parameters to which the body assigns nothing else."""
+def _promises(function: FunctionType, found: Sequence[dis.Instruction]) -> Set[str]:
+    """Return the parameters and variables that never have another value than a promise."""
     code = function.__code__
-    stored = {
-        each.argval for each in dis.get_instructions(code) if each.opname.startswith("STORE_")
-    }
-    return frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]) - stored
+    names = dict.fromkeys(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], True)
+    callees = {_start(each) for each in found if _loads_callee(function, each)}
+    for before, each in pairwise(found):
+        is_call = before.opname.startswith("CALL") and _start(before) in callees
+        for name in _names("STORE", each):
+            names[name] = names.get(name, True) and is_call
+    return {name for name, is_promise in names.items() if is_promise}
 
 
-def _is_uncalled(function: FunctionType, load: dis.Instruction) -> bool:
+def _start(instruction: dis.Instruction) -> tuple[int | None, int | None]:
+    """Return where the expression of an instruction begins: a call begins with its callee."""
+    positions = instruction.positions or dis.Positions()
+    return positions.lineno, positions.col_offset
+
+
+def _loads_callee(function: FunctionType, load: dis.Instruction) -> bool:
     match load.opname:
-        case "LOAD_ATTR":
-            return load.argval in _METHODS
         case "LOAD_GLOBAL":
             return _is_callee(function.__globals__.get(load.argval))
         case "LOAD_DEREF":
             return _is_callee(_variables_around(function).get(load.argval))
     return False
+
+
+def _is_uncalled(function: FunctionType, load: dis.Instruction) -> bool:
+    is_method = load.opname == "LOAD_ATTR" and load.argval in _METHODS
+    return is_method or _loads_callee(function, load)
 
 
 def _variables_around(function: FunctionType) -> dict[str, object]:
