@@ -13,6 +13,9 @@ _INTEGER = "an integer"
 _BOOLEAN = "true or false"
 _TIME = "a time such as 2030-01-31T12:00:00Z"
 _TEXT = "a string"
+_DATE = "a date such as 2030-01-31"
+_TIME_OF_DAY = "a time of day such as 12:30:00"
+_DURATION = "a duration such as PT1H30M"
 
 _ALLOWED: Mapping[str, str] = {
     "missing": "a value: the field is required",
@@ -41,6 +44,16 @@ _ALLOWED: Mapping[str, str] = {
     "datetime_parsing": _TIME,
     "datetime_from_date_parsing": _TIME,
     "datetime_object_invalid": _TIME,
+    "date_type": _DATE,
+    "date_parsing": _DATE,
+    "date_from_datetime_parsing": _DATE,
+    "time_type": _TIME_OF_DAY,
+    "time_parsing": _TIME_OF_DAY,
+    "time_delta_type": _DURATION,
+    "time_delta_parsing": _DURATION,
+    "dataclass_type": _OBJECT,
+    "dataclass_exact_type": "an instance of {class_name}",
+    "is_instance_of": "an instance of {class}",
     "timezone_aware": f"{_TIME}, with Z or an offset",
     "literal_error": "{expected}",
     "enum": "{expected}",

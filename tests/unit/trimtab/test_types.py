@@ -129,6 +129,7 @@ def test_a_value_passes_through_json_unchanged(annotation: Any, value: Any, text
             "x.0: {1} is not valid; allowed: an integer; it is of the type set",
         ),
         (tuple[Any, int], ({1},), "x: ['{1}'] is not valid; allowed: a list"),
+        (list[Layer], [Layer(1), 3], "x.1: 3 is not valid; allowed: an instance of Layer; it is"),
         (Mode, "other", 'allowed: "fast" or "slow"'),
     ],
 )
