@@ -5,7 +5,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.admin.running import FORCE, SCOPE, register, registration, workflow
+from tests.integration.admin.running import (
+    FORCE,
+    SCOPE,
+    execute,
+    register,
+    registration,
+    workflow,
+)
 from trimtab.workflows.graph import RuntimeMetadata
 from trimtab_admin.executions import workflows
 
@@ -45,6 +52,28 @@ async def test_a_version_that_another_release_of_the_sdk_registered_is_the_same(
     typed["workflow"]["schemas"] = {"dya": {"type": "string"}}
     answer = await admin.post("/workflows", json=typed)
     assert (answer.status_code, answer.json()["path"]) == (400, "schemas")
+
+
+async def test_executions_and_launch_plans_have_inputs_of_the_declared_types_only(
+    admin: httpx.AsyncClient,
+) -> None:
+    integer = {"type": "integer"}
+    for wrong, path in (
+        ({"schemas": {"day": {"pattern": "(a+)+$"}}}, "schemas.day.pattern"),
+        ({"schemas": {"limit": {"type": "string"}}}, "inputs.limit"),
+        ({"output_schema": {"$ref": "https://example.com"}}, "output_schema.$ref"),
+    ):
+        answer = await admin.post("/workflows", json=registration(workflow(**wrong)))
+        assert (answer.status_code, answer.json()["path"]) == (400, path)
+    await register(admin, workflow(schemas={"day": integer, "limit": integer}))
+    for value in ("abc", None, 3.0, True):
+        answer = await execute(admin, inputs={"day": value})
+        assert (answer.status_code, answer.json()["path"]) == (400, "inputs.day")
+        assert answer.json()["allowed"] == "an integer"
+        answer = await post_plan(admin, inputs={"day": value})
+        assert (answer.status_code, answer.json()["path"]) == (400, "launch_plan.inputs.day")
+    assert (await post_plan(admin, inputs={"day": 3})).status_code == 201
+    assert (await execute(admin, inputs={"limit": 4}, launch_plan="weekly")).status_code == 201
 
 
 async def test_the_sdk_of_a_registration_is_shown(admin: httpx.AsyncClient) -> None:
