@@ -8,9 +8,11 @@ from trimtab.cli.main import cli
 
 READS = {
     *("get", "explain", "history", "diff", "export", "effective", "watch", "describe", "audit"),
-    *("token list", "dead list", "dead show", "namespaces diff"),
+    *("token list", "dead list", "dead show", "namespaces diff", "form"),
 }
-LOCAL = {"up", "asyncapi", "completion", "config", "version", "status", "templates", "doctor"}
+LOCAL = {
+    *("up", "run", "asyncapi", "completion", "config", "version", "status", "templates", "doctor"),
+}
 """Commands that do not change anything on a server."""
 
 ENTRIES = [
