@@ -22,14 +22,15 @@ def check(n: int) -> int:
     return limits.checked(n)
 """
 MAIN = """
-from trimtab import ContainerTask, reference_task, task, workflow
+from trimtab import ContainerTask, reference_task, runtime_override_config, task, workflow
 from .tasks import check, count
 @reference_task(project="shop", domain="production", name="train", version="v3")
 def train(n: int) -> int: ...
 @workflow
 def inner(n: int):
     check(n=n)
-    return count(n=n).with_runtime_override("counter")
+    items = runtime_override_config(environment={"UNIT": "items"})
+    return count(n=n).with_runtime_override("counter", items)
 @workflow
 def counting(n: int):
     return inner(n=n)
@@ -68,7 +69,7 @@ def run(*arguments: str) -> Result:
 def test_a_workflow_of_several_files_and_workflows_runs(pkg: str) -> None:
     done = run(pkg, "counting", "--input", "n=3")
     assert done.exit_code == 0, done.output
-    assert done.stdout == 'counting\n"3 rows"\n'
+    assert done.stdout == 'counting\n"3 items"\n'
     assert done.stderr == "n0.n0 check succeeded\nn0.n1 count succeeded\n"
 
 
@@ -109,6 +110,16 @@ def test_a_wrong_call_is_refused_before_any_task_runs(
     done = run(pkg, *arguments)
     assert error in done.stderr
     assert (done.exit_code, done.stdout) == (code, "")
+
+
+def test_the_output_is_checked_against_the_declared_type(pkg: str) -> None:
+    text = (
+        "from trimtab import *\n@task\ndef t(): return 'x'\n@workflow\ndef w() -> int: return t()\n"
+    )
+    Path("odd.py").write_text(text)
+    done = run("odd.py")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "w: return: 'x' is not valid" in done.stderr
 
 
 def test_an_only_workflow_needs_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

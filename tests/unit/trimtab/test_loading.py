@@ -329,6 +329,14 @@ def test_warnings_about_images_have_the_file_and_line(tmp_path: Path) -> None:
     assert written.startswith(f"{tmp_path}/main.py, line 3: image 'team/x:latest' has")
 
 
+def test_other_warnings_are_issued_as_ever(tmp_path: Path) -> None:
+    text = "import warnings\nwarnings.warn('old', UserWarning)\n"
+    write(tmp_path, PACKAGE, **{"pkg/unused.py": text})
+    with pytest.warns(UserWarning, match="old") as caught:
+        assert load_module(tmp_path).warnings == ()
+    assert caught[0].filename == str(tmp_path / "pkg/unused.py")
+
+
 def test_a_file_that_changes_while_it_is_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,6 +385,7 @@ from trimtab.workflows.loader import forget_module, load_task
 from trimtab.workflows.targets import Function
 task = load_task(Path(sys.argv[1]), Function(module=sys.argv[2], name="double"))
 print(task.function(x=4))
+assert sys.path[0] == sys.argv[1]
 del task
 forget_module()
 print(Path(sys.argv[1], "log").read_text())

@@ -13,7 +13,7 @@ from trimtab.workflows.import_graph import ImportGraph, module_name
 from trimtab.workflows.module_contents import Definitions
 from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
 from trimtab.workflows.overrides import Pool
-from trimtab.workflows.targets import Container, Function
+from trimtab.workflows.targets import Function
 from trimtab.workflows.tasks import ContainerTask, PythonTask
 
 _VERSION_CHARACTERS = 12
@@ -103,7 +103,7 @@ class _RegisteredCode:
 
     def _config_of(self, task: Task) -> NodeOverrides:
         image = self._definitions.image
-        if image is None or isinstance(task.target, Container) or _has_image(task.config):
+        if image is None or _has_image(task.config):
             return task.config
         return merge_overrides(task.config, NodeOverrides(container_image=image))
 
