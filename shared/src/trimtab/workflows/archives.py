@@ -130,6 +130,8 @@ def _check_path(path: str) -> None:
         or "\\" in path
         or any(unicodedata.category(character) == "Cc" for character in path)
     ):
-        raise Invalid("bundle", path, "relative paths without ., .., \\ and control characters")
+        raise Invalid(
+            "bundle", path, "relative paths in UTF-8 without ., .., \\ and control characters"
+        )
     if len(encoded) > MAX_PATH_BYTES:
         raise Invalid("bundle", path, f"paths of at most {MAX_PATH_BYTES} bytes")
