@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.system import System
+from trimtab.amounts import ResourceSpec
 from trimtab.api.entities import ProjectBody
 from trimtab.api.executions import WorkflowBody
 from trimtab.client import Client
-from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.workflows.graph import Node as GraphNode
 from trimtab.workflows.graph import Task, Workflow
 from trimtab.workflows.node_overrides import NodeOverrides, ResourceOverrides

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.propeller.building import MODULE, node, overrides, record, request, settings
-from trimtab.kinds.task_resource import ResourceSpec
+from trimtab.amounts import ResourceSpec
 from trimtab.messages.events import ClusterChanged, ProjectChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from trimtab import quantities
+from trimtab.amounts import ResourceSpec
 from trimtab.errors import Invalid
-from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import DnsLabel, Integer, Model, Switch
 from trimtab.texts import DATA, MULTILINE

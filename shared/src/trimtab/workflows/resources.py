@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from trimtab import quantities
+from trimtab.amounts import ResourceSpec
 from trimtab.errors import Invalid
-from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.models import parse_model
 from trimtab.workflows.node_overrides import ResourceOverrides
 

@@ -10,8 +10,8 @@ from typing import Literal, NewType, Protocol, Self
 
 from pydantic import Field, JsonValue
 
+from trimtab.amounts import ResourceSpec
 from trimtab.errors import Invalid, Rejected, Retryable, TrimtabError
-from trimtab.kinds.task_resource import ResourceSpec
 from trimtab.kinds.workflow_execution_config import Secret
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
