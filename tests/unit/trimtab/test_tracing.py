@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import functools
 import math
 import pickle
 from collections.abc import Callable
@@ -277,6 +278,23 @@ def around_is_none(x: Any) -> Any:
 def test_a_look_at_a_value_that_its_promise_cannot_refuse_is_refused(body: Any) -> None:
     with pytest.raises(Rejected, match=r"test_tracing.py, line \d+: .* on [xy] looks at a promise"):
         registered(body)
+
+
+def logged(function: Any) -> Any:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return run
+
+
+def test_a_function_below_another_decorator_is_the_one_that_is_checked_and_named() -> None:
+    line = is_none.__code__.co_firstlineno
+    with pytest.raises(Rejected, match=f"test_tracing.py, line {line + 1}: is None on x"):
+        registered(logged(is_none))
+    decorated = task(logged(is_none))
+    assert decorated.place == f"{__file__}, line {line}"
+    assert list(decorated.signature.parameters) == ["x"]
 
 
 def test_a_look_at_other_values_is_allowed() -> None:

@@ -5,6 +5,7 @@ without any method of its promise. So the instructions of the body are searched 
 """
 
 import dis
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import pairwise
@@ -28,6 +29,7 @@ Pair = tuple[dis.Instruction, dis.Instruction]
 
 def check_body(function: Callable[..., object]) -> None:
     """Raise `Rejected` for a call that is left out, and for a look at a promise."""
+    function = inspect.unwrap(function)
     if not isinstance(function, FunctionType):
         return
     found = [

@@ -42,7 +42,8 @@ def signature_of(type_: str, function: Callable[..., object]) -> inspect.Signatu
 
 
 def place_of(function: Callable[..., object]) -> str:
-    """Return where a function is written: ``file, line N``."""
+    """Return where a function is written, below its decorators: ``file, line N``."""
+    function = inspect.unwrap(function)
     code = function.__code__ if isinstance(function, FunctionType) else None
     return "" if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
 
