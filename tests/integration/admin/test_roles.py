@@ -351,6 +351,7 @@ NAMES = {
     "sequence": "1",
     "cluster": "embedded",
     "namespace": "x",
+    "digest": "0" * 64,
 }
 FILTERED = ("/records", "/history", "/workflows", "/launch_plans", "/executions", "/namespaces")
 FOR_EVERY_TOKEN = {
