@@ -321,10 +321,10 @@ async def test_a_bundle_that_no_version_and_no_execution_names_is_deleted_after_
 ) -> None:
     store = JetStreamBlobStore(client)
     await put(admin)
-    await register(admin, workflow(module="", bundle=DIGEST))
     named = await store.put(b"named by an execution")
-    for version in range(2, 23):  # more than one page
+    for version in range(2, 23):  # a whole page before the one that names the bundle
         await register(admin, workflow(str(version), module=f"# {version}"))
+    await register(admin, workflow(module="", bundle=DIGEST))
     response = await execute(admin, overrides={"trainer": {"environment": {"BLOB": named}}})
     assert response.status_code == 201, response.text
     unnamed = await store.put(b"unnamed")

@@ -79,7 +79,7 @@ async def test_a_missing_bucket_is_unavailable_and_a_wiped_one_has_no_blob(clien
 
 async def test_a_full_bucket_refuses_an_upload_and_leaves_nothing_of_it(client: Client) -> None:
     store, jetstream = JetStreamBlobStore(client), client.jetstream()
-    small = (await jetstream.stream_info(STREAM)).config.evolve(max_bytes=4 * CHUNK_BYTES)
+    small = (await jetstream.stream_info(STREAM)).config.evolve(max_bytes=6 * CHUNK_BYTES)
     await jetstream.update_stream(small)
     first = await store.put(b"x" * 3 * CHUNK_BYTES)
     with pytest.raises(Unavailable, match=r"full.*raise max_bytes of the stream OBJ_BLOBS"):
@@ -88,7 +88,10 @@ async def test_a_full_bucket_refuses_an_upload_and_leaves_nothing_of_it(client: 
     assert blob.digest == first
     assert await chunks(client) == 4  # three chunks and the metadata
     # A deletion needs no room.
-    await jetstream.publish(subjects.blob_chunks("filler"), b"x" * (CHUNK_BYTES - 1000))
+    for size in (CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES - 3000):
+        await jetstream.publish(subjects.blob_chunks("filler"), b"x" * size)
+    with pytest.raises(Unavailable, match="full"):
+        await store.put(b"x" * 3000)
     assert await store.delete(blob)
     await store.put(b"x" * 3 * CHUNK_BYTES)
 
