@@ -325,7 +325,8 @@ async def test_a_bundle_that_no_version_and_no_execution_names_is_deleted_after_
     for version in range(2, 23):  # a whole page before the one that names the bundle
         await register(admin, workflow(str(version), module=f"# {version}"))
     await register(admin, workflow(module="", bundle=DIGEST))
-    response = await execute(admin, overrides={"trainer": {"environment": {"BLOB": named}}})
+    overrides = {"trainer": {"environment": {"BLOB": named}}}
+    response = await execute(admin, version="2", overrides=overrides)
     assert response.status_code == 201, response.text
     unnamed = await store.put(b"unnamed")
     ages = {blob.digest: blob.stored_at for blob in await store.list()}
