@@ -209,6 +209,7 @@ def test_the_examples_can_be_registered(trimtab: Trimtab, scope: list[str]) -> N
     assert trimtab("register", str(examples / "nightly.py"), *scope).exit_code == 0
     done = trimtab("register", str(examples / "overrides_and_environments.py"), *scope)
     assert done.stdout.splitlines()[-1] == "Registered launch plan your_lp_name_5"
+    assert "image 'busybox' has no tag" in done.stderr
     executed = trimtab("execute", "wf", *scope)
     assert "n5.n2 t2 succeeded" in executed.stderr, executed.stderr
     refused = trimtab("execute", "processing", *scope)

@@ -21,6 +21,7 @@ from trimtab import (
 )
 from trimtab.errors import Invalid, Rejected
 from trimtab.workflows.graph import Constant, FromInput, FromNode
+from trimtab.workflows.images import ImageWarning
 from trimtab.workflows.node_overrides import NodeOverrides
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nightly.py"
@@ -251,6 +252,14 @@ def run_task(
     (directory / "task.json").write_text(json.dumps({"task": name, "inputs": inputs}))
     command = [sys.executable, "-m", "trimtab.workflows.entrypoint", str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_attempt_does_not_repeat_the_warnings_of_the_registration(tmp_path: Path) -> None:
+    module = MODULE.replace("@task", '@task(container_image="double:latest")', 1)
+    with pytest.warns(ImageWarning):
+        exec(module, {})
+    done = run_task(tmp_path, "double", module, x=21)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

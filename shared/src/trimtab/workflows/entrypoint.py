@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from trimtab.errors import Invalid, Rejected
 from trimtab.models import Model
 from trimtab.workflows import bundles, loader
 from trimtab.workflows.bad_modules import place_of
+from trimtab.workflows.images import ImageWarning
 from trimtab.workflows.targets import Function
 from trimtab.workflows.tasks import PythonTask
 
@@ -84,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the attempt, hand its result over, and return the exit code."""
     directory = Path(arguments[0])
     result = _Result(directory, int(arguments[1]) if len(arguments) > 1 else None)
+    # They were shown when the workflow was registered.
+    warnings.simplefilter("ignore", ImageWarning)
     try:
         output = run(directory)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # The task is the user's code and may raise anything.
