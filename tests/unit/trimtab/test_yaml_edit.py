@@ -69,7 +69,8 @@ def test_the_text_always_has_the_value(
     content: dict[str, object], key: str, name: str, value: dict[str, str], is_flow: bool
 ) -> None:
     content = {**content, key: {}} if isinstance(content.get(key), str) else content
-    text = yaml.safe_dump(content, default_flow_style=is_flow)
+    # PyYAML's own dumper leaves 0E0 without quotes, which is a number of YAML.
+    text = yaml.dump(content, Dumper=yaml_texts.Dumper, default_flow_style=is_flow)
     inner = content.get(key, {})
     assert isinstance(inner, dict)
     expected = {**content, key: {**inner, name: value}}
