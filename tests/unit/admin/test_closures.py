@@ -142,6 +142,9 @@ STEP = Node(id="n0", task="step", inputs={})
             },
             "references",
         ),
+        ({"tasks": {"a/b": Task(name="t")}}, "tasks"),
+        ({"tasks": {"t" * 201: Task(name="t")}}, "tasks"),
+        ({"workflows": {"": graph(1)}}, "workflows"),
         ({"sources": {"0" * 64: ""}}, "sources"),
         (
             {"tasks": {"step": Task(name="step", target=Function(code="0"))}},
@@ -157,3 +160,21 @@ def test_what_no_sdk_registers_is_refused(fields: dict[str, Any], path: str) -> 
             workflow((STEP,)).model_copy(update={**fields, "tasks": tasks}), {}
         )
     assert refused.value.path == path
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"required": ("zz",)},
+        {"output": FromInput(name="zz")},
+        {"nodes": (STEP.model_copy(update={"task": "zz"}),)},
+    ],
+)
+def test_a_wrong_name_is_refused_with_a_short_message(fields: dict[str, Any]) -> None:
+    names = [f"name{n}" for n in range(5000)]
+    large = workflow(
+        (STEP,), inputs=dict.fromkeys(names), tasks={n: Task(name=n) for n in ("step", *names)}
+    )
+    with pytest.raises(Invalid) as refused:
+        closures.check_registration(large.model_copy(update=fields), {})
+    assert len(str(refused.value)) < 300

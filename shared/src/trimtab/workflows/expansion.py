@@ -275,7 +275,7 @@ def _bound_inputs(
     graph, planned = callee.graph, callee.launch_plan.inputs if callee.launch_plan else {}
     for name in inputs:
         if name not in graph.inputs:
-            known = ", ".join(graph.inputs) or "(it has none)"
+            known = names.listed(list(graph.inputs)) or "(it has none)"
             question = names.question(name, graph.inputs)
             raise Invalid(f"{path}.{name}", name, f"inputs of {callee}: {known}{question}")
     for name in graph.required:

@@ -54,6 +54,11 @@ def _is_any(interface: "Interface") -> bool:
     return not interface.model_fields_set
 
 
+def _known(name: str, known: Collection[str], nothing: str = "there are none") -> str:
+    """Return the known names for a message, of many only the first ones and the nearest."""
+    return (names.listed(list(known)) or f"({nothing})") + names.question(name, known)
+
+
 class ExecutionConfig(Model):
     """Values that a launch plan or a request sets for its executions.
 
@@ -221,7 +226,7 @@ class Graph(Model):
         for field in ("required", "input_types", "schemas"):
             for name in getattr(self, field):
                 if name not in self.inputs:
-                    raise Invalid(path + field, name, "inputs " + ", ".join(self.inputs))
+                    raise Invalid(path + field, name, f"inputs {_known(name, self.inputs)}")
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
             at = f"{path}nodes.{index}"
@@ -245,7 +250,7 @@ class Graph(Model):
         if isinstance(binding, FromNode) and binding.node not in before:
             raise Invalid(path, binding.node, "a node that comes before this one")
         if isinstance(binding, FromInput) and binding.name not in self.inputs:
-            raise Invalid(path, binding.name, "an input: " + ", ".join(self.inputs))
+            raise Invalid(path, binding.name, f"an input: {_known(binding.name, self.inputs)}")
 
 
 class SdkType(StrEnum):
@@ -312,6 +317,8 @@ class Workflow(Graph):
         """Check that every name refers to something, once. Raises `Invalid`."""
         if len(self.nodes) > MAX_NODES:
             raise Invalid("nodes", f"{len(self.nodes)} nodes", f"at most {MAX_NODES} nodes")
+        if "" in self.workflows:
+            raise Invalid("workflows", "", "a name that is not empty, as no node calls this one")
         for field in ("tasks", "references"):
             for name, callee in getattr(self, field).items():
                 callee.interface.check(f"{field}.{name}.interface.")
@@ -341,7 +348,7 @@ class Workflow(Graph):
             raise Invalid(path, " and ".join(given), "one of task, workflow and reference")
         name, known = callees[given[0]]
         if name not in known:
-            raise Invalid(f"{path}.{given[0]}", name, ", ".join(known))
+            raise Invalid(f"{path}.{given[0]}", name, _known(name, known))
         self._check_hooks_of(path, node)
 
     def _check_hooks_of(self, path: str, node: Node) -> None:
@@ -378,7 +385,7 @@ class Workflow(Graph):
         """Return the inputs of an execution, defaults filled in. Raises `Invalid`."""
         self.check_inputs("inputs", given)
         if missing := [name for name in self.required if name not in given]:
-            allowed = f"a value, because {self.name} requires {', '.join(missing)}"
+            allowed = f"a value, because {self.name} requires {names.listed(missing)}"
             raise Invalid(f"inputs.{missing[0]}", None, allowed)
         return {**self.inputs, **given}
 
@@ -392,8 +399,8 @@ class Workflow(Graph):
     def check_input(self, name: str, value: object, path: str = "inputs") -> None:
         """Raise `Invalid` where the workflow has no such input."""
         if name not in self.inputs:
-            allowed = "inputs " + (", ".join(self.inputs) or "(the workflow has none)")
-            raise Invalid(f"{path}.{name}", value, allowed + names.question(name, self.inputs))
+            allowed = f"inputs {_known(name, self.inputs, 'the workflow has none')}"
+            raise Invalid(f"{path}.{name}", value, allowed)
 
 
 class LaunchPlan(ExecutionConfig):

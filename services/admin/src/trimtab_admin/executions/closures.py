@@ -5,16 +5,21 @@ Each function looks at thousands of nodes: an event loop calls it in a thread.
 
 import time
 
+from pydantic import TypeAdapter, ValidationError
+
 from trimtab.errors import Invalid
+from trimtab.models import Name
 from trimtab.workflows.expansion import Registry, expand
 from trimtab.workflows.graph import MAX_NODES, Workflow
 from trimtab.workflows.targets import Function
+from trimtab.wrong_values import allowed_instead
 from trimtab_admin.executions import interfaces
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 
 MAX_REFERENCES = 200
 """The most versions that a workflow refers to, directly or through those that it refers to."""
 
+_NAME = TypeAdapter[str](Name)
 _MAX_COMPARISON_SECONDS = 2.0
 """How long types are compared; those of honest workflows take milliseconds."""
 
@@ -23,6 +28,7 @@ def check_registration(workflow: Workflow, registry: Registry) -> Workflow:
     """Return the expanded workflow. Raises `Invalid` where it cannot be executed."""
     _check_numbers(workflow)
     _check_reserved(workflow)
+    _check_task_names(workflow)
     workflow.check()
     ends_at = time.monotonic() + _MAX_COMPARISON_SECONDS
     interfaces.check(workflow, registry, lambda: time.monotonic() > ends_at)
@@ -51,6 +57,15 @@ def _check_numbers(workflow: Workflow) -> None:
     ):
         if number > most:
             raise Invalid(name, f"{number} {name}", f"at most {most} {name}")
+
+
+def _check_task_names(workflow: Workflow) -> None:
+    """Raise `Invalid` for a name under which no reference could find a task."""
+    for name in workflow.tasks:
+        try:
+            _NAME.validate_python(name)
+        except ValidationError as error:
+            raise Invalid("tasks", name, allowed_instead(error.errors()[0])) from error
 
 
 def _check_reserved(workflow: Workflow) -> None:
