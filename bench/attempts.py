@@ -19,8 +19,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from trimtab.blobs.port import digest_of
-from trimtab.workflows.archives import pack
-from trimtab.workflows.targets import Function
+from trimtab.workflows.code.archives import pack
+from trimtab.workflows.graphs.targets import Function
 from trimtab_propeller.executors.port import Attempt, Returned
 from trimtab_propeller.executors.process import ProcessExecutor
 

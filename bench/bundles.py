@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from trimtab.workflows.bundles import Bundle, unpack
-from trimtab.workflows.collecting import collect_directory
-from trimtab.workflows.import_graph import ImportGraph
+from trimtab.workflows.code.bundles import Bundle, unpack
+from trimtab.workflows.code.collecting import collect_directory
+from trimtab.workflows.code.import_graph import ImportGraph
 
 T = TypeVar("T")
 

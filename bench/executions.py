@@ -29,8 +29,16 @@ from trimtab.messages.executions import (
 )
 from trimtab.messages.resolutions import Resolution
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import MAX_NODES, Constant, FromNode, LaunchPlan, Node, Task, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import (
+    MAX_NODES,
+    Constant,
+    FromNode,
+    LaunchPlan,
+    Node,
+    Task,
+    Workflow,
+)
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin import migrations
 from trimtab_admin.executions import sizes, states
 from trimtab_admin.executions.projection import Projection, new_row

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from trimtab import Resources, runtime_override_config, task, workflow
-from trimtab.workflows.expansion import expand
+from trimtab.workflows.graphs.expansion import expand
 
 NODES = 1000
 ROUNDS = 5

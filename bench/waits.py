@@ -28,7 +28,7 @@ from bench.settings import database
 from tests import installation
 from tests.servers import free_port
 from trimtab.api.settings import MAX_DOCUMENTS
-from trimtab.workflows.graph import MAX_NODES
+from trimtab.workflows.graphs.graph import MAX_NODES
 
 TOKEN = "t0ken"
 GOAL_MILLIS = 100

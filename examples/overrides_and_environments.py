@@ -19,7 +19,7 @@ from trimtab import (
     task,
     workflow,
 )
-from trimtab.workflows import launch_plans as launch_plan
+from trimtab.workflows.definitions import launch_plans as launch_plan
 
 
 @task

@@ -17,7 +17,7 @@ from trimtab.client import Client
 from trimtab.errors import Retryable
 from trimtab.levels import Scope
 from trimtab.messages.executions import ENDED
-from trimtab.workflows.graph import FromNode, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import FromNode, Node, Task, Workflow
 
 PROJECT, DOMAIN = "load", "development"
 SCOPE = Scope(DOMAIN, PROJECT)

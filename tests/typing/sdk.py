@@ -35,9 +35,9 @@ from trimtab import (
     task,
     workflow,
 )
-from trimtab.workflows.node_overrides import NodeOverrides
-from trimtab.workflows.overrides import RuntimeOverride
-from trimtab.workflows.workflow_functions import WorkflowFunction
+from trimtab.workflows.definitions.overrides import RuntimeOverride
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 
 @task

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from trimtab import load_module, runtime_override_config
-from trimtab.workflows import targets
-from trimtab.workflows.expansion import expand
-from trimtab.workflows.loader import Module
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.code.loader import Module
+from trimtab.workflows.graphs import targets
+from trimtab.workflows.graphs.expansion import expand
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "overrides_and_environments.py"
 OUTPUT = """\

@@ -26,11 +26,11 @@ from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
-from trimtab.workflows import graph
-from trimtab.workflows.expansion import Referenced, ReferenceKey, expand
-from trimtab.workflows.graph import ExecutionConfig, Node, Reference
-from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
-from trimtab.workflows.workflow_functions import WorkflowFunction
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
+from trimtab.workflows.graphs import graph
+from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey, expand
+from trimtab.workflows.graphs.graph import ExecutionConfig, Node, Reference
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_admin.executions.launch_forms import Page, launch_form
 from trimtab_admin.steps import at_once
 from trimtab_propeller.executors.port import Capabilities

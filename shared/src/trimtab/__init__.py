@@ -7,20 +7,24 @@ first use.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trimtab.workflows.containers import Container, K8sObjectMetadata, K8sPod
-from trimtab.workflows.files import Directory, File
-from trimtab.workflows.graph import RuntimeMetadata
-from trimtab.workflows.launch_plans import LaunchPlan
-from trimtab.workflows.loader import BadModule, Module, load_module
-from trimtab.workflows.overrides import Pool, TaskNodeConfigOverride, runtime_override_config
-from trimtab.workflows.references import (
+from trimtab.workflows.code.loader import BadModule, Module, load_module
+from trimtab.workflows.definitions.containers import Container, K8sObjectMetadata, K8sPod
+from trimtab.workflows.definitions.launch_plans import LaunchPlan
+from trimtab.workflows.definitions.overrides import (
+    Pool,
+    TaskNodeConfigOverride,
+    runtime_override_config,
+)
+from trimtab.workflows.definitions.references import (
     reference_launch_plan,
     reference_task,
     reference_workflow,
 )
-from trimtab.workflows.resources import ResourceEntry, ResourceName, Resources
-from trimtab.workflows.tasks import ContainerTask, PythonTask, task
-from trimtab.workflows.workflow_functions import workflow
+from trimtab.workflows.definitions.resources import ResourceEntry, ResourceName, Resources
+from trimtab.workflows.definitions.tasks import ContainerTask, PythonTask, task
+from trimtab.workflows.definitions.workflow_functions import workflow
+from trimtab.workflows.files import Directory, File
+from trimtab.workflows.graphs.graph import RuntimeMetadata
 
 if TYPE_CHECKING:
     from trimtab.tokens.lease import LeaseLost

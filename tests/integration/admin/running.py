@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.servers import PATIENCE_SECONDS
-from trimtab.workflows.graph import Constant, FromInput, Hook, Node, Task, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import Constant, FromInput, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.app import build, prepare
 from trimtab_admin.config import AdminConfig
 

@@ -6,7 +6,7 @@ import httpx
 
 from tests.integration.admin.callers import grant, token_headers
 from tests.integration.admin.running import FORCE, SCOPE, register, workflow
-from trimtab.workflows.graph import Hook, Node
+from trimtab.workflows.graphs.graph import Hook, Node
 
 FORM = "/workflows/shop/development/nightly/form"
 PLAN_FORM = "/launch_plans/shop/development/weekly/form"

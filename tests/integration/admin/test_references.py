@@ -15,7 +15,7 @@ from tests.databases import BOTH
 from tests.integration.admin.callers import grant, token_headers
 from tests.integration.admin.running import SCOPE, register, registration, rows, workflow
 from tests.servers import PATIENCE_SECONDS
-from trimtab.workflows.graph import (
+from trimtab.workflows.graphs.graph import (
     MAX_NODES,
     Constant,
     FromInput,
@@ -27,7 +27,7 @@ from trimtab.workflows.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions import closures
 from trimtab_admin.storage import tables

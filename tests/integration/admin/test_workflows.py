@@ -13,7 +13,7 @@ from tests.integration.admin.running import (
     registration,
     workflow,
 )
-from trimtab.workflows.graph import RuntimeMetadata
+from trimtab.workflows.graphs.graph import RuntimeMetadata
 from trimtab_admin.executions import workflows
 
 PLAN = {"name": "weekly", "workflow": "nightly", "version": "1"}

@@ -10,9 +10,9 @@ from trimtab.amounts import ResourceSpec
 from trimtab.api.entities import ProjectBody
 from trimtab.api.executions import WorkflowBody
 from trimtab.client import Client
-from trimtab.workflows.graph import Node as GraphNode
-from trimtab.workflows.graph import Task, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides, ResourceOverrides
+from trimtab.workflows.graphs.graph import Node as GraphNode
+from trimtab.workflows.graphs.graph import Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, ResourceOverrides
 
 PROJECT, DOMAIN = "flyteexamples", "development"
 

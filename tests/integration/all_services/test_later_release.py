@@ -24,7 +24,7 @@ from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.testing import AT
-from trimtab.workflows.graph import LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import LaunchPlan, Node, Task, Workflow
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.storage import tables
 

@@ -11,7 +11,7 @@ from tests.system import System
 from trimtab import load_module
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, WorkflowBody
 from trimtab.client import Client
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 PACKAGE = {
     "shop/__init__.py": "",

@@ -13,8 +13,8 @@ from trimtab.api.executions import ExecutionCreate, LaunchPlanBody, WorkflowBody
 from trimtab.client import Client
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
-from trimtab.workflows.graph import LaunchPlan
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import LaunchPlan
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 FOLDS = """
 import os

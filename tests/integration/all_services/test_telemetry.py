@@ -14,7 +14,7 @@ from trimtab.api.entities import PoolBody, ProjectBody
 from trimtab.api.executions import ExecutionCreate, WorkflowBody
 from trimtab.client import Client
 from trimtab.levels import Scope
-from trimtab.workflows.graph import Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Node, Task, Workflow
 
 MODULE = """
 import time

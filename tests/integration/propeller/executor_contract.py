@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from tests.integration.propeller.harness import data_next_to
 from tests.servers import PATIENCE_SECONDS
-from trimtab.workflows.targets import Container, Pod
+from trimtab.workflows.graphs.targets import Container, Pod
 from trimtab_propeller.executors.port import (
     Absent,
     Attempt,

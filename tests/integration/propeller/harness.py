@@ -46,9 +46,9 @@ from trimtab.tokens.protocol import (
     Renew,
     Renewed,
 )
-from trimtab.workflows.expansion import expand
-from trimtab.workflows.graph import LaunchPlan
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.expansion import expand
+from trimtab.workflows.graphs.graph import LaunchPlan
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 BEAT_SECONDS = 0.5
 

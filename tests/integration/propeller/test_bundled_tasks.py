@@ -14,8 +14,8 @@ from tests.integration.propeller.harness import data_next_to
 from tests.servers import PATIENCE_SECONDS
 from trimtab.blobs.port import digest_of, missing
 from trimtab.errors import Unavailable
-from trimtab.workflows.archives import pack
-from trimtab.workflows.targets import Function
+from trimtab.workflows.code.archives import pack
+from trimtab.workflows.graphs.targets import Function
 from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.port import (
     Absent,

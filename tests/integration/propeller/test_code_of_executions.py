@@ -12,7 +12,7 @@ from trimtab.blobs.jetstream import JetStreamBlobStore
 from trimtab.messages import subjects
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import NodeFailed, NodeWaiting
-from trimtab.workflows.bundles import Bundle
+from trimtab.workflows.code.bundles import Bundle
 from trimtab_admin.messaging import streams
 
 TASKS = """

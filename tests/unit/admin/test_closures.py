@@ -8,7 +8,7 @@ from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.settings.state import Settings
 from trimtab.testing import request
-from trimtab.workflows.graph import (
+from trimtab.workflows.graphs.graph import (
     MAX_NODES,
     Constant,
     FromInput,
@@ -20,8 +20,8 @@ from trimtab.workflows.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.node_overrides import NodeOverrides
-from trimtab.workflows.targets import Function
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.targets import Function
 from trimtab_admin.executions import closures, sizes
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_propeller.executors.port import Capabilities

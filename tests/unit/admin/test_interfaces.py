@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.workflows.expansion import Referenced, ReferenceKey
-from trimtab.workflows.graph import (
+from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey
+from trimtab.workflows.graphs.graph import (
     Binding,
     Constant,
     FromInput,

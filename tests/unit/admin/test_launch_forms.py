@@ -10,9 +10,9 @@ from trimtab.api.launch_forms import FormField, FormHook, LaunchForm
 from trimtab.levels import PLATFORM, Scope
 from trimtab.settings.state import Settings
 from trimtab.testing import request
-from trimtab.workflows.expansion import expand
-from trimtab.workflows.graph import Graph, Hook, LaunchPlan, Node, Task, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.expansion import expand
+from trimtab.workflows.graphs.graph import Graph, Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions.launch_forms import Page, launch_form
 from trimtab_admin.steps import at_once
 from trimtab_propeller.executors.port import Capabilities

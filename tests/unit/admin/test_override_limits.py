@@ -9,8 +9,8 @@ from trimtab.levels import Scope
 from trimtab.messages.events import RecordChanged
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import Constant, Hook, LaunchPlan, Node, Task, Workflow
-from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides
+from trimtab.workflows.graphs.graph import Constant, Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
 from trimtab_admin.executions import override_limits
 
 SCOPE = Scope("development", "shop")

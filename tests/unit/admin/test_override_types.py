@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.workflows.graph import Hook, LaunchPlan, Node, Task, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions import override_types
 
 

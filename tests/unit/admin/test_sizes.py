@@ -11,8 +11,8 @@ from trimtab.messages.executions import Admitted, Request
 from trimtab.messages.resolutions import MOST_PLAIN_BYTES
 from trimtab.settings.state import Settings
 from trimtab.testing import entry, request
-from trimtab.workflows.graph import MAX_NODES, Constant, FromNode, Hook, Node, Task, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import MAX_NODES, Constant, FromNode, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions import sizes
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES

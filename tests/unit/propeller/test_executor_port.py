@@ -10,7 +10,7 @@ from trimtab.messages.events import ClusterChanged, ProjectChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
-from trimtab.workflows.targets import Function
+from trimtab.workflows.graphs.targets import Function
 from trimtab_propeller.executors.port import Attempt, Capabilities, Resources
 from trimtab_propeller.resolution import resolve
 

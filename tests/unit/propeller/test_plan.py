@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.unit.propeller.building import node, request
 from trimtab.messages.executions import NodeState, Request, State
-from trimtab.workflows.graph import FromNode
+from trimtab.workflows.graphs.graph import FromNode
 from trimtab_propeller.plan import (
     MAX_INTERRUPTED,
     End,

@@ -12,9 +12,9 @@ from trimtab.messages.executions import ExecutionRequested, Request
 from trimtab.models import read
 from trimtab.resolution.limits import Refusal
 from trimtab.runtime.bus import StoredMessage
-from trimtab.workflows.graph import Graph, Node, Reference
-from trimtab.workflows.node_overrides import PodTemplate
-from trimtab.workflows.targets import IN_IMAGE, Container, Function, Pod
+from trimtab.workflows.graphs.graph import Graph, Node, Reference
+from trimtab.workflows.graphs.node_overrides import PodTemplate
+from trimtab.workflows.graphs.targets import IN_IMAGE, Container, Function, Pod
 from trimtab_propeller import requests
 from trimtab_propeller.executors.port import Attempt, Capabilities, Program
 from trimtab_propeller.executors.process import CAPABILITIES

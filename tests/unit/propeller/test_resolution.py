@@ -12,8 +12,8 @@ from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
-from trimtab.workflows.expansion import MAX_DEPTH
-from trimtab.workflows.graph import MAX_NODES, Hook, Node
+from trimtab.workflows.graphs.expansion import MAX_DEPTH
+from trimtab.workflows.graphs.graph import MAX_NODES, Hook, Node
 from trimtab_propeller.executors.port import Capabilities, Isolation
 from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.resolution import resolve

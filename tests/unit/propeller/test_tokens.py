@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from trimtab.tokens.protocol import Allocated
-from trimtab.workflows.graph import MAX_NODES
+from trimtab.workflows.graphs.graph import MAX_NODES
 from trimtab_propeller import tokens
 from trimtab_propeller.execution_log import MAX_EVENTS
 

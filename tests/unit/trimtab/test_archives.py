@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import Invalid
-from trimtab.workflows import archives
-from trimtab.workflows.archives import pack, read_archive
-from trimtab.workflows.bundles import unpack
+from trimtab.workflows.code import archives
+from trimtab.workflows.code.archives import pack, read_archive
+from trimtab.workflows.code.bundles import unpack
 
 FILES = {"b/data.bin": bytes(range(256)), "a.py": b"x = 1\n", "ü.txt": b"", "b/__init__.py": b""}
 

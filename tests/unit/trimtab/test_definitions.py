@@ -21,8 +21,8 @@ from trimtab import (
     task,
 )
 from trimtab.errors import Invalid
-from trimtab.workflows.images import ImageWarning
-from trimtab.workflows.overrides import AmountArguments, OverrideArguments
+from trimtab.workflows.definitions.overrides import AmountArguments, OverrideArguments
+from trimtab.workflows.graphs.images import ImageWarning
 
 CPU, MEMORY, GPU = ResourceName.CPU, ResourceName.MEMORY, ResourceName.GPU
 

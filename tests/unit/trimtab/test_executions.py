@@ -29,8 +29,8 @@ from trimtab.messages.executions import (
 )
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.testing import entry, request, workflow
-from trimtab.workflows.graph import LaunchPlan, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides, ResourceOverrides
+from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, ResourceOverrides
 
 RESOLUTION = Resolution(
     revision=3,

@@ -3,9 +3,9 @@
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.workflows.expansion import Referenced, ReferenceKey, expand
-from trimtab.workflows.graph import Graph, Node, Reference, Task, Workflow
-from trimtab.workflows.targets import IN_IMAGE, Function
+from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey, expand
+from trimtab.workflows.graphs.graph import Graph, Node, Reference, Task, Workflow
+from trimtab.workflows.graphs.targets import IN_IMAGE, Function
 
 TRAIN = {"train": Task(name="train")}
 

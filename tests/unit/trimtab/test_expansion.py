@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.workflows.expansion import (
+from trimtab.workflows.graphs.expansion import (
     MAX_BYTES,
     MAX_DEPTH,
     Referenced,
@@ -15,7 +15,7 @@ from trimtab.workflows.expansion import (
     expand,
     references,
 )
-from trimtab.workflows.graph import (
+from trimtab.workflows.graphs.graph import (
     MAX_NODES,
     Binding,
     Constant,
@@ -29,8 +29,8 @@ from trimtab.workflows.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.node_overrides import NodeOverrides
-from trimtab.workflows.targets import Function
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.targets import Function
 
 STEP = {"step": Task(name="step")}
 

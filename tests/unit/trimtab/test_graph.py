@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from trimtab.errors import Invalid
 from trimtab.testing import workflow
-from trimtab.workflows.graph import (
+from trimtab.workflows.graphs.graph import (
     MAX_LISTED_HOOKS,
     FromInput,
     FromNode,
@@ -16,7 +16,7 @@ from trimtab.workflows.graph import (
     Node,
     Workflow,
 )
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})
 DOUBLE = Node(id="n1", task="double", inputs={"number": FromNode(node="n0")})

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.workflows.images import ImageWarning, check_image, warn_if_mutable
+from trimtab.workflows.graphs.images import ImageWarning, check_image, warn_if_mutable
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trimtab.workflows.import_graph import ImportGraph, module_name
+from trimtab.workflows.code.import_graph import ImportGraph, module_name
 
 FILES = {
     "pkg/__init__.py": "",

@@ -9,7 +9,7 @@ from pydantic import Field
 from trimtab import Directory, File, task, workflow
 from trimtab.cli import inputs
 from trimtab.errors import Invalid
-from trimtab.workflows.graph import Workflow
+from trimtab.workflows.graphs.graph import Workflow
 
 
 @task

@@ -13,7 +13,7 @@ from trimtab import (
     workflow,
 )
 from trimtab.errors import Invalid
-from trimtab.workflows.workflow_functions import WorkflowFunction
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
 
 
 def nightly() -> WorkflowFunction:

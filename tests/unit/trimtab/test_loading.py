@@ -13,8 +13,8 @@ import pytest
 
 from trimtab import BadModule, Module, load_module
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.bundles import unpack
-from trimtab.workflows.graph import Workflow
+from trimtab.workflows.code.bundles import unpack
+from trimtab.workflows.graphs.graph import Workflow
 
 WORKFLOW = """
 from trimtab import workflow
@@ -358,10 +358,10 @@ def test_too_much_data_is_refused_with_the_largest_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, PACKAGE, **{"large.csv": "x" * 4000})
-    monkeypatch.setattr("trimtab.workflows.collecting.MAX_BUNDLE_BYTES", 4100)
+    monkeypatch.setattr("trimtab.workflows.code.collecting.MAX_BUNDLE_BYTES", 4100)
     with pytest.raises(Invalid, match=r"4000 of them in large\.csv.*\.gitignore"):
         load_module(tmp_path)
-    monkeypatch.setattr("trimtab.workflows.collecting.MAX_FILES", 3)
+    monkeypatch.setattr("trimtab.workflows.code.collecting.MAX_FILES", 3)
     with pytest.raises(Invalid, match="at most 3 files"):
         load_module(tmp_path)
 
@@ -381,8 +381,8 @@ def test_files_of_two_directories_are_refused(tmp_path: Path) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from trimtab.workflows.loader import forget_module, load_task
-from trimtab.workflows.targets import Function
+from trimtab.workflows.code.loader import forget_module, load_task
+from trimtab.workflows.graphs.targets import Function
 task = load_task(Path(sys.argv[1]), Function(module=sys.argv[2], name="double"))
 print(task.function(x=4))
 assert sys.path[0] == sys.argv[1]

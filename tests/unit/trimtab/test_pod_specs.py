@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from trimtab.errors import Invalid
-from trimtab.workflows.node_overrides import PodTemplate
-from trimtab.workflows.pod_specs import check_pod_spec, images
+from trimtab.workflows.graphs.node_overrides import PodTemplate
+from trimtab.workflows.graphs.pod_specs import check_pod_spec, images
 
 SIDECAR = {"name": "logger", "image": "busybox:1", "resources": {"requests": {"cpu": "50m"}}}
 

@@ -13,11 +13,11 @@ from trimtab import (
     task,
     workflow,
 )
-from trimtab.workflows.closures import hook_paths
-from trimtab.workflows.expansion import Referenced, ReferenceKey, Registry, expand
-from trimtab.workflows.graph import LaunchPlan, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
-from trimtab.workflows.workflow_functions import WorkflowFunction
+from trimtab.workflows.definitions.closures import hook_paths
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
+from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey, Registry, expand
+from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 CASES = 1000
 AT = {"project": "shop", "domain": "production", "version": "v1"}

@@ -13,7 +13,7 @@ from trimtab import (
     workflow,
 )
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.graph import Constant, FromNode
+from trimtab.workflows.graphs.graph import Constant, FromNode
 
 AT = {"project": "shop", "domain": "production", "version": "v3"}
 

@@ -20,9 +20,9 @@ from trimtab import (
     workflow,
 )
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.graph import Constant, FromInput, FromNode
-from trimtab.workflows.images import ImageWarning
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import Constant, FromInput, FromNode
+from trimtab.workflows.graphs.images import ImageWarning
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nightly.py"
 

@@ -6,9 +6,9 @@ import pytest
 
 from trimtab import ContainerTask, runtime_override_config, task, workflow
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.expansion import MAX_DEPTH, expand
-from trimtab.workflows.graph import Constant, FromInput, FromNode
-from trimtab.workflows.workflow_functions import WorkflowFunction
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
+from trimtab.workflows.graphs.expansion import MAX_DEPTH, expand
+from trimtab.workflows.graphs.graph import Constant, FromInput, FromNode
 
 
 @task

@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from trimtab.errors import Invalid
-from trimtab.workflows.node_overrides import NodeOverrides
-from trimtab.workflows.task_configs import check_task_config, task_config_fields
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.task_configs import check_task_config, task_config_fields
 
 
 @dataclass

@@ -19,8 +19,8 @@ from trimtab import (
     workflow,
 )
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows import targets
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs import targets
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 IMAGE = Container(
     image="train:v1", command=["python"], args=["{{.inputs.rows}}"], resources=Resources(cpu="1")

@@ -14,8 +14,8 @@ import pytest
 
 from trimtab import BadModule, Resources, load_module, reference_task, task, workflow
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.graph import FromInput
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import FromInput
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 OPERATIONS: dict[str, Callable[[Any], object]] = {
     "==": lambda x: x == 1,

@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from trimtab import Directory, File, LaunchPlan, task, workflow
 from trimtab.errors import Invalid, Rejected
-from trimtab.workflows.fitting import may_fit
-from trimtab.workflows.graph import Workflow
-from trimtab.workflows.schemas import check_schema
-from trimtab.workflows.types import declared_type
-from trimtab.workflows.values import check
+from trimtab.workflows.definitions.types import declared_type
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.values.checking import check
+from trimtab.workflows.values.fitting import may_fit
+from trimtab.workflows.values.schemas import check_schema
 
 if TYPE_CHECKING:
     from decimal import Context as Hidden

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import Invalid
-from trimtab.workflows.fitting import may_fit
-from trimtab.workflows.schemas import (
+from trimtab.workflows.values.checking import MAX_STEPS, Steps, check
+from trimtab.workflows.values.fitting import may_fit
+from trimtab.workflows.values.schemas import (
     KEYWORDS,
     MAX_SCHEMA_BYTES,
     MAX_SCHEMA_DEPTH,
@@ -19,7 +20,6 @@ from trimtab.workflows.schemas import (
     check_schema,
     described,
 )
-from trimtab.workflows.values import MAX_STEPS, Steps, check
 
 INTEGER = {"type": "integer"}
 LAYERS = {"type": "object", "properties": {"layers": {"type": "array", "items": INTEGER}}}

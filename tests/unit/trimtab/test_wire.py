@@ -16,7 +16,7 @@ from trimtab.messages.events import Event
 from trimtab.messages.executions import LogEvent
 from trimtab.testing import AT, entry
 from trimtab.tokens import protocol
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 WIRE = Path(__file__).parent / "wire"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from trimtab.messages.executions import NodeState, Request, State
-from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Node
+from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode, Node
 
 MAX_INTERRUPTED = 3
 """How many attempts of a node may be interrupted before it fails: its task may be the cause."""

@@ -19,8 +19,8 @@ from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
 from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import ExecutionConfig, Node
-from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
+from trimtab.workflows.graphs.graph import ExecutionConfig, Node
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.port import Capabilities, Program
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")

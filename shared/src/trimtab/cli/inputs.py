@@ -10,9 +10,9 @@ from trimtab.client import Client
 from trimtab.errors import Invalid
 from trimtab.models import RepeatedKey, unique_members
 from trimtab.workflows.files import File
-from trimtab.workflows.graph import Workflow
-from trimtab.workflows.schemas import TYPES, Schema, described, leaves, members, types_of
-from trimtab.workflows.values import check
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.values.checking import check
+from trimtab.workflows.values.schemas import TYPES, Schema, described, leaves, members, types_of
 
 _EXAMPLES: Mapping[str, str] = {
     "integer": "an integer, such as 3",

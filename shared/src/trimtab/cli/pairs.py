@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from trimtab.cli.inputs import parse_json
 from trimtab.errors import Invalid
 from trimtab.models import parse_model
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 
 def pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -11,8 +11,8 @@ from trimtab.cli.escaping import to_json
 from trimtab.cli.inputs import read_value
 from trimtab.cli.terminal import progress, show_error, show_prompt
 from trimtab.errors import Invalid
-from trimtab.workflows.graph import Workflow
-from trimtab.workflows.schemas import described
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.values.schemas import described
 
 prompt_option = click.option(
     "--prompt/--no-prompt",

@@ -15,9 +15,9 @@ from trimtab.cli.terminal import show, warn
 from trimtab.client import Client
 from trimtab.errors import Conflict, NotFound
 from trimtab.models import Model, parse_model
-from trimtab.workflows.bundles import Bundle
-from trimtab.workflows.loader import Module, load_module
-from trimtab.workflows.overrides import Pool
+from trimtab.workflows.code.bundles import Bundle
+from trimtab.workflows.code.loader import Module, load_module
+from trimtab.workflows.definitions.overrides import Pool
 
 
 @click.command("files", epilog=example("trimtab register pricing.py -p shop -d development"))

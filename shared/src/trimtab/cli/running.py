@@ -17,11 +17,11 @@ from trimtab.cli.pairs import pairs, read_overrides
 from trimtab.cli.prompting import can_prompt, prompt_for_missing, prompt_option
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.errors import NotFound
-from trimtab.workflows.bad_modules import describe_error, place_of, shown_path
-from trimtab.workflows.loader import blamed, loaded
+from trimtab.workflows.code.bad_modules import describe_error, place_of, shown_path
+from trimtab.workflows.code.loader import blamed, loaded
+from trimtab.workflows.code.module_contents import Definitions
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
 from trimtab.workflows.local_runs import LocalRun, NodeFailure
-from trimtab.workflows.module_contents import Definitions
-from trimtab.workflows.workflow_functions import WorkflowFunction
 
 
 @click.command("run", epilog=example("trimtab run pricing.py pricing --input n=3"))

@@ -26,8 +26,8 @@ from trimtab.messages import subjects
 from trimtab.messages.events import Event
 from trimtab.messages.resolutions import Resolution
 from trimtab.models import Model
-from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 Phase = Literal["requested", "running", "succeeded", "failed", "refused"]
 NodePhase = Literal["waiting", "starting", "running", "succeeded", "failed"]

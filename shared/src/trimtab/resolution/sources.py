@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
-from trimtab.workflows.graph import ExecutionConfig, Hook, LaunchPlan, Node, Task
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import ExecutionConfig, Hook, LaunchPlan, Node, Task
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 ENGINE_DEFAULTS: Mapping[str, JsonValue] = {"retries": 0, "interruptible": False}
 """The values of nodes by path where no source sets them."""

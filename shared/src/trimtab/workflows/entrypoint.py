@@ -21,11 +21,11 @@ from pydantic import JsonValue
 
 from trimtab.errors import Invalid, Rejected
 from trimtab.models import Model
-from trimtab.workflows import bundles, loader
-from trimtab.workflows.bad_modules import place_of
-from trimtab.workflows.images import ImageWarning
-from trimtab.workflows.targets import Function
-from trimtab.workflows.tasks import PythonTask
+from trimtab.workflows.code import bundles, loader
+from trimtab.workflows.code.bad_modules import place_of
+from trimtab.workflows.definitions.tasks import PythonTask
+from trimtab.workflows.graphs.images import ImageWarning
+from trimtab.workflows.graphs.targets import Function
 
 MAX_OUTPUT_BYTES = 256 * 1024
 """Outputs are part of events and of the inputs of later tasks, so they must be small."""

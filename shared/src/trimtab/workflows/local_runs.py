@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from trimtab.errors import Rejected
-from trimtab.workflows.expansion import expand
-from trimtab.workflows.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides, merge_overrides
-from trimtab.workflows.tasks import ContainerTask
-from trimtab.workflows.workflow_functions import WorkflowFunction
+from trimtab.workflows.definitions.tasks import ContainerTask
+from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
+from trimtab.workflows.graphs.expansion import expand
+from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, merge_overrides
 
 
 class NodeFailure(Exception):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, LaunchPlanBody, WorkflowBody
 from trimtab.api.launch_forms import LaunchForm
 from trimtab.levels import Scope
-from trimtab.workflows.graph import MAX_NODES
+from trimtab.workflows.graphs.graph import MAX_NODES
 from trimtab_admin.access.authentication import Authentication
 from trimtab_admin.access.authorization import (
     Role,

@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab.errors import Invalid
 from trimtab.models import Name
-from trimtab.workflows.expansion import Registry, expand
-from trimtab.workflows.graph import MAX_NODES, Workflow
-from trimtab.workflows.targets import Function
+from trimtab.workflows.graphs.expansion import Registry, expand
+from trimtab.workflows.graphs.graph import MAX_NODES, Workflow
+from trimtab.workflows.graphs.targets import Function
 from trimtab.wrong_values import allowed_instead
 from trimtab_admin.executions import interfaces
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES

@@ -17,8 +17,8 @@ from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.errors import Conflict, NotFound, Retryable, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
-from trimtab.workflows.expansion import Registry
-from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab.workflows.graphs.expansion import Registry
+from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Workflow
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import closures, override_limits, override_types, sizes, states

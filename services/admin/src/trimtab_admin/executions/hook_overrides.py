@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from trimtab.workflows.graph import Hook, LaunchPlan
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import Hook, LaunchPlan
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 FIELDS = {
     "execution override": "overrides",

@@ -4,10 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from trimtab import names
 from trimtab.errors import Invalid
-from trimtab.workflows import values
-from trimtab.workflows.expansion import Referenced, ReferenceKey, Registry
-from trimtab.workflows.fitting import may_fit
-from trimtab.workflows.graph import (
+from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey, Registry
+from trimtab.workflows.graphs.graph import (
     Binding,
     Constant,
     FromInput,
@@ -19,7 +17,9 @@ from trimtab.workflows.graph import (
     Schema,
     Workflow,
 )
-from trimtab.workflows.schemas import described
+from trimtab.workflows.values import checking
+from trimtab.workflows.values.fitting import may_fit
+from trimtab.workflows.values.schemas import described
 
 
 def check(workflow: Workflow, registry: Registry, is_late: Callable[[], bool]) -> None:
@@ -71,7 +71,7 @@ class _Outputs:
         """Raise `Invalid` where no value of the binding can be of the expected type."""
         match binding:
             case Constant():
-                values.check(path, binding.value, expected)
+                checking.check(path, binding.value, expected)
                 return
             case FromInput():
                 given = graph.schema_of(binding.name)

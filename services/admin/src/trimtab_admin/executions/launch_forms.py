@@ -16,8 +16,8 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, bounds, complete_resources
 from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
 from trimtab.settings.state import Settings
-from trimtab.workflows.graph import ExecutionConfig, LaunchPlan, Node, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides, merge_overrides
+from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Node, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, merge_overrides
 from trimtab_admin import steps
 from trimtab_admin.executions.override_fields import EXECUTION_FIELDS, FIELDS, OverrideField
 from trimtab_admin.steps import Steps

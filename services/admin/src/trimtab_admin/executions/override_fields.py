@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from trimtab.api.launch_forms import FormField
 from trimtab.kinds.task_resource import RESOURCES
-from trimtab.workflows.graph import ExecutionConfig
-from trimtab.workflows.node_overrides import NodeOverrides
+from trimtab.workflows.graphs.graph import ExecutionConfig
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 _FIXED = frozenset({"task_config_type"})
 """Fields that no override can change."""

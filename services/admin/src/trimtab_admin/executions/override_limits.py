@@ -13,8 +13,8 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import node_sources
 from trimtab.settings.fold import Effective
-from trimtab.workflows.graph import Hook, LaunchPlan, Node, Workflow
-from trimtab.workflows.node_overrides import NodeOverrides, flat_overrides
+from trimtab.workflows.graphs.graph import Hook, LaunchPlan, Node, Workflow
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_admin.executions.hook_overrides import FIELDS, HookOverrides, Overrides
 
 MAX_WARNINGS = 20

@@ -1,9 +1,9 @@
 """Check that overrides of hooks keep the types of task configurations. Pure."""
 
 from trimtab.resolution.sources import node_sources
-from trimtab.workflows.graph import LaunchPlan, Node, Workflow
-from trimtab.workflows.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
-from trimtab.workflows.task_configs import check_task_config
+from trimtab.workflows.graphs.graph import LaunchPlan, Node, Workflow
+from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
+from trimtab.workflows.graphs.task_configs import check_task_config
 from trimtab_admin.executions.hook_overrides import FIELDS, HookOverrides, Overrides
 
 

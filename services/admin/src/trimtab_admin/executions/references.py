@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from trimtab import models
 from trimtab.errors import Invalid, NotFound
 from trimtab.levels import Scope
-from trimtab.workflows.expansion import (
+from trimtab.workflows.graphs.expansion import (
     MAX_DEPTH,
     Referenced,
     ReferenceKey,
     Registry,
     references,
 )
-from trimtab.workflows.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions.closures import MAX_REFERENCES

@@ -11,7 +11,7 @@ from trimtab import models
 from trimtab.errors import Conflict
 from trimtab.levels import Scope
 from trimtab.models import Model
-from trimtab.workflows.graph import Interface, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Interface, Node, Task, Workflow
 from trimtab_admin.executions.versions import VersionKey
 from trimtab_admin.storage import tables
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from trimtab import models
 from trimtab.errors import Conflict, NotFound
 from trimtab.levels import Scope
-from trimtab.workflows.graph import Graph, Interface, LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Graph, Interface, LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.storage import tables
 

@@ -14,8 +14,8 @@ from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
-from trimtab.workflows.expansion import Registry
-from trimtab.workflows.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.expansion import Registry
+from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import (
     bundles,

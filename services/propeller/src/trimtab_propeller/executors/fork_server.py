@@ -23,7 +23,8 @@ from contextlib import suppress
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from trimtab.workflows import entrypoint, loader
+from trimtab.workflows import entrypoint
+from trimtab.workflows.code import loader
 from trimtab_propeller.executors import shim
 from trimtab_propeller.executors.confinement import Confinement, Restriction
 

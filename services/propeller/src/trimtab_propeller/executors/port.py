@@ -17,9 +17,9 @@ from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.models import Model
 from trimtab.resolution.sources import node_sources
-from trimtab.workflows.graph import Node, Task, Workflow
-from trimtab.workflows.node_overrides import NO_OVERRIDES, PodTemplate, merge_overrides
-from trimtab.workflows.targets import IN_IMAGE, Container, Function, Target
+from trimtab.workflows.graphs.graph import Node, Task, Workflow
+from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, PodTemplate, merge_overrides
+from trimtab.workflows.graphs.targets import IN_IMAGE, Container, Function, Target
 
 _SHOWN_CHARACTERS = 40
 """The characters of a variable's value that an error repeats."""

@@ -1,0 +1,1 @@
+"""The code of users: which files it is, how it is packed, imported and registered."""

@@ -1,0 +1,127 @@
+"""Import modules of a bundle, before all others of the same names and without leaving them behind.
+
+Only files of the bundle are found, so a module that is imported where the code is registered is
+there where it runs. Names of the standard library and of this one stay theirs: a file ``types.py``
+would break every module that imports the other.
+"""
+
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from trimtab.workflows.code.import_graph import is_package, module_name, with_parents
+
+RESERVED = sys.stdlib_module_names | {"trimtab"}
+"""Names of top-level modules that no bundle provides."""
+
+
+class _SourceLoader(SourceFileLoader):
+    """Runs the text that was read for the bundle, and neither reads nor writes bytecode."""
+
+    def __init__(self, name: str, path: str, content: bytes | None) -> None:
+        super().__init__(name, path)
+        self._content = content
+
+    def get_data(self, path: str) -> bytes:
+        if self._content is not None and path == self.path:
+            return self._content
+        return super().get_data(path)
+
+    def path_stats(self, path: str) -> Mapping[str, int]:
+        raise OSError(f"there is no bytecode of {path}")
+
+
+class _BundleFinder(MetaPathFinder):
+    def __init__(
+        self, root: Path, paths: Collection[str], contents: Mapping[str, bytes] | None
+    ) -> None:
+        self._root = root
+        self._contents = contents or {}
+        self._paths: dict[str, str] = {}
+        self._namespaces: set[str] = set()
+        for path in sorted(paths, key=lambda path: (not is_package(path), path)):
+            name = module_name(path)
+            if name is not None and is_importable(name):
+                self._paths.setdefault(name, path)
+                self._namespaces.update(list(with_parents(name))[:-1])
+        self.top_level = {name for name in (*self._paths, *self._namespaces) if "." not in name}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in self._paths:
+            relative = self._paths[fullname]
+            file = self._root / relative
+            return spec_from_file_location(
+                fullname,
+                file,
+                loader=_SourceLoader(fullname, str(file), self._contents.get(relative)),
+                submodule_search_locations=[str(file.parent)] if is_package(relative) else None,
+            )
+        if fullname in self._namespaces:
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(self._root.joinpath(*fullname.split(".")))]
+            return spec
+        return None
+
+    def loads(self, name: str) -> bool:
+        return name.partition(".")[0] in self.top_level
+
+
+def is_importable(name: str) -> bool:
+    """Return whether a module of this name can come from a bundle."""
+    return name.partition(".")[0] not in RESERVED
+
+
+@contextmanager
+def importing(root: Path, files: Mapping[str, bytes]) -> Iterator[None]:
+    """Let modules be imported from the files of a bundle; afterwards all is as it was.
+
+    Modules of other names stay loaded: many cannot be loaded twice in one process.
+    """
+    finder = _BundleFinder(root, files, files)
+    hidden = _hide(finder)
+    loaded, path, without_bytecode = set(sys.modules), list(sys.path), sys.dont_write_bytecode
+    sys.meta_path.insert(0, finder)
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = without_bytecode
+        sys.meta_path.remove(finder)
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            # The user's code may have added directories to the path, and imported from them.
+            if finder.loads(name) or (name not in loaded and _is_below(module, root)):
+                del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+def import_from(directory: Path) -> None:
+    """Let modules be imported from an unpacked bundle until the process ends."""
+    paths = [file.relative_to(directory).as_posix() for file in directory.rglob("*.py")]
+    finder = _BundleFinder(directory, paths, None)
+    _hide(finder)
+    sys.meta_path.insert(0, finder)
+    # For processes that the task starts, which have no finder.
+    sys.path.insert(0, str(directory))
+
+
+def is_of_bundle(module: ModuleType) -> bool:
+    return isinstance(getattr(module, "__loader__", None), _SourceLoader)
+
+
+def _hide(finder: _BundleFinder) -> dict[str, ModuleType]:
+    """Take modules away that were loaded from elsewhere under names of the bundle."""
+    names = [name for name in sys.modules if finder.loads(name)]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _is_below(module: ModuleType, root: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and Path(file).is_relative_to(root)
