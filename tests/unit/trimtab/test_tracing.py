@@ -260,9 +260,53 @@ def around_is_none(x: Any) -> Any:
     return double(x=1) if y is None else (lambda: y)()
 
 
+def default_instead_of_none(x: Any) -> Any:
+    if x is None:
+        x = 5
+    return double(x=x)
+
+
+def conditional_instead_of_none(x: Any) -> Any:
+    y = double(x=x)
+    y = 5 if y is None else y
+    return double(x=y)
+
+
+def inner_function_is_none(x: Any) -> Any:
+    def inner() -> Any:
+        return double(x=1 if x is None else x)
+
+    return inner()
+
+
+def comprehension_is_none(x: Any) -> Any:
+    outputs = [double(x=x) for _ in range(3) if x is not None]
+    return outputs[-1]
+
+
+def matches_class(x: Any) -> Any:
+    match x:
+        case int() | Path():
+            return double(x=1)
+    return double(x=2)
+
+
+def matches_sequence(x: Any) -> Any:
+    match x:
+        case [_, _]:
+            return double(x=1)
+    return double(x=2)
+
+
 @pytest.mark.parametrize(
     "body",
     [
+        default_instead_of_none,
+        conditional_instead_of_none,
+        inner_function_is_none,
+        comprehension_is_none,
+        matches_class,
+        matches_sequence,
         is_none,
         is_not_none,
         is_another,
@@ -309,6 +353,32 @@ def test_a_look_at_other_values_is_allowed() -> None:
         return double(x=1)
 
     assert registered(body).nodes[1].inputs == {"x": FromInput(name="x")}
+
+
+def test_a_look_at_a_variable_that_may_have_another_value_is_allowed() -> None:
+    def inner(x: Any) -> Any:
+        last = double(x=x)
+
+        def forget() -> None:
+            nonlocal last
+            last = None
+
+        forget()
+        return double(x=1) if last is None else last
+
+    def loop(x: Any) -> Any:
+        for each in range(3):
+            if each and x is None:
+                x = 1
+            double(x=x)
+            x = None
+
+    def next_to(x: Any) -> Any:
+        flag, none = None, None
+        return double(x=[double(x=x), flag is none][1])
+
+    for body in (inner, loop, next_to):
+        assert registered(body).nodes
 
 
 def test_a_promise_of_another_workflow_is_refused() -> None:
