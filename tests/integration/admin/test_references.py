@@ -21,6 +21,7 @@ from trimtab.workflows.graphs.graph import (
     FromInput,
     FromNode,
     Graph,
+    Hook,
     Interface,
     Node,
     Reference,
@@ -244,23 +245,32 @@ async def test_other_calls_are_served_while_a_workflow_is_expanded(
         assert (await call).status_code == 201
 
 
-async def test_the_largest_workflow_of_sub_workflows_is_executed(
+async def test_the_largest_workflow_with_a_hook_on_each_node_is_registered_and_executed(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:
-    inner = Graph(nodes=tuple(Node(id=f"n{n}", task="load", inputs={}) for n in range(50)))
+    def hooked(first: int, number: int) -> tuple[Node, ...]:
+        inputs = {"previous": Constant(value="x" * 10)}
+        return tuple(
+            Node(id=f"n{n}", task="load", inputs=inputs, hook=Hook(name=f"load-of-{n}"))
+            for n in range(first, first + number)
+        )
+
     large = Workflow(
         name="outer",
         version="1",
         tasks={"load": Task(name="load")},
-        workflows={"inner": inner},
-        nodes=tuple(Node(id=f"m{n}", workflow="inner", inputs={}) for n in range(100)),
+        workflows={"inner": Graph(nodes=hooked(0, 50))},
+        nodes=(*hooked(50, MAX_NODES - 50), Node(id="inner", workflow="inner", inputs={})),
     )
+    assert len(json.dumps(registration(large))) > settings.max_body_bytes
     assert (await post(admin, large)).status_code == 201
+    assert (await post(admin, large)).status_code == 200
     assert (await execute(admin, inputs={})).status_code == 201
     assert len((await requested(settings)).nodes) == MAX_NODES
+    too_large = await post(admin, large.model_copy(update={"module": "#" * 2**20}))
+    assert too_large.status_code == 413
 
 
-@BOTH
 async def test_the_number_of_queries_does_not_grow_with_the_references(
     admin: httpx.AsyncClient, settings: AdminConfig
 ) -> None:

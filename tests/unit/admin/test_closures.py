@@ -131,7 +131,7 @@ STEP = Node(id="n0", task="step", inputs={})
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"workflows": {f"g{n}": graph(MAX_NODES // 2) for n in range(3)}}, "nodes"),
+        ({"workflows": {f"g{n}": graph(MAX_NODES // 2) for n in range(4)}}, "nodes"),
         ({"tasks": {f"t{n}": Task(name="t") for n in range(MAX_NODES)}}, "tasks"),
         (
             {

@@ -72,7 +72,8 @@ class AdminConfig(ServiceConfig):
     max_apply_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     """The largest request that applies documents."""
     max_body_bytes: int = Field(default=512 * 1024, ge=1024, le=900 * 1024)
-    """The largest other request. NATS carries 1 MiB, and every stored change is published."""
+    """The largest other request, except for the registration of a workflow, which may have 1 MiB.
+    NATS carries 1 MiB, and every stored change is published."""
     blobs: Location = NATS
     """Where bundles of code are stored, the same as that of propeller: ``nats``, or a directory
     that all admins and propellers share, as a path that begins with ``/`` or ``./`` or as a

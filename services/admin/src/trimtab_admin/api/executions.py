@@ -110,7 +110,15 @@ class ExecutionOperations:
         created = (200, "An earlier call with this Idempotency-Key, or no call: it is a dry run")
         return (
             workflows("GET", "/workflows", self.list_workflows, any_caller),
-            workflows("POST", "/workflows", self.register_workflow, any_caller, 201, known),
+            workflows(
+                "POST",
+                "/workflows",
+                self.register_workflow,
+                any_caller,
+                201,
+                known,
+                takes_workflow=True,
+            ),
             workflows(
                 "GET", "/workflows/{project}/{domain}/{name}", self.get_workflow, workflow_viewer
             ),

@@ -72,6 +72,8 @@ class Operation:
     """A second status of success, with its description."""
     takes_documents: bool = False
     """Whether the body may have the size of many documents."""
+    takes_workflow: bool = field(default=False, kw_only=True)
+    """Whether the body may have the size of the largest workflow."""
     may_warn: bool = field(default=False, kw_only=True)
     """Whether its response may have warnings in addition to those about names."""
     tag: str = field(default="", kw_only=True)

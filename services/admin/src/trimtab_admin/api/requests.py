@@ -15,11 +15,10 @@ from starlette.requests import Request
 from trimtab import texts
 from trimtab.errors import Invalid
 from trimtab.wrong_values import allowed_instead
-from trimtab_admin import slices, steps
+from trimtab_admin import slices, validation
 from trimtab_admin.api import json_texts, problems
 from trimtab_admin.api.operation import Content, Operation
 from trimtab_admin.api.problems import ProblemError
-from trimtab_admin.steps import Steps
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -64,46 +63,24 @@ async def arguments(
         taken["content"] = Content(_parts(request, body_limit))
     if operation.body is not None:
         document = await slices.run(json_texts.parse(await _read(request, body_limit)))
-        if operation.takes_documents:
-            document = await slices.run(_validate_items(operation.body_type, document))
+        if operation.takes_documents or operation.takes_workflow:
+            prepared = validation.items(operation.body_type, document, _validate_item)
+            document = await slices.run(prepared)
         try:
             taken["body"] = operation.body.validate_python(document)
         except ValidationError as error:
             raise _first_error(error, operation.body_type, ()) from error
         # The fields of a document are checked by what it becomes.
         if isinstance(taken["body"], BaseModel):
-            texts.check(taken["body"])
+            await asyncio.to_thread(texts.check, taken["body"])
     return taken
 
 
-def _validate_items(body_type: type[BaseModel], document: Any) -> Steps[Any]:
-    """Return the body with the items of its long lists validated, in slices.
-
-    Raises `Invalid`. Everything else is left to the validation of the whole body.
-    """
-    if not isinstance(document, dict):
-        return document
-    for name, info in body_type.model_fields.items():
-        items, item_type = document.get(name), _model_in(info.annotation)
-        if item_type is None or not isinstance(items, list):
-            continue
-        adapter = TypeAdapter(item_type)
-
-        def validate(
-            numbered: tuple[int, Any],
-            name: str = name,
-            adapter: TypeAdapter[BaseModel] = adapter,
-            item_type: type[BaseModel] = item_type,
-        ) -> BaseModel:
-            number, item = numbered
-            try:
-                return adapter.validate_python(item)
-            except ValidationError as error:
-                raise _first_error(error, item_type, (name, str(number))) from error
-
-        validated = yield from steps.each(validate, enumerate(items))
-        document = {**document, name: validated}
-    return document
+def _validate_item(item_type: type[BaseModel], item: object, path: Sequence[str]) -> BaseModel:
+    try:
+        return item_type.model_validate(item)
+    except ValidationError as error:
+        raise _first_error(error, item_type, path) from error
 
 
 async def _read(request: Request, limit: BodyLimit) -> bytes:

@@ -34,6 +34,10 @@ from trimtab_admin.api.responses import ProblemResponse
 from trimtab_admin.garbage import full_collections
 from trimtab_admin.settings.known_names import KnownNames
 
+MAX_WORKFLOW_BYTES = 1024 * 1024
+"""The largest body that registers a workflow: a larger one fits into no message. Written without
+spaces it is smaller."""
+
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
@@ -48,6 +52,14 @@ class Limits:
     """The limit of operations that take bytes."""
     part_seconds: float
     """How long the next part of a body is awaited."""
+
+    def of(self, operation: Operation) -> int:
+        """Return how large the body of an operation may be."""
+        if operation.takes_content:
+            return self.content_bytes
+        if operation.takes_workflow:
+            return max(self.body_bytes, MAX_WORKFLOW_BYTES)
+        return self.documents_bytes if operation.takes_documents else self.body_bytes
 
 
 def build(
@@ -111,12 +123,7 @@ class _Endpoint:
         self._operation = operation
         self._access = access
         self._names = names
-        if operation.takes_content:
-            max_bytes = limits.content_bytes
-        else:
-            takes_documents = operation.takes_documents
-            max_bytes = limits.documents_bytes if takes_documents else limits.body_bytes
-        self._body_limit = BodyLimit(max_bytes, limits.part_seconds)
+        self._body_limit = BodyLimit(limits.of(operation), limits.part_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)

@@ -20,7 +20,12 @@ from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions.closures import MAX_REFERENCES
 from trimtab_admin.executions.registered_tasks import find_tasks, workflow_of
-from trimtab_admin.executions.versions import VersionKey, distinct, find_workflow
+from trimtab_admin.executions.versions import (
+    VersionKey,
+    distinct,
+    find_workflow,
+    read_workflow,
+)
 from trimtab_admin.storage import tables
 
 MAX_REFERENCED_BYTES = 8 * 1024 * 1024
@@ -101,8 +106,8 @@ class _Search:
         workflows = {key: (*key[1:3], name, key.version) for key, name in names.items()}
         texts = await self._texts(tables.workflows, set(workflows.values()))
         parsed: dict[VersionKey, Workflow] = {}
-        async for part in slices.of(texts.items(), 1):
-            parsed |= {key: models.read(Workflow, text) for key, text in part}
+        for version, text in texts.items():
+            parsed[version] = await read_workflow(text)
         for key, workflow in workflows.items():
             if workflow in parsed:
                 self.found[key] = Referenced(parsed[workflow], plans.get(key))

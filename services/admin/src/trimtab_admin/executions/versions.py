@@ -1,5 +1,6 @@
 """The stored versions of workflows and launch plans: adding one, and finding one."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from trimtab import models
 from trimtab.errors import Conflict, NotFound
 from trimtab.levels import Scope
 from trimtab.workflows.graphs.graph import Graph, Interface, LaunchPlan, Workflow
+from trimtab_admin import slices, validation
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.storage import tables
 
@@ -34,7 +36,7 @@ async def find_workflow(
     here = sa.and_(table.project == scope.project, table.domain == scope.domain)
     body = await _newest_body(session, tables.workflows, scope, name, version)
     if body is not None:
-        return models.read(Workflow, body)
+        return await read_workflow(body)
     versions = await distinct(session, table.version, sa.and_(here, table.name == name))
     if version is not None and versions:
         raise NotFound.among(f"version of workflow {name!r}", version, versions)
@@ -42,6 +44,11 @@ async def find_workflow(
     if not caller.reaches(scope):
         workflows = [each for each in workflows if caller.reaches(replace(scope, workflow=each))]
     raise NotFound.among("workflow", name, workflows)
+
+
+async def read_workflow(text: str) -> Workflow:
+    """Return a stored workflow, read in slices: thousands of nodes take a tenth of a second."""
+    return await slices.run(validation.read(Workflow, json.loads(text)))
 
 
 async def find_launch_plan(
@@ -102,7 +109,9 @@ async def add(
         row = {**key, "body": item.model_dump_json(), "created_at": datetime.now(UTC)}
         await session.execute(table.insert(), row)
         return True
-    if _content(models.read(type(item), stored)) != _content(item):
+    is_workflow = isinstance(item, Workflow)
+    found = await read_workflow(stored) if is_workflow else models.read(LaunchPlan, stored)
+    if _content(found) != _content(item):
         noun = table.name.removesuffix("s").replace("_", " ")
         raise Conflict(
             f"{noun} {item.name!r} version {version!r} is registered with different content; "

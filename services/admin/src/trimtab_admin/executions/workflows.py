@@ -1,7 +1,7 @@
 """Registers workflows and launch plans, and lists them. A registered version never changes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -141,7 +141,7 @@ class Workflows:
         return await self._visible(caller, query, _launch_plan_body)
 
     async def _visible(
-        self, caller: Caller, query: Select, body_of: Callable[[str, str, str], B]
+        self, caller: Caller, query: Select, body_of: Callable[[str, str, str], Awaitable[B]]
     ) -> Sequence[B]:
         """Return the first `_MAX_LISTED` items that the caller may see."""
         found: list[B] = []
@@ -149,7 +149,7 @@ class Workflows:
             # The columns are not the whole scope, so the query also finds invisible items.
             rows = await session.stream(query)
             async for row in rows:
-                body = body_of(*row)
+                body = await body_of(*row)
                 if caller.may(Role.VIEWER, scope_of(body)):
                     found.append(body)
                 if len(found) == _MAX_LISTED:
@@ -199,12 +199,12 @@ def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain:
     return query.order_by(table.c.id.desc())
 
 
-def _workflow_body(project: str, domain: str, body: str) -> WorkflowBody:
-    workflow = models.read(Workflow, body)
+async def _workflow_body(project: str, domain: str, body: str) -> WorkflowBody:
+    workflow = await versions.read_workflow(body)
     return WorkflowBody(project=project, domain=domain, workflow=workflow)
 
 
-def _launch_plan_body(project: str, domain: str, body: str) -> LaunchPlanBody:
+async def _launch_plan_body(project: str, domain: str, body: str) -> LaunchPlanBody:
     plan = models.read(LaunchPlan, body)
     return LaunchPlanBody(project=project, domain=domain, launch_plan=plan)
 
