@@ -124,6 +124,31 @@ def test_a_refused_operation_names_the_operation_and_the_promise() -> None:
         registered(lambda: double(x=1) == 2)
 
 
+def test_a_refused_operation_is_an_error_even_where_the_body_catches_it() -> None:
+    def body(x: int) -> Any:
+        try:
+            return double(x=1) if x > 3 else double(x=2)
+        except Exception:  # noqa: BLE001  # The mistake.
+            return double(x=3)
+
+    line = body.__code__.co_firstlineno
+    with pytest.raises(Rejected, match=r"^> on <input x of workflow body>: a promise") as refused:
+        registered(body)
+    assert line + 2 in [each.lineno + 1 for each in refused.traceback]
+
+
+def test_a_debugger_that_fails_to_show_a_promise_leaves_the_graph_as_it_is() -> None:
+    code = "def show(x):\n    try:\n        str(x)\n    except Exception:\n        pass\n"
+    debugger: dict[str, Any] = {}
+    exec(compile(code, "debugger.py", "exec"), debugger)
+
+    def body(x: int) -> Any:
+        debugger["show"](x)
+        return double(x=x)
+
+    assert registered(body).nodes[0].inputs == {"x": FromInput(name="x")}
+
+
 def test_a_debugger_can_show_and_copy_a_promise() -> None:
     found = []
 
@@ -160,6 +185,8 @@ class Pair:
         (lambda x: (1, x), "a promise is inside a tuple"),
         (lambda x: {"a": [{"b": x}]}, "a promise is inside a dict"),
         (Pair, "a promise is inside a Pair"),
+        (lambda x: f"{x!r} rows", "a promise is inside a str"),
+        (lambda x: {"a": str([double(x=x)])}, "a promise is inside a dict"),
         (lambda _: {1, 2}, "a JSON value"),
         (lambda _: math.nan, "a JSON value"),
     ],
@@ -405,6 +432,7 @@ def test_a_promise_of_another_workflow_is_refused() -> None:
     [
         (lambda x: double(x=1).with_overrides(retries=x), "retries"),
         (lambda x: double(x=1).with_overrides(environment={"A": x}), "environment"),
+        (lambda x: double(x=1).with_overrides(environment={"A": repr(x)}), "environment"),
         (lambda x: double(x=1).with_overrides(node_name=x), "node_name"),
         (lambda x: double(x=1).with_runtime_override(x), "name"),
         (lambda x: double(x=1).with_runtime_override("a", x), "config"),

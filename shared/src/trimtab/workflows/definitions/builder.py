@@ -63,6 +63,9 @@ class Promise(Unreadable):
         super().__init__(f"{description} of workflow {builder.workflow}")
         vars(self).update(binding=binding, builder=builder, schema=schema)
 
+    def _refused(self, error: Rejected) -> None:
+        self.builder.note_refusal(error, calling_place())
+
 
 class NodePromise(Promise):
     """The value that a call will return; its methods configure the call."""
@@ -145,6 +148,8 @@ class GraphBuilder:
     finished: dict[str, Node] = field(default_factory=dict)
     """By the ids that the body has chosen, once it has run."""
     output: Binding | None = None
+    refusal: Rejected | None = None
+    """The first error of an operation on a promise in the body itself."""
     _chosen: dict[str, str] = field(default_factory=dict)
     """The ids that the body has chosen, by those that nodes have while it runs."""
     _by_chosen: dict[str, str] = field(default_factory=dict)
@@ -217,6 +222,15 @@ class GraphBuilder:
         if isinstance(called, WorkflowCallee):
             check_hook(path, called, name)
         self.update_node(node, hooks={**hooks, name: default})
+
+    def note_refusal(self, error: Rejected, place: str) -> None:
+        """Keep an error, in case ``except`` around the operation hides it.
+
+        One in another file is not the body's: a debugger or a logger may only try to show a value.
+        """
+        file, _, _ = place.rpartition(", line ")
+        if file == self.owner.place.rpartition(", line ")[0]:
+            self.refusal = self.refusal or error
 
     def finish(self, returned: object) -> None:
         """Complete the graph with what the body has returned. Raises `Rejected`."""

@@ -4,6 +4,7 @@ A promise has no value. Whatever would read one would silently run on something 
 of an execution, so it is an error where it is written.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,9 @@ from typing import NoReturn, Self
 from pydantic import BaseModel
 
 from trimtab.errors import Rejected
+
+_SHOWN = re.compile(r"<(input \w+|output of \S+ \(node [\w-]+\)) of workflow \w+>")
+"""The text that `repr` returns for a promise."""
 
 _UNARY = {
     "__neg__": "-",
@@ -73,10 +77,12 @@ _REFUSED = (
 
 def _refusal(operation: str) -> Callable[..., NoReturn]:
     def refuse(self: "Unreadable", *_args: object, **_kwargs: object) -> NoReturn:
-        raise Rejected(
+        error = Rejected(
             f"{operation} on {self!r}: a promise has no value while the body of a workflow builds "
             "its graph; pass it unchanged to a task, which gets the value and can do this"
         )
+        self._refused(error)
+        raise error
 
     return refuse
 
@@ -88,6 +94,9 @@ class Unreadable:
 
     def __init__(self, description: str) -> None:
         vars(self)["_description"] = description
+
+    def _refused(self, error: Rejected) -> None:
+        """Record the error of an operation, before it is raised."""
 
     def __repr__(self) -> str:
         return f"<{self._description}>"
@@ -110,11 +119,14 @@ for _method, _operation in _REFUSED.items():
 
 
 def contains_promise(value: object) -> bool:
-    """Return whether a promise is in a value: an item, a key or a field, at any depth."""
+    """Return whether a promise is in a value: an item, a key or a field, at any depth.
+
+    A text contains one where it is made of its `repr`, as by ``f"{promise!r}"``.
+    """
     waiting, seen = [value], set[int]()
     while waiting:
         each = waiting.pop()
-        if isinstance(each, Unreadable):
+        if isinstance(each, Unreadable) or (isinstance(each, str) and _SHOWN.search(each)):
             return True
         if isinstance(each, str | int | float | None) or id(each) in seen:
             continue

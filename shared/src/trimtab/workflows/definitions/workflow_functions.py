@@ -124,6 +124,8 @@ class WorkflowFunction:
             returned = self.function(**built.input_promises())
         finally:
             builder.active.reset(previous)
+        if built.refusal is not None:
+            raise built.refusal
         with self._naming_its_place():
             built.finish(returned)
         return built
