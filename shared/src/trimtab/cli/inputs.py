@@ -23,14 +23,14 @@ _EXAMPLES: Mapping[str, str] = {
 _ANY = """JSON, such as 3, true, "text" or {"key": 1}"""
 
 
-class Target(NamedTuple):
+class ChosenVersion(NamedTuple):
     """The workflow that an execution would run, and the inputs that its launch plan sets."""
 
     workflow: Workflow
     plan_inputs: Mapping[str, JsonValue]
 
 
-async def find_target(
+async def choose_version(
     client: Client,
     *,
     project: str,
@@ -39,7 +39,7 @@ async def find_target(
     version: str | None,
     launch_plan: str | None,
     **_others: Any,
-) -> Target:
+) -> ChosenVersion:
     """Return the version that an execution would run. Raises `trimtab.errors.NotFound`."""
     plan_inputs: Mapping[str, JsonValue] = {}
     if launch_plan is not None and launch_plan != workflow:
@@ -52,7 +52,7 @@ async def find_target(
         elif found:
             version, plan_inputs = found[0].version, found[0].inputs
     registered = await client.workflows.get(project, domain, workflow, version)
-    return Target(registered.workflow, plan_inputs)
+    return ChosenVersion(registered.workflow, plan_inputs)
 
 
 def read(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, JsonValue]:

@@ -10,7 +10,7 @@ from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.completion import complete_names
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
-from trimtab.cli.inputs import find_target
+from trimtab.cli.inputs import choose_version
 from trimtab.cli.inputs import read as read_inputs
 from trimtab.cli.pairs import pairs, read_overrides
 from trimtab.cli.prompting import can_prompt, prompt_for_missing, prompt_option
@@ -133,11 +133,11 @@ def _inputs(
     """Return the inputs, and the version of the workflow that they were read for."""
     if not texts and not prompts:
         return {}
-    target = server.call(lambda client: find_target(client, **options))
-    values = read_inputs(target.workflow, texts)
+    chosen = server.call(lambda client: choose_version(client, **options))
+    values = read_inputs(chosen.workflow, texts)
     if prompts:
-        values |= prompt_for_missing(target.workflow, {*values, *target.plan_inputs})
-    return {"inputs": values, "version": target.workflow.version}
+        values |= prompt_for_missing(chosen.workflow, {*values, *chosen.plan_inputs})
+    return {"inputs": values, "version": chosen.workflow.version}
 
 
 def _show_planned(execution: ExecutionBody, output: Output | None) -> None:

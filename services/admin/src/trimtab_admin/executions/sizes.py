@@ -5,7 +5,7 @@ if there is room for all that its request can contribute.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import JsonValue
 
@@ -13,7 +13,7 @@ from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.executions import Request
 from trimtab.workflows.graphs.graph import ExecutionConfig
-from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, flat_values
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 
@@ -77,31 +77,27 @@ def _values_of_nodes(request: Request) -> Iterator[Value]:
 
 
 def _values(overrides: NodeOverrides) -> Iterator[Value]:
-    for path, value in flat_overrides(overrides).items():
-        yield path, json.dumps(value)
+    yield from _texts(flat_overrides(overrides))
 
 
 def _values_of_config(config: ExecutionConfig) -> Iterator[Value]:
     fields = set(ExecutionConfig.model_fields)
-    yield from _flatten(config.model_dump(include=fields, exclude_none=True))
+    yield from _texts(flat_values(config.model_dump(include=fields, exclude_none=True)))
 
 
 def _values_of_settings(settings: TargetSettings) -> Iterator[Value]:
     for kind, effective in settings.effective.items():
         for path, leaf in effective.leaves.items():
             yield f"{kind}.{path}.{leaf.scope}", json.dumps(leaf.value)
-    yield from _flatten({"labels": dict(settings.project_labels)})
+    yield from _texts(flat_values({"labels": dict(settings.project_labels)}))
     # Completed from the defaults.
     for resource in RESOURCES:
         yield f"resources.requests.{resource}", ""
 
 
-def _flatten(document: dict[str, JsonValue], prefix: str = "") -> Iterator[Value]:
-    for name, value in document.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, json.dumps(value)
+def _texts(values: Mapping[str, JsonValue]) -> Iterator[Value]:
+    for path, value in values.items():
+        yield path, json.dumps(value)
 
 
 def _references(request: Request) -> Iterable[int]:

@@ -19,7 +19,7 @@ from trimtab.models import Model
 from trimtab.resolution.sources import node_sources
 from trimtab.workflows.graphs.graph import Node, Task, Workflow
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, PodTemplate, merge_overrides
-from trimtab.workflows.graphs.targets import IN_IMAGE, Container, Function, Target
+from trimtab.workflows.graphs.targets import IN_IMAGE, Container, Function, TaskTarget
 
 _SHOWN_CHARACTERS = 40
 """The characters of a variable's value that an error repeats."""
@@ -153,7 +153,7 @@ class Resources(Model):
 class Program(Model):
     """The function, container or pod that the attempts of a task run, with its code."""
 
-    target: Target = Function()
+    target: TaskTarget = Function()
     module: str = ""
     """Source of the one Python module that defines the function."""
     bundle: str = ""

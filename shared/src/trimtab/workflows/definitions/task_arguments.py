@@ -14,7 +14,7 @@ from trimtab.workflows.definitions.overrides import (
     node_overrides,
 )
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, merge_overrides
-from trimtab.workflows.graphs.targets import Function, Pod, Target
+from trimtab.workflows.graphs.targets import Function, Pod, TaskTarget
 
 
 class DefinitionArguments(TypedDict, total=False):
@@ -69,7 +69,7 @@ class TaskDefinition:
             "weight": self._arguments.get("weight", 1),
         }
 
-    def _target(self, function: str) -> Target:
+    def _target(self, function: str) -> TaskTarget:
         if "container" in self._arguments:
             return cast(Container, self._arguments["container"]).target()
         if "pod" in self._arguments:

@@ -18,7 +18,7 @@ from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
-from trimtab.workflows.graphs.targets import Function, Target
+from trimtab.workflows.graphs.targets import Function, TaskTarget
 from trimtab.workflows.values import checking
 from trimtab.workflows.values.schemas import check_schema
 
@@ -46,7 +46,7 @@ def _is_python(type_: str) -> bool:
     return type_ == "python"
 
 
-def _is_own_function(target: Target) -> bool:
+def _is_own_function(target: TaskTarget) -> bool:
     return target == _OWN_FUNCTION
 
 
@@ -103,7 +103,7 @@ class Task(Model):
     name: Name
     type: str = Field(default="python", min_length=1, max_length=100, exclude_if=_is_python)
     """The type of the task, such as ``python`` or ``container``; an override cannot change it."""
-    target: Target = Field(default=_OWN_FUNCTION, exclude_if=_is_own_function)
+    target: TaskTarget = Field(default=_OWN_FUNCTION, exclude_if=_is_own_function)
     interface: Interface = Field(default=Interface(), exclude_if=_is_any)
     config: NodeOverrides = NodeOverrides()
     """Values from the definition of the task."""

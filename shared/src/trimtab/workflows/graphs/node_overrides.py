@@ -134,16 +134,17 @@ def flat_overrides(overrides: NodeOverrides) -> dict[str, JsonValue]:
     """Return the values by dotted path. A key, such as the name of a variable, may contain dots."""
     if overrides.is_empty:
         return {}
-    return _flatten(overrides.model_dump(mode="json", exclude_none=True), "", _WHOLE)
+    return flat_values(overrides.model_dump(mode="json", exclude_none=True), whole=_WHOLE)
 
 
-def _flatten(
-    document: Mapping[str, JsonValue], prefix: str, whole: Set[str] = frozenset()
+def flat_values(
+    document: Mapping[str, JsonValue], prefix: str = "", whole: Set[str] = frozenset()
 ) -> dict[str, JsonValue]:
+    """Return the values of a document by dotted path; fields in ``whole`` are values themselves."""
     flat: dict[str, JsonValue] = {}
     for name, value in document.items():
         if isinstance(value, dict) and name not in whole:
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flat_values(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -44,4 +44,4 @@ class Pod(Model):
     type: Literal["pod"] = "pod"
 
 
-Target = Annotated[Function | Container | Pod, Field(discriminator="type")]
+TaskTarget = Annotated[Function | Container | Pod, Field(discriminator="type")]
