@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import wave
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from trimtab_propeller.executors.port import (
 from trimtab_propeller.executors.process import BUNDLES, ProcessExecutor
 
 TASKS = b"""
-import json, os
+import json, os, subprocess, sys, wave
 from pathlib import Path
 from trimtab import task
 from shop import prices
@@ -41,6 +42,14 @@ left_open = open("left-open", "w")
 def total(net):
     left_open.write("flushed")
     return {"total": vat(net), "file": prices.__file__, "cwd": sorted(os.listdir())}
+
+@task
+def standard():
+    # As processes that a task starts find modules.
+    code = "import sys, wave, shop; print(wave.__file__)"
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.check_output([sys.executable, "-c", code], env=variables, text=True)
+    return [wave.__file__, child.strip()]
 
 @task
 def fails():
@@ -66,7 +75,14 @@ def vat(net):
 def broken():
     raise KeyError("price")
 """
-CODE = pack({"shop/__init__.py": b"", "shop/tasks.py": TASKS, "shop/prices.py": PRICES})
+CODE = pack(
+    {
+        "shop/__init__.py": b"",
+        "shop/tasks.py": TASKS,
+        "shop/prices.py": PRICES,
+        "wave.py": b"raise RuntimeError('not of the standard library')",
+    }
+)
 OWN_INTERPRETER = {"PYTHONHASHSEED": "1"}
 """Variables of a task that is not forked from the server."""
 
@@ -140,6 +156,12 @@ async def test_a_task_imports_its_modules_from_its_own_directory(
         }
     )
     assert (work / "left-open").read_text() == "flushed"
+
+
+async def test_a_file_of_the_code_replaces_no_module_of_the_standard_library(
+    executor: ProcessExecutor,
+) -> None:
+    assert await outcome(executor, bundled("standard")) == Returned(2 * [wave.__file__])
 
 
 async def test_the_code_of_an_attempt_is_removed_at_its_end(executor: ProcessExecutor) -> None:

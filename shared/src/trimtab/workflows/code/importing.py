@@ -5,6 +5,7 @@ there where it runs. Names of the standard library and of this one stay theirs: 
 would break every module that imports the other.
 """
 
+import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,7 +110,14 @@ def import_from(directory: Path) -> None:
     _hide(finder)
     sys.meta_path.insert(0, finder)
     # For processes that the task starts, which have no finder.
-    sys.path.insert(0, str(directory))
+    sys.path.insert(_end_of_standard_library(), str(directory))
+
+
+def _end_of_standard_library() -> int:
+    """Return the index in the path behind the standard library, whose names stay its own."""
+    standard = os.path.dirname(os.__file__)
+    directories = (standard, os.path.join(standard, "lib-dynload"))
+    return max((i for i, path in enumerate(sys.path, 1) if path in directories), default=0)
 
 
 def is_of_bundle(module: ModuleType) -> bool:
