@@ -27,6 +27,7 @@ from trimtab.workflows import entrypoint
 from trimtab.workflows.code import loader
 from trimtab_propeller.executors import shim
 from trimtab_propeller.executors.confinement import Confinement, Restriction
+from trimtab_propeller.executors.preloading import preload
 
 RUN = b"run"
 CHECK = b"try"
@@ -41,6 +42,7 @@ def main() -> int:
     os.close(null)
     restriction = Restriction(Confinement.from_json(sys.argv[1]))
     signal.signal(signal.SIGCHLD, _reap)
+    preload()
     gc.collect()
     # Otherwise each collection in a task would copy the pages of every object there is.
     gc.freeze()

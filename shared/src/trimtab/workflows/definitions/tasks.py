@@ -36,11 +36,12 @@ class PythonTask(Generic[P]):
         self.pool = definition.pool
         self._definition = parse_model(graph.Task, definition.content(function.__name__))
         # A type without a form in JSON is an error here; the names of others may be defined later.
-        FunctionTypes(function)
+        self._first_types = FunctionTypes(function)
 
     @cached_property
     def types(self) -> FunctionTypes:
-        return FunctionTypes(self.function)
+        first = self._first_types
+        return first if first.is_complete else FunctionTypes(self.function)
 
     @cached_property
     def graph(self) -> graph.Task:

@@ -176,6 +176,8 @@ class FunctionTypes:
         self._function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         self._parameters = inspect.signature(function).parameters
+        self.is_complete = True
+        """Whether every name in the annotations was defined when they were read."""
         types = {name: self._declared(name) for name in (*self._parameters, _RETURN)}
         self.output = types.pop(_RETURN)
         self.inputs: Mapping[str, DeclaredType] = types
@@ -223,6 +225,8 @@ class FunctionTypes:
 
     def _declared(self, name: str) -> DeclaredType:
         annotation = self._function.__annotations__.get(name, Any)
+        if annotation is Any:
+            return ANY
         try:
             hint = get_type_hints(
                 SimpleNamespace(__annotations__={name: annotation}),
@@ -231,6 +235,7 @@ class FunctionTypes:
             )[name]
         except NameError:
             # A name that is imported for the type checker only.
+            self.is_complete = False
             return ANY
         except (AttributeError, TypeError, SyntaxError) as error:
             raise self._no_type(name, annotation, error) from error
