@@ -84,6 +84,14 @@ def test_an_execution_succeeds_with_the_output_of_its_workflow() -> None:
     assert after(n0=DONE, n1=DONE, n2=DONE, n3=last) == Succeed(42)
 
 
+def test_an_execution_whose_output_is_of_another_type_fails_as_a_whole() -> None:
+    typed = DIAMOND.workflow.model_copy(update={"output_schema": {"type": "integer"}})
+    state = State(nodes=dict.fromkeys(("n0", "n1", "n2", "n3"), DONE))
+    progress = Progress(DIAMOND.model_copy(update={"workflow": typed}), state)
+    assert progress.first_steps() == []
+    assert progress.end() == Fail("", "output: 'done' is not valid; allowed: an integer")
+
+
 @pytest.mark.parametrize(
     ("attempt", "interrupted_before", "retries", "interrupted", "last"),
     [

@@ -152,12 +152,14 @@ def test_an_override_changes_only_nodes_with_its_hook() -> None:
     assert resolution.value("n1", "resources.requests.cpu") == "2"
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "n0/../..", "/n0", "n0\n", "n0\0", "-", 201 * "n"])
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "n0/../..", "/n0", "n0\n", "n0\0", "-", "_n", 201 * "n"]
+)
 def test_an_id_that_could_leave_the_directory_of_an_execution_is_refused(name: str) -> None:
     hostile = node().model_copy(update={"id": name})
     with pytest.raises(Refusal) as refused:
         resolve(request(hostile), settings(), ANY)
-    assert refused.value.path == "id"
+    assert refused.value.path == "nodes.0.id"
 
 
 def test_the_longest_id_of_an_expanded_workflow_is_accepted() -> None:
@@ -243,9 +245,9 @@ def test_a_pool_is_resolved_with_its_weight() -> None:
     [
         (request(pool="typo"), "pool"),
         (request(overrides={"typo": overrides()}), "overrides.typo"),
-        (request(execution="../e"), "id"),
-        (request(execution=".."), "id"),
-        (request(execution="e" * 201), "id"),
+        (request(execution="../e"), "execution"),
+        (request(execution=".."), "execution"),
+        (request(execution="e" * 201), "execution"),
         (request(task=overrides(environment={"A=B": ""})), "environment.A=B"),
         (request(task=overrides(environment={"A": "\0"})), "environment.A"),
         (request(task=overrides(environment={"": ""})), "environment."),

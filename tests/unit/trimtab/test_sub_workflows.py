@@ -330,7 +330,7 @@ def test_a_node_has_the_chosen_name_wherever_it_is_mentioned() -> None:
     assert hook == "all/first/doubler"
 
 
-@pytest.mark.parametrize("name", ["n1", "a.b", "a/b", "", "x" * 64, "taken"])
+@pytest.mark.parametrize("name", ["n1", "a.b", "a/b", "", "_a", "x" * 64, "taken"])
 def test_a_name_that_cannot_be_the_id_of_the_node_is_refused(name: str) -> None:
     def outer() -> Any:
         double(x=1).with_overrides(node_name="taken")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from trimtab.errors import Invalid
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode, Node
+from trimtab.workflows.values.checking import check
 
 MAX_INTERRUPTED = 3
 """How many attempts of a node may be interrupted before it fails: its task may be the cause."""
@@ -34,9 +36,13 @@ class Succeed:
 
 @dataclass(frozen=True)
 class Fail:
-    """End the execution: a node has failed, or propeller gives up, and no attempt is running."""
+    """End the execution: a node has failed, propeller gives up, or the output is of a wrong type.
+
+    No attempt is running.
+    """
 
     node: str
+    """Empty where the execution fails as a whole."""
     error: str
 
 
@@ -84,10 +90,16 @@ class Progress:
             name = min(self._failed, key=self._order.__getitem__)
             return Fail(name, self._of(name).reason)
         assert len(self._succeeded) == len(self._nodes)
-        output = self._request.workflow.output
-        if output is None:
+        workflow = self._request.workflow
+        if workflow.output is None:
             return Succeed(None)
-        return Succeed(resolve_binding(output, self._request, self._state.nodes))
+        output = resolve_binding(workflow.output, self._request, self._state.nodes)
+        try:
+            # A task may declare more values than the workflow does.
+            check("output", output, workflow.output_schema)
+        except Invalid as error:
+            return Fail("", str(error))
+        return Succeed(output)
 
     @property
     def has_failed(self) -> bool:

@@ -7,7 +7,6 @@ values of the execution as a whole. Requests and limits are then completed by `l
 """
 
 import random
-import re
 from collections.abc import Iterator, Mapping
 
 from trimtab.errors import Invalid, NotFound, Unreadable
@@ -19,12 +18,9 @@ from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
 from trimtab.settings.fold import Effective, Leaf
 from trimtab.settings.state import Settings
-from trimtab.workflows.graphs.graph import ExecutionConfig, Node
+from trimtab.workflows.graphs.graph import ID, ID_RULE, ExecutionConfig, Node
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.port import Capabilities, Program
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
-"""Names of executions and nodes, because executors make directories and pods of them."""
 
 _CONFIG = "workflow_execution_config"
 _ENVS = "envs."
@@ -76,10 +72,8 @@ def _check(request: Request) -> None:
     workflow.check()
     workflow.check_hooks("overrides", request.overrides)
     workflow.check_hooks("launch_plan.runtime_override", request.launch_plan.runtime_override)
-    for name in (request.execution, *(node.id for node in workflow.nodes)):
-        if not _NAME.fullmatch(name):
-            allowed = "at most 200 letters, digits and _ . - after a letter or digit"
-            raise Invalid("id", name[:80], allowed)
+    if not ID.fullmatch(request.execution):
+        raise Invalid("execution", request.execution[:80], ID_RULE)
 
 
 def _execution_values(request: Request, settings: Settings) -> Iterator[ResolvedValue]:

@@ -17,6 +17,7 @@ from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
 from trimtab.workflows.graphs.expansion import expand
 from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, merge_overrides
+from trimtab.workflows.values.checking import check
 
 
 class NodeFailure(Exception):
@@ -64,7 +65,7 @@ class LocalRun:
     def run(
         self, inputs: Mapping[str, JsonValue], on_node: Callable[[Node], None] = lambda _: None
     ) -> JsonValue:
-        """Return the output. Raises `Invalid` for wrong inputs, and `NodeFailure`."""
+        """Return the output. Raises `Invalid` for wrong inputs or output, and `NodeFailure`."""
         given = self.workflow.bind_inputs(inputs)
         outputs: dict[str, JsonValue] = {}
         for node in self.workflow.nodes:
@@ -73,7 +74,7 @@ class LocalRun:
             on_node(node)
         output = _resolve(self.workflow.output or Constant(value=None), given, outputs)
         # The workflow may declare less than what a task returned.
-        self.defined.types.output.to_python(f"{self.defined.name}: return", output)
+        check(f"{self.defined.name}: return", output, self.workflow.output_schema)
         return output
 
     def _call(self, node: Node, values: Mapping[str, JsonValue]) -> JsonValue:

@@ -10,9 +10,9 @@ from enum import Enum
 
 from pydantic import BaseModel
 
+from trimtab.workflows.definitions.tasks import task
+from trimtab.workflows.definitions.types import declared_type
 from trimtab.workflows.entrypoint import TaskCall, TaskOutput
-from trimtab.workflows.tasks import task
-from trimtab.workflows.types import declared_type
 
 
 class _Choice(Enum):

@@ -29,6 +29,7 @@ from trimtab.workflows.definitions.promises import Unreadable, contains_promise
 from trimtab.workflows.definitions.types import DeclaredType
 from trimtab.workflows.graphs.expansion import MAX_DEPTH
 from trimtab.workflows.graphs.graph import (
+    ID,
     MAX_NODES,
     Binding,
     Constant,
@@ -42,8 +43,7 @@ from trimtab.workflows.graphs.task_configs import check_task_config
 from trimtab.workflows.values.fitting import may_fit
 from trimtab.workflows.values.schemas import Schema, described
 
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
-"""No dot, as dots separate the ids of the calls around a node."""
+_MAX_ID_CHARACTERS = 63
 _OWN_ID = re.compile(r"n\d+")
 
 CalleeField = Literal["task", "workflow", "reference"]
@@ -195,8 +195,13 @@ class GraphBuilder:
         if not isinstance(chosen, str):
             raise Invalid(path, chosen, "a name")
         is_free = chosen == node or not _OWN_ID.fullmatch(chosen)
-        if not (is_free and _ID.fullmatch(chosen)):
-            allowed = "at most 63 letters, digits, _ and -; n0, n1 and so on are taken"
+        # Dots separate the ids of the calls around a node.
+        is_id = ID.fullmatch(chosen) and "." not in chosen and len(chosen) <= _MAX_ID_CHARACTERS
+        if not (is_free and is_id):
+            allowed = (
+                f"at most {_MAX_ID_CHARACTERS} letters, digits, _ and - after a letter or digit; "
+                "n0, n1 and so on are taken"
+            )
             raise Invalid(path, chosen, allowed)
         if self._by_chosen.setdefault(chosen, node) != node:
             raise Invalid(path, chosen, "a name that no other node of the workflow has")

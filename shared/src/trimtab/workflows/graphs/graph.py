@@ -5,6 +5,7 @@ bundle of modules, which the workflow names by its hash. So an execution runs th
 registered, even if the files change or disappear.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from operator import not_
@@ -26,6 +27,10 @@ MAX_NODES = 5000
 """The most nodes of a workflow, whose sub-workflows are expanded."""
 MAX_LISTED_HOOKS = 100
 """How many hooks a message lists."""
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,199}")
+"""The ids of nodes and executions, because executors make directories and pods of them."""
+ID_RULE = "at most 200 letters, digits and _ . - after a letter or digit"
 
 Schema = Annotated[dict[str, JsonValue], DATA]
 """A type of values: a JSON Schema of the keywords that `checking.check` knows."""
@@ -230,6 +235,8 @@ class Graph(Model):
         seen: set[str] = set()
         for index, node in enumerate(self.nodes):
             at = f"{path}nodes.{index}"
+            if not ID.fullmatch(node.id):
+                raise Invalid(f"{at}.id", node.id, ID_RULE)
             if node.id in seen:
                 raise Invalid(f"{at}.id", node.id, "an id that no other node has")
             callees.check_callee(at, node)
