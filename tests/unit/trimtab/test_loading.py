@@ -222,6 +222,12 @@ def test_the_digest_of_a_task_is_that_of_its_code_and_definition(tmp_path: Path)
             {"pkg/unused.py": "import skipped", "skipped.py": "", ".gitignore": "skipped.py"},
             r"'skipped'; .*skipped\.py is no part of the code",
         ),
+        # Python would find these in the directory of the package.
+        ({".gitignore": "numbers.py"}, r"tasks\.py, line 3.*numbers\.py is no part of the code"),
+        (
+            {"pkg/unused.py": "import pkg.numbers", ".gitignore": "/pkg/n*"},
+            r"numbers\.py is no part of the code",
+        ),
         (
             {"pkg/unused.py": "import inner.x", "src/inner/x.py": "", "src/inner/__init__.py": ""},
             r"'inner'; it is in .*/src, so give that directory",
@@ -243,6 +249,35 @@ def test_code_of_several_files_needs_pathspec(
     monkeypatch.setitem(sys.modules, "pathspec", None)
     with pytest.raises(Rejected, match=r"install trimtab\[client\]"):
         load_module(tmp_path)
+
+
+def test_parents_in_paths_are_those_of_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, PACKAGE, **{"pkg/sub/__init__.py": ""})
+    (tmp_path / "link").symlink_to(tmp_path / "pkg/sub")
+    for directory in ("pkg/sub", "link"):
+        monkeypatch.chdir(tmp_path / directory)
+        for path in ("..", "../main.py", "../sub/../main.py"):
+            assert load_module(path).workflows[0].tasks["double"].target.module == "pkg.tasks"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    text = "from trimtab import task, workflow\n@task\ndef t(): ...\n@workflow\ndef w():\n    t()\n"
+    (tmp_path / "w.py").write_text(text, encoding="utf-8-sig")
+    assert load_module(tmp_path / "w.py").workflows[0].module == text
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.py")
+    with pytest.raises(BadModule, match=r"fifo\.py: is no regular file"):
+        load_module(tmp_path / "fifo.py")
+
+
+def test_resources_of_packages_without_an_init_file_can_be_read(tmp_path: Path) -> None:
+    reading = "from importlib.resources import files\nassert files('space').joinpath('x').is_file()"
+    write(tmp_path, PACKAGE, **{"space/m.py": "", "space/x": "", "pkg/unused.py": reading})
+    assert load_module(tmp_path).workflows
 
 
 def test_programs_are_not_run(tmp_path: Path) -> None:

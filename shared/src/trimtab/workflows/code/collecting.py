@@ -36,7 +36,7 @@ class Code:
 
 def collect_directory(directory: Path) -> Code:
     """Return the files of a directory; of a package, those of the top-most one around it."""
-    directory = directory.absolute()
+    directory = _absolute(directory)
     code = Code(_root(directory))
     top = code.root if code.root == directory else _top_package(code.root, directory)
     _Walk(code).add_all(top)
@@ -61,7 +61,7 @@ def collect_files(paths: Sequence[Path]) -> Code:
 
     The directory is that of the file; of a module of a package, that around the top-most package.
     """
-    absolute = [path.absolute() for path in paths]
+    absolute = [_absolute(path) for path in paths]
     code = Code(_root(absolute[0].parent))
     walk = _Walk(code)
     waiting: list[str] = []
@@ -85,14 +85,18 @@ def collect_files(paths: Sequence[Path]) -> Code:
 
 def imports_local_modules(path: Path, source: bytes) -> bool:
     """Return whether a file imports another module from its directory, or from its package."""
-    root = _root(path.absolute().parent)
-    relative = path.absolute().relative_to(root).as_posix()
+    path = _absolute(path)
+    root = _root(path.parent)
+    relative = path.relative_to(root).as_posix()
     return any(found != relative for found in _local_imports(root, relative, source))
 
 
 def read_file(path: Path) -> bytes:
     """Return the content of a file. Raises `BadModule` where it changes while it is read."""
     try:
+        # A pipe without a writer would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadModule(shown_path(path), "is no regular file")
         with open(path, "rb") as file:
             before = os.fstat(file.fileno())
             if before.st_size > MAX_BUNDLE_BYTES:
@@ -108,6 +112,16 @@ def read_file(path: Path) -> bytes:
 
 def _state(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
+
+
+def _absolute(path: Path) -> Path:
+    """Return the path without ``..``, from which the packages around it can be found.
+
+    Links are followed only before a ``..``, where its meaning depends on them.
+    """
+    parts = path.absolute().parts
+    above = len(parts) - [*reversed(parts)].index("..") if ".." in parts else 0
+    return Path(*parts[:above]).resolve().joinpath(*parts[above:]) if above else path.absolute()
 
 
 def _root(directory: Path) -> Path:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +42,7 @@ class _BundleFinder(MetaPathFinder):
         self, root: Path, paths: Collection[str], contents: Mapping[str, bytes] | None
     ) -> None:
         self._root = root
-        self._contents = contents or {}
+        self._contents = contents
         self._paths: dict[str, str] = {}
         self._namespaces: set[str] = set()
         for path in sorted(paths, key=lambda path: (not is_package(path), path)):
@@ -61,14 +61,37 @@ class _BundleFinder(MetaPathFinder):
             return spec_from_file_location(
                 fullname,
                 file,
-                loader=_SourceLoader(fullname, str(file), self._contents.get(relative)),
+                loader=_SourceLoader(fullname, str(file), (self._contents or {}).get(relative)),
                 submodule_search_locations=[str(file.parent)] if is_package(relative) else None,
             )
         if fullname in self._namespaces:
-            spec = ModuleSpec(fullname, None, is_package=True)
-            spec.submodule_search_locations = [str(self._root.joinpath(*fullname.split(".")))]
-            return spec
+            return self._namespace(fullname)
+        self._refuse_left_out(fullname, path)
         return None
+
+    def _namespace(self, fullname: str) -> ModuleSpec:
+        directory = self._root.joinpath(*fullname.split("."))
+        found = PathFinder.find_spec(fullname, [str(directory.parent)])
+        if found is not None and found.origin is None:
+            # Only Python's own specification of a namespace lets resources be read from it.
+            return found
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = [str(directory)]
+        return spec
+
+    def _refuse_left_out(self, fullname: str, path: Sequence[str] | None) -> None:
+        """Raise ``ModuleNotFoundError`` for a file next to those of the bundle.
+
+        Python would find it in the directory of its package, and no one where the bundle runs.
+        """
+        if self._contents is None or not is_importable(fullname):
+            return
+        found = PathFinder.find_spec(fullname, path)
+        base = self._root.joinpath(*fullname.split("."))
+        if found is None or found.origin is None or not found.origin.startswith(str(base)):
+            return
+        if Path(found.origin).relative_to(self._root).as_posix() not in self._contents:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
     def loads(self, name: str) -> bool:
         return name.partition(".")[0] in self.top_level

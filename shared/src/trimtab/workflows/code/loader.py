@@ -1,6 +1,7 @@
 """Run the Python modules of workflows, to register them or to execute one of their tasks."""
 
 import importlib
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -144,11 +145,13 @@ def blamed(code: Code) -> Iterator[None]:
 
 def _hint(error: BaseException, code: Code) -> str:
     """Return why a module that is near the code cannot be imported."""
-    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+    if not isinstance(error, ImportError) or error.name is None:
         return ""
-    base = error.name.replace(".", "/")
+    # ``from package import module`` has the name of the module in its message only.
+    member = re.match(r"cannot import name '(\w+)'", str(error))
+    base = "/".join((*error.name.split("."), *(member.groups() if member else ())))
     for path in (f"{base}.py", f"{base}/__init__.py"):
-        if (code.root / path).is_file():
+        if path not in code.files and (code.root / path).is_file():
             return (
                 f"; {shown_path(code.root / path)} is no part of the code: it is ignored, or "
                 "imported by a computed name"
@@ -199,6 +202,6 @@ def _collect(paths: Sequence[Path], *, as_bundle: bool) -> Code:
 
 def _decode(path: Path, content: bytes) -> str:
     try:
-        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise BadModule(path, f"is not UTF-8: {error.reason}") from error
