@@ -1,13 +1,12 @@
 """Trimtab's library. The names exported here are the SDK, to write workflows and to use pools.
 
-Importing it loads neither NATS nor an HTTP client: `pools` and `LeaseLost` are imported at their
-first use.
+Importing it loads neither NATS nor an HTTP client: what uses pools and what loads the modules of
+others is imported at its first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trimtab.workflows.code.loader import BadModule, Module, load_module
 from trimtab.workflows.definitions.containers import Container, K8sObjectMetadata, K8sPod
 from trimtab.workflows.definitions.launch_plans import LaunchPlan
 from trimtab.workflows.definitions.overrides import (
@@ -29,6 +28,9 @@ from trimtab.workflows.graphs.graph import RuntimeMetadata
 if TYPE_CHECKING:
     from trimtab.tokens.lease import LeaseLost
     from trimtab.tokens.pools import connected as pools
+    from trimtab.workflows.code.bad_modules import BadModule
+    from trimtab.workflows.code.loader import load_module
+    from trimtab.workflows.code.registration import Module
 
 __all__ = [
     "BadModule",
@@ -59,7 +61,10 @@ __all__ = [
 ]
 
 _LAZY = {
+    "BadModule": ("trimtab.workflows.code.bad_modules", "BadModule"),
     "LeaseLost": ("trimtab.tokens.lease", "LeaseLost"),
+    "Module": ("trimtab.workflows.code.registration", "Module"),
+    "load_module": ("trimtab.workflows.code.loader", "load_module"),
     "pools": ("trimtab.tokens.pools", "connected"),
 }
 

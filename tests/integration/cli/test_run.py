@@ -100,8 +100,8 @@ def test_a_failing_task_is_named_with_its_node_file_and_line(pkg: str) -> None:
         (("counting", "--input", "m=1"), 2, "inputs n"),
         (("counting", "--input", "n=1", "--override", "count={}"), 2, "the hooks counter"),
         (("counting", "--input", "n=1", "--override", 'counter={"retries": -1}'), 2, "retries"),
-        (("converting",), 1, "converting calls task convert, a program of an image"),
-        (("training",), 1, "training calls task train of shop/production, which only a server has"),
+        (("converting",), 1, "convert is a program of an image, which cannot run locally"),
+        (("training",), 1, "of shop/production, which cannot run locally"),
     ],
 )
 def test_a_wrong_call_is_refused_before_any_task_runs(

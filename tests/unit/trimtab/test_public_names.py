@@ -120,7 +120,15 @@ def test_no_module_of_the_library_has_the_name_of_a_public_name() -> None:
     assert modules & set(trimtab.__all__) == set()
 
 
-def test_importing_the_library_loads_neither_nats_nor_sql_nor_http() -> None:
-    heavy = ("nats", "faststream", "sqlalchemy", "httpx", "redis", "opentelemetry")
+def test_importing_the_library_loads_neither_loaders_nor_nats_nor_sql_nor_http() -> None:
+    heavy = (
+        "trimtab.workflows.code",
+        "nats",
+        "faststream",
+        "sqlalchemy",
+        "httpx",
+        "redis",
+        "opentelemetry",
+    )
     code = f"import sys, trimtab; print([name for name in {heavy} if name in sys.modules])"
     assert run(code) == "[]\n"

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from trimtab.errors import Rejected
-from trimtab.workflows.definitions.tasks import ContainerTask
 from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
-from trimtab.workflows.graphs.expansion import expand
-from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode, Node, Workflow
+from trimtab.workflows.graphs.graph import Node, Workflow
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, merge_overrides
+from trimtab.workflows.graphs.node_runs import run_nodes
 from trimtab.workflows.values.checking import check
 
 
@@ -45,20 +43,7 @@ class LocalRun:
         cls, defined: WorkflowFunction, overrides: Mapping[str, NodeOverrides] | None = None
     ) -> "LocalRun":
         """Raises `Rejected` where a call cannot run here, and on overrides of unknown hooks."""
-        registered = defined.graph("local", "")
-        for reference in registered.references.values():
-            raise Rejected(
-                f"{defined.name} calls {reference.type.replace('_', ' ')} {reference.name} of "
-                f"{reference.project}/{reference.domain}, which only a server has; use "
-                "`trimtab execute`"
-            )
-        for name, task in defined.tasks.items():
-            if isinstance(task, ContainerTask):
-                raise Rejected(
-                    f"{defined.name} calls task {name}, a program of an image without a Python "
-                    "function; use `trimtab execute`"
-                )
-        workflow = expand(registered)
+        workflow = defined.runnable()
         workflow.check_hooks("overrides", overrides or {})
         return cls(defined, workflow, overrides or {})
 
@@ -66,13 +51,13 @@ class LocalRun:
         self, inputs: Mapping[str, JsonValue], on_node: Callable[[Node], None] = lambda _: None
     ) -> JsonValue:
         """Return the output. Raises `Invalid` for wrong inputs or output, and `NodeFailure`."""
-        given = self.workflow.bind_inputs(inputs)
-        outputs: dict[str, JsonValue] = {}
-        for node in self.workflow.nodes:
-            values = {name: _resolve(each, given, outputs) for name, each in node.inputs.items()}
-            outputs[node.id] = self._call(node, values)
+
+        def call(node: Node, values: Mapping[str, JsonValue]) -> JsonValue:
+            output = self._call(node, values)
             on_node(node)
-        output = _resolve(self.workflow.output or Constant(value=None), given, outputs)
+            return output
+
+        output = run_nodes(self.workflow, inputs, call)
         # The workflow may declare less than what a task returned.
         check(f"{self.defined.name}: return", output, self.workflow.output_schema)
         return output
@@ -104,16 +89,3 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _resolve(
-    binding: Binding, inputs: Mapping[str, JsonValue], outputs: Mapping[str, JsonValue]
-) -> JsonValue:
-    """Return the value of a binding, given the workflow's inputs and outputs by node."""
-    match binding:
-        case Constant():
-            return binding.value
-        case FromInput():
-            return inputs[binding.name]
-        case FromNode():
-            return outputs[binding.node]

@@ -32,16 +32,8 @@ from trimtab.workflows.definitions.references import ReferenceFunction
 from trimtab.workflows.definitions.tasks import ContainerTask, PythonTask
 from trimtab.workflows.definitions.types import FunctionTypes
 from trimtab.workflows.graphs.expansion import MAX_DEPTH, expand
-from trimtab.workflows.graphs.graph import (
-    Binding,
-    Constant,
-    FromInput,
-    FromNode,
-    Graph,
-    RuntimeMetadata,
-    SdkType,
-    Workflow,
-)
+from trimtab.workflows.graphs.graph import Graph, RuntimeMetadata, SdkType, Workflow
+from trimtab.workflows.graphs.node_runs import run_nodes
 
 if TYPE_CHECKING:
     from trimtab.workflows.definitions.launch_plans import LaunchPlan
@@ -159,22 +151,23 @@ class WorkflowFunction:
                 raise
             raise Rejected(f"{error} (workflow {self.name}: {self.place})") from error
 
-    def _run(self, inputs: Mapping[str, object]) -> Any:
-        """Run the nodes one after the other and return the output of the workflow."""
+    def runnable(self) -> Workflow:
+        """Return the workflow, expanded. Raises `Rejected` for a call that cannot run here."""
         for reference in self.traced.closure.references.values():
             if isinstance(reference, ReferenceFunction):
                 reference.refuse_to_run()
-        tasks = self.tasks
-        for task in tasks.values():
+        for task in self.tasks.values():
             if isinstance(task, ContainerTask):
                 task.function()
-        expanded = expand(self.graph("local", ""))
-        given = expanded.bind_inputs(self.types.inputs_in_json("inputs", inputs))
-        outputs: dict[str, JsonValue] = {}
-        for node in expanded.nodes:
-            values = {name: _resolve(b, given, outputs) for name, b in node.inputs.items()}
-            outputs[node.id] = tasks[node.task].types.call(values)
-        output = _resolve(expanded.output or Constant(value=None), given, outputs)
+        return expand(self.graph("local", ""))
+
+    def _run(self, inputs: Mapping[str, object]) -> Any:
+        """Run the nodes one after the other and return the output of the workflow."""
+        workflow, tasks = self.runnable(), self.tasks
+        given = self.types.inputs_in_json("inputs", inputs)
+        output = run_nodes(
+            workflow, given, lambda node, values: tasks[node.task].types.call(values)
+        )
         return self.types.output.to_python(f"{self.name}: return", output)
 
 
@@ -196,16 +189,3 @@ def _check_callers(built: GraphBuilder) -> None:
         raise Rejected(
             f"workflow {callers[-1]} has more than {MAX_DEPTH} sub-workflows inside each other"
         )
-
-
-def _resolve(
-    binding: Binding, inputs: Mapping[str, JsonValue], outputs: Mapping[str, JsonValue]
-) -> JsonValue:
-    """Return the value of a binding, given the workflow's inputs and outputs by node."""
-    match binding:
-        case Constant():
-            return binding.value
-        case FromInput():
-            return inputs[binding.name]
-        case FromNode():
-            return outputs[binding.node]
