@@ -110,7 +110,7 @@ async def test_a_node_with_an_unknown_task_is_rejected(admin: httpx.AsyncClient)
     body["workflow"]["nodes"][1]["task"] = "trian"
     answer = await admin.post("/workflows", json=body)
     assert (answer.status_code, answer.json()["path"]) == (400, "nodes.1.task")
-    assert answer.json()["allowed"] == "load, train"
+    assert answer.json()["allowed"] == "load, train; did you mean 'train'?"
 
 
 async def test_an_unknown_field_of_a_workflow_is_rejected(admin: httpx.AsyncClient) -> None:
