@@ -242,13 +242,13 @@ def test_the_defaults_are_those_that_an_execution_without_overrides_runs_with(
             assert values == {f.path: (f.default, f.source) for f in hook.fields if f.source}
 
 
-def test_a_workflow_of_5000_hooks_is_listed_in_pages() -> None:
+def test_a_workflow_of_many_hooks_is_listed_in_pages() -> None:
     nodes = [
-        Node(id=f"n{i}", task="train", inputs={}, hook=Hook(name=f"h{i}")) for i in range(5000)
+        Node(id=f"n{i}", task="train", inputs={}, hook=Hook(name=f"h{i}")) for i in range(2001)
     ]
     of, found, after = workflow(*nodes), list[str](), 0
-    for _page in range(5):
+    for _page in range(3):
         page = form(of, page=Page(after, 1000))
         found += [hook.name for hook in page.hooks]
         after = page.hooks_next or 0
-    assert (found, after) == ([f"h{i}" for i in range(5000)], 0)
+    assert (found, after) == ([f"h{i}" for i in range(2001)], 0)

@@ -178,7 +178,6 @@ def test_random_workflows_compile_survive_json_and_compute_what_they_describe() 
         assert again == graph, f"seed {seed}"
         again.check()
         expanded = expand(again, known)
-        assert expanded == expand(graph, known), f"seed {seed}"
         assert len(expanded.nodes) == case.defined.traced.closure.size, f"seed {seed}"
         Workflow.model_validate_json(expanded.model_dump_json()).check()
         if not graph.references:
