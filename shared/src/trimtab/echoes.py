@@ -12,6 +12,8 @@ HIDDEN = "(not shown)"
 _MAX_TEXT = 200
 _MAX_SHOWN = 300
 _MAX_PATH = 10_000
+_MAX_SEARCHED = 10_000
+"""Where credentials are searched in a text, which may have megabytes; the rest is not shown."""
 _MAX_ITEMS = 10
 _MAX_DEPTH = 3
 
@@ -56,8 +58,9 @@ def _echo(value: object, depth: int) -> JsonValue:
         case float() if math.isfinite(value):
             return value
         case str():
-            is_shown = not credentials.is_in(value)
-            return cut(credentials.without_password(value)) if is_shown else HIDDEN
+            start, rest = value[:_MAX_SEARCHED], value[_MAX_SEARCHED:]
+            is_shown = not credentials.is_in(start)
+            return cut(credentials.without_password(start) + rest) if is_shown else HIDDEN
         case Mapping():
             return _echo_mapping(value, depth)
         case bytes():

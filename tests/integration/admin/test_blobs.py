@@ -15,6 +15,7 @@ from starlette.types import Message
 
 from tests.integration.admin.callers import bearer, grant, token_headers
 from tests.integration.admin.running import (
+    SCOPE,
     TOKEN,
     execute,
     register,
@@ -120,23 +121,27 @@ async def test_a_wrong_upload_is_refused_and_stores_nothing(admin: httpx.AsyncCl
         assert not await is_stored(admin)
 
 
-async def test_only_an_editor_of_the_project_uploads_and_a_refusal_reads_no_body(
+async def test_only_a_caller_who_may_register_there_uploads_and_a_refusal_reads_no_body(
     admin: httpx.AsyncClient,
 ) -> None:
+    of_workflow = {**SCOPE, "workflow": "nightly"}
     callers = {
         "viewer": await token_headers(admin, "v", grant("viewer", project="shop")),
         "other": await token_headers(admin, "o", grant("editor", project="lab")),
-        "workflow": await token_headers(
-            admin, "w", grant("editor", project="shop", domain="development", workflow="nightly")
+        "plan": await token_headers(admin, "p", grant("editor", **of_workflow, launch_plan="p")),
+        "domain": await token_headers(
+            admin, "d", grant("editor", **{**of_workflow, "domain": "staging"})
         ),
+        "kind": await token_headers(admin, "k", grant("editor", "task_resource")),
         "unknown": bearer("none"),
     }
     for name, headers in callers.items():
         async with asyncio.timeout(PATIENCE_SECONDS):
             response = await put(admin, never(), headers=headers)
         assert response.status_code == (401 if name == "unknown" else 403), name
-    editor = await token_headers(admin, "e", grant("editor", project="shop"))
-    assert (await put(admin, headers=editor)).status_code == 200
+    for name, scope in {"project": {"project": "shop"}, "own": of_workflow, "all": {}}.items():
+        editor = await token_headers(admin, name, grant("editor", **scope))
+        assert (await put(admin, headers=editor)).status_code == 200
     assert (await admin.get(PATH, headers=callers["viewer"])).status_code == 200
     assert (await admin.get(PATH, headers=callers["other"])).status_code == 403
 

@@ -145,6 +145,7 @@ STEP = Node(id="n0", task="step", inputs={})
         ({"tasks": {"a/b": Task(name="t")}}, "tasks"),
         ({"tasks": {"t" * 201: Task(name="t")}}, "tasks"),
         ({"workflows": {"": graph(1)}}, "workflows"),
+        ({"nodes": (STEP.model_copy(update={"id": "_n0"}),)}, "nodes.0.id"),
         ({"sources": {"0" * 64: ""}}, "sources"),
         (
             {"tasks": {"step": Task(name="step", target=Function(code="0"))}},

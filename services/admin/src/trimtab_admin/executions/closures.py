@@ -28,7 +28,7 @@ def check_registration(workflow: Workflow, registry: Registry) -> Workflow:
     """Return the expanded workflow. Raises `Invalid` where it cannot be executed."""
     _check_numbers(workflow)
     _check_reserved(workflow)
-    _check_task_names(workflow)
+    _check_names(workflow)
     workflow.check()
     ends_at = time.monotonic() + _MAX_COMPARISON_SECONDS
     interfaces.check(workflow, registry, lambda: time.monotonic() > ends_at)
@@ -60,8 +60,8 @@ def _check_numbers(workflow: Workflow) -> None:
             raise Invalid(name, f"{number} {name}", f"at most {most} {name}")
 
 
-def _check_task_names(workflow: Workflow) -> None:
-    """Raise `Invalid` for a name under which no reference could find a task."""
+def _check_names(workflow: Workflow) -> None:
+    """Raise `Invalid` for a name of a task that no reference can have."""
     for name in workflow.tasks:
         try:
             _NAME.validate_python(name)
