@@ -1,10 +1,12 @@
 """Workflows and launch plans: registered once, and rejected if they are inconsistent."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.databases import BOTH
 from tests.integration.admin.running import (
     FORCE,
     SCOPE,
@@ -81,6 +83,17 @@ async def test_the_sdk_of_a_registration_is_shown(admin: httpx.AsyncClient) -> N
     await register(admin, workflow(runtime=runtime))
     [listed] = (await admin.get("/workflows")).json()
     assert listed["workflow"]["runtime"] == runtime.model_dump()
+
+
+@BOTH
+async def test_versions_that_are_registered_at_once_are_stored_once(
+    admin: httpx.AsyncClient,
+) -> None:
+    """The two workflows share their tasks, too."""
+    versions = [workflow(), workflow(name="other")] * 3
+    calls = [admin.post("/workflows", json=registration(each)) for each in versions]
+    statuses = [response.status_code for response in await asyncio.gather(*calls)]
+    assert sorted(statuses) == [200, 200, 200, 200, 201, 201]
 
 
 async def test_different_content_for_a_registered_version_is_a_conflict(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
+from starlette.responses import Response
 
 from trimtab.api.executions import ExecutionBody, NodeBody
 from trimtab.api.settings import ChangeBody, ChangedLeafBody, ChangesBody, DocumentBody, ExportBody
@@ -109,3 +110,12 @@ def test_other_tasks_run_while_a_long_text_is_made(type: Any, long: Any, slices_
 )
 def test_an_error_has_the_header_of_its_status(error: TrimtabError, name: str, value: str) -> None:
     assert responses.ProblemResponse.of(error).headers[name] == value
+
+
+def test_a_warning_is_one_short_line_of_ascii() -> None:
+    response = Response()
+    responses.add_warnings(response, ["caf\u00e9\r\nX-Other: 1\x00", "x" * 100_000])
+    first, second = response.headers.getlist(responses.WARNING_HEADER)
+    assert first == "caf\\xe9 X-Other: 1"
+    assert second.isascii()
+    assert len(second) < 500

@@ -10,12 +10,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from trimtab.api.problems import WARNING_HEADER, Problem
+from trimtab.echoes import cut
 from trimtab.errors import TrimtabError
 from trimtab_admin import slices
 from trimtab_admin.access.throttling import Throttled
 from trimtab_admin.api import problems
 from trimtab_admin.api.operation import Operation, Reply, Stream
 from trimtab_admin.paging import Page
+
+_MAX_WARNING = 400
+"""The most characters of one. All headers together have to fit into the buffer of a proxy."""
 
 
 class ProblemResponse(JSONResponse):
@@ -42,8 +46,11 @@ class ProblemResponse(JSONResponse):
 
 
 def add_warnings(response: Response, warnings: Iterable[str]) -> None:
+    """Add each warning as a header, which is one short line of ASCII."""
     for warning in warnings:
-        text = warning.encode("ascii", "backslashreplace").decode()
+        printable = "".join(c if c.isprintable() else " " for c in warning)
+        line = cut(" ".join(printable.split()), _MAX_WARNING)
+        text = line.encode("ascii", "backslashreplace").decode()
         response.headers.append(WARNING_HEADER, text)
 
 

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
-from trimtab.errors import Conflict, NotFound, Retryable, Unavailable
+from trimtab.errors import Conflict, NotFound
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.workflows.graphs.expansion import Registry
@@ -25,7 +25,7 @@ from trimtab_admin.executions import closures, override_limits, override_types, 
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.target_settings import TargetSettings
-from trimtab_admin.executions.versions import find_launch_plan, find_workflow
+from trimtab_admin.executions.versions import find_launch_plan, find_workflow, repeated
 from trimtab_admin.executions.waits import ExecutionWaits
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.storage import tables, visibility
@@ -69,13 +69,8 @@ class Executions:
         the ``key`` of an earlier one, and with the same body, returns the execution of the earlier
         one. Raises `NotFound`, `Invalid` and `Conflict`; nothing is stored then.
         """
-        try:
-            return await self._create(body, key, caller)
-        except Unavailable:
-            raise
-        except Retryable:
-            # Another admin has stored the key meanwhile: now it is found.
-            return await self._create(body, key, caller)
+        # Another admin may store the key meanwhile.
+        return await repeated(lambda: self._create(body, key, caller))
 
     async def _create(
         self, body: ExecutionCreate, key: str | None, caller: Caller

@@ -1,7 +1,7 @@
 """The stored versions of workflows and launch plans: adding one, and finding one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import models
-from trimtab.errors import Conflict, NotFound
+from trimtab.errors import Conflict, NotFound, Retryable, Unavailable
 from trimtab.levels import Scope
 from trimtab.workflows.graphs.graph import Graph, Interface, LaunchPlan, Workflow
 from trimtab_admin import slices, validation
@@ -18,7 +18,9 @@ from trimtab_admin.access.authorization import Caller
 from trimtab_admin.storage import tables
 
 G = TypeVar("G", bound=Graph)
+T = TypeVar("T")
 
+_TRIES = 5
 _BARE_TASK = {"interface": Interface(), "digest": ""}
 
 VersionKey = tuple[str, str, str, str]
@@ -85,6 +87,21 @@ async def _newest_body(
         query = query.where(row.version == version)
     body: str | None = await session.scalar(query.order_by(row.id.desc()).limit(1))
     return body
+
+
+async def repeated(store: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a transaction while another one has stored the same at that moment: it finds it then.
+
+    Raises what ``store`` raises, and the last `Retryable`.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await store()
+        except Unavailable:
+            raise
+        except Retryable:
+            continue
+    return await store()
 
 
 async def distinct(

@@ -75,6 +75,12 @@ class Workflows:
         await asyncio.to_thread(closures.check_registration, workflow, registry)
         if workflow.bundle and not dry_run:
             await bundles.require(self._blobs(), workflow.bundle)
+        is_new = await versions.repeated(lambda: self._store(workflow, scope, dry_run=dry_run))
+        self._targets.expire()
+        return is_new
+
+    async def _store(self, workflow: Workflow, scope: Scope, *, dry_run: bool) -> bool:
+        """Store a version with its tasks; return whether it is new. Raises as `register`."""
         async with transaction(self._sessions, dry_run=dry_run) as session:
             settings = await self._tree.current(session)
             _check_target(settings, scope)
@@ -86,7 +92,6 @@ class Workflows:
             )
             if is_new:
                 await add_tasks(session, scope, workflow)
-        self._targets.expire()
         return is_new
 
     async def register_launch_plan(
@@ -112,11 +117,14 @@ class Workflows:
         limits = _limits(settings, body)
         check = partial(_check_launch_plan, workflow, registry, plan, limits)
         warnings = await asyncio.to_thread(check)
-        async with transaction(self._sessions, dry_run=dry_run) as session:
-            _check_target(await self._tree.current(session), scope)
-            is_new = await versions.add(session, tables.launch_plans, scope, plan, plan.version)
+        is_new = await versions.repeated(lambda: self._store_plan(plan, scope, dry_run=dry_run))
         self._targets.expire()
         return is_new, warnings
+
+    async def _store_plan(self, plan: LaunchPlan, scope: Scope, *, dry_run: bool) -> bool:
+        async with transaction(self._sessions, dry_run=dry_run) as session:
+            _check_target(await self._tree.current(session), scope)
+            return await versions.add(session, tables.launch_plans, scope, plan, plan.version)
 
     async def get(
         self, caller: Caller, scope: Scope, name: str, version: str | None
