@@ -208,6 +208,14 @@ def test_a_value_that_no_node_can_get_is_refused(
     assert "test_tracing.py, line " in str(refused.value)
 
 
+def test_a_missing_return_is_refused_where_the_output_cannot_be_null() -> None:
+    def body(x: int) -> int:  # type: ignore[return]  # The mistake.
+        double(x=x)
+
+    with pytest.raises(Rejected, match=r"body: return: null .* an integer .*test_tracing.py, line"):
+        registered(body)
+
+
 def test_a_list_that_contains_itself_is_refused() -> None:
     circular: list[Any] = []
     circular.append(circular)
@@ -400,11 +408,15 @@ def test_a_look_at_a_variable_that_may_have_another_value_is_allowed() -> None:
             double(x=x)
             x = None
 
+    def inner_look(x: Any) -> Any:
+        flag = None
+        return (lambda: double(x=x) if flag is None else double(x=1))()
+
     def next_to(x: Any) -> Any:
         flag, none = None, None
         return double(x=[double(x=x), flag is none][1])
 
-    for body in (inner, loop, next_to):
+    for body in (inner, inner_look, loop, next_to):
         assert registered(body).nodes
 
 

@@ -241,9 +241,10 @@ class GraphBuilder:
         """Complete the graph with what the body has returned. Raises `Rejected`."""
         if not self.nodes:
             raise Rejected(f"workflow {self.workflow} calls no task")
+        path, declared = f"{self.workflow}: return", self.owner.types.output.as_output
+        output = self.bind(path, returned, declared)
         if returned is not None:
-            declared = self.owner.types.output.as_output
-            self.output = self._renamed(self.bind(f"{self.workflow}: return", returned, declared))
+            self.output = self._renamed(output)
         for node in self._finished_nodes():
             self.finished[node.id] = node
 
