@@ -150,7 +150,9 @@ def unique_members(members: list[tuple[str, Any]]) -> dict[str, Any]:
 def json_value(path: str, value: Any) -> JsonValue:
     """Return the value after a round trip through JSON. Raises `Invalid`, which names the path."""
     try:
-        converted: JsonValue = json.loads(json.dumps(value, allow_nan=False))
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        # Half of a surrogate pair has no form in UTF-8, in which JSON is stored and sent.
+        converted: JsonValue = json.loads(text.encode())
     except (TypeError, ValueError) as error:
         raise Invalid(path, value, f"a JSON value ({error})") from error
     return converted

@@ -122,6 +122,21 @@ def test_the_output_is_checked_against_the_declared_type(pkg: str) -> None:
     assert "w: return: 'x' is not valid" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [("'x' * 262_143", "at most 262144 bytes"), (r"'\ud800'", "surrogates not allowed")],
+)
+def test_an_output_that_the_platform_cannot_store_is_refused(
+    pkg: str, value: str, allowed: str
+) -> None:
+    text = f"from trimtab import *\n@task\ndef t(): return {value}\n@workflow\ndef w(): t()\n"
+    Path("odd.py").write_text(text)
+    done = run("odd.py")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "n0 t failed: t: return: " in done.stderr
+    assert allowed in done.stderr
+
+
 def test_an_only_workflow_needs_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "from trimtab import *\n@task\ndef t(): raise SystemExit(0)\n@workflow\ndef w(): t()\n"
     (tmp_path / "one.py").write_text(text)

@@ -8,7 +8,6 @@ RESULT is a file descriptor for the result: `OUTPUT` or `ERROR`, the text, and `
 it, as shims of earlier releases call the program, the result is ``output.json`` or ``error.txt``.
 """
 
-import json
 import os
 import sys
 import traceback
@@ -19,7 +18,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from trimtab.errors import Invalid, Rejected
+from trimtab.errors import Rejected
 from trimtab.models import Model
 from trimtab.workflows.code import bundles, loader
 from trimtab.workflows.code.bad_modules import place_of
@@ -27,8 +26,6 @@ from trimtab.workflows.definitions.tasks import PythonTask
 from trimtab.workflows.graphs.images import ImageWarning
 from trimtab.workflows.graphs.targets import Function
 
-MAX_OUTPUT_BYTES = 256 * 1024
-"""Outputs are part of events and of the inputs of later tasks, so they must be small."""
 TEXT = "module.py"
 """The file of the task's module, where its code is one text."""
 BUNDLE = "bundle"
@@ -61,11 +58,7 @@ def run(directory: Path) -> JsonValue:
     """Run the task and return its output. Raises `Rejected`, and any error of the task."""
     call = TaskCall.model_validate_json((directory / "task.json").read_bytes())
     task = _load(directory, call)
-    output = task.types.call(call.inputs)
-    size = len(json.dumps(output))
-    if size > MAX_OUTPUT_BYTES:
-        raise Invalid(f"{call.task}: return", f"{size} bytes", f"at most {MAX_OUTPUT_BYTES} bytes")
-    return output
+    return task.types.call(call.inputs)
 
 
 def _load(directory: Path, call: TaskCall) -> PythonTask[Any]:

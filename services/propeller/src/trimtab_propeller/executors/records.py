@@ -24,9 +24,9 @@ from pydantic import BaseModel, ValidationError
 
 from trimtab.errors import Invalid
 from trimtab.models import json_value
+from trimtab.workflows.definitions.types import MAX_OUTPUT_BYTES
 from trimtab.workflows.entrypoint import (
     BUNDLE,
-    MAX_OUTPUT_BYTES,
     TEXT,
     TaskCall,
     TaskOutput,

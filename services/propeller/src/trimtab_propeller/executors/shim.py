@@ -37,7 +37,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
 
-from trimtab.workflows.entrypoint import CODE, ERROR, MAX_OUTPUT_BYTES, OUTPUT, RESULT_END
+from trimtab.workflows.definitions.types import MAX_OUTPUT_BYTES
+from trimtab.workflows.entrypoint import CODE, ERROR, OUTPUT, RESULT_END
 from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.confinement import Restriction
 

@@ -27,6 +27,8 @@ from trimtab.workflows.values.reduction import reduced
 from trimtab.workflows.values.schemas import Schema, check_schema, described
 from trimtab.wrong_values import allowed_instead
 
+MAX_OUTPUT_BYTES = 256 * 1024
+"""Outputs are part of events and of the inputs of later tasks, so they must be small."""
 _RETURN = "return"
 _DESCRIBED = (
     "a type whose values have a form in JSON: str, int, float, bool, None, list, dict, tuple, an "
@@ -221,7 +223,13 @@ class FunctionTypes:
             for name, value in inputs.items()
         }
         output = self._function(**converted)
-        return self.output.as_output.to_json(f"{self.name}: {_RETURN}", output)
+        converted_output = self.output.as_output.to_json(f"{self.name}: {_RETURN}", output)
+        size = len(json.dumps(converted_output))
+        if size > MAX_OUTPUT_BYTES:
+            raise Invalid(
+                f"{self.name}: {_RETURN}", f"{size} bytes", f"at most {MAX_OUTPUT_BYTES} bytes"
+            )
+        return converted_output
 
     def _declared(self, name: str) -> DeclaredType:
         annotation = self._function.__annotations__.get(name, Any)
