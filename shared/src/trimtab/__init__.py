@@ -23,7 +23,7 @@ from trimtab.workflows.definitions.resources import ResourceEntry, ResourceName,
 from trimtab.workflows.definitions.tasks import ContainerTask, PythonTask, task
 from trimtab.workflows.definitions.workflow_functions import workflow
 from trimtab.workflows.files import Directory, File
-from trimtab.workflows.graphs.graph import RuntimeMetadata
+from trimtab.workflows.graphs.runtimes import RuntimeMetadata
 
 if TYPE_CHECKING:
     from trimtab.tokens.lease import LeaseLost

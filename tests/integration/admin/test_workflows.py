@@ -15,7 +15,7 @@ from tests.integration.admin.running import (
     registration,
     workflow,
 )
-from trimtab.workflows.graphs.graph import RuntimeMetadata
+from trimtab.workflows.graphs.runtimes import RuntimeMetadata
 from trimtab_admin.executions import workflows
 
 PLAN = {"name": "weekly", "workflow": "nightly", "version": "1"}

@@ -20,7 +20,7 @@ from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import Columns, output_option, show_list, warn
 from trimtab.errors import NotFound
 from trimtab.levels import Level
-from trimtab.workflows.graphs.graph import RuntimeMetadata
+from trimtab.workflows.graphs.runtimes import RuntimeMetadata
 
 _KINDS: Columns[KindBody] = {
     "NOUN": lambda kind: kind.noun,

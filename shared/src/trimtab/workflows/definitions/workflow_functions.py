@@ -32,8 +32,9 @@ from trimtab.workflows.definitions.references import ReferenceFunction
 from trimtab.workflows.definitions.tasks import ContainerTask, PythonTask
 from trimtab.workflows.definitions.types import FunctionTypes
 from trimtab.workflows.graphs.expansion import MAX_DEPTH, expand
-from trimtab.workflows.graphs.graph import Graph, RuntimeMetadata, SdkType, Workflow
+from trimtab.workflows.graphs.graph import Graph, Workflow
 from trimtab.workflows.graphs.node_runs import run_nodes
+from trimtab.workflows.graphs.runtimes import RuntimeMetadata, SdkType
 
 if TYPE_CHECKING:
     from trimtab.workflows.definitions.launch_plans import LaunchPlan

@@ -7,9 +7,8 @@ registered, even if the files change or disappear.
 
 import re
 from collections.abc import Collection, Mapping
-from enum import StrEnum
 from operator import not_
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
@@ -19,6 +18,7 @@ from trimtab.labels import LabelKey, LabelValue
 from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
+from trimtab.workflows.graphs.runtimes import RuntimeMetadata
 from trimtab.workflows.graphs.targets import Function, TaskTarget
 from trimtab.workflows.values import checking
 from trimtab.workflows.values.schemas import check_schema
@@ -258,25 +258,6 @@ class Graph(Model):
             raise Invalid(path, binding.node, "a node that comes before this one")
         if isinstance(binding, FromInput) and binding.name not in self.inputs:
             raise Invalid(path, binding.name, f"an input: {_known(binding.name, self.inputs)}")
-
-
-class SdkType(StrEnum):
-    """An SDK."""
-
-    OTHER = "OTHER"
-    TRIMTAB_SDK = "TRIMTAB_SDK"
-    FLYTE_SDK = "FLYTE_SDK"
-
-
-class RuntimeMetadata(Model):
-    """The SDK that a workflow was registered with."""
-
-    RuntimeType: ClassVar[type[SdkType]] = SdkType
-
-    type: SdkType = SdkType.OTHER
-    version: str = Field(default="", max_length=100)
-    flavor: str = Field(default="", max_length=100)
-    """Its language, such as ``Python``."""
 
 
 class Workflow(Graph):
