@@ -131,6 +131,14 @@ def test_a_file_brings_the_packages_and_files_that_it_imports(tmp_path: Path) ->
     assert files_of(del_main) == {*PACKAGE, "main.py", "alone.py", "space/inner.py"}
 
 
+def test_a_file_brings_what_modules_import_that_a_package_lists(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE, **{"main.py": f"from listed import *\n{WORKFLOW}"})
+    main = (tmp_path / "main.py").read_text().replace(".tasks", "pkg.tasks")
+    write(tmp_path, {"main.py": main, "listed/__init__.py": "__all__ = ['b']", "alone.py": ""})
+    write(tmp_path, {"listed/b.py": "import alone"})
+    assert files_of(load_module(tmp_path / "main.py")) > {"listed/b.py", "alone.py"}
+
+
 def test_a_file_of_a_package_is_imported_as_a_part_of_it(tmp_path: Path) -> None:
     write(tmp_path, PACKAGE, **{"other.py": "1 / 0"})
     assert files_of(load_module(tmp_path / "pkg/main.py")) == PACKAGE.keys()

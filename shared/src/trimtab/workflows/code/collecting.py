@@ -167,6 +167,10 @@ def _local_imports(root: Path, path: str, source: bytes) -> Iterator[str]:
             if (root / candidate).is_file():
                 yield candidate
                 break
+    for name in filter(is_importable, sorted(imports.stars)):
+        # ``__all__`` may list any module of the package.
+        directory = root.joinpath(*name.split("."))
+        yield from (each.relative_to(root).as_posix() for each in sorted(directory.glob("*.py")))
 
 
 def _unit(root: Path, path: str) -> Path:
