@@ -89,6 +89,14 @@ def test_an_override_is_named_by_the_name_that_it_was_given_under() -> None:
     assert refused.value.path == "overrides.n1/trainer.resources.requests.cpu"
 
 
+def test_nodes_that_share_only_one_of_their_overrides_are_each_checked() -> None:
+    two = workflow(paths=("n0", "n1"))
+    plan = PLAN.model_copy(update={"runtime_override": {"n1/trainer": resources(limit="1")}})
+    with pytest.raises(Invalid) as refused:
+        override_limits.check(two, plan, {"trainer": resources("2")}, limits())
+    assert refused.value.path == "overrides.trainer.resources.requests.cpu"
+
+
 def test_a_limit_below_the_request_of_the_task_is_refused() -> None:
     with pytest.raises(Invalid) as refused:
         override_limits.check(
