@@ -129,8 +129,9 @@ class _Endpoint:
         request = Request(scope, receive, send)
         call: Call = request.state.call
         try:
-            # Documents and what they change are more objects than all others of admin together.
-            with full_collections.postponed() if self._operation.takes_documents else nullcontext():
+            # Documents and what they change, or the nodes of a workflow, are very many objects.
+            is_large = self._operation.takes_documents or self._operation.takes_workflow
+            with full_collections.postponed() if is_large else nullcontext():
                 response = await self._respond(call, request)
         except Forbidden as error:
             response = ProblemResponse.of(await self._access.refuse(call, error))
