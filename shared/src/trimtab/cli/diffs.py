@@ -75,7 +75,7 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
     elif isinstance(value, str) and _is_block(value):
         kept = len(value) - len(value.rstrip("\n"))
         yield f"{head} |{'-+'[kept > 1] if kept != 1 else ''}"
-        body = value if kept > 1 else value.rstrip("\n")
+        body = value[:-1] if kept > 1 else value.rstrip("\n")
         yield from (" " * inner * bool(line) + line for line in body.split("\n"))
     else:
         yield f"{head} {_scalar(value)}"
