@@ -99,3 +99,12 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
         while not (result := await condition()):
             await asyncio.sleep(0.02)
         return result
+
+
+async def until_connected(admin: httpx.AsyncClient) -> None:
+    """Wait until admin is connected to NATS, which it does not need to serve."""
+
+    async def is_connected() -> bool:
+        return bool((await admin.get("/status")).json()["nats_connected"])
+
+    await until(is_connected)

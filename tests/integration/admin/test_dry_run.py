@@ -6,7 +6,14 @@ import httpx
 import pytest
 
 from tests.databases import BOTH
-from tests.integration.admin.running import FORCE, SCOPE, register, registration, workflow
+from tests.integration.admin.running import (
+    FORCE,
+    SCOPE,
+    register,
+    registration,
+    until_connected,
+    workflow,
+)
 
 RECORD = "/records/task_resource"
 DRY = {"dry_run": "true"}
@@ -116,6 +123,7 @@ async def test_a_dry_run_checks_the_precondition(admin: httpx.AsyncClient) -> No
 async def test_calls_that_change_no_record_have_dry_runs_that_roll_back(
     admin: httpx.AsyncClient,
 ) -> None:
+    await until_connected(admin)  # A resync needs NATS.
     await register(admin, workflow())
     calls: dict[str, Any] = {
         "/projects": {"name": "new"},

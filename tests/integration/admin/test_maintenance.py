@@ -11,7 +11,14 @@ from nats.aio.client import Client
 
 from tests.databases import BOTH
 from tests.integration.admin.callers import grant, token_headers
-from tests.integration.admin.running import FORCE, execute, register, until, workflow
+from tests.integration.admin.running import (
+    FORCE,
+    execute,
+    register,
+    until,
+    until_connected,
+    workflow,
+)
 from tests.servers import PATIENCE_SECONDS, NatsServer
 from trimtab.messages import subjects
 from trimtab.messages.events import EVENT_ID, REVISION
@@ -27,12 +34,7 @@ ADMIN, PROPELLER = "admin", subjects.PROPELLER
 
 @pytest.fixture(autouse=True)
 async def connected(admin: httpx.AsyncClient) -> None:
-    """Wait until admin is connected to NATS, which it does not need to serve."""
-
-    async def is_connected() -> bool:
-        return bool((await admin.get("/status")).json()["nats_connected"])
-
-    await until(is_connected)
+    await until_connected(admin)
 
 
 async def dead_letter(client: Client, reason: str, consumer: str = PROPELLER, **more: str) -> int:
