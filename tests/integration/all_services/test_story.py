@@ -15,6 +15,7 @@ def test_the_demo_runs_to_its_end() -> None:
         text=True,
         timeout=5 * PATIENCE_SECONDS,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    failures = [line for line in done.stdout.splitlines() if line.startswith("FAILED:")]
+    assert done.returncode == 0, "\n".join((*failures, done.stdout, done.stderr))
     assert "limits.cpu: 1000" in done.stdout.replace("'", "")
     assert "project-domain flyteexamples/development" in done.stdout
