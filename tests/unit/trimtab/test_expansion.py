@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Invalid
 from trimtab.workflows.graphs.expansion import (
     MAX_BYTES,
@@ -33,6 +34,8 @@ from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab.workflows.graphs.targets import Function
 
 STEP = {"step": Task(name="step")}
+MOST_CPU_SECONDS = PATIENCE_SECONDS / 30
+"""Some tenths of a second are usual, and what is not refused early takes minutes or the memory."""
 
 
 def node(id_: str = "n0", *, hook: str = "", **fields: Any) -> Node:
@@ -422,7 +425,7 @@ def test_nesting_that_multiplies_nodes_is_refused_before_they_are_made() -> None
     began = time.process_time()
     with pytest.raises(Invalid, match=f"at most {MAX_NODES} nodes"):
         expand(chain(MAX_DEPTH, calls_of_each=100))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < MOST_CPU_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -448,7 +451,7 @@ def test_values_that_nesting_multiplies_are_refused_before_they_fill_the_memory(
     began = time.process_time()
     with pytest.raises(Invalid, match=f"at most {MAX_BYTES} bytes"):
         expand(outer)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < MOST_CPU_SECONDS
 
 
 def test_the_most_nodes_are_expanded_in_linear_time() -> None:
@@ -462,6 +465,6 @@ def test_the_most_nodes_are_expanded_in_linear_time() -> None:
     )
     began = time.process_time()
     assert len(expand(outer).nodes) == MAX_NODES
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < MOST_CPU_SECONDS
     with pytest.raises(Invalid, match=f"{MAX_NODES + 10} nodes in main"):
         expand(outer.model_copy(update={"nodes": (*outer.nodes, node("last", workflow="sub"))}))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.servers import PATIENCE_SECONDS
 from trimtab.errors import Invalid
 from trimtab.workflows.values.checking import MAX_STEPS, Steps, check
 from trimtab.workflows.values.fitting import may_fit
@@ -155,7 +156,8 @@ def test_the_checks_of_one_request_are_given_up_together() -> None:
 def test_a_hostile_schema_does_not_hold_up_a_server(value: object, schema: dict[str, Any]) -> None:
     began = process_time()
     problem(value, schema)
-    assert process_time() - began < 2  # some tenths of a second on a machine without other work
+    # Some tenths of a second are usual, and without a budget it is minutes.
+    assert process_time() - began < PATIENCE_SECONDS / 30
 
 
 def deep(depth: int) -> dict[str, Any]:
