@@ -277,7 +277,8 @@ async def test_no_task_can_run_on_after_its_timeout(executor: ProcessExecutor, b
 async def test_a_task_that_has_returned_counts_although_its_exit_takes_too_long(
     executor: ProcessExecutor,
 ) -> None:
-    lingers = of("import atexit; atexit.register(time.sleep, 3600)\nreturn 1", timeout_seconds=3)
+    body = "import atexit; atexit.register(time.sleep, 3600)\nreturn 1"
+    lingers = of(body, timeout_seconds=PATIENCE_SECONDS / 20)
     assert await outcome(executor, lingers) == Returned(1)
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, request
+from tests.servers import PATIENCE_SECONDS
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.executions import NodeFailed
 
-SLOW = """
-@task(timeout=2, retries=1)
+SECONDS = round(PATIENCE_SECONDS / 30)
+SLOW = f"""
+@task(timeout={SECONDS}, retries=1)
 def slow() -> str:
     attempt = os.environ["TRIMTAB_ATTEMPT"]
     if attempt == "0":
@@ -36,4 +38,5 @@ async def test_a_timeout_counts_as_a_retry_although_its_propeller_was_killed(
     recorded = await executions.ended(execution)
     assert recorded.state.output == "1", recorded.state.error
     [failed] = [event for event in recorded.events if isinstance(event, NodeFailed)]
-    assert (failed.error, failed.final, failed.interrupted) == ("timed out after 2 s", False, False)
+    assert failed.error == f"timed out after {SECONDS} s"
+    assert (failed.final, failed.interrupted) == (False, False)
