@@ -107,7 +107,9 @@ async def test_equal_objects_cause_no_write_also_after_a_change_of_status(
     adapters: Adapters, fault_proxy: FaultProxy, cluster: Cluster, prefix: str
 ) -> None:
     objects = Objects(cluster, f"{prefix}new")
-    quota = manifest("v1", "ResourceQuota", "quota", spec={"hard": {"configmaps": "5000m"}})
+    # The control plane creates none of these, so it changes the status once.
+    hard = {"persistentvolumeclaims": "5000m"}
+    quota = manifest("v1", "ResourceQuota", "quota", spec={"hard": hard})
     manifests = [namespace(objects.name), quota]
     adapter = adapters.open(fault_proxy.kubeconfig)
     first = await adapter.apply(objects.name, manifests)
