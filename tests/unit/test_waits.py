@@ -1,4 +1,4 @@
-"""Tests wait for effects, at most for `PATIENCE_SECONDS`, and for no fixed time."""
+"""Tests wait for effects, at most for `PATIENCE_SECONDS`, and need nothing in a fixed time."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,7 @@ CLIENTS = {"AsyncClient", "Client", "get"}
 LONGEST_PAUSE_SECONDS = 0.1
 """The longest pause between two tries of a condition."""
 PAUSE = "a pause of a fixed length"
+CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time", "time"}
 
 Constants = Mapping[str, float]
 
@@ -57,7 +58,7 @@ def limit(call: ast.Call) -> ast.expr | None:
 
 
 def problems(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the kind of each wait that does not scale."""
+    """Yield the line and the kind of each wait or limit of time that does not scale."""
     module = ast.parse(source)
     names = constants(module)
     for node in ast.walk(module):
@@ -73,6 +74,14 @@ def problems(source: str) -> Iterator[tuple[int, str]]:
             case ast.BinOp(ast.Call(ast.Attribute(attr="monotonic" | "time")), ast.Add(), length):
                 if value(length, names) is not None:
                     yield node.lineno, "a deadline at a fixed distance"
+            case ast.Assert(
+                ast.Compare(
+                    ast.BinOp(ast.Call(ast.Attribute(attr=clock) | ast.Name(clock)), ast.Sub()),
+                    [ast.Lt() | ast.LtE()],
+                    [most],
+                )
+            ) if clock in CLOCKS and value(most, names) is not None:
+                yield node.lineno, "a fixed number of seconds"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +97,8 @@ def problems(source: str) -> Iterator[tuple[int, str]]:
         ("view.wait_for(3), view.wait_for(3, PATIENCE_SECONDS), ', '.join(names)", []),
         ("view.wait_for(3, timeout=0.1)", []),  # it is meant to pass
         ("until = time.monotonic() + 60", ["a deadline at a fixed distance"]),
+        ("assert process_time() - began < 2", ["a fixed number of seconds"]),
+        ("assert time.monotonic() - began >= 0.2, time.time() - began < 5 * other", []),
         ("httpx.Client(base_url=url)", ["the timeout of httpx"]),
         ("httpx.Client(transport=app), httpx.get(url, timeout=PATIENCE_SECONDS)", []),
     ],
