@@ -24,7 +24,7 @@ import click
 import nats
 import nats.errors
 from demo_quota import Quota, QuotaFile, QuotaObject, limits_are
-from nats.aio.client import Client as NATS
+from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
 from trimtab.client import Client
@@ -37,6 +37,8 @@ from trimtab.tokens import protocol
 ROOT = Path(__file__).parent
 SCOPE_FLAGS = ["-p", "flyteexamples", "-d", "development"]
 SCOPE = Scope("development", "flyteexamples")
+WAIT_SECONDS = 90
+"""How long each step may take: much longer than it does, also on a slow machine."""
 DATA = Directory(Path(tempfile.gettempdir()) / f"trimtab-demo-{os.getpid()}")
 TRIMTAB = str(Path(sys.executable).with_name("trimtab"))
 
@@ -58,11 +60,11 @@ def expect(condition: bool, fact: str) -> None:
     click.echo(f"   ok: {fact}")
 
 
-def wait_until(condition: Callable[[], bool], fact: str, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], bool], fact: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise StepFailed(f"{fact}, within {seconds:.0f} s")
+            raise StepFailed(f"{fact}, within {WAIT_SECONDS} s")
         time.sleep(0.005)
 
 
@@ -85,7 +87,7 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def _finish(process: subprocess.Popen[str], code: int) -> str:
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=WAIT_SECONDS)
     click.echo(output, nl=False)
     if process.returncode != code:
         raise StepFailed(f"the exit code is {process.returncode}, not {code}")
@@ -187,7 +189,7 @@ def run_workflow() -> str:
 
 
 async def _fences(run: Callable[[], object]) -> list[int]:
-    """Return the fences of the tokens that attempts started with during the run."""
+    """Return the fence of each token that an attempt starts with during the run."""
     events = []
 
     async def collect(message: Msg) -> None:
@@ -203,8 +205,8 @@ async def _fences(run: Callable[[], object]) -> list[int]:
     return [event["fence"] for event in events if event.get("fence") is not None]
 
 
-async def _connect() -> NATS:
-    return await nats.connect(DATA.nats_file.read_text().strip(), connect_timeout=30)
+async def _connect() -> Nats:
+    return await nats.connect(DATA.nats_file.read_text().strip(), connect_timeout=WAIT_SECONDS)
 
 
 def _held(pool: str) -> int:
@@ -215,7 +217,7 @@ def _held(pool: str) -> int:
         try:
             subject = subjects.resmgr("inspect", protocol.COHORT)
             body = protocol.Inspect(pool=pool).model_dump_json().encode()
-            reply = await client.request(subject, body, timeout=30)
+            reply = await client.request(subject, body, timeout=WAIT_SECONDS)
             return protocol.Inspected.model_validate_json(reply.data).held
         finally:
             await client.close()
