@@ -29,15 +29,8 @@ from trimtab.messages.executions import (
 )
 from trimtab.messages.resolutions import Resolution
 from trimtab.settings.state import Settings
-from trimtab.workflows.graphs.graph import (
-    MAX_NODES,
-    Constant,
-    FromNode,
-    LaunchPlan,
-    Node,
-    Task,
-    Workflow,
-)
+from trimtab.workflows.graphs.graph import MAX_NODES, Constant, FromNode, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin import migrations
 from trimtab_admin.executions import sizes, states

@@ -27,9 +27,10 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
-from trimtab.workflows.graphs import graph
+from trimtab.workflows.graphs import graph, launch_plans
 from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey, expand
-from trimtab.workflows.graphs.graph import ExecutionConfig, Node, Reference
+from trimtab.workflows.graphs.graph import Node, Reference
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_admin.executions.launch_forms import Page, launch_form
 from trimtab_admin.steps import at_once
@@ -97,7 +98,7 @@ def request(
     registered = function if isinstance(function, graph.Workflow) else function.graph("1", "")
     name = registered.name
     expanded = expand(registered)
-    default = graph.LaunchPlan(name=name, workflow=name, version="1")
+    default = launch_plans.LaunchPlan(name=name, workflow=name, version="1")
     return Request(
         execution="e1",
         project="shop",
@@ -145,7 +146,7 @@ def referencing(*nodes: Node) -> graph.Workflow:
 
 def expanded_reference() -> graph.Workflow:
     caller = referencing()
-    plan = graph.LaunchPlan(
+    plan = launch_plans.LaunchPlan(
         name="weekly",
         workflow="wf",
         version="1",

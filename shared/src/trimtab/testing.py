@@ -9,15 +9,8 @@ from pydantic import JsonValue
 from trimtab.levels import Scope
 from trimtab.messages.events import RecordChanged
 from trimtab.messages.executions import LogEvent, Request
-from trimtab.workflows.graphs.graph import (
-    Constant,
-    FromNode,
-    Hook,
-    LaunchPlan,
-    Node,
-    Task,
-    Workflow,
-)
+from trimtab.workflows.graphs.graph import Constant, FromNode, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -24,7 +24,8 @@ from trimtab.runtime import bus
 from trimtab.runtime.config import ServiceConfig
 from trimtab.runtime.connection import connect
 from trimtab.testing import AT
-from trimtab.workflows.graphs.graph import LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.storage import tables
 
@@ -37,8 +38,8 @@ def gate():
     return "went"
 """
 NEXT: dict[str, dict[str, object]] = {
-    "trimtab.queues.batch": {"name": "batch", "weight": {"cpu": 2}, "until": None},
-    "trimtab.queues.old": {"name": "old", "deleted": True},
+    "trimtab.sites.batch": {"name": "batch", "weight": {"cpu": 2}, "until": None},
+    "trimtab.sites.old": {"name": "old", "deleted": True},
     "trimtab.projects.later": {"name": "later", "state": "frozen", "owners": ["ann"]},
     "trimtab.projects.extra": {"name": "extra", "description": "", "owners": ["ann"], "layer": 3},
     "trimtab.attributes.colour.development.-.-.-": {
@@ -70,7 +71,7 @@ async def nats(system: System, api: Client) -> AsyncIterator[Nats]:
     config = ServiceConfig.model_validate({"nats_url": system.nats.url, **user})
     async with connect(config, "next") as client:
         declared = (await client.jetstream().stream_info(subjects.SETTINGS)).config
-        wanted = [*(declared.subjects or []), "trimtab.queues.*"]
+        wanted = [*(declared.subjects or []), "trimtab.sites.*"]
         await client.jetstream().update_stream(declared.evolve(subjects=wanted))
         yield client
 
@@ -141,9 +142,9 @@ async def test_settings_of_a_later_release_are_in_every_view_and_in_a_resync(
     await until_views_have(system, (await api.resync()).revision)
     [[kept]] = [
         [message.body]
-        for message in await bus.read_all(nats, subjects.SETTINGS, "trimtab.queues.batch")
+        for message in await bus.read_all(nats, subjects.SETTINGS, "trimtab.sites.batch")
     ]
-    assert json.loads(kept) == NEXT["trimtab.queues.batch"]
+    assert json.loads(kept) == NEXT["trimtab.sites.batch"]
     assert system.views()[0]["count"] == before + len(NEXT) - 1
 
 

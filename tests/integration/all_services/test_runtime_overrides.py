@@ -13,7 +13,7 @@ from trimtab.api.executions import ExecutionCreate, LaunchPlanBody, WorkflowBody
 from trimtab.client import Client
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
-from trimtab.workflows.graphs.graph import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 FOLDS = """

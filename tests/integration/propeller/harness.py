@@ -47,7 +47,7 @@ from trimtab.tokens.protocol import (
     Renewed,
 )
 from trimtab.workflows.graphs.expansion import expand
-from trimtab.workflows.graphs.graph import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 BEAT_SECONDS = 0.5

@@ -12,12 +12,12 @@ from trimtab.workflows.graphs.graph import (
     FromInput,
     FromNode,
     Interface,
-    LaunchPlan,
     Node,
     Reference,
     Task,
     Workflow,
 )
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab_admin.executions import interfaces
 
 INTEGER, STRING = {"type": "integer"}, {"type": "string"}

@@ -11,7 +11,8 @@ from trimtab.levels import PLATFORM, Scope
 from trimtab.settings.state import Settings
 from trimtab.testing import request
 from trimtab.workflows.graphs.expansion import expand
-from trimtab.workflows.graphs.graph import Graph, Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Graph, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions.launch_forms import Page, launch_form
 from trimtab_admin.steps import at_once

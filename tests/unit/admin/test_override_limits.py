@@ -9,7 +9,8 @@ from trimtab.levels import Scope
 from trimtab.messages.events import RecordChanged
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
-from trimtab.workflows.graphs.graph import Constant, Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Constant, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
 from trimtab_admin.executions import override_limits
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from trimtab.errors import Invalid
-from trimtab.workflows.graphs.graph import Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions import override_types
 

@@ -7,7 +7,8 @@ from trimtab.levels import Scope
 from trimtab.messages.events import Event, RecordChanged
 from trimtab.messages.executions import Request
 from trimtab.settings.state import Settings
-from trimtab.workflows.graphs.graph import Binding, FromNode, Hook, LaunchPlan, Node, Task, Workflow
+from trimtab.workflows.graphs.graph import Binding, FromNode, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 PROJECT_DOMAIN = Scope("development", "shop")

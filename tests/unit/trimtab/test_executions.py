@@ -29,7 +29,8 @@ from trimtab.messages.executions import (
 )
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.testing import entry, request, workflow
-from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, ResourceOverrides
 
 RESOLUTION = Resolution(

@@ -23,12 +23,12 @@ from trimtab.workflows.graphs.graph import (
     FromNode,
     Graph,
     Hook,
-    LaunchPlan,
     Node,
     Reference,
     Task,
     Workflow,
 )
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab.workflows.graphs.targets import Function
 

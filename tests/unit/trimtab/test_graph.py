@@ -12,10 +12,10 @@ from trimtab.workflows.graphs.graph import (
     FromInput,
     FromNode,
     Hook,
-    LaunchPlan,
     Node,
     Workflow,
 )
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 COUNT = Node(id="n0", task="count", inputs={"start": FromInput(name="start")})

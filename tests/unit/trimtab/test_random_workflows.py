@@ -16,7 +16,8 @@ from trimtab import (
 from trimtab.workflows.definitions.closures import hook_paths
 from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
 from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey, Registry, expand
-from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 CASES = 1000

@@ -218,6 +218,4 @@ def test_a_later_change_whose_type_is_not_stored_has_that_of_its_family() -> Non
     """A resync publishes it again: another type would hide it from the release that knows it."""
     record = LaterChange(subject="trimtab.attributes.task_resource.-.-.-.-", text="{}")
     assert record.event_type == RecordChanged.type_of_event()
-    assert (
-        LaterChange(subject="trimtab.queues.q", text="{}").event_type == "trimtab.queue_changed.v1"
-    )
+    assert LaterChange(subject="trimtab.sites.q", text="{}").event_type == "trimtab.site_changed.v1"

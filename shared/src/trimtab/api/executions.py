@@ -9,7 +9,8 @@ from trimtab.messages.executions import NodePhase, Phase
 from trimtab.messages.resolutions import Resolution
 from trimtab.models import DnsLabel, Model, Name
 from trimtab.texts import DATA
-from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 

@@ -140,6 +140,20 @@ class PoolChanged(Event):
     deleted: bool = False
 
 
+class QueueChanged(Event):
+    """A queue, which executions with certain tags go to, was declared, changed or deleted."""
+
+    name: str
+    attributes: tuple[str, ...] = ()
+    """The queue takes executions all of whose tags, of ``execution_queue``, are among these."""
+    clusters: tuple[str, ...] = ()
+    """The clusters that have the queue; none is every cluster."""
+    system: Literal["kueue", "child_queue"] = "kueue"
+    """Where the name of the queue goes: to the label of Kueue, or to the configuration
+    ``child_queue`` of containers, as in Flyte."""
+    deleted: bool = False
+
+
 class PruneChanged(Event):
     """An admin confirmed that clusterres deletes certain objects of a namespace.
 
@@ -276,6 +290,7 @@ SETTINGS_EVENTS: dict[str, type[Event]] = {
     "domains": DomainChanged,
     "clusters": ClusterChanged,
     "pools": PoolChanged,
+    "queues": QueueChanged,
     "prunes": PruneChanged,
 }
 """The event of each family of subjects in SETTINGS that this release knows."""
@@ -297,6 +312,8 @@ def settings_subject(event: Event) -> str:
             return subjects.cluster(event.name)
         case PoolChanged():
             return subjects.pool(event.name)
+        case QueueChanged():
+            return subjects.queue(event.name)
         case PruneChanged():
             return subjects.prune(event.cluster, event.namespace)
         case LaterChange():

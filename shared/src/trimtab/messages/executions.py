@@ -26,7 +26,8 @@ from trimtab.messages import subjects
 from trimtab.messages.events import Event
 from trimtab.messages.resolutions import Resolution
 from trimtab.models import Model
-from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 Phase = Literal["requested", "running", "succeeded", "failed", "refused"]

@@ -47,6 +47,8 @@ class Resolution(Model, extra="ignore"):
     Empty where it declares nothing, and in resolutions of earlier releases."""
     execution: tuple[ResolvedValue, ...] = ()
     """The values of the execution as a whole, ordered by path: ``max_parallelism``, …"""
+    plans: dict[str, tuple[ResolvedValue, ...]] = Field(default={}, exclude_if=not_)
+    """The same values of each call of another launch plan, by its key in `Workflow.plans`."""
     nodes: dict[str, tuple[ResolvedValue, ...]]
     """The values of each node by its id, ordered by path."""
 
@@ -86,6 +88,8 @@ class Resolution(Model, extra="ignore"):
         if self.isolation:
             plain["isolation"] = self.isolation
         plain["execution"] = [value.model_dump() for value in self.execution]
+        if self.plans:
+            plain["plans"] = {p: [v.model_dump() for v in own] for p, own in self.plans.items()}
         if sum(map(len, self.nodes.values())) <= _MOST_PLAIN_VALUES:
             nodes = {node: [v.model_dump() for v in own] for node, own in self.nodes.items()}
             if len(to_json(nodes)) <= MOST_PLAIN_BYTES:

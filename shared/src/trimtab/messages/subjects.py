@@ -94,11 +94,11 @@ def settings_names(subject: str) -> dict[str, str] | None:
     match subject.split("."):
         case ["trimtab", "attributes", *_]:
             return _attributes_names(subject)
-        case ["trimtab", "projects" | "domains" | "clusters" | "pools", name]:
+        case ["trimtab", "projects" | "domains" | "clusters" | "pools" | "queues", name]:
             names = {"name": name}
         case ["trimtab", "prunes", cluster, namespace]:
             names = {"cluster": cluster, "namespace": namespace}
-        case ["trimtab", "projects" | "domains" | "clusters" | "pools" | "prunes", *_]:
+        case ["trimtab", "projects" | "domains" | "clusters" | "pools" | "queues" | "prunes", *_]:
             return None
         case ["trimtab", "settings", *_]:
             return None
@@ -162,6 +162,10 @@ def cluster(name: str) -> str:
 
 def pool(name: str) -> str:
     return _check_length(f"trimtab.pools.{_escape(name)}")
+
+
+def queue(name: str) -> str:
+    return _check_length(f"trimtab.queues.{_escape(name)}")
 
 
 def prune(cluster: str, namespace: str) -> str:

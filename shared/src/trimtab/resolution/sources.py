@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
-from trimtab.workflows.graphs.graph import ExecutionConfig, Hook, LaunchPlan, Node, Task
+from trimtab.workflows.graphs.graph import Hook, Node, Workflow
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 ENGINE_DEFAULTS: Mapping[str, JsonValue] = {"retries": 0, "interruptible": False}
@@ -14,23 +15,24 @@ _NO_CONFIG = ExecutionConfig()
 
 def node_sources(
     node: Node,
-    task: Task,
+    workflow: Workflow,
     plan: LaunchPlan,
     overrides: Mapping[str, NodeOverrides],
     execution: ExecutionConfig = _NO_CONFIG,
 ) -> Iterator[tuple[str, NodeOverrides]]:
     """Yield the sources of a node of an expanded workflow, the most specific first.
 
-    ``overrides`` and ``execution`` are those of the request of an execution.
+    ``plan``, ``overrides`` and ``execution`` are those of an execution. The nodes of another launch
+    plan that the workflow calls have the values of that one instead of those of ``plan``.
     """
     if node.hook is not None:
         yield from _of_hook("execution override", node.hook, overrides)
         yield from _of_hook("launch plan override", node.hook, plan.runtime_override)
         yield "hook default", node.hook.default
     yield "execution", _every_node(execution)
-    yield "launch plan", _every_node(plan)
+    yield "launch plan", _every_node(workflow.plans[node.plan].config if node.plan else plan)
     yield "with_overrides", node.overrides
-    yield "task", task.config
+    yield "task", workflow.tasks[node.task].config
 
 
 def _of_hook(

@@ -17,6 +17,7 @@ from trimtab.messages.events import (
     PoolChanged,
     ProjectChanged,
     PruneChanged,
+    QueueChanged,
     RecordChanged,
     settings_subject,
     tombstone,
@@ -32,7 +33,15 @@ CACHE_SIZE = 4096
 ProjectDomain = tuple[str, str]
 """The domain and the project of a scope, in this order; either is empty where it is not set."""
 
-E = TypeVar("E", ProjectChanged, DomainChanged, ClusterChanged, PoolChanged, PruneChanged)
+E = TypeVar(
+    "E",
+    ProjectChanged,
+    DomainChanged,
+    ClusterChanged,
+    PoolChanged,
+    QueueChanged,
+    PruneChanged,
+)
 
 
 class Digest:
@@ -132,6 +141,7 @@ class Settings:
     domains: dict[str, DomainChanged] = field(default_factory=dict)
     clusters: dict[str, ClusterChanged] = field(default_factory=dict)
     pools: dict[str, PoolChanged] = field(default_factory=dict)
+    queues: dict[str, QueueChanged] = field(default_factory=dict)
     prunes: dict[str, PruneChanged] = field(default_factory=dict)
     """Confirmations, by cluster and namespace as `PruneChanged.name` joins them."""
     later: dict[str, LaterChange] = field(default_factory=dict)
@@ -160,6 +170,8 @@ class Settings:
                 self._put(self.clusters, event, subject, revision)
             case PoolChanged():
                 self._put(self.pools, event, subject, revision)
+            case QueueChanged():
+                self._put(self.queues, event, subject, revision)
             case PruneChanged():
                 self._put(self.prunes, event, subject, revision)
             case LaterChange():

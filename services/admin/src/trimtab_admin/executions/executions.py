@@ -18,7 +18,8 @@ from trimtab.errors import Conflict, NotFound
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.workflows.graphs.expansion import Registry
-from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import closures, override_limits, override_types, sizes, states

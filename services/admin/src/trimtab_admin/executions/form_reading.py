@@ -11,7 +11,7 @@ from trimtab.api.launch_forms import LaunchForm
 from trimtab.errors import NotFound
 from trimtab.levels import Scope
 from trimtab.settings.state import Settings
-from trimtab.workflows.graphs.graph import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions.closures import expand_checked

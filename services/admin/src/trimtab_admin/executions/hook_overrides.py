@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from trimtab.workflows.graphs.graph import Hook, LaunchPlan
+from trimtab.workflows.graphs.graph import Hook
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 FIELDS = {

@@ -16,7 +16,8 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, bounds, complete_resources
 from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
 from trimtab.settings.state import Settings
-from trimtab.workflows.graphs.graph import ExecutionConfig, LaunchPlan, Node, Workflow
+from trimtab.workflows.graphs.graph import Node, Workflow
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, merge_overrides
 from trimtab_admin import steps
 from trimtab_admin.executions.override_fields import EXECUTION_FIELDS, FIELDS, OverrideField
@@ -114,7 +115,7 @@ class _Defaults:
         """Return the hook of nodes with equal sources."""
         node = nodes[0]
         task = self._workflow.tasks[node.task]
-        sources = list(reversed(list(node_sources(node, task, self._plan, {}))))
+        sources = list(reversed(list(node_sources(node, self._workflow, self._plan, {}))))
         merged = reduce(merge_overrides, (overrides for _, overrides in sources))
         return FormHook(
             name=node.hook.name if node.hook else "",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from trimtab.api.launch_forms import FormField
 from trimtab.kinds.task_resource import RESOURCES
-from trimtab.workflows.graphs.graph import ExecutionConfig
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 _FIXED = frozenset({"task_config_type"})

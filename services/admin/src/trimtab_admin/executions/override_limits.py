@@ -13,7 +13,8 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import node_sources
 from trimtab.settings.fold import Effective
-from trimtab.workflows.graphs.graph import Hook, LaunchPlan, Node, Workflow
+from trimtab.workflows.graphs.graph import Hook, Node, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_admin.executions.hook_overrides import FIELDS, HookOverrides, Overrides
 
@@ -75,10 +76,9 @@ class _Checks:
     def _values(self, node: Node) -> dict[str, ResolvedValue]:
         """Return the requests and limits that the sources of the node set, by path."""
         values = {}
-        task = self.workflow.tasks[node.task]
         of_execution = self.given.by_source["execution override"]
         # No record of the settings sets any, except for the defaults of `task_resource`.
-        sources = node_sources(node, task, self.plan, of_execution)
+        sources = node_sources(node, self.workflow, self.plan, of_execution)
         for source, overrides in reversed(list(sources)):
             for path, value in flat_overrides(overrides).items():
                 if path.startswith("resources."):

@@ -1,7 +1,8 @@
 """Check that overrides of hooks keep the types of task configurations. Pure."""
 
 from trimtab.resolution.sources import node_sources
-from trimtab.workflows.graphs.graph import LaunchPlan, Node, Workflow
+from trimtab.workflows.graphs.graph import Node, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.graphs.task_configs import check_task_config
 from trimtab_admin.executions.hook_overrides import FIELDS, HookOverrides, Overrides
@@ -27,7 +28,7 @@ def _check_node(
     fields = [field for _, field, _ in given.of(node.hook)]
     if not fields:
         return
-    sources = node_sources(node, workflow.tasks[node.task], plan, overrides)
+    sources = node_sources(node, workflow, plan, overrides)
     own = NO_OVERRIDES
     for source, each in reversed([item for item in sources if _has_config(item[1])]):
         if source in FIELDS:

@@ -15,7 +15,8 @@ from trimtab.workflows.graphs.expansion import (
     Registry,
     references,
 )
-from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions.closures import MAX_REFERENCES

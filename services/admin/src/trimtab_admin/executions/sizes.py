@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.executions import Request
-from trimtab.workflows.graphs.graph import ExecutionConfig
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, flat_values
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES

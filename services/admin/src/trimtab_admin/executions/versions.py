@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from trimtab import models
 from trimtab.errors import Conflict, NotFound, Retryable, Unavailable
 from trimtab.levels import Scope
-from trimtab.workflows.graphs.graph import Graph, Interface, LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Graph, Interface, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab_admin import slices, validation
 from trimtab_admin.access.authorization import Caller
 from trimtab_admin.storage import tables

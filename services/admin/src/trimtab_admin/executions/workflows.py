@@ -15,7 +15,8 @@ from trimtab.levels import Scope
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.expansion import Registry
-from trimtab.workflows.graphs.graph import LaunchPlan, Workflow
+from trimtab.workflows.graphs.graph import Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import (
     bundles,

@@ -108,6 +108,7 @@ def declared(replicas: int = 1, events_bytes: int = EVENTS_BYTES) -> tuple[Decla
         "trimtab.domains.*",
         "trimtab.clusters.*",
         "trimtab.pools.*",
+        "trimtab.queues.*",
         "trimtab.prunes.*.*",
         subjects.WATERMARK,
     ]

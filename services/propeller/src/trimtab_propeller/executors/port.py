@@ -343,8 +343,7 @@ def _task_config(request: Request, node: Node) -> dict[str, JsonValue] | None:
 
     Its paths do not show which dots are part of a key.
     """
-    task = request.workflow.tasks[node.task]
-    sources = node_sources(node, task, request.launch_plan, request.overrides, request)
+    sources = node_sources(node, request.workflow, request.launch_plan, request.overrides, request)
     configs = [overrides for _, overrides in sources if overrides.task_config is not None]
     return reduce(merge_overrides, reversed(configs), NO_OVERRIDES).task_config
 

@@ -12,7 +12,8 @@ from trimtab.workflows.code.import_graph import ImportGraph, module_name
 from trimtab.workflows.code.module_contents import Definitions
 from trimtab.workflows.definitions.overrides import Pool
 from trimtab.workflows.definitions.tasks import ContainerTask, PythonTask
-from trimtab.workflows.graphs.graph import LaunchPlan, Task, Workflow
+from trimtab.workflows.graphs.graph import Task, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, merge_overrides
 from trimtab.workflows.graphs.targets import Function
 

@@ -11,8 +11,8 @@ from trimtab.workflows.definitions.closures import check_hook, check_task_config
 from trimtab.workflows.definitions.containers import variables
 from trimtab.workflows.definitions.overrides import RuntimeOverride, check_arguments, overrides_of
 from trimtab.workflows.definitions.workflow_functions import WorkflowFunction
-from trimtab.workflows.graphs import graph
-from trimtab.workflows.graphs.graph import ExecutionConfig
+from trimtab.workflows.graphs import graph, launch_plans
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 
@@ -75,7 +75,7 @@ class LaunchPlan:
             raise Invalid(name, value, allowed)
         return cls(workflow, workflow.name)
 
-    def graph(self, registered: graph.Workflow) -> graph.LaunchPlan:
+    def graph(self, registered: graph.Workflow) -> launch_plans.LaunchPlan:
         """Return the model to register.
 
         Raises `Invalid` on an input or a hook that the workflow does not have.
@@ -95,7 +95,7 @@ class LaunchPlan:
             "runtime_override": dict(self.runtime_override),
             **self.config.model_dump(),
         }
-        return parse_model(graph.LaunchPlan, content)
+        return parse_model(launch_plans.LaunchPlan, content)
 
     def _check_same(self, other: "LaunchPlan") -> None:
         """Raise `Invalid` with the first argument of which the other one has another value."""

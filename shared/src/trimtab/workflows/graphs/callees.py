@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from trimtab.errors import Invalid
-from trimtab.workflows.graphs.graph import Graph, LaunchPlan, Node, Reference, Workflow
+from trimtab.workflows.graphs.graph import Graph, Node, Reference, Workflow
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 
 
 class ReferenceKey(NamedTuple):

@@ -32,11 +32,11 @@ from trimtab.workflows.graphs.graph import (
     FromInput,
     FromNode,
     Hook,
-    LaunchPlan,
     Node,
     Task,
     Workflow,
 )
+from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.graphs.targets import IN_IMAGE, Function
 

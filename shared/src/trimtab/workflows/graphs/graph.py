@@ -14,9 +14,9 @@ from pydantic import Field, JsonValue
 
 from trimtab import names
 from trimtab.errors import Invalid
-from trimtab.labels import LabelKey, LabelValue
-from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name, Switch
-from trimtab.texts import DATA, MULTILINE
+from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name
+from trimtab.texts import DATA
+from trimtab.workflows.graphs.launch_plans import PlanCall
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
 from trimtab.workflows.graphs.runtimes import RuntimeMetadata
 from trimtab.workflows.graphs.targets import Function, TaskTarget
@@ -62,26 +62,6 @@ def _is_any(interface: "Interface") -> bool:
 def _known(name: str, known: Collection[str], nothing: str = "there are none") -> str:
     """Return the known names for a message, of many only the first ones and the nearest."""
     return (names.listed(list(known)) or f"({nothing})") + names.question(name, known)
-
-
-class ExecutionConfig(Model):
-    """Values that a launch plan or a request sets for its executions.
-
-    An absent field sets nothing.
-    """
-
-    max_parallelism: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
-    """The largest number of nodes that run at once."""
-    interruptible: Switch | None = None
-    """Whether tasks may run on machines that can be withdrawn at any time."""
-    overwrite_cache: Switch | None = None
-    """Whether tasks run again even if their outputs are cached."""
-    labels: dict[LabelKey, LabelValue] = {}
-    """Labels of every object that is created for an execution; merged by key."""
-    annotations: Annotated[dict[LabelKey, str], MULTILINE] = {}
-    """Annotations of every object that is created for an execution; merged by key."""
-    environment: Annotated[dict[str, str], MULTILINE] = {}
-    """Environment variables of every task; merged by key."""
 
 
 class Interface(Model):
@@ -189,6 +169,9 @@ class Node(Model):
     hook: Hook | None = Field(default=None, exclude_if=_is_absent)
     hooks: dict[str, NodeOverrides] = Field(default={}, exclude_if=not_)
     """For the call of a workflow: other defaults of hooks in it, by name or ``path/name``."""
+    plan: str = Field(default="", exclude_if=not_)
+    """In an expanded workflow: the innermost call of a launch plan that the node is in, by its key
+    in `Workflow.plans`."""
 
     @property
     def waits_for(self) -> frozenset[str]:
@@ -279,6 +262,9 @@ class Workflow(Graph):
     the code of each task is in its image."""
     sources: Annotated[dict[str, str], DATA] = Field(default={}, exclude_if=not_)
     """In an expanded workflow: texts of other workflows' modules, by their SHA-256."""
+    plans: dict[str, PlanCall] = Field(default={}, exclude_if=not_)
+    """In an expanded workflow: calls of launch plans by the ids of the calls, such as ``n1/n0``.
+    Each one comes after the one that it is in."""
     runtime: RuntimeMetadata | None = Field(default=None, exclude_if=_is_absent)
 
     @property
@@ -323,6 +309,17 @@ class Workflow(Graph):
                         f"{path}nodes.{index}.hook", node.hook.name, "a hook that no other node has"
                     )
                 hooks.add(node.hook.full_name)
+
+    def check_plans(self) -> None:
+        """Raise `Invalid` where an expanded node, or a call of a launch plan, names no call."""
+        known = {""}
+        for name, call in self.plans.items():
+            if call.parent not in known:
+                raise Invalid(f"plans.{name}.parent", call.parent, "a call that comes before it")
+            known.add(name)
+        for index, node in enumerate(self.nodes):
+            if node.plan not in known:
+                raise Invalid(f"nodes.{index}.plan", node.plan, "one of the calls in plans")
 
     def check_callee(self, path: str, node: Node) -> None:
         """Raise `Invalid` where a node does not call exactly one thing that there is."""
@@ -389,18 +386,3 @@ class Workflow(Graph):
         if name not in self.inputs:
             allowed = f"inputs {_known(name, self.inputs, 'the workflow has none')}"
             raise Invalid(f"{path}.{name}", value, allowed)
-
-
-class LaunchPlan(ExecutionConfig):
-    """A named set of values for executions of a workflow.
-
-    The default launch plan has the name of the workflow and no values.
-    """
-
-    name: Name
-    workflow: Name
-    version: str
-    """The version of the workflow."""
-    inputs: Annotated[dict[str, JsonValue], DATA] = {}
-    runtime_override: dict[str, NodeOverrides] = {}
-    """Overrides by name of hook."""

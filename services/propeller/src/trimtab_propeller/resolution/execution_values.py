@@ -1,0 +1,106 @@
+"""The values of a part of an execution as a whole: labels, parallelism, identity. Pure."""
+
+from collections.abc import Iterator, Mapping
+
+from trimtab.labels import fill_placeholders, label_value
+from trimtab.messages import subjects
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import ResolvedValue
+from trimtab.resolution.limits import Refusal
+from trimtab.settings.state import Settings
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig
+from trimtab_propeller.resolution import records
+from trimtab_propeller.resolution.parts import Part
+
+_CONFIG = "workflow_execution_config"
+_ENVS = "envs."
+_NODE_FIELDS = frozenset({"interruptible"})
+"""Fields of the kind above that are values of each node, where its task may set another one."""
+_PLACEHOLDER_FIELDS = ("labels.", "annotations.", _ENVS, "raw_output_data_config.")
+"""Text fields of the kind above that may contain placeholders such as ``{{ execution }}``."""
+_OTHER_KINDS = ("cluster_assignment", "execution_queue", "plugin_override", "quality_of_service")
+"""Kinds whose fields are resolved under the name of the kind."""
+
+
+def resolve_part(request: Request, part: Part, settings: Settings) -> Mapping[str, ResolvedValue]:
+    """Return the values by path. Raises `Unreadable` and `Refusal`."""
+    return {value.path: value for value in _values(request, part, settings)}
+
+
+def node_settings(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+    """Yield the values of the settings for each node whose sources set no other.
+
+    Raises `Unreadable`.
+    """
+    for value in _config_values(request, part, settings):
+        if value.path in _NODE_FIELDS:
+            yield value
+        elif value.path.startswith(_ENVS):
+            name = value.path.removeprefix(_ENVS)
+            yield value.model_copy(update={"path": f"environment.{name}"})
+
+
+def _values(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+    """Yield values in the order of their sources: of two with one path, the later one applies."""
+    yield from _project_labels(part, settings)
+    for value in _config_values(request, part, settings):
+        if value.path not in _NODE_FIELDS and not value.path.startswith(_ENVS):
+            yield value
+    for kind in _OTHER_KINDS:
+        for value in records.values(settings.effective(kind, part.target)):
+            yield value.model_copy(update={"path": f"{kind}.{value.path}"})
+    yield from _request_values("launch plan", part.config)
+    yield from _request_values("execution", request)
+
+
+def _project_labels(part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+    project = settings.projects.get(part.project)
+    for key, value in (project.labels if project else {}).items():
+        yield ResolvedValue(
+            path=f"labels.{key}",
+            value=value,
+            source="project",
+            scope=f"project {part.project}",
+            revision=settings.digest.revision_of(subjects.project(part.project)),
+        )
+
+
+def _request_values(source: str, config: ExecutionConfig) -> Iterator[ResolvedValue]:
+    for path in ("max_parallelism", "overwrite_cache"):
+        if (value := getattr(config, path)) is not None:
+            yield ResolvedValue(path=path, value=value, source=source)
+    for field in ("labels", "annotations"):
+        for key, value in getattr(config, field).items():
+            yield ResolvedValue(path=f"{field}.{key}", value=value, source=source)
+
+
+def _config_values(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+    """Yield the effective ``workflow_execution_config``, with its placeholders filled."""
+    for value in records.values(settings.effective(_CONFIG, part.target)):
+        if isinstance(value.value, str) and value.path.startswith(_PLACEHOLDER_FIELDS):
+            yield _fill(value, value.value, request, part)
+        else:
+            yield value
+
+
+def _fill(value: ResolvedValue, template: str, request: Request, part: Part) -> ResolvedValue:
+    """Fill the placeholders. Raises `Refusal` where the text is no valid label any more."""
+    names = {
+        "project": part.project,
+        "domain": part.domain,
+        "workflow": part.workflow,
+        "launch_plan": part.launch_plan,
+        "execution": request.execution,
+    }
+    text = fill_placeholders(template, names)
+    if text == template:
+        return value
+    if value.path.startswith("labels."):
+        try:
+            label_value(text)
+        except ValueError as error:
+            message = (
+                f"{value.path} is {text!r}, from {template!r} of {value.scope}; allowed: {error}"
+            )
+            raise Refusal(value.path, text, message, scope=value.scope) from error
+    return value.model_copy(update={"value": text, "note": f"from {template!r}"})

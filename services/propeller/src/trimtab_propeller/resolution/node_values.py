@@ -1,0 +1,146 @@
+"""The values of the nodes of one part of an execution. Pure.
+
+`trimtab.resolution.sources` is the order of the sources of a value. Requests and limits are then
+completed by `trimtab.resolution.limits`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from trimtab.errors import Invalid, NotFound
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import ResolvedValue
+from trimtab.resolution.limits import Refusal, complete_resources
+from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
+from trimtab.settings.state import Settings
+from trimtab.workflows.graphs.graph import Node
+from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
+from trimtab_propeller.executors.port import Capabilities, Program
+from trimtab_propeller.resolution import records
+from trimtab_propeller.resolution.execution_values import node_settings
+from trimtab_propeller.resolution.parts import Part
+
+
+class NodeResolver:
+    """Resolves the values of each node; those that nodes share are resolved once."""
+
+    def __init__(
+        self,
+        request: Request,
+        part: Part,
+        settings: Settings,
+        executor: Capabilities,
+        shared: Iterable[ResolvedValue],
+    ) -> None:
+        """``shared`` are values of every node of the execution. Raises `Unreadable`."""
+        self._request = request
+        self._settings = settings
+        self._executor = executor
+        self._task_resource = settings.effective("task_resource", part.target)
+        self._shared = [
+            *(
+                ResolvedValue(path=path, value=value, source="engine")
+                for path, value in ENGINE_DEFAULTS.items()
+            ),
+            *node_settings(request, part, settings),
+            *shared,
+            *_priority(part, settings),
+        ]
+        self._by_sources: dict[object, tuple[ResolvedValue, ...]] = {}
+        self._resources: dict[object, Mapping[str, ResolvedValue]] = {}
+        self._annotated: dict[int, tuple[ResolvedValue, ResolvedValue]] = {}
+
+    def values(self, node: Node) -> tuple[ResolvedValue, ...]:
+        """Return the values of a node, ordered by path. Raises `Refusal`."""
+        sources = (node.task, node.overrides.model_dump_json(), *self._hook_sources(node))
+        if sources not in self._by_sources:
+            values = self._resolve(node)
+            self._by_sources[sources] = tuple(self._annotate(values[p]) for p in sorted(values))
+        return self._by_sources[sources]
+
+    def _hook_sources(self, node: Node) -> tuple[str, ...]:
+        """Return what the hook adds to the sources: paths differ, but most name no override."""
+        if node.hook is None:
+            return ()
+        given = (self._request.overrides, self._request.launch_plan.runtime_override)
+        own = node.hook.full_name if any(node.hook.full_name in each for each in given) else ""
+        return node.hook.name, own, node.hook.default.model_dump_json()
+
+    def _resolve(self, node: Node) -> dict[str, ResolvedValue]:
+        values = {value.path: value for value in self._shared}
+        for source, overrides in reversed(list(self._sources(node))):
+            for path, value in flat_overrides(overrides).items():
+                values[path] = ResolvedValue(path=path, value=value, source=source)
+        values |= {value.path: value for value in _pool(node, self._request, self._settings)}
+        try:
+            self._check_program(node, values)
+            _check_environment(values, self._executor)
+            return {**values, **self._complete_resources(values)}
+        except Refusal as refusal:
+            refusal.node = node.id
+            raise
+
+    def _check_program(self, node: Node, values: Mapping[str, ResolvedValue]) -> None:
+        """Raise `Refusal` for what the executor cannot run."""
+        workflow = self._request.workflow
+        program = Program.of(workflow.tasks[node.task], workflow)
+        image = values.get("container_image")
+        named = "" if image is None else str(image.value)
+        if reason := self._executor.why_not(program, node.task, named):
+            raise Refusal("target", program.target.type, reason)
+
+    def _sources(self, node: Node) -> Iterator[tuple[str, NodeOverrides]]:
+        request = self._request
+        return node_sources(node, request.workflow, request.launch_plan, request.overrides, request)
+
+    def _complete_resources(
+        self, values: Mapping[str, ResolvedValue]
+    ) -> Mapping[str, ResolvedValue]:
+        """Return the requests and limits that the values lead to. Raises `Refusal`."""
+        given = {p: value for p, value in values.items() if p.startswith("resources.")}
+        key = tuple(value.model_dump_json() for value in given.values())
+        if key not in self._resources:
+            self._resources[key] = complete_resources(given, self._task_resource)
+        return self._resources[key]
+
+    def _annotate(self, value: ResolvedValue) -> ResolvedValue:
+        # Each value is kept with its annotated one, so that no other object gets its id.
+        known = self._annotated.get(id(value))
+        if known is None:
+            known = self._annotated[id(value)] = value, self._executor.annotate(value)
+        return known[1]
+
+
+def _check_environment(values: Mapping[str, ResolvedValue], executor: Capabilities) -> None:
+    """Raise `Refusal` for variables with which the executor would not start a task."""
+    prefix = "environment."
+    environment = {
+        path.removeprefix(prefix): str(value.value)
+        for path, value in values.items()
+        if path.startswith(prefix)
+    }
+    try:
+        executor.check_environment(environment)
+    except Invalid as error:
+        cause = values.get(error.path)
+        source = "" if cause is None else f"{error.path} is from {cause.source}: "
+        scope = "" if cause is None else cause.scope
+        raise Refusal(error.path, error.value, f"{source}{error}", scope=scope) from error
+
+
+def _pool(node: Node, request: Request, settings: Settings) -> Iterator[ResolvedValue]:
+    task = request.workflow.tasks[node.task]
+    if task.pool is None:
+        return
+    try:
+        pool = settings.pool(task.pool)
+    except NotFound as error:
+        raise Refusal("pool", task.pool, str(error), node=node.id) from error
+    yield ResolvedValue(path="pool", value=task.pool, source="task")
+    yield ResolvedValue(path="weight", value=task.weight, source="task")
+    yield ResolvedValue(path="cohort", value=pool.cohort, source="pool")
+
+
+def _priority(part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+    leaf = records.leaf(settings, "workflow_priority", "priority", part.target)
+    if leaf is not None:
+        yield records.value("priority", "workflow_priority.priority", leaf)

@@ -1,0 +1,12 @@
+"""The facts that a propeller adds to the request and the settings. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Site:
+    """The configuration of a propeller, and the state of its clusters."""
+
+    cluster_problems: Mapping[str, str] = field(default_factory=dict)
+    """Why the namespace of the execution cannot be used, by cluster; others can be used."""

@@ -1,0 +1,71 @@
+"""Launch plans, and their calls in an expanded workflow. Pure."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from trimtab.labels import LabelKey, LabelValue
+from trimtab.models import DnsLabel, Integer, Model, Name, Switch
+from trimtab.texts import DATA, MULTILINE
+from trimtab.workflows.graphs.node_overrides import NodeOverrides
+
+ClusterLabel = Annotated[str, Field(min_length=1, max_length=63)]
+"""A label of clusters, as `execution_cluster_label` has it."""
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
+class ExecutionConfig(Model):
+    """Values that a launch plan or a request sets for its executions.
+
+    An absent field sets nothing.
+    """
+
+    max_parallelism: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
+    """The largest number of nodes that run at once."""
+    interruptible: Switch | None = None
+    """Whether tasks may run on machines that can be withdrawn at any time."""
+    overwrite_cache: Switch | None = None
+    """Whether tasks run again even if their outputs are cached."""
+    labels: dict[LabelKey, LabelValue] = {}
+    """Labels of every object that is created for an execution; merged by key."""
+    annotations: Annotated[dict[LabelKey, str], MULTILINE] = {}
+    """Annotations of every object that is created for an execution; merged by key."""
+    environment: Annotated[dict[str, str], MULTILINE] = {}
+    """Environment variables of every task; merged by key."""
+    execution_cluster_label: ClusterLabel | None = Field(default=None, exclude_if=_is_absent)
+    """The label of the clusters that the execution may run on, instead of the one that the settings
+    name; ``pod_policy.cluster_labels`` has to allow it."""
+
+
+class LaunchPlan(ExecutionConfig):
+    """A named set of values for executions of a workflow.
+
+    The default launch plan has the name of the workflow and no values.
+    """
+
+    name: Name
+    workflow: Name
+    version: str
+    """The version of the workflow."""
+    inputs: Annotated[dict[str, JsonValue], DATA] = {}
+    runtime_override: dict[str, NodeOverrides] = {}
+    """Overrides by name of hook."""
+
+
+class PlanCall(Model):
+    """A call of a registered launch plan in an expanded workflow.
+
+    Its nodes are resolved from the settings of the launch plan's own project, domain and workflow.
+    """
+
+    project: DnsLabel
+    domain: DnsLabel
+    workflow: Name
+    launch_plan: Name
+    config: ExecutionConfig = ExecutionConfig()
+    """The values that the launch plan sets for its executions."""
+    parent: str = ""
+    """The call that it is in, by its key in `Workflow.plans`; empty for none."""
