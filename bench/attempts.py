@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 from trimtab.blobs.port import digest_of
 from trimtab.workflows.code.archives import pack
 from trimtab.workflows.graphs.targets import Function
-from trimtab_propeller.executors.port import Attempt, Returned
+from trimtab_propeller.executors.attempt import Attempt
+from trimtab_propeller.executors.port import Returned
 from trimtab_propeller.executors.process import ProcessExecutor
 
 ATTEMPTS = 40

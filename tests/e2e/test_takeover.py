@@ -43,7 +43,7 @@ STOP = """\
 import asyncio
 import pathlib
 
-from trimtab_propeller.executors.port import Attempt
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.process import ProcessExecutor
 
 names = dict.fromkeys(("project", "domain", "workflow", "task", "module"), "")

@@ -15,15 +15,14 @@ from pydantic import JsonValue
 from tests.integration.propeller.harness import data_next_to
 from tests.servers import PATIENCE_SECONDS
 from trimtab.workflows.graphs.targets import Container, Pod
+from trimtab_propeller.executors.attempt import Attempt, ProgramKind
 from trimtab_propeller.executors.port import (
     Absent,
-    Attempt,
     AttemptRejected,
     Executor,
     ExecutorUnavailable,
     Failed,
     Interrupted,
-    ProgramKind,
     Returned,
     Running,
     Stopped,

@@ -17,10 +17,10 @@ from trimtab.blobs.port import digest_of, missing
 from trimtab.errors import Unavailable
 from trimtab.workflows.code.archives import pack
 from trimtab.workflows.graphs.targets import Function
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.port import (
     Absent,
-    Attempt,
     AttemptRejected,
     ExecutorUnavailable,
     Failed,

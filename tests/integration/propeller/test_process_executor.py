@@ -25,11 +25,11 @@ from tests.processes import ended
 from tests.servers import PATIENCE_SECONDS
 from trimtab.kinds.workflow_execution_config import Secret
 from trimtab_propeller.executors import fork_server, linux
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.fork_client import ForkServer, NotStarted
 from trimtab_propeller.executors.port import (
     Absent,
-    Attempt,
     AttemptRejected,
     Executor,
     ExecutorUnavailable,

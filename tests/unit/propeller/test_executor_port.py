@@ -11,7 +11,8 @@ from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.targets import Function
-from trimtab_propeller.executors.port import Attempt, Capabilities, Resources
+from trimtab_propeller.executors.attempt import Attempt, Resources
+from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import resolve
 
 TRAIN = Function(name="train")

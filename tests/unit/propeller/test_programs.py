@@ -16,7 +16,8 @@ from trimtab.workflows.graphs.graph import Graph, Node, Reference
 from trimtab.workflows.graphs.node_overrides import PodTemplate
 from trimtab.workflows.graphs.targets import IN_IMAGE, Container, Function, Pod
 from trimtab_propeller import requests
-from trimtab_propeller.executors.port import Attempt, Capabilities, Program
+from trimtab_propeller.executors.attempt import Attempt, Program
+from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.executors.process import CAPABILITIES
 from trimtab_propeller.resolution import resolve
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.unit.propeller.building import overrides, request
 from tests.unit.propeller.building import settings as recorded
 from trimtab.workflows.graphs.graph import Hook, Node
-from trimtab_propeller.executors.port import Attempt, Capabilities
+from trimtab_propeller.executors.attempt import Attempt
+from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import resolve
 
 NAMES = (

@@ -31,9 +31,9 @@ from trimtab_propeller import plan
 from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import (
     Absent,
-    Attempt,
     AttemptRejected,
     Executor,
     ExecutorUnavailable,

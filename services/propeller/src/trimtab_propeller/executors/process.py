@@ -19,6 +19,7 @@ from uuid import uuid4
 from trimtab.errors import Invalid, Unavailable
 from trimtab.runtime.retrying import backoff_seconds
 from trimtab_propeller.executors import identity, landlock, records, shim, task_secrets
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.blocking import executor_error, in_thread
 from trimtab_propeller.executors.bundle_cache import BundleCache
 from trimtab_propeller.executors.confinement import Confinement
@@ -31,7 +32,6 @@ from trimtab_propeller.executors.fork_client import (
 )
 from trimtab_propeller.executors.port import (
     Absent,
-    Attempt,
     AttemptRejected,
     AttemptState,
     Capabilities,

@@ -33,9 +33,9 @@ from trimtab.workflows.entrypoint import (
     write_whole,
 )
 from trimtab_propeller.executors import linux, shim
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import (
     Absent,
-    Attempt,
     AttemptState,
     Failed,
     Interrupted,

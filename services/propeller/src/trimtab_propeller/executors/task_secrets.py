@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trimtab.kinds.workflow_execution_config import Secret
-from trimtab_propeller.executors.port import Attempt, AttemptRejected
+from trimtab_propeller.executors.attempt import Attempt
+from trimtab_propeller.executors.port import AttemptRejected
 
 SHARED = "_shared"
 """It is not the name of a project, which has no underscore."""

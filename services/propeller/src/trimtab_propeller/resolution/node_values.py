@@ -14,7 +14,8 @@ from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import Node
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
-from trimtab_propeller.executors.port import Capabilities, Program
+from trimtab_propeller.executors.attempt import Program
+from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import records
 from trimtab_propeller.resolution.execution_values import node_settings
 from trimtab_propeller.resolution.parts import Part
