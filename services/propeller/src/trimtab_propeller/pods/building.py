@@ -1,0 +1,36 @@
+"""Build the pod of an attempt. Pure."""
+
+from trimtab_propeller.executors.attempt import Attempt
+from trimtab_propeller.pods import containers, identity, merging, metadata, scheduling
+from trimtab_propeller.pods.defaults import PodDefaults
+from trimtab_propeller.pods.draft import Manifest
+from trimtab_propeller.pods.environment import add_environment
+from trimtab_propeller.pods.resources import add_resources
+from trimtab_propeller.pods.shared_memory import add_shared_memory
+
+
+def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
+    """Return the complete manifest. Equal attempts and defaults give equal pods.
+
+    Raises `AttemptRejected` where the attempt can have no pod.
+    """
+    draft = containers.begin(attempt, defaults)
+    merging.merge_template(draft, attempt, defaults)
+    # The containers of the template are complete now, so each further step applies to them too.
+    add_environment(draft, attempt)
+    add_resources(draft, attempt, defaults)
+    identity.add_identity(draft, attempt, defaults)
+    add_shared_memory(draft, attempt)
+    scheduling.add_scheduling(draft, attempt, defaults)
+    metadata.add_metadata(draft, attempt, defaults)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": metadata.pod_name(attempt),
+            "namespace": metadata.namespace(attempt, defaults),
+            "labels": draft.labels,
+            "annotations": draft.annotations,
+        },
+        "spec": draft.spec,
+    }
