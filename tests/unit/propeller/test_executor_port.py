@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.propeller.building import MODULE, node, overrides, record, request, settings
 from trimtab.amounts import ResourceSpec
-from trimtab.messages.events import ClusterChanged, ProjectChanged
+from trimtab.messages.events import ClusterChanged, ProjectChanged, QueueChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.state import Settings
@@ -36,6 +36,7 @@ RECORDS = settings(
     ),
     record("workflow_priority", {"priority": 7}),
     record("execution_queue", {"tags": ["critical", "gpu"]}),
+    QueueChanged(name="fast", attributes=("gpu", "critical"), system="child_queue"),
 )
 
 
@@ -93,7 +94,8 @@ def test_an_attempt_has_every_resolved_value() -> None:
         service_account="trainer",
         interruptible=True,
         priority=7,
-        queue_tags=("critical", "gpu"),
+        queue="fast",
+        queue_system="child_queue",
     )
 
 

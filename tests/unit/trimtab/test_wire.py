@@ -136,6 +136,9 @@ MESSAGES: dict[str, BaseModel] = {
     "domain_changed": events.DomainChanged(name="development"),
     "cluster_changed": events.ClusterChanged(name="local", labels=("mycluster",), weight=0.5),
     "pool_changed": events.PoolChanged(name="gpus", quota=10, project_cap=5),
+    "queue_changed": events.QueueChanged(
+        name="batch", attributes=("critical", "gpu"), clusters=("east",)
+    ),
     "prune_changed": events.PruneChanged(
         cluster="local",
         namespace="flyteexamples-development",

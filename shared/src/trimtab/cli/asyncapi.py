@@ -27,7 +27,7 @@ _PARAMETERS: Mapping[str, str] = {
     "project": "A project; `-` where the scope has none.",
     "workflow": "A workflow; `-` where the scope has none.",
     "launch_plan": "A launch plan; `-` where the scope has none.",
-    "name": "The name of the project, domain, cluster or pool.",
+    "name": "The name of the project, domain, cluster, pool or queue.",
     "execution": "The id of an execution.",
     "cluster": "The name of a cluster.",
     "namespace": "A Kubernetes namespace.",
@@ -94,6 +94,13 @@ _CHANNELS = (
         "trimtab.pools.{name}",
         "A pool; `*` holds the defaults of pools that are not declared.",
         [events.PoolChanged],
+        subjects.SETTINGS,
+    ),
+    _Channel(
+        "queues",
+        "trimtab.queues.{name}",
+        "A queue, which executions whose tags are among its attributes go to.",
+        [events.QueueChanged],
         subjects.SETTINGS,
     ),
     _Channel(

@@ -1,4 +1,4 @@
-"""The kind `execution_queue`: tags that select the queue of tasks.
+"""The kind `execution_queue`: tags that select the queue of executions.
 
 Flyte's files have the shape of our documents.
 """
@@ -18,7 +18,8 @@ class ExecutionQueue(Value):
     """Tags that select a queue."""
 
     tags: Annotated[tuple[Text, ...], repeats.ONCE] | None = Field(default=None, strict=False)
-    """The first tag that a queue has selects it; a narrower record replaces the whole list."""
+    """Executions go to the first queue, in the order of names, whose attributes hold all of the
+    tags; a narrower record replaces the whole list."""
 
 
 KIND = Kind(

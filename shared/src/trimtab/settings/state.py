@@ -1,7 +1,7 @@
 """The settings in memory: admin answers from them, and every view holds them. Pure."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -216,6 +216,12 @@ class Settings:
         if (default := self.pools.get(ANY_POOL)) is not None:
             return default.model_copy(update={"name": name})
         raise NotFound("pool", name, ", ".join(sorted(self.pools)))
+
+    def queues_with(self, tags: Collection[str]) -> list[QueueChanged]:
+        """Return the queues whose attributes hold all of the tags, in the order of names."""
+        wanted = frozenset(tags)
+        found = (queue for _, queue in sorted(self.queues.items()))
+        return [queue for queue in found if wanted.issubset(queue.attributes)]
 
     def _apply_later(self, event: LaterChange, revision: int) -> None:
         """Keep the change, and remove what the subject was before it."""

@@ -106,8 +106,10 @@ class Attempt(Program):
     """Whether the attempt may run on a machine that can be taken away."""
     priority: int | None = None
     """From ``workflow_priority``."""
-    queue_tags: tuple[str, ...] = ()
-    """From ``execution_queue``."""
+    queue: str = ""
+    """The name of the queue that the tags of ``execution_queue`` selected; empty is none."""
+    queue_system: str = ""
+    """``kueue`` or ``child_queue``: where the name of the queue goes; empty without a queue."""
     secrets: tuple[Secret, ...] = ()
     """From ``security_context.secrets``: the names of secrets, and never their values."""
     by_platform_admin: bool = False
@@ -164,7 +166,8 @@ class Attempt(Program):
                 "service_account": values.get("security_context.run_as.k8s_service_account"),
                 "interruptible": values.get("interruptible", False),
                 "priority": values.get("priority"),
-                "queue_tags": values.get("execution_queue.tags", ()),
+                "queue": values.get("queue", ""),
+                "queue_system": values.get("queue_system", ""),
                 "secrets": _secrets(values),
                 "by_platform_admin": request.by_platform_admin,
             }

@@ -68,6 +68,8 @@ CAPABILITIES = Capabilities(
         "plugin_override",
         "pod_template",
         "quality_of_service",
+        "queue",
+        "queue_system",
         "raw_output_data_config",
         "resources.limits",
         "security_context.run_as",

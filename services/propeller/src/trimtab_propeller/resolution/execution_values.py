@@ -9,7 +9,7 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
-from trimtab_propeller.resolution import records
+from trimtab_propeller.resolution import queues, records
 from trimtab_propeller.resolution.parts import Part
 
 _CONFIG = "workflow_execution_config"
@@ -18,7 +18,7 @@ _NODE_FIELDS = frozenset({"interruptible"})
 """Fields of the kind above that are values of each node, where its task may set another one."""
 _PLACEHOLDER_FIELDS = ("labels.", "annotations.", _ENVS, "raw_output_data_config.")
 """Text fields of the kind above that may contain placeholders such as ``{{ execution }}``."""
-_OTHER_KINDS = ("cluster_assignment", "execution_queue", "plugin_override", "quality_of_service")
+_OTHER_KINDS = ("cluster_assignment", "plugin_override", "quality_of_service")
 """Kinds whose fields are resolved under the name of the kind."""
 
 
@@ -49,6 +49,8 @@ def _values(request: Request, part: Part, settings: Settings) -> Iterator[Resolv
     for kind in _OTHER_KINDS:
         for value in records.values(settings.effective(kind, part.target)):
             yield value.model_copy(update={"path": f"{kind}.{value.path}"})
+    queue_values = queues.values if part.parent is None else queues.values_of_call
+    yield from queue_values(settings, part.target)
     yield from _request_values("launch plan", part.config)
     yield from _request_values("execution", request)
 
