@@ -29,6 +29,7 @@ from trimtab_admin.api.namespaces import NamespaceOperations
 from trimtab_admin.api.pruning import PruneOperations
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
+from trimtab_admin.executions.dry_runs import DryRuns
 from trimtab_admin.executions.executions import Executions
 from trimtab_admin.executions.following import ExecutionStreams
 from trimtab_admin.executions.form_reading import LaunchForms
@@ -259,7 +260,12 @@ def _executions(
         workflows=Workflows(reading, sessions, tree, targets, lambda: nats_tasks.blobs),
         forms=LaunchForms(reading, tree),
         executions=Executions(
-            reading, sessions, tree, nats_tasks.wake_requester, nats_tasks.execution_waits
+            reading,
+            sessions,
+            tree,
+            nats_tasks.wake_requester,
+            nats_tasks.execution_waits,
+            DryRuns(lambda: nats_tasks.client),
         ),
         streams=streams,
         authentication=authentication,

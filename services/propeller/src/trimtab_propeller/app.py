@@ -24,6 +24,7 @@ from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.claiming import RequestClaiming
 from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.driver import ExecutionDriver
+from trimtab_propeller.dry_runs import DryRunReplies
 from trimtab_propeller.execution_log import Claimer
 from trimtab_propeller.executors import landlock
 from trimtab_propeller.executors.confinement import Confinement
@@ -52,6 +53,7 @@ class ConnectedParts:
     executions: OwnedExecutions
     claiming: RequestClaiming
     reports: WaitReports
+    dry_runs: DryRunReplies
     ownership: Ownership
 
 
@@ -152,7 +154,10 @@ class Propeller:
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
         blobs = open_store(config.blobs, client)
-        return ConnectedParts(blobs, view, cohorts, executions, claiming, reports, ownership)
+        dry_runs = DryRunReplies(client, view, self._executor)
+        return ConnectedParts(
+            blobs, view, cohorts, executions, claiming, reports, dry_runs, ownership
+        )
 
     async def _run(self, client: Client, parts: ConnectedParts) -> None:
         try:
@@ -175,6 +180,7 @@ class Propeller:
             "releases": parts.cohorts.release_deferred,
             "requests": parts.claiming.claim_requests,
             "waits": parts.reports.publish_regularly,
+            "dry_runs": parts.dry_runs.run,
             "claims": parts.ownership.follow_claims,
             "heartbeats": parts.ownership.send_heartbeats,
             "takeovers": parts.ownership.take_over_orphans,

@@ -14,6 +14,7 @@ from trimtab.cli.doctor import doctor
 from trimtab.cli.documents import apply, diff, export
 from trimtab.cli.editing import edit
 from trimtab.cli.effective import effective, explain_kind
+from trimtab.cli.explanations import explain_execution
 from trimtab.cli.groups import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.history import history, rollback, watch
 from trimtab.cli.kinds import KindGroup
@@ -23,12 +24,13 @@ from trimtab.cli.maintenance import dead, resync
 from trimtab.cli.namespaces import namespaces
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.registering import register_files
+from trimtab.cli.rendering import render
 from trimtab.cli.running import run
 from trimtab.cli.status import status, version
 from trimtab.cli.templates import templates
 from trimtab.cli.terminal import open_closed_streams, show_error
 from trimtab.cli.up import up
-from trimtab.cli.workflows import execute, explain_execution
+from trimtab.cli.workflows import execute
 from trimtab.errors import Code
 from trimtab.release import VERSION
 
@@ -84,7 +86,9 @@ register = DefaultCommandGroup(
 
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
 cli.add_section("All settings", apply, diff, export, effective, watch)
-cli.add_section("Projects, workflows, executions", register, archive, unarchive, form, execute, run)
+cli.add_section(
+    "Projects, workflows, executions", register, archive, unarchive, form, execute, render, run
+)
 cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces, templates)
 cli.add_section("Access", token, audit)
 cli.add_section(

@@ -136,10 +136,14 @@ class Executions(Collection):
             await asyncio.sleep(delay)
         return await self._create(execution, headers)
 
-    async def dry_create(self, execution: ExecutionCreate) -> ExecutionBody:
-        """Return the execution that `create` would start, without an id."""
+    async def dry_create(self, execution: ExecutionCreate, *, pod_of: str = "") -> ExecutionBody:
+        """Return the execution that `create` would start, without an id, with its resolution.
+
+        With a node in ``pod_of``, it has the pod of that node too.
+        """
+        params = {**DRY_RUN, **without_empty(pod_of=pod_of)}
         return await self._http.fetch(
-            ExecutionBody, "POST", "/executions", body=execution, params=DRY_RUN
+            ExecutionBody, "POST", "/executions", body=execution, params=params
         )
 
     async def _create(self, execution: ExecutionCreate, headers: dict[str, str]) -> ExecutionBody:
@@ -154,9 +158,10 @@ class Executions(Collection):
         params = without_empty(project=project, domain=domain, limit=limit)
         return await self._http.fetch_list(ExecutionBody, "/executions", params)
 
-    async def get(self, execution: str) -> ExecutionBody:
-        """Return an execution with its nodes and its resolution."""
-        return await self._http.fetch(ExecutionBody, "GET", path_of("executions", execution))
+    async def get(self, execution: str, *, node: str = "") -> ExecutionBody:
+        """Return an execution with its nodes and its resolution, or with one node of them."""
+        path, params = path_of("executions", execution), without_empty(node=node)
+        return await self._http.fetch(ExecutionBody, "GET", path, params=params)
 
     async def follow(
         self, execution: str, since: int | None = None

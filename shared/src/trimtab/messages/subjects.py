@@ -40,6 +40,8 @@ ALL_STORED = "trimtab.executions.stored.*"
 """Core NATS: the hint of an admin that it has stored an event of an execution."""
 CLUSTERRES_REPORT = "trimtab.clusterres.report"
 """Core NATS: requests for the state of the active clusterres."""
+DRY_RUN = "trimtab.propeller.dry_run"
+"""Core NATS: requests to resolve an execution without running it; one propeller replies."""
 RELAY = "trimtab.relay"
 """Core NATS: a replica of admin whose relay is a standby notifies the leader of new rows."""
 

@@ -26,13 +26,16 @@ async def request(
     service: str,
     timeout: float,
     headers: Mapping[str, str],
+    body: bytes = b"",
 ) -> Reply:
-    """Send a request without a body, and return its reply.
+    """Send a request, and return its reply.
 
     Raises `Unavailable`, which names the service, where none arrives, and what `raise_error` does.
     """
     try:
-        message = await client.request(subject, b"", timeout=timeout, headers=dict(headers) or None)
+        message = await client.request(
+            subject, body, timeout=timeout, headers=dict(headers) or None
+        )
     except nats.errors.NoRespondersError as error:
         raise Unavailable(f"no {service} is running") from error
     except (nats.errors.Error, TimeoutError) as error:

@@ -4,9 +4,9 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, LaunchPlanBody, WorkflowBody
 from trimtab.api.launch_forms import LaunchForm
@@ -53,6 +53,26 @@ class ExecutionsQuery(ProjectDomainQuery):
     """A filter of executions; an empty part matches all."""
 
     limit: int = Field(default=100, ge=1, le=1000)
+
+
+class CreateQuery(DryRunQuery):
+    """Whether the execution is created, or only resolved."""
+
+    pod_of: str = Field(default="", max_length=200)
+    """In a dry run: the node whose pod is returned as `pod`"""
+
+    @model_validator(mode="after")
+    def _check_dry_run(self) -> Self:
+        if self.pod_of and not self.dry_run:
+            raise ValueError("pod_of only with dry_run=true")
+        return self
+
+
+class ExecutionQuery(Parameters):
+    """The part of an execution that is returned."""
+
+    node: str = Field(default="", max_length=200)
+    """The only node of `nodes` and of the resolution; absent, all are returned"""
 
 
 _MAX_INDEX = 2**31 - 1
@@ -208,20 +228,25 @@ class ExecutionOperations:
         return await self.executions.list(call.caller, query.project, query.domain, query.limit)
 
     async def create_execution(
-        self, call: Call, query: DryRunQuery, headers: CreateHeaders, body: ExecutionCreate
+        self, call: Call, query: CreateQuery, headers: CreateHeaders, body: ExecutionCreate
     ) -> Reply[ExecutionBody]:
-        """A dry run resolves the workflow and its inputs; the execution has no id then."""
+        """A dry run resolves every value that the execution would run with, by the propeller that
+        could run it, and starts nothing; the execution has no id then. An execution that would be
+        refused is an error.
+        """
         call.caller.check(Role.EDITOR, _scope(body))
         if query.dry_run:
-            planned, warnings = await self.executions.check(body, call.caller)
+            planned, warnings = await self.executions.check(body, call.caller, query.pod_of)
             return Reply(planned, status=200, warnings=warnings)
         execution, is_new, warnings = await self.executions.create(
             body, headers.idempotency_key, call.caller
         )
         return Reply(execution, status=201 if is_new else 200, warnings=warnings)
 
-    async def get_execution(self, call: Call, execution: str) -> ExecutionBody:
-        return await self.executions.get(execution, call.caller)
+    async def get_execution(
+        self, call: Call, execution: str, query: ExecutionQuery
+    ) -> ExecutionBody:
+        return await self.executions.get(execution, call.caller, query.node)
 
     async def follow_execution(
         self, call: Call, execution: str, query: FollowQuery, headers: FollowHeaders

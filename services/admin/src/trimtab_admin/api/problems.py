@@ -10,6 +10,7 @@ import json
 from trimtab.api.problems import Problem
 from trimtab.echoes import cut, echo
 from trimtab.errors import Code, Forbidden, Invalid, NotFound, Stale, TrimtabError
+from trimtab.resolution.limits import Refusal
 
 DESCRIPTION = "/api/v2/openapi.json"
 _CODES = {code.http_status: code.name for code in reversed(Code)}
@@ -50,6 +51,9 @@ def of_error(error: TrimtabError) -> Problem:
             error = NotFound(error.object_type, cut(error.name), error.known, error.hint)
             about = {"path": error.object_type, "value": error.name}
             data |= {**about, "allowed": error.known or None}
+        case Refusal():
+            about_value = {"path": cut(error.path), "value": echo(error.path, error.value)}
+            return of_status(status, str(error)).model_copy(update={**data, **about_value})
         case Stale():
             data |= {"given_version": error.given, "stored_version": error.stored}
         case Forbidden():

@@ -17,12 +17,14 @@ from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
 from trimtab.errors import Conflict, NotFound
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
+from trimtab.messages.resolutions import Resolution
 from trimtab.workflows.graphs.expansion import Registry
 from trimtab.workflows.graphs.graph import Workflow
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import closures, override_limits, override_types, sizes, states
+from trimtab_admin.executions.dry_runs import DryRuns
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.target_settings import TargetSettings
@@ -53,6 +55,7 @@ class Executions:
         tree: Tree,
         created: Callable[[], None],
         waits: ExecutionWaits,
+        dry_runs: DryRuns,
     ) -> None:
         """``created`` is called after an execution was stored, to have it requested."""
         self._reading = reading
@@ -60,6 +63,7 @@ class Executions:
         self._tree = tree
         self._created = created
         self._waits = waits
+        self._dry_runs = dry_runs
 
     async def create(
         self, body: ExecutionCreate, key: str | None, caller: Caller
@@ -93,16 +97,21 @@ class Executions:
         self._created()
         return _body(row, request.inputs), True, warnings
 
-    async def check(self, body: ExecutionCreate, caller: Caller) -> tuple[ExecutionBody, Warnings]:
+    async def check(
+        self, body: ExecutionCreate, caller: Caller, node: str = ""
+    ) -> tuple[ExecutionBody, Warnings]:
         """Return the execution that `create` would store, without an id, and the warnings.
 
-        Raises what `create` would.
+        It has the resolution, and the pod of the node where one is named. Raises what `create` and
+        `DryRuns.resolve` would.
         """
         async with transaction(self._reading) as session:
             sources = await _find_sources(session, self._tree, body, caller)
         request, warnings = await asyncio.to_thread(_request, sources, body, caller)
+        reply = await self._dry_runs.resolve(request, node)
         row = new_row(request, datetime.now(UTC))
-        return _body(row, request.inputs).model_copy(update={"id": ""}), warnings
+        more = {"id": "", "resolution": reply.resolution, "pod": reply.pod}
+        return _body(row, request.inputs).model_copy(update=more), warnings
 
     async def list(
         self, caller: Caller, project: str, domain: str, limit: int
@@ -121,8 +130,8 @@ class Executions:
         bodies = [_body(row, inputs[row["id"]], positions.get(row["id"])) for row in rows]
         return [self._with_reason(body) for body in bodies]
 
-    async def get(self, execution: str, caller: Caller) -> ExecutionBody:
-        """Return an execution with its nodes and its resolution.
+    async def get(self, execution: str, caller: Caller, node: str = "") -> ExecutionBody:
+        """Return an execution with its nodes and its resolution, or with one node of them.
 
         Raises `NotFound`, also for one that the caller may not see: the id has no scope, so
         another error would disclose that it exists.
@@ -137,7 +146,7 @@ class Executions:
             state = await states.read(session, execution)
             position = (await _positions(session, [row])).get(execution)
         content = _content(row["request"])
-        more = {"nodes": await _nodes(content, state), "resolution": state.resolution}
+        more = _explained(await _nodes(content, state), state.resolution, node)
         body = _body(row, _inputs_in(content), position).model_copy(update=more)
         return self._with_reason(body)
 
@@ -315,6 +324,20 @@ def _nodes_in(content: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         return [(node["id"], node["task"]) for node in content["workflow"]["nodes"]]
     except (KeyError, TypeError):
         return []
+
+
+def _explained(
+    nodes: dict[str, NodeBody], resolution: Resolution | None, node: str
+) -> dict[str, Any]:
+    """Return the nodes and the resolution, or the part of one node. Raises `NotFound`."""
+    if not node:
+        return {"nodes": nodes, "resolution": resolution}
+    if node not in nodes:
+        raise NotFound.among("node of the execution", node, nodes)
+    if resolution is not None:
+        of_node = {node: resolution.nodes[node]} if node in resolution.nodes else {}
+        resolution = resolution.model_copy(update={"nodes": of_node})
+    return {"nodes": {node: nodes[node]}, "resolution": resolution}
 
 
 def _body(row: Row, inputs: dict[str, JsonValue], position: int | None = None) -> ExecutionBody:

@@ -1,0 +1,93 @@
+"""Replies to requests to resolve an execution without running it.
+
+The values are those of an admission at the same time, because the same function resolves them.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
+
+from trimtab import models
+from trimtab.errors import Failed, Rejected, TrimtabError
+from trimtab.messages import subjects
+from trimtab.messages.dry_runs import DryRunReply, DryRunRequested, RefusedValue
+from trimtab.resolution.limits import Refusal
+from trimtab.runtime import replies, tasks, telemetry
+from trimtab.settings.view import View
+from trimtab_propeller.executors.port import Executor
+from trimtab_propeller.resolution import resolve
+
+_VIEW_SECONDS = 5.0
+"""How long to wait for the settings that a request must see: shorter than admin waits."""
+_CONCURRENCY = 2
+_QUEUE = "propeller"
+
+
+class DryRunReplies:
+    """Resolves requests; of several propellers, one receives each."""
+
+    def __init__(self, client: Client, view: View, executor: Executor) -> None:
+        self._client = client
+        self._view = view
+        self._executor = executor
+        self._free = asyncio.Semaphore(_CONCURRENCY)
+
+    async def run(self) -> None:
+        """Reply until cancelled."""
+        async with asyncio.TaskGroup() as group:
+
+            async def on_request(message: Msg) -> None:
+                group.create_task(self._reply(message))
+
+            subscription = await self._client.subscribe(subjects.DRY_RUN, _QUEUE, on_request)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                with suppress(nats.errors.Error):  # A closed connection has no subscriptions.
+                    await subscription.unsubscribe()
+
+    async def _reply(self, message: Msg) -> None:
+        with telemetry.span("resolve a dry run", message.headers, SpanKind.SERVER):
+            headers = None
+            try:
+                async with self._free:
+                    body = (await self._resolved(message.data)).body()
+            except TrimtabError as error:
+                body, headers = b"", replies.error_headers(error)
+            except Exception as error:  # noqa: BLE001  # one request must not end the others
+                tasks.report_failure("dry_run.failed", error)
+                failure = Failed("propeller failed unexpectedly; its log has the cause")
+                body, headers = b"", replies.error_headers(failure)
+            with suppress(nats.errors.Error, ValueError):  # the caller repeats the request
+                await self._client.publish(message.reply, body, headers=headers)
+
+    async def _resolved(self, body: bytes) -> DryRunReply:
+        try:
+            wanted = models.read(DryRunRequested, body)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ".".join(map(str, first["loc"])) or "body"
+            raise Rejected(f"propeller is of another release: {path}: {first['msg']}") from error
+        request = wanted.request
+        settings = await self._view.wait_for(request.revision, _VIEW_SECONDS)
+        try:
+            resolution = resolve(request, settings, self._executor.capabilities)
+        except Refusal as refusal:
+            return DryRunReply(refused=_refused(refusal))
+        return DryRunReply(resolution=resolution)
+
+
+def _refused(refusal: Refusal) -> RefusedValue:
+    return RefusedValue(
+        node=refusal.node,
+        path=refusal.path,
+        value=models.json_value("value", refusal.value),
+        limit=refusal.limit,
+        scope=refusal.scope,
+        message=str(refusal),
+    )
