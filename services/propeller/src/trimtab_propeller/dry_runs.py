@@ -10,16 +10,23 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from trimtab import models
-from trimtab.errors import Failed, Rejected, TrimtabError
+from trimtab.errors import Failed, NotFound, Rejected, TrimtabError
 from trimtab.messages import subjects
 from trimtab.messages.dry_runs import DryRunReply, DryRunRequested, RefusedValue
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import Resolution
 from trimtab.resolution.limits import Refusal
 from trimtab.runtime import replies, tasks, telemetry
 from trimtab.settings.view import View
+from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode
+from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import Executor
+from trimtab_propeller.pods.building import build_pod
+from trimtab_propeller.pods.defaults import PodDefaults
+from trimtab_propeller.pods.draft import Manifest
 from trimtab_propeller.resolution import resolve
 
 _VIEW_SECONDS = 5.0
@@ -77,9 +84,10 @@ class DryRunReplies:
         settings = await self._view.wait_for(request.revision, _VIEW_SECONDS)
         try:
             resolution = resolve(request, settings, self._executor.capabilities)
+            pod = _pod(request, resolution, wanted.node) if wanted.node else None
         except Refusal as refusal:
             return DryRunReply(refused=_refused(refusal))
-        return DryRunReply(resolution=resolution)
+        return DryRunReply(resolution=resolution, pod=pod)
 
 
 def _refused(refusal: Refusal) -> RefusedValue:
@@ -91,3 +99,24 @@ def _refused(refusal: Refusal) -> RefusedValue:
         scope=refusal.scope,
         message=str(refusal),
     )
+
+
+def _pod(request: Request, resolution: Resolution, node_id: str) -> Manifest:
+    """Return the pod of a node's first attempt. Raises `NotFound` and `AttemptRejected`."""
+    nodes = {node.id: node for node in request.workflow.nodes}
+    if node_id not in nodes:
+        raise NotFound.among("node", node_id, nodes)
+    node = nodes[node_id]
+    inputs = {name: _expected(binding, request) for name, binding in node.inputs.items()}
+    return build_pod(Attempt.from_resolution(request, resolution, node, 0, inputs), PodDefaults())
+
+
+def _expected(binding: Binding, request: Request) -> JsonValue:
+    """Return the value, or a text that describes it where another node will return it."""
+    match binding:
+        case Constant():
+            return binding.value
+        case FromInput():
+            return request.inputs[binding.name]
+        case FromNode():
+            return f"<output of {binding.node}>"

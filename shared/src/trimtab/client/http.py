@@ -197,6 +197,8 @@ def _error_of(problem: Problem) -> TrimtabError:
     """Return the error that admin reported as the problem, with the problem's data."""
     family = Unreadable if problem.code == Code.UNREADABLE.name else family_of(problem.status)
     path, allowed = problem.path or "", problem.allowed or ""
+    if problem.code == Code.REJECTED.name:
+        return Rejected(problem.detail)
     if problem.status == Invalid.code.http_status and problem.path is not None:
         return Invalid(path, problem.value, allowed)
     if problem.status == Code.INTERNAL.http_status:
