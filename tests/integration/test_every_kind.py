@@ -110,13 +110,22 @@ def test_a_record_is_folded_listed_patched_and_folded_by_the_rule_of_flyte(
 
 
 @EVERY_KIND
-def test_each_field_can_be_unset(kind: Kind, admin: httpx.Client) -> None:
+def test_each_field_can_be_unset_except_where_it_can_only_be_narrowed(
+    kind: Kind, admin: httpx.Client
+) -> None:
     path = f"/records/{kind.name}"
     admin.put(path, params=FORCE, json=RECORDS[kind.name])
     level = Level.PROJECT_DOMAIN
-    fields = [f for f in RECORDS[kind.name] if level in kind.field_levels.get(f, kind.levels)]
+    for field in kind.narrowing:
+        refused = admin.put(path, params=SHOP | FORCE, json={"unset": [field]})
+        assert "can only narrow" in refused.json()["allowed"]
+    fields = [
+        f
+        for f in RECORDS[kind.name].keys() - kind.narrowing.keys()
+        if level in kind.field_levels.get(f, kind.levels)
+    ]
     written = admin.put(path, params=SHOP | FORCE, json={"unset": fields})
-    assert written.json()["document"] == {"unset": fields}
+    assert written.json()["document"] == ({"unset": fields} if fields else {})
     effective = admin.get(f"/effective/{kind.name}", params=SHOP).json()
     assert effective["document"].keys() == RECORDS[kind.name].keys() - set(fields)
     for scope in (SHOP, {}):

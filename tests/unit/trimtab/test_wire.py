@@ -120,6 +120,13 @@ RECORDS: dict[str, dict[str, object]] = {
     },
     "workflow_execution_config": EXECUTION_CONFIG,
     "cluster_assignment": {"cluster_pool_name": "gpus"},
+    "pod_policy": {
+        "service_accounts": ["trainer"],
+        "privileged": False,
+        "host_path": ["/mnt/data"],
+        "host_network": True,
+        "cluster_labels": [],
+    },
     "workflow_priority": {"priority": 10},
 }
 

@@ -15,6 +15,7 @@ from trimtab.kinds import (
     execution_cluster_label,
     execution_queue,
     plugin_override,
+    pod_policy,
     quality_of_service,
     task_resource,
     workflow_execution_config,
@@ -33,6 +34,7 @@ _BUILT_IN = (
     plugin_override.KIND,
     workflow_execution_config.KIND,
     cluster_assignment.KIND,
+    pod_policy.KIND,
     workflow_priority.KIND,
 )
 
@@ -44,6 +46,8 @@ def registered() -> Mapping[str, Kind]:
     for kind in (*_BUILT_IN, *(point.load() for point in entry_points(group="trimtab.kinds"))):
         if kind.name in kinds:
             raise ValueError(f"two kinds are registered as {kind.name!r}")
+        if inner := sorted(kind.narrowing.keys() - kind.schema.leaves):
+            raise ValueError(f"{kind.name}.{inner[0]} cannot be narrowed: it is folded in parts")
         kinds[kind.name] = kind
     return MappingProxyType(kinds)
 

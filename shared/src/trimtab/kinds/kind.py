@@ -1,7 +1,7 @@
 """The registration of a kind, from which all its interfaces are made. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from trimtab import names, texts
 from trimtab.errors import Invalid, UnknownField
 from trimtab.kinds.flyte import FlyteKind
+from trimtab.kinds.narrowing import Narrowing
 from trimtab.kinds.schema import Schema, fields_at
 from trimtab.levels import Level, Scope
 from trimtab.wrong_values import allowed_instead
@@ -49,6 +50,9 @@ class Problem:
     """Path of the field that limits the value; empty where no field does."""
 
 
+_NO_RULES: Mapping[str, Narrowing] = {}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A type of customizable resource, and everything that its interfaces are made from."""
@@ -71,6 +75,10 @@ class Kind:
     """Top-level fields that may be set at fewer levels than the kind."""
     alternatives: frozenset[str] = frozenset()
     """Fields of which a record may set only one; it unsets the others of broader records."""
+    narrowing: Mapping[str, Narrowing] = field(default_factory=dict)
+    """Top-level fields that a record below the platform can only narrow, each with its rule.
+
+    An empty list is a value of such a field."""
     deprecated: Mapping[str, str] = field(default_factory=dict)
     """Deprecated paths that are still accepted, with the paths that replace them."""
     from_file: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
@@ -105,6 +113,7 @@ class Kind:
         for path in _nulls(value, ""):
             raise Invalid(path, None, "a value, or no such field")
         texts.check(value)
+        self._check_narrowed(value.unset, scope)
         self.check_written(value)
         return value
 
@@ -131,10 +140,11 @@ class Kind:
     def to_document(self, value: Value) -> dict[str, Any]:
         """Return the document to store: every field that is set.
 
-        Empty groups, maps and lists are left out; empty text, 0 and false are values.
+        Empty groups, maps and lists are left out, except lists of `narrowing`; empty text, 0 and
+        false are values.
         """
         document = value.model_dump(mode="json", exclude_unset=True)
-        return _without_empty(document)
+        return _without_empty(document, self.narrowing)
 
     def rename_deprecated(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Replace deprecated paths, and lists of keys in `unset`, in a document or a patch of one.
@@ -176,6 +186,10 @@ class Kind:
         )
         return (*deprecated, *self.likely_mistakes(self.rename_deprecated(document)))
 
+    def narrowing_at(self, scope: Scope) -> Mapping[str, Narrowing]:
+        """Return the rules of the fields that a record at the scope can only narrow."""
+        return self.narrowing if self.narrowing and scope.level > Level.PLATFORM else _NO_RULES
+
     @property
     def merged_map(self) -> str:
         """The map that `update` merges by key; empty where it replaces the document."""
@@ -204,7 +218,7 @@ class Kind:
         ]
         more = [p for p in unset if not any(self.schema.covers(other, p) for other in still_unset)]
         updated = {**stored, **document, name: {**kept, **entries}, "unset": [*still_unset, *more]}
-        return _without_empty(updated)
+        return _without_empty(updated, self.narrowing)
 
     def implied_unset(self, document: Mapping[str, Any]) -> frozenset[str]:
         """Return the paths that a document unsets by setting another of the `alternatives`."""
@@ -237,6 +251,17 @@ class Kind:
                 raise Invalid("unset", path, "each path once, and none inside another")
             if path in with_values and path not in self.schema.maps:
                 allowed = "a path that has no value in the same record, or the path of a map"
+                raise Invalid("unset", path, allowed)
+
+    def _check_narrowed(self, unset: Iterable[str], scope: Scope) -> None:
+        """Raise `Invalid` where a record unsets, and so would widen, what it can only narrow."""
+        narrowing = self.narrowing_at(scope)
+        for path in unset:
+            if path in narrowing:
+                allowed = (
+                    f"a path other than {path}, of which a record at {scope.level.label} can only "
+                    "narrow what broader scopes allow"
+                )
                 raise Invalid("unset", path, allowed)
 
     def _check_key(self, path: str) -> None:
@@ -317,11 +342,12 @@ def _has_path(document: object, steps: Iterable[str]) -> bool:
     return True
 
 
-def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
+def _without_empty(document: Mapping[str, Any], with_empty: Container[str] = ()) -> dict[str, Any]:
+    """Leave out empty values; ``with_empty`` are fields that may be empty."""
     kept = {}
     for name, value in document.items():
         inner = _without_empty(value) if isinstance(value, dict) else value
-        if inner not in ({}, []):
+        if inner not in ({}, []) or name in with_empty:
             kept[name] = inner
     return kept
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from trimtab.kinds import Kind, Value
+from trimtab.kinds.narrowing import Narrowing
 from trimtab.levels import Scope
 
 
@@ -103,6 +104,11 @@ class Record:
         unset = tuple(UnsetPath(path, schema.is_branch(path)) for path in paths)
         return cls(kind, scope, revision, schema.flatten(stored), unset, labels or {}, implied)
 
+    @property
+    def narrowing(self) -> Mapping[str, Narrowing]:
+        """The rules of the fields that the record can only narrow."""
+        return self.kind.narrowing_at(self.scope)
+
     @cached_property
     def leaves(self) -> Mapping[str, Leaf]:
         """The leaves that the record alone folds into; every fold of the record shares them."""
@@ -153,22 +159,31 @@ def fold(kind: Kind, target: Scope, records: Iterable[Record]) -> Effective:
 
     For a leaf, the narrowest value wins. Maps are merged by key. A path in ``unset`` removes what
     broader scopes set, and narrower scopes may set it again. A record that unsets a map and sets
-    keys of it replaces the map.
+    keys of it replaces the map. A record below the platform can only narrow the fields in
+    `Kind.narrowing`: where it restricts nothing, the broader leaf stays.
     """
     leaves: dict[str, Leaf] = {}
     unset_branches: set[str] = set()
     for record in records:
         scope, revision = record.scope, record.revision
+        narrowing = record.narrowing
         # Made before the record unsets anything: a leaf overrides broader records, not its own.
         own = {}
         for path, leaf in record.leaves.items():
             broader = leaves.get(path)
             if broader is None and unset_branches:
                 broader = _unset_branch(leaves, path, unset_branches)
-            if broader is not None:
-                leaf = Leaf(leaf.value, scope, revision, broader)
+            value = leaf.value
+            if path in narrowing:
+                value = narrowing[path].value(broader.value if broader else None, value)
+                if value is None:
+                    continue
+            if broader is not None or value is not leaf.value:
+                leaf = Leaf(value, scope, revision, broader)
             own[path] = leaf
         for path, is_branch in record.unset:
+            if path in narrowing:
+                continue
             removed = [path]
             if is_branch:
                 removed += [known for known in leaves if known.startswith(path + ".")]

@@ -213,13 +213,18 @@ def _fold_one(flat: Flat, record: Record | None) -> Flat:
     """Fold one more record, as `trimtab.settings.fold` does, but without provenance."""
     if record is None:
         return flat
-    extended = dict(flat)
+    extended, narrowing = dict(flat), record.narrowing
     for path, is_branch in record.unset:
+        if path in narrowing:
+            continue
         extended.pop(path, None)
         if is_branch:
             for known in [known for known in extended if known.startswith(path + ".")]:
                 del extended[known]
-    extended.update(record.flat)
+    for path, own in record.flat.items():
+        value = narrowing[path].value(flat.get(path), own) if path in narrowing else own
+        if value is not None:
+            extended[path] = value
     return extended
 
 
