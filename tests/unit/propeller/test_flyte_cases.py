@@ -1,4 +1,4 @@
-"""Each case of Flyte's resolution of resources, with our decision; they make docs/flyte-resources.md.
+"""Each case of how Flyte resolves resources, with our outcome; they make docs/flyte-resources.md.
 
 ``pytest --update-golden tests/unit/propeller/test_flyte_cases.py`` writes the page.
 """
@@ -27,8 +27,6 @@ from trimtab_propeller.resolution import resolve
 
 PAGE = Path(__file__).parents[3] / "docs" / "flyte-resources.md"
 ANY = Capabilities("any")
-Record = Mapping[str, Any]
-Amounts = Mapping[str, str]
 
 
 class Case(NamedTuple):
@@ -40,7 +38,7 @@ class Case(NamedTuple):
     check: Callable[[], str]
 
 
-def outcome(wanted: Request, task_resource: Record = {}) -> str:
+def outcome(wanted: Request, task_resource: Mapping[str, Any] = {}) -> str:
     """Return request and limit of each resource that has one, with notes, or the refusal."""
     try:
         resolution = resolve(wanted, settings(record("task_resource", task_resource)), ANY)
@@ -57,7 +55,9 @@ def outcome(wanted: Request, task_resource: Record = {}) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def task(requests: Amounts = {}, limits: Amounts = {}, **others: Any) -> Request:
+def task(
+    requests: Mapping[str, str] = {}, limits: Mapping[str, str] = {}, **others: Any
+) -> Request:
     return request(task=resources(requests, limits), **others)
 
 
@@ -77,7 +77,7 @@ def refused(write: Callable[[], object]) -> str:
     return "accepted"
 
 
-def stored(document: Record) -> str:
+def stored(document: Mapping[str, Any]) -> str:
     """Return the problem of the record, or the warnings of its author."""
     kind = kinds.by_name("task_resource")
     kind.parse(dict(document), PLATFORM)
@@ -87,7 +87,9 @@ def stored(document: Record) -> str:
     return "; ".join(kind.warnings(document))
 
 
-def amounts(pod_spec: Record | None, *, gpu: str = "nvidia.com/gpu", **given: Any) -> str:
+def amounts(
+    pod_spec: Mapping[str, Any] | None, *, gpu: str = "nvidia.com/gpu", **given: Any
+) -> str:
     """Return the resources of each container of the pod of a task."""
     template = {} if pod_spec is None else {"pod_template": {"pod_spec": pod_spec}}
     config = overrides(container_image="team/train:1", **given, **template)
@@ -102,7 +104,7 @@ def amounts(pod_spec: Record | None, *, gpu: str = "nvidia.com/gpu", **given: An
     return "; ".join(f"{each['name']}: {_shown(each.get('resources') or {})}" for each in listed)
 
 
-def _shown(resources: Mapping[str, Amounts]) -> str:
+def _shown(resources: Mapping[str, Mapping[str, str]]) -> str:
     pairs = [
         f"{group} {name} {amount}"
         for group in ("requests", "limits")
@@ -249,7 +251,7 @@ CASES = {
 }
 
 
-def outcome_of_two(broad: Record, narrow: Record) -> str:
+def outcome_of_two(broad: Mapping[str, Any], narrow: Mapping[str, Any]) -> str:
     after = settings(record("task_resource", broad, PLATFORM), record("task_resource", narrow))
     try:
         resolve(task({"cpu": "5"}), after, ANY)
