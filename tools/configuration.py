@@ -136,7 +136,7 @@ def _block_section(block: Block, definitions: Schema) -> str:
 def _block(title: str, variable: str, field: Schema, definitions: Schema) -> Block | None:
     """Return the block that a field contains, or one of its list or map; ``None`` without one."""
     match field:
-        case {"$ref": str(reference)}:
+        case {"$ref": str(reference)} | {"anyOf": [{"$ref": str(reference)}, {"type": "null"}]}:
             pass
         case {"items": {"$ref": str(reference)}}:
             variable = ""
@@ -144,7 +144,8 @@ def _block(title: str, variable: str, field: Schema, definitions: Schema) -> Blo
             variable = f"{variable}__<NAME>"
         case _:
             return None
-    return Block(title, variable, definitions[reference.rpartition("/")[2]])
+    schema = definitions[reference.rpartition("/")[2]]
+    return Block(title, variable, schema) if "properties" in schema else None  # any JSON
 
 
 def _row(names: list[str], name: str, field: Schema, block: Block | None, is_required: bool) -> str:

@@ -31,6 +31,7 @@ all_resolutions = st.builds(
     revision=st.just(7),
     executor=st.just("process"),
     isolation=st.sampled_from(["", "Landlock ABI 7: files"]),
+    pods=st.sampled_from([{}, {"scheduler_name": "volcano"}]),
     execution=several,
     nodes=st.dictionaries(st.sampled_from([f"n{n}" for n in range(5)]), several),
 )

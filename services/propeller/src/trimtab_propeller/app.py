@@ -33,6 +33,8 @@ from trimtab_propeller.executors.process import ProcessExecutor
 from trimtab_propeller.namespaces import RequiredNamespaces
 from trimtab_propeller.owned import OwnedExecutions
 from trimtab_propeller.ownership import Ownership
+from trimtab_propeller.pods.defaults import PodDefaults
+from trimtab_propeller.resolution import Site
 from trimtab_propeller.tokens import Cohorts
 from trimtab_propeller.waits import WaitReports
 
@@ -93,6 +95,10 @@ class Propeller:
             raise Unavailable("not connected to NATS yet")
         return await self._parts.blobs.get(digest)
 
+    def _site(self) -> Site:
+        config = self._config
+        return Site(pods=PodDefaults.of(config.pods, config.namespace_template))
+
     def problems(self) -> dict[str, str]:
         """Return why the service is not ready, by part."""
         problems = {"queue": self._stream_problem} if self._stream_problem else {}
@@ -136,7 +142,7 @@ class Propeller:
         )
         executions = OwnedExecutions(
             group,
-            lambda claimed: ExecutionDriver(claimed, view, dependencies),
+            lambda claimed: ExecutionDriver(claimed, view, dependencies, self._site),
             config.max_executions,
         )
         claimer = Claimer(self._owner, self._executor.location)

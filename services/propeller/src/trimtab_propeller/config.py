@@ -12,6 +12,7 @@ from trimtab.blobs.locations import NATS, Location, directory_of
 from trimtab.runtime.config import FILE_VARIABLE, SECRETS_VARIABLE, ServiceConfig
 from trimtab.settings import namespaces
 from trimtab_propeller import ports
+from trimtab_propeller.pods.defaults import PodConfig
 
 _NATS_PORT = 4222
 
@@ -57,6 +58,9 @@ class PropellerConfig(ServiceConfig):
     )
     """The template of namespaces' names, the same as that of admin; empty is the default, as in
     Flyte."""
+    pods: PodConfig = PodConfig()
+    """The configuration of pods: what they get in addition to the values of their execution. It is
+    stored with each execution, whose later attempts use it even after a start with another one."""
     task_secrets_dir: DirectoryPath | None = None
     """The directory of the secrets that ``security_context.secrets`` names, as files
     ``<project>/<domain>/<group>/<key>``, and ``_shared/<group>/<key>`` for all projects. A task has

@@ -5,7 +5,7 @@ An execution is ended only when none of its attempts runs any more and their tok
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import assert_never
 
@@ -23,7 +23,7 @@ from trimtab_propeller.attempts import (
 )
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
-from trimtab_propeller.resolution import resolve
+from trimtab_propeller.resolution import Site, resolve
 from trimtab_propeller.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,16 @@ class ExecutionDriver:
     """Drives one execution under one claim, to its end or until another propeller claims it."""
 
     def __init__(
-        self, execution_log: ExecutionLog, view: View, dependencies: RunDependencies
+        self,
+        execution_log: ExecutionLog,
+        view: View,
+        dependencies: RunDependencies,
+        site: Callable[[], Site],
     ) -> None:
         self._log = execution_log
         self._view = view
         self._dependencies = dependencies
+        self._site = site
         self._control = RunControl()
         self._superseded = asyncio.Event()
         self._begun: set[tuple[str, int]] = set()
@@ -109,7 +114,9 @@ class ExecutionDriver:
             settings = await self._settings()
             executor = self._dependencies.executor
             try:
-                resolution = resolve(self._log.request, settings, executor.capabilities)
+                resolution = resolve(
+                    self._log.request, settings, executor.capabilities, self._site()
+                )
             except Refusal as refusal:
                 await self._refuse(refusal)
                 return False

@@ -51,6 +51,8 @@ class Resolution(Model, extra="ignore"):
     """The same values of each call of another launch plan, by its key in `Workflow.plans`."""
     nodes: dict[str, tuple[ResolvedValue, ...]]
     """The values of each node by its id, ordered by path."""
+    pods: dict[str, JsonValue] = Field(default={}, exclude_if=not_)
+    """Propeller's configuration of pods at that time, as far as it is not the default."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,6 +89,8 @@ class Resolution(Model, extra="ignore"):
         plain: dict[str, Any] = {"revision": self.revision, "executor": self.executor}
         if self.isolation:
             plain["isolation"] = self.isolation
+        if self.pods:
+            plain["pods"] = self.pods
         plain["execution"] = [value.model_dump() for value in self.execution]
         if self.plans:
             plain["plans"] = {p: [v.model_dump() for v in own] for p, own in self.plans.items()}

@@ -59,4 +59,4 @@ def _program(attempt: Attempt) -> Iterator[tuple[str, Any]]:
 
 
 def _default_image(attempt: Attempt, defaults: PodDefaults) -> str:
-    return defaults.function_image if isinstance(attempt.target, Function) else ""
+    return (defaults.function_image or "") if isinstance(attempt.target, Function) else ""

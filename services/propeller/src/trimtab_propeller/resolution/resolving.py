@@ -54,6 +54,7 @@ def _resolve(
         execution=of_parts.pop(""),
         plans=of_parts,
         nodes=nodes,
+        pods=site.pods.content,
     )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from trimtab_propeller.pods.defaults import PodDefaults
+
 
 @dataclass(frozen=True)
 class Site:
@@ -10,3 +12,5 @@ class Site:
 
     cluster_problems: Mapping[str, str] = field(default_factory=dict)
     """Why the namespace of the execution cannot be used, by cluster; others can be used."""
+    pods: PodDefaults = field(default_factory=PodDefaults)
+    """The configuration of pods."""
