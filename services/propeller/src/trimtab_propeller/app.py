@@ -160,7 +160,7 @@ class Propeller:
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
         blobs = open_store(config.blobs, client)
-        dry_runs = DryRunReplies(client, view, self._executor)
+        dry_runs = DryRunReplies(client, view, self._executor, self._site)
         return ConnectedParts(
             blobs, view, cohorts, executions, claiming, reports, dry_runs, ownership
         )

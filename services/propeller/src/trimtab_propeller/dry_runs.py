@@ -4,6 +4,7 @@ The values are those of an admission at the same time, because the same function
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import nats.errors
@@ -27,7 +28,7 @@ from trimtab_propeller.executors.port import Executor
 from trimtab_propeller.pods.building import build_pod
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.draft import Manifest
-from trimtab_propeller.resolution import resolve
+from trimtab_propeller.resolution import Site, resolve
 
 _VIEW_SECONDS = 5.0
 """How long to wait for the settings that a request must see: shorter than admin waits."""
@@ -38,10 +39,13 @@ _QUEUE = "propeller"
 class DryRunReplies:
     """Resolves requests; of several propellers, one receives each."""
 
-    def __init__(self, client: Client, view: View, executor: Executor) -> None:
+    def __init__(
+        self, client: Client, view: View, executor: Executor, site: Callable[[], Site]
+    ) -> None:
         self._client = client
         self._view = view
         self._executor = executor
+        self._site = site
         self._free = asyncio.Semaphore(_CONCURRENCY)
 
     async def run(self) -> None:
@@ -83,7 +87,7 @@ class DryRunReplies:
         request = wanted.request
         settings = await self._view.wait_for(request.revision, _VIEW_SECONDS)
         try:
-            resolution = resolve(request, settings, self._executor.capabilities)
+            resolution = resolve(request, settings, self._executor.capabilities, self._site())
             pod = _pod(request, resolution, wanted.node) if wanted.node else None
         except Refusal as refusal:
             return DryRunReply(refused=_refused(refusal))
@@ -108,7 +112,8 @@ def _pod(request: Request, resolution: Resolution, node_id: str) -> Manifest:
         raise NotFound.among("node", node_id, nodes)
     node = nodes[node_id]
     inputs = {name: _expected(binding, request) for name, binding in node.inputs.items()}
-    return build_pod(Attempt.from_resolution(request, resolution, node, 0, inputs), PodDefaults())
+    attempt = Attempt.from_resolution(request, resolution, node, 0, inputs)
+    return build_pod(attempt, PodDefaults.stored(resolution.pods))
 
 
 def _expected(binding: Binding, request: Request) -> JsonValue:
