@@ -29,7 +29,7 @@ from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import resolve
 
 PAGE = Path(__file__).parents[3] / "docs" / "task-resources.md"
-UNITS = {"cpu": "", "gpu": "", "memory": "Gi", "ephemeral_storage": "Gi"}
+UNITS = {"cpu": "", "memory": "Gi", "ephemeral_storage": "Gi"}
 CLAMP = pytest.mark.parametrize("clamp", [False, True], ids=["refuse", "clamp"])
 
 
@@ -121,6 +121,33 @@ def test_a_fraction_of_a_gpu_is_neither_a_request_nor_a_limit(amount: str) -> No
         kinds.by_name("task_resource").parse({"limits": {"gpu": amount}}, PLATFORM)
 
 
+DEVICES = [
+    (None, None, "none"),
+    (2, None, "2 / 2"),
+    (None, 2, "2 / 2"),
+    (2, 2, "2 / 2"),
+    (1, 2, "refused: resources.requests.gpu 1, limit 2"),
+    (2, 1, "refused: resources.requests.gpu 2, limit 1"),
+    (5, None, "refused: resources.requests.gpu 5, limit 4"),
+]
+
+
+@pytest.mark.parametrize(("request_", "limit", "decision"), DEVICES)
+def test_request_and_limit_of_gpus_are_equal(
+    request_: int | None, limit: int | None, decision: str
+) -> None:
+    after = settings(record("task_resource", {"limits": {"gpu": "4"}}))
+    given = [{} if amount is None else {"gpu": str(amount)} for amount in (request_, limit)]
+    try:
+        found = resolve(request(task=resources(*given)), after, Capabilities("any"))
+    except Refusal as refusal:
+        assert f"refused: {refusal.path} {refusal.value}, limit {refusal.limit}" == decision
+        return
+    paths = (f"resources.{group}.gpu" for group in ("requests", "limits"))
+    amounts = [str(amount) for path in paths if (amount := found.value("n0", path)) is not None]
+    assert (" / ".join(amounts) or "none") == decision
+
+
 def test_the_page_is_made_of_the_cells(update_golden: bool) -> None:
     page = "\n".join(_page()) + "\n"
     if update_golden:
@@ -132,8 +159,8 @@ INTRODUCTION = """# Requests and limits of tasks
 
 <!-- Written by `pytest --update-golden tests/unit/propeller/test_decisions.py`, not by hand. -->
 
-The request and the limit of a node are decided for each of `cpu`, `gpu`, `memory` and
-`ephemeral_storage` separately. The inputs are the values that the node sets (in its task,
+The request and the limit of a node are decided for each of `cpu`, `memory`, `ephemeral_storage` and
+`gpu` separately. The inputs are the values that the node sets (in its task,
 `with_overrides`, hooks and overrides) and its effective `task_resource`:
 
 1. A node that sets neither a request nor a limit gets the default for both. A limit without a
@@ -152,9 +179,18 @@ it is accepted with a warning.
 
 ## The table
 
-A number is an amount of cores, devices or Gi; the table applies to all four resources. `1 / 2` is
+A number is an amount of cores or Gi; the table applies to the first three resources. `1 / 2` is
 a node that runs with a request of 1 and a limit of 2; `–` means that there is none. A default
 applies only to a node that sets neither."""
+
+GPUS = """## GPUs
+
+Kubernetes does not overcommit devices: the request and the limit of a container have to be equal. So a
+request without a limit is the limit too, and a node that sets two different amounts is refused. The
+bounds are those of the other resources; here the limit of the settings is 4, and no default is set.
+
+| request | limit | decision |
+|---|---|---|"""
 
 COMPARISON = """## Comparison of amounts
 
@@ -176,6 +212,9 @@ def _page() -> Iterator[str]:
         for given in GIVEN:
             cells = [_cell(resolve_cell("cpu", given, bounds, clamp)) for bounds in BOUNDS]
             yield f"| {_given(given)} | {' | '.join(cells)} |"
+    yield f"\n{GPUS}"
+    for amount, limit, decision in DEVICES:
+        yield f"| {_amount(amount)} | {_amount(limit)} | {decision} |"
     yield f"\n{COMPARISON}"
     for resource, limit, amount, fits in EXACT:
         yield f"| {resource} | {limit} | {amount} | {'runs' if fits else 'over the limit'} |"

@@ -14,6 +14,10 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.fold import Effective
 
 
+NOT_OVERCOMMITTED = frozenset({"gpu"})
+"""Resources whose request and limit Kubernetes requires to be equal."""
+
+
 class Refusal(Rejected):
     """An execution cannot run with a value that its request, workflow or settings have."""
 
@@ -76,7 +80,7 @@ def _fill_in(
 ) -> tuple[ResolvedValue | None, ResolvedValue | None]:
     """Return request and limit, each derived from the other or the default where it is missing.
 
-    A limit stays missing where the node sets only a request and the settings do not mirror it.
+    A limit stays missing where the node sets only a request and it is not mirrored.
     """
     requests, limits = f"resources.requests.{resource}", f"resources.limits.{resource}"
     if request is None and limit is None:
@@ -97,9 +101,13 @@ def _fill_in(
         )
     elif request is None and limit is not None:
         request = ResolvedValue(path=requests, value=limit.value, source="limit")
-    elif request is not None and limit is None and task_resource.flat.get("mirror_limits_request"):
+    elif request is not None and limit is None and _is_mirrored(resource, task_resource):
         limit = ResolvedValue(path=limits, value=request.value, source="request")
     return request, limit
+
+
+def _is_mirrored(resource: str, task_resource: Effective) -> bool:
+    return resource in NOT_OVERCOMMITTED or bool(task_resource.flat.get("mirror_limits_request"))
 
 
 def _enforce(
@@ -120,7 +128,20 @@ def _enforce(
     if limit is not None:
         own = Bound(limit.path, str(limit.value), limit.scope, limit.revision)
         request = _lower(request, own, clamp)
+    if resource in NOT_OVERCOMMITTED and request is not None and limit is not None:
+        _check_equal(request, limit)
     return request, limit
+
+
+def _check_equal(request: ResolvedValue, limit: ResolvedValue) -> None:
+    """Raise `Refusal` where a request is lower than the limit."""
+    amount, own = str(request.value), str(limit.value)
+    if quantities.parse(amount) != quantities.parse(own):
+        message = (
+            f"{request.path}: {amount} ({request.source}) is not the limit, which is {own} "
+            f"({limit.source}); Kubernetes requires them to be equal"
+        )
+        raise Refusal(request.path, amount, message, limit=own, bound=f"{own}, and at least that")
 
 
 def bounds(resource: str, task_resource: Effective) -> list[Bound]:
