@@ -5,18 +5,15 @@ apimachinery ``util/validation/validation.go``.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from trimtab import placeholders
+
 _NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-
-PLACEHOLDERS = ("project", "domain", "workflow", "launch_plan", "execution")
-"""Placeholders of labels and output prefixes, filled once when an execution is admitted."""
-_PLACEHOLDER = re.compile(r"\{\{ (" + "|".join(PLACEHOLDERS) + r") \}\}")
 
 MAX_NAME = 63
 MAX_SUBDOMAIN = 253
@@ -31,11 +28,6 @@ _VALUE = (
     "at most 63 letters, digits and - _ . that begin and end with a letter or digit; or empty text"
 )
 _OBJECT = "at most 253 small letters, digits and - . that begin and end with a letter or digit"
-
-
-def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
-    """Replace each ``{{ name }}`` once; ``values`` must have each of `PLACEHOLDERS`."""
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
 
 def _check_key(text: str) -> str:
@@ -53,7 +45,8 @@ def label_value(text: str) -> str:
 
 
 def _check_template(text: str) -> str:
-    label_value(fill_placeholders(text, dict.fromkeys(PLACEHOLDERS, "x")))
+    placeholders.check(text)
+    label_value(placeholders.fill(text, dict.fromkeys(placeholders.NAMES, "x")))
     return text
 
 

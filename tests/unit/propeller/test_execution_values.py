@@ -12,7 +12,6 @@ from tests.unit.propeller.building import (
     request,
     settings,
 )
-from trimtab.labels import PLACEHOLDERS, fill_placeholders
 from trimtab.levels import PLATFORM
 from trimtab.messages.events import ProjectChanged
 from trimtab.messages.resolutions import Resolution, ResolvedValue
@@ -157,12 +156,14 @@ def test_placeholders_of_records_are_filled_with_names_of_the_execution() -> Non
     assert location.value == "s3://b/nightly/nightly/e1"
 
 
-def test_other_braces_stay_and_filled_text_is_not_filled_again() -> None:
-    names = dict.fromkeys(PLACEHOLDERS, "{{ project }}")
-    assert (
-        fill_placeholders("{{ domain }} {{ team }} {{project}}", names)
-        == "{{ project }} {{ team }} {{project}}"
-    )
+@pytest.mark.parametrize("field", ["annotations", "envs"])
+def test_a_stored_text_in_braces_that_is_no_placeholder_stays_with_a_note(field: str) -> None:
+    text = "{{ project }} {{projct}}"
+    after = settings(record(CONFIG, {field: {"A": text}}))
+    resolution = resolve(request(), after, Capabilities("any"))
+    [value] = (v for v in (*resolution.execution, *resolution.nodes["n0"]) if v.path[-2:] == ".A")
+    assert value.value == "shop {{projct}}"
+    assert value.note == f"from {text!r}; {{{{projct}}}} is no placeholder"
 
 
 def test_a_label_that_a_placeholder_makes_too_long_is_refused_with_its_record() -> None:

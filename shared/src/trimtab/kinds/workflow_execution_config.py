@@ -6,7 +6,10 @@ documents they are plain maps and a plain boolean, so that records of several le
 
 Labels, annotations, ``envs`` and the output prefix may contain the placeholders ``{{ project }}``,
 ``{{ domain }}``, ``{{ workflow }}``, ``{{ launch_plan }}`` and ``{{ execution }}``, which are
-replaced by the values of each execution.
+replaced by the values of each execution. Another word in two braces, or other blanks, are refused,
+because no execution can fill them. A word in braces for another system has four of them:
+``{{{{ ds }}}}`` stands for ``{{ ds }}``. What is no word, such as ``{{ .Values.x }}``, is left
+alone. Texts of launch plans and requests have no placeholders and stay as they are.
 
 Values of ``envs`` are no place for credentials: as in Flyte, every viewer of a scope can read them,
 in records, history, explanations and executions. A name or a value that looks like a credential is
@@ -19,7 +22,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
-from trimtab import credentials
+from trimtab import credentials, placeholders
 from trimtab.errors import Invalid
 from trimtab.kinds.flyte import (
     FlyteKind,
@@ -189,6 +192,24 @@ def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
         yield Problem("annotations", size, f"{MAX_ANNOTATIONS} bytes of keys and values together")
 
 
+def _check_placeholders(value: Value) -> None:
+    """Raise `Invalid` on braces that no execution can fill; earlier releases accepted them."""
+    assert isinstance(value, WorkflowExecutionConfig)
+    texts = [
+        (f"{field}.{key}", text)
+        for field in ("annotations", "envs")
+        for key, text in (getattr(value, field) or {}).items()
+    ]
+    if value.raw_output_data_config is not None:
+        path = "raw_output_data_config.output_location_prefix"
+        texts.append((path, value.raw_output_data_config.output_location_prefix or ""))
+    for path, text in texts:
+        try:
+            placeholders.check(text)
+        except ValueError as error:
+            raise Invalid(path, text, str(error)) from error
+
+
 def _likely_mistakes(document: Mapping[str, Any]) -> Iterator[str]:
     for field in ("envs", "execution_env_assignments"):
         yield from credentials.warnings(document.get(field), field)
@@ -250,6 +271,7 @@ KIND = Kind(
         merge=FlyteMerge.FIELD_BY_FIELD,
         native_fields=frozenset({"execution_env_assignments"}),
     ),
+    check_written=_check_placeholders,
     validate=_problems,
     likely_mistakes=_likely_mistakes,
     from_file=from_file,

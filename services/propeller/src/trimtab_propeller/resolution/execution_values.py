@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from trimtab.labels import fill_placeholders, label_value
+from trimtab import placeholders
+from trimtab.labels import label_value
 from trimtab.messages import subjects
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
@@ -94,9 +95,11 @@ def _fill(value: ResolvedValue, template: str, request: Request, part: Part) -> 
         "launch_plan": part.launch_plan,
         "execution": request.execution,
     }
-    text = fill_placeholders(template, names)
+    text = placeholders.fill(template, names)
+    # Earlier releases stored them.
+    notes = [f"{mistake} is no placeholder" for mistake in placeholders.mistakes(template)]
     if text == template:
-        return value
+        return value.model_copy(update={"note": "; ".join(notes)}) if notes else value
     if value.path.startswith("labels."):
         try:
             label_value(text)
@@ -105,4 +108,5 @@ def _fill(value: ResolvedValue, template: str, request: Request, part: Part) -> 
                 f"{value.path} is {text!r}, from {template!r} of {value.scope}; allowed: {error}"
             )
             raise Refusal(value.path, text, message, scope=value.scope) from error
-    return value.model_copy(update={"value": text, "note": f"from {template!r}"})
+    note = "; ".join([f"from {template!r}", *notes])
+    return value.model_copy(update={"value": text, "note": note})
