@@ -45,10 +45,21 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 RECORDS = st.dictionaries(st.sampled_from(SCOPES), documents())
+# A kind with fields that a record can only narrow. Stored records may unset them nevertheless.
+POLICY = kinds.by_name("pod_policy")
+POLICIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "privileged": st.booleans(),
+        "host_path": st.lists(st.sampled_from(["/a", "/a/b", "/c"]), unique=True),
+        "service_accounts": st.lists(st.sampled_from("ab"), unique=True),
+        "unset": st.just(["host_network"]),
+    },
+) | st.just({"unset": ["privileged", "service_accounts"]})
 
 
-def records(documents: dict[Scope, dict[str, Any]]) -> dict[Scope, Record]:
-    return {scope: Record.of(KIND, scope, 1, value) for scope, value in documents.items()}
+def records(documents: dict[Scope, dict[str, Any]], kind: kinds.Kind = KIND) -> dict[Scope, Record]:
+    return {at: Record.read(kind, at, 1, value, {}) for at, value in documents.items()}
 
 
 def groups(stored: dict[Scope, Record]) -> Groups:
@@ -60,8 +71,10 @@ def groups(stored: dict[Scope, Record]) -> Groups:
     return Groups(*found)
 
 
-def effective(target: Scope, stored: dict[Scope, Record]) -> dict[str, Any]:
-    return fold(KIND, target, [stored[at] for at in target.chain if at in stored]).flat
+def effective(
+    target: Scope, stored: dict[Scope, Record], kind: kinds.Kind = KIND
+) -> dict[str, Any]:
+    return fold(kind, target, [stored[at] for at in target.chain if at in stored]).flat
 
 
 @given(RECORDS, st.dictionaries(st.sampled_from(SCOPES), st.none() | documents(), min_size=1))
@@ -76,6 +89,24 @@ def test_both_sides_equal_the_fold_at_every_target(
         pair = comparison.at(target)
         assert (pair.before, pair.after) == (effective(target, stored), effective(target, after))
         assert pair.changed == (pair.before != pair.after)
+
+
+@given(
+    st.dictionaries(st.sampled_from(SCOPES), POLICIES),
+    st.dictionaries(st.sampled_from(SCOPES), st.none() | POLICIES, min_size=1),
+)
+def test_both_sides_equal_the_fold_where_a_record_can_only_narrow(
+    before: dict[Scope, dict[str, Any]], changed: dict[Scope, dict[str, Any] | None]
+) -> None:
+    stored = records(before, POLICY)
+    new = {at: value for at, value in changed.items() if value is not None}
+    edits = {at: records(new, POLICY).get(at) for at in changed}
+    after = {at: record for at, record in {**stored, **edits}.items() if record is not None}
+    comparison = Comparison(POLICY, stored, edits)
+    for target in TARGETS:
+        pair = comparison.at(target)
+        assert pair.before == effective(target, stored, POLICY)
+        assert pair.after == effective(target, after, POLICY)
 
 
 @given(RECORDS, st.dictionaries(st.sampled_from(SCOPES), documents(), min_size=1, max_size=3))

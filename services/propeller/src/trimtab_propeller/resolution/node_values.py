@@ -16,7 +16,7 @@ from trimtab.workflows.graphs.graph import Node
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.attempt import Program
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import records
+from trimtab_propeller.resolution import pod_policies, records
 from trimtab_propeller.resolution.execution_values import node_settings
 from trimtab_propeller.resolution.parts import Part
 
@@ -37,6 +37,7 @@ class NodeResolver:
         self._settings = settings
         self._executor = executor
         self._task_resource = settings.effective("task_resource", part.target)
+        self._policies = pod_policies.of_part(settings, part)
         self._shared = [
             *(
                 ResolvedValue(path=path, value=value, source="engine")
@@ -75,6 +76,7 @@ class NodeResolver:
         try:
             self._check_program(node, values)
             _check_environment(values, self._executor)
+            pod_policies.check_node(values, self._policies)
             return {**values, **self._complete_resources(values)}
         except Refusal as refusal:
             refusal.node = node.id

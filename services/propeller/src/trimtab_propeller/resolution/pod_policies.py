@@ -1,12 +1,57 @@
-"""The pod policies of an execution: what its pods and its request may select. Pure."""
+"""The pod policies of an execution: what its pods may use, and what its request may select. Pure.
 
-from collections.abc import Iterable
+The policy of a part is the effective `pod_policy` of its target. In a part that is called, the
+policies of the parts around it have to allow the same.
+"""
 
+from collections.abc import Iterable, Iterator, Mapping
+
+from trimtab.messages.resolutions import ResolvedValue
+from trimtab.resolution import pod_access, pod_policies
+from trimtab.resolution.pod_policies import KIND, allowed_names
+from trimtab.resolution.pod_readers import Access
+from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
-from trimtab_propeller.resolution import records
 from trimtab_propeller.resolution.parts import Part
 
-KIND = "pod_policy"
+_TEMPLATE = "pod_template"
+_ANNOTATIONS = "annotations."
+_ACCOUNT = "security_context.run_as.k8s_service_account"
+
+Values = Mapping[str, ResolvedValue]
+
+
+def of_part(settings: Settings, part: Part) -> tuple[Effective, ...]:
+    """Return the policies that pods of the part need, its own first. Raises `Unreadable`."""
+    return tuple(settings.effective(KIND, each.target) for each in (part, *part.enclosing))
+
+
+def check_node(values: Values, policies: tuple[Effective, ...]) -> None:
+    """Raise `Refusal` where the pod of a node may not have what its ``pod_template`` holds.
+
+    The base templates and defaults of propeller's configuration are those of the platform, which no
+    policy restricts.
+    """
+    template = values.get(_TEMPLATE)
+    if template is not None and isinstance(template.value, dict):
+        pod_policies.check(pod_access.of_template(_TEMPLATE, template.value), policies)
+
+
+def check_part(values: Values, execution: Values, policies: tuple[Effective, ...]) -> None:
+    """Raise `Refusal` where the pods of a part may not have what they get from other sources.
+
+    ``values`` are those of the part. The service account is that of the execution.
+    """
+    pod_policies.check(_part_accesses(values, execution), policies)
+
+
+def _part_accesses(values: Values, execution: Values) -> Iterator[Access]:
+    if (account := execution.get(_ACCOUNT)) is not None:
+        yield from pod_access.of_service_account(_ACCOUNT, account.value)
+    for path, value in values.items():
+        if path.startswith(_ANNOTATIONS):
+            key = path.removeprefix(_ANNOTATIONS)
+            yield from pod_access.of_annotation(path, key, value.value)
 
 
 def allows_cluster_label(settings: Settings, parts: Iterable[Part], label: str) -> str:
@@ -15,15 +60,11 @@ def allows_cluster_label(settings: Settings, parts: Iterable[Part], label: str) 
     The policy of every part has to allow it, because all run on one cluster. Raises `Unreadable`.
     """
     for part in parts:
-        leaf = records.leaf(settings, KIND, "cluster_labels", part.target)
-        if leaf is not None and label not in _texts(leaf.value):
-            allowed = ", ".join(_texts(leaf.value)) or "none"
+        policy = settings.effective(KIND, part.target)
+        names = allowed_names(policy, "cluster_labels")
+        if names is not None and label not in names:
             return (
-                f"cluster label {label!r} is not in {KIND}.cluster_labels of {leaf.scope}; "
-                f"allowed: {allowed}"
+                f"cluster label {label!r} is not in {KIND}.cluster_labels of "
+                f"{policy.leaves['cluster_labels'].scope}; allowed: {', '.join(names) or 'none'}"
             )
     return ""
-
-
-def _texts(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []

@@ -7,7 +7,7 @@ from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import ID, ID_RULE
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import parts, placement
+from trimtab_propeller.resolution import parts, placement, pod_policies
 from trimtab_propeller.resolution.execution_values import resolve_part
 from trimtab_propeller.resolution.node_values import NodeResolver
 from trimtab_propeller.resolution.site import Site
@@ -37,6 +37,8 @@ def _resolve(
 ) -> Resolution:
     by_name = parts.of(request)
     own = {name: resolve_part(request, part, settings) for name, part in by_name.items()}
+    for name, part in by_name.items():
+        pod_policies.check_part(own[name], own[""], pod_policies.of_part(settings, part))
     shared = tuple(placement.values(request, settings, site))
     resolvers = {
         name: NodeResolver(request, part, settings, executor, shared)
