@@ -11,10 +11,14 @@ from trimtab.levels import Level
 
 
 class ExecutionClusterLabel(Value):
-    """A label that one or more clusters have."""
+    """A label of clusters, or any cluster, never both: a narrower record that sets one unsets the
+    other."""
 
     value: str | None = Field(default=None, min_length=1, max_length=63)
     """The label; an execution runs on a cluster that has it."""
+    any: bool | None = None
+    """Whether an execution may run on any enabled cluster, which is selected by weight. Without it
+    and without a label, executions are refused where there are several."""
 
 
 KIND = Kind(
@@ -23,6 +27,10 @@ KIND = Kind(
     levels=frozenset(Level) - {Level.SETTINGS},
     noun="execution-cluster-label",
     summary="The label of the clusters that executions run on",
-    flyte=FlyteKind(number=3, message="ExecutionClusterLabel"),
+    # Flyte selects any cluster wherever no label fits, without a record.
+    flyte=FlyteKind(
+        number=3, message="ExecutionClusterLabel", native_fields=frozenset({"any"})
+    ),
+    alternatives=frozenset({"value", "any"}),
     sample={"value": "my-cluster"},
 )
