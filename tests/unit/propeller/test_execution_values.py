@@ -13,7 +13,7 @@ from tests.unit.propeller.building import (
     settings,
 )
 from trimtab.levels import PLATFORM
-from trimtab.messages.events import ProjectChanged
+from trimtab.messages.events import ClusterChanged, ProjectChanged
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
@@ -44,6 +44,7 @@ EVERYTHING = settings(
     record("plugin_override", {"overrides": {"spark": {"plugin_id": ["a"]}}}),
     record("quality_of_service", {"tier": "HIGH"}),
     record("cluster_assignment", {"cluster_pool_name": "gpus"}),
+    ClusterChanged(name="east", labels=("gpus",)),
 )
 
 

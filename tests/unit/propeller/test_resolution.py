@@ -1,13 +1,12 @@
 """The order of the sources, and what the settings add."""
 
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.unit.propeller.building import node, overrides, record, request, resources, settings
 from trimtab.levels import PLATFORM, Scope
-from trimtab.messages.events import ClusterChanged, PoolChanged, RecordChanged
+from trimtab.messages.events import PoolChanged, RecordChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
@@ -193,45 +192,6 @@ def test_leaves_are_ordered_by_path() -> None:
     wanted = request(task=overrides(environment={"B": "", "A": ""}, retries=1))
     paths = [value.path for value in resolve(wanted, settings(), ANY).nodes["n0"]]
     assert paths == sorted(paths)
-
-
-def clusters(**weights: float) -> list[ClusterChanged]:
-    return [ClusterChanged(name=n, labels=("gpu",), weight=w) for n, w in weights.items()]
-
-
-LABELLED = record("execution_cluster_label", {"value": "gpu"})
-
-
-def test_clusters_are_selected_by_weight_and_always_alike_for_one_execution() -> None:
-    after = settings(*clusters(one=1, three=3, none=0), LABELLED)
-    wanted = [request(execution=f"e{number}") for number in range(400)]
-    selected = [leaf("cluster", each, after).value for each in wanted]
-    counted = Counter(selected)
-    assert selected == [leaf("cluster", each, after).value for each in wanted]
-    assert counted.keys() == {"one", "three"}
-    assert 2 < counted["three"] / counted["one"] < 4
-
-
-def test_without_a_label_any_enabled_cluster_is_selected() -> None:
-    after = settings(ClusterChanged(name="only"), ClusterChanged(name="off", enabled=False))
-    assert leaf("cluster", request(), after).value == "only"
-
-
-@pytest.mark.parametrize(
-    "cluster", [ClusterChanged(name="c", labels=("cpu",)), *clusters(weightless=0)]
-)
-def test_a_label_that_no_cluster_has_is_refused_by_name(cluster: ClusterChanged) -> None:
-    with pytest.raises(
-        Refusal, match=f"'gpu'.*labels of enabled clusters: {cluster.labels[0]}"
-    ) as refused:
-        resolve(request(), settings(cluster, LABELLED), ANY)
-    assert refused.value.scope == "project-domain shop/development"
-
-
-def test_labels_of_a_disabled_cluster_do_not_count() -> None:
-    cluster = ClusterChanged(name="c", labels=("gpu",), enabled=False)
-    with pytest.raises(Refusal, match="labels of enabled clusters: none"):
-        resolve(request(), settings(cluster, LABELLED), ANY)
 
 
 def test_a_pool_is_resolved_with_its_weight() -> None:

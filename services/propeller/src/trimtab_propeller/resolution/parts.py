@@ -42,10 +42,15 @@ class Part:
             yield from self.parent.enclosing
 
 
+def whole(request: Request) -> Part:
+    """Return the execution itself."""
+    name, plan = request.workflow.name, request.launch_plan
+    return Part("", request.project, request.domain, name, plan.name, plan)
+
+
 def of(request: Request) -> Mapping[str, Part]:
     """Return the parts by name; each one comes after the one that it is in."""
-    name, plan = request.workflow.name, request.launch_plan
-    parts = {"": Part("", request.project, request.domain, name, plan.name, plan)}
+    parts = {"": whole(request)}
     for key, call in request.workflow.plans.items():
         parts[key] = Part(
             key,

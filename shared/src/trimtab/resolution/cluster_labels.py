@@ -1,0 +1,54 @@
+"""Check the label of clusters that a request or a launch plan sets for an execution. Pure."""
+
+from typing import NamedTuple
+
+from trimtab import names
+from trimtab.levels import Scope
+from trimtab.resolution.limits import Refusal
+from trimtab.settings.state import Settings
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig
+
+FIELD = "execution_cluster_label"
+"""The field of a request and of a launch plan."""
+
+
+class OwnLabel(NamedTuple):
+    """A label that is not from the settings."""
+
+    value: str
+    source: str
+    """``execution`` or ``launch plan``."""
+
+
+def own_label(execution: ExecutionConfig, plan: ExecutionConfig) -> OwnLabel | None:
+    """Return the label of the request, else that of its launch plan, if one of them has any."""
+    for source, config in (("execution", execution), ("launch plan", plan)):
+        if config.execution_cluster_label is not None:
+            return OwnLabel(config.execution_cluster_label, source)
+    return None
+
+
+def check(label: OwnLabel, settings: Settings, target: Scope) -> None:
+    """Check that ``pod_policy`` allows the label, and that an enabled cluster has it.
+
+    Raises `Refusal` and `Unreadable`.
+    """
+    known = known_labels(settings)
+    if label.value not in known:
+        raise _refusal(label, labels_of_clusters(settings) + names.question(label.value, known))
+
+
+def known_labels(settings: Settings) -> list[str]:
+    """Return the labels of enabled clusters."""
+    enabled = (cluster for cluster in settings.clusters.values() if cluster.enabled)
+    return sorted({label for cluster in enabled for label in cluster.labels})
+
+
+def labels_of_clusters(settings: Settings) -> str:
+    """Return which labels there are, for a message."""
+    return f"labels of enabled clusters: {names.listed(known_labels(settings)) or 'none'}"
+
+
+def _refusal(label: OwnLabel, bound: str, scope: str = "") -> Refusal:
+    message = f"{FIELD}: {label.value!r} ({label.source}) is not allowed; allowed: {bound}"
+    return Refusal(FIELD, label.value, message, scope=scope, bound=bound)
