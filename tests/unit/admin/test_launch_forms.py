@@ -172,7 +172,10 @@ def test_a_default_above_its_limit_is_shown_with_the_refusal() -> None:
 
 def test_the_values_of_the_execution_as_a_whole_have_defaults_and_sources() -> None:
     config = {"max_parallelism": 5, "interruptible": True, "labels": {"team": "a", "tier": "1"}}
-    settled = settings(record("workflow_execution_config", config))
+    settled = settings(
+        record("workflow_execution_config", config),
+        record("execution_cluster_label", {"value": "gpu"}),
+    )
     plan = {"interruptible": False, "labels": {"team": "b"}, "environment": {"LOG": "info"}}
     found = {f.path: (f.default, f.source) for f in form(workflow(), settled, plan).execution}
     source = "workflow_execution_config."
@@ -186,6 +189,7 @@ def test_the_values_of_the_execution_as_a_whole_have_defaults_and_sources() -> N
         "annotations": (None, ""),
         "environment": ({"LOG": "info"}, ""),
         "environment.LOG": ("info", "launch plan"),
+        "execution_cluster_label": ("gpu", "execution_cluster_label.value"),
     }
 
 

@@ -15,6 +15,7 @@ from trimtab.levels import Scope
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, bounds, complete_resources
 from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
+from trimtab.settings.fold import Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import Node, Workflow
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
@@ -24,6 +25,7 @@ from trimtab_admin.executions.override_fields import EXECUTION_FIELDS, FIELDS, O
 from trimtab_admin.steps import Steps
 
 _CONFIG = "workflow_execution_config"
+_LABEL = "execution_cluster_label"
 _GROUPED = 1000
 """How many nodes are looked at in one slice, some milliseconds."""
 _MADE = 10
@@ -178,16 +180,19 @@ def _engine_value(path: str, value: JsonValue) -> ResolvedValue:
 
 def _config_values(settings: Settings, target: Scope) -> Iterator[ResolvedValue]:
     """Yield the values of the settings that a launch plan or a request can replace."""
+    label = settings.effective(_LABEL, target).leaves.get("value")
+    if label is not None and label.value is not None:
+        yield _recorded(_LABEL, f"{_LABEL}.value", label)
     for path, leaf in settings.effective(_CONFIG, target).leaves.items():
         replaced = path.replace("envs.", "environment.", 1)
         if leaf.value is not None and replaced.partition(".")[0] in ExecutionConfig.model_fields:
-            yield ResolvedValue(
-                path=replaced,
-                value=leaf.value,
-                source=f"{_CONFIG}.{path}",
-                scope=str(leaf.scope),
-                revision=leaf.revision,
-            )
+            yield _recorded(replaced, f"{_CONFIG}.{path}", leaf)
+
+
+def _recorded(path: str, source: str, leaf: Leaf) -> ResolvedValue:
+    return ResolvedValue(
+        path=path, value=leaf.value, source=source, scope=str(leaf.scope), revision=leaf.revision
+    )
 
 
 def _execution_fields(plan: LaunchPlan, settings: Settings, target: Scope) -> Iterator[FormField]:
