@@ -162,6 +162,7 @@ plan = LaunchPlan.get_or_create(
     max_parallelism=5,
     interruptible=False,
     overwrite_cache=True,
+    execution_cluster_label="gpu",
 )
 assert_type(plan, LaunchPlan)
 assert_type(LaunchPlan.get_or_create(workflow=nightly), LaunchPlan)

@@ -161,6 +161,7 @@ def test_options_of_an_execution_take_precedence_over_its_launch_plan(
     trimtab: Trimtab, hello: list[str]
 ) -> None:
     options = ["--max-parallelism", "2", "--label", "team=b", "--no-overwrite-cache"]
+    options += ["--cluster-label", "mycluster"]
     done = trimtab(*hello, "--launch-plan", "hello_moon", *options)
     execution = done.stdout.strip()
     explained = json.loads(trimtab("explain", "execution", execution, "-o", "json").stdout)
@@ -171,6 +172,8 @@ def test_options_of_an_execution_take_precedence_over_its_launch_plan(
         "max_parallelism": (2, "execution"),
         "overwrite_cache": (False, "execution"),
     }
+    of_node = {v["path"]: v for v in explained["resolution"]["nodes"]["n0"]}
+    assert of_node["execution_cluster_label"]["source"] == "execution"
 
 
 def test_explain_names_field_value_source_scope_and_revision(

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.propeller.building import PROJECT_DOMAIN, record, request, settings
-from trimtab.levels import PLATFORM
-from trimtab.messages.events import ClusterChanged, Event
+from tests.unit.propeller.building import PROJECT_DOMAIN, node, record, request, settings
+from trimtab.levels import PLATFORM, Scope
+from trimtab.messages.events import ClusterChanged, Event, QueueChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
+from trimtab.workflows.graphs.launch_plans import PlanCall
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import Site, resolve
 from trimtab_propeller.resolution.placement import select
@@ -248,6 +249,86 @@ def test_a_label_and_a_pool_that_no_cluster_has_are_refused_with_both_scopes() -
         f"({LABEL}.value of {PROJECT_DOMAIN}): a; the pool 'nightly' ({POOL}.cluster_pool_name "
         "of platform): b, c"
     )
+
+
+def queue(*names: str) -> list[Event]:
+    tags = record("execution_queue", {"tags": ["batch"]}, PLATFORM)
+    return [QueueChanged(name="night", attributes=("batch",), clusters=names), tags]
+
+
+def test_the_cluster_is_one_of_the_queue() -> None:
+    known = clusters("gpu", one=1, two=1)
+    for name in ("one", "two"):
+        cluster = values(settings(*known, LABELLED, *queue(name)))["cluster"]
+        assert cluster.value == name
+        assert cluster.note == "the only enabled cluster of the label 'gpu' and the queue 'night'"
+    assert "by weight" in values(settings(*known, LABELLED, *queue()))["cluster"].note
+
+
+def test_a_queue_of_other_clusters_is_refused_with_every_scope() -> None:
+    assert str(refusal(*clusters(a=1), *queue("x", "y"))) == (
+        "no enabled cluster of a positive weight is one of x, y, those of the queue 'night', for "
+        "execution_queue.tags of platform"
+    )
+    conflict = str(refusal(*clusters("gpu", a=1), *clusters(b=1), LABELLED, *queue("b")))
+    assert "the queue 'night' (execution_queue.tags of platform): b" in conflict
+
+
+OWN = {"execution_cluster_label": "cpu"}
+BOTH = (*clusters("gpu", a=1), *clusters("cpu", b=1))
+
+
+@pytest.mark.parametrize(
+    ("plan", "own", "source"),
+    [
+        (OWN, {}, "launch plan"),
+        ({"execution_cluster_label": "typo"}, OWN, "execution"),
+        ({}, OWN, "execution"),
+    ],
+)
+def test_a_label_of_the_request_and_then_of_its_launch_plan_wins_over_the_settings(
+    plan: dict[str, Any], own: dict[str, Any], source: str
+) -> None:
+    found = values(settings(*BOTH, LABELLED), request(plan=plan, **own))
+    assert (found["cluster"].value, found["cluster"].source) == ("b", source)
+    label = found[LABEL]
+    assert (label.value, label.source) == ("cpu", source)
+    assert label.note == f"instead of 'gpu', of {PROJECT_DOMAIN}"
+
+
+def allowed(*labels: str) -> Event:
+    return record("pod_policy", {"cluster_labels": list(labels)}, PLATFORM)
+
+
+def test_a_label_outside_the_allowed_ones_is_refused_with_their_scope() -> None:
+    refused = refusal(*BOTH, allowed("gpu", "cpus"), plan=OWN)
+    assert str(refused) == (
+        "execution_cluster_label: 'cpu' (launch plan) is not allowed; allowed: gpu, cpus, by "
+        "pod_policy.cluster_labels of platform; did you mean 'cpus' or 'gpu'?"
+    )
+    assert (refused.path, refused.value, refused.scope) == (LABEL, "cpu", "platform")
+    assert "allowed: none, by" in str(refusal(*BOTH, allowed(), **OWN))
+
+
+def test_an_allowed_label_and_every_label_of_the_settings_are_accepted() -> None:
+    assert values(settings(*BOTH, allowed("cpu")), request(**OWN))["cluster"].value == "b"
+    assert values(settings(*BOTH, allowed("cpu"), LABELLED))["cluster"].value == "a"
+
+
+def test_the_policy_of_a_called_launch_plan_has_to_allow_the_label_too() -> None:
+    call = PlanCall(project="bank", domain="development", workflow="audit", launch_plan="audit")
+    called = request(node().model_copy(update={"plan": "n0"}), **OWN)
+    workflow = called.workflow.model_copy(update={"plans": {"n0": call}})
+    called = called.model_copy(update={"workflow": workflow})
+    policy = record("pod_policy", {"cluster_labels": ["gpu"]}, Scope("development", "bank"))
+    with pytest.raises(Refusal, match="of project-domain bank/development"):
+        values(settings(*BOTH, policy), called)
+    assert values(settings(*BOTH), called)["cluster"].value == "b"
+
+
+def test_a_label_of_the_request_that_no_cluster_has_is_refused_with_the_nearest() -> None:
+    refused = refusal(*BOTH, execution_cluster_label="gpus")
+    assert "labels of enabled clusters: cpu, gpu; did you mean 'gpu'" in str(refused)
 
 
 NOT_READY = "namespace shop-development on cluster {} is not ready: it failed"

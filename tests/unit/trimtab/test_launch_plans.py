@@ -123,6 +123,7 @@ def test_the_types_of_a_configuration_and_of_its_default_stay(config: Any, path:
         ("max_parallelism", None),
         ("interruptible", False),
         ("overwrite_cache", True),
+        ("execution_cluster_label", "gpu"),
     ],
 )
 def test_a_second_definition_has_the_same_values(argument: str, value: Any) -> None:

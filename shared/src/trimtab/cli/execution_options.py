@@ -74,6 +74,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default=None,
         help="Run every task and replace its cached output.",
     ),
+    click.option(
+        "--cluster-label",
+        "execution_cluster_label",
+        metavar="LABEL",
+        help="Run on a cluster that has this label; pod_policy.cluster_labels has to allow it.",
+    ),
 )
 
 

@@ -1,15 +1,18 @@
 """Check the label of clusters that a request or a launch plan sets for an execution. Pure."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from trimtab import names
 from trimtab.levels import Scope
 from trimtab.resolution.limits import Refusal
+from trimtab.settings.fold import Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
 
 FIELD = "execution_cluster_label"
 """The field of a request and of a launch plan."""
+_ALLOWED = "cluster_labels"
 
 
 class OwnLabel(NamedTuple):
@@ -28,14 +31,26 @@ def own_label(execution: ExecutionConfig, plan: ExecutionConfig) -> OwnLabel | N
     return None
 
 
-def check(label: OwnLabel, settings: Settings, target: Scope) -> None:
-    """Check that ``pod_policy`` allows the label, and that an enabled cluster has it.
+def check(label: OwnLabel, settings: Settings, targets: Iterable[Scope]) -> None:
+    """Check that the ``pod_policy`` of each target allows the label, and that a cluster has it.
 
     Raises `Refusal` and `Unreadable`.
     """
+    for target in targets:
+        _check_allowed(label, settings.effective("pod_policy", target).leaves.get(_ALLOWED))
     known = known_labels(settings)
     if label.value not in known:
         raise _refusal(label, labels_of_clusters(settings) + names.question(label.value, known))
+
+
+def _check_allowed(label: OwnLabel, allowed: Leaf | None) -> None:
+    if allowed is None or not isinstance(allowed.value, list | tuple):
+        return
+    labels = [str(each) for each in allowed.value]
+    if label.value not in labels:
+        listed, scope = names.listed(labels) or "none", str(allowed.scope)
+        bound = f"{listed}, by pod_policy.{_ALLOWED} of {scope}"
+        raise _refusal(label, bound + names.question(label.value, labels), scope)
 
 
 def known_labels(settings: Settings) -> list[str]:

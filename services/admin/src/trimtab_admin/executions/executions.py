@@ -23,7 +23,14 @@ from trimtab.workflows.graphs.graph import Workflow
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
-from trimtab_admin.executions import closures, override_limits, override_types, sizes, states
+from trimtab_admin.executions import (
+    closures,
+    label_checks,
+    override_limits,
+    override_types,
+    sizes,
+    states,
+)
 from trimtab_admin.executions.dry_runs import DryRuns
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.references import find_referenced
@@ -224,7 +231,7 @@ class _Sources(NamedTuple):
 async def _find_sources(
     session: AsyncSession, tree: Tree, body: ExecutionCreate, caller: Caller
 ) -> _Sources:
-    """Return what the body names. Raises `NotFound`, `Conflict` and `Unreadable`."""
+    """Return what the body names. Raises `NotFound`, `Conflict`, `Invalid` and `Unreadable`."""
     settings, scope = await tree.current(session), Scope(body.domain, body.project)
     check_scope(settings, scope)
     check_active(settings.projects[body.project])
@@ -232,6 +239,7 @@ async def _find_sources(
     registry = await find_referenced(session, workflow)
     narrow = "" if plan.name == workflow.name else plan.name
     target = Scope(body.domain, body.project, workflow.name, narrow)
+    label_checks.check(body, plan, settings, target)
     return _Sources(workflow, registry, plan, TargetSettings.of(settings, target))
 
 

@@ -17,7 +17,7 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution import cluster_labels
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
-from trimtab_propeller.resolution import parts, records
+from trimtab_propeller.resolution import parts, queues, records
 
 _LABEL = "execution_cluster_label"
 _POOL = "cluster_assignment.cluster_pool_name"
@@ -110,6 +110,12 @@ def _requirements(
     if pool is not None:
         value = records.value(_POOL, _POOL, pool)
         yield requirement("pool", value, lambda cluster: pool.value in cluster.labels)
+    queue = queues.select(settings, target)
+    tags = records.leaf(settings, "execution_queue", "tags", target)
+    if queue is not None and tags is not None and queue.clusters:
+        value = records.value("queue", "execution_queue.tags", tags)
+        value = value.model_copy(update={"value": queue.name})
+        yield requirement("queue", value, lambda cluster: cluster.name in queue.clusters)
 
 
 def _label(request: Request, settings: Settings, target: Scope) -> ResolvedValue | None:
@@ -122,7 +128,8 @@ def _label(request: Request, settings: Settings, target: Scope) -> ResolvedValue
     own = cluster_labels.own_label(request, request.launch_plan)
     if own is None:
         return of_settings
-    cluster_labels.check(own, settings, target)
+    # All parts run on one cluster, so the policy of each has to allow its label.
+    cluster_labels.check(own, settings, [each.target for each in parts.of(request).values()])
     note = ""
     if of_settings is not None and of_settings.value != own.value:
         note = f"instead of {of_settings.value!r}, of {of_settings.scope}"

@@ -28,6 +28,8 @@ class LaunchPlanArguments(TypedDict, total=False):
     max_parallelism: int | None
     interruptible: bool | None
     overwrite_cache: bool | None
+    execution_cluster_label: str | None
+    """The label of the clusters that executions may run on, instead of that of the settings."""
 
 
 @dataclass(frozen=True)
