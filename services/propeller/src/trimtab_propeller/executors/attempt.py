@@ -7,10 +7,10 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue
 
 from trimtab.amounts import ResourceSpec
-from trimtab.kinds.workflow_execution_config import Secret
+from trimtab.kinds.workflow_execution_config import OAuth2Client, OAuth2Token, Secret
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution
-from trimtab.models import Model
+from trimtab.models import M, Model
 from trimtab.resolution.sources import node_sources
 from trimtab.workflows.graphs.graph import Node, Task, Workflow
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, PodTemplate, merge_overrides
@@ -112,6 +112,12 @@ class Attempt(Program):
     """``kueue`` or ``child_queue``: where the name of the queue goes; empty without a queue."""
     secrets: tuple[Secret, ...] = ()
     """From ``security_context.secrets``: the names of secrets, and never their values."""
+    tokens: tuple[OAuth2Token, ...] = ()
+    """From ``security_context.tokens``: the tokens that the task needs, and never their values."""
+    oauth2_client: OAuth2Client | None = None
+    """From ``security_context.run_as``, as the next two."""
+    iam_role: str | None = None
+    execution_identity: str | None = None
     by_platform_admin: bool = False
     """Whether an admin of the platform requested the execution."""
 
@@ -168,7 +174,11 @@ class Attempt(Program):
                 "priority": values.get("priority"),
                 "queue": values.get("queue", ""),
                 "queue_system": values.get("queue_system", ""),
-                "secrets": _secrets(values),
+                "secrets": _listed("security_context.secrets", Secret, values),
+                "tokens": _listed("security_context.tokens", OAuth2Token, values),
+                "oauth2_client": _client(values),
+                "iam_role": values.get("security_context.run_as.iam_role"),
+                "execution_identity": values.get("security_context.run_as.execution_identity"),
                 "by_platform_admin": request.by_platform_admin,
             }
         )
@@ -217,11 +227,16 @@ def _task_config(request: Request, node: Node) -> dict[str, JsonValue] | None:
     return reduce(merge_overrides, reversed(configs), NO_OVERRIDES).task_config
 
 
-def _secrets(values: Mapping[str, JsonValue]) -> tuple[Secret, ...]:
-    named = values.get("security_context.secrets") or ()
-    assert isinstance(named, list | tuple)
+def _listed(path: str, model: type[M], values: Mapping[str, JsonValue]) -> tuple[M, ...]:
+    listed = values.get(path) or ()
+    assert isinstance(listed, list | tuple)
     # A later release, which has admitted them, may know more fields.
-    return tuple(Secret.model_validate(each, extra="ignore") for each in named)
+    return tuple(model.model_validate(each, extra="ignore") for each in listed)
+
+
+def _client(values: Mapping[str, JsonValue]) -> OAuth2Client | None:
+    given = values.get("security_context.run_as.oauth2_client")
+    return None if given is None else OAuth2Client.model_validate(given, extra="ignore")
 
 
 def _below(prefix: str, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -5,6 +5,7 @@ from trimtab_propeller.pods import containers, identity, merging, metadata, sche
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.draft import Manifest
 from trimtab_propeller.pods.environment import add_environment
+from trimtab_propeller.pods.images import add_pulling
 from trimtab_propeller.pods.resources import add_resources
 from trimtab_propeller.pods.shared_memory import add_shared_memory
 
@@ -15,14 +16,16 @@ def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
     Raises `AttemptRejected` where the attempt can have no pod.
     """
     draft = containers.begin(attempt, defaults)
+    identity.add_service_account(draft, attempt)  # the template's comes last
     merging.merge_template(draft, attempt, defaults)
     # The containers of the template are complete now, so each further step applies to them too.
     add_environment(draft, attempt)
     add_resources(draft, attempt, defaults)
-    identity.add_identity(draft, attempt, defaults)
+    add_pulling(draft, defaults)
     add_shared_memory(draft, attempt)
     scheduling.add_scheduling(draft, attempt, defaults)
     metadata.add_metadata(draft, attempt, defaults)
+    identity.add_identity(draft, attempt, defaults)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
