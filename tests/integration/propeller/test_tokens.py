@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from nats.aio.client import Client
 
 from tests.integration.propeller.conftest import Start
 from tests.integration.propeller.harness import Executions, FakeResmgr, is_running, request, until
+from tests.servers import PATIENCE_SECONDS
 from tests.settings_stream import SettingsStream
 from trimtab.errors import Unavailable
 from trimtab.levels import Scope
@@ -272,3 +274,29 @@ async def test_a_release_that_meets_a_defect_is_repeated(
     await until(lambda: bool(released) or releasing.done())
     releasing.cancel()
     assert released == ["t1"]
+
+
+async def test_an_execution_that_waits_for_its_token_for_longer_than_its_queueing_budget_fails(
+    start: Start, executions: Executions, client: Client, job: Path, settings_stream: SettingsStream
+) -> None:
+    scope, budget = Scope("development", "flyteexamples"), f"{PATIENCE_SECONDS / 120:g}s"
+    document = {"queueing_budget": budget}
+    await settings_stream.announce(record(document, kind="quality_of_service", scope=scope))
+    async with FakeResmgr(quota=2).serving(client) as resmgr:
+        resmgr.held["another holder"] = 1
+        start()
+        wanted = request(job, revision=settings_stream.revision)
+        wanted = wanted.model_copy(update={"created_at": datetime.now(UTC)})
+        recorded = await executions.ended(await executions.request(wanted))
+        # One that has waited for so long elsewhere fails even where there is room.
+        resmgr.held.clear()
+        late = request(job, revision=settings_stream.revision)
+        late = late.model_copy(update={"created_at": datetime(2026, 1, 1, tzinfo=UTC)})
+        overdue = await executions.ended(await executions.request(late))
+        assert resmgr.held == {}
+    assert {*recorded.types} - {"node_waiting"} == {"owned", "admitted", "failed"}
+    assert overdue.types == ["owned", "admitted", "failed"]
+    assert recorded.state.error == overdue.state.error
+    assert recorded.state.error.startswith(
+        f"no attempt started within the queueing budget of {budget} of "
+    )

@@ -84,7 +84,7 @@ def test_each_value_names_its_record() -> None:
 def test_values_that_the_process_executor_ignores_have_a_note() -> None:
     values = execution_values(resolve_default())
     applied = {path for path, value in values.items() if not value.note}
-    assert applied == {"max_parallelism"}
+    assert applied == {"max_parallelism", "plugin_override.overrides.spark"}
     assert values["overwrite_cache"].note == "ignored by the process executor"
 
 

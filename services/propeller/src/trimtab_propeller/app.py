@@ -97,7 +97,11 @@ class Propeller:
 
     def _site(self) -> Site:
         config = self._config
-        return Site(pods=PodDefaults.of(config.pods, config.namespace_template))
+        return Site(
+            pods=PodDefaults.of(config.pods, config.namespace_template),
+            queueing_budgets=config.queueing_budgets,
+            default_tier=config.quality_default_tier or "",
+        )
 
     def problems(self) -> dict[str, str]:
         """Return why the service is not ready, by part."""

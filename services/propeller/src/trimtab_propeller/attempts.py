@@ -102,6 +102,15 @@ class AttemptRunner:
         self._starting: asyncio.Task[Location] | None = None
         self._is_over = False
 
+    @property
+    def node_and_number(self) -> tuple[str, int]:
+        return self._node, self._attempt.number
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether `find` has found that the attempt was started before."""
+        return self._is_adopted
+
     async def find(self) -> None:
         """Find out whether the attempt was started before, and take a slot for it then.
 

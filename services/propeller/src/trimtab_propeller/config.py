@@ -1,7 +1,7 @@
 """The configuration of propeller."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, DirectoryPath, Field, ValidationInfo, field_validator
 
 from trimtab.blobs.locations import NATS, Location, directory_of
+from trimtab.kinds.quality_of_service import Duration, Tier, seconds
 from trimtab.runtime.config import FILE_VARIABLE, SECRETS_VARIABLE, ServiceConfig
 from trimtab.settings import namespaces
 from trimtab_propeller import ports
@@ -61,6 +62,12 @@ class PropellerConfig(ServiceConfig):
     pods: PodConfig = PodConfig()
     """The configuration of pods: what they get in addition to the values of their execution. It is
     stored with each execution, whose later attempts use it even after a start with another one."""
+    quality_tiers: dict[Tier, Duration] = {}
+    """How long executions of each tier of ``quality_of_service`` may wait before their first task
+    starts: ``{"HIGH": "60s", "LOW": "3600s"}``. Other tiers, and ``0s``, are no limit."""
+    quality_default_tier: Tier | None = None
+    """The tier of executions whose settings have no ``quality_of_service``. It has to be one of
+    ``TRIMTAB_QUALITY_TIERS``."""
     task_secrets_dir: DirectoryPath | None = None
     """The directory of the secrets that ``security_context.secrets`` names, as files
     ``<project>/<domain>/<group>/<key>``, and ``_shared/<group>/<key>`` for all projects. A task has
@@ -93,6 +100,19 @@ class PropellerConfig(ServiceConfig):
             if contained:
                 raise ValueError(f"{path} contains {contained[0]}, which no task may read")
         return paths
+
+    @field_validator("quality_default_tier")
+    @classmethod
+    def _check_tier(cls, tier: Tier | None, info: ValidationInfo) -> Tier | None:
+        tiers = info.data.get("quality_tiers", {})
+        if tier is not None and tier not in tiers:
+            raise ValueError(f"one of the quality_tiers, which are {', '.join(tiers) or 'none'}")
+        return tier
+
+    @property
+    def queueing_budgets(self) -> Mapping[str, float]:
+        """The seconds of each tier."""
+        return {tier: seconds(duration) for tier, duration in self.quality_tiers.items()}
 
     @property
     def closed_ports(self) -> str:

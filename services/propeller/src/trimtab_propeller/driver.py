@@ -23,6 +23,7 @@ from trimtab_propeller.attempts import (
 )
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
+from trimtab_propeller.queueing import QueueingDeadline
 from trimtab_propeller.resolution import Site, resolve
 from trimtab_propeller.slots import Slots
 
@@ -49,6 +50,7 @@ class ExecutionDriver:
         self._dependencies = dependencies
         self._site = site
         self._control = RunControl()
+        self._queueing = QueueingDeadline(execution_log.state, self._control)
         self._superseded = asyncio.Event()
         self._begun: set[tuple[str, int]] = set()
         self._live: dict[str, AttemptRunner] = {}
@@ -107,6 +109,8 @@ class ExecutionDriver:
         except Exception as error:  # the boundary: a defect here must not stop other executions
             log.exception("execution.defect", extra=self._fields)
             await self._give_up(group, f"propeller: {type(error).__name__}: {error}")
+        finally:
+            self._queueing.cancel()
 
     async def _admit(self) -> bool:
         """Resolve the whole graph, append the result, and return whether the execution may run."""
@@ -151,13 +155,26 @@ class ExecutionDriver:
         steps = progress.first_steps()
         if progress.has_failed:
             self._control.close()
-        await self._start(group, steps)
+        runners = await self._find(steps)
+        # What runs was started, even if the log has lost the event that shows it.
+        if not any(runner.is_adopted for runner in runners):
+            self._queueing.begin()
+        self._launch(group, runners)
         while self._live:
             await self._start(group, progress.next_steps(await self._next_end()))
+        if self._control.stopped.is_set():
+            return plan.Fail("", self._control.reason)
         return progress.end()
 
     async def _start(self, group: asyncio.TaskGroup, steps: Iterable[plan.RunAttempt]) -> None:
         """Run attempts, or adopt them where they run already."""
+        self._launch(group, await self._find(steps))
+
+    async def _find(self, steps: Iterable[plan.RunAttempt]) -> list[AttemptRunner]:
+        """Return the runners of the attempts that this driver has not begun yet.
+
+        All of them are found before any of them runs, so that running ones have slots.
+        """
         new = [step for step in steps if (step.node.id, step.number) not in self._begun]
         if self._slots is None:
             self._slots = Slots(self._log.resolution.max_parallelism)
@@ -165,11 +182,13 @@ class ExecutionDriver:
             AttemptRunner(step, self._log, self._slots, self._control, self._dependencies)
             for step in new
         ]
-        # All of them are found before any of them runs, so that running ones have slots.
         await asyncio.gather(*(runner.find() for runner in runners))
-        for step, runner in zip(new, runners, strict=True):
-            node = step.node.id
-            self._begun.add((node, step.number))
+        return runners
+
+    def _launch(self, group: asyncio.TaskGroup, runners: Iterable[AttemptRunner]) -> None:
+        for runner in runners:
+            node, number = runner.node_and_number
+            self._begun.add((node, number))
             self._live[node] = runner
             task = group.create_task(runner.run())
             task.add_done_callback(partial(self._record_end, node))

@@ -30,13 +30,24 @@ def _check_duration(text: str) -> str:
     return text
 
 
+Duration = Annotated[str, AfterValidator(_check_duration)]
+"""A number of seconds as in protobuf's JSON: ``600s``."""
+
+
+def seconds(duration: str) -> float:
+    """Return the number of seconds of a valid `Duration`."""
+    return float(duration.removesuffix("s"))
+
+
 class QualityOfService(Value):
     """A tier or a budget, never both: a narrower record that sets one unsets the other."""
 
     tier: Tier | None = None
-    """A named budget; the platform defines its length."""
-    queueing_budget: Annotated[str, AfterValidator(_check_duration)] | None = None
-    """The time that an execution may wait before its tasks start, such as ``600s``."""
+    """A named budget, whose length is in the configuration of propeller, ``quality_tiers``. A tier
+    without a length there is no limit, which the resolution of each execution notes."""
+    queueing_budget: Duration | None = None
+    """The time that an execution may wait before its first task starts, such as ``600s``; after it,
+    the execution fails. ``0s`` is no limit."""
 
 
 def from_file(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ appended it. Propeller appends with a compare-and-set on the subject; admin stor
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from operator import not_
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,10 @@ NodePhase = Literal["waiting", "starting", "running", "succeeded", "failed"]
 ENDED: frozenset[Phase] = frozenset({"succeeded", "failed", "refused"})
 
 
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class Request(ExecutionConfig, extra="ignore"):
     """The complete request of an execution: propeller needs nothing else to run it."""
 
@@ -53,6 +58,10 @@ class Request(ExecutionConfig, extra="ignore"):
     by_platform_admin: bool = Field(default=False, exclude_if=not_)
     """Whether an admin of the platform requested the execution. Where tasks cannot be isolated, no
     other one runs. Absent in requests of earlier releases."""
+
+    created_at: AwareDatetime | None = Field(default=None, exclude_if=_is_absent)
+    """When the execution was created; the queueing budget begins then. Absent in requests of
+    earlier releases, whose budget begins with the first claim."""
 
     @property
     def target(self) -> Scope:
@@ -365,6 +374,10 @@ class State:
     """The location of the owner, if it is known."""
     length: int = 0
     """The index of the next event."""
+    claimed_at: datetime | None = None
+    """When the execution was claimed for the first time."""
+    has_started: bool = False
+    """Whether an attempt was ever started."""
     request: Request | None = None
     resolution: Resolution | None = None
     nodes: dict[str, NodeState] = field(default_factory=dict)
@@ -374,6 +387,7 @@ class State:
     def apply(self, event: AnyEvent) -> None:
         """Apply the next event."""
         self.execution, self.length = event.execution, event.index + 1
+        self.claimed_at = self.claimed_at or event.at
         match event:
             case Owned():
                 self.owner, self.epoch = event.owner, event.epoch
@@ -388,6 +402,7 @@ class State:
                 self._node(event.node, "waiting", event.attempt, reason=event.reason)
                 self.nodes[event.node].position = event.position
             case NodeStarting():
+                self.has_started = True
                 self._node(event.node, "starting", event.attempt)
                 node = self.nodes[event.node]
                 node.fence, node.lease_seconds = event.fence, event.lease_seconds

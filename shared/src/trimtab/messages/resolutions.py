@@ -13,6 +13,8 @@ from trimtab.models import Model
 
 MOST_PLAIN_BYTES = 900 * 1024
 """The most that the values of all nodes may take in the form of earlier releases."""
+QUEUEING_BUDGET = "queueing_budget_seconds"
+"""The path of the value of an execution that limits how long its first attempt may wait."""
 _MOST_PLAIN_VALUES = 12_000
 """More values than fit into so many bytes."""
 
@@ -26,7 +28,8 @@ class ResolvedValue(Model, extra="ignore"):
     source: str
     """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
     ``launch plan``, ``with_overrides``, ``task``, ``task_resource.defaults.cpu`` (a record's
-    field), ``project`` (its labels), ``request`` or ``limit`` (mirrored from it), ``engine``.
+    field), ``project`` (its labels), ``request`` or ``limit`` (mirrored from it), ``engine``,
+    ``propeller`` (its configuration).
     """
     scope: str = ""
     """The scope of the record that is the source: ``project-domain flyteexamples/development``."""
@@ -71,6 +74,11 @@ class Resolution(Model, extra="ignore"):
         found = (r.value for r in self.execution if r.path == "max_parallelism")
         value = next(found, None)
         return value if isinstance(value, int) else None
+
+    @property
+    def queueing_budget(self) -> ResolvedValue | None:
+        """The seconds within which the first attempt has to start; ``None`` is no limit."""
+        return next((r for r in self.execution if r.path == QUEUEING_BUDGET), None)
 
     def environment(self, node: str) -> dict[str, str]:
         prefix = "environment."

@@ -43,8 +43,8 @@ OWN_KEYS = {
     "namespace_template templates",
     "propeller": "blobs bundles_bytes data_dir executor heartbeat_seconds lease_seconds "
     "max_executions "
-    "namespace_cluster namespace_template pods stop_tasks task_closed_ports task_ports "
-    "task_readable "
+    "namespace_cluster namespace_template pods quality_default_tier quality_tiers stop_tasks "
+    "task_closed_ports task_ports task_readable "
     "task_secrets_dir task_writable",
     "resmgr": "admin_url resourcemanager token_file",
 }

@@ -92,8 +92,9 @@ class Executions:
                 return found, False, ()
             sources = await _find_sources(session, self._tree, body, caller)
         # What was found never changes, so it is expanded while no transaction waits.
-        request, warnings = await asyncio.to_thread(_request, sources, body, caller)
-        row = new_row(request, datetime.now(UTC))
+        now = datetime.now(UTC)
+        request, warnings = await asyncio.to_thread(_request, sources, body, caller, now)
+        row = new_row(request, now)
         row |= {"idempotency_key": key, "body_hash": key and _hash(body)}
         async with transaction(self._sessions) as session:
             if key is not None and (found := await _find_by_key(session, body, key)):
@@ -114,9 +115,10 @@ class Executions:
         """
         async with transaction(self._reading) as session:
             sources = await _find_sources(session, self._tree, body, caller)
-        request, warnings = await asyncio.to_thread(_request, sources, body, caller)
+        now = datetime.now(UTC)
+        request, warnings = await asyncio.to_thread(_request, sources, body, caller, now)
         reply = await self._dry_runs.resolve(request, node)
-        row = new_row(request, datetime.now(UTC))
+        row = new_row(request, now)
         more = {"id": "", "resolution": reply.resolution, "pod": reply.pod}
         return _body(row, request.inputs).model_copy(update=more), warnings
 
@@ -260,7 +262,9 @@ async def _find_workflow_and_plan(
     return workflow, plan
 
 
-def _request(sources: _Sources, body: ExecutionCreate, caller: Caller) -> tuple[Request, Warnings]:
+def _request(
+    sources: _Sources, body: ExecutionCreate, caller: Caller, now: datetime
+) -> tuple[Request, Warnings]:
     """Return everything that propeller needs to run the execution, and the warnings.
 
     Raises `Invalid`.
@@ -280,6 +284,7 @@ def _request(sources: _Sources, body: ExecutionCreate, caller: Caller) -> tuple[
         **{name: getattr(body, name) for name in ExecutionConfig.model_fields},
         revision=settings.revision,
         by_platform_admin=caller.may(Role.ADMIN),
+        created_at=now,
     )
     task_resource = settings.effective["task_resource"]
     warnings = override_limits.check(workflow, plan, body.overrides, task_resource)

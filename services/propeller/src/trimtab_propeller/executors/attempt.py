@@ -81,6 +81,8 @@ class Attempt(Program):
     task: str
     """The name of the task in the workflow."""
     task_type: str = "python"
+    plugin: str = ""
+    """The plugin that ``plugin_override`` selected; empty is the default of the executor."""
     inputs: dict[str, JsonValue]
     environment: dict[str, str]
     """The resolved variables, and facts of the attempt as ``TRIMTAB_…``."""
@@ -157,6 +159,7 @@ class Attempt(Program):
                 **dict(Program.of(task, request.workflow)),
                 "task": node.task,
                 "task_type": task.type,
+                "plugin": values.get("plugin", ""),
                 "inputs": dict(inputs),
                 "environment": {**resolution.environment(node.id), **facts},
                 "image": values.get("container_image"),

@@ -72,6 +72,13 @@ class Capabilities:
     """``None`` where the executor has none."""
     isolation: Isolation = Isolation()
     runs: frozenset[ProgramKind] = frozenset({"text", "bundle", "image", "container", "pod"})
+    plugins: tuple[str, ...] = ()
+    """The plugins that ``plugin_override`` may name; each of them runs every type of task. The
+    first one is the default."""
+
+    @property
+    def default_plugin(self) -> str:
+        return self.plugins[0] if self.plugins else self.name
 
     def why_not(self, program: "Program", task: str, image: str) -> str:
         """Return why no attempt of a task can run, and the remedy; empty where one can.

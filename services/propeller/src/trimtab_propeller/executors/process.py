@@ -50,6 +50,7 @@ from trimtab_propeller.executors.port import (
 CAPABILITIES = Capabilities(
     "process",
     runs=frozenset({"text", "bundle"}),
+    plugins=("process",),
     ignores=(
         "accelerator",
         "annotations",
@@ -65,9 +66,7 @@ CAPABILITIES = Capabilities(
         "interruptible",
         "labels",
         "overwrite_cache",
-        "plugin_override",
         "pod_template",
-        "quality_of_service",
         "queue",
         "queue_system",
         "raw_output_data_config",

@@ -10,8 +10,9 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
-from trimtab_propeller.resolution import queues, records
+from trimtab_propeller.resolution import queueing, queues, records
 from trimtab_propeller.resolution.parts import Part
+from trimtab_propeller.resolution.site import Site
 
 _CONFIG = "workflow_execution_config"
 _ENVS = "envs."
@@ -19,13 +20,15 @@ _NODE_FIELDS = frozenset({"interruptible"})
 """Fields of the kind above that are values of each node, where its task may set another one."""
 _PLACEHOLDER_FIELDS = ("labels.", "annotations.", _ENVS, "raw_output_data_config.")
 """Text fields of the kind above that may contain placeholders such as ``{{ execution }}``."""
-_OTHER_KINDS = ("cluster_assignment", "plugin_override", "quality_of_service")
+_OTHER_KINDS = ("cluster_assignment", "plugin_override")
 """Kinds whose fields are resolved under the name of the kind."""
 
 
-def resolve_part(request: Request, part: Part, settings: Settings) -> Mapping[str, ResolvedValue]:
+def resolve_part(
+    request: Request, part: Part, settings: Settings, site: Site
+) -> Mapping[str, ResolvedValue]:
     """Return the values by path. Raises `Unreadable` and `Refusal`."""
-    return {value.path: value for value in _values(request, part, settings)}
+    return {value.path: value for value in _values(request, part, settings, site)}
 
 
 def node_settings(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
@@ -41,7 +44,9 @@ def node_settings(request: Request, part: Part, settings: Settings) -> Iterator[
             yield value.model_copy(update={"path": f"environment.{name}"})
 
 
-def _values(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+def _values(
+    request: Request, part: Part, settings: Settings, site: Site
+) -> Iterator[ResolvedValue]:
     """Yield values in the order of their sources: of two with one path, the later one applies."""
     yield from _project_labels(part, settings)
     for value in _config_values(request, part, settings):
@@ -52,6 +57,7 @@ def _values(request: Request, part: Part, settings: Settings) -> Iterator[Resolv
             yield value.model_copy(update={"path": f"{kind}.{value.path}"})
     queue_values = queues.values if part.parent is None else queues.values_of_call
     yield from queue_values(settings, part.target)
+    yield from queueing.values(part, settings, site)
     yield from _request_values("launch plan", part.config)
     yield from _request_values("execution", request)
 

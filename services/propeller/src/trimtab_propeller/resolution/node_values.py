@@ -16,7 +16,7 @@ from trimtab.workflows.graphs.graph import Node
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.attempt import Program
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import pod_policies, records
+from trimtab_propeller.resolution import plugins, pod_policies, records
 from trimtab_propeller.resolution.execution_values import node_settings
 from trimtab_propeller.resolution.parts import Part
 
@@ -38,6 +38,7 @@ class NodeResolver:
         self._executor = executor
         self._task_resource = settings.effective("task_resource", part.target)
         self._policies = pod_policies.of_part(settings, part)
+        self._plugin_override = settings.effective("plugin_override", part.target)
         self._shared = [
             *(
                 ResolvedValue(path=path, value=value, source="engine")
@@ -75,6 +76,9 @@ class NodeResolver:
         values |= {value.path: value for value in _pool(node, self._request, self._settings)}
         try:
             self._check_program(node, values)
+            type_ = self._request.workflow.tasks[node.task].type
+            plugin = plugins.value(type_, self._plugin_override, self._executor)
+            values |= {} if plugin is None else {plugin.path: plugin}
             _check_environment(values, self._executor)
             pod_policies.check_node(values, self._policies)
             return {**values, **self._complete_resources(values)}

@@ -36,7 +36,7 @@ def _resolve(
     request: Request, settings: Settings, executor: Capabilities, site: Site
 ) -> Resolution:
     by_name = parts.of(request)
-    own = {name: resolve_part(request, part, settings) for name, part in by_name.items()}
+    own = {name: resolve_part(request, part, settings, site) for name, part in by_name.items()}
     for name, part in by_name.items():
         pod_policies.check_part(own[name], own[""], pod_policies.of_part(settings, part))
     shared = tuple(placement.values(request, settings, site))

@@ -14,3 +14,7 @@ class Site:
     """Why the namespace of the execution cannot be used, by cluster; others can be used."""
     pods: PodDefaults = field(default_factory=PodDefaults)
     """The configuration of pods."""
+    queueing_budgets: Mapping[str, float] = field(default_factory=dict)
+    """The seconds of each tier of ``quality_of_service``."""
+    default_tier: str = ""
+    """The tier of executions whose settings have no ``quality_of_service``; empty is none."""
