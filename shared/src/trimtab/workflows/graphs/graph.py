@@ -16,6 +16,7 @@ from trimtab import names
 from trimtab.errors import Invalid
 from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name
 from trimtab.texts import DATA
+from trimtab.workflows.graphs import command_templates
 from trimtab.workflows.graphs.launch_plans import PlanCall
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
 from trimtab.workflows.graphs.runtimes import RuntimeMetadata
@@ -57,6 +58,14 @@ def _is_own_function(target: TaskTarget) -> bool:
 
 def _is_any(interface: "Interface") -> bool:
     return not interface.model_fields_set
+
+
+def _check_template(
+    path: str, target: TaskTarget, overrides: NodeOverrides, inputs: Collection[str] | None
+) -> None:
+    if (template := overrides.pod_template) is not None:
+        variables = command_templates.of_template(target, template)
+        command_templates.check(f"{path}.pod_template", variables, inputs)
 
 
 def _known(name: str, known: Collection[str], nothing: str = "there are none") -> str:
@@ -223,6 +232,7 @@ class Graph(Model):
             if node.id in seen:
                 raise Invalid(f"{at}.id", node.id, "an id that no other node has")
             callees.check_callee(at, node)
+            callees.check_templates_of(at, node)
             for name, binding in node.inputs.items():
                 self._check_binding(f"{at}.inputs.{name}", binding, seen)
             seen.add(node.id)
@@ -296,6 +306,7 @@ class Workflow(Graph):
         for field in ("tasks", "references"):
             for name, callee in getattr(self, field).items():
                 callee.interface.check(f"{field}.{name}.interface.")
+        self._check_templates()
         hooks, steps = set[str](), checking.Steps()
         for name, graph in self.graphs.items():
             path = f"workflows.{name}." if name else ""
@@ -309,6 +320,22 @@ class Workflow(Graph):
                         f"{path}nodes.{index}.hook", node.hook.name, "a hook that no other node has"
                     )
                 hooks.add(node.hook.full_name)
+
+    def _check_templates(self) -> None:
+        """Raise `Invalid` on a template in a command that nothing can replace."""
+        for name, task in self.tasks.items():
+            known = None if _is_any(task.interface) else task.interface.inputs
+            variables = command_templates.of_target(task.target)
+            command_templates.check(f"tasks.{name}.target", variables, known)
+            _check_template(f"tasks.{name}.config", task.target, task.config, known)
+
+    def check_templates_of(self, path: str, node: Node) -> None:
+        """Raise `Invalid` on a template in a pod of the node's own that nothing can replace."""
+        if node.task:
+            target, inputs = self.tasks[node.task].target, node.inputs
+            _check_template(f"{path}.overrides", target, node.overrides, inputs)
+            if node.hook is not None:
+                _check_template(f"{path}.hook.default", target, node.hook.default, inputs)
 
     def check_plans(self) -> None:
         """Raise `Invalid` where an expanded node, or a call of a launch plan, names no call."""

@@ -1,9 +1,9 @@
 """Overrides of a node: the model that is sent and stored, and how two of them are merged. Pure."""
 
 from collections.abc import Mapping, Set
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from trimtab import quantities
 from trimtab.amounts import ResourceSpec
@@ -55,6 +55,14 @@ class PodTemplate(Model):
     """A ``PodSpec`` of Kubernetes."""
     primary_container_name: DnsLabel = "primary"
     """The container that runs the task; added where the pod has none of this name."""
+
+    @model_validator(mode="after")
+    def _check_primary(self) -> Self:
+        name = self.primary_container_name
+        listed = self.pod_spec.get("initContainers", [])
+        if any(c["name"] == name for c in listed):  # type: ignore[index,union-attr,call-overload]  # It is checked.
+            raise ValueError(f"the container that runs the task, {name!r}, is an init container")
+        return self
 
 
 def _is_absent(value: object) -> bool:
