@@ -13,7 +13,6 @@ from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.settings.fold import Effective
 
-
 NOT_OVERCOMMITTED = frozenset({"gpu"})
 """Resources whose request and limit Kubernetes requires to be equal."""
 
