@@ -187,9 +187,9 @@ applies only to a node that sets neither."""
 
 GPUS = """## GPUs
 
-Kubernetes does not overcommit devices: the request and the limit of a container have to be equal. So
+Kubernetes does not overcommit devices: request and limit of a container have to be equal. So
 a request without a limit is the limit too, and a node that sets two different amounts is refused.
-The bounds are those of the other resources; here the limit of the settings is 4, without a default.
+The bounds are those of the other resources; here the limit of the settings is 4, with no default.
 
 | request | limit | decision |
 |---|---|---|"""
