@@ -20,6 +20,7 @@ from trimtab.workflows.graphs.graph import (
     Task,
     Workflow,
 )
+from trimtab.workflows.graphs.launch_plans import PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab.workflows.graphs.targets import Function
 from trimtab_admin.executions import closures, sizes
@@ -126,6 +127,7 @@ def test_a_workflow_that_would_take_too_long_or_too_much_is_refused(
 
 
 STEP = Node(id="n0", task="step", inputs={})
+CALL = PlanCall(project="p", domain="d", workflow="w", launch_plan="w")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +149,8 @@ STEP = Node(id="n0", task="step", inputs={})
         ({"workflows": {"": graph(1)}}, "workflows"),
         ({"nodes": (STEP.model_copy(update={"id": "_n0"}),)}, "nodes.0.id"),
         ({"sources": {"0" * 64: ""}}, "sources"),
+        ({"plans": {"n0": CALL}}, "plans"),
+        ({"nodes": (STEP.model_copy(update={"plan": "n0"}),)}, "node n0.plan"),
         (
             {"tasks": {"step": Task(name="step", target=Function(code="0"))}},
             "tasks.step.target.code",

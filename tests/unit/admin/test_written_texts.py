@@ -59,6 +59,8 @@ MULTILINE = {
     "LaunchPlanBody.launch_plan.environment",
     "ProjectBody.description",
     "ReasonHeader.reason",
+    "WorkflowBody.workflow.plans.config.annotations",
+    "WorkflowBody.workflow.plans.config.environment",
     "WorkflowBody.workflow.tasks.target.args",
     "WorkflowBody.workflow.tasks.target.command",
     "WriteHeaders.reason",

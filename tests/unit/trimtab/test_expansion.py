@@ -28,7 +28,7 @@ from trimtab.workflows.graphs.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.graphs.launch_plans import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan, PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab.workflows.graphs.targets import Function
 
@@ -307,31 +307,69 @@ def test_a_referenced_launch_plan_gives_inputs_and_defaults_that_the_call_replac
     assert defaults(expanded) == {"n0.n0": 5, "n0.n1": 7}
 
 
-def test_values_of_a_launch_plan_replace_those_of_with_overrides_as_in_its_executions() -> None:
-    within = NodeOverrides(environment={"A": "node", "B": "node"}, interruptible=False)
-    sub = workflow(node("n0", overrides=within), name="sub")
-    large = plan(environment={"A": "plan"}, interruptible=True)
-    outer = NodeOverrides(environment={"A": "call", "C": "call"}, retries=1)
-    expanded = expand(calls("large", "launch_plan", overrides=outer), registry(sub, plans=(large,)))
-    assert overrides(expanded)["n0.n0"] == NodeOverrides(
-        environment={"A": "plan", "B": "node", "C": "call"}, interruptible=True, retries=1
+def call_of(name: str, workflow_: str, parent: str = "", **config: Any) -> PlanCall:
+    """Build the call of a launch plan that `reference` names."""
+    return PlanCall(
+        **{"project": "shop", "domain": "production", "launch_plan": name, "workflow": workflow_},
+        config=ExecutionConfig.model_validate(config),
+        parent=parent,
     )
 
 
-def test_values_of_the_outer_launch_plan_replace_those_of_an_inner_one() -> None:
+def test_a_called_launch_plan_stays_known_and_its_values_are_no_overrides() -> None:
+    within = NodeOverrides(environment={"A": "node"}, interruptible=False)
+    sub = workflow(node("n0", overrides=within), name="sub")
+    labels, environment = {"team": "a"}, {"A": "plan"}
+    values = {"max_parallelism": 2, "labels": labels, "environment": environment}
+    known = registry(sub, plans=(plan(**values),))
+    expanded = expand(calls("large", "launch_plan", overrides=retries(1)), known)
+    assert expanded.plans == {"n0": call_of("large", "sub", **values)}
+    [only] = expanded.nodes
+    assert only.plan == "n0"
+    assert only.overrides == within.model_copy(update={"retries": 1})
+    expanded.check_plans()
+
+
+def test_nested_calls_of_launch_plans_name_the_one_that_they_are_in() -> None:
     sub = workflow(node("n0"), name="sub")
     middle = workflow(
         node("n0", reference="stub"),
+        node("n1"),
         name="middle",
         references={"stub": reference("large", "launch_plan")},
     )
-    inner = plan(environment={"A": "inner", "B": "inner"})
-    outer = plan(environment={"A": "outer"}).model_copy(
-        update={"name": "larger", "workflow": "middle"}
+    outer = plan(max_parallelism=3).model_copy(update={"name": "larger", "workflow": "middle"})
+    expanded = expand(calls("larger", "launch_plan"), registry(sub, middle, plans=(plan(), outer)))
+    assert expanded.plans == {
+        "n0": call_of("larger", "middle", max_parallelism=3),
+        "n0/n0": call_of("large", "sub", parent="n0"),
+    }
+    assert {each.id: each.plan for each in expanded.nodes} == {"n0.n0.n0": "n0/n0", "n0.n1": "n0"}
+    again = Workflow.model_validate_json(expanded.model_dump_json())
+    assert (again.plans, again.nodes) == (expanded.plans, expanded.nodes)
+
+
+def test_each_call_of_a_launch_plan_is_one_and_other_calls_stay_in_the_part_of_the_caller() -> None:
+    sub = workflow(node("n0", workflow="inner"), name="sub", workflows={"inner": graph(node("t"))})
+    outer = workflow(
+        node("a", reference="large"),
+        node("b", workflow="own"),
+        node("c", reference="sub"),
+        node("d", reference="step"),
+        references={
+            "large": reference("large", "launch_plan"),
+            "sub": reference("sub"),
+            "step": reference("step", "task"),
+        },
+        workflows={"own": graph(node("x", reference="large"), node("y"))},
     )
-    known = registry(sub, middle, plans=(inner, outer))
-    [only] = expand(calls("larger", "launch_plan"), known).nodes
-    assert only.overrides == NodeOverrides(environment={"A": "outer", "B": "inner"})
+    expanded = expand(outer, registry(sub, plans=(plan(),)))
+    assert expanded.plans == {"a": call_of("large", "sub"), "b/x": call_of("large", "sub")}
+    assert {each.id: each.plan for each in expanded.nodes} == {
+        **{"a.n0.t": "a", "b.x.n0.t": "b/x"},
+        **{"b.y": "", "c.n0.t": "", "d": ""},
+    }
+    expanded.check_plans()
 
 
 def test_one_workflow_called_by_name_and_by_its_launch_plan_has_each_hook_once() -> None:
@@ -464,6 +502,21 @@ def test_values_that_nesting_multiplies_are_refused_before_they_fill_the_memory(
         *(node(f"n{i}", workflow="sub", **fields) for i in range(70)), workflows={"sub": sub}
     )
     check_refused_early(outer, f"at most {MAX_BYTES} bytes")
+
+
+def test_values_of_called_launch_plans_count_in_the_bytes() -> None:
+    known = registry(workflow(node(), name="sub"), plans=(plan(environment={"A": "x" * 50_000}),))
+
+    def caller(number: int) -> Workflow:
+        return workflow(
+            *(node(f"n{n}", reference="stub") for n in range(number)),
+            references={"stub": reference("large", "launch_plan")},
+        )
+
+    expanded = expand(caller(18), known)
+    assert len(expanded.model_dump_json()) < MAX_BYTES + 1000
+    with pytest.raises(Invalid, match=f"at most {MAX_BYTES} bytes"):
+        expand(caller(19), known)
 
 
 def test_the_most_nodes_are_expanded_in_linear_time() -> None:

@@ -5,7 +5,7 @@ An execution is ended only when none of its attempts runs any more and their tok
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import assert_never
 
@@ -15,7 +15,7 @@ from trimtab.resolution.limits import Refusal
 from trimtab.runtime.bus import WrongSequence
 from trimtab.settings.state import Settings
 from trimtab.settings.view import View
-from trimtab_propeller import metrics, plan
+from trimtab_propeller import metrics, plan, slots
 from trimtab_propeller.attempts import (
     AttemptRunner,
     RunDependencies,
@@ -57,7 +57,8 @@ class ExecutionDriver:
         """The attempts that have not ended, by their nodes."""
         self._ended: asyncio.Queue[str] = asyncio.Queue()
         """The nodes of `_live` whose attempts have ended."""
-        self._slots: Slots | None = None
+        self._slots: Mapping[str, Slots] | None = None
+        """The slots by called launch plan, and under the empty name those of the execution."""
 
     @property
     def _fields(self) -> dict[str, object]:
@@ -177,9 +178,13 @@ class ExecutionDriver:
         """
         new = [step for step in steps if (step.node.id, step.number) not in self._begun]
         if self._slots is None:
-            self._slots = Slots(self._log.resolution.max_parallelism)
+            plans = self._log.request.workflow.plans
+            self._slots = slots.of_parts(self._log.resolution, plans)
+        of_parts = self._slots
         runners = [
-            AttemptRunner(step, self._log, self._slots, self._control, self._dependencies)
+            AttemptRunner(
+                step, self._log, of_parts[step.node.plan], self._control, self._dependencies
+            )
             for step in new
         ]
         await asyncio.gather(*(runner.find() for runner in runners))

@@ -28,7 +28,7 @@ from trimtab.messages.events import Event
 from trimtab.messages.resolutions import Resolution
 from trimtab.models import Model
 from trimtab.workflows.graphs.graph import Workflow
-from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan, target
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 Phase = Literal["requested", "running", "succeeded", "failed", "refused"]
@@ -65,14 +65,7 @@ class Request(ExecutionConfig, extra="ignore"):
 
     @property
     def target(self) -> Scope:
-        plan = self.launch_plan.name
-        return Scope(
-            self.domain,
-            self.project,
-            self.workflow.name,
-            # The default launch plan is the workflow itself, not a narrower level.
-            "" if plan == self.workflow.name else plan,
-        )
+        return target(self.project, self.domain, self.workflow.name, self.launch_plan.name)
 
 
 class ExecutionRequested(Event):

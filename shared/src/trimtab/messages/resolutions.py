@@ -12,11 +12,29 @@ from pydantic_core import to_json
 from trimtab.models import Model
 
 MOST_PLAIN_BYTES = 900 * 1024
-"""The most that the values of all nodes may take in the form of earlier releases."""
+"""The most that the values of all nodes and calls may take in the form of earlier releases."""
 QUEUEING_BUDGET = "queueing_budget_seconds"
 """The path of the value of an execution that limits how long its first attempt may wait."""
 _MOST_PLAIN_VALUES = 12_000
 """More values than fit into so many bytes."""
+_OWN_OF_PLANS = frozenset(
+    {
+        "annotations",
+        "execution_env_assignments",
+        "labels",
+        "max_parallelism",
+        "overwrite_cache",
+        "plugin_override",
+        "raw_output_data_config",
+    }
+)
+"""The values of an execution as a whole, by the beginning of their paths, in whose place a called
+launch plan has its own."""
+
+
+def is_own_of_plans(path: str) -> bool:
+    """Return whether a called launch plan has a value of its own at a path of the execution's."""
+    return path.partition(".")[0] in _OWN_OF_PLANS
 
 
 class ResolvedValue(Model, extra="ignore"):
@@ -27,12 +45,13 @@ class ResolvedValue(Model, extra="ignore"):
     value: JsonValue
     source: str
     """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
-    ``launch plan``, ``with_overrides``, ``task``, ``task_resource.defaults.cpu`` (a record's
-    field), ``project`` (its labels), ``request`` or ``limit`` (mirrored from it), ``engine``,
-    ``propeller`` (its configuration).
+    ``launch plan``, ``called launch plan``, ``with_overrides``, ``task``,
+    ``task_resource.defaults.cpu`` (a record's field), ``project`` (its labels), ``request`` or
+    ``limit`` (mirrored from it), ``engine``, ``propeller`` (its configuration).
     """
     scope: str = ""
-    """The scope of the record that is the source: ``project-domain flyteexamples/development``."""
+    """The scope of the record that is the source: ``project-domain flyteexamples/development``. For
+    a called launch plan, which one it is: ``launch-plan shop/production/train/large``."""
     revision: int | None = None
     """The revision that wrote that record; ``None`` where the source is not a record."""
     note: str = ""
@@ -51,7 +70,9 @@ class Resolution(Model, extra="ignore"):
     execution: tuple[ResolvedValue, ...] = ()
     """The values of the execution as a whole, ordered by path: ``max_parallelism``, …"""
     plans: dict[str, tuple[ResolvedValue, ...]] = Field(default={}, exclude_if=not_)
-    """The same values of each call of another launch plan, by its key in `Workflow.plans`."""
+    """The values that each call of a launch plan has in place of those of the execution, by its key
+    in `Workflow.plans`. Identity, cluster and queue are not among them: what its
+    settings have of that is listed with a note that it does not apply."""
     nodes: dict[str, tuple[ResolvedValue, ...]]
     """The values of each node by its id, ordered by path."""
     pods: dict[str, JsonValue] = Field(default={}, exclude_if=not_)
@@ -61,17 +82,36 @@ class Resolution(Model, extra="ignore"):
     @classmethod
     def _expand(cls, content: Any) -> Any:
         is_shared = isinstance(content, Mapping) and "values" in content
-        return {**content, "nodes": _expanded(content)} if is_shared else content
+        return {**content, **_expanded(content)} if is_shared else content
 
     def value(self, node: str, path: str) -> JsonValue:
         """Return the value at a path of a node; ``None`` where it has none."""
         found = self._values_of(node).get(path)
         return None if found is None else found.value
 
+    def of_part(self, plan: str) -> tuple[ResolvedValue, ...]:
+        """Return the values of the execution as a whole, as they are in a called launch plan.
+
+        ``plan`` is the call's key in `Workflow.plans`, or empty.
+        """
+        own = self.plans.get(plan)
+        if own is None:
+            return self.execution
+        of_execution = (value for value in self.execution if not is_own_of_plans(value.path))
+        return (*of_execution, *(value for value in own if is_own_of_plans(value.path)))
+
     @property
     def max_parallelism(self) -> int | None:
         """The number of nodes that may run at once; ``None`` is no limit."""
-        found = (r.value for r in self.execution if r.path == "max_parallelism")
+        return self.parallelism_of("")
+
+    def parallelism_of(self, plan: str) -> int | None:
+        """Return how many nodes of a called launch plan may run at once; ``None`` is no limit.
+
+        ``plan`` is the call's key in `Workflow.plans`; empty for the execution itself.
+        """
+        values = self.plans.get(plan, ()) if plan else self.execution
+        found = (value.value for value in values if value.path == "max_parallelism")
         value = next(found, None)
         return value if isinstance(value, int) else None
 
@@ -100,13 +140,12 @@ class Resolution(Model, extra="ignore"):
         if self.pods:
             plain["pods"] = self.pods
         plain["execution"] = [value.model_dump() for value in self.execution]
-        if self.plans:
-            plain["plans"] = {p: [v.model_dump() for v in own] for p, own in self.plans.items()}
-        if sum(map(len, self.nodes.values())) <= _MOST_PLAIN_VALUES:
-            nodes = {node: [v.model_dump() for v in own] for node, own in self.nodes.items()}
-            if len(to_json(nodes)) <= MOST_PLAIN_BYTES:
-                return {**plain, "nodes": nodes}
-        return plain | _shared(self.nodes)
+        if sum(map(len, (*self.nodes.values(), *self.plans.values()))) <= _MOST_PLAIN_VALUES:
+            listed = {"plans": _plain_values(self.plans)} if self.plans else {}
+            listed["nodes"] = _plain_values(self.nodes)
+            if len(to_json(listed)) <= MOST_PLAIN_BYTES:
+                return plain | listed
+        return plain | _shared(self.nodes, self.plans)
 
     def _values_of(self, node: str) -> Mapping[str, ResolvedValue]:
         """Return the values of a node by path, which are ordered at the first call."""
@@ -120,12 +159,22 @@ class Resolution(Model, extra="ignore"):
         return {}
 
 
-def _shared(nodes: Mapping[str, Iterable[ResolvedValue]]) -> dict[str, Any]:
-    """Return the values of the nodes with each distinct one once.
+Values = Mapping[str, tuple[ResolvedValue, ...]]
+"""Values by the ids of nodes, or by the keys of calls."""
+
+
+def _plain_values(of: Values) -> dict[str, Any]:
+    return {name: [value.model_dump() for value in own] for name, own in of.items()}
+
+
+def _shared(nodes: Values, plans: Values) -> dict[str, Any]:
+    """Return the values of nodes and of called launch plans with each distinct one once.
 
     ``values`` are the distinct ones. ``common`` are the numbers of those that every node has,
     ``profiles`` are lists of numbers that several nodes have in addition, and ``nodes`` has the
-    number of its profile for each node, and then the numbers of values of its own.
+    number of its profile for each node, and then the numbers of values of its own. ``parts`` are
+    the distinct lists of numbers of called launch plans, and ``plans`` has the number of its list
+    for each call.
     """
     table = _Table()
     numbers = {node: table.numbers(values) for node, values in nodes.items()}
@@ -137,12 +186,17 @@ def _shared(nodes: Mapping[str, Iterable[ResolvedValue]]) -> dict[str, Any]:
         several = tuple(n for n in own if uses[n] > 1 and n not in common)
         profile = profiles.setdefault(several, len(profiles))
         assigned[node] = [profile, *(n for n in own if uses[n] == 1 and n not in common)]
-    return {
+    parts: dict[tuple[int, ...], int] = {}
+    calls = {
+        name: parts.setdefault(tuple(table.numbers(own)), len(parts)) for name, own in plans.items()
+    }
+    found = {
         "values": table.values,
         "common": sorted(common),
         "profiles": [list(profile) for profile in profiles],
         "nodes": assigned,
     }
+    return {**found, "parts": [list(part) for part in parts], "plans": calls} if plans else found
 
 
 class _Table:
@@ -170,15 +224,18 @@ class _Table:
         return number
 
 
-def _expanded(content: Mapping[str, Any]) -> dict[str, tuple[ResolvedValue, ...]]:
-    """Return the values of each node, ordered by path. Raises ``ValueError``."""
+def _expanded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of each node and each call, ordered by path. Raises ``ValueError``."""
     try:
         values = [ResolvedValue.model_validate(value) for value in content["values"]]
         profiles = [[*content["common"], *profile] for profile in content["profiles"]]
-        return {
+        parts = [_ordered(values, part) for part in content.get("parts", ())]
+        nodes = {
             node: _ordered(values, [*profiles[profile], *own])
             for node, (profile, *own) in content["nodes"].items()
         }
+        calls = content.get("plans", {}).items()
+        return {"nodes": nodes, "plans": {name: parts[part] for name, part in calls}}
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"the table of values is not complete: {error!r}") from error
 

@@ -10,6 +10,8 @@ from trimtab.workflows.graphs.node_overrides import NodeOverrides
 
 ENGINE_DEFAULTS: Mapping[str, JsonValue] = {"retries": 0, "interruptible": False}
 """The values of nodes by path where no source sets them."""
+CALLED_PLAN = "called launch plan"
+"""The source of values that a launch plan sets which the workflow calls."""
 _NO_CONFIG = ExecutionConfig()
 
 
@@ -30,7 +32,10 @@ def node_sources(
         yield from _of_hook("launch plan override", node.hook, plan.runtime_override)
         yield "hook default", node.hook.default
     yield "execution", _every_node(execution)
-    yield "launch plan", _every_node(workflow.plans[node.plan].config if node.plan else plan)
+    if node.plan:
+        yield CALLED_PLAN, _every_node(workflow.plans[node.plan].config)
+    else:
+        yield "launch plan", _every_node(plan)
     yield "with_overrides", node.overrides
     yield "task", workflow.tasks[node.task].config
 

@@ -74,10 +74,14 @@ def _check_reserved(workflow: Workflow) -> None:
     nothing = "nothing: it is written when the workflow is expanded"
     if workflow.sources:
         raise Invalid("sources", ", ".join(workflow.sources), nothing)
+    if workflow.plans:
+        raise Invalid("plans", ", ".join(workflow.plans), nothing)
     for name, task in workflow.tasks.items():
         if isinstance(task.target, Function) and task.target.code:
             raise Invalid(f"tasks.{name}.target.code", task.target.code, nothing)
     for graph in workflow.graphs.values():
         for node in graph.nodes:
+            if node.plan:
+                raise Invalid(f"node {node.id}.plan", node.plan, nothing)
             if node.hook is not None and node.hook.path:
                 raise Invalid(f"hook {node.hook.name}.path", node.hook.path, nothing)

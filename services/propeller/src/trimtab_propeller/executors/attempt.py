@@ -133,7 +133,8 @@ class Attempt(Program):
         inputs: Mapping[str, JsonValue],
     ) -> Self:
         """Build the attempt from the values that were stored when its execution was admitted."""
-        values = {r.path: r.value for r in (*resolution.execution, *resolution.nodes[node.id])}
+        of_part = resolution.of_part(node.plan)
+        values = {each.path: each.value for each in (*of_part, *resolution.nodes[node.id])}
         task = request.workflow.tasks[node.task]
         resources = Resources.model_validate(
             {group: _below(f"resources.{group}", values) for group in ("requests", "limits")},

@@ -6,16 +6,18 @@ from trimtab import placeholders
 from trimtab.labels import label_value
 from trimtab.messages import subjects
 from trimtab.messages.executions import Request
-from trimtab.messages.resolutions import ResolvedValue
+from trimtab.messages.resolutions import ResolvedValue, is_own_of_plans
 from trimtab.resolution.limits import Refusal
+from trimtab.resolution.sources import CALLED_PLAN
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
-from trimtab_propeller.resolution import queueing, queues, records
+from trimtab_propeller.resolution import caps, queueing, queues, records
 from trimtab_propeller.resolution.parts import Part
 from trimtab_propeller.resolution.site import Site
 
 _CONFIG = "workflow_execution_config"
 _ENVS = "envs."
+_PARALLELISM = "max_parallelism"
 _NODE_FIELDS = frozenset({"interruptible"})
 """Fields of the kind above that are values of each node, where its task may set another one."""
 _PLACEHOLDER_FIELDS = ("labels.", "annotations.", _ENVS, "raw_output_data_config.")
@@ -25,10 +27,24 @@ _OTHER_KINDS = ("cluster_assignment", "plugin_override")
 
 
 def resolve_part(
-    request: Request, part: Part, settings: Settings, site: Site
+    request: Request,
+    part: Part,
+    settings: Settings,
+    site: Site,
+    around: Mapping[str, ResolvedValue],
 ) -> Mapping[str, ResolvedValue]:
-    """Return the values by path. Raises `Unreadable` and `Refusal`."""
-    return {value.path: value for value in _values(request, part, settings, site)}
+    """Return the values by path; ``around`` are those of the part that it is called in.
+
+    Raises `Unreadable` and `Refusal`.
+    """
+    values = {value.path: value for value in _values(request, part, settings, site)}
+    if part.parent is not None:
+        path = _PARALLELISM
+        # The request's number is a part of that around it.
+        lowest = caps.capped(values.get(path), around.get(path), absent=None)
+        if lowest is not None:
+            values[path] = lowest
+    return values
 
 
 def node_settings(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
@@ -50,16 +66,37 @@ def _values(
     """Yield values in the order of their sources: of two with one path, the later one applies."""
     yield from _project_labels(part, settings)
     for value in _config_values(request, part, settings):
-        if value.path not in _NODE_FIELDS and not value.path.startswith(_ENVS):
+        if not _is_of_nodes(value.path):
             yield value
     for kind in _OTHER_KINDS:
-        for value in records.values(settings.effective(kind, part.target)):
-            yield value.model_copy(update={"path": f"{kind}.{value.path}"})
+        if _is_of(part, kind):
+            for value in records.values(settings.effective(kind, part.target)):
+                yield value.model_copy(update={"path": f"{kind}.{value.path}"})
     queue_values = queues.values if part.parent is None else queues.values_of_call
     yield from queue_values(settings, part.target)
     yield from queueing.values(part, settings, site)
-    yield from _request_values("launch plan", part.config)
-    yield from _request_values("execution", request)
+    yield from _own_values(part)
+    for value in _request_values("execution", request):
+        if part.parent is None or value.path != _PARALLELISM:
+            yield value
+
+
+def _is_of_nodes(path: str) -> bool:
+    return path in _NODE_FIELDS or path.startswith(_ENVS)
+
+
+def _is_of(part: Part, path: str) -> bool:
+    """Return whether a part has a value of its own at a path."""
+    return part.parent is None or is_own_of_plans(path)
+
+
+def _own_values(part: Part) -> Iterator[ResolvedValue]:
+    """Yield the values that the part's launch plan sets."""
+    if part.parent is None:
+        yield from _request_values("launch plan", part.config)
+    else:
+        for value in _request_values(CALLED_PLAN, part.config):
+            yield value.model_copy(update={"scope": str(part.target)})
 
 
 def _project_labels(part: Part, settings: Settings) -> Iterator[ResolvedValue]:
@@ -75,7 +112,7 @@ def _project_labels(part: Part, settings: Settings) -> Iterator[ResolvedValue]:
 
 
 def _request_values(source: str, config: ExecutionConfig) -> Iterator[ResolvedValue]:
-    for path in ("max_parallelism", "overwrite_cache"):
+    for path in (_PARALLELISM, "overwrite_cache"):
         if (value := getattr(config, path)) is not None:
             yield ResolvedValue(path=path, value=value, source=source)
     for field in ("labels", "annotations"):
@@ -86,6 +123,8 @@ def _request_values(source: str, config: ExecutionConfig) -> Iterator[ResolvedVa
 def _config_values(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
     """Yield the effective ``workflow_execution_config``, with its placeholders filled."""
     for value in records.values(settings.effective(_CONFIG, part.target)):
+        if not (_is_of_nodes(value.path) or _is_of(part, value.path)):
+            continue
         if isinstance(value.value, str) and value.path.startswith(_PLACEHOLDER_FIELDS):
             yield _fill(value, value.value, request, part)
         else:

@@ -6,17 +6,19 @@ completed by `trimtab.resolution.limits`.
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from pydantic import JsonValue
+
 from trimtab.errors import Invalid, NotFound
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
-from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
+from trimtab.resolution.sources import CALLED_PLAN, ENGINE_DEFAULTS, node_sources
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import Node
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.attempt import Program
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import plugins, pod_policies, records
+from trimtab_propeller.resolution import caps, plugins, pod_policies, records
 from trimtab_propeller.resolution.execution_values import node_settings
 from trimtab_propeller.resolution.parts import Part
 
@@ -34,6 +36,7 @@ class NodeResolver:
     ) -> None:
         """``shared`` are values of every node of the execution. Raises `Unreadable`."""
         self._request = request
+        self._part = part
         self._settings = settings
         self._executor = executor
         self._task_resource = settings.effective("task_resource", part.target)
@@ -46,7 +49,7 @@ class NodeResolver:
             ),
             *node_settings(request, part, settings),
             *shared,
-            *_priority(part, settings),
+            *filter(None, [_priority(part, settings)]),
         ]
         self._by_sources: dict[object, tuple[ResolvedValue, ...]] = {}
         self._resources: dict[object, Mapping[str, ResolvedValue]] = {}
@@ -72,7 +75,7 @@ class NodeResolver:
         values = {value.path: value for value in self._shared}
         for source, overrides in reversed(list(self._sources(node))):
             for path, value in flat_overrides(overrides).items():
-                values[path] = ResolvedValue(path=path, value=value, source=source)
+                values[path] = self._value(path, value, source)
         values |= {value.path: value for value in _pool(node, self._request, self._settings)}
         try:
             self._check_program(node, values)
@@ -85,6 +88,10 @@ class NodeResolver:
         except Refusal as refusal:
             refusal.node = node.id
             raise
+
+    def _value(self, path: str, value: JsonValue, source: str) -> ResolvedValue:
+        scope = str(self._part.target) if source == CALLED_PLAN else ""
+        return ResolvedValue(path=path, value=value, source=source, scope=scope)
 
     def _check_program(self, node: Node, values: Mapping[str, ResolvedValue]) -> None:
         """Raise `Refusal` for what the executor cannot run."""
@@ -147,7 +154,10 @@ def _pool(node: Node, request: Request, settings: Settings) -> Iterator[Resolved
     yield ResolvedValue(path="cohort", value=pool.cohort, source="pool")
 
 
-def _priority(part: Part, settings: Settings) -> Iterator[ResolvedValue]:
+def _priority(part: Part, settings: Settings) -> ResolvedValue | None:
+    """Return the priority of a part's nodes; a missing one counts as 0 where tokens are granted."""
     leaf = records.leaf(settings, "workflow_priority", "priority", part.target)
-    if leaf is not None:
-        yield records.value("priority", "workflow_priority.priority", leaf)
+    own = None if leaf is None else records.value("priority", "workflow_priority.priority", leaf)
+    if part.parent is None:
+        return own
+    return caps.capped(own, _priority(part.parent, settings), absent=0)

@@ -1,8 +1,10 @@
 """Resolve an execution: fold its request and the settings into every value it runs with. Pure."""
 
+from collections.abc import Mapping
+
 from trimtab.errors import Invalid, Unreadable
 from trimtab.messages.executions import Request
-from trimtab.messages.resolutions import Resolution
+from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import ID, ID_RULE
@@ -10,6 +12,7 @@ from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import parts, placement, pod_policies
 from trimtab_propeller.resolution.execution_values import resolve_part
 from trimtab_propeller.resolution.node_values import NodeResolver
+from trimtab_propeller.resolution.parts import Part
 from trimtab_propeller.resolution.site import Site
 
 _DEFAULT_SITE = Site()
@@ -36,18 +39,10 @@ def _resolve(
     request: Request, settings: Settings, executor: Capabilities, site: Site
 ) -> Resolution:
     by_name = parts.of(request)
-    own = {name: resolve_part(request, part, settings, site) for name, part in by_name.items()}
-    for name, part in by_name.items():
-        pod_policies.check_part(own[name], own[""], pod_policies.of_part(settings, part))
-    shared = tuple(placement.values(request, settings, site))
-    resolvers = {
-        name: NodeResolver(request, part, settings, executor, shared)
-        for name, part in by_name.items()
-    }
-    nodes = {node.id: resolvers[node.plan].values(node) for node in request.workflow.nodes}
-    of_parts = {
-        name: tuple(executor.annotate(values[path]) for path in sorted(values))
-        for name, values in own.items()
+    resolved = _Parts(request, by_name[""], settings, executor, site)
+    of_parts = {name: resolved.values(part) for name, part in by_name.items()}
+    nodes = {
+        node.id: resolved.nodes(by_name[node.plan]).values(node) for node in request.workflow.nodes
     }
     return Resolution(
         revision=settings.revision,
@@ -58,6 +53,46 @@ def _resolve(
         nodes=nodes,
         pods=site.pods.content,
     )
+
+
+class _Parts:
+    """The values of the parts, each resolved once, however many calls have it."""
+
+    def __init__(
+        self, request: Request, whole: Part, settings: Settings, executor: Capabilities, site: Site
+    ) -> None:
+        self._request = request
+        self._whole = whole
+        self._settings = settings
+        self._executor = executor
+        self._site = site
+        self._shared = tuple(placement.values(request, settings, site))
+        self._own: dict[Part, Mapping[str, ResolvedValue]] = {}
+        self._listed: dict[Part, tuple[ResolvedValue, ...]] = {}
+        self._resolvers: dict[Part, NodeResolver] = {}
+
+    def values(self, part: Part) -> tuple[ResolvedValue, ...]:
+        """Return the values as a whole, ordered by path."""
+        if part not in self._listed:
+            own, execution = self._values(part), self._values(self._whole)
+            pod_policies.check_part(own, execution, pod_policies.of_part(self._settings, part))
+            self._listed[part] = tuple(self._executor.annotate(own[path]) for path in sorted(own))
+        return self._listed[part]
+
+    def nodes(self, part: Part) -> NodeResolver:
+        if part not in self._resolvers:
+            self._resolvers[part] = NodeResolver(
+                self._request, part, self._settings, self._executor, self._shared
+            )
+        return self._resolvers[part]
+
+    def _values(self, part: Part) -> Mapping[str, ResolvedValue]:
+        if part not in self._own:
+            around = {} if part.parent is None else self._values(part.parent)
+            self._own[part] = resolve_part(
+                self._request, part, self._settings, self._site, around
+            )
+        return self._own[part]
 
 
 def _check_requester(request: Request, executor: Capabilities) -> None:

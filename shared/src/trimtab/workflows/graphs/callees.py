@@ -42,7 +42,8 @@ class Referenced:
     workflow: Workflow
     """The workflow; for a task, one of the same version that has the task."""
     launch_plan: LaunchPlan | None = None
-    """For a launch plan: its inputs and overrides are defaults of the call."""
+    """For a launch plan: its inputs and overrides are defaults of the call, and its other values
+    apply to the nodes of the call."""
 
 
 Registry = Mapping[ReferenceKey, Referenced]

@@ -3,10 +3,13 @@
 The result has only calls of tasks, so propeller knows nothing of sub-workflows. References are
 expanded in the same way, from the registry that the caller has read.
 
-The values of a node's overrides, the most specific first: a launch plan around it that the workflow
-refers to, of several the outer one; ``with_overrides`` of the node; ``with_overrides`` of the calls
-around it, the inner one first. For the default of a hook the outer call comes first, of one call
-``path/name`` before ``name``, then the launch plan that it calls, at last the node itself.
+The values of a node's overrides, the most specific first: ``with_overrides`` of the node;
+``with_overrides`` of the calls around it, the inner one first. For the default of a hook the outer
+call comes first, of one call ``path/name`` before ``name``, then the launch plan that it calls, at
+last the node itself.
+
+A call of a launch plan stays known as one of `Workflow.plans`, because its nodes run with the
+settings of that launch plan, and with the values that it sets for its executions.
 """
 
 import hashlib
@@ -36,7 +39,7 @@ from trimtab.workflows.graphs.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.graphs.launch_plans import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan, PlanCall
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.graphs.targets import IN_IMAGE, Function
 
@@ -51,7 +54,8 @@ __all__ = [
 ]
 
 MAX_BYTES = 900 * 1024
-"""The most bytes of all nodes in JSON: an execution's request has to fit into one message."""
+"""The most bytes of all nodes and calls of launch plans in JSON: an execution's request has to fit
+into one message."""
 _BYTES_OF_INPUT = 8
 """The bytes that count for an input of a call, though its node does not use it."""
 _MAX_ID_CHARACTERS = 200
@@ -79,6 +83,7 @@ def expand(workflow: Workflow, registry: Registry | None = None) -> Workflow:
         "workflows": {},
         "references": {},
         "sources": expansion.sources,
+        "plans": expansion.plans,
     }
     return workflow.model_copy(update=fields)
 
@@ -113,8 +118,8 @@ class _Call:
     """The ids of the calls that lead to it."""
     overrides: NodeOverrides = NO_OVERRIDES
     """Values of ``with_overrides`` of the calls around its nodes."""
-    plan_values: NodeOverrides = NO_OVERRIDES
-    """Values of the launch plans around its nodes, for all of them."""
+    plan: str = ""
+    """The innermost call of a launch plan around its nodes, by its key in `Workflow.plans`."""
     hook_defaults: tuple[_HookDefaults, ...] = ()
     """The values of the innermost call come first."""
 
@@ -148,6 +153,7 @@ class _Expansion:
         self.nodes: list[Node] = []
         self.tasks: dict[str, Task] = dict(workflow.tasks)
         self.sources: dict[str, str] = {}
+        self.plans: dict[str, PlanCall] = {}
         self._task_names: dict[tuple[ReferenceKey, str], str] = {}
         """Names in the result of the tasks of other registered workflows."""
         self._codes: dict[ReferenceKey, str] = {}
@@ -163,12 +169,14 @@ class _Expansion:
             if callee is None:
                 outputs[node.id] = self._add_node(call, node, inputs)
             else:
-                outputs[node.id] = self._add_inner(_inner_call(call, node, callee, inputs), node)
+                outputs[node.id] = self._add_inner(_inner_call(call, node, callee, inputs), call)
         return Constant(value=None) if graph.output is None else call.bind(graph.output, outputs)
 
-    def _add_inner(self, call: _Call, node: Node) -> Binding:
+    def _add_inner(self, call: _Call, around: _Call) -> Binding:
         first = len(self.nodes)
         self._count(_BYTES_OF_INPUT * len(call.inputs))
+        if call.callee.launch_plan is not None:
+            self._add_plan(call, call.callee.launch_plan, around.plan)
         output = self.add_graph(call)
         for defaults in call.hook_defaults:
             if defaults.depth != len(call.path):
@@ -177,19 +185,34 @@ class _Expansion:
                 self._refuse_default(call, min(unknown), self.nodes[first:])
         return output
 
+    def _add_plan(self, call: _Call, plan: LaunchPlan, parent: str) -> None:
+        key = call.callee.scope.key
+        assert key is not None  # only references name launch plans
+        fields = {name: getattr(plan, name) for name in ExecutionConfig.model_fields}
+        added = PlanCall(
+            project=key.project,
+            domain=key.domain,
+            workflow=plan.workflow,
+            launch_plan=plan.name,
+            config=ExecutionConfig(**fields),
+            parent=parent,
+        )
+        self._count(len(call.plan) + len(added.model_dump_json()))
+        self.plans[call.plan] = added
+
     def _add_node(self, call: _Call, node: Node, inputs: dict[str, Binding]) -> FromNode:
         id_ = call.id_of(node)
         if len(id_) > _MAX_ID_CHARACTERS:
             allowed = f"at most {_MAX_ID_CHARACTERS} characters, the ids of the calls included"
             raise Invalid(f"nodes.{call.path[0]}", id_, allowed)
-        overrides = merge_overrides(call.overrides, node.overrides)
         fields = {
             "id": id_,
             "task": self._task(call.callee.scope, node),
             "reference": "",
             "inputs": inputs,
-            "overrides": merge_overrides(overrides, call.plan_values),
+            "overrides": merge_overrides(call.overrides, node.overrides),
             "hook": call.hook_of(node),
+            "plan": call.plan,
         }
         added = node.model_copy(update=fields)
         self._count(len(added.model_dump_json()))
@@ -255,16 +278,15 @@ class _Expansion:
 
 def _inner_call(call: _Call, node: Node, callee: Callee, inputs: Mapping[str, Binding]) -> _Call:
     """Return the call that a node is. Raises `Invalid` for inputs that its callee does not have."""
-    plan, depth = callee.launch_plan, len(call.path) + 1
+    plan, path = callee.launch_plan, (*call.path, node.id)
     own = [node.hooks] if plan is None else [plan.runtime_override, node.hooks]
-    plan_values = NO_OVERRIDES if plan is None else _values_for_all(plan)
     return _Call(
         callee,
         _bound_inputs(f"nodes.{call.id_of(node)}.inputs", callee, inputs),
-        (*call.path, node.id),
+        path,
         merge_overrides(call.overrides, node.overrides),
-        merge_overrides(plan_values, call.plan_values),
-        (*(_HookDefaults(depth, each) for each in own if each), *call.hook_defaults),
+        call.plan if plan is None else "/".join(path),
+        (*(_HookDefaults(len(path), each) for each in own if each), *call.hook_defaults),
     )
 
 
@@ -283,8 +305,3 @@ def _bound_inputs(
             raise Invalid(f"{path}.{name}", None, f"a value, because {callee} requires it")
     defaults = {**graph.inputs, **planned}
     return {n: inputs.get(n) or Constant(value=value) for n, value in defaults.items()}
-
-
-def _values_for_all(plan: LaunchPlan) -> NodeOverrides:
-    """Return the values that a launch plan sets for each node, as it does for an execution."""
-    return NodeOverrides(environment=plan.environment or None, interruptible=plan.interruptible)

@@ -1,10 +1,12 @@
 """Launch plans, and their calls in an expanded workflow. Pure."""
 
+from operator import not_
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
 from trimtab.labels import LabelKey, LabelValue
+from trimtab.levels import Scope
 from trimtab.models import DnsLabel, Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
@@ -55,6 +57,13 @@ class LaunchPlan(ExecutionConfig):
     """Overrides by name of hook."""
 
 
+_NO_CONFIG = ExecutionConfig()
+
+
+def _sets_nothing(config: ExecutionConfig) -> bool:
+    return config == _NO_CONFIG
+
+
 class PlanCall(Model):
     """A call of a registered launch plan in an expanded workflow.
 
@@ -65,7 +74,18 @@ class PlanCall(Model):
     domain: DnsLabel
     workflow: Name
     launch_plan: Name
-    config: ExecutionConfig = ExecutionConfig()
+    config: ExecutionConfig = Field(default=_NO_CONFIG, exclude_if=_sets_nothing)
     """The values that the launch plan sets for its executions."""
-    parent: str = ""
+    parent: str = Field(default="", exclude_if=not_)
     """The call that it is in, by its key in `Workflow.plans`; empty for none."""
+
+    @property
+    def target(self) -> Scope:
+        return target(self.project, self.domain, self.workflow, self.launch_plan)
+
+
+def target(project: str, domain: str, workflow: str, launch_plan: str) -> Scope:
+    """Return the target whose settings apply to what a launch plan runs."""
+    # The default launch plan is the workflow itself, not a narrower level.
+    narrow = "" if launch_plan == workflow else launch_plan
+    return Scope(domain, project, workflow, narrow)
