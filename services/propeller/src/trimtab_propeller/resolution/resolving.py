@@ -89,9 +89,7 @@ class _Parts:
     def _values(self, part: Part) -> Mapping[str, ResolvedValue]:
         if part not in self._own:
             around = {} if part.parent is None else self._values(part.parent)
-            self._own[part] = resolve_part(
-                self._request, part, self._settings, self._site, around
-            )
+            self._own[part] = resolve_part(self._request, part, self._settings, self._site, around)
         return self._own[part]
 
 
