@@ -152,8 +152,8 @@ def test_identity_cluster_and_queue_are_those_of_the_execution_and_not_its_own()
     events = [record(kind, document, LAB) for kind, document in IDENTITY.items()]
     shop = {"security_context": {"run_as": {"k8s_service_account": "shop"}}}
     found = resolved(calling(), *events, record(CONFIG, shop))
-    assert sorted(of_plan(found)) == [
-        "execution_queue.tags",  # with a note that they do not apply
+    applied = [path for path, value in of_plan(found).items() if "not applied" not in value.note]
+    assert sorted(applied) == [
         "plugin_override.overrides.spark",
         "raw_output_data_config.output_location_prefix",
     ]
