@@ -65,7 +65,7 @@ def complete_resources(
     for resource in RESOURCES:
         paths = (f"resources.requests.{resource}", f"resources.limits.{resource}")
         pair = _fill_in(resource, values.get(paths[0]), values.get(paths[1]), task_resource)
-        for path, value in zip(paths, _enforce(resource, *pair, task_resource), strict=True):
+        for path, value in zip(paths, enforce(resource, *pair, task_resource), strict=True):
             if value is not None:
                 completed[path] = value
     return completed
@@ -109,13 +109,13 @@ def _is_mirrored(resource: str, task_resource: Effective) -> bool:
     return resource in NOT_OVERCOMMITTED or bool(task_resource.flat.get("mirror_limits_request"))
 
 
-def _enforce(
+def enforce(
     resource: str,
     request: ResolvedValue | None,
     limit: ResolvedValue | None,
     task_resource: Effective,
 ) -> tuple[ResolvedValue | None, ResolvedValue | None]:
-    """Ensure request ≤ limit ≤ effective limit ≤ ceiling. Raises `Refusal`."""
+    """Return both so that request ≤ limit ≤ effective limit ≤ ceiling. Raises `Refusal`."""
     clamp = task_resource.flat.get("over_limit") == "clamp"
     bound = next(iter(bounds(resource, task_resource)), None)
     # The field that the user wrote is checked before the one that was derived from it, so that a

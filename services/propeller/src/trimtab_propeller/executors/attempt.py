@@ -18,6 +18,8 @@ from trimtab.workflows.graphs.targets import IN_IMAGE, Container, Function, Task
 
 ProgramKind = Literal["text", "bundle", "image", "container", "pod"]
 """A function, whose code is one text, a bundle, or in its image; a container; a pod."""
+CONTAINERS = "containers."
+"""The paths of values of containers other than the primary one."""
 
 
 class Resources(Model):
@@ -89,6 +91,8 @@ class Attempt(Program):
     image: str | None = None
     """The container image; ``None`` lets the executor choose."""
     resources: Resources = Resources()
+    lowered_resources: dict[str, Resources] = {}
+    """Amounts that admission has lowered in other containers of `pod_template`, by their names."""
     timeout_seconds: float = Field(default=0, ge=0)
     """How long the attempt may run before it is ended, and has failed; 0 is without end."""
     pod_template: PodTemplate | None = None
@@ -120,6 +124,8 @@ class Attempt(Program):
     """From ``security_context.run_as``, as the next two."""
     iam_role: str | None = None
     execution_identity: str | None = None
+    output_prefix: str = ""
+    """From ``raw_output_data_config``: the directory below which paths of outputs are."""
     by_platform_admin: bool = False
     """Whether an admin of the platform requested the execution."""
 
@@ -136,10 +142,7 @@ class Attempt(Program):
         of_part = resolution.of_part(node.plan)
         values = {each.path: each.value for each in (*of_part, *resolution.nodes[node.id])}
         task = request.workflow.tasks[node.task]
-        resources = Resources.model_validate(
-            {group: _below(f"resources.{group}", values) for group in ("requests", "limits")},
-            extra="ignore",  # A later release, which has admitted it, may know more resources.
-        )
+        resources = _resources("", values)
         facts = {
             "TRIMTAB_EXECUTION": request.execution,
             "TRIMTAB_PROJECT": request.project,
@@ -165,6 +168,7 @@ class Attempt(Program):
                 "environment": {**resolution.environment(node.id), **facts},
                 "image": values.get("container_image"),
                 "resources": resources,
+                "lowered_resources": _lowered_resources(values),
                 "timeout_seconds": values.get("timeout_seconds", 0),
                 "pod_template": values.get("pod_template"),
                 "accelerator": values.get("accelerator", ""),
@@ -183,6 +187,7 @@ class Attempt(Program):
                 "oauth2_client": _client(values),
                 "iam_role": values.get("security_context.run_as.iam_role"),
                 "execution_identity": values.get("security_context.run_as.execution_identity"),
+                "output_prefix": values.get("raw_output_data_config.output_location_prefix", ""),
                 "by_platform_admin": request.by_platform_admin,
             }
         )
@@ -219,6 +224,20 @@ class Attempt(Program):
             return self
         environment = {**self.environment, "TRIMTAB_FENCE": str(fence)}
         return self.model_copy(update={"environment": environment})
+
+
+def _resources(prefix: str, values: Mapping[str, JsonValue]) -> Resources:
+    groups = ("requests", "limits")
+    return Resources.model_validate(
+        {group: _below(f"{prefix}resources.{group}", values) for group in groups},
+        extra="ignore",  # A later release, which has admitted it, may know more resources.
+    )
+
+
+def _lowered_resources(values: Mapping[str, JsonValue]) -> dict[str, Resources]:
+    """Return the amounts that are stored as ``containers.<name>.resources.requests.cpu``."""
+    names = {path.split(".")[1] for path in values if path.startswith(CONTAINERS)}
+    return {name: _resources(f"{CONTAINERS}{name}.", values) for name in sorted(names)}
 
 
 def _task_config(request: Request, node: Node) -> dict[str, JsonValue] | None:

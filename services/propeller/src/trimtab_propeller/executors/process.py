@@ -60,6 +60,7 @@ CAPABILITIES = Capabilities(
         "cluster",
         "cluster_assignment",
         "container_image",
+        "containers",
         "execution_cluster_label",
         "execution_env_assignments",
         "execution_queue",

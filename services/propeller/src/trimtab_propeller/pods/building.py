@@ -2,6 +2,7 @@
 
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods import containers, identity, merging, metadata, scheduling
+from trimtab_propeller.pods.command_templates import replace_templates
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.draft import Manifest
 from trimtab_propeller.pods.environment import add_environment
@@ -19,6 +20,7 @@ def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
     identity.add_service_account(draft, attempt)  # the template's comes last
     merging.merge_template(draft, attempt, defaults)
     # The containers of the template are complete now, so each further step applies to them too.
+    replace_templates(draft, attempt, defaults)
     add_environment(draft, attempt)
     add_resources(draft, attempt, defaults)
     add_pulling(draft, defaults)

@@ -1,25 +1,26 @@
-"""The containers of a pod: the target of the task, in the pod that its ``pod_template`` has. Pure.
+"""The containers of a pod: the target of the task, in the pod of its ``pod_template``. Pure.
 
 * Image: the resolved ``container_image``; without it that of the primary container in
-  ``pod_template``; without both the default for Python functions.
-* Command and arguments: those of a container's task, or `FUNCTION_COMMAND`, replace both of the
-  primary container. The task of a pod has those of ``pod_template``.
+  ``pod_template``; without both, for Python functions, that of the defaults.
+* Command and arguments: those of a task's container, or `FUNCTION_COMMAND`, replace both of the
+  primary container, also where one is absent. A task that is a pod has those of its primary
+  container.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from math import ceil
 
-from trimtab.workflows.graphs.targets import Container, Function
+from trimtab.workflows.graphs.targets import Container, Function, Pod
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import AttemptRejected
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.draft import Draft, Manifest, copied
 
 PRIMARY = "primary"
-"""The name of the primary container where ``pod_template`` gives none."""
+"""The name of the primary container where there is no ``pod_template``."""
 FUNCTION_DIRECTORY = "/var/run/trimtab"
 FUNCTION_COMMAND = ("python", "-m", "trimtab.workflows.entrypoint", FUNCTION_DIRECTORY)
-"""The command of a Python function, in an image with the package ``trimtab``.
+"""The command of a Python function, in an image that has the package ``trimtab``.
 
 The program reads ``task.json``, and ``module.py`` or ``bundle``, in the directory. No executor puts
 them there yet, so the pod of a function is complete but does not run.
@@ -28,35 +29,47 @@ them there yet, so the pod of a function is complete but does not run.
 
 def begin(attempt: Attempt, defaults: PodDefaults) -> Draft:
     """Return a pod with the containers of the attempt. Raises `AttemptRejected` without image."""
+    draft = _from_template(attempt)
+    primary = draft.primary
+    if not isinstance(attempt.target, Pod):
+        primary.pop("command", None)
+        primary.pop("args", None)
+        primary.update(_program(attempt))
+    default = defaults.function_image if isinstance(attempt.target, Function) else ""
+    image = attempt.image or primary.get("image") or default
+    if not image:
+        raise AttemptRejected(f'task "{attempt.task}" has no container image')
+    primary["image"] = image
+    _end_in_time(draft.spec, attempt)
+    return draft
+
+
+def _from_template(attempt: Attempt) -> Draft:
     template = attempt.pod_template
     if template is None:
-        primary: Manifest = {"name": PRIMARY}
-        draft = Draft(PRIMARY, {"containers": [primary]})
-    else:
-        spec = copied(template.pod_spec)
-        name = template.primary_container_name
-        listed = spec.setdefault("containers", [])
-        found = next((each for each in listed if each["name"] == name), None)
-        primary = {"name": name} if found is None else found
-        if found is None:
-            listed.append(primary)
-        draft = Draft(name, spec, dict(template.labels), dict(template.annotations))
-    primary.update(_program(attempt))
-    if image := attempt.image or primary.get("image") or _default_image(attempt, defaults):
-        primary["image"] = image
-        return draft
-    raise AttemptRejected(f'task "{attempt.task}" has no container image')
+        return Draft(PRIMARY, {"containers": [{"name": PRIMARY}]})
+    spec, name = copied(template.pod_spec), template.primary_container_name
+    listed = spec.setdefault("containers", [])
+    if all(container["name"] != name for container in listed):
+        listed.append({"name": name})
+    return Draft(name, spec, dict(template.labels), dict(template.annotations))
 
 
-def _program(attempt: Attempt) -> Iterator[tuple[str, Any]]:
+def _program(attempt: Attempt) -> Mapping[str, list[str]]:
     target = attempt.target
     if isinstance(target, Container):
-        yield "command", list(target.command)
-        yield "args", list(target.args)
-    elif isinstance(target, Function):
-        yield "command", list(FUNCTION_COMMAND)
-        yield "args", []
+        given = {"command": list(target.command), "args": list(target.args)}
+        return {field: texts for field, texts in given.items() if texts}
+    return {"command": list(FUNCTION_COMMAND)}
 
 
-def _default_image(attempt: Attempt, defaults: PodDefaults) -> str:
-    return (defaults.function_image or "") if isinstance(attempt.target, Function) else ""
+def _end_in_time(spec: Manifest, attempt: Attempt) -> None:
+    """Let Kubernetes end the pod at the attempt's timeout, and start no container again.
+
+    Another attempt is another pod.
+    """
+    spec.setdefault("restartPolicy", "Never")
+    if attempt.timeout_seconds:
+        own = spec.get("activeDeadlineSeconds")
+        seconds = ceil(attempt.timeout_seconds)
+        spec["activeDeadlineSeconds"] = seconds if own is None else min(own, seconds)

@@ -1,12 +1,40 @@
-"""The environment of a pod's containers. Pure."""
+"""The environment of a pod's containers. Pure.
+
+Every container, also a sidecar, has the facts of the attempt and the resolved variables, ordered by
+name; behind them are its own of other names, which may refer to them as ``$(NAME)``. So a task sees
+the values that the resolution shows, whatever its pod template has. ``envFrom`` stays: Kubernetes
+uses it for names that are in no ``env``.
+"""
+
+from collections.abc import Mapping
 
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods.draft import Draft
 
 
 def add_environment(draft: Draft, attempt: Attempt) -> None:
-    """Put the variables of the attempt before those that a container has itself."""
-    variables = dict(sorted(attempt.environment.items()))
+    variables = {**attempt.environment, **_flyte_names(attempt)}
+    # The kubelet would expand $(NAME), and make one dollar sign of two.
+    escaped = {name: variables[name].replace("$", "$$") for name in sorted(variables)}
     for container in draft.containers:
-        own = [each for each in container.get("env", ()) if each["name"] not in variables]
-        container["env"] = [{"name": n, "value": v} for n, v in variables.items()] + own
+        own = {each["name"]: each for each in container.get("env", ())}
+        container["env"] = [
+            *({"name": name, "value": value} for name, value in escaped.items()),
+            *(each for name, each in own.items() if name not in variables),
+        ]
+
+
+def _flyte_names(attempt: Attempt) -> Mapping[str, str]:
+    """Return facts by the names that programs written for Flyte read."""
+    return {
+        "FLYTE_ATTEMPT_NUMBER": str(attempt.number),
+        "FLYTE_INTERNAL_EXECUTION_DOMAIN": attempt.domain,
+        "FLYTE_INTERNAL_EXECUTION_ID": attempt.execution,
+        "FLYTE_INTERNAL_EXECUTION_PROJECT": attempt.project,
+        "FLYTE_INTERNAL_EXECUTION_WORKFLOW": ":".join(
+            (attempt.project, attempt.domain, attempt.workflow)
+        ),
+        "FLYTE_INTERNAL_TASK_DOMAIN": attempt.domain,
+        "FLYTE_INTERNAL_TASK_NAME": attempt.task,
+        "FLYTE_INTERNAL_TASK_PROJECT": attempt.project,
+    }

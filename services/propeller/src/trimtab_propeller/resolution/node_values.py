@@ -4,7 +4,7 @@
 completed by `trimtab.resolution.limits`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -14,13 +14,16 @@ from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import CALLED_PLAN, ENGINE_DEFAULTS, node_sources
 from trimtab.settings.state import Settings
+from trimtab.workflows.graphs.command_templates import Variable
 from trimtab.workflows.graphs.graph import Node
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.attempt import Program
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import caps, plugins, pod_policies, records
+from trimtab_propeller.resolution import caps, container_values, plugins, pod_policies, records
 from trimtab_propeller.resolution.execution_values import node_settings
 from trimtab_propeller.resolution.parts import Part
+
+_OUTPUT_PREFIX = "workflow_execution_config", "raw_output_data_config.output_location_prefix"
 
 
 class NodeResolver:
@@ -33,15 +36,18 @@ class NodeResolver:
         settings: Settings,
         executor: Capabilities,
         shared: Iterable[ResolvedValue],
+        gpu_resource: str,
     ) -> None:
         """``shared`` are values of every node of the execution. Raises `Unreadable`."""
         self._request = request
         self._part = part
+        self._gpu_resource = gpu_resource
         self._settings = settings
         self._executor = executor
         self._task_resource = settings.effective("task_resource", part.target)
         self._policies = pod_policies.of_part(settings, part)
         self._plugin_override = settings.effective("plugin_override", part.target)
+        self._output_prefix = records.leaf(settings, *_OUTPUT_PREFIX, part.target)
         self._shared = [
             *(
                 ResolvedValue(path=path, value=value, source="engine")
@@ -53,6 +59,7 @@ class NodeResolver:
         ]
         self._by_sources: dict[object, tuple[ResolvedValue, ...]] = {}
         self._resources: dict[object, Mapping[str, ResolvedValue]] = {}
+        self._variables: dict[object, Sequence[tuple[str, Variable]]] = {}
         self._annotated: dict[int, tuple[ResolvedValue, ResolvedValue]] = {}
 
     def values(self, node: Node) -> tuple[ResolvedValue, ...]:
@@ -61,6 +68,10 @@ class NodeResolver:
         if sources not in self._by_sources:
             values = self._resolve(node)
             self._by_sources[sources] = tuple(self._annotate(values[p]) for p in sorted(values))
+            target = self._request.workflow.tasks[node.task].target
+            self._variables[sources] = container_values.variables(target, values)
+        # Nodes with equal values may have different inputs.
+        container_values.check_variables(self._variables[sources], node, self._output_prefix)
         return self._by_sources[sources]
 
     def _hook_sources(self, node: Node) -> tuple[str, ...]:
@@ -77,6 +88,7 @@ class NodeResolver:
             for path, value in flat_overrides(overrides).items():
                 values[path] = self._value(path, value, source)
         values |= {value.path: value for value in _pool(node, self._request, self._settings)}
+        values = container_values.with_primary(values, self._gpu_resource)
         try:
             self._check_program(node, values)
             type_ = self._request.workflow.tasks[node.task].type
@@ -84,7 +96,11 @@ class NodeResolver:
             values |= {} if plugin is None else {plugin.path: plugin}
             _check_environment(values, self._executor)
             pod_policies.check_node(values, self._policies)
-            return {**values, **self._complete_resources(values)}
+            return {
+                **values,
+                **self._complete_resources(values),
+                **container_values.lowered(values, self._gpu_resource, self._task_resource),
+            }
         except Refusal as refusal:
             refusal.node = node.id
             raise
@@ -101,6 +117,7 @@ class NodeResolver:
         named = "" if image is None else str(image.value)
         if reason := self._executor.why_not(program, node.task, named):
             raise Refusal("target", program.target.type, reason)
+        container_values.check_image(workflow.tasks[node.task], values)
 
     def _sources(self, node: Node) -> Iterator[tuple[str, NodeOverrides]]:
         request = self._request

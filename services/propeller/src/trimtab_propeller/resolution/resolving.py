@@ -82,7 +82,12 @@ class _Parts:
     def nodes(self, part: Part) -> NodeResolver:
         if part not in self._resolvers:
             self._resolvers[part] = NodeResolver(
-                self._request, part, self._settings, self._executor, self._shared
+                self._request,
+                part,
+                self._settings,
+                self._executor,
+                self._shared,
+                self._site.pods.gpu_resource,
             )
         return self._resolvers[part]
 
