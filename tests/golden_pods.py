@@ -145,6 +145,33 @@ PREPARING = {
     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     "resources": {"limits": {"cpu": "100m", "memory": "64Mi"}},
 }
+SPOT = {
+    "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}],
+    "node_requirement": {"key": "spot", "operator": "In", "values": ["true"]},
+}
+NOT_SPOT = {"node_requirement": {"key": "spot", "operator": "DoesNotExist"}}
+BASE = {
+    "labels": {"site": "a"},
+    "pod_spec": {
+        "terminationGracePeriodSeconds": 60,
+        "containers": [
+            {
+                "name": "default",
+                "securityContext": {"allowPrivilegeEscalation": False},
+                "env": [{"name": "HTTP_PROXY", "value": "http://proxy:3128"}],
+            },
+            {
+                "name": "primary",
+                "command": ["replaced"],
+                "resources": {"limits": {"memory": "2Gi"}},
+            },
+            {"name": "metrics", "image": "metrics:1"},
+        ],
+        "initContainers": [
+            {"name": "default-init", "securityContext": {"runAsNonRoot": True}},
+        ],
+    },
+}
 
 CASES: Mapping[str, Case] = {
     "container": Case(
@@ -385,6 +412,82 @@ CASES: Mapping[str, Case] = {
         },
         inputs={"day": "2030-01-31"},
     ),
-    "interruptible": Case(config={"container_image": IMAGE, "interruptible": True}),
+    "interruptible": Case(
+        config={
+            "container_image": IMAGE,
+            "interruptible": True,
+            "pod_template": template(
+                affinity={
+                    "nodeAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [
+                                {"matchExpressions": [{"key": zone, "operator": "Exists"}]}
+                                for zone in ("zone-a", "zone-b")
+                            ]
+                        }
+                    }
+                },
+            ),
+        },
+        defaults={"interruptible": SPOT, "not_interruptible": NOT_SPOT},
+    ),
+    "not_interruptible": Case(
+        config={"container_image": IMAGE},
+        defaults={"interruptible": SPOT, "not_interruptible": NOT_SPOT},
+    ),
+    "accelerator": Case(
+        config={
+            "container_image": IMAGE,
+            "accelerator": "nvidia-tesla-t4",
+            "resources": resources({"gpu": "1"}),
+        },
+        defaults={"resource_tolerations": {"nvidia.com/gpu": []}},
+    ),
+    "shared_memory": Case(
+        config={
+            "container_image": IMAGE,
+            "shared_memory": "2Gi",
+            "resources": resources({"memory": "4Gi"}, {"memory": "4Gi"}),
+        },
+    ),
+    "identity": Case(
+        config={"container_image": IMAGE},
+        settings=(
+            config_record(
+                security_context={
+                    "run_as": {
+                        "k8s_service_account": "trainer",
+                        "iam_role": "arn:aws:iam::123456789012:role/trainer",
+                    },
+                    "secrets": [
+                        {"group": "db", "key": "password"},
+                        {"group": "certificates", "mount_requirement": "FILE"},
+                    ],
+                }
+            ),
+        ),
+        defaults={"image_pull_secrets": ["registry"], "image_pull_policy": "IfNotPresent"},
+    ),
+    "base_template": Case(
+        config={
+            "container_image": IMAGE,
+            "pod_template": template(
+                LOGGER,
+                primary="main",
+                initContainers=[{"name": "prepare", "image": "busybox:1.36"}],
+            ),
+        },
+        inputs={"day": "2030-01-31"},
+        defaults={"pod_templates": {"base": BASE}, "pod_template": "base"},
+    ),
+    "priority": Case(
+        config={"container_image": IMAGE},
+        settings=(record("workflow_priority", {"priority": 5}),),
+        defaults={
+            "priority_classes": {"0": "normal", "10": "urgent"},
+            "scheduler_name": "batch-scheduler",
+            "node_selector": {"disk": "ssd"},
+        },
+    ),
 }
 """By the name of the golden file."""

@@ -16,9 +16,10 @@ def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
 
     Raises `AttemptRejected` where the attempt can have no pod.
     """
-    draft = containers.begin(attempt, defaults)
+    draft = containers.begin(attempt)
     identity.add_service_account(draft, attempt)  # the template's comes last
     merging.merge_template(draft, attempt, defaults)
+    containers.complete(draft, attempt, defaults)
     # The containers of the template are complete now, so each further step applies to them too.
     replace_templates(draft, attempt, defaults)
     add_environment(draft, attempt)

@@ -1,7 +1,8 @@
 """The containers of a pod: the target of the task, in the pod of its ``pod_template``. Pure.
 
 * Image: the resolved ``container_image``; without it that of the primary container in
-  ``pod_template``; without both, for Python functions, that of the defaults.
+  ``pod_template``, or in the template of the configuration; without all, for Python functions, that
+  of the defaults.
 * Command and arguments: those of a task's container, or `FUNCTION_COMMAND`, replace both of the
   primary container, also where one is absent. A task that is a pod has those of its primary
   container.
@@ -14,7 +15,7 @@ from trimtab.workflows.graphs.targets import Container, Function, Pod
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import AttemptRejected
 from trimtab_propeller.pods.defaults import PodDefaults
-from trimtab_propeller.pods.draft import Draft, Manifest, copied
+from trimtab_propeller.pods.draft import Draft, copied
 
 PRIMARY = "primary"
 """The name of the primary container where there is no ``pod_template``."""
@@ -27,21 +28,35 @@ them there yet, so the pod of a function is complete but does not run.
 """
 
 
-def begin(attempt: Attempt, defaults: PodDefaults) -> Draft:
-    """Return a pod with the containers of the attempt. Raises `AttemptRejected` without image."""
+def begin(attempt: Attempt) -> Draft:
+    """Return a pod with the containers of the attempt; the primary one may lack an image."""
     draft = _from_template(attempt)
     primary = draft.primary
     if not isinstance(attempt.target, Pod):
         primary.pop("command", None)
         primary.pop("args", None)
         primary.update(_program(attempt))
-    default = defaults.function_image if isinstance(attempt.target, Function) else ""
-    image = attempt.image or primary.get("image") or default
-    if not image:
-        raise AttemptRejected(f'task "{attempt.task}" has no container image')
-    primary["image"] = image
-    _end_in_time(draft.spec, attempt)
+    if attempt.image:
+        primary["image"] = attempt.image
     return draft
+
+
+def complete(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> None:
+    """Add what neither the attempt nor a template has set. Raises `AttemptRejected` without image.
+
+    Kubernetes ends the pod at the attempt's timeout, and starts no container again, because another
+    attempt is another pod.
+    """
+    primary, spec = draft.primary, draft.spec
+    if not primary.get("image") and isinstance(attempt.target, Function):
+        primary["image"] = defaults.function_image
+    if not primary.get("image"):
+        raise AttemptRejected(f'task "{attempt.task}" has no container image')
+    if spec.get("restartPolicy") is None:
+        spec["restartPolicy"] = "Never"
+    if attempt.timeout_seconds:
+        own, seconds = spec.get("activeDeadlineSeconds"), ceil(attempt.timeout_seconds)
+        spec["activeDeadlineSeconds"] = seconds if own is None else min(own, seconds)
 
 
 def _from_template(attempt: Attempt) -> Draft:
@@ -61,15 +76,3 @@ def _program(attempt: Attempt) -> Mapping[str, list[str]]:
         given = {"command": list(target.command), "args": list(target.args)}
         return {field: texts for field, texts in given.items() if texts}
     return {"command": list(FUNCTION_COMMAND)}
-
-
-def _end_in_time(spec: Manifest, attempt: Attempt) -> None:
-    """Let Kubernetes end the pod at the attempt's timeout, and start no container again.
-
-    Another attempt is another pod.
-    """
-    spec.setdefault("restartPolicy", "Never")
-    if attempt.timeout_seconds:
-        own = spec.get("activeDeadlineSeconds")
-        seconds = ceil(attempt.timeout_seconds)
-        spec["activeDeadlineSeconds"] = seconds if own is None else min(own, seconds)

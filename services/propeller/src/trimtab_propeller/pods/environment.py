@@ -17,7 +17,7 @@ def add_environment(draft: Draft, attempt: Attempt) -> None:
     # The kubelet would expand $(NAME), and make one dollar sign of two.
     escaped = {name: variables[name].replace("$", "$$") for name in sorted(variables)}
     for container in draft.containers:
-        own = {each["name"]: each for each in container.get("env", ())}
+        own = {each["name"]: each for each in container.get("env") or ()}
         container["env"] = [
             *({"name": name, "value": value} for name, value in escaped.items()),
             *(each for name, each in own.items() if name not in variables),

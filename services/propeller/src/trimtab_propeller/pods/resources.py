@@ -30,7 +30,7 @@ def add_resources(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> None
     """Set the amounts that admission has resolved, under the names of Kubernetes."""
     primary = draft.primary
     for container in draft.containers:
-        own = container.pop("resources", {})
+        own = container.pop("resources", None) or {}
         is_primary = container is primary
         lowered = attempt.lowered_resources.get(container["name"], _NONE)
         resolved = attempt.resources if is_primary else lowered
@@ -51,7 +51,7 @@ def _complete(own: Manifest, resolved: Resources, gpu_resource: str) -> Manifest
     for group in _GROUPS:
         complete[group] = {
             gpu_resource if name == "gpu" else name: amount
-            for name, amount in own.get(group, {}).items()
+            for name, amount in (own.get(group) or {}).items()
         }
     for resource, name in kubernetes_names(gpu_resource).items():
         amounts = {group: by_group[group][resource] for group in _GROUPS}

@@ -117,11 +117,11 @@ def _containers(template: PodTemplate) -> Iterator[Container]:
 
 
 def _amounts(prefix: str, container: Container, gpu_resource: str) -> Iterator[ResolvedValue]:
-    own = container.get("resources", {})
+    own = container.get("resources") or {}
     assert isinstance(own, dict)
     ours = {k8s: name for name, k8s in kubernetes_names(gpu_resource).items()}
     for group in ("requests", "limits"):
-        amounts = own.get(group, {})
+        amounts = own.get(group) or {}
         assert isinstance(amounts, dict)
         for name, amount in amounts.items():
             if resource := ours.get(gpu_resource if name == "gpu" else name):

@@ -78,7 +78,7 @@ def of_template(target: TaskTarget, template: PodTemplate) -> Iterator[tuple[str
     for path, container in pod_specs.containers("pod_spec", template.pod_spec):
         if isinstance(target, Pod) or container["name"] != template.primary_container_name:
             for field in _COMMANDS:
-                yield from _in_texts(f"{path}.{field}", container.get(field, ()))
+                yield from _in_texts(f"{path}.{field}", container.get(field) or ())
 
 
 def _in_texts(path: str, texts: Any) -> Iterator[tuple[str, Variable]]:

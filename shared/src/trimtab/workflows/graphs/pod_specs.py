@@ -29,9 +29,9 @@ def check_pod_spec(path: str, pod_spec: Mapping[str, JsonValue]) -> None:
         if "image" in container:
             check_image(f"{at}.image", container["image"])
         for field in ("command", "args"):
-            _check_texts(f"{at}.{field}", container.get(field, []))
-        _check_variables(f"{at}.env", container.get("env", []))
-        _check_resources(f"{at}.resources", container.get("resources", {}))
+            _check_texts(f"{at}.{field}", _given(container, field, []))
+        _check_variables(f"{at}.env", _given(container, "env", []))
+        _check_resources(f"{at}.resources", _given(container, "resources", {}))
 
 
 def images(pod_spec: Mapping[str, JsonValue]) -> Iterator[str]:
@@ -55,10 +55,10 @@ def containers(
 
 def _check_end(path: str, pod_spec: Mapping[str, JsonValue]) -> None:
     """Raise `Invalid` where the pod would never end, or at no readable time."""
-    policy = pod_spec.get("restartPolicy", "Never")
+    policy = _given(pod_spec, "restartPolicy", "Never")
     if policy not in ("Never", "OnFailure"):
         raise Invalid(f"{path}.restartPolicy", policy, "Never or OnFailure, because a task ends")
-    seconds = pod_spec.get("activeDeadlineSeconds", 1)
+    seconds = _given(pod_spec, "activeDeadlineSeconds", 1)
     if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds < 1:
         raise Invalid(f"{path}.activeDeadlineSeconds", seconds, "a number of seconds from 1")
 
@@ -81,7 +81,7 @@ def _check_resources(path: str, resources: JsonValue) -> None:
     by_group = _object(path, resources)
     amounts: dict[str, Mapping[str, JsonValue]] = {}
     for group in ("requests", "limits"):
-        amounts[group] = _object(f"{path}.{group}", by_group.get(group, {}))
+        amounts[group] = _object(f"{path}.{group}", _given(by_group, group, {}))
         for name, amount in amounts[group].items():
             _check_amount(f"{path}.{group}.{name}", amount)
     for name, request in amounts["requests"].items():
@@ -96,6 +96,12 @@ def _check_amount(path: str, amount: JsonValue) -> None:
     text = str(amount) if is_number else amount
     if not isinstance(text, str) or not quantities.is_amount(text):
         raise Invalid(path, amount, f"{quantities.ALLOWED}; not negative")
+
+
+def _given(value: Mapping[str, JsonValue], name: str, default: JsonValue) -> JsonValue:
+    """Return a field. As in Kubernetes, null is an absent one."""
+    given = value.get(name)
+    return default if given is None else given
 
 
 def _object(path: str, value: JsonValue) -> Mapping[str, JsonValue]:
