@@ -29,9 +29,11 @@ def job() -> int: return one()
 SHOP, BANK = "flyteexamples", "bank"
 
 
-async def publish_status(client: Client, project: str, *, usable: bool, error: str = "") -> None:
+async def publish_status(
+    client: Client, project: str, *, usable: bool, error: str = "", cluster: str = "east"
+) -> None:
     status = NamespaceStatus(
-        cluster="east",
+        cluster=cluster,
         namespace=f"{project}-development",
         project=project,
         domain="development",
@@ -98,4 +100,37 @@ async def test_an_execution_waits_for_no_namespace_of_a_cluster_that_was_deleted
         waiting = await executions.request(request(module(MODULE)))
         assert "has not published its status" in (await report(client)).reason
         await settings_stream.announce(ClusterChanged(name="east", deleted=True))
+        assert (await executions.ended(waiting)).state.phase == "succeeded"
+
+
+async def test_an_execution_runs_on_a_cluster_whose_namespace_can_be_used(
+    start: Start,
+    executions: Executions,
+    client: Client,
+    settings_stream: SettingsStream,
+    module: Callable[[str], Path],
+) -> None:
+    await settings_stream.announce(
+        ClusterChanged(name="east", labels=("any", "east")),
+        ClusterChanged(name="west", labels=("any",)),
+        ProjectChanged(name=SHOP),
+    )
+    await publish_status(client, SHOP, usable=False, error="ResourceQuota/q: forbidden")
+    await publish_status(client, SHOP, usable=True, cluster="west")
+    wanted = request(module(MODULE))
+    start(TRIMTAB_NAMESPACE_CLUSTER="*", TRIMTAB_MAX_EXECUTIONS="1")
+    async with asyncio.timeout(3 * PATIENCE_SECONDS):
+        waiting = await executions.request(
+            wanted.model_copy(update={"execution": "first", "execution_cluster_label": "east"})
+        )
+        assert "on cluster east is not ready: Resource" in (await report(client)).reason
+        # It is of the same project and domain, behind the one that waits.
+        any_cluster = wanted.model_copy(update={"execution_cluster_label": "any"})
+        ended = await executions.ended(await executions.request(any_cluster))
+        assert ended.state.resolution is not None
+        [cluster] = [v for v in ended.state.resolution.nodes["n0"] if v.path == "cluster"]
+        assert cluster.value == "west"
+        assert "skipped east: namespace flyteexamples-development on" in cluster.note
+        assert (await executions.read(waiting)).events == []
+        await publish_status(client, SHOP, usable=True)
         assert (await executions.ended(waiting)).state.phase == "succeeded"

@@ -1,8 +1,8 @@
 """From which project-domain the next request is taken, and which requests wait."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from trimtab_propeller.turns import AwaitedNamespaces, EarlyRequests, Turns
+from trimtab_propeller.turns import AwaitedNamespaces, EarlyRequests, Turns, UnplacedRequests
 
 
 def turns(*subjects: str) -> Turns:
@@ -105,3 +105,33 @@ def test_a_subject_without_requests_waits_for_no_namespace() -> None:
         [False, True, False],
         {"shared": {"b": 1}},
     )
+
+
+def test_unplaced_requests_are_read_again_when_their_namespace_or_the_settings_change() -> (
+    None
+):
+    takes: list[Callable[[UnplacedRequests], dict[str, float]]] = [
+        lambda each: each.take_changed("ns"),
+        lambda each: each.take_older(8),
+    ]
+    for take in takes:
+        unplaced = UnplacedRequests()
+        unplaced.record("a", 3, "ns", revision=7, reason="first", now=1)
+        unplaced.record("a", 5, "ns", revision=9, reason="second", now=2)
+        unplaced.record("b", 4, "other", revision=8, reason="b", now=3)
+        assert (unplaced.first_sequence("a"), unplaced.first_sequence("c")) == (6, 1)
+        assert unplaced.waiting(now=12.5, seconds=10) == {"a": "first"}
+        assert take(unplaced) == {"a": 1}
+        assert (unplaced.first_sequence("a"), unplaced.first_sequence("b")) == (1, 5)
+
+
+def test_a_subject_that_is_forgotten_or_has_no_requests_is_not_unplaced() -> None:
+    unplaced, early = UnplacedRequests(), EarlyRequests()
+    for name in "abc":
+        unplaced.record(name, 3, "ns", revision=7, reason="", now=1)
+    unplaced.forget("a")
+    unplaced.retain({"a", "b"})
+    assert unplaced.take_changed("ns") == {"b": 1}
+    early.record("a", 3, revision=9, now=0)
+    early.forget("a")
+    assert early.first_sequence("a") == 1

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import nats.errors
@@ -15,6 +15,7 @@ from trimtab.blobs.locations import open_store
 from trimtab.blobs.port import BlobStore
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
+from trimtab.messages.executions import Request
 from trimtab.runtime import bus, retrying, service, tasks
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
@@ -144,15 +145,19 @@ class Propeller:
         dependencies = RunDependencies(
             self._executor, self._availability, cohorts, config.lease_seconds
         )
-        executions = OwnedExecutions(
-            group,
-            lambda claimed: ExecutionDriver(claimed, view, dependencies, self._site),
-            config.max_executions,
-        )
-        claimer = Claimer(self._owner, self._executor.location)
         namespaces = RequiredNamespaces(
             config.namespace_cluster, config.namespace_template, lambda: view.settings
         )
+
+        def site(request: Request) -> Site:
+            return replace(self._site(), cluster_problems=namespaces.problems(request))
+
+        executions = OwnedExecutions(
+            group,
+            lambda claimed: ExecutionDriver(claimed, view, dependencies, site),
+            config.max_executions,
+        )
+        claimer = Claimer(self._owner, self._executor.location)
         claiming = RequestClaiming(
             client, claimer, view, executions, self._availability, namespaces
         )
@@ -164,7 +169,7 @@ class Propeller:
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
         blobs = open_store(config.blobs, client)
-        dry_runs = DryRunReplies(client, view, self._executor, self._site)
+        dry_runs = DryRunReplies(client, view, self._executor, site)
         return ConnectedParts(
             blobs, view, cohorts, executions, claiming, reports, dry_runs, ownership
         )

@@ -25,7 +25,7 @@ from trimtab_propeller.execution_log import Claimer
 from trimtab_propeller.namespaces import RequiredNamespaces
 from trimtab_propeller.owned import OwnedExecutions
 from trimtab_propeller.requests import RequestStream
-from trimtab_propeller.turns import AwaitedNamespaces, EarlyRequests, Turns
+from trimtab_propeller.turns import AwaitedNamespaces, EarlyRequests, Turns, UnplacedRequests
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class RequestClaiming:
         self._turns = Turns()
         self._early = EarlyRequests()
         self._awaited = AwaitedNamespaces()
+        self._unplaced = UnplacedRequests()
         self._created = ""
         """When the stream was created whose requests were passed."""
         self._awake = asyncio.Event()
@@ -85,6 +86,7 @@ class RequestClaiming:
             subject: f"it needs the settings at revision {revision}; propeller has those of {shown}"
             for subject, revision in early.items()
         }
+        reasons |= self._unplaced.waiting(time.monotonic(), 0)
         for namespace, waiting in self._awaited.by_namespace.items():
             if problem := self._namespaces.problem(namespace):
                 reasons |= dict.fromkeys(waiting, problem)
@@ -119,11 +121,14 @@ class RequestClaiming:
         """Give turns to the subjects whose first requests the view has the settings for by now."""
         for subject, since in self._early.take_due(self._view.settings.revision).items():
             metrics.record_view_wait(time.monotonic() - since)
+            # All that were passed are read again, the first one first.
+            self._unplaced.forget(subject)
             self._reported.discard(subject)
             self._turns.add(subject)
 
     def _return_usable(self, namespace: str) -> None:
         """Give turns to the subjects that wait for a namespace, if it can be used by now."""
+        self._return_unplaced(self._unplaced.take_changed(namespace))
         if namespace not in self._awaited.by_namespace or self._namespaces.problem(namespace):
             return
         for subject, since in self._awaited.take(namespace).items():
@@ -132,16 +137,28 @@ class RequestClaiming:
             self._turns.add(subject)
         self._awake.set()
 
+    def _return_unplaced(self, subjects: Mapping[str, float]) -> None:
+        """Read the requests of the subjects again, from the first one on."""
+        for subject, since in subjects.items():
+            metrics.record_namespace_wait(time.monotonic() - since)
+            self._early.forget(subject)
+            self._reported.discard(subject)
+            self._turns.add(subject)
+            self._awake.set()
+
     async def _list(self) -> None:
         listed = await self._stream.list()
         if listed.created != self._created:
             # The requests of a recreated stream have lower sequences.
             self._created, self._early = listed.created, EarlyRequests()
+            self._unplaced = UnplacedRequests()
         self._awaited.retain(listed.counts)
+        self._unplaced.retain(listed.counts)
         self._reported.intersection_update(listed.counts)
         for namespace in list(self._awaited.by_namespace):
             # The cluster may have been deleted meanwhile.
             self._return_usable(namespace)
+        self._return_unplaced(self._unplaced.take_older(self._view.settings.revision))
         for subject in listed.counts:
             self._add_turn(subject)
         self._list_at = time.monotonic() + _LIST_SECONDS
@@ -166,12 +183,15 @@ class RequestClaiming:
                 log.warning("request.settings_awaited", extra=fields)
 
     def _report_awaited(self, now: float) -> None:
+        reasons = self._unplaced.waiting(now, _VISIBLE_SECONDS)
         for namespace, waiting in self._awaited.by_namespace.items():
             for subject, since in waiting.items():
-                if now - since > _VISIBLE_SECONDS and subject not in self._reported:
-                    self._reported.add(subject)
-                    fields = {"subject": subject, "error": self._namespaces.problem(namespace)}
-                    log.warning("request.namespace_awaited", extra=fields)
+                if now - since > _VISIBLE_SECONDS:
+                    reasons[subject] = self._namespaces.problem(namespace)
+        for subject in reasons.keys() - self._reported:
+            self._reported.add(subject)
+            fields = {"subject": subject, "error": reasons[subject]}
+            log.warning("request.namespace_awaited", extra=fields)
 
     def _add_turn(self, subject: str) -> None:
         """Give the subject a turn, unless its namespace cannot be used."""
@@ -196,7 +216,8 @@ class RequestClaiming:
 
         Its namespace depends on them, so it is awaited after them.
         """
-        sequence = self._early.first_sequence(subject)
+        passed = self._early, self._unplaced
+        sequence = max(each.first_sequence(subject) for each in passed)
         message = await self._stream.first(subject, sequence)
         if message is None:
             self._turns.remove(subject)
@@ -204,7 +225,6 @@ class RequestClaiming:
         try:
             request = requests.parse(message)
             namespace = self._namespaces.name(request.project, request.domain)
-            is_usable = not self._namespaces.problem(namespace)
         except Rejected as error:
             await self._reject(message, str(error))
             return
@@ -212,9 +232,8 @@ class RequestClaiming:
             now = time.monotonic()
             self._early.record(subject, message.sequence, request.revision, now)
             return
-        if not is_usable:
-            self._turns.remove(subject)
-            self._awaited.record(subject, namespace, time.monotonic())
+        if problem := self._namespaces.problem_of(request):
+            self._pass(message, namespace, problem)
             return
         if not self._executions.has_room:
             return  # an execution was taken over meanwhile
@@ -224,6 +243,19 @@ class RequestClaiming:
             self._executions.reserve(),
         ):
             await self._claim_request(message, request)
+
+    def _pass(self, message: StoredMessage, namespace: str, problem: str) -> None:
+        """Leave a request until its namespace can be used on a cluster that may be selected.
+
+        Those behind it are read, unless the namespace can be used on no cluster.
+        """
+        subject, now = message.subject, time.monotonic()
+        if self._namespaces.problem(namespace):
+            self._turns.remove(subject)
+            self._awaited.record(subject, namespace, now)
+            return
+        revision = self._view.settings.revision
+        self._unplaced.record(subject, message.sequence, namespace, revision, problem, now)
 
     async def _claim_request(self, message: StoredMessage, request: Request) -> None:
         fields = {"execution": request.execution, "subject": message.subject}

@@ -52,8 +52,9 @@ class PropellerConfig(ServiceConfig):
     """The lease of a pool's token, which is renewed at a third of it."""
     namespace_cluster: str = ""
     """The cluster that executions run in. An execution is claimed once the namespace of its project
-    and domain can be used there. Where it is empty, or admin does not declare the cluster,
-    executions wait for no namespace."""
+    and domain can be used there. ``*`` is every cluster that admin declares: an execution is then
+    claimed once its namespace can be used on a cluster that may be selected for it. Where it is
+    empty, or admin does not declare the cluster, executions wait for no namespace."""
     namespace_template: Annotated[str, AfterValidator(namespaces.check_template)] = (
         namespaces.DEFAULT
     )

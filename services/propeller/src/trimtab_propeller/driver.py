@@ -10,7 +10,7 @@ from functools import partial
 from typing import assert_never
 
 from trimtab.errors import Retryable
-from trimtab.messages.executions import Admitted, Failed, Refused, Succeeded
+from trimtab.messages.executions import Admitted, Failed, Refused, Request, Succeeded
 from trimtab.resolution.limits import Refusal
 from trimtab.runtime.bus import WrongSequence
 from trimtab.settings.state import Settings
@@ -43,7 +43,7 @@ class ExecutionDriver:
         execution_log: ExecutionLog,
         view: View,
         dependencies: RunDependencies,
-        site: Callable[[], Site],
+        site: Callable[[Request], Site],
     ) -> None:
         self._log = execution_log
         self._view = view
@@ -119,9 +119,8 @@ class ExecutionDriver:
             settings = await self._settings()
             executor = self._dependencies.executor
             try:
-                resolution = resolve(
-                    self._log.request, settings, executor.capabilities, self._site()
-                )
+                site = self._site(self._log.request)
+                resolution = resolve(self._log.request, settings, executor.capabilities, site)
             except Refusal as refusal:
                 await self._refuse(refusal)
                 return False

@@ -40,7 +40,7 @@ class DryRunReplies:
     """Resolves requests; of several propellers, one receives each."""
 
     def __init__(
-        self, client: Client, view: View, executor: Executor, site: Callable[[], Site]
+        self, client: Client, view: View, executor: Executor, site: Callable[[Request], Site]
     ) -> None:
         self._client = client
         self._view = view
@@ -87,7 +87,8 @@ class DryRunReplies:
         request = wanted.request
         settings = await self._view.wait_for(request.revision, _VIEW_SECONDS)
         try:
-            resolution = resolve(request, settings, self._executor.capabilities, self._site())
+            site = self._site(request)
+            resolution = resolve(request, settings, self._executor.capabilities, site)
             pod = _pod(request, resolution, wanted.node) if wanted.node else None
         except Refusal as refusal:
             return DryRunReply(refused=_refused(refusal))

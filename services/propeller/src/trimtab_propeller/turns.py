@@ -76,6 +76,9 @@ class EarlyRequests:
         passed = self._by_subject.get(subject)
         return 1 if passed is None else passed.last_sequence + 1
 
+    def forget(self, subject: str) -> None:
+        self._by_subject.pop(subject, None)
+
     def take_due(self, revision: int) -> dict[str, float]:
         """Remove the subjects that have a request for this revision or an older one.
 
@@ -93,6 +96,64 @@ class EarlyRequests:
 
     def __len__(self) -> int:
         return len(self._by_subject)
+
+
+@dataclass
+class _Unplaced:
+    last_sequence: int
+    namespace: str
+    revision: int
+    since: float
+    reason: str
+
+
+@dataclass
+class UnplacedRequests:
+    """The requests whose namespace can be used, but on no cluster that may be selected for them.
+
+    Those behind them are taken. They are read again when the namespace or the settings change.
+    """
+
+    _by_subject: dict[str, _Unplaced] = field(default_factory=dict)
+
+    def record(
+        self, subject: str, sequence: int, namespace: str, revision: int, reason: str, now: float
+    ) -> None:
+        """Record that a request was passed, with the settings of this revision."""
+        found = _Unplaced(sequence, namespace, revision, now, reason)
+        passed = self._by_subject.setdefault(subject, found)
+        passed.last_sequence = max(passed.last_sequence, sequence)
+        passed.revision = min(passed.revision, revision)
+
+    def first_sequence(self, subject: str) -> int:
+        """Return from which sequence on the subject may have requests that were not passed."""
+        passed = self._by_subject.get(subject)
+        return 1 if passed is None else passed.last_sequence + 1
+
+    def take_changed(self, namespace: str) -> dict[str, float]:
+        """Remove the subjects of a namespace, and return since when they have waited."""
+        return self._take(lambda passed: passed.namespace == namespace)
+
+    def take_older(self, revision: int) -> dict[str, float]:
+        """Remove the subjects that were passed with settings before this revision."""
+        return self._take(lambda passed: passed.revision < revision)
+
+    def forget(self, subject: str) -> None:
+        self._by_subject.pop(subject, None)
+
+    def retain(self, subjects: Collection[str]) -> None:
+        """Remove all other subjects, because they have no requests any longer."""
+        self._by_subject = {s: p for s, p in self._by_subject.items() if s in subjects}
+
+    def waiting(self, now: float, seconds: float) -> dict[str, str]:
+        """Return the subjects that have waited for so long, with the reason of the first one."""
+        return {s: p.reason for s, p in self._by_subject.items() if now - p.since > seconds}
+
+    def _take(self, is_due: Callable[[_Unplaced], bool]) -> dict[str, float]:
+        taken = {s: passed.since for s, passed in self._by_subject.items() if is_due(passed)}
+        for subject in taken:
+            del self._by_subject[subject]
+        return taken
 
 
 @dataclass
