@@ -107,9 +107,7 @@ def test_a_subject_without_requests_waits_for_no_namespace() -> None:
     )
 
 
-def test_unplaced_requests_are_read_again_when_their_namespace_or_the_settings_change() -> (
-    None
-):
+def test_unplaced_requests_are_read_again_when_their_namespace_or_the_settings_change() -> None:
     takes: list[Callable[[UnplacedRequests], dict[str, float]]] = [
         lambda each: each.take_changed("ns"),
         lambda each: each.take_older(8),
