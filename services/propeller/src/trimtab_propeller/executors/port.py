@@ -71,6 +71,8 @@ class Capabilities:
     environment_limits: EnvironmentLimits | None = None
     """``None`` where the executor has none."""
     isolation: Isolation = Isolation()
+    makes_pods: bool = False
+    """Whether attempts are pods. Then an execution of which one could not be built is refused."""
     runs: frozenset[ProgramKind] = frozenset({"text", "bundle", "image", "container", "pod"})
     plugins: tuple[str, ...] = ()
     """The plugins that ``plugin_override`` may name; each of them runs every type of task. The

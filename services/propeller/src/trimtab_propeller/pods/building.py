@@ -4,7 +4,7 @@ from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods import containers, identity, merging, metadata, scheduling
 from trimtab_propeller.pods.command_templates import replace_templates
 from trimtab_propeller.pods.defaults import PodDefaults
-from trimtab_propeller.pods.draft import Manifest
+from trimtab_propeller.pods.draft import Draft, Manifest
 from trimtab_propeller.pods.environment import add_environment
 from trimtab_propeller.pods.images import add_pulling
 from trimtab_propeller.pods.resources import add_resources
@@ -16,19 +16,9 @@ def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
 
     Raises `AttemptRejected` where the attempt can have no pod.
     """
-    draft = containers.begin(attempt)
-    identity.add_service_account(draft, attempt)  # the template's comes last
-    merging.merge_template(draft, attempt, defaults)
-    containers.complete(draft, attempt, defaults)
-    # The containers of the template are complete now, so each further step applies to them too.
+    draft = _begin(attempt, defaults)
     replace_templates(draft, attempt, defaults)
-    add_environment(draft, attempt)
-    add_resources(draft, attempt, defaults)
-    add_pulling(draft, defaults)
-    add_shared_memory(draft, attempt)
-    scheduling.add_scheduling(draft, attempt, defaults)
-    metadata.add_metadata(draft, attempt, defaults)
-    identity.add_identity(draft, attempt, defaults)
+    _complete(draft, attempt, defaults)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -40,3 +30,27 @@ def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
         },
         "spec": draft.spec,
     }
+
+
+def check_pod(attempt: Attempt, defaults: PodDefaults) -> None:
+    """Raise `AttemptRejected` where the attempt can have no pod, whatever its inputs are."""
+    _complete(_begin(attempt, defaults), attempt, defaults)
+
+
+def _begin(attempt: Attempt, defaults: PodDefaults) -> Draft:
+    """Return a pod with all of its containers, so that each further step applies to them."""
+    draft = containers.begin(attempt)
+    identity.add_service_account(draft, attempt)  # the template's comes last
+    merging.merge_template(draft, attempt, defaults)
+    containers.complete(draft, attempt, defaults)
+    return draft
+
+
+def _complete(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> None:
+    add_environment(draft, attempt)
+    add_resources(draft, attempt, defaults)
+    add_pulling(draft, defaults)
+    add_shared_memory(draft, attempt)
+    scheduling.add_scheduling(draft, attempt, defaults)
+    metadata.add_metadata(draft, attempt, defaults)
+    identity.add_identity(draft, attempt, defaults)

@@ -9,7 +9,7 @@ from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import ID, ID_RULE
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import parts, placement, pod_policies
+from trimtab_propeller.resolution import parts, placement, pod_checks, pod_policies
 from trimtab_propeller.resolution.execution_values import resolve_part
 from trimtab_propeller.resolution.node_values import NodeResolver
 from trimtab_propeller.resolution.parts import Part
@@ -44,7 +44,7 @@ def _resolve(
     nodes = {
         node.id: resolved.nodes(by_name[node.plan]).values(node) for node in request.workflow.nodes
     }
-    return Resolution(
+    resolution = Resolution(
         revision=settings.revision,
         executor=executor.name,
         isolation=str(executor.isolation) if executor.isolation.mechanism else "",
@@ -53,6 +53,9 @@ def _resolve(
         nodes=nodes,
         pods=site.pods.content,
     )
+    if executor.makes_pods:
+        pod_checks.check(request, resolution, nodes, site.pods)
+    return resolution
 
 
 class _Parts:

@@ -1,0 +1,37 @@
+"""Refuse an execution of which a pod could not be built. Pure."""
+
+from collections.abc import Mapping
+
+from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import Resolution, ResolvedValue
+from trimtab.resolution.limits import Refusal
+from trimtab_propeller.executors.attempt import Attempt
+from trimtab_propeller.executors.port import AttemptRejected
+from trimtab_propeller.pods.building import check_pod
+from trimtab_propeller.pods.defaults import PodDefaults
+from trimtab_propeller.pods.fields import PodRejected
+
+
+def check(
+    request: Request,
+    resolution: Resolution,
+    nodes: Mapping[str, tuple[ResolvedValue, ...]],
+    defaults: PodDefaults,
+) -> None:
+    """Build the pod of each node without its inputs, and raise `Refusal` where one cannot be built.
+
+    ``nodes`` are the values of the nodes. Those that share a task and their values are built once.
+    """
+    built: set[tuple[str, str, int]] = set()
+    for node in request.workflow.nodes:
+        same = node.task, node.plan, id(nodes[node.id])
+        if same in built:
+            continue
+        built.add(same)
+        attempt = Attempt.from_resolution(request, resolution, node, 0, {})
+        try:
+            check_pod(attempt, defaults)
+        except PodRejected as error:
+            raise Refusal(error.path, error.value, str(error), node=node.id) from error
+        except AttemptRejected as error:
+            raise Refusal("target", attempt.target.type, str(error), node=node.id) from error
