@@ -27,6 +27,7 @@ from trimtab_admin.executions import (
     closures,
     label_checks,
     override_limits,
+    override_policies,
     override_types,
     sizes,
     states,
@@ -273,6 +274,7 @@ def _request(
     workflow = closures.expand_checked(sources.workflow, sources.registry)
     workflow.check_hooks("overrides", body.overrides)
     override_types.check(workflow, plan, body.overrides)
+    override_policies.check(workflow, plan, body.overrides, settings.effective["pod_policy"])
     request = Request(
         execution=_new_id(),
         project=body.project,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -22,6 +22,7 @@ from trimtab_admin.executions import (
     bundles,
     closures,
     override_limits,
+    override_policies,
     override_types,
     versions,
 )
@@ -115,8 +116,8 @@ class Workflows:
             _check_target(settings, scope)
             workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
             registry = await find_referenced(session, workflow)
-        limits = _limits(settings, body)
-        check = partial(_check_launch_plan, workflow, registry, plan, limits)
+        rules = _Rules.of(settings, body)
+        check = partial(_check_launch_plan, workflow, registry, plan, rules)
         warnings = await asyncio.to_thread(check)
         is_new = await versions.repeated(lambda: self._store_plan(plan, scope, dry_run=dry_run))
         self._targets.expire()
@@ -172,25 +173,33 @@ def _check_target(settings: Settings, scope: Scope) -> None:
     check_active(settings.projects[scope.project])
 
 
-def _limits(settings: Settings, body: LaunchPlanBody) -> Effective:
-    """Return the settings that limit the resources of a launch plan; none where it sets none.
+class _Rules(NamedTuple):
+    """The settings that the overrides of a launch plan have to keep."""
 
-    Raises `Unreadable`.
-    """
-    overrides = body.launch_plan.runtime_override.values()
-    applied = settings if any(each.resources for each in overrides) else Settings()
-    return applied.effective("task_resource", scope_of(body))
+    limits: Effective
+    policy: Effective
+
+    @classmethod
+    def of(cls, settings: Settings, body: LaunchPlanBody) -> "_Rules":
+        """Leave out settings that concern none of the overrides. Raises `Unreadable`."""
+        overrides, scope = body.launch_plan.runtime_override.values(), scope_of(body)
+        limiting = settings if any(each.resources for each in overrides) else Settings()
+        judging = settings if any(each.pod_template for each in overrides) else Settings()
+        return cls(
+            limiting.effective("task_resource", scope), judging.effective("pod_policy", scope)
+        )
 
 
 def _check_launch_plan(
-    workflow: Workflow, registry: Registry, plan: LaunchPlan, limits: Effective
+    workflow: Workflow, registry: Registry, plan: LaunchPlan, rules: _Rules
 ) -> tuple[str, ...]:
     """Return the warnings. Raises `Invalid` where the launch plan does not match its workflow."""
     workflow.check_inputs("launch_plan.inputs", plan.inputs)
     expanded = closures.expand_checked(workflow, registry)
     expanded.check_hooks("launch_plan.runtime_override", plan.runtime_override)
     override_types.check(expanded, plan, {})
-    return override_limits.check(expanded, plan, {}, limits)
+    override_policies.check(expanded, plan, {}, rules.policy)
+    return override_limits.check(expanded, plan, {}, rules.limits)
 
 
 def _newest(table: sa.Table, own: Columns, caller: Caller, project: str, domain: str) -> Select:

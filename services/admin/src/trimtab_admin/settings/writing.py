@@ -9,7 +9,7 @@ from trimtab.levels import Scope
 from trimtab.settings.state import Settings
 from trimtab_admin import slices, steps
 from trimtab_admin.access.authorization import Caller
-from trimtab_admin.settings import blast_radius, documents
+from trimtab_admin.settings import blast_radius, documents, widening
 from trimtab_admin.settings.drafts import Draft, EntityEdit, RecordEdit
 from trimtab_admin.settings.entities import B, E, EntityType
 from trimtab_admin.settings.history import History
@@ -195,4 +195,5 @@ def _add_writes(change: Change, request: PreparedRequest, caller: Caller) -> Ste
     # Judged last, because its errors show values of other scopes, which only a caller who may write
     # here may see.
     yield from draft.check()
+    yield from widening.warn(draft)
     return WriteResult(draft, revisions, change.revision)
