@@ -12,8 +12,7 @@ from trimtab.resolution.limits import Refusal
 from trimtab.workflows.graphs.launch_plans import PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.resolution import parts, resolve
-from trimtab_propeller.resolution.pod_policies import allows_cluster_label
+from trimtab_propeller.resolution import resolve
 
 ANY = Capabilities("any")
 OTHER = Scope("production", "search")
@@ -143,18 +142,3 @@ def test_a_pod_that_cannot_be_read_is_refused() -> None:
     wanted = request(task=overrides(pod_template={"pod_spec": {"hostPID": "true"}}))
     refused = refusal(wanted, policy({"privileged": True}))
     assert (refused.path, refused.value) == ("pod_template.pod_spec.hostPID", "true")
-
-
-def test_a_cluster_label_has_to_be_allowed_by_every_part() -> None:
-    by_name = parts.of(called(overrides()))
-    assert allows_cluster_label(settings(), by_name.values(), "gpu") == ""
-    both = policy({"cluster_labels": ["gpu", "cpu"]})
-    assert allows_cluster_label(settings(both), by_name.values(), "gpu") == ""
-    narrower = policy({"cluster_labels": ["cpu"]}, OTHER)
-    problem = allows_cluster_label(settings(both, narrower), by_name.values(), "gpu")
-    assert problem == (
-        "cluster label 'gpu' is not in pod_policy.cluster_labels of "
-        "project-domain search/production; allowed: cpu"
-    )
-    none = policy({"cluster_labels": []})
-    assert allows_cluster_label(settings(none), by_name.values(), "gpu").endswith("allowed: none")

@@ -7,8 +7,6 @@ of, and those of every part around it. All of them have to allow an access.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pydantic import JsonValue
-
 from trimtab.echoes import cut, echo, shown
 from trimtab.errors import Invalid
 from trimtab.kinds.narrowing import is_covered
@@ -60,21 +58,15 @@ def first_denial(accesses: Iterable[Access], policies: Sequence[Effective]) -> D
     return None
 
 
-def allowed_names(policy: Effective, field: str) -> list[str] | None:
-    """Return the items of a list in a policy; ``None`` where it allows all."""
-    value = policy.flat.get(field)
-    return None if value is None else _texts(value)
-
-
 def _judge(access: Access, policy: Effective) -> Denial | None:
     match access.field:
         case "service_accounts":
-            names = allowed_names(policy, access.field)
+            names = _names(policy, access.field)
             if names is None or access.name in names:
                 return None
             return _denial(access, policy, f"one of {_list(names)}" if names else "none")
         case "host_path":
-            prefixes = allowed_names(policy, access.field) or []
+            prefixes = _names(policy, access.field) or []
             if is_covered(access.name, prefixes):
                 return None
             return _denial(access, policy, f"paths in {_list(prefixes)}" if prefixes else "none")
@@ -101,5 +93,9 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _texts(value: JsonValue) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+def _names(policy: Effective, field: str) -> list[str] | None:
+    """Return the items of a list in a policy; ``None`` where it has none."""
+    value = policy.flat.get(field)
+    if not isinstance(value, list):
+        return None
+    return [item for item in value if isinstance(item, str)]

@@ -1,14 +1,14 @@
-"""The pod policies of an execution: what its pods may use, and what its request may select. Pure.
+"""Judge the pods of an execution by its pod policies. Pure.
 
 The policy of a part is the effective `pod_policy` of its target. In a part that is called, the
 policies of the parts around it have to allow the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution import pod_access, pod_policies
-from trimtab.resolution.pod_policies import KIND, allowed_names
+from trimtab.resolution.pod_policies import KIND
 from trimtab.resolution.pod_readers import Access
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
@@ -52,19 +52,3 @@ def _part_accesses(values: Values, execution: Values) -> Iterator[Access]:
         if path.startswith(_ANNOTATIONS):
             key = path.removeprefix(_ANNOTATIONS)
             yield from pod_access.of_annotation(path, key, value.value)
-
-
-def allows_cluster_label(settings: Settings, parts: Iterable[Part], label: str) -> str:
-    """Return why an execution may not set the label of its clusters; empty where it may.
-
-    The policy of every part has to allow it, because all run on one cluster. Raises `Unreadable`.
-    """
-    for part in parts:
-        policy = settings.effective(KIND, part.target)
-        names = allowed_names(policy, "cluster_labels")
-        if names is not None and label not in names:
-            return (
-                f"cluster label {label!r} is not in {KIND}.cluster_labels of "
-                f"{policy.leaves['cluster_labels'].scope}; allowed: {', '.join(names) or 'none'}"
-            )
-    return ""
