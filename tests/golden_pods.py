@@ -468,6 +468,32 @@ CASES: Mapping[str, Case] = {
         ),
         defaults={"image_pull_secrets": ["registry"], "image_pull_policy": "IfNotPresent"},
     ),
+    "tokens": Case(
+        config={"container_image": IMAGE, "shared_memory": True},
+        settings=(
+            LIMITS,
+            config_record(
+                security_context={
+                    "run_as": {"execution_identity": "ada@example.com"},
+                    "secrets": [
+                        {"group": "db", "key": "ca.crt", "mount_requirement": "FILE"},
+                        {"group": "db", "key": "user", "mount_requirement": "ENV_VAR"},
+                    ],
+                    "tokens": [
+                        {
+                            "name": "API_TOKEN",
+                            "type": "CLIENT_CREDENTIALS",
+                            "token_endpoint": "https://id.example.com/token",
+                            "client": {
+                                "client_id": "trainer",
+                                "client_secret": {"group": "oauth", "key": "secret"},
+                            },
+                        }
+                    ],
+                }
+            ),
+        ),
+    ),
     "base_template": Case(
         config={
             "container_image": IMAGE,

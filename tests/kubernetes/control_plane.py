@@ -125,6 +125,7 @@ class ApiServer(_HttpsServer):
         return {
             "etcd-servers": self._etcd.url,
             "etcd-prefix": self._prefix,
+            "allow-privileged": "true",  # as in clusters; admission decides
             "endpoint-reconciler-type": "none",  # the others reject addresses of loopback
             "token-auth-file": self._tokens,
             "authorization-mode": "RBAC",
