@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import kinds
+from trimtab.api.settings import KindBody
+from trimtab.cli.kinds import kind_from_body
 from trimtab.errors import Invalid
-from trimtab.kinds import Kind
+from trimtab.kinds import Kind, forms
 from trimtab.kinds.narrowing import Narrowing, common
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
 from trimtab.settings.fold import Effective, Record, Source, fold
@@ -221,6 +223,23 @@ def test_a_record_below_the_platform_cannot_unset_a_field(scope: Scope, field: s
 def test_a_prefix_has_to_be_an_absolute_path_in_its_shortest_form(path: str) -> None:
     with pytest.raises(Invalid, match="absolute path"):
         KIND.parse({"host_path": [path]}, PLATFORM)
+
+
+def test_a_command_line_without_the_kind_keeps_an_empty_list_and_refuses_unset() -> None:
+    body = KindBody(
+        name="pod_policy",
+        noun="pod-policy",
+        summary="",
+        flyte_number=None,
+        levels=("platform", "project"),
+        form=forms.of_kind(KIND),
+        narrowing=("host_path", "service_accounts"),
+        json_schema={},
+    )
+    kind = kind_from_body(body)
+    assert kind.to_document(kind.parse({"host_path": []}, PROJECT)) == {"host_path": []}
+    with pytest.raises(Invalid, match="can only narrow"):
+        kind.parse({"unset": ["service_accounts"]}, PROJECT)
 
 
 def test_a_field_that_is_folded_in_parts_cannot_be_narrowed(

@@ -39,6 +39,8 @@ class KindBody(Model):
     """Fields in display order; those without a dot are the keys of an attribute file."""
     alternatives: tuple[str, ...] = ()
     """Fields that exclude each other in a record."""
+    narrowing: tuple[str, ...] = ()
+    """Fields that a record below the platform can only narrow; an empty list is a value of them."""
     deprecated: dict[str, str] = {}
     """Old paths that are still accepted, with their new names."""
     sample: dict[str, Any] = {}

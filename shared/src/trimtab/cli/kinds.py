@@ -22,6 +22,7 @@ from trimtab.errors import NotFound, TrimtabError
 from trimtab.kinds import Kind, Value
 from trimtab.kinds.forms import Field
 from trimtab.kinds.kind import KindModel
+from trimtab.kinds.narrowing import ELSEWHERE
 from trimtab.levels import Level
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -172,6 +173,7 @@ def kind_from_body(body: KindBody) -> Kind:
         refused_levels=_by_level(body.refused_levels),
         field_levels={field.path: _levels(field.levels) for field in body.form if field.levels},
         alternatives=frozenset(body.alternatives),
+        narrowing=dict.fromkeys(body.narrowing, ELSEWHERE),
         deprecated=body.deprecated,
         sample=body.sample,
     )

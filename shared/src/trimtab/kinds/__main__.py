@@ -42,6 +42,8 @@ def _sections(kinds: Iterable[Kind]) -> Iterator[str]:
         if kind.alternatives:
             names = _code_list(sorted(kind.alternatives))
             yield f"- A record may set only one of {names}; setting one unsets the others."
+        if kind.narrowing:
+            yield f"- Below the platform, a record can only narrow {_code_list(kind.narrowing)}."
         for old, new in kind.deprecated.items():
             yield f"- `{old}` is deprecated and is read as `{new}`."
         yield from ["\n| field | meaning | input |", "|---|---|---|"]

@@ -39,6 +39,10 @@ class Narrowing:
         return base is not None and self.narrow(own, base) != own
 
 
+ELSEWHERE = Narrowing(lambda broader, _own: broader)
+"""Stands for the rule of a kind that is not installed, which only the server folds."""
+
+
 def both(one: JsonValue, other: JsonValue) -> JsonValue:
     """Narrow a switch: false wins."""
     return one is True and other is True

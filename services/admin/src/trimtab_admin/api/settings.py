@@ -317,6 +317,7 @@ def _kind_body(name: str) -> KindBody:
         refused_levels={level.label: why for level, why in sorted(kind.refused_levels.items())},
         form=forms.of_kind(kind),
         alternatives=tuple(sorted(kind.alternatives)),
+        narrowing=tuple(sorted(kind.narrowing)),
         deprecated=dict(kind.deprecated),
         sample=forms.sample(kind),
         json_schema=kind.value.model_json_schema(),
