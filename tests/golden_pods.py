@@ -384,14 +384,18 @@ CASES: Mapping[str, Case] = {
         config={
             "container_image": IMAGE,
             "pod_template": {
-                "labels": {"team": "pod", "app": "train"},
-                "annotations": {"note": "of the pod", "owner": "team"},
+                "labels": {"team": "pod", "app": "train", "trimtab.io/node": "other"},
+                "annotations": {
+                    "note": "of the pod",
+                    "owner": "team",
+                    "trimtab.io/node": "other",
+                },
             },
         },
         settings=(
             config_record(
-                labels={"team": "search", "trimtab.io/node": "other"},
-                annotations={"note": "of the settings", "trimtab.io/node": "other"},
+                labels={"team": "search"},
+                annotations={"note": "of the settings"},
             ),
             record("workflow_priority", {"priority": 5}),
         ),

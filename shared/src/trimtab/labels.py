@@ -17,8 +17,15 @@ _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 MAX_NAME = 63
 MAX_SUBDOMAIN = 253
-MAX_ANNOTATIONS = 256 * 1024
-"""The largest total size of the annotations of one object, in bytes."""
+MAX_LABELS = 48
+"""The most labels that an execution may have of all its sources together. Its project, its launch
+plan and its request may have 16 each in Flyte; pods have at most 16 more of our own."""
+MAX_ANNOTATIONS = 240 * 1024
+"""The largest total size of the annotations of an execution, keys and values, in bytes. Kubernetes
+accepts 256 KiB for one object, and the rest is for annotations of our own."""
+RESERVED = "trimtab.io"
+"""The prefix of keys that only Trimtab sets. Keys of Kubernetes, such as those below
+``kubernetes.io/``, may be set, because many are meant for users; it refuses the others itself."""
 
 _KEY = (
     "a name of at most 63 letters, digits and - _ . that begins and ends with a letter or digit, "
@@ -28,6 +35,12 @@ _VALUE = (
     "at most 63 letters, digits and - _ . that begin and end with a letter or digit; or empty text"
 )
 _OBJECT = "at most 253 small letters, digits and - . that begin and end with a letter or digit"
+
+
+def is_reserved(key: str) -> bool:
+    """Return whether a key is below `RESERVED`, or below a subdomain of it."""
+    prefix, slash, _ = key.partition("/")
+    return bool(slash) and (prefix == RESERVED or prefix.endswith(f".{RESERVED}"))
 
 
 def _check_key(text: str) -> str:

@@ -1,6 +1,6 @@
 """Values of an execution as a whole, and values of the settings for each of its nodes."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.unit.propeller.building import (
     settings,
 )
 from trimtab.levels import PLATFORM
-from trimtab.messages.events import ClusterChanged, ProjectChanged
+from trimtab.messages.events import ClusterChanged, ProjectChanged, QueueChanged
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
@@ -210,3 +210,36 @@ def test_a_record_may_replace_all_labels_of_broader_ones() -> None:
     )
     [label] = resolve(request(), after, CAPABILITIES).execution
     assert (label.path, label.value) == ("labels.team", "b")
+
+
+def numbered(name: str, count: int) -> dict[str, str]:
+    return {f"{name}{number}": "v" for number in range(count)}
+
+
+def test_an_execution_with_too_many_labels_of_all_sources_is_refused() -> None:
+    shop = ProjectChanged(name="shop", labels=numbered("p", 16))
+    after = settings(record(CONFIG, {"labels": numbered("s", 16)}), shop)
+    resolve(request(labels=numbered("r", 16)), after, Capabilities("any"))
+    with pytest.raises(Refusal, match=r"49 labels \(17 of the execution, 16 of project shop"):
+        resolve(request(labels=numbered("r", 17)), after, Capabilities("any"))
+
+
+def test_annotations_of_the_settings_are_measured_with_their_placeholders_filled() -> None:
+    text = "{{ domain }}" + "x" * (240 * 1024 - len("adevelopment"))
+    after = settings(record(CONFIG, {"annotations": {"a": text}}))
+    resolve(request(), after, Capabilities("any"))
+    with pytest.raises(Refusal, match="245762 bytes of annotations"):
+        resolve(request(annotations={"b": "1"}), after, Capabilities("any"))
+
+
+def test_a_queue_of_kueue_replaces_the_label_with_a_note() -> None:
+    key = "kueue.x-k8s.io/queue-name"
+    label = record(CONFIG, {"labels": {key: "mine"}})
+    tags = record("execution_queue", {"tags": ["gpu"]})
+    found = []
+    systems: list[Literal["kueue", "child_queue"]] = ["kueue", "child_queue"]
+    for system in systems:
+        queue = QueueChanged(name="q", attributes=("gpu",), system=system)
+        resolution = resolve(request(), settings(label, tags, queue), Capabilities("any"))
+        found.append(execution_values(resolution)[f"labels.{key}"].note)
+    assert found == ["replaced by queue q, which execution_queue.tags selects", ""]

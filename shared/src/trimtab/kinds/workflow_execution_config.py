@@ -11,6 +11,11 @@ because no execution can fill them. A word in braces for another system has four
 ``{{{{ ds }}}}`` stands for ``{{ ds }}``. What is no word, such as ``{{ .Values.x }}``, is left
 alone. Texts of launch plans and requests have no placeholders and stay as they are.
 
+An execution has at most 48 labels, and annotations of at most 240 KiB, of all sources together:
+its project, these records, its launch plan and its request. Keys below ``trimtab.io/`` are
+reserved. Keys of Kubernetes may be set; where a queue of Kueue is selected, its name replaces the
+label ``kueue.x-k8s.io/queue-name``.
+
 Values of ``envs`` are no place for credentials: as in Flyte, every viewer of a scope can read them,
 in records, history, explanations and executions. A name or a value that looks like a credential is
 accepted with a warning. ``security_context.secrets`` names secrets, and never holds their values.
@@ -37,12 +42,14 @@ from trimtab.kinds.kind import Kind, KindModel, Problem, Value
 from trimtab.kinds.schema import ATOMIC
 from trimtab.labels import (
     MAX_ANNOTATIONS,
+    RESERVED,
     LabelKey,
     LabelTemplate,
     ObjectName,
     Text,
     VariableName,
     VariableValue,
+    is_reserved,
 )
 from trimtab.levels import Level
 from trimtab.texts import MULTILINE
@@ -192,9 +199,21 @@ def _problems(flat: Mapping[str, JsonValue]) -> Iterator[Problem]:
         yield Problem("annotations", size, f"{MAX_ANNOTATIONS} bytes of keys and values together")
 
 
-def _check_placeholders(value: Value) -> None:
-    """Raise `Invalid` on braces that no execution can fill; earlier releases accepted them."""
+def _check_written(value: Value) -> None:
+    """Raise `Invalid` on reserved keys, and on braces that no execution can fill.
+
+    Earlier releases accepted both.
+    """
     assert isinstance(value, WorkflowExecutionConfig)
+    for field in _MAPS:
+        for key, text in (getattr(value, field) or {}).items():
+            if is_reserved(key):
+                allowed = f"a key that is not below {RESERVED}/, which only Trimtab sets"
+                raise Invalid(f"{field}.{key}", text, allowed)
+    _check_placeholders(value)
+
+
+def _check_placeholders(value: WorkflowExecutionConfig) -> None:
     texts = [
         (f"{field}.{key}", text)
         for field in ("annotations", "envs")
@@ -271,7 +290,7 @@ KIND = Kind(
         merge=FlyteMerge.FIELD_BY_FIELD,
         native_fields=frozenset({"execution_env_assignments"}),
     ),
-    check_written=_check_placeholders,
+    check_written=_check_written,
     validate=_problems,
     likely_mistakes=_likely_mistakes,
     from_file=from_file,

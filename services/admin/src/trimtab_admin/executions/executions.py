@@ -26,6 +26,7 @@ from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import (
     closures,
     label_checks,
+    metadata_limits,
     override_limits,
     override_policies,
     override_types,
@@ -290,6 +291,7 @@ def _request(
     )
     task_resource = settings.effective["task_resource"]
     warnings = override_limits.check(workflow, plan, body.overrides, task_resource)
+    metadata_limits.check(request, settings)
     sizes.check(request, settings)
     return request, warnings
 

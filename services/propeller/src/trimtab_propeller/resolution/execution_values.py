@@ -7,6 +7,7 @@ from trimtab.labels import label_value
 from trimtab.messages import subjects
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue, is_own_of_plans
+from trimtab.resolution import metadata
 from trimtab.resolution.limits import Refusal
 from trimtab.resolution.sources import CALLED_PLAN
 from trimtab.settings.state import Settings
@@ -115,9 +116,7 @@ def _request_values(source: str, config: ExecutionConfig) -> Iterator[ResolvedVa
     for path in (_PARALLELISM, "overwrite_cache"):
         if (value := getattr(config, path)) is not None:
             yield ResolvedValue(path=path, value=value, source=source)
-    for field in ("labels", "annotations"):
-        for key, value in getattr(config, field).items():
-            yield ResolvedValue(path=f"{field}.{key}", value=value, source=source)
+    yield from metadata.of_config(source, config)
 
 
 def _config_values(request: Request, part: Part, settings: Settings) -> Iterator[ResolvedValue]:
