@@ -144,6 +144,13 @@ def test_role_identity_client_and_tokens_are_annotations_without_values() -> Non
     assert json.loads(annotations["trimtab.io/oauth2-tokens"]) == [token]
 
 
+@pytest.mark.parametrize("name", ["execution-identity", "oauth2-client", "oauth2-tokens"])
+def test_no_other_source_sets_identity_or_tokens(name: str) -> None:
+    forged = {f"trimtab.io/{name}": "forged"}
+    wanted = attempt(annotations=forged, pod={}, pod_metadata={"annotations": forged})
+    assert forged.keys().isdisjoint(build_pod(wanted, defaults())["metadata"]["annotations"])
+
+
 def test_the_annotation_of_the_role_is_configured() -> None:
     configured = defaults(iam_role_annotation="example.com/role")
     annotations = build_pod(attempt(iam_role="r"), configured)["metadata"]["annotations"]

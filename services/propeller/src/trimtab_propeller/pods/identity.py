@@ -44,13 +44,21 @@ def add_identity(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> None:
     add_secrets(draft, attempt)
     if attempt.iam_role is not None:
         draft.annotations[defaults.iam_role_annotation] = attempt.iam_role
-    if attempt.execution_identity is not None:
-        draft.annotations[IDENTITY] = attempt.execution_identity
-    if attempt.oauth2_client is not None:
-        draft.annotations[CLIENT] = _json(attempt.oauth2_client.model_dump(exclude_none=True))
-    if attempt.tokens:
-        tokens = [token.model_dump(exclude_none=True) for token in attempt.tokens]
-        draft.annotations[TOKENS] = _json(tokens)
+    for key, value in _facts(attempt).items():
+        if value is None:
+            # A webhook may trust these, so no other source can set them.
+            draft.annotations.pop(key, None)
+        else:
+            draft.annotations[key] = value
+
+
+def _facts(attempt: Attempt) -> Mapping[str, str | None]:
+    client, tokens = attempt.oauth2_client, attempt.tokens
+    return {
+        IDENTITY: attempt.execution_identity,
+        CLIENT: _json(client.model_dump(exclude_none=True)) if client else None,
+        TOKENS: _json([each.model_dump(exclude_none=True) for each in tokens]) if tokens else None,
+    }
 
 
 def add_secrets(draft: Draft, attempt: Attempt) -> None:

@@ -68,7 +68,7 @@ def merge_template(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> Non
     template = _selected({**draft.annotations, **attempt.annotations}, defaults)
     if template is None:
         return
-    base = copied(template.pod_spec)
+    base: Manifest = dict(template.pod_spec)
     own = draft.spec
     containers = _containers(
         base.pop("containers", ()), own.pop("containers"), CONTAINER_BASE, draft.primary_name
@@ -76,6 +76,7 @@ def merge_template(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> Non
     inits = _containers(
         base.pop("initContainers", ()), own.pop("initContainers", None) or (), INIT_BASE, None
     )
+    base = copied(base)
     draft.spec = merged(base, own, _POD_LISTS, _POD_OBJECTS, _SPEC)
     draft.spec["containers"] = containers
     if inits:
@@ -111,7 +112,7 @@ def _containers(
         containers.append(container)
     listed = {container["name"] for container in own}
     return containers + [
-        _over(by_name[common], container, False) if common in by_name else container
+        _over(by_name.get(common, {}), copied(container), False)
         for name, container in by_name.items()
         if name not in listed | reserved
     ]
