@@ -31,11 +31,11 @@ def node_sources(
         yield from _of_hook("execution override", node.hook, overrides)
         yield from _of_hook("launch plan override", node.hook, plan.runtime_override)
         yield "hook default", node.hook.default
-    yield "execution", _every_node(execution)
+    yield "execution", execution.of_every_node
     if node.plan:
-        yield CALLED_PLAN, _every_node(workflow.plans[node.plan].config)
+        yield CALLED_PLAN, workflow.plans[node.plan].config.of_every_node
     else:
-        yield "launch plan", _every_node(plan)
+        yield "launch plan", plan.of_every_node
     yield "with_overrides", node.overrides
     yield "task", workflow.tasks[node.task].config
 
@@ -47,8 +47,3 @@ def _of_hook(
     for name in dict.fromkeys((hook.full_name, hook.name)):
         if name in overrides:
             yield source, overrides[name]
-
-
-def _every_node(config: ExecutionConfig) -> NodeOverrides:
-    """Return the values that a launch plan or a request sets for each node."""
-    return NodeOverrides(environment=config.environment, interruptible=config.interruptible)

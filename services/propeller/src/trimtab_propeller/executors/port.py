@@ -5,6 +5,7 @@ A new implementation has to pass ``tests/integration/propeller/executor_contract
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType, Protocol
 
 from pydantic import JsonValue
@@ -123,10 +124,15 @@ class Capabilities:
 
     def annotate(self, value: ResolvedValue) -> ResolvedValue:
         """Return the value, with a note where the executor does not apply it."""
-        if not any(value.path == p or value.path.startswith(p + ".") for p in self.ignores):
+        if not _includes(self.ignores, value.path):
             return value
         ignored = f"ignored by the {self.name} executor"
         return value.model_copy(update={"note": "; ".join(filter(None, [value.note, ignored]))})
+
+
+@lru_cache(maxsize=4096)
+def _includes(paths: tuple[str, ...], path: str) -> bool:
+    return any(path == each or path.startswith(each + ".") for each in paths)
 
 
 def _is_utf8(text: str) -> bool:

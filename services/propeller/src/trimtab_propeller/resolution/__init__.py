@@ -4,7 +4,7 @@ It happens once, at admission; later changes of the settings apply to later exec
 is pure: values in, values out.
 """
 
-from trimtab_propeller.resolution.resolving import resolve
+from trimtab_propeller.resolution.resolving import PreparedResolution, check, prepare, resolve
 from trimtab_propeller.resolution.site import Site
 
-__all__ = ["Site", "resolve"]
+__all__ = ["PreparedResolution", "Site", "check", "prepare", "resolve"]

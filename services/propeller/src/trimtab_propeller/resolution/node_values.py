@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
-from trimtab.errors import Invalid, NotFound
+from trimtab.errors import Invalid, NotFound, Unreadable
+from trimtab.messages.events import PoolChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import CALLED_PLAN, ENGINE_DEFAULTS, node_sources
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.command_templates import Variable
-from trimtab.workflows.graphs.graph import Node
+from trimtab.workflows.graphs.graph import Node, Workflow
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_propeller.executors.attempt import Program
 from trimtab_propeller.executors.port import Capabilities
@@ -42,7 +43,6 @@ class NodeResolver:
         self._request = request
         self._part = part
         self._gpu_resource = gpu_resource
-        self._settings = settings
         self._executor = executor
         self._task_resource = settings.effective("task_resource", part.target)
         self._policies = pod_policies.of_part(settings, part)
@@ -57,9 +57,14 @@ class NodeResolver:
             *shared,
             *filter(None, [_priority(part, settings)]),
         ]
+        self._pools = _pools(request.workflow, settings)
+        self._named = {*request.overrides, *request.launch_plan.runtime_override}
+        self._programs: dict[str, Program] = {}
         self._by_sources: dict[object, tuple[ResolvedValue, ...]] = {}
         self._resources: dict[object, Mapping[str, ResolvedValue]] = {}
         self._variables: dict[object, Sequence[tuple[str, Variable]]] = {}
+        # Each object is kept with what was made of it, so that no other object gets its id.
+        self._given: dict[tuple[str, int], tuple[NodeOverrides, Mapping[str, ResolvedValue]]] = {}
         self._annotated: dict[int, tuple[ResolvedValue, ResolvedValue]] = {}
 
     def values(self, node: Node) -> tuple[ResolvedValue, ...]:
@@ -75,19 +80,17 @@ class NodeResolver:
         return self._by_sources[sources]
 
     def _hook_sources(self, node: Node) -> tuple[str, ...]:
-        """Return what the hook adds to the sources: paths differ, but most name no override."""
+        """Return what the hook adds to the sources: names differ, but most name no override."""
         if node.hook is None:
             return ()
-        given = (self._request.overrides, self._request.launch_plan.runtime_override)
-        own = node.hook.full_name if any(node.hook.full_name in each for each in given) else ""
-        return node.hook.name, own, node.hook.default.model_dump_json()
+        names = [n for n in (node.hook.full_name, node.hook.name) if n in self._named]
+        return node.hook.default.model_dump_json(), *names
 
     def _resolve(self, node: Node) -> dict[str, ResolvedValue]:
         values = {value.path: value for value in self._shared}
         for source, overrides in reversed(list(self._sources(node))):
-            for path, value in flat_overrides(overrides).items():
-                values[path] = self._value(path, value, source)
-        values |= {value.path: value for value in _pool(node, self._request, self._settings)}
+            values.update(self._values_of(source, overrides))
+        values |= {value.path: value for value in self._pool(node)}
         values = container_values.with_primary(values, self._gpu_resource)
         try:
             self._check_program(node, values)
@@ -112,7 +115,10 @@ class NodeResolver:
     def _check_program(self, node: Node, values: Mapping[str, ResolvedValue]) -> None:
         """Raise `Refusal` for what the executor cannot run."""
         workflow = self._request.workflow
-        program = Program.of(workflow.tasks[node.task], workflow)
+        program = self._programs.get(node.task)
+        if program is None:
+            program = Program.of(workflow.tasks[node.task], workflow)
+            self._programs[node.task] = program
         image = values.get("container_image")
         named = "" if image is None else str(image.value)
         if reason := self._executor.why_not(program, node.task, named):
@@ -123,18 +129,40 @@ class NodeResolver:
         request = self._request
         return node_sources(node, request.workflow, request.launch_plan, request.overrides, request)
 
+    def _values_of(self, source: str, overrides: NodeOverrides) -> Mapping[str, ResolvedValue]:
+        """Return the values by path; those of a task, a plan or a default are made once."""
+        known = self._given.get((source, id(overrides)))
+        if known is None:
+            flat = flat_overrides(overrides).items()
+            made = {path: self._value(path, value, source) for path, value in flat}
+            known = self._given[source, id(overrides)] = overrides, made
+        return known[1]
+
+    def _pool(self, node: Node) -> Iterator[ResolvedValue]:
+        """Yield what the node takes from its pool. Raises `Refusal`, and `Unreadable`."""
+        task = self._request.workflow.tasks[node.task]
+        if task.pool is None:
+            return
+        pool = self._pools[task.pool]
+        if isinstance(pool, NotFound):
+            raise Refusal("pool", task.pool, str(pool), node=node.id) from pool
+        if isinstance(pool, Unreadable):
+            raise pool
+        yield ResolvedValue(path="pool", value=task.pool, source="task")
+        yield ResolvedValue(path="weight", value=task.weight, source="task")
+        yield ResolvedValue(path="cohort", value=pool.cohort, source="pool")
+
     def _complete_resources(
         self, values: Mapping[str, ResolvedValue]
     ) -> Mapping[str, ResolvedValue]:
         """Return the requests and limits that the values lead to. Raises `Refusal`."""
         given = {p: value for p, value in values.items() if p.startswith("resources.")}
-        key = tuple(value.model_dump_json() for value in given.values())
+        key = tuple((v.path, str(v.value), v.source, v.scope, v.note) for v in given.values())
         if key not in self._resources:
             self._resources[key] = complete_resources(given, self._task_resource)
         return self._resources[key]
 
     def _annotate(self, value: ResolvedValue) -> ResolvedValue:
-        # Each value is kept with its annotated one, so that no other object gets its id.
         known = self._annotated.get(id(value))
         if known is None:
             known = self._annotated[id(value)] = value, self._executor.annotate(value)
@@ -158,17 +186,17 @@ def _check_environment(values: Mapping[str, ResolvedValue], executor: Capabiliti
         raise Refusal(error.path, error.value, f"{source}{error}", scope=scope) from error
 
 
-def _pool(node: Node, request: Request, settings: Settings) -> Iterator[ResolvedValue]:
-    task = request.workflow.tasks[node.task]
-    if task.pool is None:
-        return
-    try:
-        pool = settings.pool(task.pool)
-    except NotFound as error:
-        raise Refusal("pool", task.pool, str(error), node=node.id) from error
-    yield ResolvedValue(path="pool", value=task.pool, source="task")
-    yield ResolvedValue(path="weight", value=task.weight, source="task")
-    yield ResolvedValue(path="cohort", value=pool.cohort, source="pool")
+def _pools(
+    workflow: Workflow, settings: Settings
+) -> Mapping[str, PoolChanged | NotFound | Unreadable]:
+    """Return the pool of each task by name, or why there is none."""
+    pools: dict[str, PoolChanged | NotFound | Unreadable] = {}
+    for name in {task.pool for task in workflow.tasks.values() if task.pool is not None}:
+        try:
+            pools[name] = settings.pool(name)
+        except (NotFound, Unreadable) as error:
+            pools[name] = error
+    return pools
 
 
 def _priority(part: Part, settings: Settings) -> ResolvedValue | None:

@@ -1,6 +1,8 @@
 """Resolve an execution: fold its request and the settings into every value it runs with. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from trimtab.errors import Invalid, Unreadable
 from trimtab.messages.executions import Request
@@ -9,6 +11,7 @@ from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import ID, ID_RULE
 from trimtab_propeller.executors.port import Capabilities
+from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.resolution import metadata, parts, placement, pod_checks, pod_policies
 from trimtab_propeller.resolution.execution_values import resolve_part
 from trimtab_propeller.resolution.node_values import NodeResolver
@@ -18,6 +21,45 @@ from trimtab_propeller.resolution.site import Site
 _DEFAULT_SITE = Site()
 
 
+@dataclass(frozen=True)
+class PreparedResolution:
+    """All that a resolution needs. Nothing of it changes, so that a thread can read it."""
+
+    request: Request
+    executor: Capabilities
+    revision: int
+    of_parts: Mapping[str, tuple[ResolvedValue, ...]]
+    """The values of each part as a whole, ordered by path."""
+    resolvers: Mapping[str, NodeResolver]
+    """The resolvers of the nodes by part."""
+    pods: PodDefaults
+    """The configuration of pods."""
+
+    def resolve(self) -> Resolution:
+        """Return every value, each with its source. Raises `Refusal`."""
+        with _refusing():
+            nodes = {
+                node.id: self.resolvers[node.plan].values(node)
+                for node in self.request.workflow.nodes
+            }
+            resolution = self._of(nodes)
+            if self.executor.makes_pods:
+                pod_checks.check(self.request, resolution, nodes, self.pods)
+            return resolution
+
+    def _of(self, nodes: dict[str, tuple[ResolvedValue, ...]]) -> Resolution:
+        isolation = self.executor.isolation
+        return Resolution(
+            revision=self.revision,
+            executor=self.executor.name,
+            isolation=str(isolation) if isolation.mechanism else "",
+            execution=self.of_parts[""],
+            plans={name: own for name, own in self.of_parts.items() if name},
+            nodes=nodes,
+            pods=self.pods.content,
+        )
+
+
 def resolve(
     request: Request, settings: Settings, executor: Capabilities, site: Site = _DEFAULT_SITE
 ) -> Resolution:
@@ -25,37 +67,38 @@ def resolve(
 
     Raises `Refusal`.
     """
+    check(request, executor)
+    return prepare(request, settings, executor, site).resolve()
+
+
+def prepare(
+    request: Request, settings: Settings, executor: Capabilities, site: Site = _DEFAULT_SITE
+) -> PreparedResolution:
+    """Return what the settings contribute to a request that was checked. Raises `Refusal`."""
+    with _refusing():
+        by_name = parts.of(request)
+        resolved = _Parts(request, by_name[""], settings, executor, site)
+        of_parts = {name: resolved.values(part) for name, part in by_name.items()}
+        resolvers = {name: resolved.nodes(part) for name, part in by_name.items()}
+    return PreparedResolution(request, executor, settings.revision, of_parts, resolvers, site.pods)
+
+
+def check(request: Request, executor: Capabilities) -> None:
+    """Repeat admin's checks, because the request came over the network. Raises `Refusal`."""
     _check_requester(request, executor)
-    try:
+    with _refusing():
         _check(request)
-        return _resolve(request, settings, executor, site)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Refuse what is not valid."""
+    try:
+        yield
     except Invalid as error:
         raise Refusal(error.path, error.value, str(error)) from error
     except Unreadable as error:
         raise Refusal("settings", None, str(error)) from error
-
-
-def _resolve(
-    request: Request, settings: Settings, executor: Capabilities, site: Site
-) -> Resolution:
-    by_name = parts.of(request)
-    resolved = _Parts(request, by_name[""], settings, executor, site)
-    of_parts = {name: resolved.values(part) for name, part in by_name.items()}
-    nodes = {
-        node.id: resolved.nodes(by_name[node.plan]).values(node) for node in request.workflow.nodes
-    }
-    resolution = Resolution(
-        revision=settings.revision,
-        executor=executor.name,
-        isolation=str(executor.isolation) if executor.isolation.mechanism else "",
-        execution=of_parts.pop(""),
-        plans=of_parts,
-        nodes=nodes,
-        pods=site.pods.content,
-    )
-    if executor.makes_pods:
-        pod_checks.check(request, resolution, nodes, site.pods)
-    return resolution
 
 
 class _Parts:
@@ -110,7 +153,7 @@ def _check_requester(request: Request, executor: Capabilities) -> None:
 
 
 def _check(request: Request) -> None:
-    """Repeat admin's checks, because the request came over the network. Raises `Invalid`."""
+    """Raise `Invalid` for a request that admin would not have accepted."""
     workflow = request.workflow
     if unexpanded := (*workflow.workflows, *workflow.references):
         allowed = "an expanded workflow, in which each node calls a task"

@@ -1,5 +1,6 @@
 """Launch plans, and their calls in an expanded workflow. Pure."""
 
+from functools import cached_property
 from operator import not_
 from typing import Annotated
 
@@ -40,6 +41,11 @@ class ExecutionConfig(Model):
     execution_cluster_label: ClusterLabel | None = Field(default=None, exclude_if=_is_absent)
     """The label of the clusters that the execution may run on, instead of the one that the settings
     name; ``pod_policy.cluster_labels`` has to allow it."""
+
+    @cached_property
+    def of_every_node(self) -> NodeOverrides:
+        """The values of each node among them, always the same object."""
+        return NodeOverrides(environment=self.environment, interruptible=self.interruptible)
 
 
 class LaunchPlan(ExecutionConfig):
