@@ -33,7 +33,8 @@ from trimtab.blobs.port import StoredBlob
 from trimtab.errors import Unavailable
 from trimtab.messages import subjects
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.executions.bundles import BundleCollection
+from trimtab_admin.executions.blob_collection import BlobCollection
+from trimtab_admin.executions.projection import stored_until
 from trimtab_admin.storage.database import searching_sessions_of
 
 BUNDLE = b"PK: two modules"
@@ -315,14 +316,16 @@ async def test_an_upload_during_an_outage_of_nats_is_unavailable(
 @pytest.fixture
 async def collection(
     admin: httpx.AsyncClient, client: NatsClient, settings: AdminConfig
-) -> AsyncIterator[BundleCollection]:
+) -> AsyncIterator[BlobCollection]:
     sessions = searching_sessions_of(settings.database_url)
-    yield BundleCollection(lambda: JetStreamBlobStore(client), sessions, 7)
+    yield BlobCollection(
+        lambda: JetStreamBlobStore(client), sessions, 7, lambda: stored_until(client)
+    )
     await sessions.kw["bind"].dispose()
 
 
 async def test_a_bundle_that_no_version_and_no_execution_names_is_deleted_after_the_days(
-    admin: httpx.AsyncClient, client: NatsClient, collection: BundleCollection
+    admin: httpx.AsyncClient, client: NatsClient, collection: BlobCollection
 ) -> None:
     store = JetStreamBlobStore(client)
     await put(admin)
@@ -357,14 +360,16 @@ async def test_a_bundle_that_is_registered_during_a_collection_stays(
 
     await put(admin)
     sessions = searching_sessions_of(settings.database_url)
-    collection = BundleCollection(lambda: RegisteredMeanwhile(client), sessions, 7)
+    collection = BlobCollection(
+        lambda: RegisteredMeanwhile(client), sessions, 7, lambda: stored_until(client)
+    )
     assert await collection.collect(datetime.now(UTC) + timedelta(seconds=1)) == 0
     assert await is_stored(admin)
     await sessions.kw["bind"].dispose()
 
 
 async def test_a_collection_without_a_store_deletes_nothing_and_is_repeated(
-    nats_server: NatsServer, collection: BundleCollection, monkeypatch: pytest.MonkeyPatch
+    nats_server: NatsServer, collection: BlobCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trimtab.runtime.bus.TIMEOUT_SECONDS", 0.5)
     nats_server.stop()

@@ -13,6 +13,7 @@ from tests.servers import NatsServer
 from tests.settings_stream import SettingsStream
 from trimtab.messages.events import PoolChanged, ProjectChanged
 from trimtab.messages.executions import NodeFailed, NodeStarting
+from trimtab.testing import record
 
 Module = Callable[[str], Path]
 
@@ -66,7 +67,7 @@ async def test_an_output_that_no_message_can_hold_fails_its_attempt_and_not_its_
 
 
 async def test_a_resolution_that_no_message_can_hold_fails_its_execution_with_the_reason(
-    start: Start, executions: Executions, module: Module
+    start: Start, executions: Executions, module: Module, settings_stream: SettingsStream
 ) -> None:
     source = """
 @task
@@ -76,6 +77,8 @@ def job():
     for _ in range(4): one()
 """
     wanted = request(module(source)).model_copy(update={"environment": {"LONG": "x" * 30_000}})
+    config = {"envs": {"OTHER": "x" * 40_000}}
+    await settings_stream.announce(record(config, kind="workflow_execution_config"))
     start()
     recorded = await executions.ended(await executions.request(wanted))
     assert not [event for event in recorded.events if isinstance(event, NodeStarting)]

@@ -39,8 +39,12 @@ def event(execution: str, index: int, kind: str, **fields: Any) -> bytes:
     [
         (lambda e: event(e, 1, "node_running", node="n0"), "event 1 of the log of {} cannot be"),
         (lambda e: event(e, 2, "paused"), "the log of {} has gaps"),
+        (
+            lambda e: event(e, 1, "admitted", blob={"digest": 64 * "a", "size": 300_000}),
+            f"the resolution, in blob {64 * 'a'}, cannot be read: it is not stored",
+        ),
     ],
-    ids=["missing field", "gap"],
+    ids=["missing field", "gap", "lost resolution"],
 )
 async def test_an_execution_whose_log_cannot_be_read_is_ended_with_the_reason(
     start: Start,

@@ -8,7 +8,7 @@ from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages.events import RecordChanged
 from trimtab.messages.executions import Admitted, Request
-from trimtab.messages.resolutions import MOST_PLAIN_BYTES
+from trimtab.messages.resolutions import MAX_BYTES
 from trimtab.settings.state import Settings
 from trimtab.testing import entry, request
 from trimtab.workflows.graphs.graph import MAX_NODES, Constant, FromNode, Hook, Node, Task, Workflow
@@ -103,9 +103,7 @@ def test_no_resolution_is_larger_than_was_expected_at_creation(
 ) -> None:
     creation = chain(nodes, overrides, hooks=hooks)
     resolution = resolve(creation, SETTINGS, EXECUTOR)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
-        size = len(entry(Admitted, 1, resolution=resolution).body())
+    size = len(entry(Admitted, 1, resolution=resolution).body())
     assert size - 250 <= sizes.most_resolution_bytes(creation, APPLIED)
 
 
@@ -115,11 +113,7 @@ def test_the_largest_workflow_fits_with_variables_of_each_node(own: bool) -> Non
     creation = chain(MAX_NODES, overrides)
     creation.workflow.check()
     sizes.check(creation, APPLIED)
-    body = entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body()
-    assert len(body) < MOST_PLAIN_BYTES
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
-        size = len(entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body())
+    size = len(entry(Admitted, 1, resolution=resolve(creation, SETTINGS, EXECUTOR)).body())
     assert size - 250 <= sizes.most_resolution_bytes(creation, APPLIED)
     assert len(creation.model_dump_json()) < MAX_EVENT_BYTES
 
@@ -132,12 +126,14 @@ def test_more_nodes_are_refused() -> None:
 def test_values_that_do_not_fit_are_refused_with_what_fits() -> None:
     large = NodeOverrides(environment={f"V{n}": "\u00e9" * 100 for n in range(1000)})
     creation = chain(3, [large, NodeOverrides()])
-    config = {"envs": {f"W{n}": "x" * 100 for n in range(1000)}}
+    config = {"envs": {f"W{n}": "x" * 1000 for n in range(MAX_BYTES // 8000)}}
+    sizes.check(creation, applied(stored(workflow_execution_config=config)))
+    config["envs"] |= {f"X{n}": "x" * 1000 for n in range(MAX_BYTES // 8000)}
     with pytest.raises(Invalid) as refused:
         sizes.check(creation, applied(stored(workflow_execution_config=config)))
     assert refused.value.path == "workflow"
     assert "3 nodes whose values take up to" in str(refused.value.value)
-    assert refused.value.allowed.startswith("at most 1000000 bytes")
+    assert refused.value.allowed.startswith(f"at most {MAX_BYTES} bytes")
 
 
 @pytest.mark.parametrize("text", ["x" * NATS_BYTES, "\u8a9e" * (NATS_BYTES // 3)])

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
-from trimtab.messages import executions, resolutions
-from trimtab.messages.executions import Admitted, UnreadableEvent
-from trimtab.messages.resolutions import Resolution, ResolvedValue
+from trimtab.messages import executions
+from trimtab.messages.executions import Admitted, State, UnreadableEvent
+from trimtab.messages.resolutions import (
+    MAX_BYTES,
+    Resolution,
+    ResolutionBlob,
+    ResolvedValue,
+    pack,
+    unpack,
+)
 from trimtab.testing import entry
 
 GOLDEN = Path(__file__).parent / "wire" / "forms" / "execution.admitted.json"
@@ -56,16 +64,29 @@ def large(nodes: int, *, own: bool) -> Resolution:
     )
 
 
-@given(all_resolutions, st.booleans())
-def test_a_resolution_is_read_as_it_was_written_in_either_form(
-    resolution: Resolution, shared: bool
+@given(all_resolutions)
+def test_a_resolution_is_read_as_it_was_written_in_an_event_and_in_a_blob(
+    resolution: Resolution,
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        if shared:
-            patch.setattr(resolutions, "MOST_PLAIN_BYTES", 0)
-        body = admitted(resolution).body()
-    assert ("values" in json.loads(body)["resolution"]) == shared
-    assert executions.parse_event(body) == admitted(resolution)
+    assert executions.parse_event(admitted(resolution).body()) == admitted(resolution)
+    content = to_json(resolution.content())
+    assert unpack(pack(content)) == resolution
+    # Another owner that stores it again stores the same blob.
+    assert to_json(unpack(pack(content)).content()) == content
+
+
+@given(all_resolutions)
+def test_a_resolution_in_the_form_of_earlier_releases_is_read(resolution: Resolution) -> None:
+    content = json.loads(admitted(resolution).body())
+    content["resolution"] = resolution.model_dump(mode="json")
+    assert executions.parse_event(json.dumps(content)) == admitted(resolution)
+
+
+@given(all_resolutions)
+def test_each_distinct_value_is_stored_once(resolution: Resolution) -> None:
+    content = resolution.content()
+    distinct = {value.model_dump_json() for own in resolution.nodes.values() for value in own}
+    assert len(content["values"]) == len(distinct)
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -79,16 +100,7 @@ def test_the_values_of_the_largest_workflow_fit_into_a_message(own: bool) -> Non
     assert parsed.resolution.value("n4999", "environment.INDEX") == ("4999" if own else None)
 
 
-def test_a_resolution_that_an_earlier_release_could_write_has_the_form_that_it_reads() -> None:
-    resolution = large(100, own=True)
-    content = json.loads(admitted(resolution).body())["resolution"]
-    assert content == resolution.model_dump(mode="json")
-
-
-def test_the_shared_form_equals_its_golden_file(
-    monkeypatch: pytest.MonkeyPatch, update_golden: bool
-) -> None:
-    monkeypatch.setattr(resolutions, "MOST_PLAIN_BYTES", 0)
+def test_the_shared_form_equals_its_golden_file(update_golden: bool) -> None:
     everywhere = ResolvedValue(path="retries", value=0, source="engine")
     limit = ResolvedValue(
         path="resources.limits.cpu",
@@ -133,3 +145,42 @@ def test_a_broken_table_makes_the_event_unreadable(fields: dict[str, Any]) -> No
     content = json.loads(GOLDEN.read_text())
     content["resolution"] |= fields
     assert isinstance(executions.parse_event(json.dumps(content)), UnreadableEvent)
+
+
+def test_an_event_names_the_blob_with_the_resolution() -> None:
+    blob = ResolutionBlob(digest="ab" * 32, size=300_000)
+    event = entry(Admitted, 0, blob=blob)
+    assert executions.parse_event(event.body()) == event
+    state = State()
+    state.apply(event)
+    assert (state.is_admitted, state.resolution, state.resolution_blob) == (True, None, blob)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resolution": None},
+        {"blob": {"digest": "ab" * 32, "size": 1}},
+        {"resolution": None, "blob": {"digest": "../ab", "size": 1}},
+    ],
+)
+def test_an_event_with_both_or_neither_is_unreadable(fields: dict[str, Any]) -> None:
+    content = json.loads(GOLDEN.read_text()) | fields
+    assert isinstance(executions.parse_event(json.dumps(content)), UnreadableEvent)
+
+
+@pytest.mark.parametrize(
+    ("blob", "problem"),
+    [
+        (b"", "incomplete"),
+        (b"PK", "not compressed"),
+        (pack(b"{}")[:-1], "incomplete"),
+        (pack(b"{}"), "revision: Field required"),
+        (pack(b" " * (MAX_BYTES + 1)), f"more than {MAX_BYTES} bytes"),
+    ],
+)
+def test_a_blob_that_has_no_resolution_is_refused_with_the_reason(
+    blob: bytes, problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        unpack(blob)

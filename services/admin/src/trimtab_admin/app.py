@@ -266,6 +266,7 @@ def _executions(
             nats_tasks.wake_requester,
             nats_tasks.execution_waits,
             DryRuns(lambda: nats_tasks.client),
+            lambda: nats_tasks.blobs,
         ),
         streams=streams,
         authentication=authentication,

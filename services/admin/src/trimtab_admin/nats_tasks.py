@@ -24,9 +24,9 @@ from trimtab.runtime.connection import connect
 from trimtab.runtime.namespace_statuses import NamespaceStatuses
 from trimtab.tokens.resmgr import ResmgrClient
 from trimtab_admin.config import AdminConfig
-from trimtab_admin.executions.bundles import BundleCollection
+from trimtab_admin.executions.blob_collection import BlobCollection
 from trimtab_admin.executions.following import ExecutionStreams
-from trimtab_admin.executions.projection import CatchUp, Projection
+from trimtab_admin.executions.projection import CatchUp, Projection, stored_until
 from trimtab_admin.executions.requests import Requester
 from trimtab_admin.executions.retention import LogDeletion, LogPurge
 from trimtab_admin.executions.waits import ExecutionWaits
@@ -93,7 +93,9 @@ class NatsTasks:
             group.create_task(tasks.keep_running(deletion.run, "execution_logs.deletion_failed"))
             group.create_task(self.namespace_statuses.follow(client))
             days = self._settings.blob_days
-            collection = BundleCollection(lambda: self.blobs, self._searching, days)
+            collection = BlobCollection(
+                lambda: self.blobs, self._searching, days, lambda: stored_until(client)
+            )
             group.create_task(tasks.keep_running(collection.run, "blobs.collection_failed"))
 
     def close(self) -> None:

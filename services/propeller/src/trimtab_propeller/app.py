@@ -20,13 +20,14 @@ from trimtab.runtime import bus, retrying, service, tasks
 from trimtab.runtime.connection import connect
 from trimtab.settings.view import View
 from trimtab_propeller import metrics
+from trimtab_propeller.admission import Admission
 from trimtab_propeller.attempts import RunDependencies
 from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.claiming import RequestClaiming
 from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.driver import ExecutionDriver
 from trimtab_propeller.dry_runs import DryRunReplies
-from trimtab_propeller.execution_log import Claimer
+from trimtab_propeller.execution_log import Claimer, ExecutionLog
 from trimtab_propeller.executors import landlock
 from trimtab_propeller.executors.confinement import Confinement
 from trimtab_propeller.executors.port import Executor
@@ -152,11 +153,14 @@ class Propeller:
         def site(request: Request) -> Site:
             return replace(self._site(), cluster_problems=namespaces.problems(request))
 
-        executions = OwnedExecutions(
-            group,
-            lambda claimed: ExecutionDriver(claimed, view, dependencies, site),
-            config.max_executions,
-        )
+        blobs = open_store(config.blobs, client)
+
+        def make_driver(claimed: ExecutionLog) -> ExecutionDriver:
+            capabilities = self._executor.capabilities
+            admission = Admission(claimed, view, capabilities, blobs, site)
+            return ExecutionDriver(claimed, admission, dependencies)
+
+        executions = OwnedExecutions(group, make_driver, config.max_executions)
         claimer = Claimer(self._owner, self._executor.location)
         claiming = RequestClaiming(
             client, claimer, view, executions, self._availability, namespaces
@@ -168,7 +172,6 @@ class Propeller:
         metrics.observe_executions(executions, executions.bound)
         metrics.observe_requests(lambda: self._waiting)
         metrics.observe_out_of_sight(lambda: ownership.out_of_sight)
-        blobs = open_store(config.blobs, client)
         dry_runs = DryRunReplies(client, view, self._executor, site)
         return ConnectedParts(
             blobs, view, cohorts, executions, claiming, reports, dry_runs, ownership

@@ -5,17 +5,15 @@ An execution is ended only when none of its attempts runs any more and their tok
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import assert_never
 
-from trimtab.errors import Retryable
-from trimtab.messages.executions import Admitted, Failed, Refused, Request, Succeeded
-from trimtab.resolution.limits import Refusal
+from trimtab.blobs.resolutions import UnreadableResolution
+from trimtab.messages.executions import Failed, Succeeded
 from trimtab.runtime.bus import WrongSequence
-from trimtab.settings.state import Settings
-from trimtab.settings.view import View
-from trimtab_propeller import metrics, plan, slots
+from trimtab_propeller import plan, slots
+from trimtab_propeller.admission import Admission
 from trimtab_propeller.attempts import (
     AttemptRunner,
     RunDependencies,
@@ -24,13 +22,10 @@ from trimtab_propeller.attempts import (
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
 from trimtab_propeller.queueing import QueueingDeadline
-from trimtab_propeller.resolution import Site, resolve
 from trimtab_propeller.slots import Slots
 
 log = logging.getLogger(__name__)
 
-VIEW_TIMEOUT_SECONDS = 10.0
-"""How long to wait for the settings that a request must see, before it is tried again later."""
 _MAX_REASON = 4000
 """Characters of the reason for which an execution is given up that its log stores."""
 
@@ -39,16 +34,11 @@ class ExecutionDriver:
     """Drives one execution under one claim, to its end or until another propeller claims it."""
 
     def __init__(
-        self,
-        execution_log: ExecutionLog,
-        view: View,
-        dependencies: RunDependencies,
-        site: Callable[[Request], Site],
+        self, execution_log: ExecutionLog, admission: Admission, dependencies: RunDependencies
     ) -> None:
         self._log = execution_log
-        self._view = view
+        self._admission = admission
         self._dependencies = dependencies
-        self._site = site
         self._control = RunControl()
         self._queueing = QueueingDeadline(execution_log.state, self._control)
         self._superseded = asyncio.Event()
@@ -99,7 +89,7 @@ class ExecutionDriver:
         try:
             if self._log.problem:
                 await self._give_up(group, self._log.problem)
-            elif self._log.state.resolution is not None or await self._admit():
+            elif await self._is_admitted():
                 end = await unless(self._log.full, self._run_nodes(group))
                 if end is None:
                     await self._give_up(group, self._log.length_problem)
@@ -107,47 +97,23 @@ class ExecutionDriver:
                     await self._end(end)
         except WrongSequence:
             raise
+        except UnreadableResolution as error:
+            await self._give_up(group, str(error))
         except Exception as error:  # the boundary: a defect here must not stop other executions
             log.exception("execution.defect", extra=self._fields)
             await self._give_up(group, f"propeller: {type(error).__name__}: {error}")
         finally:
             self._queueing.cancel()
 
-    async def _admit(self) -> bool:
-        """Resolve the whole graph, append the result, and return whether the execution may run."""
-        with metrics.measure_admission():
-            settings = await self._settings()
-            executor = self._dependencies.executor
-            try:
-                site = self._site(self._log.request)
-                resolution = resolve(self._log.request, settings, executor.capabilities, site)
-            except Refusal as refusal:
-                await self._refuse(refusal)
-                return False
-            await self._log.append(partial(Admitted, resolution=resolution))
-            return True
+    async def _is_admitted(self) -> bool:
+        """Return whether the execution may run; it is admitted, unless it was before.
 
-    async def _refuse(self, refusal: Refusal) -> None:
-        await self._log.append(
-            partial(
-                Refused,
-                node=refusal.node,
-                path=refusal.path,
-                value=refusal.value,
-                limit=refusal.limit,
-                scope=refusal.scope,
-                message=str(refusal),
-            )
-        )
-
-    async def _settings(self) -> Settings:
-        """Wait for the settings of at least the revision that the request must see."""
-        while True:
-            try:
-                return await self._view.wait_for(self._log.request.revision, VIEW_TIMEOUT_SECONDS)
-            except Retryable as error:
-                fields = {**self._fields, "error": str(error)}
-                log.warning("execution.settings_awaited", extra=fields)
+        Raises `UnreadableResolution`.
+        """
+        if not self._log.state.is_admitted:
+            return await self._admission.admit()
+        await self._admission.load()
+        return True
 
     async def _run_nodes(self, group: asyncio.TaskGroup) -> plan.End:
         """Run the attempts that the graph allows until none can run, and return the end."""

@@ -23,16 +23,19 @@ from trimtab.resolution.limits import Refusal
 from trimtab.runtime import replies, tasks, telemetry
 from trimtab.settings.view import View
 from trimtab.workflows.graphs.graph import Binding, Constant, FromInput, FromNode
+from trimtab_propeller.admission import resolve_in_threads
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import Executor
 from trimtab_propeller.pods.building import build_pod
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.draft import Manifest
-from trimtab_propeller.resolution import Site, resolve
+from trimtab_propeller.resolution import Site
 
 _VIEW_SECONDS = 5.0
 """How long to wait for the settings that a request must see: shorter than admin waits."""
 _CONCURRENCY = 2
+_HEADERS_BYTES = 4096
+"""Room for the headers of a message."""
 _QUEUE = "propeller"
 
 
@@ -68,6 +71,7 @@ class DryRunReplies:
             try:
                 async with self._free:
                     body = (await self._resolved(message.data)).body()
+                    self._check_size(body)
             except TrimtabError as error:
                 body, headers = b"", replies.error_headers(error)
             except Exception as error:  # noqa: BLE001  # one request must not end the others
@@ -76,6 +80,14 @@ class DryRunReplies:
                 body, headers = b"", replies.error_headers(failure)
             with suppress(nats.errors.Error, ValueError):  # the caller repeats the request
                 await self._client.publish(message.reply, body, headers=headers)
+
+    def _check_size(self, body: bytes) -> None:
+        """Raise `Rejected` where a reply is larger than a message of NATS may be."""
+        if len(body) + _HEADERS_BYTES > self._client.max_payload:
+            raise Rejected(
+                f"the values take {len(body)} bytes, more than a message of NATS can hold; "
+                "execute it, and explain the execution"
+            )
 
     async def _resolved(self, body: bytes) -> DryRunReply:
         try:
@@ -87,8 +99,8 @@ class DryRunReplies:
         request = wanted.request
         settings = await self._view.wait_for(request.revision, _VIEW_SECONDS)
         try:
-            site = self._site(request)
-            resolution = resolve(request, settings, self._executor.capabilities, site)
+            site, capabilities = self._site(request), self._executor.capabilities
+            resolution = await resolve_in_threads(request, settings, capabilities, site)
             pod = _pod(request, resolution, wanted.node) if wanted.node else None
         except Refusal as refusal:
             return DryRunReply(refused=_refused(refusal))

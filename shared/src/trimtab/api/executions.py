@@ -67,6 +67,9 @@ class ExecutionBody(Model, extra="ignore"):
     nodes: dict[str, NodeBody] = {}
     resolution: Resolution | None = None
     """Returned for a single execution; absent in lists."""
+    resolution_problem: str = Field(default="", exclude_if=not_)
+    """Why the resolution cannot be returned, though the execution was admitted; absent otherwise.
+    """
     pod: dict[str, JsonValue] | None = Field(default=None, exclude_if=lambda pod: pod is None)
     """The manifest of the pod of a node's first attempt, in a dry run that names the node."""
 

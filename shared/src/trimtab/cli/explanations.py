@@ -35,7 +35,10 @@ def explain_execution(server: Server, execution: str, node: str, output: Output)
         show(*_explanation(body))
     else:
         resolution = body.resolution and body.resolution.model_dump(mode="json")
-        show_data({"id": body.id, "phase": body.phase, "resolution": resolution}, output)
+        shown = {"id": body.id, "phase": body.phase, "resolution": resolution}
+        if body.resolution_problem:
+            shown["resolution_problem"] = body.resolution_problem
+        show_data(shown, output)
 
 
 def _explanation(execution: ExecutionBody) -> Iterator[str | Table]:
@@ -46,7 +49,7 @@ def _explanation(execution: ExecutionBody) -> Iterator[str | Table]:
     if execution.error:
         yield execution.error
     if execution.resolution is None:
-        yield "It was not admitted, so nothing was resolved."
+        yield execution.resolution_problem or "It was not admitted, so nothing was resolved."
         return
     yield from resolution_tables(execution.resolution, execution.nodes)
 

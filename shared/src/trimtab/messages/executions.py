@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import not_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -18,6 +18,7 @@ from pydantic import (
     PlainValidator,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import from_json, to_json
 
@@ -25,7 +26,7 @@ from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages import subjects
 from trimtab.messages.events import Event
-from trimtab.messages.resolutions import Resolution
+from trimtab.messages.resolutions import Resolution, ResolutionBlob
 from trimtab.models import Model
 from trimtab.workflows.graphs.graph import Workflow
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan, target
@@ -114,12 +115,22 @@ class Admitted(LogEvent):
     """The execution may run. Its resolution is final: later changes of settings do not apply."""
 
     type: Literal["admitted"] = "admitted"
-    resolution: Resolution
+    resolution: Resolution | None = None
+    """``None`` where a blob has it."""
+    blob: ResolutionBlob | None = Field(default=None, exclude_if=not_)
+    """Releases that do not know the field cannot read the event."""
+
+    @model_validator(mode="after")
+    def _check_resolution(self) -> Self:
+        if (self.resolution is None) == (self.blob is None):
+            raise ValueError("either a resolution, or the blob that has it")
+        return self
 
     def body(self) -> bytes:
-        return to_json(
-            {**self.model_dump(exclude={"resolution"}), "resolution": self.resolution.content()}
-        )
+        content = self.model_dump(exclude={"resolution"})
+        if self.resolution is not None:
+            content["resolution"] = self.resolution.content()
+        return to_json(content)
 
 
 class Refused(LogEvent):
@@ -373,6 +384,8 @@ class State:
     """Whether an attempt was ever started."""
     request: Request | None = None
     resolution: Resolution | None = None
+    resolution_blob: ResolutionBlob | None = None
+    """The blob that has the resolution, where the log has not."""
     nodes: dict[str, NodeState] = field(default_factory=dict)
     output: JsonValue = None
     error: str = ""
@@ -388,7 +401,7 @@ class State:
                 self.request = event.request or self.request
                 self.phase = "running" if self.phase == "requested" else self.phase
             case Admitted():
-                self.resolution = event.resolution
+                self.resolution, self.resolution_blob = event.resolution, event.blob
             case Refused():
                 self.phase, self.error = "refused", event.message
             case NodeWaiting():
@@ -427,6 +440,10 @@ class State:
                 )
         if event.ends and not self.ended:
             self.phase, self.error = "failed", _unknown_end(event)
+
+    @property
+    def is_admitted(self) -> bool:
+        return self.resolution is not None or self.resolution_blob is not None
 
     @property
     def ended(self) -> bool:

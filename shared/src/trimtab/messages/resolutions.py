@@ -1,22 +1,23 @@
 """The resolution of an execution: its values, and their form in messages. Pure."""
 
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from operator import not_
 from typing import Any
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 from pydantic_core import to_json
 
-from trimtab.models import Model
+from trimtab.models import Model, read
 
-MOST_PLAIN_BYTES = 900 * 1024
-"""The most that the values of all nodes and calls may take in the form of earlier releases."""
+MAX_BYTES = 16 * 1024 * 1024
+"""The most that a resolution may take in the form of messages."""
+MAX_EVENT_BYTES = 256 * 1024
+"""The most that it may take in its event. A longer one is stored as a blob."""
 QUEUEING_BUDGET = "queueing_budget_seconds"
 """The path of the value of an execution that limits how long its first attempt may wait."""
-_MOST_PLAIN_VALUES = 12_000
-"""More values than fit into so many bytes."""
 _OWN_OF_PLANS = frozenset(
     {
         "annotations",
@@ -129,23 +130,12 @@ class Resolution(Model, extra="ignore"):
         }
 
     def content(self) -> dict[str, Any]:
-        """Return the resolution as a message carries it.
+        """Return the resolution as a message carries it, in the form that `_shared` describes.
 
-        One that is too long has each value once, in the form that `_shared` describes. Earlier
-        releases read the other form only, so a resolution that they could write is written so.
+        The form of earlier releases, with all values of each node, is still read.
         """
-        plain: dict[str, Any] = {"revision": self.revision, "executor": self.executor}
-        if self.isolation:
-            plain["isolation"] = self.isolation
-        if self.pods:
-            plain["pods"] = self.pods
-        plain["execution"] = [value.model_dump() for value in self.execution]
-        if sum(map(len, (*self.nodes.values(), *self.plans.values()))) <= _MOST_PLAIN_VALUES:
-            listed = {"plans": _plain_values(self.plans)} if self.plans else {}
-            listed["nodes"] = _plain_values(self.nodes)
-            if len(to_json(listed)) <= MOST_PLAIN_BYTES:
-                return plain | listed
-        return plain | _shared(self.nodes, self.plans)
+        content = self.model_dump(exclude={"nodes", "plans"})
+        return content | _shared(self.nodes, self.plans)
 
     def _values_of(self, node: str) -> Mapping[str, ResolvedValue]:
         """Return the values of a node by path, which are ordered at the first call."""
@@ -163,8 +153,33 @@ Values = Mapping[str, tuple[ResolvedValue, ...]]
 """Values by the ids of nodes, or by the keys of calls."""
 
 
-def _plain_values(of: Values) -> dict[str, Any]:
-    return {name: [value.model_dump() for value in own] for name, own in of.items()}
+class ResolutionBlob(Model, extra="ignore"):
+    """The blob that has a resolution which is too long for its event."""
+
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+    """The SHA-256 of the blob."""
+    size: int = Field(ge=0)
+    """The bytes of the resolution, of which the blob has the compressed form."""
+
+
+def pack(content: bytes) -> bytes:
+    """Return the blob of a resolution in the form of messages."""
+    return zlib.compress(content)
+
+
+def unpack(blob: bytes) -> Resolution:
+    """Return the resolution in a blob. Raises ``ValueError``."""
+    reading = zlib.decompressobj()
+    try:
+        content = reading.decompress(blob, MAX_BYTES + 1)
+        if not reading.eof or len(content) > MAX_BYTES:
+            raise ValueError(f"its blob is incomplete, or has more than {MAX_BYTES} bytes")
+        return read(Resolution, content)
+    except zlib.error as error:
+        raise ValueError(f"its blob is not compressed: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _shared(nodes: Values, plans: Values) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab.api.executions import ExecutionBody, ExecutionCreate, NodeBody
-from trimtab.errors import Conflict, NotFound
+from trimtab.blobs import resolutions as stored
+from trimtab.blobs.port import BlobStore
+from trimtab.blobs.resolutions import UnreadableResolution
+from trimtab.errors import Conflict, NotFound, Unavailable
 from trimtab.levels import Scope
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.messages.resolutions import Resolution
@@ -65,14 +68,19 @@ class Executions:
         created: Callable[[], None],
         waits: ExecutionWaits,
         dry_runs: DryRuns,
+        blobs: Callable[[], BlobStore],
     ) -> None:
-        """``created`` is called after an execution was stored, to have it requested."""
+        """``created`` is called after an execution was stored, to have it requested.
+
+        ``blobs`` returns the blob store, or raises `trimtab.errors.Unavailable`.
+        """
         self._reading = reading
         self._sessions = sessions
         self._tree = tree
         self._created = created
         self._waits = waits
         self._dry_runs = dry_runs
+        self._blobs = blobs
 
     async def create(
         self, body: ExecutionCreate, key: str | None, caller: Caller
@@ -157,9 +165,22 @@ class Executions:
             state = await states.read(session, execution)
             position = (await _positions(session, [row])).get(execution)
         content = _content(row["request"])
-        more = _explained(await _nodes(content, state), state.resolution, node)
+        resolution, problem = await self._resolution(state)
+        more = _explained(await _nodes(content, state), resolution, node)
+        more |= {"resolution_problem": problem}
         body = _body(row, _inputs_in(content), position).model_copy(update=more)
         return self._with_reason(body)
+
+    async def _resolution(self, state: State) -> tuple[Resolution | None, str]:
+        """Return the resolution, or why it cannot be shown; neither before the admission."""
+        if state.resolution_blob is None:
+            return state.resolution, ""
+        try:
+            return await stored.load(self._blobs(), state.resolution_blob), ""
+        except UnreadableResolution as error:
+            return None, str(error)
+        except Unavailable as error:
+            return None, f"the resolution cannot be read at present: {error}"
 
     def _with_reason(self, body: ExecutionBody) -> ExecutionBody:
         """Add why no propeller claims the execution, if it is not claimed."""

@@ -8,21 +8,23 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
+import nats.errors
 import sqlalchemy as sa
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.annotations import NatsMessage
+from nats.aio.client import Client
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from trimtab import models
-from trimtab.errors import Rejected, Retryable
+from trimtab.errors import Rejected, Retryable, Unavailable
 from trimtab.messages import subjects
 from trimtab.messages.executions import AnyEvent, Owned, Request, parse_event
-from trimtab.runtime import telemetry
+from trimtab.runtime import bus, telemetry
 from trimtab_admin.executions import states
 from trimtab_admin.storage import tables
 from trimtab_admin.storage.database import Sessions, run_in_transaction, transaction
@@ -127,6 +129,22 @@ class CatchUp:
             if not last:
                 return
             await asyncio.sleep(0)
+
+
+async def stored_until(client: Client) -> datetime:
+    """Return until when the database has all events of the stream. Raises `Unavailable`."""
+    now, jetstream = datetime.now(UTC), client.jetstream(timeout=bus.TIMEOUT_SECONDS)
+    try:
+        info = await jetstream.consumer_info(subjects.EXECUTION_EVENTS, subjects.ADMIN)
+        if not info.num_pending and not info.num_ack_pending:
+            return now
+        stored = info.ack_floor.stream_seq if info.ack_floor else 0
+        first = await jetstream.get_msg(
+            subjects.EXECUTION_EVENTS, seq=stored + 1, subject=subjects.ALL_EVENTS, next=True
+        )
+    except (nats.errors.Error, TimeoutError) as error:
+        raise Unavailable(f"cannot read {subjects.EXECUTION_EVENTS}: {error}") from error
+    return first.time or datetime.fromtimestamp(0, UTC)
 
 
 async def _apply_stored(sessions: Sessions, execution: str) -> None:

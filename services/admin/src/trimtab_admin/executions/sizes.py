@@ -1,4 +1,4 @@
-"""Whether an execution fits into the messages of its log, decided when it is created. Pure.
+"""Whether an execution can be stored in its log, decided when it is created. Pure.
 
 Propeller resolves an execution later, on settings that may have changed since: it is created only
 if there is room for all that its request can contribute.
@@ -12,13 +12,12 @@ from pydantic import JsonValue
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.executions import Request
+from trimtab.messages.resolutions import MAX_BYTES
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, flat_values
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
 
-MAX_RESOLUTION_BYTES = 1_000_000
-"""The most that the values of an execution may take; a message of NATS holds 1,048,576 bytes."""
 _VARIABLE_BYTES = 80
 """The bytes of a variable of the environment in addition to its name and value."""
 _VALUE_BYTES = 400
@@ -28,17 +27,17 @@ _REFERENCE_BYTES = 7
 
 
 def check(request: Request, settings: TargetSettings) -> None:
-    """Raise `Invalid` if the request, or what it resolves to, does not fit into a message."""
+    """Raise `Invalid` if the request fits into no message, or the resolution is too large."""
     size = len(request.model_dump_json().encode())
     if size > MAX_EVENT_BYTES:
         allowed = f"workflow and inputs of at most {MAX_EVENT_BYTES} bytes together"
         raise Invalid("inputs", f"{size} bytes", allowed)
     size = most_resolution_bytes(request, settings)
-    if size > MAX_RESOLUTION_BYTES:
+    if size > MAX_BYTES:
         raise Invalid(
             "workflow",
             f"{len(request.workflow.nodes)} nodes whose values take up to {size} bytes",
-            f"at most {MAX_RESOLUTION_BYTES} bytes; values that nodes share count once",
+            f"at most {MAX_BYTES} bytes; values that nodes share count once",
         )
 
 

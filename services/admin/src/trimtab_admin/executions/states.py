@@ -27,7 +27,7 @@ from trimtab.messages.resolutions import Resolution
 from trimtab_admin import slices
 from trimtab_admin.storage import tables
 
-RULES = 1
+RULES = 2
 """The rules by which a log gives a state. A release that reads a log otherwise has another number,
 and applies logs again that were applied by other rules."""
 SLICE = 200
@@ -162,7 +162,8 @@ def move(connection: Connection, checkpoint: Checkpoint, appended: AnyEvent | No
 async def read(session: AsyncSession, execution: str) -> State:
     """Return the state after all stored events up to the first gap, except for the request.
 
-    In the ordinary case they are all applied, and only the resolution is parsed.
+    In the ordinary case they are all applied, and only the resolution is parsed. One that a blob
+    has is not read.
     """
     connection = await session.connection()
     checkpoint = await connection.run_sync(_checkpoint, execution)
@@ -174,7 +175,7 @@ async def read(session: AsyncSession, execution: str) -> State:
             for event in events:
                 checkpoint.apply(event)
             await slices.turn()
-    if state.resolution is None and checkpoint.resolution_index is not None:
+    if not state.is_admitted and checkpoint.resolution_index is not None:
         state.resolution = await _resolution(session, execution, checkpoint.resolution_index)
     return state
 
