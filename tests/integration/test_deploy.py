@@ -152,7 +152,7 @@ async def connected(nats: NatsServer, root: Path, service: str) -> AsyncIterator
         yield client
 
 
-async def test_admin_writes_bundles_propeller_reads_them_and_the_others_do_neither(
+async def test_admin_deletes_blobs_propeller_adds_and_reads_them_and_the_others_do_neither(
     tmp_path: Path, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(nats, tmp_path, "admin") as admin:
@@ -172,34 +172,37 @@ async def test_admin_writes_bundles_propeller_reads_them_and_the_others_do_neith
                 if service == "propeller":
                     assert await JetStreamBlobStore(client).get(kept) == b"a bundle"
                     assert not await JetStreamBlobStore(client).has(other)
-                await refuses(client, blob, monkeypatch, reads=service != "propeller")
+                    added = await JetStreamBlobStore(client).put(b"a resolution")
+                    assert await JetStreamBlobStore(client).refresh(added)
+                await refuses(client, blob, monkeypatch, uses=service != "propeller")
                 await admin.publish(subjects.blob_chunks("seen"), b"a part")
                 await admin.flush()
                 await client.flush()
                 assert uploads.pending_msgs == 0
-        assert await store.list() == [blob]
+        assert {each.digest for each in await store.list()} == {kept, added}
         assert await store.get(kept) == b"a bundle"
+        assert await store.get(added) == b"a resolution"
 
 
 async def refuses(
-    client: Client, blob: StoredBlob, monkeypatch: pytest.MonkeyPatch, *, reads: bool
+    client: Client, blob: StoredBlob, monkeypatch: pytest.MonkeyPatch, *, uses: bool
 ) -> None:
-    """Check that the server refuses changes of the bucket, and reads of it where they are given.
+    """Check that the server refuses deletions of blobs, and uses of them where they are given.
 
     A server that refuses a request does not respond to it.
     """
     store, jetstream = JetStreamBlobStore(client), client.jetstream(timeout=0.1)
     message = json.dumps({"seq": blob.revision}).encode()
     calls = [
-        store.put(b"from a service"),
         store.list(),
-        store.delete(blob) if reads else store.refresh(blob.digest),
+        store.delete(blob),
         client.request(f"$JS.API.STREAM.MSG.DELETE.{subjects.BLOBS_STREAM}", message, timeout=0.1),
         jetstream.purge_stream(subjects.BLOBS_STREAM),
         jetstream.delete_stream(subjects.BLOBS_STREAM),
     ]
-    if reads:
+    if uses:
         direct = jetstream.get_msg(subjects.BLOBS_STREAM, seq=blob.revision, direct=True)
+        calls += [store.put(b"from a service"), store.refresh(blob.digest)]
         calls += [store.get(blob.digest), store.has(blob.digest), direct]
     with monkeypatch.context() as patched:
         patched.setattr(bus, "TIMEOUT_SECONDS", 0.1)

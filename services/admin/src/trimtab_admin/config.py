@@ -75,14 +75,15 @@ class AdminConfig(ServiceConfig):
     """The largest other request, except for the registration of a workflow, which may have 1 MiB.
     NATS carries 1 MiB, and every stored change is published."""
     blobs: Location = NATS
-    """Where bundles of code are stored, the same as that of propeller: ``nats``, or a directory
-    that all admins and propellers share, as a path that begins with ``/`` or ``./`` or as a
-    ``file:`` URL."""
+    """Where bundles of code and large resolutions are stored, the same as that of propeller:
+    ``nats``, or a directory that all admins and propellers share and can write, as a path that
+    begins with ``/`` or ``./`` or as a ``file:`` URL."""
     max_bundle_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=port.MAX_BYTES)
     """The largest bundle of code. admin holds so much of four at once in memory, and refuses more
     uploads meanwhile."""
     blob_days: int = Field(default=7, ge=1)
-    """How long a bundle of code stays that no registered workflow and no stored execution names."""
+    """How long a bundle of code or a resolution stays that no registered workflow and no stored
+    execution names."""
     failed_tries_per_minute: int = Field(default=30, ge=1)
     """Refused calls in a minute, of one client address or API token, after which its calls are
     throttled."""

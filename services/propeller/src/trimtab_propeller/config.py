@@ -36,8 +36,9 @@ class PropellerConfig(ServiceConfig):
     """Attempts are stored below ``executions`` in it. Propellers that share it take over each
     other's executions at any time, others only those without a running attempt."""
     blobs: Location = NATS
-    """Where bundles of code are read from, the same as that of admin: ``nats``, or a directory, as
-    a path that begins with ``/`` or ``./`` or as a ``file:`` URL."""
+    """Where bundles of code are read from and large resolutions are stored, the same as that of
+    admin: ``nats``, or a directory that propeller can write, as a path that begins with ``/`` or
+    ``./`` or as a ``file:`` URL."""
     bundles_bytes: int = Field(default=1024 * 1024 * 1024, ge=0)
     """How many bytes of bundles of code are kept below ``bundles`` in ``data_dir``. Those that were
     not used for longest are deleted, and fetched again where they are needed."""
