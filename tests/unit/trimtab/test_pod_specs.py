@@ -42,6 +42,23 @@ def test_a_pod_without_the_primary_container_is_accepted() -> None:
             {"containers": [{"name": "a", "resources": {"requests": {"cpu": True}}}]},
             "containers.0.resources.requests.cpu",
         ),
+        (
+            {
+                "containers": [
+                    {
+                        "name": "a",
+                        "resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}},
+                    }
+                ]
+            },
+            "containers.0.resources.requests.cpu",
+        ),
+        ({"containers": [{"name": "a", "command": "train"}]}, "containers.0.command"),
+        ({"initContainers": [{"name": "a", "args": [1]}]}, "initContainers.0.args"),
+        ({"containers": [{"name": "a", "env": {"LOG": "1"}}]}, "containers.0.env"),
+        ({"containers": [{"name": "a", "env": [{"value": "1"}]}]}, "containers.0.env.0.name"),
+        ({"restartPolicy": "Always"}, "restartPolicy"),
+        ({"activeDeadlineSeconds": "60"}, "activeDeadlineSeconds"),
     ],
 )
 def test_the_error_names_the_wrong_part(pod_spec: Any, path: str) -> None:
@@ -50,6 +67,21 @@ def test_the_error_names_the_wrong_part(pod_spec: Any, path: str) -> None:
     assert refused.value.path == f"pod_spec.{path}"
     with pytest.raises(ValidationError, match=f"pod_spec.{path}: "):
         PodTemplate(pod_spec=pod_spec)
+
+
+def test_null_is_an_absent_field_as_in_kubernetes() -> None:
+    fields = ("command", "args", "env", "resources")
+    check_pod_spec(
+        "pod_spec",
+        {"containers": [{"name": "a", **dict.fromkeys(fields)}], "restartPolicy": None},
+    )
+
+
+def test_the_container_that_runs_the_task_is_no_init_container() -> None:
+    with pytest.raises(ValidationError, match="'prepare', is an init container"):
+        PodTemplate(
+            pod_spec={"initContainers": [{"name": "prepare"}]}, primary_container_name="prepare"
+        )
 
 
 def test_the_images_of_all_containers_are_found() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods.defaults import PodDefaults
-from trimtab_propeller.pods.draft import Draft, Manifest
+from trimtab_propeller.pods.draft import Draft, Manifest, copied
 from trimtab_propeller.pods.fields import PodRejected, object_in, objects_in
 
 _SPEC = "pod_template.pod_spec"
@@ -96,12 +96,12 @@ def _require(spec: Manifest, requirement: Manifest) -> None:
     required = object_in(nodes, path, _REQUIRED)
     terms = objects_in(required, f"{path}.{_REQUIRED}", "nodeSelectorTerms")
     if not terms:
-        terms.append({"matchExpressions": [dict(requirement)]})
+        terms.append({"matchExpressions": [copied(requirement)]})
         return
     for term in terms:
         # A term without any requirement matches no node, and would match some with this one.
         if term.get("matchExpressions") or term.get("matchFields"):
-            objects_in(term, path, "matchExpressions").append(dict(requirement))
+            objects_in(term, path, "matchExpressions").append(copied(requirement))
 
 
 def _priority_class(attempt: Attempt, defaults: PodDefaults) -> str:
