@@ -57,7 +57,7 @@ def test_an_amount_of_another_container_over_a_limit_is_refused(group: str) -> N
     assert (refused.value.node, refused.value.limit) == ("n0", "4")
 
 
-def test_an_amount_of_another_container_is_lowered_with_a_note_where_settings_say_so() -> None:
+def test_an_amount_of_another_container_is_lowered_with_a_note_where_settings_allow_it() -> None:
     sidecar = container("cache", {"limits": {"cpu": "5", "memory": "1Gi"}})
     found = values(resolved(sidecar, records=LOWERING))
     lowered = found["containers.cache.resources.limits.cpu"]

@@ -79,7 +79,7 @@ def test_two_attempts_never_have_pods_of_the_same_name(
         (("a", 80 * "b" + "c"), ("a", 80 * "b" + "d")),
     ],
 )
-def test_names_that_look_alike_are_told_apart_by_their_hash(
+def test_names_that_look_alike_differ_by_their_hash(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
     assert pod_name(Attempt.unknown(*one, 0)) != pod_name(Attempt.unknown(*other, 0))
