@@ -88,7 +88,11 @@ def stored(document: Mapping[str, Any]) -> str:
 
 
 def amounts(
-    pod_spec: Mapping[str, Any] | None, *, gpu: str = "nvidia.com/gpu", **given: Any
+    pod_spec: Mapping[str, Any] | None,
+    task_resource: Mapping[str, Any] = {},
+    *,
+    gpu: str = "nvidia.com/gpu",
+    **given: Any,
 ) -> str:
     """Return the resources of each container of the pod of a task."""
     template = {} if pod_spec is None else {"pod_template": {"pod_spec": pod_spec}}
@@ -97,11 +101,23 @@ def amounts(
     container = Task(name="train", type="container", target=Container(), config=config)
     workflow = wanted.workflow.model_copy(update={"tasks": {"train": container}})
     wanted = wanted.model_copy(update={"workflow": workflow})
-    resolution = resolve(wanted, settings(), ANY)
+    resolution = resolve(wanted, settings(record("task_resource", task_resource)), ANY)
     attempt = Attempt.from_resolution(wanted, resolution, workflow.nodes[0], 0, {})
     spec = build_pod(attempt, PodDefaults(gpu_resource=gpu))["spec"]
     listed = [*spec.get("initContainers", []), *spec["containers"]]
     return "; ".join(f"{each['name']}: {_shown(each.get('resources') or {})}" for each in listed)
+
+
+def with_sidecar(resources: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    return {"containers": [PRIMARY, {**SIDECAR, "resources": resources}]}
+
+
+def with_limit(pod_spec: Mapping[str, Any], **rule: str) -> str:
+    """Return the resources of each container where a task may have 2 cores."""
+    try:
+        return amounts(pod_spec, {"limits": {"cpu": "2"}, **rule})
+    except Refusal as refusal:
+        return f"refused: {refusal.path} {refusal.value} over {refusal.limit}"
 
 
 def _shown(resources: Mapping[str, Mapping[str, str]]) -> str:
@@ -224,6 +240,67 @@ CASES = {
             "only for container tasks",
             "for every task, as for the others",
             lambda: outcome(task(), {"defaults": {"gpu": "1", "ephemeral_storage": "1Gi"}}),
+        ),
+    ],
+    "The containers of a pod": [
+        Case(
+            "a sidecar without resources",
+            "entries of 0 for cpu and memory",
+            "no entries",
+            lambda: amounts({"containers": [PRIMARY, SIDECAR]}),
+        ),
+        Case(
+            "an override of the node's cpu, and an init container",
+            "the init container gets it too",
+            "the primary container gets it",
+            lambda: amounts(
+                {"containers": [PRIMARY], "initContainers": [INIT]},
+                resources={"requests": {"cpu": "2"}},
+            ),
+        ),
+        Case(
+            "a sidecar's request 3, platform limit 2",
+            "lowered to 2 in silence",
+            "refused",
+            lambda: with_limit(with_sidecar({"requests": {"cpu": "3"}})),
+        ),
+        Case(
+            "the same with `over_limit: clamp`",
+            "does not exist",
+            "lowered, with a note",
+            lambda: with_limit(with_sidecar({"requests": {"cpu": "3"}}), over_limit="clamp"),
+        ),
+        Case(
+            "a sidecar's request 2, its limit 1",
+            "lowered to 1 in silence",
+            "refused where it is written",
+            lambda: refused(
+                lambda: amounts(with_sidecar({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}))
+            ).partition(" allows pod_spec.")[2],
+        ),
+        Case(
+            "`gpu` with another resource of the cluster configured",
+            "stays `nvidia.com/gpu`, without default and limit for the configured name",
+            "the configured resource; default and limit are those of `gpu`",
+            lambda: amounts(None, gpu="amd.com/gpu", resources={"requests": {"gpu": "1"}}),
+        ),
+        Case(
+            "two GPUs requested, without a limit",
+            "the limit is the request",
+            "the limit is the request",
+            lambda: amounts(None, resources={"requests": {"gpu": "2"}}),
+        ),
+        Case(
+            "GPUs: request 1, limit 2",
+            "refused at registration; after overrides by Kubernetes",
+            "refused at admission",
+            lambda: outcome(task({"gpu": "1"}, {"gpu": "2"})),
+        ),
+        Case(
+            "another device of a sidecar",
+            "passes through",
+            "passes through",
+            lambda: amounts(with_sidecar({"limits": {"example.com/fpga": "1"}})),
         ),
     ],
     "Overrides": [
