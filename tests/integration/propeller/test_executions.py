@@ -41,11 +41,11 @@ async def test_an_execution_runs_to_its_end_and_passes_outputs_as_inputs(
     assert recorded.types == ["owned", "admitted", *node, *node, "succeeded"]
 
 
-async def test_every_leaf_has_its_source(
+async def test_every_leaf_has_its_source_and_the_configuration_of_pods_is_stored(
     start: Start, executions: Executions, settings_stream: SettingsStream, module: Module
 ) -> None:
     revision = await settings_stream.announce(PROJECT, LIMITS)
-    start()
+    start(TRIMTAB_PODS__SCHEDULER_NAME="volcano")
     overrides = {"trainer": runtime_override_config(cpu="1500m", environment={"LOG": "debug"})}
     wanted = request(module(TWO_TASKS), overrides=overrides)
     recorded = await executions.ended(await executions.request(wanted))
@@ -57,6 +57,7 @@ async def test_every_leaf_has_its_source(
     assert leaves["resources.requests.memory"].scope == "project-domain flyteexamples/development"
     assert leaves["resources.requests.memory"].revision == revision
     assert recorded.state.output == {"sum": 6, "log": "debug"}
+    assert resolution.pods == {"scheduler_name": "volcano"}
 
 
 async def test_a_request_over_the_limit_is_refused_with_the_scope_of_the_limit(
