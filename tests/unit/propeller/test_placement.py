@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.unit.propeller.building import PROJECT_DOMAIN, node, record, request, settings
 from trimtab.levels import PLATFORM, Scope
-from trimtab.messages.events import ClusterChanged, Event, QueueChanged
+from trimtab.messages import subjects
+from trimtab.messages.events import ClusterChanged, Event, LaterChange, QueueChanged
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal
@@ -209,6 +210,13 @@ def test_a_label_of_idle_and_disabled_clusters_only_is_refused() -> None:
     off = ClusterChanged(name="off", labels=("gpu",), enabled=False)
     assert "no enabled cluster" in str(
         refusal(*clusters("gpu", idle=0), off, *clusters(a=1), LABELLED)
+    )
+
+
+def test_a_cluster_that_only_a_later_release_knows_is_refused_by_name() -> None:
+    later = LaterChange(subject=subjects.cluster("new"), text="{}")
+    assert str(refusal(*clusters(a=1), later)) == (
+        "the cluster 'new' was declared by a later release"
     )
 
 
