@@ -57,6 +57,7 @@ def directory(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for command in (
         ("update", TASK, "--attrFile", f"{TASK}.yaml", "--force"),
         ("update", "pool", "gpus", "--quota", "2"),
+        ("update", "queue", "batch", "--attribute", "critical"),
         ("register", "pricing.py", "-p", "shop", "-d", "development"),
     ):
         done = trimtab(*command)

@@ -15,6 +15,7 @@ from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
 from trimtab_admin.api.maintenance import MaintenanceOperations
 from trimtab_admin.api.namespaces import NamespaceOperations
+from trimtab_admin.api.queues import QueueOperations
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.settings.entities import POOLS
 
@@ -24,6 +25,7 @@ INTERFACES: tuple[Any, ...] = (
     ExecutionOperations,
     MaintenanceOperations,
     NamespaceOperations,
+    QueueOperations,
     SettingsOperations,
 )
 WRONG: Mapping[type, tuple[object, ...]] = {

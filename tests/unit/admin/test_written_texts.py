@@ -14,11 +14,12 @@ from trimtab_admin.api.entities import EntityOperations
 from trimtab_admin.api.executions import ExecutionOperations
 from trimtab_admin.api.maintenance import MaintenanceOperations
 from trimtab_admin.api.namespaces import NamespaceOperations
+from trimtab_admin.api.queues import QueueOperations
 from trimtab_admin.api.settings import SettingsOperations
 
 OPERATIONS = (
     AccessOperations, EntityOperations, ExecutionOperations, MaintenanceOperations,
-    NamespaceOperations, SettingsOperations,
+    NamespaceOperations, QueueOperations, SettingsOperations,
 )  # fmt: skip
 BODIES = {
     hints[part]

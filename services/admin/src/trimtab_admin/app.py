@@ -27,6 +27,7 @@ from trimtab_admin.api.maintenance import MaintenanceOperations, health_routes
 from trimtab_admin.api.middleware import is_loopback
 from trimtab_admin.api.namespaces import NamespaceOperations
 from trimtab_admin.api.pruning import PruneOperations
+from trimtab_admin.api.queues import QueueOperations
 from trimtab_admin.api.settings import SettingsOperations
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.executions.dry_runs import DryRuns
@@ -159,6 +160,7 @@ def build(config: AdminConfig) -> Starlette:
         [
             *settings.table(),
             *EntityOperations(reader, settings.writer, usage).table(),
+            *QueueOperations(reader, settings.writer).table(),
             *AccessOperations(api_tokens, trail).table(),
             *_executions(database, nats_tasks, streams, authentication).table(),
             *_namespaces(reader, nats_tasks).table(),

@@ -6,7 +6,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from pydantic import AfterValidator, Field, JsonValue
 
-from trimtab.api.entities import ClusterBody, PoolBody
+from trimtab.api.entities import ClusterBody, PoolBody, QueueBody
 from trimtab.blobs import port
 from trimtab.blobs.locations import NATS, Location
 from trimtab.models import DnsLabel
@@ -49,6 +49,8 @@ class AdminConfig(ServiceConfig):
     """
     pools: tuple[PoolBody, ...] = ()
     """Pools that are written at start in the same way as clusters."""
+    queues: tuple[QueueBody, ...] = ()
+    """Queues that are written at start in the same way as clusters."""
     records: dict[str, dict[str, JsonValue]] = {}
     """Documents by kind: the layer below the platform, which the API cannot change.
 

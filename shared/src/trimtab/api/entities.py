@@ -1,10 +1,10 @@
-"""Entities: projects, domains, clusters and pools. Pure."""
+"""Entities: projects, domains, clusters, pools and queues. Pure."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from trimtab.labels import Labels
+from trimtab.labels import Labels, Text
 from trimtab.models import MAX_INTEGER, MAX_UNITS, DnsLabel, Integer, Model, Number, Switch
 from trimtab.texts import MULTILINE
 
@@ -15,6 +15,14 @@ PoolName = Annotated[
     ),
 ]
 """``*`` stands for pools that are not declared; a colon separates a plugin from its pool."""
+
+
+def _check_distinct(items: tuple[str, ...]) -> tuple[str, ...]:
+    for item in items:
+        if items.count(item) > 1:
+            raise ValueError(f"a list that has each item once; {item!r} is repeated")
+    return items
+
 
 Version = Annotated[Integer, Field(ge=0, le=MAX_INTEGER)]
 
@@ -61,6 +69,25 @@ class PoolBody(Model):
     """Whether tokens are granted. Held tokens stay held."""
     max_weight: Integer | None = Field(default=None, ge=1, le=MAX_UNITS)
     """The units that one token may take at most."""
+    version: Version | None = None
+    """Returned by admin; ignored in a request."""
+
+
+class QueueBody(Model):
+    name: DnsLabel
+    """The name of the queue, as the label of Kueue has it."""
+    attributes: Annotated[tuple[Text, ...], AfterValidator(_check_distinct)] = Field(
+        default=(), max_length=64
+    )
+    """The queue takes executions all of whose tags, of ``execution_queue``, are among these."""
+    clusters: Annotated[tuple[DnsLabel, ...], AfterValidator(_check_distinct)] = Field(
+        default=(), max_length=64
+    )
+    """The declared clusters that have the queue, and that its executions run on; none is every
+    cluster."""
+    system: Literal["kueue", "child_queue"] = "kueue"
+    """Where the name goes: ``kueue`` to the label ``kueue.x-k8s.io/queue-name`` of pods,
+    ``child_queue`` to the configuration of that name of containers, as in Flyte."""
     version: Version | None = None
     """Returned by admin; ignored in a request."""
 

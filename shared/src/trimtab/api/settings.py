@@ -165,7 +165,7 @@ class DocumentBody(Model):
     """The desired state of one record or entity."""
 
     kind: str
-    """The kind of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
+    """The kind of a record, or ``project``, ``domain``, ``cluster``, ``pool``, ``queue``."""
     name: str = ""
     """The name of an entity; empty for a record."""
     domain: Part = ""
@@ -216,7 +216,7 @@ class ChangeBody(Model):
     """The change of one record or entity."""
 
     kind: str
-    """The kind of a record, or ``project``, ``domain``, ``cluster``, ``pool``."""
+    """The kind of a record, or ``project``, ``domain``, ``cluster``, ``pool``, ``queue``."""
     scope: ScopeBody | None = None
     """The scope of a record."""
     name: str = ""

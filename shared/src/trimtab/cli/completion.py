@@ -72,6 +72,10 @@ async def _pools(client: Client, _options: Mapping[str, Any]) -> Sequence[str]:
     return [body.name for body in await client.pools.list()]
 
 
+async def _queues(client: Client, _options: Mapping[str, Any]) -> Sequence[str]:
+    return [body.name for body in await client.queues.list()]
+
+
 async def _workflows(client: Client, options: Mapping[str, Any]) -> Sequence[str]:
     found = await client.workflows.list(options.get("project"), options.get("domain"))
     return [body.workflow.name for body in found]
@@ -97,6 +101,7 @@ _LISTS: Mapping[str, Names] = {
     "projects": _projects,
     "domains": _domains,
     "pools": _pools,
+    "queues": _queues,
     "workflows": _workflows,
     "launch plans": _launch_plans,
     "executions": _executions,

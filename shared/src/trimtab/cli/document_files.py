@@ -1,7 +1,8 @@
 """Documents of settings in files and directories, in our format or in that of attribute files.
 
-The ``kind`` of a document is the name or noun of a kind, or ``project``, ``domain``, ``cluster`` or
-``pool``. Its fields are under ``document``, or next to its scope as in an attribute file.
+The ``kind`` of a document is the name or noun of a kind, or ``project``, ``domain``, ``cluster``,
+``pool`` or ``queue``. Its fields are under ``document``, or next to its scope as in an attribute
+file.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.models import parse_model
 
-ENTITIES = frozenset({"project", "domain", "cluster", "pool"})
+ENTITIES = frozenset({"project", "domain", "cluster", "pool", "queue"})
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
 

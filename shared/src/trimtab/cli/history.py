@@ -18,7 +18,7 @@ from trimtab.cli.tables import cell
 from trimtab.cli.terminal import Columns, confirm, output_option, show, show_data, show_list, warn
 from trimtab.client import Client
 
-_ENTITIES = ("project", "domain", "cluster", "pool")
+_ENTITIES = ("project", "domain", "cluster", "pool", "queue")
 _COLUMNS: Columns[HistoryBody] = {
     "REVISION": lambda change: change.revision,
     "AT": lambda change: change.at,
@@ -54,7 +54,7 @@ def history(
     """Show changes, newest first: of one record, or of a scope and all narrower scopes.
 
     With KIND and a scope, only changes of that record are shown. Without KIND, changes of projects,
-    domains, clusters and pools are included.
+    domains, clusters, pools and queues are included.
     """
     parts = scope_parts(options)
     name = _kind_name(server, kind)

@@ -1,11 +1,11 @@
-"""``trimtab get kinds|records|projects|domains|clusters|pools|workflows|executions|namespaces``."""
+"""``trimtab get kinds|records|projects|domains|clusters|queues|workflows|executions``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from trimtab.api.entities import ClusterBody, DomainBody, ProjectBody
+from trimtab.api.entities import ClusterBody, DomainBody, ProjectBody, QueueBody
 from trimtab.api.executions import ExecutionBody, WorkflowBody
 from trimtab.api.settings import KindBody, RecordBody
 from trimtab.cli import changes
@@ -55,6 +55,13 @@ _CLUSTERS: Columns[ClusterBody] = {
     "ENABLED": lambda cluster: cluster.enabled,
 }
 _CLUSTERS_WIDE: Columns[ClusterBody] = {"VERSION": lambda cluster: cluster.version}
+_QUEUES: Columns[QueueBody] = {
+    "NAME": lambda queue: queue.name,
+    "ATTRIBUTES": lambda queue: queue.attributes,
+    "CLUSTERS": lambda queue: queue.clusters,
+    "SYSTEM": lambda queue: queue.system,
+}
+_QUEUES_WIDE: Columns[QueueBody] = {"VERSION": lambda queue: queue.version}
 _WORKFLOWS: Columns[WorkflowBody] = {
     "PROJECT": lambda body: body.project,
     "DOMAIN": lambda body: body.domain,
@@ -159,6 +166,19 @@ def clusters(server: Server, output: Output) -> None:
     show_list(server.call(lambda client: client.clusters.list()), output, _CLUSTERS, _CLUSTERS_WIDE)
 
 
+@click.command("queues", epilog=example("trimtab get queues"))
+@click.argument("name", required=False, shell_complete=complete_names("queues"))
+@output_option()
+@with_server
+def queues(server: Server, name: str | None, output: Output) -> None:
+    """List the queues that executions go to by their tags, or show the queue NAME."""
+    if name is None:
+        found = server.call(lambda client: client.queues.list())
+    else:
+        found = [server.call(lambda client: client.queues.get(name))]
+    show_list(found, output, _QUEUES, _QUEUES_WIDE)
+
+
 @click.command("workflows", epilog=example("trimtab get workflows pricing -p shop -d development"))
 @click.argument("name", required=False, shell_complete=complete_names("workflows"))
 @_filter_options
@@ -207,6 +227,7 @@ LISTINGS = (
     domains,
     clusters,
     list_pools,
+    queues,
     workflows,
     executions,
     list_namespaces,

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from trimtab.cli import attributes, pools, updating
+from trimtab.cli import attributes, pools, queues, updating
 from trimtab.cli.access import audit, token
 from trimtab.cli.asyncapi import asyncapi
 from trimtab.cli.completion import completion
@@ -62,15 +62,16 @@ delete = KindGroup(
     "delete",
     attributes.delete_command,
     member="kind or object type",
-    help="Delete settings of a kind, or a pool.",
+    help="Delete settings of a kind, a pool or a queue.",
 )
 
 for _command in LISTINGS:
     get.add_command(_command)
     get.add_alias(str(_command.name).removesuffix("s"), _command)
-for _command in (update_project, pools.update_pool, pools.update_token):
+for _command in (update_project, pools.update_pool, pools.update_token, queues.update_queue):
     update.add_command(_command)
 delete.add_command(pools.delete_pool)
+delete.add_command(queues.delete_queue)
 explain = DefaultCommandGroup(
     "explain",
     [explain_kind, explain_execution],

@@ -17,8 +17,8 @@ PART_BYTES = MAX_BYTES // 2
 Group = tuple[int, str, str, str]
 """The key of documents that stay in one part; groups are stored in the order of their keys."""
 
-_ENTITIES = {"domain": 0, "cluster": 1, "pool": 2, "project": 3}
-_PLATFORM, _DOMAIN, _PROJECT, _WORKFLOW = range(4, 8)
+_ENTITIES = {"domain": 0, "cluster": 1, "pool": 2, "queue": 3, "project": 4}
+_PLATFORM, _DOMAIN, _PROJECT, _WORKFLOW = range(5, 9)
 
 
 def are_needed(documents: Sequence[DocumentBody]) -> bool:

@@ -16,7 +16,7 @@ from trimtab.api.doctor import ClusterresBody
 from trimtab.api.maintenance import ResyncBody, StatusBody
 from trimtab.client.access import Audit, Tokens
 from trimtab.client.blobs import Blobs
-from trimtab.client.entities import Clusters, Domains, Pools, Projects
+from trimtab.client.entities import Clusters, Domains, Pools, Projects, Queues
 from trimtab.client.executions import Executions, LaunchPlans, Workflows
 from trimtab.client.http import DRY_RUN, HttpApi, OnWarning, ignore
 from trimtab.client.maintenance import DeadLetters, Namespaces
@@ -39,6 +39,7 @@ class Client:
         self.domains = Domains(http)
         self.clusters = Clusters(http)
         self.pools = Pools(http)
+        self.queues = Queues(http)
         self.workflows = Workflows(http)
         self.launch_plans = LaunchPlans(http)
         self.executions = Executions(http)

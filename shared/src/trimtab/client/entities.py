@@ -1,4 +1,4 @@
-"""Entities: projects, domains, clusters and pools."""
+"""Entities: projects, domains, clusters, pools and queues."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from trimtab.api.entities import (
     PoolPriorityBody,
     PoolTokenBody,
     ProjectBody,
+    QueueBody,
 )
 from trimtab.api.settings import ChangesBody
 from trimtab.client.http import (
@@ -182,3 +183,37 @@ class Pools(Collection):
         body = PoolPriorityBody(priority=priority, pools=tuple(pools))
         params = DRY_RUN if dry_run else {}
         return await self._http.fetch(Reprioritized, "PATCH", path, body=body, params=params)
+
+
+class Queues(Collection):
+    """Queues. Methods whose names begin with ``dry_`` change nothing, and return the changes."""
+
+    async def list(self) -> Sequence[QueueBody]:
+        return await self._http.fetch_list(QueueBody, "/queues")
+
+    async def get(self, name: str) -> QueueBody:
+        return await self._http.fetch(QueueBody, "GET", path_of("queues", name))
+
+    async def put(
+        self, queue: QueueBody, *, version: int | None = None, force: bool = False
+    ) -> QueueBody:
+        """Declare a queue; the arguments are those of `Records.put`."""
+        request = precondition(version, force)
+        path = path_of("queues", queue.name)
+        return await self._http.fetch(QueueBody, "PUT", path, body=queue, **request)
+
+    async def dry_put(self, queue: QueueBody, *, version: int | None = None) -> ChangesBody:
+        request = as_dry_run(precondition(version, force=False))
+        path = path_of("queues", queue.name)
+        return await self._http.fetch(ChangesBody, "PUT", path, body=queue, **request)
+
+    async def delete(
+        self, name: str, *, version: int | None = None, force: bool = False, reason: str = ""
+    ) -> None:
+        """Delete a queue: no more executions go to it."""
+        request = write_request(Scope(), version, force, reason)
+        await self._http.send("DELETE", path_of("queues", name), **request)
+
+    async def dry_delete(self, name: str, *, version: int | None = None) -> ChangesBody:
+        request = as_dry_run(precondition(version, force=False))
+        return await self._http.fetch(ChangesBody, "DELETE", path_of("queues", name), **request)

@@ -22,7 +22,7 @@ class Role(IntEnum):
     """Writes records, registers workflows and launch plans, and starts executions."""
     ADMIN = 3
     """Changes projects, and confirms what is deleted from their namespaces; for the platform also
-    changes domains, clusters, pools and API tokens."""
+    changes domains, clusters, pools, queues and API tokens."""
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
 """The declarations of the settings file, written when admin starts.
 
-A cluster or pool is written only where its declaration differs from that of the last start. Until
-then, changes that the API has made stay.
+A cluster, pool or queue is written only where its declaration differs from that of the last start.
+Until then, changes that the API has made stay.
 """
 
 import logging
@@ -12,19 +12,27 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from trimtab import kinds, texts
+from trimtab.api.entities import QueueBody
 from trimtab.errors import Invalid, Rejected
 from trimtab.levels import SETTINGS_FILE
 from trimtab.messages import subjects
-from trimtab.messages.events import ClusterChanged, DomainChanged, PoolChanged, RecordChanged
+from trimtab.messages.events import (
+    ClusterChanged,
+    DomainChanged,
+    PoolChanged,
+    QueueChanged,
+    RecordChanged,
+)
 from trimtab.settings.state import Settings
 from trimtab_admin import steps
 from trimtab_admin.access.authorization import EVERYTHING, Caller
 from trimtab_admin.config import AdminConfig
+from trimtab_admin.settings import matching
 from trimtab_admin.settings.drafts import Draft
-from trimtab_admin.settings.entities import CLUSTERS, POOLS
+from trimtab_admin.settings.entities import CLUSTERS, POOLS, QUEUES
 from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import DeleteRecord, PutRecord
-from trimtab_admin.storage import namespace_names, outbox
+from trimtab_admin.storage import namespace_names, outbox, overlays
 from trimtab_admin.storage.changes import Change, Changes
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.outbox import SETTINGS_FILE_ACTOR, Author
@@ -85,21 +93,45 @@ async def _add_declarations(
     for subject, event in _declared_entities(config):
         if await _last_declaration(session, subject) != event.body().decode():
             change.add(subject, event)
+    declared = _settings_after(change)
+    for queue in config.queues:
+        _check_queue(queue, declared)
     warnings = []
     for kind, document in config.records.items():
-        warnings += _put_record(change, kind, document)
+        warnings += _put_record(change, declared, kind, document)
     for kind in _layered_kinds(change.settings) - config.records.keys():
         _delete_record(change, kind)
     return warnings
 
 
-def _declared_entities(config: AdminConfig) -> Iterator[tuple[str, ClusterChanged | PoolChanged]]:
+def _declared_entities(
+    config: AdminConfig,
+) -> Iterator[tuple[str, ClusterChanged | PoolChanged | QueueChanged]]:
     for cluster in config.clusters:
         texts.check(cluster, f"clusters.{cluster.name}")
         yield subjects.cluster(cluster.name), CLUSTERS.to_event(cluster)
     for pool in config.pools:
         texts.check(pool, f"pools.{pool.name}")
         yield subjects.pool(pool.name), POOLS.to_event(pool)
+    for queue in config.queues:
+        texts.check(queue, f"queues.{queue.name}")
+        yield subjects.queue(queue.name), QUEUES.to_event(queue)
+
+
+def _settings_after(change: Change) -> Settings:
+    """Return the settings after the writes of a change. They are valid until others write."""
+    settings = overlays.on_top_of(change.settings)
+    for revision, write in enumerate(change.writes, change.before + 1):
+        settings.apply(write.event, revision)
+    return settings
+
+
+def _check_queue(queue: QueueBody, settings: Settings) -> None:
+    try:
+        matching.check_clusters(queue.clusters, settings.clusters, settings)
+    except Invalid as error:
+        path = f"queues.{queue.name}.{error.path}"
+        raise Invalid(path, error.value, error.allowed) from error
 
 
 async def _last_declaration(session: AsyncSession, subject: str) -> str | None:
@@ -111,12 +143,14 @@ async def _last_declaration(session: AsyncSession, subject: str) -> str | None:
 
 
 def _put_record(
-    change: Change, name: str, document: Mapping[str, JsonValue]
+    change: Change, declared: Settings, name: str, document: Mapping[str, JsonValue]
 ) -> list[DeclarationWarning]:
-    draft = Draft(change.settings)
+    """Add the write of a record, which is judged with the entities that are ``declared``."""
+    draft = Draft(declared)
     try:
         draft.put(PutRecord(kinds.by_name(name), SETTINGS_FILE, document, AnyVersion()))
         steps.at_once(draft.check())
+        steps.at_once(matching.judge(draft))
     except Invalid as error:
         raise Invalid(f"records.{name}.{error.path}", error.value, error.allowed) from error
     _add(change, draft)

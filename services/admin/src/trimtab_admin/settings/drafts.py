@@ -123,6 +123,7 @@ class EntityEdit:
     """The entity after the change; one that is deleted is marked so."""
     index: int | None = None
     """Position of the document that requests the change."""
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def subject(self) -> str:
@@ -156,6 +157,7 @@ class EntityEdit:
             version=self.version,
             revision=revision,
             changes=leaf_changes(before, after),
+            warnings=self.warnings,
         )
 
 

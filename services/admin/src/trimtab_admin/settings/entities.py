@@ -1,4 +1,4 @@
-"""Entities: projects, domains, clusters and pools, and how each is stored, shown and sent. Pure.
+"""Entities, such as projects and pools, and how each is stored, shown and sent. Pure.
 
 A confirmation to prune is stored as an entity too, although no document of a request is one.
 """
@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody
+from trimtab.api.entities import ClusterBody, DomainBody, PoolBody, ProjectBody, QueueBody
 from trimtab.api.maintenance import PruneBody
 from trimtab.errors import Conflict, Invalid, NotFound
 from trimtab.levels import Scope
@@ -20,14 +20,15 @@ from trimtab.messages.events import (
     PoolChanged,
     ProjectChanged,
     PruneChanged,
+    QueueChanged,
 )
 from trimtab.models import Model
 from trimtab.settings.state import Settings
 from trimtab.wrong_values import allowed_instead
 
-EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody
+EntityBody = ProjectBody | DomainBody | ClusterBody | PoolBody | QueueBody
 """An entity in requests and responses."""
-Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged | PruneChanged
+Entity = ProjectChanged | DomainChanged | ClusterChanged | PoolChanged | QueueChanged | PruneChanged
 """An entity as it is stored: the event of its last change."""
 
 NOT_IN_DOCUMENTS = frozenset({"name", "version"})
@@ -113,6 +114,9 @@ CLUSTERS = EntityType(
     "cluster", subjects.cluster, lambda settings: settings.clusters, ClusterBody, ClusterChanged
 )
 POOLS = EntityType("pool", subjects.pool, lambda settings: settings.pools, PoolBody, PoolChanged)
+QUEUES = EntityType(
+    "queue", subjects.queue, lambda settings: settings.queues, QueueBody, QueueChanged
+)
 PRUNES = EntityType(
     "prune",
     lambda name: subjects.prune(*name.split("/", 1)),
@@ -122,7 +126,7 @@ PRUNES = EntityType(
 )
 
 ENTITY_TYPES: Mapping[str, EntityType[Any, Any]] = {
-    type.name: type for type in (DOMAINS, PROJECTS, CLUSTERS, POOLS)
+    type.name: type for type in (DOMAINS, PROJECTS, CLUSTERS, POOLS, QUEUES)
 }
 """The types that requests write, by name."""
 

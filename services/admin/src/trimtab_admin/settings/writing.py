@@ -9,7 +9,7 @@ from trimtab.levels import Scope
 from trimtab.settings.state import Settings
 from trimtab_admin import slices, steps
 from trimtab_admin.access.authorization import Caller
-from trimtab_admin.settings import blast_radius, documents, widening
+from trimtab_admin.settings import blast_radius, documents, matching, widening
 from trimtab_admin.settings.drafts import Draft, EntityEdit, RecordEdit
 from trimtab_admin.settings.entities import B, E, EntityType
 from trimtab_admin.settings.history import History
@@ -61,6 +61,11 @@ class WriteResult:
         """Return the entity that the request, which wrote exactly one, has created or replaced."""
         [edit] = self.draft.entities.values()
         return type.parse(edit.after.name, type.to_document(edit.after), self.version_of(edit))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings about all edits."""
+        return tuple(warning for edit in self.draft.edits for warning in edit.warnings)
 
     async def changes(self) -> ChangesBody:
         def body(edit: RecordEdit | EntityEdit) -> ChangeBody:
@@ -196,4 +201,5 @@ def _add_writes(change: Change, request: PreparedRequest, caller: Caller) -> Ste
     # here may see.
     yield from draft.check()
     yield from widening.warn(draft)
+    yield from matching.judge(draft)
     return WriteResult(draft, revisions, change.revision)
