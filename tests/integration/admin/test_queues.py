@@ -56,7 +56,9 @@ async def test_settings_that_need_a_queue_have_warnings_wherever_they_are_writte
     await admin.put("/queues/batch", params=FORCE, json=BATCH)
     again = await admin.patch(path, params=target, json={"tags": ["gpu", "critical"]})
     assert again.json()["warnings"] == []
-    needed = "execution_queue needs it at: project-domain shop/development"
+    needed = (
+        "no queue fits execution_queue of these scopes any more: project-domain shop/development"
+    )
     dry = await admin.delete("/queues/batch", params=FORCE | {"dry_run": "true"})
     assert dry.json()["changes"][0]["warnings"] == [needed]
     narrowed = {**BATCH, "attributes": ["gpu"]}

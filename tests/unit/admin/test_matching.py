@@ -155,7 +155,9 @@ def test_the_deletion_of_a_queue_names_the_records_that_it_leaves_without_one() 
     other = BATCH.model_copy(update={"name": "other"})
     delete = DeleteEntity(QUEUES, "batch", AnyVersion())
     stored = (EAST, BATCH, tagged("spot"), tagged("gpu", domain="staging"))
-    assert warnings(after(*stored), delete) == ["execution_queue needs it at: platform"]
+    assert warnings(after(*stored), delete) == [
+        "no queue fits execution_queue of these scopes any more: platform"
+    ]
     assert warnings(after(*stored, other), delete) == []
 
 
@@ -165,10 +167,12 @@ def test_a_change_of_a_queue_or_a_cluster_names_the_records_that_it_leaves_witho
         EAST, GPU, label, tagged("gpu", domain="staging"), tagged("no", domain=DOMAINS[0])
     )
     assert warnings(stored, queue(attributes=["gpu"])) == []
-    assert warnings(stored, queue(attributes=[])) == ["execution_queue needs it at: domain staging"]
+    assert warnings(stored, queue(attributes=[])) == [
+        "no queue fits execution_queue of these scopes any more: domain staging"
+    ]
     assert warnings(stored, cluster()) == []
     [warning] = warnings(stored, cluster(enabled=False))
-    assert warning == "execution_cluster_label needs it at: platform"
+    assert warning == "no cluster fits execution_cluster_label of these scopes any more: platform"
 
 
 @pytest.mark.parametrize("name", ["Gpu", "a_b", "-a", "", "a.b", "a" * 64])

@@ -51,6 +51,14 @@ def test_the_first_queue_by_name_that_has_all_tags_is_selected_and_explained() -
     assert values["queue_system"] == system
 
 
+def test_the_only_queue_that_has_all_tags_is_explained_so() -> None:
+    values = found(settings(GPU, BATCH, tagged("spot")))
+    assert (values["queue"].value, values["queue"].note) == (
+        "batch",
+        "the only queue whose attributes hold spot",
+    )
+
+
 def test_a_queue_that_has_one_of_two_tags_is_not_selected() -> None:
     assert queue_names(settings(BATCH, GPU, tagged("gpu", "slow"))) == []
 

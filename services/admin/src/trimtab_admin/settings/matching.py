@@ -138,7 +138,8 @@ def _lost(draft: Draft, type: EntityType[Any, Any], after: Declared) -> Steps[li
         verdicts = yield from steps.each(is_lost, records)
         lost = [str(r.scope) for r, is_one in zip(records, verdicts, strict=True) if is_one]
         if lost:
-            warnings.append(f"{kind} needs it at: {names.listed(sorted(lost))}")
+            scopes = names.listed(sorted(lost))
+            warnings.append(f"no {type.name} fits {kind} of these scopes any more: {scopes}")
     return warnings
 
 

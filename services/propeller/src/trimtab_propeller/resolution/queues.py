@@ -46,9 +46,7 @@ def values(settings: Settings, target: Scope) -> Iterator[ResolvedValue]:
         yield tags.model_copy(update={"note": _why_none(settings, _tags(leaf))})
         return
     yield tags
-    known, wanted = names.listed([queue.name for queue in fitting]), ", ".join(_tags(leaf))
-    note = f"first of {known} whose attributes hold {wanted}"
-    queue = fitting[0]
+    queue, note = fitting[0], _why_first(fitting, _tags(leaf))
     yield tags.model_copy(update={"path": "queue", "value": queue.name, "note": note})
     yield ResolvedValue(
         path="queue_system",
@@ -86,6 +84,14 @@ def _fitting(settings: Settings, tags: Sequence[str]) -> Sequence[QueueChanged]:
         if subject.startswith(_QUEUES) and is_first:
             raise Unreadable(f"the queue {name!r} was declared by a later release")
     return fitting
+
+
+def _why_first(fitting: Sequence[QueueChanged], tags: Sequence[str]) -> str:
+    wanted = ", ".join(tags)
+    if len(fitting) == 1:
+        return f"the only queue whose attributes hold {wanted}"
+    queues = names.listed([queue.name for queue in fitting])
+    return f"first of {queues} whose attributes hold {wanted}"
 
 
 def _why_none(settings: Settings, tags: Sequence[str]) -> str:
