@@ -1,4 +1,4 @@
-"""What records and queues need of other declarations."""
+"""Records need queues with their tags or clusters with their label, and queues need clusters."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What records and queues need of other declarations: queues with their tags, and clusters. Pure.
+"""Declarations that records and queues need: queues with certain tags, and clusters. Pure.
 
 A queue may name only declared clusters. A record may be stored before the queue or the cluster that
 it needs is declared, so that a missing one is only a warning.
@@ -30,7 +30,7 @@ _COMPARED = 5
 
 
 class Declared(NamedTuple):
-    """What is declared."""
+    """The parts of declarations that records need."""
 
     queues: Sequence[frozenset[str]]
     """The attributes of each queue."""
@@ -51,7 +51,7 @@ class Declared(NamedTuple):
 
 
 class _Need(NamedTuple):
-    """What a field of a kind needs."""
+    """The need of a field of a kind."""
 
     path: str
     type: EntityType[Any, Any]
