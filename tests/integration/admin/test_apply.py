@@ -220,6 +220,7 @@ async def test_an_export_applied_here_or_elsewhere_restores_the_same_settings(
         admin,
         {"kind": "domain", "name": "canary", "document": {}},
         {"kind": "pool", "name": "gpus", "document": {"quota": 4, "project_cap": 2}},
+        {"kind": "queue", "name": "batch", "document": {"clusters": ["local"]}},
         {"kind": "cluster", "name": "local", "document": {"labels": ["a"], "weight": 0.5}},
         project("lab", description="Trials", labels={"team": "ml"}, state="archived"),
         record({"limits": {"cpu": "1"}, "unset": ["limits.gpu"]}, **SCOPE, labels={"a": "b"}),

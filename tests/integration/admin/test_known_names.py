@@ -80,7 +80,7 @@ async def test_an_unknown_caller_of_the_audit_trail_is_refused_with_the_nearest(
 
 async def test_records_have_no_kind_that_is_an_entity(admin: httpx.AsyncClient) -> None:
     assert (await admin.get("/records", params={"kind": "project"})).status_code == 404
-    for kind in ("project", "domain", "cluster", "pool"):
+    for kind in ("project", "domain", "cluster", "pool", "queue"):
         assert (await admin.get("/history", params={"kind": kind})).status_code == 200
 
 

@@ -356,8 +356,12 @@ NAMES = {
 FILTERED = ("/records", "/history", "/workflows", "/launch_plans", "/executions", "/namespaces")
 FOR_EVERY_TOKEN = {
     *(("get", path) for path in FILTERED),
-    *(("get", path) for path in ("/kinds", "/domains", "/clusters", "/pools", "/status")),
+    *(
+        ("get", path)
+        for path in ("/kinds", "/domains", "/clusters", "/pools", "/queues", "/status")
+    ),
     ("get", "/pools/{name}"),
+    ("get", "/queues/{name}"),
     ("get", "/projects"),
     ("get", "/executions/{execution}"),
     ("get", "/namespaces/{cluster}/{namespace}"),

@@ -76,6 +76,7 @@ def test_names_of_objects_are_completed(trimtab: Trimtab, project: str, tmp_path
     scope = ("-p", project, "-d", "development")
     assert trimtab("register", str(tmp_path / "pricing.py"), *scope).exit_code == 0
     assert trimtab("update", "pool", f"pool-{project}", "--quota", "1").exit_code == 0
+    assert trimtab("update", "queue", f"queue-{project}", "--attribute", "a").exit_code == 0
     execution = trimtab("execute", "completed_pricing", *scope, "--no-wait").stdout.strip()
     where = " ".join(scope)
     for line, completed in {
@@ -84,6 +85,7 @@ def test_names_of_objects_are_completed(trimtab: Trimtab, project: str, tmp_path
         f"get workflow-priority {where} -w comp": "completed_pricing",
         f"describe pool pool-{project[:-1]}": f"pool-{project}",
         f"delete pool pool-{project}": f"pool-{project}",
+        f"get queues queue-{project[:-1]}": f"queue-{project}",
         f"explain execution {execution[:6]}": execution,
         f"get executions {execution[:6]}": execution,
     }.items():
