@@ -121,6 +121,7 @@ async def test_a_request_records_whether_an_admin_of_the_platform_made_it(
         assert answer.status_code == 201, answer.text
         made[name] = answer.json()["id"]
     found = await until(lambda: all_requests(client, len(made)))
+    assert all(each.created_at is not None for each in found)
     by_admin = {each.execution for each in found if each.by_platform_admin}
     assert by_admin == {made["root"], made["platform"]}
 

@@ -1,6 +1,7 @@
 """An execution's log: the state that it gives, in whatever order and how often it is delivered."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -348,3 +349,11 @@ def test_a_request_has_the_mark_of_an_admin_only_where_one_made_it() -> None:
     assert not type(plain).model_validate_json(plain.model_dump_json()).by_platform_admin
     of_admin = plain.model_copy(update={"by_platform_admin": True})
     assert type(plain).model_validate_json(of_admin.model_dump_json()) == of_admin
+
+
+def test_a_request_of_an_earlier_release_has_no_time_of_creation() -> None:
+    plain = request()
+    assert "created_at" not in plain.model_dump_json()
+    assert type(plain).model_validate_json(plain.model_dump_json()).created_at is None
+    timed = plain.model_copy(update={"created_at": datetime(2026, 1, 2, tzinfo=UTC)})
+    assert type(plain).model_validate_json(timed.model_dump_json()) == timed

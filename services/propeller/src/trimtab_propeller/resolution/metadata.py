@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution import metadata
+from trimtab_propeller.pods.metadata import KUEUE_LABEL
 from trimtab_propeller.resolution.parts import Part
-
-KUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
 def checked(
