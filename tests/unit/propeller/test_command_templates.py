@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
@@ -47,6 +47,8 @@ def expanded(text: str) -> str:
     return result
 
 
+@example(before="$", value="(HOME)", after="")
+@example(before="$(", value="HOME", after=")")
 @given(before=TEXTS, value=TEXTS, after=TEXTS)
 def test_the_text_of_an_input_is_part_of_an_argument_as_it_is(
     before: str, value: str, after: str

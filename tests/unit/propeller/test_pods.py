@@ -74,6 +74,7 @@ def test_two_attempts_never_have_pods_of_the_same_name(
     ("one", "other"),
     [
         (("a-b", "c"), ("a", "b-c")),
+        (("a-b", "C"), ("a", "b-C")),
         (("a", "B"), ("a", "b")),
         (("a", "b.c"), ("a", "b-c")),
         (("a", 80 * "b" + "c"), ("a", 80 * "b" + "d")),
