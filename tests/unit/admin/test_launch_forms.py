@@ -12,7 +12,7 @@ from trimtab.settings.state import Settings
 from trimtab.testing import request
 from trimtab.workflows.graphs.expansion import expand
 from trimtab.workflows.graphs.graph import Graph, Hook, Node, Task, Workflow
-from trimtab.workflows.graphs.launch_plans import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan, PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions.launch_forms import Page, launch_form
 from trimtab_admin.steps import at_once
@@ -257,3 +257,25 @@ def test_a_workflow_of_many_hooks_is_listed_in_pages() -> None:
         found += [hook.name for hook in page.hooks]
         after = page.hooks_next or 0
     assert (found, after) == ([f"h{i}" for i in range(2001)], 0)
+
+
+def test_a_hook_in_a_called_launch_plan_has_the_defaults_and_limits_there() -> None:
+    call = PlanCall(
+        **{"project": "lab", "domain": "production", "workflow": "train", "launch_plan": "weekly"},
+        config=ExecutionConfig(environment={"TIER": "gold"}),
+    )
+    of = workflow(node(), node().model_copy(update={"id": "n1.n0", "plan": "n1"}))
+    lab = {"defaults": {"cpu": "4"}, "limits": {"cpu": "8"}}
+    settled = settings(
+        record("task_resource", LIMITS),
+        record("task_resource", lab, call.target),
+        record("workflow_execution_config", {"envs": {"LOG": "lab"}}, call.target),
+    )
+    calling = of.model_copy(update={"plans": {"n1": call}})
+    own, called = form(calling, settled, {"environment": {"OUTER": "1"}}).hooks
+    assert [fields(hook)["resources.requests.cpu"].default for hook in (own, called)] == ["1", "4"]
+    assert fields(called)["resources.requests.cpu"].limits[0].amount == "8"
+    assert fields(own)["environment"].default == {"OUTER": "1"}
+    assert fields(called)["environment"].default == {"LOG": "lab", "TIER": "gold"}
+    tier = fields(called)["environment.TIER"]
+    assert (tier.source, tier.scope) == ("called launch plan", str(call.target))

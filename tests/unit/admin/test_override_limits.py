@@ -7,22 +7,22 @@ import pytest
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages.events import RecordChanged
-from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import Constant, Hook, Node, Task, Workflow
-from trimtab.workflows.graphs.launch_plans import LaunchPlan
+from trimtab.workflows.graphs.launch_plans import LaunchPlan, PlanCall
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
 from trimtab_admin.executions import override_limits
+from trimtab_admin.executions.override_limits import Limits
 
 SCOPE = Scope("development", "shop")
 PLAN = LaunchPlan(name="nightly", workflow="nightly", version="1")
 
 
-def limits(**more: Any) -> Effective:
+def limits(**more: Any) -> Limits:
     settings = Settings()
     document = {"limits": {"cpu": "2"}, **more}
     settings.apply(RecordChanged.at(SCOPE, "task_resource", document), 1)
-    return settings.effective("task_resource", SCOPE)
+    return Limits(settings.effective("task_resource", SCOPE))
 
 
 def resources(cpu: str | None = None, limit: str | None = None) -> NodeOverrides:
@@ -127,3 +127,20 @@ def test_many_warnings_are_counted() -> None:
     warnings = override_limits.check(many, PLAN, overrides, limits(over_limit="clamp"))
     assert len(warnings) == override_limits.MAX_WARNINGS + 1
     assert warnings[-1] == "10 more values are lowered"
+
+
+def test_a_node_of_a_called_launch_plan_is_checked_against_the_limits_there() -> None:
+    own, settings = limits(), Settings()
+    call = PlanCall(project="lab", domain="production", workflow="train", launch_plan="weekly")
+    record = RecordChanged.at(call.target, "task_resource", {"limits": {"cpu": "5"}})
+    settings.apply(record, 1)
+    found = Limits(own.own, {call.target: settings.effective("task_resource", call.target)})
+    two = workflow(paths=("", "n1"))
+    nodes = (two.nodes[0], two.nodes[1].model_copy(update={"plan": "n1"}))
+    calling = two.model_copy(update={"nodes": nodes, "plans": {"n1": call}})
+    overrides = {"n1/trainer": resources("5"), "trainer": resources("2")}
+    assert override_limits.check(calling, PLAN, overrides, found) == ()
+    with pytest.raises(Invalid, match="launch-plan lab/production/train/weekly"):
+        override_limits.check(calling, PLAN, {"n1/trainer": resources("6")}, found)
+    with pytest.raises(Invalid, match="project-domain shop/development"):
+        override_limits.check(calling, PLAN, {"trainer": resources("3")}, found)

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
-from trimtab.messages.events import RecordChanged
+from trimtab.messages.events import ProjectChanged, RecordChanged
 from trimtab.messages.executions import Admitted, Request
 from trimtab.messages.resolutions import MAX_BYTES
 from trimtab.settings.state import Settings
 from trimtab.testing import entry, request
 from trimtab.workflows.graphs.graph import MAX_NODES, Constant, FromNode, Hook, Node, Task, Workflow
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab_admin.executions import sizes
 from trimtab_admin.executions.target_settings import TargetSettings
@@ -75,6 +76,56 @@ def overrides_of(number: int) -> NodeOverrides:
     return NodeOverrides(environment={"INDEX": str(number)})
 
 
+LAB = Scope("production", "lab")
+
+
+def lab_settings() -> Settings:
+    """Return the settings with records and labels of another project."""
+    found = stored(
+        task_resource={"limits": {"cpu": "2", "memory": "8Gi"}, "over_limit": "clamp"},
+        workflow_execution_config={"envs": {"A": "{{ workflow }}"}, "labels": {"run": "1"}},
+        workflow_priority={"priority": 5},
+    )
+    documents: dict[str, dict[str, object]] = {
+        "task_resource": {"defaults": {"cpu": "1"}, "limits": {"cpu": "1"}, "over_limit": "clamp"},
+        "workflow_execution_config": {
+            "envs": {f"L{n}": "{{ workflow }}{{ launch_plan }}" for n in range(9)},
+            "labels": {f"l{n}": "{{ execution }}" for n in range(9)},
+            "max_parallelism": 50,
+        },
+        "workflow_priority": {"priority": 50},
+        "execution_queue": {"tags": ["lab"]},
+    }
+    for revision, (kind, document) in enumerate(documents.items(), start=10):
+        found.apply(RecordChanged.at(LAB, kind, document), revision)
+    found.apply(ProjectChanged(name="lab", labels={f"p{n}": "x" * 60 for n in range(9)}), 20)
+    return found
+
+
+def calling(creation: Request, calls: list[tuple[int, int]], parallelism: int) -> Request:
+    """Return the request with calls of launch plans, in which its nodes are in turn."""
+    plans: dict[str, PlanCall] = {}
+    for number, (plan, around) in enumerate(calls):
+        config = ExecutionConfig(
+            environment={"PLAN": "\u00e9" * plan}, annotations={"a": "x" * 90}, max_parallelism=9
+        )
+        plans[f"c{number}"] = PlanCall(
+            project="lab",
+            domain="production",
+            workflow=f"{'w' * 150}{plan % 2}",
+            launch_plan=f"{'p' * 150}{plan}",
+            config=config,
+            parent="" if around >= number else f"c{around}",
+        )
+    names = ["", *plans]
+    nodes = tuple(
+        node.model_copy(update={"plan": names[number % len(names)]})
+        for number, node in enumerate(creation.workflow.nodes)
+    )
+    workflow = creation.workflow.model_copy(update={"plans": plans, "nodes": nodes})
+    return creation.model_copy(update={"workflow": workflow, "max_parallelism": parallelism})
+
+
 amounts = st.sampled_from(["1", "2", "3"])
 resources = st.dictionaries(st.sampled_from(["cpu", "memory", "gpu"]), amounts)
 some_overrides = st.builds(
@@ -105,6 +156,33 @@ def test_no_resolution_is_larger_than_was_expected_at_creation(
     resolution = resolve(creation, SETTINGS, EXECUTOR)
     size = len(entry(Admitted, 1, resolution=resolution).body())
     assert size - 250 <= sizes.most_resolution_bytes(creation, APPLIED)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(some_overrides, min_size=1, max_size=6),
+    st.integers(1, 60),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 20)), min_size=1, max_size=20),
+    st.integers(1, 20),
+)
+def test_no_resolution_with_called_launch_plans_is_larger_than_was_expected(
+    overrides: list[NodeOverrides],
+    nodes: int,
+    hooks: bool,
+    calls: list[tuple[int, int]],
+    parallelism: int,
+) -> None:
+    creation = calling(chain(nodes, overrides, hooks=hooks), calls, parallelism)
+    settings = lab_settings()
+    resolution = resolve(creation, settings, EXECUTOR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
+        size = len(entry(Admitted, 1, resolution=resolution).body())
+    target = Scope(SCOPE.domain, SCOPE.project, "chain")
+    called = {call.target for call in creation.workflow.plans.values()}
+    applied = TargetSettings.of(settings, target, called)
+    assert size - 250 <= sizes.most_resolution_bytes(creation, applied)
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -39,7 +39,7 @@ from trimtab_admin.executions import (
 from trimtab_admin.executions.dry_runs import DryRuns
 from trimtab_admin.executions.projection import new_row
 from trimtab_admin.executions.references import find_referenced
-from trimtab_admin.executions.target_settings import TargetSettings
+from trimtab_admin.executions.target_settings import TargetSettings, called_targets
 from trimtab_admin.executions.versions import find_launch_plan, find_workflow, repeated
 from trimtab_admin.executions.waits import ExecutionWaits
 from trimtab_admin.settings.entities import check_active, check_scope
@@ -265,7 +265,8 @@ async def _find_sources(
     narrow = "" if plan.name == workflow.name else plan.name
     target = Scope(body.domain, body.project, workflow.name, narrow)
     label_checks.check(body, plan, settings, target)
-    return _Sources(workflow, registry, plan, TargetSettings.of(settings, target))
+    of_targets = TargetSettings.of(settings, target, called_targets(registry))
+    return _Sources(workflow, registry, plan, of_targets)
 
 
 async def _find_workflow_and_plan(
@@ -310,8 +311,8 @@ def _request(
         by_platform_admin=caller.may(Role.ADMIN),
         created_at=now,
     )
-    task_resource = settings.effective["task_resource"]
-    warnings = override_limits.check(workflow, plan, body.overrides, task_resource)
+    limits = override_limits.limits_of(settings)
+    warnings = override_limits.check(workflow, plan, body.overrides, limits)
     metadata_limits.check(request, settings)
     sizes.check(request, settings)
     return request, warnings

@@ -14,7 +14,7 @@ from trimtab.api.launch_forms import FormField, FormHook, FormInput, FormLimit, 
 from trimtab.levels import Scope
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, bounds, complete_resources
-from trimtab.resolution.sources import ENGINE_DEFAULTS, node_sources
+from trimtab.resolution.sources import CALLED_PLAN, ENGINE_DEFAULTS, node_sources
 from trimtab.settings.fold import Leaf
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import Node, Workflow
@@ -88,10 +88,19 @@ def _groups(workflow: Workflow, plan: LaunchPlan) -> Steps[list[list[Node]]]:
         if node.hook is not None:
             own = node.hook.full_name if node.hook.full_name in plan.runtime_override else ""
             sources = (node.overrides.model_dump_json(), node.hook.default.model_dump_json())
-            groups.setdefault((node.hook.name, own, node.task, *sources), []).append(node)
+            key = (node.hook.name, own, node.task, *sources, *_part(workflow, node))
+            groups.setdefault(key, []).append(node)
         if number % _GROUPED == 0:
             yield
     return list(groups.values())
+
+
+def _part(workflow: Workflow, node: Node) -> tuple[object, ...]:
+    """Return what the called launch plan that a node is in adds to its sources."""
+    if not node.plan:
+        return ()
+    call = workflow.plans[node.plan]
+    return call.target, call.config.model_dump_json()
 
 
 class _Defaults:
@@ -103,6 +112,35 @@ class _Defaults:
         """Raises `Unreadable`."""
         self._workflow = workflow
         self._plan = plan
+        self._target = target
+        called = (call.target for call in workflow.plans.values())
+        self._of_targets = {
+            each: _TargetDefaults(settings, each) for each in dict.fromkeys((target, *called))
+        }
+
+    def hook(self, nodes: list[Node]) -> FormHook:
+        """Return the hook of nodes with equal sources."""
+        node = nodes[0]
+        task = self._workflow.tasks[node.task]
+        sources = list(reversed(list(node_sources(node, self._workflow, self._plan, {}))))
+        merged = reduce(merge_overrides, (overrides for _, overrides in sources))
+        target = self._workflow.plans[node.plan].target if node.plan else self._target
+        return FormHook(
+            name=node.hook.name if node.hook else "",
+            paths=tuple(each.hook.full_name for each in nodes if each.hook),
+            task=task.name,
+            task_type=task.type,
+            task_config_type=merged.task_config_type or "",
+            fields=tuple(self._of_targets[target].fields(sources, merged)),
+        )
+
+
+class _TargetDefaults:
+    """The defaults and limits of nodes that the settings of one target apply to."""
+
+    def __init__(self, settings: Settings, target: Scope) -> None:
+        """Raises `Unreadable`."""
+        self._target = target
         self._task_resource = settings.effective("task_resource", target)
         self._shared = [
             *(_engine_value(path, value) for path, value in ENGINE_DEFAULTS.items()),
@@ -113,27 +151,18 @@ class _Defaults:
             ),
         ]
 
-    def hook(self, nodes: list[Node]) -> FormHook:
-        """Return the hook of nodes with equal sources."""
-        node = nodes[0]
-        task = self._workflow.tasks[node.task]
-        sources = list(reversed(list(node_sources(node, self._workflow, self._plan, {}))))
-        merged = reduce(merge_overrides, (overrides for _, overrides in sources))
-        return FormHook(
-            name=node.hook.name if node.hook else "",
-            paths=tuple(each.hook.full_name for each in nodes if each.hook),
-            task=task.name,
-            task_type=task.type,
-            task_config_type=merged.task_config_type or "",
-            fields=tuple(self._fields(self._values(sources), merged)),
-        )
+    def fields(
+        self, sources: list[tuple[str, NodeOverrides]], merged: NodeOverrides
+    ) -> Iterator[FormField]:
+        """Yield the fields of a hook; ``sources`` come with the most specific one last."""
+        return self._fields(self._values(sources), merged)
 
     def _values(self, sources: list[tuple[str, NodeOverrides]]) -> dict[str, ResolvedValue]:
-        """Return the values by path; ``sources`` come with the most specific one last."""
         values = {value.path: value for value in self._shared}
         for source, overrides in sources:
+            scope = str(self._target) if source == CALLED_PLAN else ""
             for path, value in flat_overrides(overrides).items():
-                values[path] = ResolvedValue(path=path, value=value, source=source)
+                values[path] = ResolvedValue(path=path, value=value, source=source, scope=scope)
         return values
 
     def _fields(

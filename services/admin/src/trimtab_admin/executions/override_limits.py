@@ -7,8 +7,10 @@ Here the author of an override gets the error at once, with the field that has t
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from trimtab.errors import Invalid
+from trimtab.levels import Scope
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution.limits import Refusal, complete_resources
 from trimtab.resolution.sources import node_sources
@@ -17,12 +19,30 @@ from trimtab.workflows.graphs.graph import Hook, Node, Workflow
 from trimtab.workflows.graphs.launch_plans import LaunchPlan
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides
 from trimtab_admin.executions.hook_overrides import FIELDS, HookOverrides, Overrides
+from trimtab_admin.executions.target_settings import TargetSettings
 
 MAX_WARNINGS = 20
+_KIND = "task_resource"
+
+
+class Limits(NamedTuple):
+    """The effective ``task_resource`` of an execution, and that of each called launch plan."""
+
+    own: Effective
+    called: Mapping[Scope, Effective] = {}
+    """By the targets of the launch plans."""
+
+    def of(self, node: Node, workflow: Workflow) -> Effective:
+        return self.called[workflow.plans[node.plan].target] if node.plan else self.own
+
+
+def limits_of(settings: TargetSettings) -> Limits:
+    called = {target: each.effective[_KIND] for target, each in settings.called.items()}
+    return Limits(settings.effective[_KIND], called)
 
 
 def check(
-    workflow: Workflow, plan: LaunchPlan, overrides: Overrides, task_resource: Effective
+    workflow: Workflow, plan: LaunchPlan, overrides: Overrides, limits: Limits
 ) -> tuple[str, ...]:
     """Check the nodes whose hooks are overridden in an expanded workflow.
 
@@ -32,7 +52,7 @@ def check(
     given = HookOverrides.setting(plan, overrides, lambda each: each.resources is not None)
     if not given:
         return ()
-    checks = _Checks(workflow, plan, given, task_resource)
+    checks = _Checks(workflow, plan, given, limits)
     for node in workflow.nodes:
         checks.add(node)
     others = len(checks.warnings) - MAX_WARNINGS
@@ -46,7 +66,7 @@ class _Checks:
     plan: LaunchPlan
     given: HookOverrides
     """The overrides that set resources."""
-    task_resource: Effective
+    limits: Limits
     warnings: dict[str, None] = field(default_factory=dict)
     _checked: set[object] = field(default_factory=set)
 
@@ -55,13 +75,14 @@ class _Checks:
         if node.hook is None:
             return
         fields = tuple(field for _, field, _ in self.given.of(node.hook))
-        key = (node.task, fields, _text(node.overrides), _text(node.hook.default))
+        limits = self.limits.of(node, self.workflow)
+        key = (node.task, fields, _text(node.overrides), _text(node.hook.default), id(limits))
         if not fields or key in self._checked:
             return
         self._checked.add(key)
         values = self._values(node)
         try:
-            completed = complete_resources(values, self.task_resource)
+            completed = complete_resources(values, limits)
         except Refusal as refusal:
             self._refuse(node.hook, values, refusal)
             return

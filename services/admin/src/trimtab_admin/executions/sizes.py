@@ -13,7 +13,7 @@ from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import RESOURCES
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import MAX_BYTES
-from trimtab.workflows.graphs.launch_plans import ExecutionConfig
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, flat_values
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
@@ -47,6 +47,8 @@ def most_resolution_bytes(request: Request, settings: TargetSettings) -> int:
     total = sum(map(_size, values)) + sum(map(_size, _values_of_settings(settings)))
     for config in (request, request.launch_plan):
         total += sum(map(_size, _values_of_config(config)))
+    if request.workflow.plans:
+        total += sum(_bytes_of_calls(request, settings))
     return total + sum(_references(request))
 
 
@@ -84,10 +86,11 @@ def _values_of_config(config: ExecutionConfig) -> Iterator[Value]:
     yield from _texts(flat_values(config.model_dump(include=fields, exclude_none=True)))
 
 
-def _values_of_settings(settings: TargetSettings) -> Iterator[Value]:
+def _values_of_settings(settings: TargetSettings, target: str = "") -> Iterator[Value]:
+    """Yield the values; the placeholders in them may be filled with the names of a target."""
     for kind, effective in settings.effective.items():
         for path, leaf in effective.leaves.items():
-            yield f"{kind}.{path}.{leaf.scope}", json.dumps(leaf.value)
+            yield f"{kind}.{path}.{leaf.scope}{target}", json.dumps(leaf.value)
     yield from _texts(flat_values({"labels": dict(settings.project_labels)}))
     # Completed from the defaults.
     for resource in RESOURCES:
@@ -111,3 +114,74 @@ def _references(request: Request) -> Iterable[int]:
         if (node.task, others) not in profiles:
             profiles.add((node.task, others))
             yield _REFERENCE_BYTES * 4 * len(RESOURCES)
+
+
+def _bytes_of_calls(request: Request, settings: TargetSettings) -> Iterator[int]:
+    """Yield the bytes that calls of launch plans add: their values, and numbers of values."""
+    calls = request.workflow.plans
+    chains = _chains(calls)
+    for target in {call.target for call in calls.values()}:
+        yield from map(_size, _values_of_settings(settings.called[target], str(target)))
+    numbers = {"": _most_values(request, settings, request.launch_plan)}
+    longest = max(len(str(call.target).encode()) for call in calls.values())
+    known: set[int] = set()
+    for name, call in calls.items():
+        numbers[name] = _most_values(request, settings.called[call.target], call.config)
+        yield len(name.encode()) + 6 + _REFERENCE_BYTES
+        if chains[name] not in known:
+            known.add(chains[name])
+            yield from map(_size, _values_of_call(call))
+            # Two values may be lowered to those around it.
+            yield 2 * (_VALUE_BYTES + longest) + _REFERENCE_BYTES * numbers[name]
+    yield from _bytes_of_parts(request, chains, numbers)
+
+
+def _bytes_of_parts(
+    request: Request, chains: Mapping[str, int], numbers: Mapping[str, int]
+) -> Iterator[int]:
+    """Yield the bytes by which nodes differ only because they are in different parts."""
+    known: set[object] = set()
+    lowered: set[object] = set()
+    given = (*request.overrides.values(), *request.launch_plan.runtime_override.values())
+    for node in request.workflow.nodes:
+        part = chains.get(node.plan)
+        # What all nodes of a part share is a value of each of them, as other parts do not have it.
+        others = node.overrides.model_dump_json(exclude={"environment"})
+        if node.overrides.environment or (node.task, others, part) not in known:
+            known.add((node.task, others, part))
+            yield _REFERENCE_BYTES * numbers[node.plan]
+        if part is not None:
+            # The limits of each part may lower the resources to other amounts.
+            default = () if node.hook is None else (node.hook.default, *given)
+            sources = (request.workflow.tasks[node.task].config, node.overrides, *default)
+            for path, text in (value for each in sources for value in _resources(each)):
+                if (path, text, part) not in lowered:
+                    lowered.add((path, text, part))
+                    yield _size((path, text))
+
+
+def _resources(overrides: NodeOverrides) -> Iterator[Value]:
+    if overrides.resources is not None:
+        yield from _values(NodeOverrides(resources=overrides.resources))
+
+
+def _values_of_call(call: PlanCall) -> Iterator[Value]:
+    """Yield the values of a called launch plan, each of which names it as its source."""
+    for path, text in _values_of_config(call.config):
+        yield f"{path}.{call.target}", text
+
+
+def _chains(calls: Mapping[str, PlanCall]) -> Mapping[str, int]:
+    """Return a number for each call; those that have equal values have the same one."""
+    known: dict[object, int] = {}
+    found: dict[str, int] = {}
+    for name, call in calls.items():
+        same = call.target, call.config.model_dump_json(), found.get(call.parent)
+        found[name] = known.setdefault(same, len(known))
+    return found
+
+
+def _most_values(request: Request, settings: TargetSettings, config: ExecutionConfig) -> int:
+    """Return at least how many values a part has, or each of its nodes because of the part."""
+    of_configs = sum(1 for each in (request, config) for _ in _values_of_config(each))
+    return of_configs + sum(1 for _ in _values_of_settings(settings)) + len(RESOURCES)

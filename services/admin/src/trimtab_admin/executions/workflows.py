@@ -26,8 +26,10 @@ from trimtab_admin.executions import (
     override_types,
     versions,
 )
+from trimtab_admin.executions.override_limits import Limits
 from trimtab_admin.executions.references import find_referenced
 from trimtab_admin.executions.registered_tasks import add_tasks
+from trimtab_admin.executions.target_settings import called_targets
 from trimtab_admin.executions.versions import find_workflow
 from trimtab_admin.settings.entities import check_active, check_scope
 from trimtab_admin.settings.targets import RegisteredTargets
@@ -116,7 +118,7 @@ class Workflows:
             _check_target(settings, scope)
             workflow = await find_workflow(session, scope, plan.workflow, plan.version, caller)
             registry = await find_referenced(session, workflow)
-        rules = _Rules.of(settings, body)
+        rules = _Rules.of(settings, body, registry)
         check = partial(_check_launch_plan, workflow, registry, plan, rules)
         warnings = await asyncio.to_thread(check)
         is_new = await versions.repeated(lambda: self._store_plan(plan, scope, dry_run=dry_run))
@@ -176,18 +178,20 @@ def _check_target(settings: Settings, scope: Scope) -> None:
 class _Rules(NamedTuple):
     """The settings that the overrides of a launch plan have to keep."""
 
-    limits: Effective
+    limits: Limits
     policy: Effective
 
     @classmethod
-    def of(cls, settings: Settings, body: LaunchPlanBody) -> "_Rules":
+    def of(cls, settings: Settings, body: LaunchPlanBody, registry: Registry) -> "_Rules":
         """Leave out settings that concern none of the overrides. Raises `Unreadable`."""
         overrides, scope = body.launch_plan.runtime_override.values(), scope_of(body)
         limiting = settings if any(each.resources for each in overrides) else Settings()
         judging = settings if any(each.pod_template for each in overrides) else Settings()
-        return cls(
-            limiting.effective("task_resource", scope), judging.effective("pod_policy", scope)
+        limits = Limits(
+            limiting.effective("task_resource", scope),
+            {each: limiting.effective("task_resource", each) for each in called_targets(registry)},
         )
+        return cls(limits, judging.effective("pod_policy", scope))
 
 
 def _check_launch_plan(
