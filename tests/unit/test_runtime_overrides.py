@@ -166,13 +166,21 @@ def test_ro_2_what_is_registered_elsewhere_can_be_overridden_without_registering
     assert (found["container_image"].value, found["retries"].value) == ("a:2", 7)
 
 
-def test_a_called_launch_plan_gives_defaults_and_its_labels_do_not_apply() -> None:
+def test_a_called_launch_plan_gives_its_nodes_defaults_and_values_and_the_request_beats_it() -> (
+    None
+):
     wanted = request(expanded_reference())
     found = values(wanted, "n0.n2")
     assert (found["retries"].value, found["retries"].source) == (9, "hook default")
     assert (found["environment.LOG"].value, found["interruptible"].value) == ("weekly", True)
+    assert found["environment.LOG"].source == "called launch plan"
     resolution = resolve(wanted, settings(), Capabilities("any"))
-    assert [value.path for value in resolution.execution] == []
+    assert resolution.execution == ()
+    called = {value.path: value.value for value in resolution.plans["n0"]}
+    assert called == {"max_parallelism": 1, "labels.team": "a"}
+    given = request(expanded_reference(), environment={"LOG": "request"}, interruptible=False)
+    found = values(given, "n0.n2")
+    assert (found["environment.LOG"].value, found["interruptible"].value) == ("request", False)
 
 
 def test_ro_3_a_node_without_a_hook_cannot_be_overridden() -> None:

@@ -12,6 +12,7 @@ from tests.settings_stream import SettingsStream
 from trimtab.levels import Scope
 from trimtab.messages.events import PoolChanged, ProjectChanged, RecordChanged
 from trimtab.messages.executions import AnyEvent, NodeFailed, NodeStarting, NodeSucceeded
+from trimtab.workflows.graphs.launch_plans import PlanCall
 
 Module = Callable[[str], Path]
 
@@ -32,17 +33,22 @@ def config(**fields: object) -> RecordChanged:
     return RecordChanged.at(SHOP, "workflow_execution_config", fields)
 
 
-def running_counts(events: Iterable[AnyEvent]) -> list[int]:
-    """Return how many nodes were running after each event."""
+def running_sets(events: Iterable[AnyEvent]) -> list[set[str]]:
+    """Return which nodes were running after each event."""
     running: set[str] = set()
-    counts = []
+    found = []
     for event in events:
         if isinstance(event, NodeStarting):
             running.add(event.node)
         elif isinstance(event, NodeSucceeded | NodeFailed):
             running.discard(event.node)
-        counts.append(len(running))
-    return counts
+        found.append(set(running))
+    return found
+
+
+def running_counts(events: Iterable[AnyEvent]) -> list[int]:
+    """Return how many nodes were running after each event."""
+    return [len(running) for running in running_sets(events)]
 
 
 async def appended(executions: Executions, execution: str, event: str, times: int) -> None:
@@ -62,6 +68,32 @@ async def test_never_more_nodes_are_running_than_the_settings_allow(
     recorded = await executions.ended(await executions.request(wanted))
     assert recorded.state.phase == "succeeded"
     assert max(running_counts(recorded.events)) == 2
+
+
+async def test_a_called_launch_plan_has_its_own_limit_inside_that_of_the_execution(
+    start: Start, executions: Executions, settings_stream: SettingsStream, module: Module,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    called = {"n0", "n1", "n2", "n3"}
+    call = PlanCall(project="lab", domain="production", workflow="train", launch_plan="weekly")
+    one = RecordChanged.at(call.target, "workflow_execution_config", {"max_parallelism": 1})
+    events = (ProjectChanged(name="flyteexamples"), ProjectChanged(name="lab"), one)
+    await settings_stream.announce(*events, config(max_parallelism=4))
+    start()
+    wanted = request(module(GATED), inputs={"directory": str(tmp_path)})
+    nodes = tuple(
+        node.model_copy(update={"plan": "c"}) if node.id in called else node
+        for node in wanted.workflow.nodes
+    )
+    workflow = wanted.workflow.model_copy(update={"nodes": nodes, "plans": {"c": call}})
+    execution = await executions.request(wanted.model_copy(update={"workflow": workflow}))
+    await appended(executions, execution, "node_running", 3)
+    (tmp_path / "go").touch()
+    recorded = await executions.ended(execution)
+    assert recorded.state.phase == "succeeded"
+    running = running_sets(recorded.events)
+    assert max(len(each & called) for each in running) == 1
+    assert max(map(len, running)) == 3
 
 
 async def test_a_new_owner_counts_the_attempts_that_are_running_already(

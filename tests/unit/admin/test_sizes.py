@@ -176,9 +176,7 @@ def test_no_resolution_with_called_launch_plans_is_larger_than_was_expected(
     creation = calling(chain(nodes, overrides, hooks=hooks), calls, parallelism)
     settings = lab_settings()
     resolution = resolve(creation, settings, EXECUTOR)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trimtab.messages.resolutions.MOST_PLAIN_BYTES", 0)
-        size = len(entry(Admitted, 1, resolution=resolution).body())
+    size = len(entry(Admitted, 1, resolution=resolution).body())
     target = Scope(SCOPE.domain, SCOPE.project, "chain")
     called = {call.target for call in creation.workflow.plans.values()}
     applied = TargetSettings.of(settings, target, called)

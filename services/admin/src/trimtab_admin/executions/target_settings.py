@@ -30,7 +30,7 @@ class TargetSettings:
     """By the name of the kind."""
     project_labels: Mapping[str, str]
     called: Mapping[Scope, "TargetSettings"] = field(default_factory=dict)
-    """Those of the launch plans that are called, by their targets."""
+    """The same of the launch plans that are called, by their targets."""
 
     @classmethod
     def of(
