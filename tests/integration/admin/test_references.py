@@ -92,8 +92,8 @@ async def test_an_execution_runs_the_tasks_of_what_is_referred_to(
     [code] = run.sources
     assert run.sources[code] == workflow().module
     assert {task.target.code for task in run.tasks.values()} == {code}  # type: ignore[union-attr]
-    environment = {"A": "1"} if kind == "launch_plan" else None
-    assert run.nodes[0].overrides.environment == environment
+    called = [call.config.environment for call in run.plans.values()]
+    assert called == ([{"A": "1"}] if kind == "launch_plan" else [])
 
 
 async def test_hooks_of_what_is_referred_to_are_overridden_and_checked(
