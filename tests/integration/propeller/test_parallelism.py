@@ -27,6 +27,16 @@ def job(directory: str):
     for _ in range(6):
         gated(directory=directory)
 """
+MANY = """
+from trimtab import task, workflow
+@task
+def double(x): return 2 * x
+@workflow
+def job():
+    for number in range(200):
+        double(x=number)
+"""
+"""It imports no more than it needs: all names of the SDK take most of a second in each attempt."""
 
 
 def config(**fields: object) -> RecordChanged:
@@ -68,6 +78,20 @@ async def test_never_more_nodes_are_running_than_the_settings_allow(
     recorded = await executions.ended(await executions.request(wanted))
     assert recorded.state.phase == "succeeded"
     assert max(running_counts(recorded.events)) == 2
+
+
+async def test_200_nodes_run_within_the_limit_of_the_settings(
+    start: Start, executions: Executions, settings_stream: SettingsStream, tmp_path: Path
+) -> None:
+    await settings_stream.announce(ProjectChanged(name="flyteexamples"), config(max_parallelism=3))
+    path = tmp_path / "many.py"
+    path.write_text(MANY)
+    start()
+    recorded = await executions.ended(await executions.request(request(path)))
+    assert recorded.state.phase == "succeeded", recorded.state.error
+    outputs = {node: state.output for node, state in recorded.nodes.items()}
+    assert outputs == {f"n{number}": 2 * number for number in range(200)}
+    assert max(running_counts(recorded.events)) == 3
 
 
 async def test_a_called_launch_plan_has_its_own_limit_inside_that_of_the_execution(
