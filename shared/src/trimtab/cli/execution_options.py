@@ -10,7 +10,7 @@ from trimtab.api.executions import ExecutionCreate
 from trimtab.cli.completion import complete_names
 from trimtab.cli.inputs import choose_version
 from trimtab.cli.inputs import read as read_inputs
-from trimtab.cli.pairs import pairs, read_overrides
+from trimtab.cli.pairs import input_option, override_option, pairs, read_overrides
 from trimtab.cli.prompting import prompt_for_missing, prompt_option
 from trimtab.cli.registering import warn_of_credentials
 from trimtab.cli.scopes import domain_option, project_option
@@ -31,17 +31,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Execute the workflow through this launch plan.",
         shell_complete=complete_names("launch plans"),
     ),
-    click.option(
-        "--input",
-        "inputs",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An input: the text itself where a string is declared, and JSON for any other type.",
-    ),
+    input_option,
     prompt_option,
-    click.option(
-        "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
-    ),
+    override_option,
     click.option(
         "--env",
         "environment",
@@ -89,12 +81,7 @@ def execution_options(command: F) -> F:
     return decorated
 
 
-def read_request(
-    server: Server,
-    options: Mapping[str, Any],
-    *,
-    prompts: bool,
-) -> ExecutionCreate:
+def read_request(server: Server, options: Mapping[str, Any], *, prompts: bool) -> ExecutionCreate:
     """Return the request that the options describe; warn about credentials in it."""
     given = dict(options)
     maps = {field: dict(pairs(name, given.pop(field))) for field, name in _MAPS.items()}

@@ -2,10 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 
+import click
+
 from trimtab.cli.inputs import parse_json
 from trimtab.errors import Invalid
 from trimtab.models import parse_model
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
+
+input_option = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input: the text itself where a string is declared, and JSON for any other type.",
+)
+override_option = click.option(
+    "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
+)
 
 
 def pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:

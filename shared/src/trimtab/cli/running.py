@@ -13,7 +13,7 @@ from trimtab.cli.commands import Failure, example
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json
 from trimtab.cli.inputs import read as read_inputs
-from trimtab.cli.pairs import pairs, read_overrides
+from trimtab.cli.pairs import input_option, override_option, pairs, read_overrides
 from trimtab.cli.prompting import can_prompt, prompt_for_missing, prompt_option
 from trimtab.cli.terminal import output_option, progress, show, show_data
 from trimtab.errors import NotFound
@@ -27,17 +27,9 @@ from trimtab.workflows.local_runs import LocalRun, NodeFailure
 @click.command("run", epilog=example("trimtab run pricing.py pricing --input n=3"))
 @click.argument("path", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.argument("workflow", required=False)
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An input: the text itself where a string is declared, and JSON for any other type.",
-)
+@input_option
 @prompt_option
-@click.option(
-    "--override", "overrides", multiple=True, metavar="HOOK=JSON", help="Overrides for a hook."
-)
+@override_option
 @output_option()
 def run(
     path: Path,
