@@ -14,7 +14,7 @@ from trimtab.workflows.graphs.launch_plans import PlanCall
 from trimtab_propeller.config import PropellerConfig
 from trimtab_propeller.control import RunControl
 from trimtab_propeller.executors.port import Capabilities
-from trimtab_propeller.queueing import QueueingDeadline, remaining_seconds
+from trimtab_propeller.queueing_deadline import QueueingDeadline, remaining_seconds
 from trimtab_propeller.resolution import Site, resolve
 
 SITE = Site(queueing_budgets={"HIGH": 60.0, "LOW": 0.0})

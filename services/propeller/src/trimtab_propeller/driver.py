@@ -21,7 +21,7 @@ from trimtab_propeller.attempts import (
 )
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
-from trimtab_propeller.queueing import QueueingDeadline
+from trimtab_propeller.queueing_deadline import QueueingDeadline
 from trimtab_propeller.slots import Slots
 
 log = logging.getLogger(__name__)

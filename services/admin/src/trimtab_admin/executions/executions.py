@@ -28,7 +28,7 @@ from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.executions import (
     closures,
-    label_checks,
+    cluster_label_checks,
     metadata_limits,
     override_limits,
     override_policies,
@@ -264,7 +264,7 @@ async def _find_sources(
     registry = await find_referenced(session, workflow)
     narrow = "" if plan.name == workflow.name else plan.name
     target = Scope(body.domain, body.project, workflow.name, narrow)
-    label_checks.check(body, plan, settings, target)
+    cluster_label_checks.check(body, plan, settings, target)
     of_targets = TargetSettings.of(settings, target, called_targets(registry))
     return _Sources(workflow, registry, plan, of_targets)
 

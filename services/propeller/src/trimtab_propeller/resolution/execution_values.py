@@ -12,7 +12,7 @@ from trimtab.resolution.limits import Refusal
 from trimtab.resolution.sources import CALLED_PLAN
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
-from trimtab_propeller.resolution import caps, queueing, queues, records
+from trimtab_propeller.resolution import caps, queueing_budget, queues, records
 from trimtab_propeller.resolution.parts import Part
 from trimtab_propeller.resolution.site import Site
 
@@ -75,7 +75,7 @@ def _values(
                 yield value.model_copy(update={"path": f"{kind}.{value.path}"})
     queue_values = queues.values if part.parent is None else queues.values_of_call
     yield from queue_values(settings, part.target)
-    yield from queueing.values(part, settings, site)
+    yield from queueing_budget.values(part, settings, site)
     yield from _own_values(part)
     for value in _request_values("execution", request):
         if part.parent is None or value.path != _PARALLELISM:

@@ -12,7 +12,7 @@ from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import ID, ID_RULE
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.pods.defaults import PodDefaults
-from trimtab_propeller.resolution import metadata, parts, placement, pod_checks, pod_policies
+from trimtab_propeller.resolution import metadata_checks, parts, placement, pod_checks, pod_policies
 from trimtab_propeller.resolution.execution_values import resolve_part
 from trimtab_propeller.resolution.node_values import NodeResolver
 from trimtab_propeller.resolution.parts import Part
@@ -122,7 +122,7 @@ class _Parts:
         if part not in self._listed:
             own, execution = self._values(part), self._values(self._whole)
             pod_policies.check_part(own, execution, pod_policies.of_part(self._settings, part))
-            own = metadata.checked(part, own, execution)
+            own = metadata_checks.checked(part, own, execution)
             self._listed[part] = tuple(self._executor.annotate(own[path]) for path in sorted(own))
         return self._listed[part]
 

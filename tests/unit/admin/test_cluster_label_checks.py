@@ -7,7 +7,7 @@ from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages.events import ClusterChanged
 from trimtab.workflows.graphs.launch_plans import ExecutionConfig
-from trimtab_admin.executions import label_checks
+from trimtab_admin.executions import cluster_label_checks
 
 TARGET = Scope("development", "shop", "nightly")
 NONE = ExecutionConfig()
@@ -24,7 +24,7 @@ def test_a_label_outside_the_policy_is_refused_with_its_field(
     request_: ExecutionConfig, plan: ExecutionConfig, path: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
-        label_checks.check(request_, plan, settings(*KNOWN, GPU_ONLY), TARGET)
+        cluster_label_checks.check(request_, plan, settings(*KNOWN, GPU_ONLY), TARGET)
     assert refused.value.path == f"{path}execution_cluster_label"
     assert refused.value.allowed.startswith("gpu, by pod_policy.cluster_labels of project-domain")
 
@@ -32,9 +32,9 @@ def test_a_label_outside_the_policy_is_refused_with_its_field(
 def test_an_unknown_label_is_refused_with_the_nearest() -> None:
     wanted = ExecutionConfig(execution_cluster_label="cpus")
     with pytest.raises(Invalid, match="labels of enabled clusters: cpu, gpu; did you mean 'cpu'"):
-        label_checks.check(wanted, NONE, settings(*KNOWN), TARGET)
+        cluster_label_checks.check(wanted, NONE, settings(*KNOWN), TARGET)
 
 
 def test_other_labels_are_accepted() -> None:
-    label_checks.check(CPU, NONE, settings(*KNOWN), TARGET)
-    label_checks.check(NONE, NONE, settings(*KNOWN, GPU_ONLY), TARGET)
+    cluster_label_checks.check(CPU, NONE, settings(*KNOWN), TARGET)
+    cluster_label_checks.check(NONE, NONE, settings(*KNOWN, GPU_ONLY), TARGET)
