@@ -8,6 +8,7 @@ from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.settings.state import Settings
 from trimtab.testing import request
+from trimtab.workflows.graphs.expansion import Referenced, ReferenceKey
 from trimtab.workflows.graphs.graph import (
     MAX_NODES,
     Constant,
@@ -20,7 +21,7 @@ from trimtab.workflows.graphs.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.graphs.launch_plans import PlanCall
+from trimtab.workflows.graphs.launch_plans import LaunchPlan, PlanCall
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
 from trimtab.workflows.graphs.targets import Function
 from trimtab_admin.executions import closures, sizes
@@ -128,6 +129,32 @@ def test_a_workflow_that_would_take_too_long_or_too_much_is_refused(
 
 STEP = Node(id="n0", task="step", inputs={})
 CALL = PlanCall(project="p", domain="d", workflow="w", launch_plan="w")
+
+
+def calling_plans(number: int, prefix: str, name: str) -> Workflow:
+    """Return a workflow that calls so many launch plans."""
+    names = [f"{prefix}{n}" for n in range(number)]
+    fields = {"type": "launch_plan", "project": "lab", "domain": "production", "version": "1"}
+    references = {name: Reference.model_validate({**fields, "name": name}) for name in names}
+    nodes = tuple(Node(id=name, reference=name, inputs={}) for name in names)
+    return workflow(nodes, name=name, tasks={}, references=references)
+
+
+def test_more_different_calls_of_launch_plans_than_an_execution_has_are_refused() -> None:
+    """Few references lead to many calls where each of them calls each of others."""
+    leaves = {
+        f"b{n}": workflow((Node(id="n", task="step", inputs={}),), name=f"b{n}") for n in range(23)
+    }
+    inner = {f"a{n}": calling_plans(23, "b", f"a{n}") for n in range(23)}
+    registry = {
+        ReferenceKey("launch_plan", "lab", "production", name, "1"): Referenced(
+            each, LaunchPlan(name=name, workflow=name, version="1")
+        )
+        for name, each in {**leaves, **inner}.items()
+    }
+    closures.check_registration(calling_plans(20, "a", "main"), registry)
+    with pytest.raises(Invalid, match="at most 500; calls with the same values"):
+        closures.check_registration(calling_plans(23, "a", "main"), registry)
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,23 @@ def test_no_resolution_with_called_launch_plans_is_larger_than_was_expected(
     assert size - 250 <= sizes.most_resolution_bytes(creation, applied)
 
 
+@pytest.mark.parametrize("text", ["{{ workflow }}", "{{ launch_plan }}"])
+def test_names_that_fill_placeholders_count(text: str) -> None:
+    creation = chain(2, [NodeOverrides()])
+    creation = calling(creation, [(0, 0)], 1)
+    name, config = "w" * 200, {"envs": {"V": text * 400}, "annotations": {"v": text * 400}}
+    workflow = creation.workflow.model_copy(update={"name": name})
+    plan = creation.launch_plan.model_copy(update={"name": name, "workflow": name})
+    creation = creation.model_copy(update={"workflow": workflow, "launch_plan": plan})
+    settings = stored(workflow_execution_config=config)
+    settings.apply(RecordChanged.at(LAB, "workflow_execution_config", config), 9)
+    resolution = resolve(creation, settings, EXECUTOR)
+    size = len(entry(Admitted, 1, resolution=resolution).body())
+    called = {call.target for call in workflow.plans.values()}
+    applied = TargetSettings.of(settings, creation.target, called)
+    assert size - 250 <= sizes.most_resolution_bytes(creation, applied)
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_the_largest_workflow_fits_with_variables_of_each_node(own: bool) -> None:
     overrides = [overrides_of(n) for n in range(MAX_NODES)] if own else [NodeOverrides()]

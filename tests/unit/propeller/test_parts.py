@@ -13,7 +13,7 @@ from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.state import Settings
 from trimtab.workflows.graphs.graph import Hook, Node
-from trimtab.workflows.graphs.launch_plans import ExecutionConfig, PlanCall
+from trimtab.workflows.graphs.launch_plans import MAX_DEPTH, MAX_PARTS, ExecutionConfig, PlanCall
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.resolution import parts, resolve
@@ -254,6 +254,37 @@ def test_calls_that_have_the_same_values_are_one_part() -> None:
     assert found["a"] is found["b"]
     assert found["a/x"] is found["b/x"]
     assert len({id(part) for part in found.values()}) == 5
+
+
+def chain_of(depth: int) -> dict[str, PlanCall]:
+    return {f"n{number}": call(f"n{number - 1}" if number else "") for number in range(depth)}
+
+
+def different(number: int) -> dict[str, PlanCall]:
+    return {f"n{each}": call(labels={"number": str(each)}) for each in range(number)}
+
+
+@pytest.mark.parametrize(
+    ("plans", "message"),
+    [
+        ({"": call()}, "a name that is not empty"),
+        ({"n0": call("n1"), "n1": call()}, "a call that comes before it"),
+        (chain_of(MAX_DEPTH + 1), "at most 32 calls of launch plans inside each other"),
+        (different(MAX_PARTS + 1), "at most 500; calls with the same values"),
+    ],
+)
+def test_calls_that_admin_cannot_have_expanded_are_refused(
+    plans: dict[str, PlanCall], message: str
+) -> None:
+    wanted = request(node("own"))
+    workflow = wanted.workflow.model_copy(update={"plans": plans})
+    with pytest.raises(Refusal, match=message):
+        resolved(wanted.model_copy(update={"workflow": workflow}))
+
+
+@pytest.mark.parametrize("plans", [chain_of(MAX_DEPTH), different(MAX_PARTS)])
+def test_as_many_calls_as_are_allowed_are_resolved(plans: dict[str, PlanCall]) -> None:
+    assert resolved(calling(plans)).plans.keys() == plans.keys()
 
 
 def test_an_unreadable_record_of_its_target_refuses_the_execution(

@@ -45,6 +45,7 @@ def expand_checked(workflow: Workflow, registry: Registry) -> Workflow:
     expanded = expand(workflow, registry)
     if expanded is not workflow:
         expanded.check()
+        expanded.check_plans()
     return expanded
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import JsonValue
 
+from trimtab import placeholders
 from trimtab.errors import Invalid
 from trimtab.kinds.task_resource import RESOURCES
+from trimtab.levels import Scope
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import MAX_BYTES
-from trimtab.workflows.graphs.launch_plans import ExecutionConfig, PlanCall
+from trimtab.workflows.graphs.launch_plans import ExecutionConfig, PlanCall, parts
 from trimtab.workflows.graphs.node_overrides import NodeOverrides, flat_overrides, flat_values
 from trimtab_admin.executions.target_settings import TargetSettings
 from trimtab_admin.storage.changes import MAX_EVENT_BYTES
@@ -44,7 +46,7 @@ def check(request: Request, settings: TargetSettings) -> None:
 def most_resolution_bytes(request: Request, settings: TargetSettings) -> int:
     """Return at least the size of the resolution, in which values that nodes share are once."""
     values = set(_values_of_nodes(request))
-    total = sum(map(_size, values)) + sum(map(_size, _values_of_settings(settings)))
+    total = sum(map(_size, values)) + sum(map(_size, _values_of_settings(settings, request)))
     for config in (request, request.launch_plan):
         total += sum(map(_size, _values_of_config(config)))
     if request.workflow.plans:
@@ -86,15 +88,35 @@ def _values_of_config(config: ExecutionConfig) -> Iterator[Value]:
     yield from _texts(flat_values(config.model_dump(include=fields, exclude_none=True)))
 
 
-def _values_of_settings(settings: TargetSettings, target: str = "") -> Iterator[Value]:
-    """Yield the values; the placeholders in them may be filled with the names of a target."""
+def _values_of_settings(
+    settings: TargetSettings, request: Request, called: Scope | None = None
+) -> Iterator[Value]:
+    """Yield the values of the execution, or of the target of a called launch plan.
+
+    The text of each is with the placeholders, which a note may have, and with them filled.
+    """
+    names = _names(request.target if called is None else called, request.execution)
     for kind, effective in settings.effective.items():
         for path, leaf in effective.leaves.items():
-            yield f"{kind}.{path}.{leaf.scope}{target}", json.dumps(leaf.value)
+            text = json.dumps(leaf.value)
+            if (filled := placeholders.fill(text, names)) != text:
+                text += filled
+            yield f"{kind}.{path}.{leaf.scope}{called or ''}", text
     yield from _texts(flat_values({"labels": dict(settings.project_labels)}))
     # Completed from the defaults.
     for resource in RESOURCES:
         yield f"resources.requests.{resource}", ""
+
+
+def _names(target: Scope, execution: str) -> Mapping[str, str]:
+    """Return the values of the placeholders."""
+    return {
+        "project": target.project,
+        "domain": target.domain,
+        "workflow": target.workflow,
+        "launch_plan": target.launch_plan or target.workflow,
+        "execution": execution,
+    }
 
 
 def _texts(values: Mapping[str, JsonValue]) -> Iterator[Value]:
@@ -119,9 +141,9 @@ def _references(request: Request) -> Iterable[int]:
 def _bytes_of_calls(request: Request, settings: TargetSettings) -> Iterator[int]:
     """Yield the bytes that calls of launch plans add: their values, and numbers of values."""
     calls = request.workflow.plans
-    chains = _chains(calls)
+    chains = parts(calls)
     for target in {call.target for call in calls.values()}:
-        yield from map(_size, _values_of_settings(settings.called[target], str(target)))
+        yield from map(_size, _values_of_settings(settings.called[target], request, target))
     numbers = {"": _most_values(request, settings, request.launch_plan)}
     longest = max(len(str(call.target).encode()) for call in calls.values())
     known: set[int] = set()
@@ -171,17 +193,8 @@ def _values_of_call(call: PlanCall) -> Iterator[Value]:
         yield f"{path}.{call.target}", text
 
 
-def _chains(calls: Mapping[str, PlanCall]) -> Mapping[str, int]:
-    """Return a number for each call; those that have equal values have the same one."""
-    known: dict[object, int] = {}
-    found: dict[str, int] = {}
-    for name, call in calls.items():
-        same = call.target, call.config.model_dump_json(), found.get(call.parent)
-        found[name] = known.setdefault(same, len(known))
-    return found
-
-
 def _most_values(request: Request, settings: TargetSettings, config: ExecutionConfig) -> int:
     """Return at least how many values a part has, or each of its nodes because of the part."""
     of_configs = sum(1 for each in (request, config) for _ in _values_of_config(each))
-    return of_configs + sum(1 for _ in _values_of_settings(settings)) + len(RESOURCES)
+    of_settings = sum(len(effective.leaves) for effective in settings.effective.values())
+    return of_configs + of_settings + len(settings.project_labels) + 2 * len(RESOURCES)

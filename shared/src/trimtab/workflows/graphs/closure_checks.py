@@ -5,9 +5,7 @@ from typing import NamedTuple
 from trimtab.errors import Invalid
 from trimtab.workflows.graphs.callees import Callee, Callees, ReferenceKey
 from trimtab.workflows.graphs.graph import MAX_NODES, Node
-
-MAX_DEPTH = 32
-"""The most sub-workflows inside each other."""
+from trimtab.workflows.graphs.launch_plans import MAX_DEPTH
 
 
 class _Measures(NamedTuple):

@@ -28,7 +28,7 @@ from trimtab.workflows.graphs.callees import (
     Scope,
     references,
 )
-from trimtab.workflows.graphs.closure_checks import MAX_DEPTH, ClosureChecks
+from trimtab.workflows.graphs.closure_checks import ClosureChecks
 from trimtab.workflows.graphs.graph import (
     Binding,
     Constant,
@@ -39,7 +39,12 @@ from trimtab.workflows.graphs.graph import (
     Task,
     Workflow,
 )
-from trimtab.workflows.graphs.launch_plans import ExecutionConfig, LaunchPlan, PlanCall
+from trimtab.workflows.graphs.launch_plans import (
+    MAX_DEPTH,
+    ExecutionConfig,
+    LaunchPlan,
+    PlanCall,
+)
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides, merge_overrides
 from trimtab.workflows.graphs.targets import IN_IMAGE, Function
 

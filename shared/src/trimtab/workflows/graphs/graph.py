@@ -17,7 +17,7 @@ from trimtab.errors import Invalid
 from trimtab.models import MAX_UNITS, DnsLabel, Integer, Model, Name
 from trimtab.texts import DATA
 from trimtab.workflows.graphs import command_templates
-from trimtab.workflows.graphs.launch_plans import PlanCall
+from trimtab.workflows.graphs.launch_plans import PlanCall, check_calls
 from trimtab.workflows.graphs.node_overrides import NO_OVERRIDES, NodeOverrides
 from trimtab.workflows.graphs.runtimes import RuntimeMetadata
 from trimtab.workflows.graphs.targets import Function, TaskTarget
@@ -338,14 +338,10 @@ class Workflow(Graph):
                 _check_template(f"{path}.hook.default", target, node.hook.default, inputs)
 
     def check_plans(self) -> None:
-        """Raise `Invalid` where an expanded node, or a call of a launch plan, names no call."""
-        known = {""}
-        for name, call in self.plans.items():
-            if call.parent not in known:
-                raise Invalid(f"plans.{name}.parent", call.parent, "a call that comes before it")
-            known.add(name)
+        """Raise `Invalid` where an expanded node names no call, or a call is not possible."""
+        check_calls(self.plans)
         for index, node in enumerate(self.nodes):
-            if node.plan not in known:
+            if node.plan and node.plan not in self.plans:
                 raise Invalid(f"nodes.{index}.plan", node.plan, "one of the calls in plans")
 
     def check_callee(self, path: str, node: Node) -> None:

@@ -1,16 +1,24 @@
 """Launch plans, and their calls in an expanded workflow. Pure."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from operator import not_
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from trimtab.errors import Invalid
 from trimtab.labels import LabelKey, LabelValue
 from trimtab.levels import Scope
 from trimtab.models import DnsLabel, Integer, Model, Name, Switch
 from trimtab.texts import DATA, MULTILINE
 from trimtab.workflows.graphs.node_overrides import NodeOverrides
+
+MAX_DEPTH = 32
+"""The most sub-workflows, or calls of launch plans, inside each other."""
+MAX_PARTS = 500
+"""The most calls of launch plans with different values: each takes a millisecond to resolve, in
+which a propeller does nothing else."""
 
 ClusterLabel = Annotated[str, Field(min_length=1, max_length=63)]
 """A label of clusters, as `execution_cluster_label` has it."""
@@ -95,3 +103,31 @@ def target(project: str, domain: str, workflow: str, launch_plan: str) -> Scope:
     # The default launch plan is the workflow itself, not a narrower level.
     narrow = "" if launch_plan == workflow else launch_plan
     return Scope(domain, project, workflow, narrow)
+
+
+def parts(plans: Mapping[str, PlanCall]) -> Mapping[str, int]:
+    """Return a number for each call; those that have equal values have the same one."""
+    known: dict[object, int] = {}
+    found: dict[str, int] = {}
+    for name, call in plans.items():
+        same = call.target, call.config.model_dump_json(), found.get(call.parent)
+        found[name] = known.setdefault(same, len(known))
+    return found
+
+
+def check_calls(plans: Mapping[str, PlanCall]) -> None:
+    """Raise `Invalid` for calls that no execution can have."""
+    depths = {"": 0}
+    for name, call in plans.items():
+        if not name:
+            raise Invalid("plans", name, "a name that is not empty, which is the execution itself")
+        if call.parent not in depths:
+            raise Invalid(f"plans.{name}.parent", call.parent, "a call that comes before it")
+        depths[name] = depths[call.parent] + 1
+        if depths[name] > MAX_DEPTH:
+            allowed = f"at most {MAX_DEPTH} calls of launch plans inside each other"
+            raise Invalid(f"plans.{name}", f"{depths[name]} calls", allowed)
+    number = len(set(parts(plans).values()))
+    if number > MAX_PARTS:
+        allowed = f"at most {MAX_PARTS}; calls with the same values in the same call count once"
+        raise Invalid("plans", f"{number} different calls of launch plans", allowed)
