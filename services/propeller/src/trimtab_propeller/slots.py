@@ -123,7 +123,7 @@ class Slots:
 
 
 def _leave(waiter: _Waiter) -> None:
-    """Release the places of a waiter, which waits no longer."""
+    """Release the room that is kept for a waiter, which waits no longer."""
     for slots in waiter.passed:
         slots._passed -= 1
     waiter.passed.clear()

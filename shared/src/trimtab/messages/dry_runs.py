@@ -5,7 +5,7 @@ The propeller resolves the request as it would at an admission, so a dry run is 
 
 from typing import Any
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 from pydantic_core import to_json
 
 from trimtab.messages.executions import Request
@@ -40,7 +40,7 @@ class DryRunReply(Model, extra="ignore"):
 
     resolution: Resolution | None = None
     refused: RefusedValue | None = None
-    pod: dict[str, JsonValue] | None = Field(default=None)
+    pod: dict[str, JsonValue] | None = None
     """The manifest of the first attempt of the requested node."""
 
     def body(self) -> bytes:

@@ -48,7 +48,8 @@ class ResolvedValue(Model, extra="ignore"):
     """``execution override``, ``launch plan override``, ``hook default``, ``execution``,
     ``launch plan``, ``called launch plan``, ``with_overrides``, ``task``,
     ``task_resource.defaults.cpu`` (a record's field), ``project`` (its labels), ``request`` or
-    ``limit`` (mirrored from it), ``engine``, ``propeller`` (its configuration).
+    ``limit`` (mirrored from it), ``pool`` and ``queue`` (their declarations), ``engine``,
+    ``propeller`` (its configuration).
     """
     scope: str = ""
     """The scope of the record that is the source: ``project-domain flyteexamples/development``. For
