@@ -31,8 +31,15 @@ def test_a_label_outside_the_policy_is_refused_with_its_field(
 
 def test_an_unknown_label_is_refused_with_the_nearest() -> None:
     wanted = ExecutionConfig(execution_cluster_label="cpus")
-    with pytest.raises(Invalid, match="labels of enabled clusters: cpu, gpu; did you mean 'cpu'"):
+    known = "labels of clusters that can be selected: cpu, gpu; did you mean 'cpu'"
+    with pytest.raises(Invalid, match=known):
         cluster_label_checks.check(wanted, NONE, settings(*KNOWN), TARGET)
+
+
+def test_a_label_of_idle_clusters_only_is_refused() -> None:
+    idle = ClusterChanged(name="c", labels=("cpu",), weight=0)
+    with pytest.raises(Invalid, match="that can be selected: gpu"):
+        cluster_label_checks.check(CPU, NONE, settings(KNOWN[0], idle), TARGET)
 
 
 def test_other_labels_are_accepted() -> None:

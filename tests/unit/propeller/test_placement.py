@@ -196,8 +196,8 @@ def test_a_label_that_no_cluster_has_is_refused_by_name(
 ) -> None:
     refused = refusal(cluster, LABELLED)
     assert str(refused) == (
-        "no enabled cluster of a positive weight has the label 'gpu', which "
-        f"{LABEL}.value of {PROJECT_DOMAIN} requires; labels of enabled clusters: {known}"
+        f"no enabled cluster of a positive weight has the label 'gpu' ({LABEL}.value of "
+        f"{PROJECT_DOMAIN}); labels of clusters that can be selected: {known}"
     )
     assert (refused.path, refused.value, refused.scope) == (
         f"{LABEL}.value",
@@ -208,9 +208,8 @@ def test_a_label_that_no_cluster_has_is_refused_by_name(
 
 def test_a_label_of_idle_and_disabled_clusters_only_is_refused() -> None:
     off = ClusterChanged(name="off", labels=("gpu",), enabled=False)
-    assert "no enabled cluster" in str(
-        refusal(*clusters("gpu", idle=0), off, *clusters(a=1), LABELLED)
-    )
+    message = str(refusal(*clusters("gpu", idle=0), off, *clusters("intel", a=1), LABELLED))
+    assert message.endswith("; labels of clusters that can be selected: intel")
 
 
 def test_a_cluster_that_only_a_later_release_knows_is_refused_by_name() -> None:
@@ -336,7 +335,7 @@ def test_the_policy_of_a_called_launch_plan_has_to_allow_the_label_too() -> None
 
 def test_a_label_of_the_request_that_no_cluster_has_is_refused_with_the_nearest() -> None:
     refused = refusal(*BOTH, execution_cluster_label="gpus")
-    assert "labels of enabled clusters: cpu, gpu; did you mean 'gpu'" in str(refused)
+    assert "labels of clusters that can be selected: cpu, gpu; did you mean 'gpu'" in str(refused)
 
 
 NOT_READY = "namespace shop-development on cluster {} is not ready: it failed"

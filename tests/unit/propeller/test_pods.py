@@ -56,7 +56,7 @@ def test_no_container_has_a_variable_twice(name: str) -> None:
 
 
 def test_a_function_without_an_image_has_no_pod() -> None:
-    with pytest.raises(AttemptRejected, match='task "train" has no container image'):
+    with pytest.raises(AttemptRejected, match=r"has no container image: set its .*function_image"):
         Case(target=Function()).pod()
 
 

@@ -87,7 +87,7 @@ class QueueBody(Model):
     cluster."""
     system: Literal["kueue", "child_queue"] = "kueue"
     """Where the name goes: ``kueue`` to the label ``kueue.x-k8s.io/queue-name`` of pods,
-    ``child_queue`` to the configuration of that name of containers, as in Flyte."""
+    ``child_queue`` to the annotation ``trimtab.io/child-queue``."""
     version: Version | None = None
     """Returned by admin; ignored in a request."""
 

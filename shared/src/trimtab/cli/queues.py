@@ -35,7 +35,7 @@ from trimtab.models import parse_model
 @click.option(
     "--system",
     type=click.Choice(["kueue", "child_queue"]),
-    help="Where the name goes: to the label of Kueue, or to Flyte's configuration of containers.",
+    help="Where the name goes: to the label of Kueue, or to the annotation trimtab.io/child-queue.",
 )
 @dry_run_option
 @with_server
@@ -53,7 +53,10 @@ def update_queue(
     if every_cluster:
         fields["clusters"] = ()
     if not fields:
-        raise Failure("nothing to change: use --attribute, --cluster or --system", Code.INVALID)
+        raise Failure(
+            "nothing to change: use --attribute, --cluster, --every-cluster or --system",
+            Code.INVALID,
+        )
 
     async def put(client: Client) -> str:
         try:

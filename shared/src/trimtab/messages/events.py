@@ -149,8 +149,8 @@ class QueueChanged(Event):
     clusters: tuple[str, ...] = ()
     """The clusters that have the queue; none is every cluster."""
     system: Literal["kueue", "child_queue"] = "kueue"
-    """Where the name of the queue goes: to the label of Kueue, or to the configuration
-    ``child_queue`` of containers, as in Flyte."""
+    """Where the name of the queue goes: to the label of Kueue on pods, or to the
+    annotation ``trimtab.io/child-queue``."""
     deleted: bool = False
 
 

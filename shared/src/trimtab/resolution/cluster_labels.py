@@ -32,7 +32,8 @@ def own_label(execution: ExecutionConfig, plan: ExecutionConfig) -> OwnLabel | N
 
 
 def check(label: OwnLabel, settings: Settings, targets: Iterable[Scope]) -> None:
-    """Check that the ``pod_policy`` of each target allows the label, and that a cluster has it.
+    """Check that the ``pod_policy`` of each target allows the label, and that a cluster that can be
+    selected has it.
 
     Raises `Refusal` and `Unreadable`.
     """
@@ -54,14 +55,16 @@ def _check_allowed(label: OwnLabel, allowed: Leaf | None) -> None:
 
 
 def known_labels(settings: Settings) -> list[str]:
-    """Return the labels of enabled clusters."""
-    enabled = (cluster for cluster in settings.clusters.values() if cluster.enabled)
-    return sorted({label for cluster in enabled for label in cluster.labels})
+    """Return the labels of enabled clusters, without those that have the weight 0."""
+    selectable = (c for c in settings.clusters.values() if c.enabled and c.weight > 0)
+    return sorted({label for cluster in selectable for label in cluster.labels})
 
 
 def labels_of_clusters(settings: Settings) -> str:
     """Return which labels there are, for a message."""
-    return f"labels of enabled clusters: {names.listed(known_labels(settings)) or 'none'}"
+    return (
+        f"labels of clusters that can be selected: {names.listed(known_labels(settings)) or 'none'}"
+    )
 
 
 def _refusal(label: OwnLabel, bound: str, scope: str = "") -> Refusal:

@@ -26,6 +26,7 @@ FUNCTION_COMMAND = ("python", "-m", "trimtab.workflows.entrypoint", FUNCTION_DIR
 The program reads ``task.json``, and ``module.py`` or ``bundle``, in the directory. No executor puts
 them there yet, so the pod of a function is complete but does not run.
 """
+_OTHER_IMAGES = ", register it with --image, or set function_image of propeller's pods"
 
 
 def begin(attempt: Attempt) -> Draft:
@@ -51,7 +52,10 @@ def complete(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> None:
     if not primary.get("image") and isinstance(attempt.target, Function):
         primary["image"] = defaults.function_image
     if not primary.get("image"):
-        raise AttemptRejected(f'task "{attempt.task}" has no container image')
+        others = _OTHER_IMAGES if isinstance(attempt.target, Function) else ""
+        raise AttemptRejected(
+            f'task "{attempt.task}" has no container image: set its container_image{others}'
+        )
     if spec.get("restartPolicy") is None:
         spec["restartPolicy"] = "Never"
     if attempt.timeout_seconds:

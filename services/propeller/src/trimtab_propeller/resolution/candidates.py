@@ -160,7 +160,7 @@ def _unmet(requirement: Requirement, kind: str, settings: Settings) -> str:
         return f"no {kind} is one of {clusters}, those of the queue {value!r}, for {wanted}"
     question = names.question(str(value), cluster_labels.known_labels(settings))
     known = cluster_labels.labels_of_clusters(settings)
-    return f"no {kind} has the label {value!r}, which {wanted} requires; {known}{question}"
+    return f"no {kind} has the label {value!r} ({wanted}); {known}{question}"
 
 
 def _several_left(found: Candidates, target: Scope) -> Refusal:
