@@ -107,6 +107,21 @@ def test_a_limit_below_the_request_of_the_task_is_refused() -> None:
     assert "resources.requests.cpu: 2 (task) is over 1" in refused.value.allowed
 
 
+@pytest.mark.parametrize(("own", "other"), [("requests", "limits"), ("limits", "requests")])
+def test_an_override_of_one_amount_of_gpus_has_to_set_the_other_one_too(
+    own: str, other: str
+) -> None:
+    one, two = ({group: {"gpu": n} for group in ("requests", "limits")} for n in ("1", "2"))
+    task = NodeOverrides.model_validate({"resources": one})
+    only = NodeOverrides.model_validate({"resources": {own: {"gpu": "2"}}})
+    with pytest.raises(Invalid) as refused:
+        override_limits.check(workflow(task), PLAN, {"trainer": only}, limits())
+    assert refused.value.path == f"overrides.trainer.resources.{own}.gpu"
+    assert f"resources.{other}.gpu has to be set to the same amount" in refused.value.allowed
+    both = NodeOverrides.model_validate({"resources": two})
+    assert override_limits.check(workflow(task), PLAN, {"trainer": both}, limits()) == ()
+
+
 def test_a_value_of_the_task_is_left_to_the_admission() -> None:
     overrides = {"trainer": NodeOverrides.model_validate({"resources": {}, "retries": 1})}
     assert override_limits.check(workflow(resources("9")), PLAN, overrides, limits()) == ()

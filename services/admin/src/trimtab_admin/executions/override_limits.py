@@ -12,7 +12,7 @@ from typing import NamedTuple
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages.resolutions import ResolvedValue
-from trimtab.resolution.limits import Refusal, complete_resources
+from trimtab.resolution.limits import NOT_OVERCOMMITTED, Refusal, complete_resources
 from trimtab.resolution.sources import node_sources
 from trimtab.settings.fold import Effective
 from trimtab.workflows.graphs.graph import Hook, Node, Workflow
@@ -114,6 +114,8 @@ class _Checks:
                 allowed = f"at most {refusal.bound}"
                 if path != refusal.path:
                     allowed = f"another value, because {refusal}"
+                if not refusal.scope and path.rpartition(".")[2] in NOT_OVERCOMMITTED:
+                    allowed += f"; {_counterpart(path)} has to be set to the same amount"
                 raise Invalid(self._field(hook, value), value.value, allowed) from refusal
 
     def _field(self, hook: Hook, value: ResolvedValue) -> str:
