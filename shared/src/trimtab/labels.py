@@ -26,6 +26,9 @@ accepts 256 KiB for one object, and the rest is for annotations of our own."""
 RESERVED = "trimtab.io"
 """The prefix of keys that only Trimtab sets. Keys of Kubernetes, such as those below
 ``kubernetes.io/``, may be set, because many are meant for users; it refuses the others itself."""
+POD_TEMPLATE = f"{RESERVED}/pod-template"
+"""The annotation that names the template of a pod; the only key below the prefix that may be set.
+"""
 
 _KEY = (
     "a name of at most 63 letters, digits and - _ . that begins and ends with a letter or digit, "
@@ -37,8 +40,13 @@ _VALUE = (
 _OBJECT = "at most 253 small letters, digits and - . that begin and end with a letter or digit"
 
 
-def is_reserved(key: str) -> bool:
-    """Return whether a key is below `RESERVED`, or below a subdomain of it."""
+def is_reserved(field: str, key: str) -> bool:
+    """Return whether a key of ``labels`` or ``annotations`` is one that only Trimtab sets.
+
+    Those below `RESERVED`, or below a subdomain of it, are.
+    """
+    if field == "annotations" and key == POD_TEMPLATE:
+        return False
     prefix, slash, _ = key.partition("/")
     return bool(slash) and (prefix == RESERVED or prefix.endswith(f".{RESERVED}"))
 

@@ -59,3 +59,10 @@ def test_a_request_cannot_set_a_reserved_key() -> None:
     with pytest.raises(Invalid, match="only Trimtab sets") as refused:
         metadata_limits.check(wanted({}, annotations={"trimtab.io/x": "1"}), settings({}))
     assert refused.value.path == "annotations.trimtab.io/x"
+
+
+def test_a_reserved_label_of_a_project_is_refused_with_the_project() -> None:
+    with pytest.raises(Invalid) as refused:
+        metadata_limits.check(wanted({}), settings({}, {"trimtab.io/x": "1"}))
+    assert refused.value.path == "labels.trimtab.io/x"
+    assert refused.value.allowed.endswith("; this one is from project flyteexamples")

@@ -140,6 +140,12 @@ def test_a_named_launch_plan_is_a_level_and_the_default_one_is_not() -> None:
     assert resolve(request(), after, ANY).value("n0", "priority") is None
 
 
+def test_nodes_that_differ_only_in_the_defaults_of_their_hooks_have_their_own_values() -> None:
+    nodes = [node(f"n{n}", hook=f"h{n}", default=overrides(retries=n)) for n in range(2)]
+    found = resolve(request(*nodes), settings(), Capabilities("any"))
+    assert [found.value(f"n{n}", "retries") for n in range(2)] == [0, 1]
+
+
 def test_an_override_changes_only_nodes_with_its_hook() -> None:
     wanted = request(
         node("n0"),
@@ -205,6 +211,10 @@ def test_a_pool_is_resolved_with_its_weight() -> None:
     [
         (request(pool="typo"), "pool"),
         (request(overrides={"typo": overrides()}), "overrides.typo"),
+        (
+            request(plan={"runtime_override": {"typo": overrides()}}),
+            "launch_plan.runtime_override.typo",
+        ),
         (request(execution="../e"), "execution"),
         (request(execution=".."), "execution"),
         (request(execution="e" * 201), "execution"),

@@ -71,7 +71,17 @@ OTHERS = ["team", "trimtab.io", "nottrimtab.io/a", "app.kubernetes.io/name", "tr
 
 
 def test_keys_below_our_prefix_are_reserved() -> None:
-    assert [key for key in (*RESERVED, *OTHERS) if labels.is_reserved(key)] == RESERVED
+    for field in metadata.FIELDS:
+        assert [k for k in (*RESERVED, *OTHERS) if labels.is_reserved(field, k)] == RESERVED
+
+
+def test_an_annotation_that_names_a_pod_template_may_be_set_and_a_label_may_not() -> None:
+    key = "trimtab.io/pod-template"
+    assert CONFIG.parse({"annotations": {key: "gpu"}}, PLATFORM)
+    path = f"annotations.{key}"
+    metadata.check({path: ResolvedValue(path=path, value="gpu", source="execution")})
+    with pytest.raises(Invalid, match="only Trimtab sets"):
+        CONFIG.parse({"labels": {key: "gpu"}}, PLATFORM)
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])

@@ -11,10 +11,10 @@ because no execution can fill them. A word in braces for another system has four
 ``{{{{ ds }}}}`` stands for ``{{ ds }}``. What is no word, such as ``{{ .Values.x }}``, is left
 alone. Texts of launch plans and requests have no placeholders and stay as they are.
 
-An execution has at most 48 labels, and annotations of at most 240 KiB, of all sources together:
-its project, these records, its launch plan and its request. Keys below ``trimtab.io/`` are
-reserved. Keys of Kubernetes may be set; where a queue of Kueue is selected, its name replaces the
-label ``kueue.x-k8s.io/queue-name``.
+An execution has at most 48 labels, and annotations of at most 240 KiB, of all sources together: its
+project, these records, its launch plan and its request. Keys below ``trimtab.io/`` are reserved,
+except for the annotation ``trimtab.io/pod-template``. Keys of Kubernetes may be set; where a queue
+of Kueue is selected, its name replaces the label ``kueue.x-k8s.io/queue-name``.
 
 Values of ``envs`` are no place for credentials: as in Flyte, every viewer of a scope can read them,
 in records, history, explanations and executions. A name or a value that looks like a credential is
@@ -207,7 +207,7 @@ def _check_written(value: Value) -> None:
     assert isinstance(value, WorkflowExecutionConfig)
     for field in _MAPS:
         for key, text in (getattr(value, field) or {}).items():
-            if is_reserved(key):
+            if is_reserved(field, key):
                 allowed = f"a key that is not below {RESERVED}/, which only Trimtab sets"
                 raise Invalid(f"{field}.{key}", text, allowed)
     _check_placeholders(value)

@@ -52,9 +52,11 @@ def annotation_bytes(value: ResolvedValue) -> int:
 
 
 def _check_key(value: ResolvedValue) -> None:
-    if is_reserved(_key(value)):
+    if is_reserved(value.path.partition(".")[0], _key(value)):
         bound = f"a key that is not below {RESERVED}/, which only Trimtab sets"
-        message = f"{value.path} is from {_origin(value)}; allowed: {bound}"
+        origin = _origin(value)
+        message = f"{value.path} is from {origin}; allowed: {bound}"
+        bound = f"{bound}; this one is from {origin}"
         raise Refusal(value.path, value.value, message, scope=value.scope, bound=bound)
 
 

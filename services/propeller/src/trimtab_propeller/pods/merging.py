@@ -8,6 +8,7 @@ as a whole, and so is every list, except for those whose entries have a key of t
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from trimtab.labels import POD_TEMPLATE
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods.defaults import (
     CONTAINER_BASE,
@@ -19,8 +20,6 @@ from trimtab_propeller.pods.defaults import (
 from trimtab_propeller.pods.draft import Draft, Manifest, copied
 from trimtab_propeller.pods.fields import PodRejected, object_in, objects_in
 
-ANNOTATION = "trimtab.io/pod-template"
-"""Names the template of a pod; empty is none."""
 _SPEC = "pod_template.pod_spec"
 _PROGRAM = ("command", "args")
 
@@ -86,14 +85,14 @@ def merge_template(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> Non
 
 
 def _selected(annotations: Mapping[str, str], defaults: PodDefaults) -> BaseTemplate | None:
-    name = annotations.get(ANNOTATION, defaults.pod_template)
+    name = annotations.get(POD_TEMPLATE, defaults.pod_template)
     if not name:
         return None
     if name in defaults.pod_templates:
         return defaults.pod_templates[name]
     known = ", ".join(sorted(defaults.pod_templates)) or "none"
     message = f"there is no pod template {name!r}; the configuration of propeller has: {known}"
-    raise PodRejected(f"annotations.{ANNOTATION}", name, message)
+    raise PodRejected(f"annotations.{POD_TEMPLATE}", name, message)
 
 
 def _containers(
