@@ -79,4 +79,7 @@ async def test_an_admission_waits_for_the_blob_store_with_the_reason(
     blobs.unlink()
     recorded = await executions.ended(execution)
     assert recorded.state.phase == "succeeded", recorded.state.error
+    before = recorded.events[recorded.types.index("admitted") - 1]
+    assert isinstance(before, NodeWaiting)
+    assert before.reason == ""
     assert (blobs / blob_of(recorded).digest).exists()

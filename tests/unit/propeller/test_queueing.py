@@ -120,6 +120,11 @@ def test_the_budget_begins_when_the_execution_was_created() -> None:
     assert remaining(state(wanted, "60s"), NOW + timedelta(seconds=15)) == 5
 
 
+def test_a_clock_of_admin_that_is_ahead_does_not_make_the_budget_longer() -> None:
+    wanted = request(created_at=NOW + timedelta(hours=1))
+    assert remaining(state(wanted, "60s"), NOW + timedelta(seconds=15)) == 45
+
+
 def test_a_takeover_of_a_request_without_a_time_continues_that_of_the_first_claim() -> None:
     assert remaining(state(request(), "60s"), NOW + timedelta(hours=2)) == 60 - 7200
 
@@ -147,8 +152,8 @@ async def test_an_attempt_that_was_started_ends_the_wait() -> None:
 
 
 async def test_an_execution_waits_until_its_deadline() -> None:
-    control = RunControl()
-    deadline = QueueingDeadline(state(request(created_at=datetime.now(UTC)), "600s"), control)
+    control, now = RunControl(), datetime.now(UTC)
+    deadline = QueueingDeadline(state(request(created_at=now), "600s", now), control)
     deadline.begin()
     assert not control.closed.is_set()
     deadline.cancel()

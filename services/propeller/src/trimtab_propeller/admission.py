@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from trimtab.blobs import resolutions as stored
 from trimtab.blobs.port import BlobStore
 from trimtab.errors import Retryable, Unavailable
-from trimtab.messages.executions import Admitted, NodeWaiting, Refused, Request
+from trimtab.messages.executions import Admitted, NodeState, NodeWaiting, Refused, Request
 from trimtab.messages.resolutions import (
     MAX_BYTES,
     MAX_EVENT_BYTES,
@@ -68,7 +68,6 @@ class Admission:
         self._executor = executor
         self._blobs = blobs
         self._site = site
-        self._reason = ""
 
     async def admit(self) -> bool:
         """Resolve the whole graph, append the result, and return whether the execution may run."""
@@ -84,6 +83,7 @@ class Admission:
                 await self._refuse(refusal)
                 return False
             if len(content) <= MAX_EVENT_BYTES:
+                await self._set_reason("")
                 await self._log.append(partial(Admitted, resolution=resolved))
             else:
                 await self._append_with_blob(resolved, content)
@@ -104,6 +104,7 @@ class Admission:
         packed = await asyncio.to_thread(pack, content)
         digest = await self._retried(lambda: self._blobs.put(packed), self._show)
         blob = ResolutionBlob(digest=digest, size=len(content))
+        await self._set_reason("")
         await self._log.append(partial(Admitted, blob=blob))
         self._log.state.resolution = resolved
         # The event may have waited for so long that admin has deleted a blob without a name.
@@ -112,11 +113,15 @@ class Admission:
                 await self._blobs.put(packed)
 
     async def _show(self, error: Unavailable) -> None:
-        """Record why the execution waits, as the reason of its first node."""
-        reason = f"the resolution cannot be stored: {error}"
-        if reason != self._reason:
-            self._reason = reason
-            node = self._log.request.workflow.nodes[0].id
+        await self._set_reason(f"the resolution cannot be stored: {error}")
+
+    async def _set_reason(self, reason: str) -> None:
+        """Record why the execution waits as the reason of its first node, or that it does not.
+
+        An earlier owner may have recorded a reason, too.
+        """
+        node = self._log.request.workflow.nodes[0].id
+        if reason != self._log.state.nodes.get(node, NodeState()).reason:
             await self._log.append(
                 partial(NodeWaiting, node=node, attempt=0, pool="", reason=reason)
             )

@@ -45,7 +45,8 @@ def remaining_seconds(state: State, budget: ResolvedValue, now: datetime) -> flo
     """Return how long the first attempt may still wait; not positive once the budget is over."""
     assert state.request is not None
     assert isinstance(budget.value, int | float)
-    begin = state.request.created_at or state.claimed_at or now
+    # The clock of admin may be ahead, and must not make the budget longer.
+    begin = min(filter(None, (state.request.created_at, state.claimed_at)), default=now)
     # A budget may be longer than the dates that Python has.
     return budget.value - (now - begin).total_seconds()
 
