@@ -131,6 +131,7 @@ def _request(chance: random.Random) -> Request:
             workflow="monthly",
             launch_plan=chance.choice(["monthly", "other"]),
             config=ExecutionConfig(environment={"A": "called"}, interruptible=True),
+            parent=chance.choice(["", "c0"]) if number else "",
         )
         for number in range(2)
     }
