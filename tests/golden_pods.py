@@ -384,12 +384,8 @@ CASES: Mapping[str, Case] = {
         config={
             "container_image": IMAGE,
             "pod_template": {
-                "labels": {"team": "pod", "app": "train", "trimtab.io/node": "other"},
-                "annotations": {
-                    "note": "of the pod",
-                    "owner": "team",
-                    "trimtab.io/node": "other",
-                },
+                "labels": {"team": "pod", "app": "train"},
+                "annotations": {"note": "of the pod", "owner": "team"},
             },
         },
         settings=(

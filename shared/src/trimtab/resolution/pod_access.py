@@ -169,7 +169,17 @@ _ANNOTATED = one_of(("runtime/default", "docker/default"), prefixes=("localhost/
 def of_template(path: str, template: Mapping[str, JsonValue]) -> Iterator[Access]:
     """Yield what a ``pod_template`` needs. Raises `Invalid` where a part cannot be read."""
     yield from _POD(f"{path}.pod_spec", template.get("pod_spec", {}))
-    annotations = template.get("annotations", {})
+    yield from _of_annotations(path, template)
+
+
+def of_pod(path: str, pod: Mapping[str, JsonValue]) -> Iterator[Access]:
+    """Yield what a built pod needs, of which only the spec and the annotations are read."""
+    yield from _POD(f"{path}.spec", pod.get("spec", {}))
+    yield from _of_annotations(path, pod)
+
+
+def _of_annotations(path: str, owner: Mapping[str, JsonValue]) -> Iterator[Access]:
+    annotations = owner.get("annotations", {})
     if isinstance(annotations, dict):
         for key, value in annotations.items():
             yield from of_annotation(f"{path}.annotations.{key}", key, value)

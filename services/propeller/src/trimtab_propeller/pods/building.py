@@ -32,13 +32,16 @@ def build_pod(attempt: Attempt, defaults: PodDefaults) -> Manifest:
     }
 
 
-def check_pod(attempt: Attempt, defaults: PodDefaults) -> None:
-    """Raise `AttemptRejected` where the attempt can have no pod, whatever its inputs are."""
-    _complete(_begin(attempt, defaults), attempt, defaults)
+def checked_pod(attempt: Attempt, defaults: PodDefaults) -> Draft:
+    """Return the pod, whatever its inputs are. Raises `AttemptRejected` where it can have none."""
+    draft = _begin(attempt, defaults)
+    _complete(draft, attempt, defaults)
+    return draft
 
 
 def _begin(attempt: Attempt, defaults: PodDefaults) -> Draft:
     """Return a pod with all of its containers, so that each further step applies to them."""
+    metadata.check_metadata(attempt, defaults)
     draft = containers.begin(attempt)
     identity.add_service_account(draft, attempt)  # the template's comes last
     merging.merge_template(draft, attempt, defaults)

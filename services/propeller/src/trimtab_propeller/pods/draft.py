@@ -22,6 +22,10 @@ class Draft:
     """A ``PodSpec``, in which ``containers`` has the primary container."""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    added: frozenset[str] = frozenset()
+    """The names of containers that only the template of the configuration has."""
+    replaced: frozenset[str] = frozenset()
+    """The names of the template's volumes that the pod has replaced by its own."""
 
     @property
     def primary(self) -> Manifest:
@@ -31,7 +35,7 @@ class Draft:
     @property
     def containers(self) -> Iterator[Manifest]:
         """Yield the init containers, and then the others, with the primary one."""
-        yield from self.spec.get("initContainers", ())
+        yield from self.spec.get("initContainers") or ()
         yield from self.spec["containers"]
 
 

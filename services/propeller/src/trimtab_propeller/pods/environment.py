@@ -1,9 +1,12 @@
 """The environment of a pod's containers. Pure.
 
 Every container, also a sidecar, has the facts of the attempt and the resolved variables, ordered by
-name; behind them are its own of other names, which may refer to them as ``$(NAME)``. So a task sees
-the values that the resolution shows, whatever its pod template has. ``envFrom`` stays: Kubernetes
-uses it for names that are in no ``env``.
+name. A container that only the template of the configuration has gets the facts alone: with a
+variable such as ``BASH_ENV``, a user could run programs in it.
+
+Behind them are the container's own of other names, which may refer to them as ``$(NAME)``. So a
+task sees the values that the resolution shows, whatever its pod template has. ``envFrom`` stays:
+Kubernetes uses it for names that are in no ``env``.
 """
 
 from collections.abc import Mapping
@@ -11,15 +14,20 @@ from collections.abc import Mapping
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods.draft import Draft
 
+_FACTS = ("TRIMTAB_", "FLYTE_INTERNAL_", "FLYTE_ATTEMPT_NUMBER")
+"""Prefixes of the facts, which no program but those of Trimtab and Flyte reads."""
+
 
 def add_environment(draft: Draft, attempt: Attempt) -> None:
-    variables = {**attempt.environment, **_flyte_names(attempt)}
+    given = {**attempt.environment, **_flyte_names(attempt)}
     # The kubelet would expand $(NAME), and make one dollar sign of two.
-    escaped = {name: variables[name].replace("$", "$$") for name in sorted(variables)}
+    escaped = {name: given[name].replace("$", "$$") for name in sorted(given)}
+    facts = {name: text for name, text in escaped.items() if name.startswith(_FACTS)}
     for container in draft.containers:
+        variables = facts if container["name"] in draft.added else escaped
         own = {each["name"]: each for each in container.get("env") or ()}
         container["env"] = [
-            *({"name": name, "value": value} for name, value in escaped.items()),
+            *({"name": name, "value": value} for name, value in variables.items()),
             *(each for name, each in own.items() if name not in variables),
         ]
 

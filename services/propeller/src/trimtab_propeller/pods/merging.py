@@ -69,6 +69,7 @@ def merge_template(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> Non
         return
     base: Manifest = dict(template.pod_spec)
     own = draft.spec
+    own_names = frozenset(container["name"] for container in draft.containers)
     containers = _containers(
         base.pop("containers", ()), own.pop("containers"), CONTAINER_BASE, draft.primary_name
     )
@@ -76,10 +77,12 @@ def merge_template(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> Non
         base.pop("initContainers", ()), own.pop("initContainers", None) or (), INIT_BASE, None
     )
     base = copied(base)
+    draft.replaced = _names(base, "volumes") & _names(own, "volumes")
     draft.spec = merged(base, own, _POD_LISTS, _POD_OBJECTS, _SPEC)
     draft.spec["containers"] = containers
     if inits:
         draft.spec["initContainers"] = inits
+    draft.added = _distinct_names(draft) - own_names
     draft.labels = {**template.labels, **draft.labels}
     draft.annotations = {**template.annotations, **draft.annotations}
 
@@ -93,6 +96,25 @@ def _selected(annotations: Mapping[str, str], defaults: PodDefaults) -> BaseTemp
     known = ", ".join(sorted(defaults.pod_templates)) or "none"
     message = f"there is no pod template {name!r}; the configuration of propeller has: {known}"
     raise PodRejected(f"annotations.{POD_TEMPLATE}", name, message)
+
+
+def _distinct_names(draft: Draft) -> frozenset[str]:
+    """Return the names of all containers. Raises `PodRejected` where two have the same.
+
+    Those of one list are merged, but an init container and another one are not.
+    """
+    inits = _names(draft.spec, "initContainers")
+    others = _names(draft.spec, "containers")
+    if both := inits & others:
+        name = min(both)
+        message = f"the name {name!r} is also that of a container of the template, or of the pod"
+        raise PodRejected(f"{_SPEC}.initContainers", name, message)
+    return inits | others
+
+
+def _names(spec: Manifest, field: str) -> frozenset[str]:
+    listed = objects_in({field: spec.get(field)}, _SPEC, field)
+    return frozenset(str(each.get("name")) for each in listed)
 
 
 def _containers(

@@ -8,11 +8,12 @@ import re
 from base64 import b32encode
 from collections.abc import Mapping
 
-from trimtab.labels import MAX_NAME, label_value
+from trimtab.labels import MAX_NAME, RESERVED, is_reserved, label_value
 from trimtab.settings import namespaces
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.draft import Draft
+from trimtab_propeller.pods.fields import PodRejected
 
 PREFIX = "trimtab.io/"
 """Labels and annotations with this prefix are Trimtab's own."""
@@ -49,6 +50,26 @@ def retry_key(attempt: Attempt) -> str:
 
 def namespace(attempt: Attempt, defaults: PodDefaults) -> str:
     return namespaces.name(defaults.namespace_template, attempt.project, attempt.domain)
+
+
+def check_metadata(attempt: Attempt, defaults: PodDefaults) -> None:
+    """Raise `PodRejected` where a user sets a key that gives rights to the pod.
+
+    Admission has checked the keys of the execution itself.
+    """
+    template = attempt.pod_template
+    labels, annotations = (template.labels, template.annotations) if template else ({}, {})
+    for field, given in (("labels", labels), ("annotations", annotations)):
+        for key, value in given.items():
+            if is_reserved(field, key):
+                message = f"a key below {RESERVED}/, which only Trimtab sets"
+                raise PodRejected(f"pod_template.{field}.{key}", value, message)
+    if attempt.iam_role is None:
+        key = defaults.iam_role_annotation
+        for path, given in (("", attempt.annotations), ("pod_template.", annotations)):
+            if key in given:
+                message = "only security_context.run_as.iam_role of the settings sets the role"
+                raise PodRejected(f"{path}annotations.{key}", given[key], message)
 
 
 def add_metadata(draft: Draft, attempt: Attempt, defaults: PodDefaults) -> None:

@@ -45,7 +45,8 @@ class NodeResolver:
         self._gpu_resource = gpu_resource
         self._executor = executor
         self._task_resource = settings.effective("task_resource", part.target)
-        self._policies = pod_policies.of_part(settings, part)
+        self.policies = pod_policies.of_part(settings, part)
+        """The pod policies of the part, and of those around it."""
         self._plugin_override = settings.effective("plugin_override", part.target)
         self._output_prefix = records.leaf(settings, *_OUTPUT_PREFIX, part.target)
         self._shared = [
@@ -98,7 +99,7 @@ class NodeResolver:
             plugin = plugins.value(type_, self._plugin_override, self._executor)
             values |= {} if plugin is None else {plugin.path: plugin}
             _check_environment(values, self._executor)
-            pod_policies.check_node(values, self._policies)
+            pod_policies.check_node(values, self.policies)
             return {
                 **values,
                 **self._complete_resources(values),

@@ -1,15 +1,17 @@
-"""Refuse an execution of which a pod could not be built. Pure."""
+"""Refuse an execution of which a pod could not be built, or would have more than allowed. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trimtab.messages.executions import Request
 from trimtab.messages.resolutions import Resolution, ResolvedValue
 from trimtab.resolution.limits import Refusal
+from trimtab.settings.fold import Effective
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import AttemptRejected
-from trimtab_propeller.pods.building import check_pod
+from trimtab_propeller.pods.building import checked_pod
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.pods.fields import PodRejected
+from trimtab_propeller.resolution import pod_policies
 
 
 def check(
@@ -17,10 +19,12 @@ def check(
     resolution: Resolution,
     nodes: Mapping[str, tuple[ResolvedValue, ...]],
     defaults: PodDefaults,
+    policies: Mapping[str, Sequence[Effective]],
 ) -> None:
     """Build the pod of each node without its inputs, and raise `Refusal` where one cannot be built.
 
     ``nodes`` are the values of the nodes. Those that share a task and their values are built once.
+    ``policies`` are those of each part.
     """
     built: set[tuple[str, str, int]] = set()
     for node in request.workflow.nodes:
@@ -30,7 +34,10 @@ def check(
         built.add(same)
         attempt = Attempt.from_resolution(request, resolution, node, 0, {})
         try:
-            check_pod(attempt, defaults)
+            pod_policies.check_pod(checked_pod(attempt, defaults), policies[node.plan])
+        except Refusal as refusal:
+            refusal.node = node.id
+            raise
         except PodRejected as error:
             raise Refusal(error.path, error.value, str(error), node=node.id) from error
         except AttemptRejected as error:

@@ -4,14 +4,17 @@ The policy of a part is the effective `pod_policy` of its target. In a part that
 policies of the parts around it have to allow the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from trimtab.messages.resolutions import ResolvedValue
 from trimtab.resolution import pod_access, pod_policies
+from trimtab.resolution.limits import Refusal
 from trimtab.resolution.pod_policies import KIND
 from trimtab.resolution.pod_readers import Access
 from trimtab.settings.fold import Effective
 from trimtab.settings.state import Settings
+from trimtab_propeller.pods.draft import Draft
+from trimtab_propeller.pods.reach import reached
 from trimtab_propeller.resolution.parts import Part
 
 _TEMPLATE = "pod_template"
@@ -29,12 +32,25 @@ def of_part(settings: Settings, part: Part) -> tuple[Effective, ...]:
 def check_node(values: Values, policies: tuple[Effective, ...]) -> None:
     """Raise `Refusal` where the pod of a node may not have what its ``pod_template`` holds.
 
-    The base templates and defaults of propeller's configuration are those of the platform, which no
-    policy restricts.
+    What a template of propeller's configuration adds is known only where the pod is built.
     """
     template = values.get(_TEMPLATE)
     if template is not None and isinstance(template.value, dict):
         pod_policies.check(pod_access.of_template(_TEMPLATE, template.value), policies)
+
+
+def check_pod(draft: Draft, policies: Sequence[Effective]) -> None:
+    """Raise `Refusal` where users reach more in a built pod than the policies allow.
+
+    The pod of the task was judged before, so this is from the template below it.
+    """
+    try:
+        pod_policies.check(pod_access.of_pod("pod", reached(draft)), policies)
+    except Refusal as refusal:
+        message = f"over the template of propeller's configuration, {refusal}"
+        raise Refusal(
+            refusal.path, refusal.value, message, limit=refusal.limit, scope=refusal.scope
+        ) from refusal
 
 
 def check_part(values: Values, execution: Values, policies: tuple[Effective, ...]) -> None:

@@ -44,7 +44,8 @@ class PreparedResolution:
             }
             resolution = self._of(nodes)
             if self.executor.makes_pods:
-                pod_checks.check(self.request, resolution, nodes, self.pods)
+                policies = {name: each.policies for name, each in self.resolvers.items()}
+                pod_checks.check(self.request, resolution, nodes, self.pods, policies)
             return resolution
 
     def _of(self, nodes: dict[str, tuple[ResolvedValue, ...]]) -> Resolution:
