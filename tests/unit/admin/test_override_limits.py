@@ -159,3 +159,7 @@ def test_a_node_of_a_called_launch_plan_is_checked_against_the_limits_there() ->
         override_limits.check(calling, PLAN, {"n1/trainer": resources("6")}, found)
     with pytest.raises(Invalid, match="project-domain shop/development"):
         override_limits.check(calling, PLAN, {"trainer": resources("3")}, found)
+    # The limits of the first of two nodes with equal values do not stand for those of the other.
+    calling = calling.model_copy(update={"nodes": nodes[::-1]})
+    with pytest.raises(Invalid, match="project-domain shop/development"):
+        override_limits.check(calling, PLAN, {"trainer": resources("3")}, found)
