@@ -30,7 +30,7 @@ from trimtab.settings.state import Settings
 from trimtab_admin.messaging import streams
 from trimtab_propeller.executors import linux
 from trimtab_propeller.executors.process import CAPABILITIES
-from trimtab_propeller.plan import MAX_INTERRUPTED
+from trimtab_propeller.progress import MAX_INTERRUPTED
 from trimtab_propeller.resolution import resolve
 
 GATED = """

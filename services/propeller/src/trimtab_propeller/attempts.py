@@ -1,7 +1,7 @@
 """The life of one attempt: wait for a slot and a token, start, watch, record, release.
 
-Whether a node gets another attempt after that is decided by `plan.is_last_attempt`. A defect in one
-attempt ends that attempt.
+Whether a node gets another attempt after that is decided by `progress.is_last_attempt`. A defect in
+one attempt ends that attempt.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from trimtab.runtime.bus import WrongSequence
 from trimtab.runtime.retrying import backoff_seconds
 from trimtab.tokens.lease import Lease
 from trimtab.tokens.protocol import COHORT, Allocate, Allocated
-from trimtab_propeller import plan
+from trimtab_propeller import progress
 from trimtab_propeller.availability import ExecutorAvailability
 from trimtab_propeller.control import RunControl, unless
 from trimtab_propeller.execution_log import ExecutionLog
@@ -80,7 +80,7 @@ class AttemptRunner:
 
     def __init__(
         self,
-        step: plan.RunAttempt,
+        step: progress.RunAttempt,
         execution_log: ExecutionLog,
         slots: Slots,
         control: RunControl,
@@ -370,7 +370,9 @@ class AttemptRunner:
                 assert_never(outcome)
 
     async def _record_failure(self, error: str, *, interrupted: bool = False) -> None:
-        final = plan.is_last_attempt(self._state, retries=self._retries, interrupted=interrupted)
+        final = progress.is_last_attempt(
+            self._state, retries=self._retries, interrupted=interrupted
+        )
         await self._append(NodeFailed, error=error, final=final, interrupted=interrupted)
 
     async def _record_waiting(self, request: Allocate, answer: Allocated) -> None:

@@ -12,7 +12,7 @@ from typing import assert_never
 from trimtab.blobs.resolutions import UnreadableResolution
 from trimtab.messages.executions import Failed, Succeeded
 from trimtab.runtime.bus import WrongSequence
-from trimtab_propeller import plan, slots
+from trimtab_propeller import progress, slots
 from trimtab_propeller.admission import Admission
 from trimtab_propeller.attempts import (
     AttemptRunner,
@@ -115,11 +115,11 @@ class ExecutionDriver:
         await self._admission.load()
         return True
 
-    async def _run_nodes(self, group: asyncio.TaskGroup) -> plan.End:
+    async def _run_nodes(self, group: asyncio.TaskGroup) -> progress.End:
         """Run the attempts that the graph allows until none can run, and return the end."""
-        progress = plan.Progress(self._log.request, self._log.state)
-        steps = progress.first_steps()
-        if progress.has_failed:
+        running = progress.Progress(self._log.request, self._log.state)
+        steps = running.first_steps()
+        if running.has_failed:
             self._control.close()
         runners = await self._find(steps)
         # What runs was started, even if the log has lost the event that shows it.
@@ -127,16 +127,16 @@ class ExecutionDriver:
             self._queueing.begin()
         self._launch(group, runners)
         while self._live:
-            await self._start(group, progress.next_steps(await self._next_end()))
+            await self._start(group, running.next_steps(await self._next_end()))
         if self._control.stopped.is_set():
-            return plan.Fail("", self._control.reason)
-        return progress.end()
+            return progress.Fail("", self._control.reason)
+        return running.end()
 
-    async def _start(self, group: asyncio.TaskGroup, steps: Iterable[plan.RunAttempt]) -> None:
+    async def _start(self, group: asyncio.TaskGroup, steps: Iterable[progress.RunAttempt]) -> None:
         """Run attempts, or adopt them where they run already."""
         self._launch(group, await self._find(steps))
 
-    async def _find(self, steps: Iterable[plan.RunAttempt]) -> list[AttemptRunner]:
+    async def _find(self, steps: Iterable[progress.RunAttempt]) -> list[AttemptRunner]:
         """Return the runners of the attempts that this driver has not begun yet.
 
         All of them are found before any of them runs, so that running ones have slots.
@@ -188,7 +188,7 @@ class ExecutionDriver:
         if (node, number) in self._begun:
             return
         try:
-            step = plan.adopt(self._log.request, self._log.state, node)
+            step = progress.adopt(self._log.request, self._log.state, node)
             await self._start(group, [step])
         except WrongSequence:
             raise
@@ -207,11 +207,11 @@ class ExecutionDriver:
         log.warning("execution.attempts_stopped", extra=fields)
         await asyncio.gather(*(runner.stop_unrecorded() for runner in self._live.values()))
 
-    async def _end(self, end: plan.End) -> None:
+    async def _end(self, end: progress.End) -> None:
         match end:
-            case plan.Succeed():
+            case progress.Succeed():
                 await self._log.append(partial(Succeeded, output=end.output))
-            case plan.Fail():
+            case progress.Fail():
                 await self._log.append(partial(Failed, node=end.node, error=end.error))
             case _:
                 assert_never(end)

@@ -30,7 +30,7 @@ from trimtab.messages.executions import (
 from trimtab.messages.resolutions import Resolution
 from trimtab.runtime import bus, retrying
 from trimtab.runtime.bus import WrongSequence
-from trimtab_propeller import metrics, plan
+from trimtab_propeller import metrics, progress
 
 log = logging.getLogger(__name__)
 
@@ -311,7 +311,7 @@ async def take_over(
     elif state.epoch != epoch:
         return None
     state.execution = execution
-    if elsewhere := plan.started_elsewhere(state, claimer.location):
+    if elsewhere := progress.started_elsewhere(state, claimer.location):
         raise OutOfSight(elsewhere)
     last = messages[-1].sequence
     execution_log = ExecutionLog(

@@ -32,5 +32,5 @@ def render_task(
     A value that another node returns is not known yet: the pod has a text in its place.
     """
     request = read_request(server, options, prompts=can_prompt(output, may_prompt=may_prompt))
-    planned = server.call(lambda client: client.executions.dry_create(request, pod_of=node))
-    show_data(planned.pod, "json" if output == "json" else "yaml")
+    found = server.call(lambda client: client.executions.dry_create(request, pod_of=node))
+    show_data(found.pod, "json" if output == "json" else "yaml")

@@ -44,7 +44,7 @@ def execute(
     """
     request = read_request(server, options, prompts=can_prompt(output, may_prompt=may_prompt))
     if dry_run:
-        _show_planned(server.call(lambda client: client.executions.dry_create(request)), output)
+        _show_dry_run(server.call(lambda client: client.executions.dry_create(request)), output)
         return
     execution = server.call(lambda client: client.executions.create(request))
     if output is None:
@@ -57,7 +57,7 @@ def execute(
     _report_phase(execution)
 
 
-def _show_planned(execution: ExecutionBody, output: Output | None) -> None:
+def _show_dry_run(execution: ExecutionBody, output: Output | None) -> None:
     """Print what an execution would begin with, and every value that it would run with."""
     if output in ("json", "yaml"):
         show_data(execution.model_dump(mode="json"), output)

@@ -143,17 +143,10 @@ class Attempt(Program):
         values = {each.path: each.value for each in (*of_part, *resolution.nodes[node.id])}
         task = request.workflow.tasks[node.task]
         resources = _resources("", values)
-        facts = {
-            "TRIMTAB_EXECUTION": request.execution,
-            "TRIMTAB_PROJECT": request.project,
-            "TRIMTAB_DOMAIN": request.domain,
-            "TRIMTAB_WORKFLOW": request.workflow.name,
-            "TRIMTAB_NODE": node.id,
-            "TRIMTAB_ATTEMPT": str(number),
-            **_resource_variables(resources),
-        }
+        facts = {**_facts(request, node, number), **_resource_variables(resources)}
         return cls.model_validate(
             {
+                **_resolved(values),
                 "execution": request.execution,
                 "node": node.id,
                 "number": number,
@@ -163,31 +156,10 @@ class Attempt(Program):
                 **dict(Program.of(task, request.workflow)),
                 "task": node.task,
                 "task_type": task.type,
-                "plugin": values.get("plugin", ""),
                 "inputs": dict(inputs),
                 "environment": {**resolution.environment(node.id), **facts},
-                "image": values.get("container_image"),
                 "resources": resources,
-                "lowered_resources": _lowered_resources(values),
-                "timeout_seconds": values.get("timeout_seconds", 0),
-                "pod_template": values.get("pod_template"),
-                "accelerator": values.get("accelerator", ""),
-                "shared_memory": values.get("shared_memory", False),
                 "task_config": _task_config(request, node),
-                "labels": _below("labels", values),
-                "annotations": _below("annotations", values),
-                "cluster": values.get("cluster"),
-                "service_account": values.get("security_context.run_as.k8s_service_account"),
-                "interruptible": values.get("interruptible", False),
-                "priority": values.get("priority"),
-                "queue": values.get("queue", ""),
-                "queue_system": values.get("queue_system", ""),
-                "secrets": _listed("security_context.secrets", Secret, values),
-                "tokens": _listed("security_context.tokens", OAuth2Token, values),
-                "oauth2_client": _client(values),
-                "iam_role": values.get("security_context.run_as.iam_role"),
-                "execution_identity": values.get("security_context.run_as.execution_identity"),
-                "output_prefix": values.get("raw_output_data_config.output_location_prefix", ""),
                 "by_platform_admin": request.by_platform_admin,
             }
         )
@@ -224,6 +196,46 @@ class Attempt(Program):
             return self
         environment = {**self.environment, "TRIMTAB_FENCE": str(fence)}
         return self.model_copy(update={"environment": environment})
+
+
+def _facts(request: Request, node: Node, number: int) -> dict[str, str]:
+    """Return the facts of an attempt, as variables of its task."""
+    return {
+        "TRIMTAB_EXECUTION": request.execution,
+        "TRIMTAB_PROJECT": request.project,
+        "TRIMTAB_DOMAIN": request.domain,
+        "TRIMTAB_WORKFLOW": request.workflow.name,
+        "TRIMTAB_NODE": node.id,
+        "TRIMTAB_ATTEMPT": str(number),
+    }
+
+
+def _resolved(values: Mapping[str, JsonValue]) -> dict[str, object]:
+    """Return the fields of an attempt that are resolved values."""
+    run_as = "security_context.run_as"
+    return {
+        "plugin": values.get("plugin", ""),
+        "image": values.get("container_image"),
+        "lowered_resources": _lowered_resources(values),
+        "timeout_seconds": values.get("timeout_seconds", 0),
+        "pod_template": values.get("pod_template"),
+        "accelerator": values.get("accelerator", ""),
+        "shared_memory": values.get("shared_memory", False),
+        "labels": _below("labels", values),
+        "annotations": _below("annotations", values),
+        "cluster": values.get("cluster"),
+        "service_account": values.get(f"{run_as}.k8s_service_account"),
+        "interruptible": values.get("interruptible", False),
+        "priority": values.get("priority"),
+        "queue": values.get("queue", ""),
+        "queue_system": values.get("queue_system", ""),
+        "secrets": _listed("security_context.secrets", Secret, values),
+        "tokens": _listed("security_context.tokens", OAuth2Token, values),
+        "oauth2_client": _client(values),
+        "iam_role": values.get(f"{run_as}.iam_role"),
+        "execution_identity": values.get(f"{run_as}.execution_identity"),
+        "output_prefix": values.get("raw_output_data_config.output_location_prefix", ""),
+    }
 
 
 def _resources(prefix: str, values: Mapping[str, JsonValue]) -> Resources:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.unit.propeller.building import node, request
 from trimtab.messages.executions import NodeState, Request, State
 from trimtab.workflows.graphs.graph import FromNode
-from trimtab_propeller.plan import (
+from trimtab_propeller.progress import (
     MAX_INTERRUPTED,
     End,
     Fail,
