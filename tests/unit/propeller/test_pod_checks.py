@@ -10,6 +10,7 @@ from trimtab.workflows.graphs.graph import Node
 from trimtab_propeller.executors.port import Capabilities
 from trimtab_propeller.pods.defaults import PodDefaults
 from trimtab_propeller.resolution import Site, resolve
+from trimtab_propeller.resolution.resolving import prepare
 
 PODS = Capabilities("pods", makes_pods=True)
 SITE = Site(pods=PodDefaults(function_image="registry.example.com/tasks:v1"))
@@ -61,3 +62,11 @@ def test_a_function_without_any_image_refuses_its_execution() -> None:
 def test_an_executor_without_pods_admits_what_no_pod_could_have() -> None:
     wanted = request(with_values(accelerator="t4"))
     assert resolve(wanted, settings(), Capabilities("process")).nodes
+
+
+def test_the_pod_of_one_node_can_be_checked_where_the_executor_makes_none() -> None:
+    wanted = request(node("n0"), with_values(container_image="team/train:1"))
+    prepared = prepare(wanted, settings(), Capabilities("any"))
+    assert prepared.resolve("n1") == prepared.resolve()
+    with pytest.raises(Refusal, match="has no container image"):
+        prepared.resolve("n0")

@@ -41,15 +41,16 @@ T = TypeVar("T")
 
 
 async def resolve_in_threads(
-    request: Request, settings: Settings, executor: Capabilities, site: Site
+    request: Request, settings: Settings, executor: Capabilities, site: Site, pod_of: str = ""
 ) -> Resolution:
     """Resolve in threads, because thousands of nodes would delay all other executions.
 
-    Only what reads the settings, which change, is done in the event loop. Raises `Refusal`.
+    Only what reads the settings, which change, is done in the event loop. ``pod_of`` is that of
+    `PreparedResolution.resolve`. Raises `Refusal`.
     """
     await asyncio.to_thread(resolution.check, request, executor)
     prepared = resolution.prepare(request, settings, executor, site)
-    return await asyncio.to_thread(prepared.resolve)
+    return await asyncio.to_thread(prepared.resolve, pod_of)
 
 
 class Admission:

@@ -100,7 +100,9 @@ class DryRunReplies:
         settings = await self._view.wait_for(request.revision, _VIEW_SECONDS)
         try:
             site, capabilities = self._site(request), self._executor.capabilities
-            resolution = await resolve_in_threads(request, settings, capabilities, site)
+            resolution = await resolve_in_threads(
+                request, settings, capabilities, site, wanted.node
+            )
             pod = _pod(request, resolution, wanted.node) if wanted.node else None
         except Refusal as refusal:
             return DryRunReply(refused=_refused(refusal))

@@ -1,11 +1,12 @@
 """Refuse an execution of which a pod could not be built, or would have more than allowed. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from trimtab.messages.executions import Request
-from trimtab.messages.resolutions import Resolution, ResolvedValue
+from trimtab.messages.resolutions import Resolution
 from trimtab.resolution.limits import Refusal
 from trimtab.settings.fold import Effective
+from trimtab.workflows.graphs.graph import Node
 from trimtab_propeller.executors.attempt import Attempt
 from trimtab_propeller.executors.port import AttemptRejected
 from trimtab_propeller.pods.building import checked_pod
@@ -17,18 +18,17 @@ from trimtab_propeller.resolution import pod_policies
 def check(
     request: Request,
     resolution: Resolution,
-    nodes: Mapping[str, tuple[ResolvedValue, ...]],
+    nodes: Iterable[Node],
     defaults: PodDefaults,
     policies: Mapping[str, Sequence[Effective]],
 ) -> None:
     """Build the pod of each node without its inputs, and raise `Refusal` where one cannot be built.
 
-    ``nodes`` are the values of the nodes. Those that share a task and their values are built once.
-    ``policies`` are those of each part.
+    Nodes that share a task and their values are built once. ``policies`` are those of each part.
     """
     built: set[tuple[str, str, int]] = set()
-    for node in request.workflow.nodes:
-        same = node.task, node.plan, id(nodes[node.id])
+    for node in nodes:
+        same = node.task, node.plan, id(resolution.nodes[node.id])
         if same in built:
             continue
         built.add(same)

@@ -35,17 +35,21 @@ class PreparedResolution:
     pods: PodDefaults
     """The configuration of pods."""
 
-    def resolve(self) -> Resolution:
-        """Return every value, each with its source. Raises `Refusal`."""
+    def resolve(self, pod_of: str = "") -> Resolution:
+        """Return every value, each with its source.
+
+        The pod of the node ``pod_of`` is checked even where the executor makes none. Raises
+        `Refusal`.
+        """
+        workflow = self.request.workflow
         with _refusing():
-            nodes = {
-                node.id: self.resolvers[node.plan].values(node)
-                for node in self.request.workflow.nodes
-            }
+            nodes = {node.id: self.resolvers[node.plan].values(node) for node in workflow.nodes}
             resolution = self._of(nodes)
-            if self.executor.makes_pods:
-                policies = {name: each.policies for name, each in self.resolvers.items()}
-                pod_checks.check(self.request, resolution, nodes, self.pods, policies)
+            with_pods = [
+                node for node in workflow.nodes if self.executor.makes_pods or node.id == pod_of
+            ]
+            policies = {name: each.policies for name, each in self.resolvers.items()}
+            pod_checks.check(self.request, resolution, with_pods, self.pods, policies)
             return resolution
 
     def _of(self, nodes: dict[str, tuple[ResolvedValue, ...]]) -> Resolution:

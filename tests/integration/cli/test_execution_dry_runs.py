@@ -90,6 +90,10 @@ def test_the_pod_of_a_node_is_rendered_without_an_execution(
     [container] = pod["spec"]["containers"]
     assert container["resources"]["requests"]["cpu"] == "300m"
     assert {"name": "LOG", "value": "debug"} in container["env"]
+    mounted = {"volumes": [{"name": "v", "hostPath": {"path": "/etc"}}]}
+    override = f"first={json.dumps({'pod_template': {'pod_spec': mounted}})}"
+    refused = trimtab("render", "task", *doubled[:1], "n0", *doubled[1:], "--override", override)
+    assert (refused.exit_code, "/etc" in refused.stderr) == (2, True), refused.stderr
     wrong = trimtab("render", "task", *doubled[:1], "n7", *doubled[1:])
     assert wrong.exit_code == 3
     assert "node of workflow 'doubled' 'n7' does not exist" in wrong.stderr
