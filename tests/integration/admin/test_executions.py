@@ -167,7 +167,7 @@ async def test_ids_can_be_part_of_a_dns_name(admin: httpx.AsyncClient, client: C
         ({"overrides": {"trainer": {"cpu": 1}}}, 400, "overrides.trainer.cpu", ""),
         ({"inputs": {}}, 400, "inputs.day", "nightly requires day"),
         ({"inputs": {"day": 1, "dya": 2}}, 400, "inputs.dya", "day, limit"),
-        ({"execution_cluster_label": "gpu"}, 400, "execution_cluster_label", "labels of enabled"),
+        ({"execution_cluster_label": "gpu"}, 400, "execution_cluster_label", "labels of clusters"),
         ({"workflow": "nightyl"}, 404, "workflow", "nightly"),
         ({"version": "2"}, 404, "version of workflow 'nightly'", "1"),
         ({"launch_plan": "weekly"}, 404, "launch plan of workflow nightly", ""),

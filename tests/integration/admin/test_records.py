@@ -364,6 +364,8 @@ async def test_a_deprecated_name_is_accepted_with_a_warning(admin: httpx.AsyncCl
 async def test_a_repeated_item_of_a_list_counts_once_with_a_warning(
     admin: httpx.AsyncClient,
 ) -> None:
+    queue = {"name": "batch", "attributes": ["gpu"]}
+    assert (await admin.put("/queues/batch", params=FORCE, json=queue)).status_code == 200
     path, tags = "/records/execution_queue", {"tags": ["gpu", "gpu"]}
     for answer in (
         await admin.put(path, params=FORCE, json=tags),

@@ -21,7 +21,7 @@ TEMPLATE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {{ namespace }}\
 PRICING = """
 from trimtab import task, workflow
 
-@task
+@task(container_image="team/pricing:1")
 def price(n: int) -> int:
     return 3 * n
 
