@@ -1,6 +1,9 @@
 """The queueing budget of an execution, and its end where no attempt starts within it."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -157,3 +160,24 @@ async def test_an_execution_waits_until_its_deadline() -> None:
     deadline.begin()
     assert not control.closed.is_set()
     deadline.cancel()
+
+
+async def test_a_deadline_that_passes_after_the_first_start_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[Callable[[], None]] = []
+
+    def call_later(_seconds: float, callback: Callable[..., None], *arguments: object) -> None:
+        timers.append(partial(callback, *arguments))
+
+    control, now = RunControl(), datetime.now(UTC)
+    begun = state(request(created_at=now), "600s", now)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "call_later", call_later)
+        QueueingDeadline(begun, control).begin()
+    fields = {"execution": "e1", "owner": "a", "epoch": 1, "at": now, "index": 3}
+    begun.apply(NodeStarting.model_validate({**fields, "node": "n0", "attempt": 0}))
+    [pass_deadline] = timers
+    pass_deadline()
+    assert not control.closed.is_set()
