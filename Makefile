@@ -1,11 +1,11 @@
 # The commands of the README. Everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := -e ./shared[embedded] -e ./services/admin -e ./services/clusterres \
+PACKAGES := -e ./shared[embedded,flyte] -e ./services/admin[flyte] -e ./services/clusterres \
 	-e ./services/propeller -e ./services/resmgr
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo demo-kubernetes up setup check lint types unit test soak test-kubernetes e2e e2e-full bench clean
+.PHONY: demo demo-kubernetes up setup check lint types unit test soak test-flyte test-kubernetes e2e e2e-full bench clean
 
 demo: .venv/installed  ## the main job, from set-up to explanation
 	$(BIN)/python examples/demo.py
@@ -66,6 +66,11 @@ soak: .venv/developing  ## random histories of so many OPERATIONS, while servers
 test-kubernetes: .venv/kubernetes  ## tests with a real control plane, which is compiled once
 	$(BIN)/python -m tests.kubernetes.build
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 8 tests/kubernetes
+
+# Clients have their own virtual environments, because their pins are not ours.
+test-flyte: .venv/developing  ## tests with recorded calls and unmodified clients of Flyte
+	$(BIN)/python -m tests.flyte.environments
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 8 tests/flyte
 
 # The tests share one set of containers, so they run one after the other.
 e2e: .venv/developing  ## the demo and faults under load, in containers

@@ -4,7 +4,7 @@ A write may be tried several times on newer and newer settings. What a request p
 a cached property: it is parsed once, when a try first needs it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from trimtab.labels import Labels
 from trimtab.levels import Scope
 from trimtab.messages.events import PruneChanged
 from trimtab.settings.fold import Record
+from trimtab.settings.state import Settings
 from trimtab_admin.settings.entities import ENTITY_TYPES, EntityBody, EntityType
 from trimtab_admin.settings.preconditions import Absent, AnyVersion, Precondition, Version
 
@@ -105,6 +106,15 @@ class DeleteEntity:
     type: EntityType[Any, Any]
     name: str
     precondition: Precondition
+
+
+@dataclass(frozen=True)
+class DerivedWrites:
+    """Writes that follow from what is stored, such as the merge of a message into a record."""
+
+    derive: Callable[[Settings], Sequence[PutRecord | DeleteRecord | CreateEntity | PutEntity]]
+    """Returns the writes. It is called once for each try, with the newest settings, and raises
+    what a write would."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +236,7 @@ PreparedRequest = (
     | PutEntity
     | PatchEntity
     | DeleteEntity
+    | DerivedWrites
     | ConfirmPrune
     | ApplyDocuments
 )

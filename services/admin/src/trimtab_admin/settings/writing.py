@@ -19,6 +19,7 @@ from trimtab_admin.settings.requests import (
     CreateEntity,
     DeleteEntity,
     DeleteRecord,
+    DerivedWrites,
     PatchEntity,
     PatchRecord,
     PreparedRequest,
@@ -160,7 +161,15 @@ class Writer:
 def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> Steps[Draft]:
     """Return the edits that a request makes of the settings. Its result is not judged yet."""
     draft = Draft(settings)
+    yield from _edit(draft, request, caller)
+    return draft
+
+
+def _edit(draft: Draft, request: PreparedRequest, caller: Caller) -> Steps[None]:
     match request:
+        case DerivedWrites():
+            for write in request.derive(draft.settings):
+                yield from _edit(draft, write, caller)
         case PutRecord():
             draft.put(request)
         case PatchRecord():
@@ -181,7 +190,6 @@ def make_draft(settings: Settings, request: PreparedRequest, caller: Caller) -> 
             yield from documents.apply(draft, request, caller)
         case _:
             assert_never(request)
-    return draft
 
 
 def _add_writes(change: Change, request: PreparedRequest, caller: Caller) -> Steps[WriteResult]:
