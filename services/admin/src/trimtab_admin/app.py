@@ -169,6 +169,7 @@ def build(config: AdminConfig) -> Starlette:
             *BlobOperations.of(lambda: nats_tasks.blobs, config.max_bundle_bytes).table(),
         ],
         [*home.routes(), *health_routes(readiness)],
+        [],
         AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
         settings.names,
         routing.Limits(

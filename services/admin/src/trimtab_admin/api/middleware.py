@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
@@ -19,7 +20,8 @@ from trimtab.errors import Forbidden, Invalid, TrimtabError, Unavailable
 from trimtab.runtime import metrics, tasks, telemetry
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
-from trimtab_admin.api import home, problems
+from trimtab_admin.api import home
+from trimtab_admin.api.doors import Door
 from trimtab_admin.api.responses import ProblemResponse
 
 log = logging.getLogger(__name__)
@@ -61,12 +63,14 @@ class _Sent:
 class CallMiddleware:
     """Makes the `Call` of each request, with a request id; traces, measures and logs the request.
 
-    The call is ``request.state.call``. The response repeats the request id, also that of a request
-    whose handling fails unexpectedly. A failure is logged here, and raised no further.
+    The call is ``request.state.call``, and the door of its path ``request.state.door``. The
+    response repeats the request id, also that of a request whose handling fails unexpectedly. A
+    failure is logged here, and raised no further.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, doors: Sequence[Door]) -> None:
         self._app = app
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,7 +78,8 @@ class CallMiddleware:
             return
         headers = Headers(scope=scope)
         call = _call(scope, headers)
-        scope.setdefault("state", {})["call"] = call
+        door = next((door for door in self._doors if door.serves(call.path)), None)
+        scope.setdefault("state", {}).update(call=call, door=door)
         sent = _Sent(send, call.request_id)
         started = time.perf_counter()
         # The span continues the client's trace even where nothing is exported, because history and
@@ -85,7 +90,7 @@ class CallMiddleware:
                 failure = await self._respond(call, scope, receive, sent)
             except asyncio.CancelledError:
                 if sent.status is None:
-                    stopping = ProblemResponse.of(Unavailable("admin is stopping"))
+                    stopping = _error_response(scope, Unavailable("admin is stopping"))
                     await stopping(scope, receive, sent)
                 raise
             finally:
@@ -109,9 +114,14 @@ class CallMiddleware:
                     f"{call.method} {cut(call.path)} failed unexpectedly; the log of "
                     f"admin has the reason, with the request id {call.request_id}"
                 )
-                await ProblemResponse(problems.of_status(500, detail))(scope, receive, sent)
+                await _error_response(scope, TrimtabError(detail))(scope, receive, sent)
             return error
         return None
+
+
+def _error_response(scope: Scope, error: TrimtabError) -> ASGIApp:
+    door: Door | None = scope["state"]["door"]
+    return ProblemResponse.of(error) if door is None else door.error(scope, error)
 
 
 def _record(
@@ -181,7 +191,7 @@ def _measure(scope: Scope, route: str, status: int | None, error_type: str, seco
 class AccessMiddleware:
     """Rejects requests of web pages of other origins, then authenticates the call.
 
-    Authorization follows in the router, because each operation requires something else.
+    Authorization follows in the router or the door, because each operation requires something else.
     """
 
     def __init__(self, app: ASGIApp, access: AccessControl, *, loopback_only: bool) -> None:
@@ -198,22 +208,26 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        state = scope["state"]
         try:
             headers = Headers(scope=scope)
-            _check_form(scope, headers)
-            scope["state"]["call"] = await self._admit(scope["state"]["call"], headers)
+            if state["door"] is None:
+                _check_form(scope, headers)
+            state["call"] = await self._admit(scope, state["call"], headers)
         except TrimtabError as error:
-            await ProblemResponse.of(error)(scope, receive, send)
+            await _error_response(scope, error)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        app = self._app if state["door"] is None else state["door"]
+        await app(scope, receive, send)
 
-    async def _admit(self, call: Call, headers: Headers) -> Call:
+    async def _admit(self, scope: Scope, call: Call, headers: Headers) -> Call:
         """Return the authenticated call. Raises what the client receives."""
         try:
             self._check_origin(headers)
         except Forbidden as error:
             raise await self._access.refuse(call, error) from error
-        if call.path in _OPEN_PATHS:
+        door: Door | None = scope["state"]["door"]
+        if call.path in _OPEN_PATHS if door is None else door.is_open(scope):
             return call
         return await self._access.authenticate(call, headers.get("authorization", ""))
 

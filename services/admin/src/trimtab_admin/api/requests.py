@@ -62,7 +62,7 @@ async def arguments(
     if operation.takes_content:
         taken["content"] = Content(_parts(request, body_limit))
     if operation.body is not None:
-        document = await slices.run(json_texts.parse(await _read(request, body_limit)))
+        document = await slices.run(json_texts.parse(await read(request, body_limit)))
         if operation.takes_documents or operation.takes_workflow:
             prepared = validation.items(operation.body_type, document, _validate_item)
             document = await slices.run(prepared)
@@ -83,8 +83,8 @@ def _validate_item(item_type: type[BaseModel], item: object, path: Sequence[str]
         raise _first_error(error, item_type, path) from error
 
 
-async def _read(request: Request, limit: BodyLimit) -> bytes:
-    """Raises as `_parts`."""
+async def read(request: Request, limit: BodyLimit) -> bytes:
+    """Return the body. Raises as `_parts`."""
     return b"".join([part async for part in _parts(request, limit)])
 
 

@@ -26,6 +26,7 @@ from trimtab.errors import Forbidden, TrimtabError
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.api import openapi, problems, requests, responses
+from trimtab_admin.api.doors import Door
 from trimtab_admin.api.middleware import AccessMiddleware, CallMiddleware
 from trimtab_admin.api.operation import PREFIX, Operation
 from trimtab_admin.api.problems import ProblemError
@@ -65,6 +66,7 @@ class Limits:
 def build(
     operations: Sequence[Operation],
     others: Sequence[Route],
+    doors: Sequence[Door],
     access: AccessControl,
     names: KnownNames,
     limits: Limits,
@@ -72,7 +74,10 @@ def build(
     loopback_only: bool,
     lifespan: Lifespan,
 ) -> Starlette:
-    """Return the application. ``others`` are routes outside of the API, such as health."""
+    """Return the application.
+
+    ``others`` are routes outside of the API, such as health; ``doors`` are other APIs.
+    """
     app = Starlette(
         routes=[
             *(_OperationRoute(operation, access, names, limits) for operation in operations),
@@ -80,7 +85,7 @@ def build(
             *others,
         ],
         middleware=[
-            Middleware(CallMiddleware),
+            Middleware(CallMiddleware, doors),
             Middleware(AccessMiddleware, access, loopback_only=loopback_only),
         ],
         exception_handlers=_EXCEPTION_HANDLERS,
