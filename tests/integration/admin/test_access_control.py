@@ -10,7 +10,14 @@ from tests.integration.admin.running import TOKEN
 from trimtab.errors import Forbidden, Unauthorized
 from trimtab_admin.access.audit import AuditFilter, AuditLimits, AuditTrail
 from trimtab_admin.access.authentication import Authentication
-from trimtab_admin.access.authorization import ROOT, Caller, platform_admin
+from trimtab_admin.access.authorization import (
+    ROOT,
+    Caller,
+    Grant,
+    Role,
+    anonymous_callers,
+    platform_admin,
+)
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.access.throttling import FailureLimit, Throttled
@@ -34,7 +41,8 @@ async def trail(settings: AdminConfig) -> AsyncIterator[AuditTrail]:
 @pytest.fixture
 def access(trail: AuditTrail) -> AccessControl:
     authentication = Authentication(trail._sessions, trail._reading, TOKEN)
-    return AccessControl(authentication, trail, FailureLimit(per_minute=2))
+    anonymous = anonymous_callers(["grpc", "rest:editor"])
+    return AccessControl(authentication, trail, FailureLimit(per_minute=2), anonymous)
 
 
 async def test_a_call_is_authenticated_by_its_credential(access: AccessControl) -> None:
@@ -69,3 +77,27 @@ async def test_a_forbidden_call_is_audited_with_its_caller_and_scope(
     [entry] = (await trail.list(AuditFilter(status=403), None, 10)).items
     assert (entry.caller, entry.scope) == ("ci", "platform")
     assert entry.reason == 'User "ci" is not an admin of the platform; granted: nothing'
+
+
+async def test_a_door_of_the_configuration_accepts_calls_without_credentials(
+    access: AccessControl,
+) -> None:
+    for door, role in (("grpc", Role.VIEWER), ("rest", Role.EDITOR)):
+        call = await access.authenticate(replace(CALL, door=door), "")
+        assert call.caller == Caller("anonymous", (Grant(role),))
+    for door in ("connect", ""):
+        with pytest.raises(Unauthorized):
+            await access.authenticate(replace(CALL, door=door), "")
+
+
+async def test_a_wrong_credential_is_refused_at_an_anonymous_door(access: AccessControl) -> None:
+    for credential in ("Bearer wrong", "Bearer", "Basic dDprZW4="):
+        with pytest.raises((Unauthorized, Throttled)):
+            await access.authenticate(replace(CALL, door="grpc"), credential)
+
+
+async def test_anonymous_callers_are_throttled_by_their_addresses(access: AccessControl) -> None:
+    for peer in ("10.0.0.1", "10.0.0.2"):
+        call = await access.authenticate(replace(CALL, peer=peer, door="grpc"), "")
+        refusals = [await access.refuse(call, Forbidden("no", "", "")) for _ in range(3)]
+        assert [type(each) for each in refusals] == [Forbidden, Forbidden, Throttled]

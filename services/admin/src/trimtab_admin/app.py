@@ -16,6 +16,7 @@ from trimtab_admin import metrics, migrations
 from trimtab_admin.access.api_tokens import ApiTokens
 from trimtab_admin.access.audit import AuditLimits, AuditTrail
 from trimtab_admin.access.authentication import Authentication
+from trimtab_admin.access.authorization import anonymous_callers
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.access.throttling import FailureLimit
 from trimtab_admin.api import home, routing
@@ -143,6 +144,12 @@ def build(config: AdminConfig) -> Starlette:
     trail = AuditTrail(
         sessions, searching, AuditLimits(config.audit_rows, timedelta(config.audit_days))
     )
+    access = AccessControl(
+        authentication,
+        trail,
+        FailureLimit(config.failed_tries_per_minute),
+        anonymous_callers(config.anonymous_doors),
+    )
     reader = Reader(reading, tree)
     settings = _settings(config, database, reader, history, watches, nats_tasks, authentication)
     usage = PoolUsage(reader, nats_tasks.resmgr_client, trail)
@@ -170,7 +177,7 @@ def build(config: AdminConfig) -> Starlette:
         ],
         [*home.routes(), *health_routes(readiness)],
         [],
-        AccessControl(authentication, trail, FailureLimit(config.failed_tries_per_minute)),
+        access,
         settings.names,
         routing.Limits(
             config.max_body_bytes,

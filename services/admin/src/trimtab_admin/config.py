@@ -27,6 +27,17 @@ def _check_database_url(url: str) -> str:
     return url
 
 
+def _check_doors(doors: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the doors. Raises `ValueError` where one is named twice."""
+    if len({door.partition(":")[0] for door in doors}) < len(doors):
+        raise ValueError("each door once")
+    return doors
+
+
+Door = Annotated[str, Field(pattern="^(grpc|rest|connect)(:(viewer|editor|admin))?$")]
+"""A door of Flyte's clients, and the role that it gives to calls without credentials."""
+
+
 class AdminConfig(ServiceConfig):
     """The configuration of admin, in addition to that of every service."""
 
@@ -89,6 +100,10 @@ class AdminConfig(ServiceConfig):
     failed_tries_per_minute: int = Field(default=30, ge=1)
     """Refused calls in a minute, of one client address or API token, after which its calls are
     throttled."""
+    anonymous_doors: Annotated[tuple[Door, ...], AfterValidator(_check_doors)] = ()
+    """Doors of Flyte's clients that accept calls without an API token: ``grpc``, ``rest`` or
+    ``connect``. Such a caller is a viewer of the platform, or has the role that follows a colon, as
+    in ``rest:editor``. Without it every call needs a token, as those of the API do."""
     audit_days: int = Field(default=90, ge=1)
     """How long entries of the audit trail are kept."""
     audit_rows: int = Field(default=100_000, ge=1)

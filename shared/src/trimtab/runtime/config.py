@@ -35,7 +35,7 @@ FILE_VARIABLE = "TRIMTAB_SETTINGS_FILE"
 SECRETS_VARIABLE = "TRIMTAB_SECRETS_DIR"
 
 OWN_KEYS = {
-    "admin": "audit_days audit_rows blob_days blobs clusters database_url domains "
+    "admin": "anonymous_doors audit_days audit_rows blob_days blobs clusters database_url domains "
     "execution_event_days execution_log_days failed_tries_per_minute history_days max_apply_bytes "
     "max_body_bytes max_bundle_bytes namespace_template pools queues records token_file",
     "clusterres": "cluster_resources cluster_timeout_seconds clusters drift_check_seconds "

@@ -3,7 +3,7 @@
 `trimtab_admin.storage.visibility` turns grants into conditions of SQL queries.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -106,6 +106,20 @@ ANONYMOUS = Caller("anonymous", EVERYTHING)
 """Every caller while there is neither a token file nor an API token."""
 UNAUTHENTICATED = Caller("", ())
 """The caller of a call that is not authenticated (yet)."""
+
+
+def anonymous_callers(doors: Iterable[str]) -> Mapping[str, Caller]:
+    """Return the caller of calls without credentials, by door.
+
+    A door is given as in the configuration: ``grpc``, or with another role than viewer
+    ``grpc:editor``.
+    """
+    parts = (door.partition(":") for door in doors)
+    return {
+        name: Caller(ANONYMOUS.name, (Grant(Role[(role or "viewer").upper()]),))
+        for name, _, role in parts
+    }
+
 
 Requirement = Callable[[Caller, Mapping[str, str]], None]
 """A requirement of an operation: it raises `Forbidden` unless the caller may make a call with these

@@ -15,3 +15,5 @@ class Call:
     path: str
     request_id: str
     caller: Caller = UNAUTHENTICATED
+    door: str = ""
+    """The door of Flyte's clients that it arrived by, such as ``grpc``; empty for the API."""

@@ -2,11 +2,13 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from trimtab.errors import Forbidden, Unauthorized, Unavailable
 from trimtab_admin.access.audit import AuditEntry, AuditTrail
 from trimtab_admin.access.authentication import Authentication, claimed_caller
+from trimtab_admin.access.authorization import ANONYMOUS, Caller
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.throttling import FailureLimit, Throttled, network
 
@@ -17,11 +19,18 @@ class AccessControl:
     """The same checks for every door. There is one instance, so that failures add up over doors."""
 
     def __init__(
-        self, authentication: Authentication, trail: AuditTrail, failures: FailureLimit
+        self,
+        authentication: Authentication,
+        trail: AuditTrail,
+        failures: FailureLimit,
+        anonymous: Mapping[str, Caller],
     ) -> None:
+        """``anonymous`` has the caller of calls without credentials for each door that accepts
+        them."""
         self._authentication = authentication
         self._trail = trail
         self._failures = failures
+        self._anonymous = anonymous
         self._unaudited = 0
         """Throttled calls since the last entry of the audit trail."""
 
@@ -30,6 +39,8 @@ class AccessControl:
 
         ``authorization`` is the value of the ``Authorization`` header or metadata.
         """
+        if not authorization and (anonymous := self._anonymous.get(call.door)):
+            return replace(call, caller=anonymous)
         try:
             caller = await self._authentication.authenticate(authorization)
         except Unauthorized as error:
@@ -81,7 +92,7 @@ class AccessControl:
 def _keys(call: Call) -> list[str]:
     """Return what failures are counted by: for a known caller its name alone, because others may
     share the address."""
-    if call.caller.name:
+    if call.caller.name not in ("", ANONYMOUS.name):
         return [f"caller {call.caller.name}"]
     address = f"address {network(call.peer)}"
     claimed_id = call.caller.api_token_id

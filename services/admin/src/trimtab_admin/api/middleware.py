@@ -77,8 +77,8 @@ class CallMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        call = _call(scope, headers)
-        door = next((door for door in self._doors if door.serves(call.path)), None)
+        door = next((door for door in self._doors if door.serves(scope["path"])), None)
+        call = _call(scope, headers, "" if door is None else door.name)
         scope.setdefault("state", {}).update(call=call, door=door)
         sent = _Sent(send, call.request_id)
         started = time.perf_counter()
@@ -165,11 +165,11 @@ def _error_type(sent: _Sent, failure: Exception | None) -> str:
     return "" if sent.is_complete else _DISCONNECTED
 
 
-def _call(scope: Scope, headers: Headers) -> Call:
+def _call(scope: Scope, headers: Headers, door: str) -> Call:
     given = headers.get("x-request-id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
     peer = scope["client"][0] if scope.get("client") else ""
-    return Call(peer, scope["method"], scope["path"], request_id)
+    return Call(peer, scope["method"], scope["path"], request_id, door=door)
 
 
 def _measure(scope: Scope, route: str, status: int | None, error_type: str, seconds: float) -> None:
