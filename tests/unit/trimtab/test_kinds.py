@@ -13,7 +13,7 @@ from trimtab.errors import Invalid, NotFound
 from trimtab.kinds import Kind, forms
 from trimtab.kinds.flyte import FlyteMerge
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
-from trimtab_admin.settings.flyte import MERGES
+from trimtab.settings.flyte import MERGES
 
 WIRE = Path(__file__).parent / "wire"
 EVERY_KIND = pytest.mark.parametrize("kind", kinds.registered().values(), ids=lambda k: k.name)

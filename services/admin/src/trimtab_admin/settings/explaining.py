@@ -14,9 +14,10 @@ from trimtab.errors import Invalid
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.messages import subjects
+from trimtab.settings import flyte
 from trimtab.settings.fold import Effective, Leaf, Record, Source
 from trimtab.settings.state import Settings
-from trimtab_admin.settings import bodies, flyte, history
+from trimtab_admin.settings import bodies, history
 from trimtab_admin.settings.entities import check_scope
 from trimtab_admin.storage.database import Sessions, transaction
 from trimtab_admin.storage.tree import Tree

@@ -8,12 +8,13 @@ from trimtab.errors import NotFound, Unreadable
 from trimtab.kinds import Kind
 from trimtab.levels import Scope
 from trimtab.messages import subjects
+from trimtab.settings import flyte
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import paging, slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.paging import Page
-from trimtab_admin.settings import bodies, documents, flyte
+from trimtab_admin.settings import bodies, documents
 from trimtab_admin.settings.documents import Export
 from trimtab_admin.settings.drafts import readable_record
 from trimtab_admin.settings.entities import B, E, EntityType, check_scope

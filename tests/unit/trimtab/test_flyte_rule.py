@@ -8,8 +8,8 @@ from trimtab import kinds
 from trimtab.errors import Invalid
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Scope
 from trimtab.messages.events import RecordChanged
+from trimtab.settings import flyte
 from trimtab.settings.state import Settings
-from trimtab_admin.settings import flyte
 
 TARGET = Scope("development", "alpha", "train", "nightly")
 DOMAIN, PROJECT, PROJECT_DOMAIN, WORKFLOW = TARGET.chain[2:6]
