@@ -28,6 +28,10 @@ settings.load_profile("trimtab")
 
 Wrapper = Generator[None, Any, Any]
 
+TESTS = Path(__file__).parent
+WITH_SERVERS = {"flyte", "integration", "kubernetes"}
+"""The folders of tests that start processes."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
@@ -100,7 +104,7 @@ class Watching:
         try:
             return (yield)
         finally:
-            if {"integration", "kubernetes"} & {*item.path.parts}:
+            if item.path.relative_to(TESTS).parts[0] in WITH_SERVERS:
                 left = self._run.end_test(PATIENCE_SECONDS / 2)
             if nextitem is None or nextitem.path != item.path:
                 left += self._run.end_module(PATIENCE_SECONDS / 2)
