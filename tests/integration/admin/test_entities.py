@@ -41,9 +41,20 @@ async def test_put_changes_a_project_but_does_not_create_one(admin: httpx.AsyncC
 
 
 async def test_fields_that_an_update_of_a_project_leaves_out_stay(admin: httpx.AsyncClient) -> None:
-    full = {"description": "Shop", "labels": {"team": "a"}, "state": "archived"}
+    full = {
+        "display_name": "The shop",
+        "description": "Shop",
+        "labels": {"team": "a"},
+        "state": "archived",
+    }
     await admin.put("/projects/shop", json={"name": "shop", **full})
-    for change in ({}, {"description": ""}, {"labels": {}}, {"state": "active"}):
+    for change in (
+        {},
+        {"display_name": "Shop"},
+        {"description": ""},
+        {"labels": {}},
+        {"state": "active"},
+    ):
         full |= change
         await admin.put("/projects/shop", json={"name": "shop", **change})
         project = (await admin.get("/projects/shop")).json()

@@ -75,6 +75,7 @@ COMMANDS = {
     f"rollback {TASK} -p {{project}} -d development --to {{revision}}": "No changes detected",
     "apply -f {dir}/apply.yaml": "would be changed",
     "register project {project}-new": "+ project {project}-new",
+    "create project --id {project}-new --name New": '    display_name: - → "New"',
     "register {dir}/module.py -p {project} -d development --version v2": "Would register workflow",
     "archive project {project}": '    state: "active" → "archived"',
     "unarchive project {project}": "nothing would change",

@@ -83,6 +83,16 @@ def test_flags_and_environment_select_server_and_token(data: Path) -> None:
     assert run("get", "domains", TRIMTAB_SERVER=url, TRIMTAB_TOKEN=token).exit_code == 0
 
 
+def test_the_token_that_would_be_sent_is_printed_alone(data: Path) -> None:
+    directory = Directory(data)
+    own = directory.api_token()
+    assert run("token", "print", "--data", str(data)).stdout == f"{own}\n"
+    assert run("token", "print", TRIMTAB_TOKEN="given").stdout == "given\n"
+    other = run("token", "print", "--server", "https://trimtab.example.org", TRIMTAB_DATA=str(data))
+    assert (other.exit_code, other.stdout) == (6, "")
+    assert "TRIMTAB_TOKEN" in other.stderr
+
+
 def test_a_wrong_token_is_rejected_in_one_line(data: Path) -> None:
     done = run("get", "domains", "--data", str(data), TRIMTAB_TOKEN="guessed")
     assert (done.exit_code, done.stderr.count("\n")) == (6, 1)

@@ -336,9 +336,9 @@ def test_json_has_the_field_order_of_the_kind_and_sorted_maps() -> None:
 
 
 def test_yaml_is_sorted_and_quotes_texts_that_look_like_another_type() -> None:
-    data = {"b": ["x", "1e3"], "a": {"cpu": "1", "memory": "5Ti", "on": "yes", "none": ""}}
+    data = {"b": ["x", "1e3", "y"], "a": {"cpu": "1", "memory": "5Ti", "on": "yes", "none": ""}}
     assert attribute_files.to_yaml(data) == (
-        'a:\n  cpu: "1"\n  memory: 5Ti\n  none: ""\n  "on": "yes"\nb:\n- x\n- "1e3"\n'
+        'a:\n  cpu: "1"\n  memory: 5Ti\n  none: ""\n  "on": "yes"\nb:\n- x\n- "1e3"\n- "y"\n'
     )
 
 

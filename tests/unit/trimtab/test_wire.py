@@ -138,7 +138,10 @@ MESSAGES: dict[str, BaseModel] = {
     "record_changed": testing.record({"unset": ["limits.gpu"]}, scope=LAUNCH_PLAN),
     "record_changed.deleted": testing.deleted(),
     "project_changed": events.ProjectChanged(
-        name="flyteexamples", description="Examples", labels={"team": "ml"}
+        name="flyteexamples",
+        display_name="Flyte examples",
+        description="Examples",
+        labels={"team": "ml"},
     ),
     "domain_changed": events.DomainChanged(name="development"),
     "cluster_changed": events.ClusterChanged(name="local", labels=("mycluster",), weight=0.5),

@@ -29,6 +29,8 @@ Version = Annotated[Integer, Field(ge=0, le=MAX_INTEGER)]
 
 class ProjectBody(Model):
     name: DnsLabel
+    display_name: str = Field(default="", max_length=64)
+    """The name for people, which Flyte calls the name; its id is the name here."""
     description: Annotated[str, MULTILINE] = Field(default="", max_length=300)
     labels: Labels = {}
     state: Literal["active", "archived"] = "active"

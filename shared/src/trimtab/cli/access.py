@@ -151,6 +151,16 @@ def revoke_token(server: Server, name: str, dry_run: bool) -> None:
     show(f"{'Would revoke' if dry_run else 'Revoked'} token {revoked.name}")
 
 
+@token.command("print", epilog=example("trimtab token print"))
+@with_server
+def print_token(server: Server) -> None:
+    """Print the API token that commands send, for programs that run a command to get it.
+
+    Flyte's clients do so with `authType: ExternalCommand`.
+    """
+    show(server.api_token())
+
+
 @click.command("audit", epilog=example("trimtab audit --status 403 --since 24h"))
 @click.option(
     "--status", type=click.IntRange(100, 599), help="HTTP status, such as 403 for forbidden calls."

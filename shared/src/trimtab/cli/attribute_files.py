@@ -189,7 +189,9 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def _looks_like_another_type(dumper: yaml.SafeDumper, text: str) -> bool:
-    # PyYAML reads 1e3 as text; YAML 1.2 defines it as a number.
+    # PyYAML reads 1e3 and y as text; YAML 1.2 defines a number, and YAML 1.1 a boolean.
+    if text in ("y", "Y", "n", "N"):
+        return True
     try:
         float(text)
     except ValueError:

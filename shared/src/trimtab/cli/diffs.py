@@ -1,7 +1,7 @@
-"""The differences of documents as flytectl shows them, and of objects of clusters. Pure."""
+"""The differences of documents and projects as flytectl shows them, and of objects. Pure."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trimtab.cli.attribute_files import to_yaml
@@ -17,10 +17,17 @@ def unified_diff(
 
     ``None`` stands for no record.
     """
-    lines = difflib.unified_diff(
-        _document_lines(kind, before), _document_lines(kind, after), "before", "after", lineterm=""
-    )
-    return "\n".join(lines)
+    return _unified_diff(_document_lines(kind, before), _document_lines(kind, after))
+
+
+def unified_project_diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return flytectl's diff of two projects as YAML."""
+    # flytectl appends an empty line to each side.
+    return _unified_diff([*_lines(before, 0), ""], [*_lines(after, 0), ""])
+
+
+def _unified_diff(before: Sequence[str], after: Sequence[str]) -> str:
+    return "\n".join(difflib.unified_diff(before, after, "before", "after", lineterm=""))
 
 
 def unified_object_diff(

@@ -43,6 +43,7 @@ _PROJECTS: Columns[ProjectBody] = {
     "DESCRIPTION": lambda project: project.description,
 }
 _PROJECTS_WIDE: Columns[ProjectBody] = {
+    "DISPLAY NAME": lambda project: project.display_name,
     "LABELS": lambda project: _label_texts(project.labels),
     "VERSION": lambda project: project.version,
 }

@@ -15,6 +15,7 @@ from trimtab.cli.documents import apply, diff, export
 from trimtab.cli.editing import edit
 from trimtab.cli.effective import effective, explain_kind
 from trimtab.cli.explanations import explain_execution
+from trimtab.cli.flytectl_projects import create
 from trimtab.cli.groups import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.history import history, rollback, watch
 from trimtab.cli.kinds import KindGroup
@@ -88,7 +89,15 @@ register = DefaultCommandGroup(
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
 cli.add_section("All settings", apply, diff, export, effective, watch)
 cli.add_section(
-    "Projects, workflows, executions", register, archive, unarchive, form, execute, render, run
+    "Projects, workflows, executions",
+    register,
+    create,
+    archive,
+    unarchive,
+    form,
+    execute,
+    render,
+    run,
 )
 cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces, templates)
 cli.add_section("Access", token, audit)

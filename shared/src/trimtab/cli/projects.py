@@ -1,6 +1,7 @@
 """``trimtab register|archive|unarchive|update project NAME``."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -8,6 +9,7 @@ from trimtab.api.entities import ProjectBody
 from trimtab.cli.changes import dry_run_text
 from trimtab.cli.commands import Failure, dry_run_option, example
 from trimtab.cli.completion import complete_names
+from trimtab.cli.flytectl_projects import given, parse_label, project_options, update
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import show
@@ -24,12 +26,16 @@ _name = click.argument("name", shell_complete=complete_names("projects"))
 
 @click.command("project", epilog=example("trimtab register project store"))
 @click.argument("name")
+@click.option("--display-name", default="", help="The name for people.")
 @click.option("--description", default="", help="Description of the project.")
 @dry_run_option
 @with_server
-def register_project(server: Server, name: str, description: str, dry_run: bool) -> None:
+def register_project(
+    server: Server, name: str, display_name: str, description: str, dry_run: bool
+) -> None:
     """Register a project, so that it can have settings and executions."""
-    body = parse_model(ProjectBody, {"name": name, "description": description})
+    fields = {"name": name, "display_name": display_name, "description": description}
+    body = parse_model(ProjectBody, fields)
     if dry_run:
         show(dry_run_text(server.call(lambda client: client.projects.dry_create(body))))
         return
@@ -60,29 +66,59 @@ def unarchive_project(server: Server, name: str, dry_run: bool) -> None:
 
 
 @click.command(
-    "project", epilog=example("trimtab update project shop --label team=a --description Shop")
+    "project",
+    epilog=example(
+        "trimtab update project shop --label team=a --description Shop",
+        "trimtab update project -p shop --name 'The shop' --force",
+    ),
 )
-@_name
-@click.option("--description", help="New description of the project.")
+@click.argument("name", required=False, shell_complete=complete_names("projects"))
+@project_options
 @click.option(
     "--label",
-    "labels",
+    "changed_labels",
     multiple=True,
     metavar="KEY=VALUE",
     help="Set a label; KEY= removes it. Can be repeated.",
 )
+@click.option("--archive", "--archiveProject", "archived", is_flag=True, help="Archive it.")
+@click.option(
+    "--activate", "--activateProject", "activated", is_flag=True, help="Make it active again."
+)
 @dry_run_option
+@click.option("--force", is_flag=True, help="With -p, --id or --file: change without a prompt.")
 @with_server
 def update_project(
-    server: Server, name: str, description: str | None, labels: Sequence[str], dry_run: bool
+    server: Server,
+    name: str | None,
+    changed_labels: Sequence[str],
+    archived: bool,
+    activated: bool,
+    dry_run: bool,
+    force: bool,
+    **options: Any,
 ) -> None:
-    """Change the description or single labels of a project; others are left unchanged."""
-    changes: dict[str, object] = {}
-    if description is not None:
-        changes["description"] = description
-    if labels:
-        changes["labels"] = dict(map(_parse_label, labels))
-    if not changes:
+    """Change what the flags name of the project NAME; the rest is left unchanged.
+
+    As flytectl, with -p, --id or --file in place of NAME: show the changes, and make them after a
+    prompt; --labels are then all labels of the project.
+    """
+    if archived and activated:
+        raise Failure("invalid state passed. Specify either activate or archive", Code.INVALID)
+    state = {"state": "archived"} if archived else {"state": "active"} if activated else {}
+    if name is None:
+        if changed_labels:
+            raise Failure(
+                "--label is for a project that is given as NAME: use --labels", Code.INVALID
+            )
+        update(server, {**given(options), **state}, dry_run=dry_run, force=force)
+        return
+    if any(options[other] for other in ("id", "project", "file", "labels")):
+        raise Failure("NAME takes the place of -p, --id, --file and --labels", Code.INVALID)
+    changes = {key: value for key, value in given({**options, "id": name}).items() if key != "name"}
+    if changed_labels:
+        changes["labels"] = {key: value or None for key, value in map(parse_label, changed_labels)}
+    if not (changes := {**changes, **state}):
         raise Failure("nothing to change: use --description or --label", Code.INVALID)
     _patch(server, name, changes, f"Updated project {name}", dry_run)
 
@@ -95,10 +131,3 @@ def _patch(
         return
     server.call(lambda client: client.projects.patch(name, changes))
     show(done)
-
-
-def _parse_label(text: str) -> tuple[str, str | None]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise Failure(f"--label {text!r} is not KEY=VALUE", Code.INVALID)
-    return key, value or None

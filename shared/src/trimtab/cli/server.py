@@ -19,7 +19,7 @@ from trimtab.cli.terminal import warn
 from trimtab.client import Client
 from trimtab.client.addresses import check_token
 from trimtab.embedded.directory import DEFAULT, Directory
-from trimtab.errors import Invalid, Unavailable
+from trimtab.errors import Invalid, Unauthorized, Unavailable
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,6 +62,16 @@ class Server:
             # The text is that of the whole request.
             wrong = error.object[error.start]
             raise Invalid("an argument", wrong, "text that UTF-8 can encode") from error
+
+    def api_token(self) -> str:
+        """Return the API token that `call` sends. Raises `Unauthorized` where there is none."""
+        token = self.token or self._resolve()[1]
+        check_token(token.text, token.source)
+        if not token.text:
+            raise Unauthorized(
+                "no API token is configured for this server: set TRIMTAB_TOKEN, or token_file"
+            )
+        return token.text
 
     def _warn(self, warning: str) -> None:
         if warning not in self._warned:

@@ -96,6 +96,8 @@ class ProjectChanged(Event):
     """A project was created, changed or deleted."""
 
     name: str
+    display_name: str = ""
+    """The name for people; empty where it has none."""
     description: str = ""
     labels: dict[str, str] = {}
     state: Literal["active", "archived"] = "active"
