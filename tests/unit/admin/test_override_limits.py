@@ -136,12 +136,20 @@ def test_a_value_that_will_be_lowered_is_a_warning_once() -> None:
     )
 
 
+def test_a_value_that_will_be_raised_is_a_warning() -> None:
+    least = limits(minimum={"cpu": "1500m"})
+    assert override_limits.check(workflow(), PLAN, {"trainer": resources("1")}, least) == (
+        "overrides.trainer.resources.requests.cpu: 1 is below 1500m, the task_resource.minimum.cpu "
+        "of project-domain shop/development, and will be raised to it",
+    )
+
+
 def test_many_warnings_are_counted() -> None:
     many = workflow(paths=tuple(f"n{number}" for number in range(30)))
     overrides = {f"n{number}/trainer": resources("3") for number in range(30)}
     warnings = override_limits.check(many, PLAN, overrides, limits(over_limit="clamp"))
     assert len(warnings) == override_limits.MAX_WARNINGS + 1
-    assert warnings[-1] == "10 more values are lowered"
+    assert warnings[-1] == "10 more values are changed"
 
 
 def test_a_node_of_a_called_launch_plan_is_checked_against_the_limits_there() -> None:

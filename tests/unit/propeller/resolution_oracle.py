@@ -136,6 +136,13 @@ def _cpu(world: World, part: Part) -> Values | Refused:
         request = limit
     elif limit is None and rule.get("mirror_limits_request"):
         limit = request
+    least = int(rule.get("minimum.cpu", 0))
+    if least > int(request or 0):
+        if request is None and rule.get("mirror_limits_request"):
+            limit = least
+        request = least
+    if limit is not None:
+        limit = max(int(limit), least)
     bounds = [b for p in ("limits.cpu", "ceiling.cpu") if (b := rule.get(p)) is not None]
     bound = min(map(int, bounds), default=10**6)
     request, limit = (None if a is None else int(a) for a in (request, limit))

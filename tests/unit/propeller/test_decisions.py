@@ -150,6 +150,37 @@ def test_request_and_limit_of_gpus_are_equal(
     assert (" / ".join(str(each) for each in values if each is not None) or "none") == decision
 
 
+RAISED = [
+    ("cpu", False, None, None, "2 / –"),
+    ("cpu", True, None, None, "2 / 2"),
+    ("cpu", False, 1, None, "2 / –"),
+    ("cpu", True, 1, None, "2 / 2"),
+    ("cpu", False, 1, 1, "2 / 2"),
+    ("cpu", False, 1, 3, "2 / 3"),
+    ("cpu", False, None, 1, "2 / 2"),
+    ("cpu", False, 3, 3, "3 / 3"),
+    ("gpu", False, None, None, "2 / 2"),
+    ("gpu", False, 1, None, "2 / 2"),
+]
+
+
+@pytest.mark.parametrize(("resource", "mirror", "request_", "limit", "decision"), RAISED)
+def test_a_request_below_the_minimum_is_raised(
+    resource: str, mirror: bool, request_: int | None, limit: int | None, decision: str
+) -> None:
+    document = {"minimum": {resource: "2"}, "mirror_limits_request": mirror}
+    given = [{} if amount is None else {resource: str(amount)} for amount in (request_, limit)]
+    resolution = resolve(
+        request(task=resources(*given)),
+        settings(record("task_resource", document)),
+        Capabilities("any"),
+    )
+    values = [
+        resolution.value("n0", f"resources.{group}.{resource}") for group in ("requests", "limits")
+    ]
+    assert " / ".join("–" if each is None else str(each) for each in values) == decision
+
+
 def test_the_page_is_made_of_the_cells(update_golden: bool) -> None:
     page = "\n".join(_page()) + "\n"
     if update_golden:
@@ -170,20 +201,30 @@ The request and the limit of a node are decided for each of `cpu`, `memory`, `ep
    `mirror_limits_request` makes the request the limit too.
 2. Neither the request nor the limit may exceed the effective `limits` or the `ceiling`, which only
    the platform sets; the lower of the two bounds applies.
-3. The request may not exceed the limit of the node.
-4. A value over its bound is refused with an error that names the field, the value, the bound and
+3. Before that, a request below the effective `minimum`, or none at all, is raised to it, and so is
+   a limit below it; the resolution has a note. Other containers of the pod have no minimum.
+4. The request may not exceed the limit of the node.
+5. A value over its bound is refused with an error that names the field, the value, the bound and
    the scope that set it. Where `over_limit` is `clamp`, the value is lowered to the bound instead,
    and the resolution has a note.
 
-A write is refused where records contradict each other at any scope: a default over a limit, or a
-limit over the ceiling. `storage` is Flyte's other name for `ephemeral_storage`; a record that uses
-it is accepted with a warning.
+A write is refused where records contradict each other at any scope: a default or a minimum over a
+limit or the ceiling, or a limit over the ceiling. `storage` is Flyte's other name for
+`ephemeral_storage`; a record that uses it is accepted with a warning.
 
 ## The table
 
 A number is an amount of cores or Gi; the table applies to the first three resources. `1 / 2` is
 a node that runs with a request of 1 and a limit of 2; `–` means that there is none. A default
 applies only to a node that sets neither."""
+
+MINIMUM = """## The minimum
+
+Here the `minimum` of the settings is 2, with no default. A minimum of GPUs gives as many to every
+task.
+
+| resource | request | limit | decision |
+|---|---|---|---|"""
 
 GPUS = """## GPUs
 
@@ -214,6 +255,10 @@ def _page() -> Iterator[str]:
         for given in GIVEN:
             cells = [_cell(resolve_cell("cpu", given, bounds, clamp)) for bounds in BOUNDS]
             yield f"| {_given(given)} | {' | '.join(cells)} |"
+    yield f"\n{MINIMUM}"
+    for resource, mirror, amount, limit, decision in RAISED:
+        mirrored = ", mirrored" if mirror else ""
+        yield f"| {resource} | {_amount(amount)}{mirrored} | {_amount(limit)} | {decision} |"
     yield f"\n{GPUS}"
     for amount, limit, decision in DEVICES:
         yield f"| {_amount(amount)} | {_amount(limit)} | {decision} |"

@@ -65,10 +65,11 @@ RECORDS = optional(
         optional(
             defaults=st.fixed_dictionaries({"cpu": AMOUNTS}),
             limits=st.fixed_dictionaries({"cpu": AMOUNTS}),
+            minimum=st.fixed_dictionaries({"cpu": AMOUNTS}),
             over_limit=st.sampled_from(["refuse", "clamp"]),
             mirror_limits_request=st.booleans(),
         ),
-        ("defaults", "limits.cpu", "over_limit"),
+        ("defaults", "limits.cpu", "minimum", "over_limit"),
     ),
     workflow_priority=with_unset(optional(priority=st.integers(-1, 1)), ("priority",)),
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.propeller.building import record, request, resources, settings
-from trimtab import quantities
+from trimtab import kinds, quantities
 from trimtab.levels import PLATFORM
 from trimtab.messages.resolutions import Resolution
 from trimtab.resolution.limits import Refusal
@@ -110,6 +110,24 @@ def test_a_lowered_amount_has_its_former_value_and_the_record_that_lowered_it() 
     ]
     assert (leaf.value, leaf.source, leaf.revision) == ("2", "task_resource.limits.cpu", 1)
     assert leaf.note == "lowered from 3 (task)"
+
+
+def test_a_raised_amount_has_its_former_value_and_the_record_that_raised_it() -> None:
+    rule = {"minimum": {"cpu": "1500m"}}
+    leaves = {leaf.path: leaf for leaf in resolve_node({"limit": "1"}, rule).nodes["n0"]}
+    request, limit = (leaves[f"resources.{group}.cpu"] for group in ("requests", "limits"))
+    assert {(leaf.value, leaf.source, leaf.revision) for leaf in (request, limit)} == {
+        ("1500m", "task_resource.minimum.cpu", 1)
+    }
+    assert (request.note, limit.note) == ("raised from 1 (limit)", "raised from 1 (task)")
+    assert request.scope == "project-domain shop/development"
+
+
+@pytest.mark.parametrize("bound", ["limits", "ceiling"])
+def test_a_minimum_over_a_bound_is_a_problem(bound: str) -> None:
+    flat = {"minimum.memory": "2Gi", f"{bound}.memory": "1Gi"}
+    [problem] = kinds.by_name("task_resource").validate(flat)
+    assert (problem.path, problem.bound) == ("minimum.memory", f"{bound}.memory")
 
 
 amounts = st.sampled_from(["0", "1m", "500m", "1", "1000m", "1.5", "2", "2e3", "3Ki"])

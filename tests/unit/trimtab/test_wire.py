@@ -103,6 +103,7 @@ RECORDS: dict[str, dict[str, object]] = {
         "defaults": RESOURCES,
         "limits": RESOURCES,
         "ceiling": RESOURCES,
+        "minimum": RESOURCES,
         "over_limit": "clamp",
         "mirror_limits_request": False,
     },

@@ -28,6 +28,8 @@ class TaskResource(Value):
     """The largest request and the largest limit of a task."""
     ceiling: ResourceSpec | None = None
     """The largest limits that any narrower scope may set."""
+    minimum: ResourceSpec | None = None
+    """The smallest request of a task: a smaller or missing one is raised to it with a note."""
     over_limit: Literal["refuse", "clamp"] | None = None
     """Whether a task over the limit is refused (default), or lowered to it with a note."""
     mirror_limits_request: bool | None = None
@@ -37,7 +39,13 @@ class TaskResource(Value):
 _BOUNDS = tuple(
     (f"{lower}.{resource}", f"{upper}.{resource}")
     for resource in RESOURCES
-    for lower, upper in (("defaults", "limits"), ("defaults", "ceiling"), ("limits", "ceiling"))
+    for lower, upper in (
+        ("defaults", "limits"),
+        ("minimum", "limits"),
+        ("defaults", "ceiling"),
+        ("minimum", "ceiling"),
+        ("limits", "ceiling"),
+    )
 )
 """Paths of a value and of the value that it may not exceed."""
 
@@ -73,13 +81,13 @@ KIND = Kind(
     flyte=FlyteKind(
         number=0,
         message="TaskResourceAttributes",
-        native_fields=frozenset({"ceiling", "over_limit", "mirror_limits_request"}),
+        native_fields=frozenset({"ceiling", "minimum", "over_limit", "mirror_limits_request"}),
     ),
     field_levels={"ceiling": _BROAD | {Level.SETTINGS}},
     # Flyte has two names for this resource, and reads only the longer one.
     deprecated={
         f"{group}.storage": f"{group}.ephemeral_storage"
-        for group in ("defaults", "limits", "ceiling")
+        for group in ("defaults", "limits", "ceiling", "minimum")
     },
     validate=_problems,
     likely_mistakes=_likely_mistakes,

@@ -1,7 +1,8 @@
 """Complete the requests and limits of one node and check them against ``task_resource``. Pure.
 
-Missing ones are filled in from the defaults. Then a value over a limit is refused, or lowered with
-a note where the settings have ``over_limit: clamp``. Nothing is changed without a note or a source.
+Missing ones are filled in from the defaults, and requests below the minimum are raised to it. Then
+a value over a limit is refused, or lowered with a note where the settings have ``over_limit:
+clamp``. Nothing is changed without a note or a source.
 """
 
 from collections.abc import Mapping
@@ -65,6 +66,7 @@ def complete_resources(
     for resource in RESOURCES:
         paths = (f"resources.requests.{resource}", f"resources.limits.{resource}")
         pair = _fill_in(resource, values.get(paths[0]), values.get(paths[1]), task_resource)
+        pair = _raise(resource, *pair, task_resource)
         for path, value in zip(paths, enforce(resource, *pair, task_resource), strict=True):
             if value is not None:
                 completed[path] = value
@@ -103,6 +105,36 @@ def _fill_in(
     elif request is not None and limit is None and _is_mirrored(resource, task_resource):
         limit = ResolvedValue(path=limits, value=request.value, source="request")
     return request, limit
+
+
+def _raise(
+    resource: str,
+    request: ResolvedValue | None,
+    limit: ResolvedValue | None,
+    task_resource: Effective,
+) -> tuple[ResolvedValue | None, ResolvedValue | None]:
+    """Return both, neither below the minimum; a limit stays missing unless it is mirrored."""
+    name = f"minimum.{resource}"
+    minimum = task_resource.leaves.get(name)
+    if minimum is None or minimum.value is None:
+        return request, limit
+
+    def raised(path: str, value: ResolvedValue | None) -> ResolvedValue | None:
+        amount = "0" if value is None else str(value.value)
+        if quantities.parse(amount) >= quantities.parse(str(minimum.value)):
+            return value
+        return ResolvedValue(
+            path=path,
+            value=minimum.value,
+            source=f"task_resource.{name}",
+            scope=str(minimum.scope),
+            revision=minimum.revision,
+            note="" if value is None else f"raised from {amount} ({value.source})",
+        )
+
+    if limit is not None or (request is None and _is_mirrored(resource, task_resource)):
+        limit = raised(f"resources.limits.{resource}", limit)
+    return raised(f"resources.requests.{resource}", request), limit
 
 
 def _is_mirrored(resource: str, task_resource: Effective) -> bool:

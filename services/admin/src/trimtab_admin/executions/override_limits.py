@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from trimtab import quantities
 from trimtab.errors import Invalid
 from trimtab.levels import Scope
 from trimtab.messages.resolutions import ResolvedValue
@@ -46,8 +47,8 @@ def check(
 ) -> tuple[str, ...]:
     """Check the nodes whose hooks are overridden in an expanded workflow.
 
-    Return the warnings about values that will be lowered. Raises `Invalid`, which names the
-    override, for a value over a limit.
+    Return the warnings about values that will be lowered or raised. Raises `Invalid`, which names
+    the override, for a value over a limit.
     """
     given = HookOverrides.setting(plan, overrides, lambda each: each.resources is not None)
     if not given:
@@ -57,7 +58,7 @@ def check(
         checks.add(node)
     others = len(checks.warnings) - MAX_WARNINGS
     listed = list(checks.warnings)[:MAX_WARNINGS]
-    return (*listed, f"{others} more values are lowered") if others > 0 else tuple(listed)
+    return (*listed, f"{others} more values are changed") if others > 0 else tuple(listed)
 
 
 @dataclass
@@ -88,10 +89,13 @@ class _Checks:
             return
         for path, value in completed.items():
             if value.note and path in values and values[path].source in FIELDS:
+                given, bound = str(values[path].value), str(value.value)
+                is_lower = quantities.parse(given) < quantities.parse(bound)
+                relation, change = ("below", "raised") if is_lower else ("over", "lowered")
                 where = f"the {value.source} of {value.scope or 'the node itself'}"
                 self.warnings.setdefault(
-                    f"{self._field(node.hook, values[path])}: {values[path].value} is over "
-                    f"{value.value}, {where}, and will be lowered to it"
+                    f"{self._field(node.hook, values[path])}: {given} is {relation} {bound}, "
+                    f"{where}, and will be {change} to it"
                 )
 
     def _values(self, node: Node) -> dict[str, ResolvedValue]:
