@@ -35,6 +35,11 @@ up: .venv/installed  ## everything in the foreground until Ctrl-C
 	$(PIP) --group kubernetes
 	@touch $@
 
+.venv/flyte: .venv/developing
+	@echo "Installing the tools of the tests with clients of Flyte"
+	$(PIP) --group flyte
+	@touch $@
+
 setup: .venv/developing
 
 check: lint types unit  ## format, lint, wording, imports, types, unit tests
@@ -68,7 +73,7 @@ test-kubernetes: .venv/kubernetes  ## tests with a real control plane, which is 
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 8 tests/kubernetes
 
 # Clients have their own virtual environments, because their pins are not ours.
-test-flyte: .venv/developing  ## tests with recorded calls and unmodified clients of Flyte
+test-flyte: .venv/flyte  ## tests with recorded calls and unmodified clients of Flyte
 	$(BIN)/python -m tests.flyte.environments
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 8 tests/flyte
 

@@ -1,17 +1,18 @@
 """Compiles the control plane that the tests run, and keeps the program in the user's cache.
 
-It takes minutes once per version of its sources. `make test-kubernetes` runs this module first.
+It takes up to ten minutes once per version of its sources. `make test-kubernetes` runs this module
+first.
 """
 
-import fcntl
 import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
+
+from tests.cache import cached
 
 SOURCES = Path(__file__).parent / "controlplane"
 OLDEST_GO = (1, 26)
@@ -20,19 +21,7 @@ FLAGS = ["-mod=readonly", "-trimpath", "-ldflags=-s -w"]
 
 def control_plane() -> Path:
     """Return the program; compile it where this version of its sources is not in the cache."""
-    program = _cache() / f"controlplane-{_version()}"
-    if program.exists():
-        return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with program.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests may be compiling it
-        if not program.exists():
-            _compile(program)
-    return program
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab"
+    return cached(f"controlplane-{_version()}", _compile)
 
 
 def _version() -> str:
@@ -44,18 +33,13 @@ def _version() -> str:
 
 
 def _compile(program: Path) -> None:
-    began = time.monotonic()
-    unfinished = program.with_suffix(".new")
-    print(f"Compiling {program}, which takes up to ten minutes", flush=True)
-    command = [_go(), "build", *FLAGS, "-o", os.fspath(unfinished), "."]
+    command = [_go(), "build", *FLAGS, "-o", os.fspath(program), "."]
     environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
     done = subprocess.run(
         command, cwd=SOURCES, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    unfinished.rename(program)
-    print(f"Compiled it in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def _go() -> str:
