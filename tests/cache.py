@@ -1,4 +1,4 @@
-"""What takes long to make, kept in the user's cache for later runs of the tests."""
+"""Keeps files and directories that take long to make in the user's cache, for later runs."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 def cached(name: str, make: Callable[[Path], None]) -> Path:
     """Return the file or directory of that name; where it is absent, make it at another path first.
 
-    The name has to tell versions apart.
+    Each version needs a name of its own.
     """
     path = _directory() / name
     if path.exists():
