@@ -32,7 +32,8 @@ def any_caller(_caller: Caller, _request: Any) -> None:
     """Require only authentication: the result is public to callers, filtered, or checked later."""
 
 
-@dataclass(frozen=True)
+# Not frozen: a context manager sets the traceback of an error that leaves its block.
+@dataclass(eq=False)
 class RpcError(Exception):
     """The error that the client receives: a code of ``google.rpc.Code``, a text, details."""
 

@@ -129,6 +129,14 @@ class History:
         async with transaction(self._reading) as session:
             return await session.scalar(sa.select(_ROW.revision).where(own).limit(1)) is not None
 
+    async def creations(self) -> Mapping[str, int]:
+        """Return the first revision that is kept of each project, by name."""
+        query = sa.select(_ROW.project, sa.func.min(_ROW.revision).label("first"))
+        query = query.where(_ROW.kind == "project")
+        async with transaction(self._searching) as session:
+            found = (await session.execute(query.group_by(_ROW.project))).all()
+        return {row.project: row.first for row in found}
+
     async def start(self, since: int | None) -> int:
         """Return the revision where a watch begins: ``since``, or the current one.
 
