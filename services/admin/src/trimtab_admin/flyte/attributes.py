@@ -50,13 +50,13 @@ from trimtab.errors import Invalid
 from trimtab.flyte import messages
 from trimtab.kinds import Kind, workflow_execution_config
 from trimtab.levels import Level, Scope
+from trimtab.settings import flyte
 from trimtab.settings.fold import Record
 from trimtab.settings.state import Settings
 from trimtab_admin import slices
 from trimtab_admin.access.authorization import Caller, Role
 from trimtab_admin.access.call import Call
 from trimtab_admin.flyte.rpc import Rpc, RpcError, any_caller
-from trimtab_admin.settings import flyte
 from trimtab_admin.settings.drafts import readable_record
 from trimtab_admin.settings.preconditions import AnyVersion
 from trimtab_admin.settings.requests import DeleteRecord, DerivedWrites, PutRecord
