@@ -42,7 +42,9 @@ CPU, MEMORY = {"limits": {"cpu": "1"}}, {"limits": {"memory": "1Gi"}}
         ({PROJECT: CPU, TARGET: MEMORY}, CPU),
         ({PLATFORM: CPU, DOMAIN: MEMORY}, CPU),
         ({PLATFORM: CPU, PROJECT: {"over_limit": "clamp"}}, CPU),
-        ({PROJECT: CPU, WORKFLOW: {"unset": ["limits.cpu"]}}, CPU),
+        # A row of Flyte that has a zero, or nothing: it hides the broader one all the same.
+        ({PROJECT: CPU, WORKFLOW: {"unset": ["limits.cpu"]}}, {}),
+        ({PROJECT: CPU, WORKFLOW: {}}, {}),
     ],
 )
 def test_the_narrowest_record_of_task_resources_applies_alone(

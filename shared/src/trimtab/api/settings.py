@@ -1,11 +1,12 @@
 """Settings: scopes, kinds, records, effective values, documents, changes and history. Pure."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from trimtab.kinds import forms
 from trimtab.labels import Labels
+from trimtab.levels import Scope
 from trimtab.models import MAX_INTEGER, Integer, Model
 from trimtab.texts import DATA
 
@@ -21,6 +22,16 @@ class ScopeBody(Model):
     project: str = ""
     workflow: str = ""
     launch_plan: str = ""
+
+    @classmethod
+    def of(cls, scope: Scope) -> Self:
+        return cls(
+            level=scope.level.label,
+            domain=scope.domain,
+            project=scope.project,
+            workflow=scope.workflow,
+            launch_plan=scope.launch_plan,
+        )
 
 
 class KindBody(Model):

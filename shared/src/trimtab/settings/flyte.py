@@ -2,8 +2,8 @@
 
 Flyte 1 stores records of projects, project-domains and workflows, and for some kinds reads fewer
 levels; the settings file, the platform and for some kinds the domain stand for its configuration
-file. It has no other records and no ``unset``. What an execution or a launch plan requests takes
-precedence over all of this in Flyte too, and is not part of it.
+file. It has no other records, and a field in ``unset`` has no value there. What an execution or a
+launch plan requests takes precedence over all of this in Flyte too, and is not part of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from trimtab import kinds
 from trimtab.errors import Invalid
 from trimtab.kinds.flyte import FlyteMerge
 from trimtab.levels import Level, Scope
-from trimtab.settings.fold import Effective, Leaf, fold
+from trimtab.settings.fold import Effective, Leaf, Record, fold
 from trimtab.settings.state import Settings
 
 Leaves = Mapping[str, Leaf]
@@ -34,7 +34,7 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
     records = [
         _without_fields(stored[level].leaves, flyte.native_fields)
         for level in reversed(flyte.record_levels)
-        if level in stored
+        if level in stored and _is_row(stored[level], flyte.native_fields)
     ]
     file = fold(found, target, [stored[at] for at in flyte.configuration_levels if at in stored])
     configuration = {
@@ -42,8 +42,17 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
         for path, leaf in _without_fields(file.leaves, flyte.native_fields).items()
         if leaf.value is not None
     }
-    leaves = MERGES[flyte.merge]([record for record in records if record], configuration)
+    leaves = MERGES[flyte.merge](records, configuration)
     return Effective(found, target, leaves)
+
+
+def _is_row(record: Record, native_fields: frozenset[str]) -> bool:
+    """Whether Flyte has a row for the record: also an empty one, which hides the broader rows.
+
+    It has none for a record of native fields only.
+    """
+    paths = [*record.leaves, *(path for path, _ in record.unset)]
+    return not paths or any(_field(path) not in native_fields for path in paths)
 
 
 def _without_fields(leaves: Leaves, fields: frozenset[str]) -> Leaves:
@@ -68,7 +77,7 @@ def _field_by_field(records: Sequence[Leaves], configuration: Leaves) -> Leaves:
     """Fill the fields that the narrowest record lacks from the project's record, and those that
     are still missing from the configuration. A map, a list or a security context is one field."""
     merged = dict(records[0]) if records else {}
-    of_projects = [leaves for leaves in records[1:] if _level(leaves) is Level.PROJECT]
+    of_projects = [leaves for leaves in records[1:] if leaves and _level(leaves) is Level.PROJECT]
     # A false `interruptible` of the configuration file counts as not set.
     of_file = {
         path: leaf for path, leaf in configuration.items() if leaf.value or path != "interruptible"

@@ -25,14 +25,7 @@ def unreadable_body(kind: str, scope: Scope, version: int, reason: str) -> Recor
     )
 
 
-def scope_body(scope: Scope) -> ScopeBody:
-    return ScopeBody(
-        level=scope.level.label,
-        domain=scope.domain,
-        project=scope.project,
-        workflow=scope.workflow,
-        launch_plan=scope.launch_plan,
-    )
+scope_body = ScopeBody.of
 
 
 def effective_body(effective: Effective, revision: int) -> EffectiveBody:
