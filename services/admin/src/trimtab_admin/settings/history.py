@@ -121,6 +121,15 @@ class History:
             return RecordChanged.at(scope, kind.name, None)
         return RecordChanged.model_validate_json(found.after)
 
+    async def newest(self, about: Iterable[str]) -> int:
+        """Return the revision of the newest change of any of the subjects; 0 where there is none.
+
+        A deletion is a change too.
+        """
+        query = sa.select(sa.func.max(_ROW.revision)).where(_ROW.subject.in_(list(about)))
+        async with transaction(self._reading) as session:
+            return await session.scalar(query) or 0
+
     async def has(self, type: str, name: str) -> bool:
         """Return whether there is a change of a kind, of a project or of a domain."""
         own = _ROW.kind == name
