@@ -18,7 +18,8 @@ from trimtab.levels import Scope
 
 DOMAINS = ["development", "production"]
 SHOP = FlyteProject("shop", "Shop", "sells", {"team": "a"})
-ATTIC = FlyteProject("attic", is_archived=True)
+ATTIC = FlyteProject("attic", "attic", is_archived=True)
+NOTHING = {"display_name": "", "description": "", "labels": {}}
 TASK, QUEUE, CONFIG = "task_resource", "execution_queue", "workflow_execution_config"
 TARGETS = {
     TASK: "task_resource_attributes",
@@ -70,8 +71,17 @@ def test_projects_and_domains_come_before_records() -> None:
     assert entities == [
         ("domain", "development", {}),
         ("domain", "production", {}),
-        ("project", "attic", {"description": "", "labels": {}, "state": "archived"}),
-        ("project", "shop", {"description": "sells", "labels": {"team": "a"}, "state": "active"}),
+        ("project", "attic", {**NOTHING, "state": "archived"}),
+        (
+            "project",
+            "shop",
+            {
+                "display_name": "Shop",
+                "description": "sells",
+                "labels": {"team": "a"},
+                "state": "active",
+            },
+        ),
     ]
     assert records(found) == {"project shop": {"tags": ["gpu"]}}
 

@@ -1,4 +1,4 @@
-"""What rows of Flyte give before an import, and what the same records give after it. Pure.
+"""Compare effective values of Flyte before an import with those of Trimtab after it. Pure.
 
 Flyte takes one row whole, where Trimtab folds field by field: a narrow row that lacks a field
 inherits it here, and has no value there.
@@ -50,7 +50,7 @@ class Comparison:
     flyte: Records = field(default_factory=dict)
     """Rows of Flyte, and its configuration as records of the platform and of domains."""
     trimtab: Records = field(default_factory=dict)
-    """What Trimtab stores after the import."""
+    """The records that Trimtab stores after the import."""
 
     def before(self, target: Scope) -> Flat:
         """Return the effective value by Flyte's rule."""

@@ -1,4 +1,4 @@
-"""What an import writes: the documents of another control plane, next to what is stored. Pure.
+"""The documents that an import of another control plane writes. Pure.
 
 A plan depends neither on the order of the rows nor on earlier imports: a second import of the same
 contents changes nothing.
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
+
+from flyteidl.admin.matchable_resource_pb2 import MatchingAttributes
 
 from trimtab import kinds
 from trimtab.api.entities import DomainBody, ProjectBody
@@ -101,7 +103,7 @@ def contents_of_rows(
 
 def _given(row: Row) -> Given:
     """Raises `Invalid` where the row is none that Trimtab can store."""
-    kind, document = from_message(_without_ignored_storage(row), row.scope)
+    kind, document = from_message(row.message, row.scope)
     if kind is not row.kind:
         raise Invalid("matching_attributes", kind.name, f"attributes of {row.kind.name}")
     record = Record.of(kind, row.scope, 0, document)
@@ -112,21 +114,13 @@ def _given(row: Row) -> Given:
     return Given(str(row), record, Record.of(kind, row.scope, 0, from_message(read, row.scope)[1]))
 
 
-def _without_storage(row: Row, *, only_ignored: bool = False) -> Any:
-    message = type(row.message)()
+def _without_storage(row: Row) -> MatchingAttributes:
+    message = MatchingAttributes()
     message.CopyFrom(row.message)
     for group in ("defaults", "limits"):
         if message.task_resource_attributes.HasField(group):
-            spec = getattr(message.task_resource_attributes, group)
-            if spec.ephemeral_storage or not only_ignored:
-                spec.storage = ""
+            getattr(message.task_resource_attributes, group).storage = ""
     return message
-
-
-def _without_ignored_storage(row: Row) -> Any:
-    """Return the message without a `storage` beside an `ephemeral_storage`, its later name."""
-    has_resources = row.message.WhichOneof("target") == "task_resource_attributes"
-    return _without_storage(row, only_ignored=True) if has_resources else row.message
 
 
 def plan(
@@ -174,6 +168,7 @@ def _plan_entities(
         found.planned.append(_planned_entity("domain", name, {}, stored))
     for project in sorted(contents.projects, key=lambda each: each.id):
         document = {
+            "display_name": project.name if project.name != project.id else "",
             "description": project.description,
             "labels": dict(project.labels),
             "state": "archived" if project.is_archived else "active",
