@@ -28,7 +28,12 @@ KIND = Kind(
     noun="execution-cluster-label",
     summary="The label of the clusters that executions run on",
     # Flyte selects any cluster wherever no label fits, without a record.
-    flyte=FlyteKind(number=3, message="ExecutionClusterLabel", native_fields=frozenset({"any"})),
+    flyte=FlyteKind(
+        number=3,
+        message="ExecutionClusterLabel",
+        native_fields=frozenset({"any"}),
+        ignores_empty=True,
+    ),
     alternatives=frozenset({"value", "any"}),
     sample={"value": "my-cluster"},
 )

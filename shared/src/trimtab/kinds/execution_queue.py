@@ -32,6 +32,7 @@ KIND = Kind(
         number=2,
         message="ExecutionQueueAttributes",
         configuration_levels=(Level.SETTINGS, Level.PLATFORM, Level.DOMAIN),
+        ignores_empty=True,
     ),
     likely_mistakes=lambda document: repeats.warnings("tags", document.get("tags")),
     sample={"tags": ["critical", "batch"]},

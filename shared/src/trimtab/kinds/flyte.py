@@ -35,6 +35,8 @@ class FlyteKind:
     record; empty where an update replaces the whole record."""
     native_fields: frozenset[str] = frozenset()
     """Top-level fields that only Trimtab has."""
+    ignores_empty: bool = False
+    """Whether Flyte 1 takes its configuration where the narrowest record has no value."""
 
 
 def is_wrapper(value: Any, field: str) -> TypeGuard[Mapping[str, Any]]:
