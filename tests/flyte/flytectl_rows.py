@@ -14,7 +14,7 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
@@ -145,9 +145,9 @@ def _written() -> dict[str, tuple[str, str]]:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[str]:
+def serving(directory: Path, **config: Any) -> Iterator[str]:
     """Run admin in a thread, without NATS, which settings and projects do not need."""
-    settings = settings_for(directory, "nats://127.0.0.1:1")
+    settings = settings_for(directory, "nats://127.0.0.1:1", **config)
     asyncio.run(prepare(settings))
     port = free_port()
     server = uvicorn.Server(
