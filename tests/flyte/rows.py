@@ -43,7 +43,7 @@ CONFIG: Mapping[str, Any] = {
 """The configuration of the recorded server."""
 
 Fields = Mapping[str, Any]
-"""What is compared of a response, by name."""
+"""The parts of a response that are compared, by name."""
 
 _METHODS = DESCRIPTOR.services_by_name["AdminService"].methods_by_name
 _OPTIONS = [("grpc.max_metadata_size", 128 * 1024), ("grpc.max_send_message_length", -1)]
@@ -67,7 +67,7 @@ class Row:
 
     @cached_property
     def recorded(self) -> Fields:
-        """What the response to the same request has to be equal to."""
+        """The fields that the response to the same request has to have."""
         fields = _recorded_grpc(self) if self.door == "grpc" else _recorded_rest(self)
         return {name: value for name, value in fields.items() if name not in self.unstable}
 
