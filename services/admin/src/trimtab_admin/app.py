@@ -1,11 +1,12 @@
 """Where admin is composed; engines, connections and the application are made nowhere else."""
 
 import asyncio
+import importlib.util
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from starlette.applications import Starlette
 
@@ -66,7 +67,14 @@ from trimtab_admin.storage.maintenance import Checkpoints, HistoryRetention
 from trimtab_admin.storage.outbox import OutboxRow
 from trimtab_admin.storage.tree import Following, Tree
 
+if TYPE_CHECKING:
+    from trimtab_admin.flyte.doors import FlyteDoors
+    from trimtab_admin.flyte.grpc_door import GrpcDoor
+
 log = logging.getLogger(__name__)
+
+_OF_FLYTE = ("flyteidl", "flyteidl2", "grpc", "grpc_health", "grpc_reflection")
+"""The packages of the extra ``flyte``, by which clients of Flyte are served."""
 
 
 class OpenToNetwork(Rejected):
@@ -130,8 +138,8 @@ async def prepare(config: AdminConfig) -> None:
 def build(config: AdminConfig) -> Starlette:
     """Return the application, whose database `prepare` has prepared.
 
-    ``app.state.stopping`` is a function that ends the watches, so that the server can stop.
-    Raises `OSError`, `Invalid` and `OpenToNetwork`.
+    ``app.state.stopping`` is a function that ends the watches and the gRPC door, so that the server
+    can stop. Raises `OSError` and `TrimtabError`.
     """
     database = _Database.connect(config)
     sessions, reading, searching, tree, _ = database
@@ -152,6 +160,7 @@ def build(config: AdminConfig) -> Starlette:
     )
     reader = Reader(reading, tree)
     settings = _settings(config, database, reader, history, watches, nats_tasks, authentication)
+    doors = _flyte_doors(config, access, readiness, database, settings)
     usage = PoolUsage(reader, nats_tasks.resmgr_client, trail)
     api_tokens = ApiTokens(sessions, reading, tree, trail, authentication)
     prunes = Prunes(
@@ -163,6 +172,7 @@ def build(config: AdminConfig) -> Starlette:
         namespace_template=config.namespace_template,
     )
     retention = HistoryRetention(sessions, config.history_days)
+    grpc = None if doors is None else doors.grpc
     app = routing.build(
         [
             *settings.table(),
@@ -171,12 +181,12 @@ def build(config: AdminConfig) -> Starlette:
             *AccessOperations(api_tokens, trail).table(),
             *_executions(database, nats_tasks, streams, authentication).table(),
             *_namespaces(reader, nats_tasks).table(),
-            *_maintenance(database, nats_tasks, readiness).table(),
+            *_maintenance(database, nats_tasks, readiness, doors).table(),
             *PruneOperations(prunes).table(),
             *BlobOperations.of(lambda: nats_tasks.blobs, config.max_bundle_bytes).table(),
         ],
         [*home.routes(), *health_routes(readiness)],
-        [],
+        [] if doors is None else doors.http,
         access,
         settings.names,
         routing.Limits(
@@ -190,6 +200,7 @@ def build(config: AdminConfig) -> Starlette:
             database,
             readiness,
             nats_tasks,
+            grpc,
             Following(tree, reading),
             retention,
             authentication,
@@ -197,11 +208,13 @@ def build(config: AdminConfig) -> Starlette:
         ),
     )
 
-    def stop_streams() -> None:
+    def begin_stop() -> None:
         watches.stop()
         streams.stop()
+        if grpc is not None:
+            grpc.begin_stop()
 
-    app.state.stopping = stop_streams
+    app.state.stopping = begin_stop
     return app
 
 
@@ -289,14 +302,44 @@ def _namespaces(reader: Reader, nats_tasks: NatsTasks) -> NamespaceOperations:
 
 
 def _maintenance(
-    database: _Database, nats_tasks: NatsTasks, readiness: Readiness
+    database: _Database,
+    nats_tasks: NatsTasks,
+    readiness: Readiness,
+    doors: "FlyteDoors | None",
 ) -> MaintenanceOperations:
     return MaintenanceOperations(
         readiness=readiness,
         clusterres=ClusterresState(lambda: nats_tasks.client),
         dead_letters=DeadLetters(lambda: nats_tasks.client),
         resyncing=Resync(database.sessions, database.reading, nats_tasks),
+        doors=tuple if doors is None else doors.bodies,
     )
+
+
+def _flyte_doors(
+    config: AdminConfig,
+    access: AccessControl,
+    readiness: Readiness,
+    database: _Database,
+    settings: SettingsOperations,
+) -> "FlyteDoors | None":
+    """Return the doors of Flyte's clients; ``None`` where their packages are not installed.
+
+    Raises `Rejected` where the configuration needs one of them, and as `build` does.
+    """
+    missing = [name for name in _OF_FLYTE if importlib.util.find_spec(name) is None]
+    if not missing:
+        from trimtab_admin.flyte import doors  # noqa: PLC0415  # its packages are optional
+
+        storage = doors.Storage(database.tree, database.reading, settings.writer, settings.history)
+        return doors.build(config, access, readiness, storage)
+    if config.grpc_port is not None:
+        raise Rejected(
+            f"TRIMTAB_GRPC_PORT is set, but {missing[0]} is not installed; install "
+            "trimtab-admin[flyte], or remove the variable"
+        )
+    log.info("flyte.absent", extra={"missing": missing})
+    return None
 
 
 class _Task(Protocol):
@@ -304,9 +347,13 @@ class _Task(Protocol):
 
 
 def _lifespan(
-    database: _Database, readiness: Readiness, nats_tasks: NatsTasks, *others: _Task
+    database: _Database,
+    readiness: Readiness,
+    nats_tasks: NatsTasks,
+    grpc: "GrpcDoor | None",
+    *others: _Task,
 ) -> routing.Lifespan:
-    """Return a lifespan that runs the tasks.
+    """Return a lifespan that runs the tasks, and serves gRPC.
 
     The process ends where a stream of NATS would lose settings. A task that fails is run again.
     """
@@ -320,7 +367,8 @@ def _lifespan(
                 for other in others:
                     work = tasks.keep_running(other.run, f"{type(other).__name__.lower()}.failed")
                     running.append(group.create_task(work))
-                yield
+                async with nullcontext() if grpc is None else grpc:
+                    yield
                 for task in running:
                     task.cancel()
         finally:

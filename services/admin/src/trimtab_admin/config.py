@@ -104,6 +104,18 @@ class AdminConfig(ServiceConfig):
     """Doors of Flyte's clients that accept calls without an API token: ``grpc``, ``rest`` or
     ``connect``. Such a caller is a viewer of the platform, or has the role that follows a colon, as
     in ``rest:editor``. Without it every call needs a token, as those of the API do."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    """The port of gRPC for Flyte's clients, on the address of the HTTP server; 0 takes a free one,
+    which the log names. Without it, admin serves no gRPC. It needs the extra
+    ``trimtab-admin[flyte]``."""
+    grpc_certificate: Path | None = None
+    """A file with the chain of certificates of the gRPC port, in PEM: the port then has TLS. It is
+    read at the start."""
+    grpc_key: Path | None = None
+    """The file with the key of the certificate, in PEM and without a password."""
+    reuse_port: bool = False
+    """Whether other admins may listen on the same ports. The kernel then distributes connections
+    over all of them, which must use one PostgreSQL."""
     audit_days: int = Field(default=90, ge=1)
     """How long entries of the audit trail are kept."""
     audit_rows: int = Field(default=100_000, ge=1)

@@ -5,6 +5,18 @@ from pydantic import AwareDatetime, Field
 from trimtab.models import Model
 
 
+class DoorBody(Model, extra="ignore"):
+    """A door of admin for clients of Flyte."""
+
+    name: str
+    """``grpc``, ``rest`` or ``connect``."""
+    port: int | None = None
+    """The port of the door; ``null`` where it is that of the API."""
+    tls: bool = False
+    anonymous: str = ""
+    """The role of calls without credentials; empty where they are refused."""
+
+
 class StatusBody(Model, extra="ignore"):
     """The revisions of the database and of the stream, and the servers that admin uses."""
 
@@ -31,6 +43,8 @@ class StatusBody(Model, extra="ignore"):
     database: str = ""
     """The address of the database, without user and password; empty for the same callers."""
     database_version: str = ""
+    doors: tuple[DoorBody, ...] = ()
+    """The doors that are served."""
 
 
 class PruneRequest(Model):

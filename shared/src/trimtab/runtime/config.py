@@ -36,8 +36,9 @@ SECRETS_VARIABLE = "TRIMTAB_SECRETS_DIR"
 
 OWN_KEYS = {
     "admin": "anonymous_doors audit_days audit_rows blob_days blobs clusters database_url domains "
-    "execution_event_days execution_log_days failed_tries_per_minute history_days max_apply_bytes "
-    "max_body_bytes max_bundle_bytes namespace_template pools queues records token_file",
+    "execution_event_days execution_log_days failed_tries_per_minute grpc_certificate grpc_key "
+    "grpc_port history_days max_apply_bytes max_body_bytes max_bundle_bytes namespace_template "
+    "pools queues records reuse_port token_file",
     "clusterres": "cluster_resources cluster_timeout_seconds clusters drift_check_seconds "
     "leader_lease_seconds "
     "namespace_template templates",

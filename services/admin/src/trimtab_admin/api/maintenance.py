@@ -1,6 +1,6 @@
 """Operations on the installation: status, dead letters and resync; and health."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trimtab.api.doctor import ClusterresBody
-from trimtab.api.maintenance import DeadLetterBody, ReplayedBody, ResyncBody, StatusBody
+from trimtab.api.maintenance import DeadLetterBody, DoorBody, ReplayedBody, ResyncBody, StatusBody
 from trimtab.api.settings import Part
 from trimtab.release import VERSION
 from trimtab_admin.access.authorization import Role, any_caller, platform_viewer
@@ -43,6 +43,7 @@ class MaintenanceOperations:
     clusterres: ClusterresState
     dead_letters: DeadLetters
     resyncing: Resync
+    doors: Callable[[], Sequence[DoorBody]]
 
     def table(self) -> Sequence[Operation]:
         status = partial(Operation, tag="status")
@@ -58,7 +59,8 @@ class MaintenanceOperations:
         )
 
     async def get_status(self, call: Call) -> StatusBody:
-        status = await self.readiness.status()
+        found = await self.readiness.status()
+        status = found.model_copy(update={"doors": tuple(self.doors())})
         if call.caller.may(Role.VIEWER):
             return status
         return status.model_copy(update={"nats": "", "database": ""})
