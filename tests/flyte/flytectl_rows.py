@@ -1,16 +1,18 @@
-"""The recorded runs of flytectl, run through ``trimtab``, and compared field by field.
+"""The recorded runs of flytectl, and the same runs of ``trimtab``.
 
-A scenario begins with the projects of its recording, in a database of its own.
+A scenario begins with the projects of its recording, in a database of its own. The flags that
+connected flytectl are not among the arguments: ``trimtab`` has its server from a variable.
 """
 
 import asyncio
 import json
+import os
 import re
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -48,8 +50,8 @@ class Outcome(NamedTuple):
     error: str
     """The first line of the message after ``Error:`` on stderr, empty without one."""
     exit: str
-    files: Mapping[str, tuple[str, str]]
-    """Text and mode of each file that the run has written."""
+    files: str
+    """Name, mode and text of each file that the run has written."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def scenarios() -> dict[str, list[Row]]:
     return {name: list(group) for name, group in groupby(rows, lambda row: row.scenario)}
 
 
-def _row(content: dict) -> Row:
+def _row(content: dict[str, Any]) -> Row:
     flags = content["connection_flags"]
     written = content.get("files_after", {})
     return Row(
@@ -92,9 +94,13 @@ def _row(content: dict) -> Row:
             content["stdout"],
             _error(content["stderr"]),
             str(content["exit"]),
-            {name: (file["text"], file["mode"]) for name, file in written.items()},
+            _files({name: (file["mode"], file["text"]) for name, file in written.items()}),
         ),
     )
+
+
+def _files(written: Mapping[str, tuple[str, str]]) -> str:
+    return "".join(f"{name} {mode}\n{text}" for name, (mode, text) in sorted(written.items()))
 
 
 def _error(stderr: str) -> str:
@@ -102,11 +108,11 @@ def _error(stderr: str) -> str:
     return found[1] if found else ""
 
 
-def replay(rows: Sequence[Row], directory: Path) -> list[Outcome]:
-    """Run a scenario in an empty directory."""
-    home = directory / "home"
-    home.mkdir()
-    with serving(directory.parent) as url, chdir(directory):
+def replay(rows: Sequence[Row], directory: Path, stopping: ExitStack) -> list[Outcome]:
+    """Run a scenario in an empty directory; its admin has stopped when ``stopping`` is closed."""
+    work, home = directory / "work", directory / "work" / "home"
+    home.mkdir(parents=True)
+    with serving(directory, stopping) as url, chdir(work):
         asyncio.run(_seed(url, rows))
         return [_run(row, url, home) for row in rows]
 
@@ -125,7 +131,8 @@ def _run(row: Row, url: str, home: Path) -> Outcome:
     before = _written()
     variables = {
         "HOME": str(home),
-        "TRIMTAB_SERVER": url if _RECORDED in row.endpoint else _NOWHERE if row.endpoint else None,
+        "TRIMTAB_SERVER": row.endpoint and (url if _RECORDED in row.endpoint else _NOWHERE),
+        "TRIMTAB_CONFIG": os.devnull,
         "TRIMTAB_TOKEN": TOKEN,
         **row.variables,
     }
@@ -135,24 +142,25 @@ def _run(row: Row, url: str, home: Path) -> Outcome:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         pytest.fail("".join(traceback.format_exception(result.exception)))
     after = {name: file for name, file in _written().items() if before.get(name) != file}
-    return Outcome(result.stdout, _error(result.stderr), str(result.exit_code), after)
+    return Outcome(result.stdout, _error(result.stderr), str(result.exit_code), _files(after))
 
 
 def _written() -> dict[str, tuple[str, str]]:
-    """Return text and mode of the files of the directory."""
+    """Return mode and text of the files of the directory."""
     files = [path for path in Path().iterdir() if path.is_file()]
-    return {str(path): (path.read_text(), oct(path.stat().st_mode & 0o777)) for path in files}
+    return {str(path): (oct(path.stat().st_mode & 0o777), path.read_text()) for path in files}
 
 
 @contextmanager
-def serving(directory: Path, **config: Any) -> Iterator[str]:
-    """Run admin in a thread, without NATS, which settings and projects do not need."""
+def serving(directory: Path, stopping: ExitStack | None = None, **config: Any) -> Iterator[str]:
+    """Run admin in a thread, without NATS, which settings and projects do not need.
+
+    The end of the block waits for its end, which takes a second, or ``stopping`` does.
+    """
     settings = settings_for(directory, "nats://127.0.0.1:1", **config)
     asyncio.run(prepare(settings))
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(build(settings), port=port, log_config=None, access_log=False, ws="none")
-    )
+    server = uvicorn.Server(uvicorn.Config(build(settings), port=port, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -164,4 +172,7 @@ def serving(directory: Path, **config: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(PATIENCE_SECONDS)
+        if stopping is None:
+            thread.join(PATIENCE_SECONDS)
+        else:
+            stopping.callback(thread.join, PATIENCE_SECONDS)
