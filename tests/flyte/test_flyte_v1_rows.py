@@ -1,4 +1,4 @@
-"""Every recorded call of Flyte 1, over its own door: equal except for the differences that are meant.
+"""Every recorded call of Flyte 1, over its own door: equal but where a difference is meant.
 
 All calls carry an API token.
 """
