@@ -11,6 +11,7 @@ from trimtab_admin.access.control import AccessControl
 from trimtab_admin.api.doors import Door
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.flyte import admin_service, auth_metadata
+from trimtab_admin.flyte.rest_door import RestDoor
 from trimtab_admin.flyte.rpc import Service
 from trimtab_admin.maintenance.readiness import Readiness
 from trimtab_admin.settings.history import History
@@ -70,7 +71,8 @@ def build(
         storage.tree, storage.reading, storage.writer, storage.history, config.domains
     )
     services = [v1, auth_metadata.make()]
-    return FlyteDoors([], _grpc(config, access, readiness, services), config.anonymous_doors)
+    rest = RestDoor(services, access, config.request_seconds)
+    return FlyteDoors([rest], _grpc(config, access, readiness, services), config.anonymous_doors)
 
 
 def _grpc(
