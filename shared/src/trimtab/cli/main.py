@@ -22,6 +22,7 @@ from trimtab.cli.kinds import KindGroup
 from trimtab.cli.launch_forms import form
 from trimtab.cli.listings import LISTINGS
 from trimtab.cli.maintenance import dead, resync
+from trimtab.cli.mirroring import mirror
 from trimtab.cli.namespaces import namespaces
 from trimtab.cli.projects import archive, register_project, unarchive, update_project
 from trimtab.cli.registering import register_files
@@ -100,6 +101,7 @@ cli.add_section(
     run,
 )
 cli.add_section("Pools and namespaces", pools.describe, pools.release, namespaces, templates)
+cli.add_section("Flyte", mirror)
 cli.add_section("Access", token, audit)
 cli.add_section(
     "The system", up, status, doctor, version, config, dead, resync, asyncapi, completion

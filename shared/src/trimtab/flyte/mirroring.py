@@ -49,6 +49,9 @@ class Loss:
     """The effective value; ``None`` where the field is unset."""
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.target}: {self.path}: {self.reason}"
+
 
 @dataclass
 class Image:
@@ -68,6 +71,9 @@ class Update:
     scope: Scope
     message: MatchingAttributes
 
+    def __str__(self) -> str:
+        return f"update {self.kind.name} of {self.scope}"
+
 
 @dataclass(frozen=True)
 class Delete:
@@ -76,19 +82,29 @@ class Delete:
     kind: Kind
     scope: Scope
 
+    def __str__(self) -> str:
+        return f"delete {self.kind.name} of {self.scope}"
+
 
 @dataclass(frozen=True)
 class Register:
     project: FlyteProject
+
+    def __str__(self) -> str:
+        return f"register project {self.project.id}"
 
 
 @dataclass(frozen=True)
 class UpdateProject:
     project: FlyteProject
 
+    def __str__(self) -> str:
+        return f"update project {self.project.id}"
+
 
 ProjectOperation = Register | UpdateProject
 RowOperation = Update | Delete
+Operation = ProjectOperation | RowOperation
 
 
 def mirrored_kinds() -> Sequence[Kind]:
@@ -286,7 +302,7 @@ def _targets(
 
 
 def _narrower(settings: Settings, kind: Kind, target: Scope) -> list[Scope]:
-    """Return the workflows and launch plans of a project-domain that have records, the broadest first."""
+    """Return the workflows of a project-domain that have records, then its launch plans."""
     of_kind = settings.by_project_domain.get(kind.name, {})
     scopes = of_kind.get((target.domain, target.project), {})
     return sorted((scope for scope in scopes if scope.workflow), key=_order)
