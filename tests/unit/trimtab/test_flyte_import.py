@@ -213,6 +213,14 @@ def test_flyte_reads_no_storage() -> None:
     assert records(both) == {"project shop": {"limits": {"ephemeral_storage": "1Gi"}}}
 
 
+def test_values_below_a_row_that_is_not_imported_are_not_compared() -> None:
+    bad = row(TASK, {"limits": {"cpu": "many"}}, "shop", "development")
+    found = planned([*ROWS[:1], bad, *ROWS[2:3]])
+    assert found.differences == []
+    # 8 kinds at 4 project-domains, without that of the bad row and the workflow in it.
+    assert found.compared == 8 * 4 - 1
+
+
 def test_what_trimtab_has_already_takes_part_in_the_report() -> None:
     platform = DocumentBody(kind=QUEUE, document={"tags": ["default"]}, version=1)
     found = planned([row(QUEUE, {"tags": ["gpu"]}, "shop", "production")], [platform])

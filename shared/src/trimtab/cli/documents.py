@@ -99,7 +99,7 @@ def apply(
     in_parts = parts.are_needed(bodies)
     if in_parts:
         _check_divisible(len(documents), prune, dry_run)
-        body = _apply_in_parts(server, documents, reason)
+        body = apply_in_parts(server, documents, reason)
     else:
         body = _send(
             server,
@@ -227,7 +227,7 @@ def _check_divisible(count: int, prune: str, dry_run: bool) -> None:
         )
 
 
-def _apply_in_parts(server: Server, documents: Sequence[FileDocument], reason: str) -> ChangesBody:
+def apply_in_parts(server: Server, documents: Sequence[FileDocument], reason: str) -> ChangesBody:
     """Apply the parts one after the other, and return all changes as one result."""
     found: dict[int, ChangeBody] = {}
     revision = 0

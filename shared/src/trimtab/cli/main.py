@@ -18,6 +18,7 @@ from trimtab.cli.explanations import explain_execution
 from trimtab.cli.flytectl_projects import create
 from trimtab.cli.groups import DefaultCommandGroup, SectionedGroup
 from trimtab.cli.history import history, rollback, watch
+from trimtab.cli.importing import import_
 from trimtab.cli.kinds import KindGroup
 from trimtab.cli.launch_forms import form
 from trimtab.cli.listings import LISTINGS
@@ -88,7 +89,7 @@ register = DefaultCommandGroup(
 )
 
 cli.add_section("Settings of one kind", get, update, edit, delete, explain, history, rollback)
-cli.add_section("All settings", apply, diff, export, effective, watch)
+cli.add_section("All settings", apply, diff, export, import_, effective, watch)
 cli.add_section(
     "Projects, workflows, executions",
     register,

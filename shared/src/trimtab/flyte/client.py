@@ -89,10 +89,13 @@ class FlyteAdmin:
         self.endpoint = _checked(endpoint)
         self._token = token
         self._metadata: tuple[tuple[str, str], ...] | None = None if token else ()
-        self._channel = _channel(self.endpoint, insecure, ca_file)
-        self._admin = AdminServiceStub(self._channel)
+        self._tls = _credentials(insecure, ca_file)
+        self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
+        # Not made before: it belongs to the running event loop.
+        self._channel = _channel(self.endpoint, self._tls)
+        self._admin = AdminServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -101,6 +104,7 @@ class FlyteAdmin:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        assert self._channel is not None
         await self._channel.close()
 
     async def version(self) -> str:
@@ -312,14 +316,19 @@ def _checked(endpoint: str) -> str:
     return name
 
 
-def _channel(endpoint: str, insecure: bool, ca_file: Path | None) -> grpc.aio.Channel:
+def _credentials(insecure: bool, ca_file: Path | None) -> grpc.ChannelCredentials | None:
+    if not insecure:
+        return grpc.ssl_channel_credentials(_roots(ca_file))
+    if ca_file is not None:
+        raise Invalid("ca_file", str(ca_file), "no CA file for a connection without TLS")
+    return None
+
+
+def _channel(endpoint: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
     # Flyte lists all rows of a type in one message, of whatever size.
     options = (("grpc.max_receive_message_length", -1),)
-    if insecure:
-        if ca_file is not None:
-            raise Invalid("ca_file", str(ca_file), "no CA file for a connection without TLS")
+    if credentials is None:
         return grpc.aio.insecure_channel(endpoint, options)
-    credentials = grpc.ssl_channel_credentials(_roots(ca_file))
     return grpc.aio.secure_channel(endpoint, credentials, options)
 
 

@@ -14,7 +14,7 @@ from flyteidl.admin.matchable_resource_pb2 import MatchingAttributes
 
 from trimtab import kinds
 from trimtab.api.entities import DomainBody, ProjectBody
-from trimtab.api.settings import DocumentBody
+from trimtab.api.settings import DocumentBody, ScopeBody
 from trimtab.errors import Invalid
 from trimtab.flyte.comparing import Comparison, Difference
 from trimtab.flyte.messages import from_message, kinds_by_number, revised
@@ -32,6 +32,10 @@ class Refusal(Model):
 
     what: str
     reason: str
+    kind: str = ""
+    """The kind of a row; empty for something else."""
+    scope: ScopeBody | None = None
+    """The scope of a row, if it has one: values of the kind below it cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,17 @@ def contents_of_rows(
         try:
             records.append(_given(row))
         except Invalid as error:
-            refused.append(Refusal(what=str(row), reason=str(error)))
+            refused.append(_refusal(row, error))
     return Contents(domains, projects, records, refused)
+
+
+def _refusal(row: Row, error: Invalid) -> Refusal:
+    try:
+        scope = ScopeBody.of(row.scope)
+    except Invalid:
+        # It applies to nothing.
+        scope = None
+    return Refusal(what=str(row), reason=str(error), kind=row.kind.name, scope=scope)
 
 
 def _given(row: Row) -> Given:
@@ -276,6 +289,12 @@ class _KindPlan:
             return
         targets = [Scope(domain, name) for name in self.projects for domain in self.domains]
         targets += [scope for scope in accepted if scope.level > Level.PROJECT_DOMAIN]
+        unknown = {
+            Scope(at.domain, at.project, at.workflow, at.launch_plan)
+            for refused in self.plan.refused
+            if refused.kind == self.kind.name and (at := refused.scope)
+        }
+        targets = [target for target in targets if unknown.isdisjoint(target.chain)]
         self.plan.compared += len(targets)
         self.plan.differences += sides.differences(targets)
 
@@ -287,7 +306,15 @@ class _KindPlan:
         return ""
 
     def _refuse(self, given: Given, reason: str) -> None:
-        self.plan.refused.append(Refusal(what=given.what, reason=reason))
+        record = given.record
+        self.plan.refused.append(
+            Refusal(
+                what=given.what,
+                reason=reason,
+                kind=record.kind.name,
+                scope=ScopeBody.of(record.scope),
+            )
+        )
 
 
 def _order(given: Given) -> tuple[Any, ...]:

@@ -1,0 +1,74 @@
+"""``trimtab import``: the settings of another control plane."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trimtab.cli import flyte_extra
+from trimtab.cli.commands import dry_run_option, example, reason_option
+from trimtab.cli.groups import CommandGroup
+from trimtab.cli.server import Server, with_server
+from trimtab.cli.terminal import output_option
+
+_WORK = "trimtab.cli.flyte_imports"
+
+import_ = CommandGroup(
+    "import", member="source", help="Import the settings of another control plane."
+)
+
+
+def _import_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that every source has, and pass the server."""
+    command = with_server(output_option()(reason_option(command)))
+    return dry_run_option(
+        click.option("--force", is_flag=True, help="Apply without a prompt.")(command)
+    )
+
+
+@import_.command(
+    "flyte", epilog=example("trimtab import flyte --endpoint $FLYTE --insecure --dry-run")
+)
+@click.option(
+    "--endpoint", required=True, metavar="HOST:PORT", help="Flyte's gRPC, as flytectl has it."
+)
+@click.option("--insecure", is_flag=True, help="Connect without TLS.")
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates to trust; default: those of the system.",
+)
+@click.option(
+    "--token-command",
+    metavar="COMMAND",
+    help="A program that prints the token for Flyte, with its arguments.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the token for Flyte.  [env of the token: TRIMTAB_FLYTE_TOKEN]",
+)
+@click.option("--flyte-token", envvar="TRIMTAB_FLYTE_TOKEN", hidden=True)
+@click.option(
+    "--configuration",
+    "configurations",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A configuration file of flyteadmin; its values become records of the platform and of "
+    "domains. Can be repeated.",
+)
+@click.option(
+    "--keep-effective",
+    is_flag=True,
+    help="Extend the records, mostly by `unset`, so that they give the values that Flyte's give.",
+)
+@_import_options
+def import_flyte(server: Server, **options: Any) -> None:
+    """Import projects and all attributes of a running Flyte 1, by its own API.
+
+    It shows what it would change, what it cannot import, and each target whose effective value is
+    another one by inheritance field by field than by Flyte's rule; then it prompts. Only what
+    differs is written, so that it can be repeated: after an interruption too.
+    """
+    flyte_extra.load(_WORK).import_flyte(server, **options)
