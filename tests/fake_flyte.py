@@ -1,11 +1,11 @@
 """A server of Flyte 1's ``AdminService`` with rows in memory, for tests of its client."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
-import grpc.aio
 from flyteidl.admin.matchable_resource_pb2 import (
     ListMatchableAttributesResponse,
     MatchableAttributesConfiguration,
@@ -38,16 +38,16 @@ class FakeFlyte(AdminServiceServicer, AuthMetadataServiceServicer):  # type: ign
         """The token that calls need; empty where they need none."""
         self.key = "authorization"
 
-    async def _begin(self, rpc: str, context: Any) -> None:
+    def _begin(self, rpc: str, context: Any) -> None:
         self.calls.append(rpc)
         if failures := self.failures.get(rpc):
-            await context.abort(failures.pop(0), f"no {rpc} now")
+            context.abort(failures.pop(0), f"no {rpc} now")
         metadata = dict(context.invocation_metadata())
         if self.token and metadata.get(self.key) != f"Bearer {self.token}":
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "token parse error")
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "token parse error")
 
-    async def ListProjects(self, request: Any, context: Any) -> Projects:
-        await self._begin("ListProjects", context)
+    def ListProjects(self, request: Any, context: Any) -> Projects:
+        self._begin("ListProjects", context)
         is_archived = {"": False, "eq(state,1)": True}[request.filters]
         found = [each for each in self.projects if (each.state == 1) == is_archived]
         start = int(request.token or 0)
@@ -56,36 +56,31 @@ class FakeFlyte(AdminServiceServicer, AuthMetadataServiceServicer):  # type: ign
         token = str(start + len(page)) if len(page) == request.limit else ""
         return Projects(projects=page, token=token)
 
-    async def GetDomains(self, _request: Any, context: Any) -> GetDomainsResponse:
-        await self._begin("GetDomains", context)
+    def GetDomains(self, _request: Any, context: Any) -> GetDomainsResponse:
+        self._begin("GetDomains", context)
         return GetDomainsResponse(domains=[Domain(id=name, name=name) for name in self.domains])
 
-    async def ListMatchableAttributes(
+    def ListMatchableAttributes(
         self, request: Any, context: Any
     ) -> ListMatchableAttributesResponse:
-        await self._begin("ListMatchableAttributes", context)
+        self._begin("ListMatchableAttributes", context)
         rows: Sequence[Any] = self.rows.get(request.resource_type, ())
         return ListMatchableAttributesResponse(configurations=rows)
 
-    async def GetPublicClientConfig(
-        self, _request: Any, _context: Any
-    ) -> PublicClientAuthConfigResponse:
+    def GetPublicClientConfig(self, _request: Any, _context: Any) -> PublicClientAuthConfigResponse:
         return PublicClientAuthConfigResponse(authorization_metadata_key=self.key)
 
 
-@asynccontextmanager
-async def fake_flyte(credentials: Any = None) -> AsyncIterator[FakeFlyte]:
-    """Serve a Flyte on a port of loopback, with TLS where credentials are given."""
-    flyte, server = FakeFlyte(), grpc.aio.server()
-    add_AdminServiceServicer_to_server(flyte, server)
-    add_AuthMetadataServiceServicer_to_server(flyte, server)
-    if credentials is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-    else:
-        port = server.add_secure_port("127.0.0.1:0", credentials)
-    flyte.endpoint = f"127.0.0.1:{port}"
-    await server.start()
-    try:
-        yield flyte
-    finally:
-        await server.stop(None)
+@contextmanager
+def fake_flyte() -> Iterator[FakeFlyte]:
+    """Serve a Flyte on a port of loopback, in threads of its own."""
+    with ThreadPoolExecutor(4) as threads:
+        flyte, server = FakeFlyte(), grpc.server(threads)
+        add_AdminServiceServicer_to_server(flyte, server)
+        add_AuthMetadataServiceServicer_to_server(flyte, server)
+        flyte.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        try:
+            yield flyte
+        finally:
+            server.stop(None).wait()

@@ -4,12 +4,13 @@ import itertools
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 
 import pytest
 
+from tests.fake_flyte import FakeFlyte, fake_flyte
 from tests.integration.cli.conftest import Trimtab
 from tests.servers import PATIENCE_SECONDS
 from trimtab.cli import reference
@@ -66,6 +67,12 @@ def directory(trimtab: Trimtab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def flyte() -> Iterator[FakeFlyte]:
+    with fake_flyte() as flyte:
+        yield flyte
+
+
+@pytest.fixture
 def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
     """Return the values of the variables in an example."""
     found = {"TOKEN": "unknown/n0/0"}
@@ -77,6 +84,8 @@ def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Ma
     if "$REVISION" in example:
         history = trimtab("history", TASK, "-p", "shop", "-d", "development", "-o", "json")
         found["REVISION"] = str(json.loads(history.stdout)[-1]["revision"])
+    if "$FLYTE" in example:
+        found["FLYTE"] = request.getfixturevalue("flyte").endpoint
     if "$EXECUTION" in example:
         pricing = ("execute", "pricing", "-p", "shop", "-d", "development")
         found["EXECUTION"] = trimtab(*pricing).stdout.strip()

@@ -1,7 +1,7 @@
 """The client of Flyte 1 against a server with rows in memory."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -20,8 +20,8 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.fixture
-async def flyte() -> AsyncIterator[FakeFlyte]:
-    async with fake_flyte() as flyte:
+def flyte() -> Iterator[FakeFlyte]:
+    with fake_flyte() as flyte:
         yield flyte
 
 

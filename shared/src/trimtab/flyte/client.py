@@ -50,7 +50,7 @@ from trimtab.runtime.retrying import backoff_seconds
 
 CALL_SECONDS = 60.0
 """The deadline of one call. Flyte lists all rows of a type in one response."""
-_TRIES = 5
+_TRIES = 4
 _FIRST_RETRY_SECONDS = 0.25
 _LONGEST_RETRY_SECONDS = 2.0
 _PAGE = 100
