@@ -9,10 +9,13 @@ from trimtab.errors import Invalid
 from trimtab_admin.access.authorization import anonymous_callers
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.api.doors import Door
+from trimtab_admin.api.requests import BodyLimit
 from trimtab_admin.config import AdminConfig
 from trimtab_admin.flyte import admin_service, auth_metadata
+from trimtab_admin.flyte.connect_door import ConnectDoor
 from trimtab_admin.flyte.rest_door import RestDoor
 from trimtab_admin.flyte.rpc import Service
+from trimtab_admin.flyte.settings_service import SettingsRpcs
 from trimtab_admin.maintenance.readiness import Readiness
 from trimtab_admin.settings.history import History
 from trimtab_admin.settings.writing import Writer
@@ -72,7 +75,10 @@ def build(
     )
     services = [v1, auth_metadata.make()]
     rest = RestDoor(services, access, config.request_seconds)
-    return FlyteDoors([rest], _grpc(config, access, readiness, services), config.anonymous_doors)
+    v2 = SettingsRpcs(storage.writer, storage.history, storage.tree, storage.reading).service()
+    connect = ConnectDoor([v2], access, BodyLimit(config.max_body_bytes, config.request_seconds))
+    grpc = _grpc(config, access, readiness, services)
+    return FlyteDoors([rest, connect], grpc, config.anonymous_doors)
 
 
 def _grpc(
