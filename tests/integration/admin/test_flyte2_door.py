@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import tracemalloc
 from typing import Any
 
 import httpx
@@ -223,6 +224,19 @@ async def test_an_update_keeps_what_is_native_and_deletes_what_is_left_empty(
     assert await versions(empty, PROJECT) == [0, 0, 0]
 
 
+async def test_settings_that_an_update_empties_can_be_created_again(
+    empty: httpx.AsyncClient,
+) -> None:
+    sent = settings(labels=leaf({"a": "b"}))
+    version = (
+        await call(empty, "CreateSettings", key=PROJECT, settings=sent)
+    ).settingsRecord.version
+    none = await call(empty, "UpdateSettings", key=PROJECT, settings=Settings(), version=version)
+    assert (none.settingsRecord.version, await versions(empty, PROJECT)) == (0, [0, 0, 0])
+    again = await call(empty, "CreateSettings", key=PROJECT, settings=sent)
+    assert [*await versions(empty, PROJECT)][2] == again.settingsRecord.version > version
+
+
 async def test_history_names_the_method_and_one_commit(empty: httpx.AsyncClient) -> None:
     sent = settings(labels=leaf({"a": "b"}), task_resource=minimum("1"))
     created = await call(empty, "CreateSettings", key=PROJECT, settings=sent)
@@ -308,7 +322,19 @@ async def test_json_and_gzip(empty: httpx.AsyncClient) -> None:
     }
 
 
-BOMB = gzip.compress(bytes(64 * 1024 * 1024))
+async def test_a_body_takes_no_more_memory_than_its_limit(shared: httpx.AsyncClient) -> None:
+    headers = {**PROTO, "Content-Encoding": "gzip"}
+    tracemalloc.start()
+    try:
+        response = await shared.post(URL + "GetSettings", content=BOMB, headers=headers)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert response.status_code == 429
+    assert peak < 16 * 1024 * 1024
+
+
+BOMB = gzip.compress(bytes(32 * 1024 * 1024))
 
 
 @pytest.mark.parametrize(
@@ -370,11 +396,10 @@ async def test_a_call_without_a_token_or_a_grant_is_refused_and_audited(
     own = messages.GetSettingsRequest(key=PROJECT).SerializeToString()
     response = await shared.post(URL + "GetSettings", content=own, headers=narrow)
     assert response.status_code == 200
-    write = messages.CreateSettingsRequest(key=PROJECT, settings=settings(labels=leaf({"a": "b"})))
-    response = await shared.post(
-        URL + "CreateSettings", content=write.SerializeToString(), headers=narrow
-    )
-    assert response.status_code == 403
+    for sent in (Settings(), settings(labels=leaf({"a": "b"}))):
+        write = messages.CreateSettingsRequest(key=PROJECT, settings=sent).SerializeToString()
+        response = await shared.post(URL + "CreateSettings", content=write, headers=narrow)
+        assert response.status_code == 403
     [entry, *_] = (await shared.get("/audit?limit=1")).json()
     assert (entry["caller"], entry["path"]) == (
         "narrow",
