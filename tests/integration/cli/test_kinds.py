@@ -35,7 +35,7 @@ def test_it_is_written_read_and_deleted_by_its_noun(
     trimtab: Trimtab, file: Path, project: str
 ) -> None:
     done = trimtab("update", "maintenance", "--attrFile", str(file), "--force")
-    assert "+Maintenance:\n+    contacts:\n+        a: y\n" in done.stdout
+    assert '+Maintenance:\n+    contacts:\n+        a: "y"\n' in done.stdout
     got = trimtab("get", "maintenances", "-p", project)
     assert json.loads(got.stdout)["window"] == {"hours": [1, 2], "zone": "UTC"}
     assert got.stdout.index('"a"') < got.stdout.index('"b"')
