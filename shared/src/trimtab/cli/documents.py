@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from trimtab.api.settings import MAX_DOCUMENTS, ChangeBody, ChangesBody, DocumentBody
-from trimtab.cli import attribute_files, changes, parts
+from trimtab.cli import attribute_files, changes, flyte_extra, parts
 from trimtab.cli.attribute_files import STDIN
 from trimtab.cli.commands import Failure, dry_run_option, example, reason_option
 from trimtab.cli.configuration import Output
@@ -24,7 +24,7 @@ from trimtab.cli.scopes import domain_wide_option
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option, progress, show, show_data, warn
 from trimtab.client import Client
-from trimtab.errors import Rejected, Retryable, TrimtabError
+from trimtab.errors import Code, Rejected, Retryable, TrimtabError
 
 DIFFERENT = 1
 """The exit code of ``diff`` where something would change."""
@@ -164,20 +164,39 @@ def diff(
         context.exit(DIFFERENT)
 
 
-@click.command("export", epilog=example("trimtab export exported/", "trimtab export -"))
+@click.command(
+    "export",
+    epilog=example(
+        "trimtab export exported/", "trimtab export -", "trimtab export --flyte for-flytectl/"
+    ),
+)
 @click.argument("directory", type=click.Path(file_okay=False, allow_dash=True, path_type=Path))
 @click.option("--force", is_flag=True, help="Write into a directory that is not empty.")
 @click.option("--readable-only", is_flag=True, help="Omit records that the server cannot parse.")
+@click.option(
+    "--flyte",
+    "as_flyte",
+    is_flag=True,
+    help="Write files for `flytectl update`, and list what Flyte 1 cannot have.",
+)
 @with_server
-def export(server: Server, directory: Path, force: bool, readable_only: bool) -> None:
+def export(
+    server: Server, directory: Path, force: bool, readable_only: bool, as_flyte: bool
+) -> None:
     """Write all settings to a DIRECTORY, or to - for standard output.
 
-    `trimtab apply` accepts the result unchanged, here or on another installation.
+    `trimtab apply` accepts the result unchanged, here or on another installation. With --flyte, the
+    files are attribute files of flytectl, one for each row, and nothing is written to -.
     """
+    if as_flyte and directory == STDIN:
+        raise Failure("--flyte writes a directory of files, and not to -", Code.INVALID)
     if directory != STDIN and directory.exists() and any(directory.iterdir()):
         if not force:
             raise Failure(f"{directory} is not empty; --force writes into it")
         warn(f"{directory} was not empty; its other files are left unchanged")
+    if as_flyte:
+        flyte_extra.load("trimtab.cli.flyte_exports").export(server, directory, readable_only)
+        return
     written = server.call(lambda client: _export(client, directory, readable_only))
     if directory != STDIN:
         show(f"wrote {written} documents to {directory}")
@@ -283,10 +302,14 @@ def _warn(body: ChangesBody) -> None:
 
 def _write(directory: Path, body: DocumentBody) -> None:
     """Write the file of a document. Raises `Rejected`."""
-    path = directory / _export_path(body)
+    write_file(directory / _export_path(body), _to_text(body))
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file of an export, in a directory that need not exist. Raises `Rejected`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_to_text(body), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Rejected(f"{path} cannot be written: {error.strerror}") from error
 
