@@ -54,6 +54,9 @@ class Admin(Server):
     def log(self) -> str:
         return (self.directory / "server.log").read_text()
 
+    def memory_bytes(self) -> int:
+        return int(self._processes()[0].memory_info().rss)
+
     def command(self) -> list[str]:
         return [sys.executable, "-m", "trimtab_admin"]
 
