@@ -90,6 +90,15 @@ async def test_a_door_of_the_configuration_accepts_calls_without_credentials(
             await access.authenticate(replace(CALL, door=door), "")
 
 
+async def test_the_first_call_of_a_client_of_flyte_is_refused_without_consequences(
+    access: AccessControl, trail: AuditTrail
+) -> None:
+    for _ in range(10):
+        with pytest.raises(Unauthorized):
+            await access.authenticate(replace(CALL, door="connect"), "")
+    assert not (await trail.list(AuditFilter(), None, 10)).items
+
+
 async def test_a_wrong_credential_is_refused_at_an_anonymous_door(access: AccessControl) -> None:
     for credential in ("Bearer wrong", "Bearer", "Basic dDprZW4="):
         with pytest.raises((Unauthorized, Throttled)):

@@ -37,13 +37,18 @@ class AccessControl:
     async def authenticate(self, call: Call, authorization: str) -> Call:
         """Return the call with its caller. Raises `Unauthorized`, `Throttled` and `Unavailable`.
 
-        ``authorization`` is the value of the ``Authorization`` header or metadata.
+        ``authorization`` is the value of the ``Authorization`` header or metadata. Flyte's clients
+        send none with their first call, and one after it was refused. That call guesses no
+        credential, and others behind the same proxy make it too, so it is neither audited nor
+        counted.
         """
         if not authorization and (anonymous := self._anonymous.get(call.door)):
             return replace(call, caller=anonymous)
         try:
             caller = await self._authentication.authenticate(authorization)
         except Unauthorized as error:
+            if call.door and not authorization:
+                raise
             claimed = replace(call, caller=claimed_caller(authorization))
             raise await self.refuse(claimed, error) from error
         return replace(call, caller=caller)
