@@ -35,7 +35,7 @@ def test_a_file_is_read_as_the_record_that_it_is_from(kind: str) -> None:
     scope = Scope("staging", "shop")
     assert read.scope_parts == {"project": "shop", "domain": "staging"}
     assert read.document(found, scope) == found.to_document(found.parse(document, scope))
-    assert str(file.path) == f"project-domain/shop/staging/{found.noun}.yaml"
+    assert file.path == f"project-domain/shop/staging/{found.noun}.yaml"
 
 
 def test_a_quantity_that_is_unset_is_zero_in_a_file() -> None:

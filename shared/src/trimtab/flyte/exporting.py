@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from google.protobuf import json_format
@@ -22,7 +21,8 @@ _WITHOUT_NOUN = frozenset({quality_of_service.KIND.name, "cluster_assignment"})
 class AttributeFile:
     """The file of one row: ``flytectl update NOUN --attrFile PATH``."""
 
-    path: PurePosixPath
+    path: str
+    """The path in the export, with slashes."""
     noun: str
     content: dict[str, Any]
 
@@ -84,7 +84,7 @@ def _refusal(kind: Kind | None, scope: Scope) -> str:
 def _file(kind: Kind, scope: Scope, fields: dict[str, Any]) -> AttributeFile:
     parts = [part for part in (scope.project, scope.domain, scope.workflow) if part]
     # Names of scopes have no character that a path may not have, and begin with no dot.
-    path = PurePosixPath(scope.level.label, *parts, f"{kind.noun}.yaml")
+    path = "/".join([scope.level.label, *parts, f"{kind.noun}.yaml"])
     identity = dict(zip(("project", "domain", "workflow"), parts, strict=False))
     return AttributeFile(path, kind.noun, {**identity, **fields})
 
