@@ -10,7 +10,26 @@ from flyteidl.admin.matchable_resource_pb2 import (
     ListMatchableAttributesResponse,
     MatchableAttributesConfiguration,
 )
-from flyteidl.admin.project_pb2 import Domain, GetDomainsResponse, Project, Projects
+from flyteidl.admin.project_attributes_pb2 import (
+    ProjectAttributesDeleteResponse,
+    ProjectAttributesUpdateResponse,
+)
+from flyteidl.admin.project_domain_attributes_pb2 import (
+    ProjectDomainAttributesDeleteResponse,
+    ProjectDomainAttributesUpdateResponse,
+)
+from flyteidl.admin.project_pb2 import (
+    Domain,
+    GetDomainsResponse,
+    Project,
+    ProjectRegisterResponse,
+    Projects,
+    ProjectUpdateResponse,
+)
+from flyteidl.admin.workflow_attributes_pb2 import (
+    WorkflowAttributesDeleteResponse,
+    WorkflowAttributesUpdateResponse,
+)
 from flyteidl.service.admin_pb2_grpc import (
     AdminServiceServicer,
     add_AdminServiceServicer_to_server,
@@ -66,6 +85,65 @@ class FakeFlyte(AdminServiceServicer, AuthMetadataServiceServicer):  # type: ign
         self._begin("ListMatchableAttributes", context)
         rows: Sequence[Any] = self.rows.get(request.resource_type, ())
         return ListMatchableAttributesResponse(configurations=rows)
+
+    def RegisterProject(self, request: Any, context: Any) -> ProjectRegisterResponse:
+        self._begin("RegisterProject", context)
+        self.projects.append(request.project)
+        return ProjectRegisterResponse()
+
+    def UpdateProject(self, request: Any, context: Any) -> ProjectUpdateResponse:
+        self._begin("UpdateProject", context)
+        self.projects = [request if each.id == request.id else each for each in self.projects]
+        return ProjectUpdateResponse()
+
+    def UpdateProjectAttributes(self, request: Any, context: Any) -> Any:
+        self._begin("UpdateProjectAttributes", context)
+        self._put(request.attributes, request.attributes.project)
+        return ProjectAttributesUpdateResponse()
+
+    def UpdateProjectDomainAttributes(self, request: Any, context: Any) -> Any:
+        self._begin("UpdateProjectDomainAttributes", context)
+        self._put(request.attributes, request.attributes.project, request.attributes.domain)
+        return ProjectDomainAttributesUpdateResponse()
+
+    def UpdateWorkflowAttributes(self, request: Any, context: Any) -> Any:
+        self._begin("UpdateWorkflowAttributes", context)
+        of = request.attributes
+        self._put(of, of.project, of.domain, of.workflow)
+        return WorkflowAttributesUpdateResponse()
+
+    def DeleteProjectAttributes(self, request: Any, context: Any) -> Any:
+        self._begin("DeleteProjectAttributes", context)
+        self._delete(request, request.project)
+        return ProjectAttributesDeleteResponse()
+
+    def DeleteProjectDomainAttributes(self, request: Any, context: Any) -> Any:
+        self._begin("DeleteProjectDomainAttributes", context)
+        self._delete(request, request.project, request.domain)
+        return ProjectDomainAttributesDeleteResponse()
+
+    def DeleteWorkflowAttributes(self, request: Any, context: Any) -> Any:
+        self._begin("DeleteWorkflowAttributes", context)
+        self._delete(request, request.project, request.domain, request.workflow)
+        return WorkflowAttributesDeleteResponse()
+
+    def _put(self, request: Any, project: str, domain: str = "", workflow: str = "") -> None:
+        message = request.matching_attributes
+        number = message.DESCRIPTOR.fields_by_name[message.WhichOneof("target")].number - 1
+        rows = self.rows.setdefault(number, [])
+        key = (project, domain, workflow)
+        rows[:] = [row for row in rows if (row.project, row.domain, row.workflow) != key]
+        row = MatchableAttributesConfiguration(
+            project=project, domain=domain, workflow=workflow, attributes=message
+        )
+        rows.append(row)
+
+    def _delete(self, request: Any, *key: str) -> None:
+        """Delete a row and, as Flyte does, all narrower ones."""
+        rows = self.rows.get(request.resource_type, [])
+        rows[:] = [
+            row for row in rows if (row.project, row.domain, row.workflow)[: len(key)] != key
+        ]
 
     def GetPublicClientConfig(self, _request: Any, _context: Any) -> PublicClientAuthConfigResponse:
         return PublicClientAuthConfigResponse(authorization_metadata_key=self.key)

@@ -47,7 +47,7 @@ def import_flyte(
 ) -> None:
     """Run ``trimtab import flyte``."""
     _check_prompt(output, dry_run or force)
-    token = _token(token_command, token_file, flyte_token)
+    token = selected_token(token_command, token_file, flyte_token)
     configured = _configured(configurations)
     flyte = FlyteAdmin(endpoint, insecure=insecure, ca_file=ca_file, token=token)
     contents = asyncio.run(_read(flyte, configured))
@@ -113,7 +113,7 @@ def _check_prompt(output: Output, is_silent: bool) -> None:
         raise Failure(text, Code.INVALID)
 
 
-def _token(command: str | None, file: Path | None, text: str | None) -> Token | None:
+def selected_token(command: str | None, file: Path | None, text: str | None) -> Token | None:
     """Return the token that the options select. Raises `Failure` where they are two."""
     if command and file:
         raise Failure("only one of --token-command and --token-file", Code.INVALID)

@@ -8,6 +8,7 @@ import click
 
 from trimtab.cli import flyte_extra
 from trimtab.cli.commands import dry_run_option, example, reason_option
+from trimtab.cli.flyte_extra import flyte_options
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option
@@ -30,26 +31,7 @@ def _import_options(command: Callable[..., None]) -> Callable[..., None]:
 @import_.command(
     "flyte", epilog=example("trimtab import flyte --endpoint $FLYTE --insecure --dry-run")
 )
-@click.option(
-    "--endpoint", required=True, metavar="HOST:PORT", help="Flyte's gRPC, as flytectl has it."
-)
-@click.option("--insecure", is_flag=True, help="Connect without TLS.")
-@click.option(
-    "--ca-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Certificates to trust; default: those of the system.",
-)
-@click.option(
-    "--token-command",
-    metavar="COMMAND",
-    help="A program that prints the token for Flyte, with its arguments.",
-)
-@click.option(
-    "--token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with the token for Flyte.  [env of the token: TRIMTAB_FLYTE_TOKEN]",
-)
-@click.option("--flyte-token", envvar="TRIMTAB_FLYTE_TOKEN", hidden=True)
+@flyte_options
 @click.option(
     "--configuration",
     "configurations",

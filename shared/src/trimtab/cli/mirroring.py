@@ -1,14 +1,15 @@
 """``trimtab mirror flyte``: keep a running Flyte 1 in step with Trimtab."""
 
+from typing import Any
+
 import click
 
-from trimtab.cli.commands import Failure, dry_run_option, example
-from trimtab.cli.configuration import Output
-from trimtab.cli.flyte_options import FlyteServer, with_flyte
+from trimtab.cli import flyte_extra
+from trimtab.cli.commands import dry_run_option, example
+from trimtab.cli.flyte_extra import flyte_options
 from trimtab.cli.groups import CommandGroup
 from trimtab.cli.server import Server, with_server
 from trimtab.cli.terminal import output_option
-from trimtab.client import Client
 
 mirror = CommandGroup("mirror", help="Keep another control plane in step with Trimtab.")
 
@@ -20,7 +21,7 @@ mirror = CommandGroup("mirror", help="Keep another control plane in step with Tr
         "trimtab mirror flyte --endpoint $FLYTE --insecure --once",
     ),
 )
-@with_flyte
+@flyte_options
 @click.option("--once", is_flag=True, help="End when Flyte is in step.")
 @click.option(
     "--interval",
@@ -38,15 +39,7 @@ mirror = CommandGroup("mirror", help="Keep another control plane in step with Tr
 @dry_run_option
 @output_option()
 @with_server
-def mirror_flyte(
-    server: Server,
-    flyte: FlyteServer,
-    once: bool,
-    interval: int,
-    allow_empty: bool,
-    dry_run: bool,
-    output: Output,
-) -> None:
+def mirror_flyte(server: Server, **options: Any) -> None:
     """Write Trimtab's settings to a running Flyte 1, and follow their changes until Ctrl-C.
 
     Each project-domain and workflow gets the effective value as its row, so that flytepropeller
@@ -55,19 +48,4 @@ def mirror_flyte(
     command can be killed at any time, and started again. Each operation is one line; with -o json,
     a line of JSON.
     """
-    # They import gRPC, which few commands need.
-    from trimtab.cli.mirror_reports import MirrorReports  # noqa: PLC0415
-    from trimtab.flyte.following import Mirror  # noqa: PLC0415
-
-    reports = MirrorReports(output, dry_run=dry_run)
-
-    async def run(client: Client) -> int:
-        async with flyte.client() as admin:
-            found = Mirror(client, admin, reports.show, dry_run=dry_run, allow_empty=allow_empty)
-            if once or dry_run:
-                return await found.compare_once()
-            await found.follow(interval)
-            return 0
-
-    if refused := server.call(run):
-        raise Failure(f"Flyte refused {refused} operations")
+    flyte_extra.load("trimtab.cli.flyte_mirroring").mirror_flyte(server, **options)

@@ -450,7 +450,7 @@ def project_operations(
 ) -> list[ProjectOperation]:
     """Return what gives Flyte the projects. Archived ones that it lacks are not registered.
 
-    Flyte cannot clear a description, and the names that its console shows stay.
+    Flyte cannot clear a description or the name that its console shows, so these stay.
     """
     stored = {project.id: project for project in present}
     planned: list[ProjectOperation] = []
@@ -459,7 +459,7 @@ def project_operations(
         before = stored.get(project.name)
         after = FlyteProject(
             project.name,
-            before.name if before else project.name,
+            project.display_name or (before.name if before else project.name),
             project.description or (before.description if before else ""),
             project.labels,
             is_archived,

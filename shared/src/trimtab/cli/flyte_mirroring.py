@@ -1,20 +1,60 @@
-"""What ``trimtab mirror flyte`` prints: operations on stdout, everything else on stderr."""
+"""The work of ``trimtab mirror flyte``. It needs the extra ``flyte``."""
 
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
 
+from trimtab.cli.commands import Failure
 from trimtab.cli.configuration import Output
 from trimtab.cli.escaping import to_json, to_yaml
+from trimtab.cli.flyte_imports import selected_token
+from trimtab.cli.server import Server
 from trimtab.cli.terminal import duration, progress, show, warn
-from trimtab.flyte.following import InStep, Outage, Refusal, Report
+from trimtab.client import Client
+from trimtab.flyte.client import FlyteAdmin
+from trimtab.flyte.following import InStep, Mirror, Outage, Refusal, Report
 from trimtab.flyte.mirroring import Delete, Loss, Operation, Register, Update, UpdateProject
 
 _NAMED_TARGETS = 3
 
 
-class MirrorReports:
-    """Prints reports as they come; in a table, the losses of equal fields are one warning."""
+def mirror_flyte(
+    server: Server,
+    endpoint: str,
+    insecure: bool,
+    ca_file: Path | None,
+    token_command: str | None,
+    token_file: Path | None,
+    flyte_token: str | None,
+    once: bool,
+    interval: int,
+    allow_empty: bool,
+    dry_run: bool,
+    output: Output,
+) -> None:
+    """Run ``trimtab mirror flyte``."""
+    token = selected_token(token_command, token_file, flyte_token)
+    reports = Reports(output, dry_run=dry_run)
+
+    async def run(client: Client) -> int:
+        flyte = FlyteAdmin(endpoint, insecure=insecure, ca_file=ca_file, token=token)
+        async with flyte:
+            found = Mirror(client, flyte, reports.show, dry_run=dry_run, allow_empty=allow_empty)
+            if once or dry_run:
+                return await found.compare_once()
+            await found.follow(interval)
+            return 0
+
+    if refused := server.call(run):
+        raise Failure(f"Flyte refused {refused} operations")
+
+
+class Reports:
+    """Prints operations on stdout, and everything else on stderr.
+
+    Without ``-o``, the losses of equal fields are one warning.
+    """
 
     def __init__(self, output: Output, *, dry_run: bool) -> None:
         self._output = output
