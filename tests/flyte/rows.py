@@ -1,23 +1,26 @@
 """The recorded calls of Flyte 1, each sent over its own door and compared field by field.
 
-A scenario is sent to an admin with a database of its own, which is configured as the recorded
-server was.
+Each scenario begins with an empty database, in an admin that is configured as the recorded server
+was.
 """
 
 import base64
 import json
 import re
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+import httpx
 from flyteidl.admin.project_domain_attributes_pb2 import ProjectDomainAttributesUpdateRequest
 from flyteidl.service.admin_pb2 import DESCRIPTOR
 from google.protobuf import json_format
@@ -26,7 +29,7 @@ from google.rpc.status_pb2 import Status
 
 from tests.flyte.flytectl_rows import serving
 from tests.integration.admin.running import TOKEN
-from tests.servers import PATIENCE_SECONDS, free_port
+from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
 
 VECTORS = Path(__file__).parent / "vectors" / "flyte_v1.jsonl"
 
@@ -72,13 +75,6 @@ class Row:
         return {name: value for name, value in fields.items() if name not in self.unstable}
 
 
-class Endpoints(NamedTuple):
-    """The addresses of the doors of one admin."""
-
-    http: str
-    grpc: str
-
-
 def scenarios() -> dict[str, list[Row]]:
     """Read the recording."""
     with VECTORS.open() as lines:
@@ -97,21 +93,59 @@ def _row(content: dict[str, Any]) -> Row:
     )
 
 
-@contextmanager
-def endpoints(directory: Path) -> Iterator[Endpoints]:
-    """Run an admin with all doors, as the recorded server was configured."""
-    port = free_port()
-    with serving(directory, grpc_port=port, **CONFIG) as url:
-        yield Endpoints(url, f"127.0.0.1:{port}")
+class Recorded:
+    """An admin that is configured as the recorded server, to which scenarios are sent."""
 
+    def __init__(self, http: str, channel: grpc.Channel, database: Path) -> None:
+        self._http = http
+        self._channel = channel
+        self._database = database
+        self._pristine = database.with_name("pristine.db")
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("VACUUM INTO ?", [str(self._pristine)])
 
-def replay(rows: Sequence[Row], directory: Path) -> list[Fields]:
-    """Send the calls of a scenario one after the other, and return what is compared of each."""
-    with endpoints(directory) as doors, grpc.insecure_channel(doors.grpc, _OPTIONS) as channel:
+    def replay(self, rows: Sequence[Row]) -> list[Fields]:
+        """Send the calls of a scenario, which begins without projects, one after the other."""
+        self._reset()
         return [
-            send_grpc(row, channel) if row.door == "grpc" else send_rest(row, doors.http)
+            send_grpc(row, self._channel) if row.door == "grpc" else send_rest(row, self._http)
             for row in rows
         ]
+
+    def _reset(self) -> None:
+        """Give the database the content that it had at the start."""
+        with closing(sqlite3.connect(self._database, isolation_level=None)) as connection:
+            connection.execute("ATTACH ? AS pristine", [str(self._pristine)])
+            names = connection.execute(
+                "SELECT name FROM pristine.sqlite_schema WHERE type = 'table' "
+                "AND name NOT LIKE 'sqlite%'"
+            ).fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            for (name,) in names:
+                connection.execute(f"DELETE FROM main.{name}")
+                connection.execute(f"INSERT INTO main.{name} SELECT * FROM pristine.{name}")
+            connection.execute("COMMIT")
+
+
+@contextmanager
+def recorded(directory: Path) -> Iterator[Recorded]:
+    """Run an admin with all doors in a directory."""
+    port = free_port()
+    with (
+        NatsServer(directory / "nats") as nats,
+        serving(directory, nats.url, grpc_port=port, **CONFIG) as url,
+        grpc.insecure_channel(f"127.0.0.1:{port}", _OPTIONS) as channel,
+    ):
+        _await_readiness(url)
+        yield Recorded(url, channel, directory / "admin.db")
+
+
+def _await_readiness(url: str) -> None:
+    """Wait until health is as recorded: the server could be called all the time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while httpx.get(f"{url}/readyz", timeout=PATIENCE_SECONDS).status_code != 200:
+        assert time.monotonic() < deadline, f"admin at {url} is not ready"
+        time.sleep(0.05)
 
 
 def send_grpc(row: Row, channel: grpc.Channel) -> Fields:

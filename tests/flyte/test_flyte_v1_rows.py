@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.flyte.flyte_v1_differences import DIFFERENCES
-from tests.flyte.rows import Row, replay, scenarios
+from tests.flyte.rows import Row, recorded, scenarios
 
 PAGE = Path(__file__).parents[2] / "docs" / "flyte-compatibility.md"
 SCENARIOS = scenarios()
@@ -44,12 +44,14 @@ class Compared(NamedTuple):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Compared]:
-    """All fields of all rows, of which each scenario had a database of its own."""
+    """All fields of all rows."""
+    with recorded(tmp_path_factory.mktemp("admin")) as admin:
+        received = {name: admin.replay(rows) for name, rows in SCENARIOS.items()}
     return [
-        Compared(row, field, recorded, fields.get(field))
+        Compared(row, field, expected, fields.get(field))
         for name, rows in SCENARIOS.items()
-        for row, fields in zip(rows, replay(rows, tmp_path_factory.mktemp(name)), strict=True)
-        for field, recorded in row.recorded.items()
+        for row, fields in zip(rows, received[name], strict=True)
+        for field, expected in row.recorded.items()
     ]
 
 
