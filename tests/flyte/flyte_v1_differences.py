@@ -97,11 +97,18 @@ DIFFERENCES: Sequence[Difference] = (
         "large-messages",
         {"big-messages": [2, 3, 4]},
     ),
+    Difference("health", {"domains-version-health": [11, 12]}, frozenset({"message_b64"})),
     Difference(
         "the-version",
         {"domains-version-health": [5, 6, 7]},
         frozenset({"message_json", "body"}),
     ),
+    Difference(
+        "other-paths",
+        {"domains-version-health": [10], "project-register-rest": [29, 31, 32]},
+    ),
+    Difference("other-origins", {"project-register-rest": [40, 41, 42]}),
+    Difference("long-texts", {"long-error": [7, 9]}),
     Difference(
         "other-rpcs",
         {"executions-without-cluster": range(2, 9)},

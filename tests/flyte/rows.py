@@ -8,7 +8,6 @@ import base64
 import json
 import re
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
-import httpx
 from flyteidl.admin.project_domain_attributes_pb2 import ProjectDomainAttributesUpdateRequest
 from flyteidl.service.admin_pb2 import DESCRIPTOR
 from google.protobuf import json_format
@@ -29,7 +27,7 @@ from google.rpc.status_pb2 import Status
 
 from tests.flyte.flytectl_rows import serving
 from tests.integration.admin.running import TOKEN
-from tests.servers import PATIENCE_SECONDS, NatsServer, free_port
+from tests.servers import PATIENCE_SECONDS, free_port
 
 VECTORS = Path(__file__).parent / "vectors" / "flyte_v1.jsonl"
 
@@ -132,20 +130,10 @@ def recorded(directory: Path) -> Iterator[Recorded]:
     """Run an admin with all doors in a directory."""
     port = free_port()
     with (
-        NatsServer(directory / "nats") as nats,
-        serving(directory, nats.url, grpc_port=port, **CONFIG) as url,
+        serving(directory, grpc_port=port, **CONFIG) as url,
         grpc.insecure_channel(f"127.0.0.1:{port}", _OPTIONS) as channel,
     ):
-        _await_readiness(url)
         yield Recorded(url, channel, directory / "admin.db")
-
-
-def _await_readiness(url: str) -> None:
-    """Wait until health is as recorded: the server could be called all the time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while httpx.get(f"{url}/readyz", timeout=PATIENCE_SECONDS).status_code != 200:
-        assert time.monotonic() < deadline, f"admin at {url} is not ready"
-        time.sleep(0.05)
 
 
 def send_grpc(row: Row, channel: grpc.Channel) -> Fields:
