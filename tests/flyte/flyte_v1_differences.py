@@ -97,7 +97,6 @@ DIFFERENCES: Sequence[Difference] = (
         "large-messages",
         {"big-messages": [2, 3, 4]},
     ),
-    Difference("health", {"domains-version-health": [11, 12]}, frozenset({"message_b64"})),
     Difference(
         "the-version",
         {"domains-version-health": [5, 6, 7]},

@@ -25,21 +25,21 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.status_pb2 import Status
 
-from tests.flyte.flytectl_rows import serving
-from tests.integration.admin.running import TOKEN
-from tests.servers import PATIENCE_SECONDS, free_port
+from tests.flyte.admins import TOKEN, Admin
+from tests.servers import PATIENCE_SECONDS
 
 VECTORS = Path(__file__).parent / "vectors" / "flyte_v1.jsonl"
 
-CONFIG: Mapping[str, Any] = {
-    "failed_tries_per_minute": 1_000_000,
-    "records": {
-        "task_resource": {
-            "defaults": {"cpu": "100m", "memory": "500Mi"},
-            "limits": {"cpu": "2", "memory": "1Gi", "gpu": "1"},
-        },
-        "workflow_execution_config": {"max_parallelism": 25},
-    },
+CONFIG: Mapping[str, str] = {
+    "records": json.dumps(
+        {
+            "task_resource": {
+                "defaults": {"cpu": "100m", "memory": "500Mi"},
+                "limits": {"cpu": "2", "memory": "1Gi", "gpu": "1"},
+            },
+            "workflow_execution_config": {"max_parallelism": 25},
+        }
+    ),
 }
 """The configuration of the recorded server."""
 
@@ -128,12 +128,11 @@ class Recorded:
 @contextmanager
 def recorded(directory: Path) -> Iterator[Recorded]:
     """Run an admin with all doors in a directory."""
-    port = free_port()
     with (
-        serving(directory, grpc_port=port, **CONFIG) as url,
-        grpc.insecure_channel(f"127.0.0.1:{port}", _OPTIONS) as channel,
+        Admin(directory, **CONFIG) as admin,
+        grpc.insecure_channel(admin.grpc, _OPTIONS) as channel,
     ):
-        yield Recorded(url, channel, directory / "admin.db")
+        yield Recorded(admin.url, channel, admin.store / "admin.db")
 
 
 def send_grpc(row: Row, channel: grpc.Channel) -> Fields:
