@@ -89,6 +89,7 @@ class Watching:
             finally:
                 if fixturedef.scope == "session":
                     self._threads |= set(threading.enumerate())
+                    self._run.keep_sockets()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -131,6 +131,10 @@ class Watched(Run):
     def begin_module(self) -> None:
         self._sockets = sockets()
 
+    def keep_sockets(self) -> None:
+        """Let the sockets that are open stay for the session."""
+        self._sockets |= sockets()
+
     def end_test(self, seconds: float) -> list[str]:
         """Return the processes that remain of a test, and what it did not close; kill them."""
         return [*self._end({OF_A_TEST}, seconds), *unclosed()]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 import pytest_asyncio
@@ -10,6 +11,14 @@ import pytest_asyncio
 from tests.integration.admin.running import running, settings_for
 from tests.servers import NatsServer
 from trimtab_admin.config import AdminConfig
+
+
+@pytest.fixture(scope="session")
+def grpc_threads() -> Iterator[None]:
+    """The thread and the sockets that all servers and channels of gRPC in the process share."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture

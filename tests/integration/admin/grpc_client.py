@@ -1,15 +1,15 @@
 """A client of the gRPC door that sends and receives bytes."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import grpc
-import pytest
 from google.protobuf.message import Message
 
 from tests.integration.admin.running import TOKEN
 from tests.servers import PATIENCE_SECONDS
-from trimtab_admin.config import AdminConfig
 
+ADMIN = "/flyteidl.service.AdminService"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 
 
@@ -17,17 +17,22 @@ class GrpcClient:
     """Calls methods by their paths. pytest keeps it, so it has no channel after its context."""
 
     def __init__(
-        self, settings: AdminConfig, credentials: grpc.ChannelCredentials | None = None
+        self,
+        port: int | None,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self._address = f"localhost:{settings.grpc_port}"
+        self.port = port
+        self._options = options
+        self._address = f"localhost:{port}"
         self._credentials = credentials
         self.channel: Any = None
 
     async def __aenter__(self) -> Self:
         if self._credentials is None:
-            self.channel = grpc.aio.insecure_channel(self._address)
+            self.channel = grpc.aio.insecure_channel(self._address, self._options)
         else:
-            self.channel = grpc.aio.secure_channel(self._address, self._credentials)
+            self.channel = grpc.aio.secure_channel(self._address, self._credentials, self._options)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -46,6 +51,9 @@ class GrpcClient:
 
     async def error(self, path: str, request: Message | bytes = b"", **more: Any) -> Any:
         """Return the error of a call that must fail."""
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
+        try:
             await self.call(path, request, **more)
-        return caught.value
+        except grpc.aio.AioRpcError as error:
+            # Its traceback would keep the channel, until garbage is collected.
+            return error.with_traceback(None)
+        raise AssertionError(f"{path} has not failed")

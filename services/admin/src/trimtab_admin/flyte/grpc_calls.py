@@ -46,6 +46,8 @@ _UNDECODABLE = RpcError(
     "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
 )
 
+_NO_MESSAGE = RpcError(code_pb2.CANCELLED, "no message of a request has come")
+
 _durations = metrics.seconds(
     "rpc.server.call.duration", "From the message of a request to that of its response"
 )
@@ -57,6 +59,8 @@ class Context(Protocol):
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]: ...
 
     def peer(self) -> str: ...
+
+    async def read(self) -> object: ...
 
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str | bytes], ...]) -> None: ...
 
@@ -87,11 +91,13 @@ class Method:
 class GrpcCalls:
     """Serves the calls of all methods."""
 
-    def __init__(self, access: AccessControl) -> None:
+    def __init__(self, access: AccessControl, request_seconds: float) -> None:
+        """``request_seconds`` is how long the message of a call is awaited."""
         self._access = access
+        self._request_seconds = request_seconds
         self._writes: set[asyncio.Task[bytes | RpcError]] = set()
 
-    async def serve(self, method: Method, request: bytes, context: Context) -> bytes:
+    async def serve(self, method: Method, context: Context) -> bytes:
         """Return the response; an error ends the call at once."""
         # The first value wins, as in HTTP.
         given = reversed(context.invocation_metadata())
@@ -103,6 +109,7 @@ class GrpcCalls:
         # As over HTTP, the span continues the client's trace also where nothing is exported.
         with telemetry.span(method.name, metadata, SpanKind.SERVER) as span:
             try:
+                request = await self._message(context)
                 work = self._answer(method, call, authorization, request)
                 outcome = await (work if method.is_read else self._completed(work))
             finally:
@@ -119,9 +126,20 @@ class GrpcCalls:
             write.cancel()
         await asyncio.gather(*self._writes, return_exceptions=True)
 
+    async def _message(self, context: Context) -> bytes | None:
+        """Return the message of the call; ``None`` where none comes."""
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                message = await context.read()
+        except TimeoutError:
+            return None
+        return message if isinstance(message, bytes) else None
+
     async def _answer(
-        self, method: Method, call: Call, authorization: str, request: bytes
+        self, method: Method, call: Call, authorization: str, request: bytes | None
     ) -> bytes | RpcError:
+        if request is None:
+            return _NO_MESSAGE
         try:
             message = method.decode(request)
             if not method.rpc.is_open:

@@ -9,7 +9,6 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,10 +37,8 @@ _MAX_CALLS = 512
 _MAX_STREAMS = 128
 """How many RPCs a connection may have at once; a client queues more."""
 _MILLIS = 1000
-_REFLECTION_SECONDS = 60.0
+_REFLECTION_SECONDS = 10.0
 """The longest stream of reflection, which would otherwise be as long as its client lets it."""
-_message_timer: ContextVar[asyncio.TimerHandle] = ContextVar("message_timer")
-"""Ends a call whose message does not arrive: it would hold one of `_MAX_CALLS`."""
 _REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 
 
@@ -106,14 +103,19 @@ class GrpcDoor:
     """Serves while its context is open."""
 
     def __init__(
-        self, services: Sequence[Service], access: AccessControl, listener: Listener
+        self,
+        services: Sequence[Service],
+        access: AccessControl,
+        listener: Listener,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         """Raises `OSError`, `Invalid` and `Rejected` where it cannot listen so."""
         self._listener = listener
+        self._grace_seconds = grace_seconds
         self._credentials = listener.credentials()
         listener.check()
-        self._calls = GrpcCalls(access)
-        self._handlers = _Handlers(services, self._calls, listener.request_seconds)
+        self._calls = GrpcCalls(access, listener.request_seconds)
+        self._handlers = _Handlers(services, self._calls)
         self._server: grpc.aio.Server | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.port = listener.port
@@ -157,7 +159,7 @@ class GrpcDoor:
             await self._stopping
 
     async def _stop(self, server: grpc.aio.Server) -> None:
-        await server.stop(GRACE_SECONDS)
+        await server.stop(self._grace_seconds)
         await self._calls.end()
 
 
@@ -184,11 +186,8 @@ def _options(listener: Listener) -> Sequence[tuple[str, int]]:
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Finds the handler of a method; a method that does not exist has one too."""
 
-    def __init__(
-        self, services: Sequence[Service], calls: GrpcCalls, request_seconds: float
-    ) -> None:
+    def __init__(self, services: Sequence[Service], calls: GrpcCalls) -> None:
         self._services = {service.name: service for service in services}
-        self._request_seconds = request_seconds
         self._calls = calls
         self._handlers: dict[str, Any] = {
             f"/{service.name}/{name}": self._unary(_method(service, name))
@@ -198,18 +197,14 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         self._handlers[_REFLECTION] = _reflection([*self._services, reflection.SERVICE_NAME])
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        # gRPC calls this in the task of the call, before it awaits the message.
-        task = asyncio.current_task()
-        assert task is not None
-        _message_timer.set(task.get_loop().call_later(self._request_seconds, task.cancel))
         return self._handlers.get(details.method) or self._unary(self._unknown(details.method))
 
     def _unary(self, method: Method) -> Any:
-        async def serve(request: bytes, context: Context) -> bytes:
-            _message_timer.get().cancel()
-            return await self._calls.serve(method, request, context)
+        async def serve(_requests: AsyncIterator[bytes], context: Context) -> bytes:
+            return await self._calls.serve(method, context)
 
-        return grpc.unary_unary_rpc_method_handler(serve)
+        # A handler of one message would be called when that has arrived, which may be never.
+        return grpc.stream_unary_rpc_method_handler(serve)
 
     def _unknown(self, path: str) -> Method:
         name, _, method = path.removeprefix("/").rpartition("/")
@@ -241,7 +236,6 @@ def _reflection(names: Sequence[str]) -> Any:
     servicer = ReflectionServicer(names)
 
     async def serve(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        _message_timer.get().cancel()
         async with asyncio.timeout(_REFLECTION_SECONDS):
             async for response in servicer.ServerReflectionInfo(requests, context):
                 yield response
