@@ -88,7 +88,7 @@ def parse_model(model: type[M], content: Mapping[str, object]) -> M:
         return model.model_validate(content)
     except ValidationError as error:
         first = first_error(error)
-        path = ".".join(str(step) for step in first["loc"])
+        path = ".".join(str(step) for step in first["loc"] if step != "[key]")
         expected = unknown_field(model, first) or allowed_instead(first)
         raise Invalid(path, first["input"], expected) from error
 

@@ -2,12 +2,16 @@
 
 import itertools
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.cli.conftest import Trimtab
+from tests.integration.embedded.running import TRIMTAB
+from tests.processes import ended
+from tests.servers import PATIENCE_SECONDS
 
 _NUMBERS = itertools.count(1)
 
@@ -59,6 +63,7 @@ def test_a_project_is_created_from_a_file(trimtab: Trimtab, created: str, tmp_pa
     [
         ("id: x\nnmae: y\n", "nmae: 'y' is not valid; allowed: only id, name, description, labels"),
         ("id: x\nname: y\nlabels: {a: b}\n", "labels: {'a': 'b'} is not valid; allowed: a mapping"),
+        ("id: x\nname: y\nlabels: {values: {b_: c}}\n", "labels.b_: 'b_' is not valid"),
         ("- x\n", "['x'] is not valid; allowed: a mapping"),
     ],
 )
@@ -108,6 +113,23 @@ def test_an_update_shows_the_changes_and_prompts(trimtab: Trimtab, created: str)
     assert project["labels"] == {"a": "b", "c": "d"}
     again = trimtab(*update)
     assert again.stdout == "No changes detected. Skipping the update.\n"
+
+
+def test_a_change_that_another_makes_during_the_prompt_is_kept(
+    trimtab: Trimtab, data: Path, created: str
+) -> None:
+    command = [TRIMTAB, "update", "project", "-p", created, "--name", "x", "--data", str(data)]
+    pipe = subprocess.PIPE
+    starting = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    with ended(starting) as prompting:
+        assert prompting.stdout is not None
+        while prompting.stdout.read(1) != "?":
+            pass
+        assert trimtab("update", "project", created, "--display-name", "y").exit_code == 0
+        _, error = prompting.communicate("y\n", timeout=PATIENCE_SECONDS)
+    assert prompting.returncode == 5
+    assert error.startswith(f"Error: Project {created} failed to update due to ")
+    assert stored(trimtab, created)["display_name"] == "y"
 
 
 def test_the_labels_of_an_update_replace_the_stored_ones(trimtab: Trimtab, created: str) -> None:
