@@ -289,7 +289,7 @@ def test_a_record_that_replaces_a_map_goes_on_to_replace_it() -> None:
         ({"run": {"max_action_concurrency": value(2**31)}}, "run.max_action_concurrency"),
         ({"environment_variables": value({"1A": "x"})}, "environment_variables.1A"),
         ({"security": {"service_account": value("")}}, "security.service_account"),
-        ({"storage": {"raw_data_path": value("{{ nobody }}")}}, "storage.raw_data_path"),
+        ({"storage": {"raw_data_path": value("{{ missing }}")}}, "storage.raw_data_path"),
         ({"annotations": value({POD_TEMPLATE: "x"})}, f"annotations.{POD_TEMPLATE}"),
         ({"annotations": value({"trimtab.io/task": "x"})}, "annotations.trimtab.io/task"),
         ({"labels": {"state": 7}}, "labels.state"),

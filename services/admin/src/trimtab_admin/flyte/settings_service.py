@@ -1,7 +1,7 @@
 """The settings service of Flyte 2: one message of settings spans the records of several kinds.
 
 Its ``version`` is the newest revision of all these records at the scope, that of a deletion
-included, and 0 while none is stored. So it changes with each of them, whoever writes it.
+included, and 0 while none is stored. So it changes with each of them, also by a native write.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
