@@ -23,7 +23,7 @@ from trimtab.errors import Conflict
 HOSTILE = "a\x00\x1b[2J\r\x7f\x9b2J\u202e\u2066"
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 VALUES = {"TOKEN": "t", "DEAD": "1", "NAME": "n", "REVISION": "1", "EXECUTION": "e"}
-VALUES |= {"FLYTE": "127.0.0.1:1"}
+VALUES |= {"FLYTE": "127.0.0.1:1", "FLYTE2": "127.0.0.1:1"}
 ENDS = {"phase": "failed", "holders_next": "", "hooks_next": None, "waiters_next": ""}
 """Values of fields without which a command would request more."""
 EXAMPLES = [

@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from trimtab.cli.server import Server
 from trimtab.cli.terminal import confirm, progress, show, show_data
 from trimtab.client import Client
 from trimtab.errors import Code, Invalid
-from trimtab.flyte import configuration
+from trimtab.flyte import configuration, flyte2
 from trimtab.flyte.client import FlyteAdmin, Refused, Token, token_of_command, token_of_file
 from trimtab.flyte.comparing import Difference
+from trimtab.flyte.flyte2 import Flyte2
 from trimtab.flyte.importing import Contents, Given, Plan, Refusal, contents_of_rows, plan
 from trimtab.flyte.messages import kinds_by_number
-from trimtab.flyte.rows import Row
+from trimtab.flyte.rows import FlyteProject, Row
 from trimtab.levels import PLATFORM
 
 _MAX_LINES = 200
@@ -52,6 +54,49 @@ def import_flyte(
     flyte = FlyteAdmin(endpoint, insecure=insecure, ca_file=ca_file, token=token)
     contents = asyncio.run(_read(flyte, configured))
     _import(server, contents, keep_effective, dry_run, force, reason, output)
+
+
+def import_flyte2(
+    server: Server,
+    endpoint: str,
+    org: str,
+    flyte_token: str | None,
+    domains: Sequence[str],
+    projects: Sequence[str],
+    dry_run: bool,
+    force: bool,
+    reason: str,
+    output: Output,
+) -> None:
+    """Run ``trimtab import flyte2``."""
+    _check_prompt(output, dry_run or force)
+    flyte = Flyte2(endpoint, org, flyte_token or "")
+    contents = asyncio.run(_read2(flyte, domains, projects))
+    _import(server, contents, True, dry_run, force, reason, output)
+
+
+async def _read2(flyte: Flyte2, domains: Sequence[str], names: Sequence[str]) -> Contents:
+    """Read the settings of a Flyte 2, of the named projects and domains or of all."""
+    async with flyte:
+        projects = [FlyteProject(name, has_details=False) for name in names]
+        if not (domains and names):
+            listed, of_projects = await flyte.projects()
+            projects = [each for each in listed if each.id in names] if names else listed
+            domains = domains or of_projects
+        progress(f"{flyte.url}: {len(projects):,} projects, {len(domains):,} domains")
+        found = {}
+        for project, domain in product(projects, domains):
+            for key, settings in await flyte.settings(domain, project.id):
+                found[key.domain, key.project] = key, settings
+        progress(f"{flyte.url}: settings of {len(found):,} scopes")
+    given, refused = list[Given](), list[Refusal]()
+    for key, settings in found.values():
+        for each in flyte2.records(key, settings):
+            if isinstance(each, Given):
+                given.append(each)
+            else:
+                refused.append(each)
+    return Contents(domains, projects, given, refused, has_flyte_rule=False)
 
 
 def _import(
@@ -157,6 +202,8 @@ def _report_lines(found: Plan, keep_effective: bool) -> Iterator[str]:
         yield from (f"    {refused.what}: {refused.reason}" for refused in found.refused)
     for difference in found.differences:
         yield from _difference_lines(difference)
+    if not found.compared:
+        return
     yield (
         f"effective values that differ from Flyte's: {len(found.differences):,} of "
         f"{found.compared:,}"

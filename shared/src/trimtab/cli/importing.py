@@ -54,3 +54,35 @@ def import_flyte(server: Server, **options: Any) -> None:
     differs is written, so that it can be repeated: after an interruption too.
     """
     flyte_extra.load(_WORK).import_flyte(server, **options)
+
+
+@import_.command(
+    "flyte2", epilog=example("trimtab import flyte2 --endpoint http://$FLYTE2 --dry-run")
+)
+@click.option("--endpoint", required=True, metavar="URL", help="Flyte 2's API.")
+@click.option("--org", default="", help="The organization; default: that of the server.")
+@click.option(
+    "--flyte-token",
+    envvar="TRIMTAB_FLYTE_TOKEN",
+    hidden=True,
+)
+@click.option(
+    "--only-domain",
+    "domains",
+    multiple=True,
+    help="A domain to import; all by default. Can be repeated.",
+)
+@click.option(
+    "--only-project",
+    "projects",
+    multiple=True,
+    help="A project to import; all by default. Can be repeated.",
+)
+@_import_options
+def import_flyte2(server: Server, **options: Any) -> None:
+    """Import projects and settings of a running Flyte 2, by its own API.
+
+    Its organization becomes the platform. It shows what it would change and what it cannot import;
+    then it prompts. With both a project and a domain, no list of projects is needed.
+    """
+    flyte_extra.load(_WORK).import_flyte2(server, **options)

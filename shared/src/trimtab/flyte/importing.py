@@ -5,7 +5,7 @@ contents changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -47,6 +47,8 @@ class Given:
     record: Record
     as_read: Record | None = None
     """The record with the fields that Flyte reads; ``None`` where Flyte's rule does not apply."""
+    revise: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Returns the document that replaces a stored one; ``None`` selects that of a row."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ def _plan_entities(
         before = stored.get(("project", project.id))
         was_archived = before is not None and before.document.get("state") == "archived"
         projects[project.id] = not (was_archived and project.is_archived)
+        if before is not None and not project.has_details:
+            document = {}
         found.planned.append(_planned_entity("project", project.id, document, stored))
     return domains, projects
 
@@ -253,7 +257,11 @@ class _KindPlan:
             if keep_effective:
                 record = sides.kept(record, self.domains)
         stored = {} if before is None else before.document
-        document = _with_native_parts(self.kind, stored, record.document)
+        document = (
+            given.revise(stored)
+            if given.revise
+            else _with_native_parts(self.kind, stored, record.document)
+        )
         is_same = before is not None and _normal(stored) == _normal(document)
         try:
             body = _body(self.kind, record.scope, document, before)

@@ -52,3 +52,5 @@ class FlyteProject:
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     is_archived: bool = False
+    has_details: bool = True
+    """Whether the fields above are those of the project, of which else only the id is given."""
