@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
@@ -162,3 +163,31 @@ def fake_flyte() -> Iterator[FakeFlyte]:
             yield flyte
         finally:
             server.stop(None).wait()
+
+
+class _EmptyFlyte2(BaseHTTPRequestHandler):
+    """Answers every call of Connect with an empty message: there is nothing."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/proto")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def empty_flyte2() -> Iterator[str]:
+    """Serve a Flyte 2 without projects, and yield its host and port."""
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), _EmptyFlyte2) as server,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        threads.submit(server.serve_forever)
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()

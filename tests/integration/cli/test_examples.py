@@ -10,7 +10,7 @@ from string import Template
 
 import pytest
 
-from tests.fake_flyte import FakeFlyte, fake_flyte
+from tests.fake_flyte import FakeFlyte, empty_flyte2, fake_flyte
 from tests.integration.cli.conftest import Trimtab
 from tests.servers import PATIENCE_SECONDS
 from trimtab.cli import reference
@@ -73,6 +73,12 @@ def flyte() -> Iterator[FakeFlyte]:
 
 
 @pytest.fixture
+def flyte2() -> Iterator[str]:
+    with empty_flyte2() as address:
+        yield address
+
+
+@pytest.fixture
 def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Mapping[str, str]:
     """Return the values of the variables in an example."""
     found = {"TOKEN": "unknown/n0/0"}
@@ -84,7 +90,9 @@ def values(trimtab: Trimtab, example: str, request: pytest.FixtureRequest) -> Ma
     if "$REVISION" in example:
         history = trimtab("history", TASK, "-p", "shop", "-d", "development", "-o", "json")
         found["REVISION"] = str(json.loads(history.stdout)[-1]["revision"])
-    if "$FLYTE" in example:
+    if "$FLYTE2" in example:
+        found["FLYTE2"] = request.getfixturevalue("flyte2")
+    elif "$FLYTE" in example:
         found["FLYTE"] = request.getfixturevalue("flyte").endpoint
     if "$EXECUTION" in example:
         pricing = ("execute", "pricing", "-p", "shop", "-d", "development")
