@@ -42,7 +42,7 @@ def test_each_variable_of_a_service_is_in_its_configuration(name: str) -> None:
 
 def test_ports_are_published_on_loopback_only() -> None:
     ports = [port for service in services().values() for port in service.get("ports", ())]
-    assert len(ports) == 5
+    assert len(ports) == 6
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 

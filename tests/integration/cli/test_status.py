@@ -15,7 +15,9 @@ from trimtab.cli.main import cli
 from trimtab.embedded.directory import Directory
 from trimtab.release import VERSION
 
-NAMES = ["admin", "clusterres", "propeller", "resmgr", "NATS", "Valkey", "database"]
+SERVICES = ["admin", "clusterres", "propeller", "resmgr"]
+DOORS = ["grpc", "rest", "connect"]
+NAMES = ["admin", *DOORS, *SERVICES[1:], "NATS", "Valkey", "database"]
 
 
 def parts(done: Result) -> dict[str, dict[str, Any]]:
@@ -36,8 +38,11 @@ def test_every_part_of_an_embedded_system_is_shown(trimtab: Trimtab, data: Path)
     assert found["admin"]["address"] == Directory(data).url()
     assert found["propeller"]["address"] == f"127.0.0.1:{ports['propeller']}"
     assert found["database"]["address"] == f"sqlite:///{Directory(data).database}"
-    assert [found[name]["version"] for name in NAMES[:4]] == [VERSION] * 4
+    assert [found[name]["version"] for name in SERVICES] == [VERSION] * 4
     assert found["propeller"]["requests"] == 0
+    assert found["grpc"]["address"].startswith("grpc://127.0.0.1:")
+    assert found["rest"]["address"] == Directory(data).url()
+    assert {found[name]["anonymous"] for name in DOORS} == {""}
     table = trimtab("status").stdout.splitlines()
     assert [line.split()[0] for line in table] == ["NAME", *NAMES]
 

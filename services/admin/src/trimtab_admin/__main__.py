@@ -31,7 +31,7 @@ def main() -> None:
         app = build(config)
     except (TrimtabError, OSError) as error:
         sys.exit(f"admin cannot start: {error}")
-    service.run("admin", config, app, stopping=app.state.stopping)
+    service.run("admin", config, app, stopping=app.state.stopping, reuse_port=config.reuse_port)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 from pydantic import BaseModel
 
-from trimtab.api.maintenance import StatusBody
+from trimtab.api.maintenance import DoorBody, StatusBody
 from trimtab.cli.commands import Failure, example
 from trimtab.cli.configuration import Output
 from trimtab.cli.server import Server, with_server
@@ -50,6 +51,8 @@ class Part(BaseModel):
     """For propeller: the number of executions that none has claimed."""
     reasons: Mapping[str, str] = {}
     """Why it is not ready, by part."""
+    anonymous: str = ""
+    """For a door: the role of calls without an API token; empty where they are refused."""
 
 
 _PARTS: Columns[Part] = {
@@ -59,6 +62,7 @@ _PARTS: Columns[Part] = {
     "ADDRESS": lambda part: part.address,
     "LAG": lambda part: "; ".join(_lags(part)),
     "REASON": lambda part: "; ".join(f"{key}: {why}" for key, why in part.reasons.items()),
+    "ANONYMOUS": lambda part: part.anonymous,
 }
 
 
@@ -136,6 +140,7 @@ def parts_of(found: Found) -> Sequence[Part]:
     nats, database = (status.nats, status.database) if status else ("", "")
     return [
         _admin(found),
+        *(_door(door, found) for door in (status.doors if status else ())),
         *(_service(name, found, local(name)) for name in _SERVICES),
         Part(
             name="NATS",
@@ -165,6 +170,17 @@ def _admin(found: Found) -> Part:
     seconds = 0.0 if since is None else (datetime.now(UTC) - since).total_seconds()
     lag = {"unsent": status.unsent, "unsent_seconds": max(seconds, 0.0)}
     return part.model_copy(update=lag)
+
+
+def _door(door: DoorBody, found: Found) -> Part:
+    """Return a door of admin for clients of Flyte, which is ready when admin is."""
+    address = without_credentials(found.url)
+    if door.port is not None:
+        scheme = "grpcs" if door.tls else "grpc"
+        host = urlsplit(found.url).hostname or ""
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{door.port}"
+    admin = _service("admin", found, address)
+    return Part(name=door.name, state=admin.state, address=address, anonymous=door.anonymous)
 
 
 def _service(name: str, found: Found, address: str) -> Part:

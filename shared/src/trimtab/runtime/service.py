@@ -89,14 +89,17 @@ def run(
     config: ServiceConfig,
     app: Any,  # any ASGI application
     stopping: Callable[[], None] = lambda: None,
+    *,
+    reuse_port: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then exit with 0; with 1 where the start or a task fails.
 
+    With ``reuse_port`` other processes may listen on the same port.
     ``stopping`` is called before the server waits for open responses: streams must end by then.
     """
     flush = telemetry.set_up(name, config.log_level)
     limits = HeadLimits(config.max_head_bytes, config.request_seconds)
-    listener = _listen(name, config)
+    listener = _listen(name, config, reuse_port)
     server = _Server(
         uvicorn.Config(
             app,
@@ -121,9 +124,9 @@ def run(
         sys.exit(1)  # uvicorn has logged why
 
 
-def _listen(name: str, config: ServiceConfig) -> socket.socket:
+def _listen(name: str, config: ServiceConfig, reuse_port: bool) -> socket.socket:
     try:
-        listener = socket.create_server((config.host, config.port))
+        listener = socket.create_server((config.host, config.port), reuse_port=reuse_port)
     except OSError as error:
         sys.exit(
             f"{name} cannot listen on {config.host}:{config.port}: {error.strerror}; "
