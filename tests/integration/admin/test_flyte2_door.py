@@ -15,7 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from tests.integration.admin.callers import bearer, create_token, grant
-from tests.integration.admin.running import FORCE
+from tests.integration.admin.running import FORCE, running, settings_for
+from trimtab_admin.config import AdminConfig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -405,3 +406,19 @@ async def test_a_call_without_a_token_or_a_grant_is_refused_and_audited(
         "narrow",
         "/flyteidl2.settings.SettingsService/CreateSettings",
     )
+
+
+async def test_an_anonymous_door_only_reads(
+    tmp_path_factory: pytest.TempPathFactory, shared_settings: AdminConfig
+) -> None:
+    doors = {"anonymous_doors": ("connect",)}
+    config = settings_for(tmp_path_factory.mktemp("open"), shared_settings.nats_url, **doors)
+    async with running(config) as open_admin:
+        del open_admin.headers["Authorization"]
+        found = await call(open_admin, "GetSettings", key=DOMAIN)
+        assert found.settingsRecord.key == DOMAIN
+        sent = settings(labels=leaf({"a": "b"}))
+        with pytest.raises(Refused) as refused:
+            await call(open_admin, "CreateSettings", key=DOMAIN, settings=sent)
+        assert refused.value.code == "permission_denied"
+        assert (await open_admin.get("/projects")).status_code == 401

@@ -280,6 +280,13 @@ def test_a_record_that_replaces_a_map_goes_on_to_replace_it() -> None:
     assert written(flyte2.Settings(), workflow_execution_config=stored) == {}
 
 
+def test_a_map_that_was_unset_inherits_again_with_a_value() -> None:
+    sent = message(environment_variables=value({"B": "1"}))
+    assert written(sent, workflow_execution_config={"unset": ["envs"]}) == {
+        "workflow_execution_config": {"envs": {"B": "1"}}
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
