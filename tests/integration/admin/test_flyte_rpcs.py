@@ -110,7 +110,7 @@ async def flyte(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Flyte
         failed_tries_per_minute=100_000,
         records={"workflow_execution_config": {"max_parallelism": 25, "envs": {"A": "1"}}},
     )
-    async with running(settings) as native, GrpcClient(settings) as door:
+    async with running(settings) as native, GrpcClient(settings.grpc_port) as door:
         for project in ("shop", "lab"):
             await native.post("/projects", json={"name": project})
         yield Flyte(door, native)
