@@ -69,6 +69,12 @@ class LimitedConnection(HttpToolsProtocol):
         self._stop_timer()
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        super().eof_received()
+        # uvicorn would invite a body that can no longer arrive; uvloop refuses the write.
+        if self.cycle is not None:
+            self.cycle.waiting_for_100_continue = False
+
     def data_received(self, data: bytes) -> None:
         if self._part is _Part.DROPPED:
             return

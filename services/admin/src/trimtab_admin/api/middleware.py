@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
@@ -258,6 +259,7 @@ def _check_form(scope: Scope, headers: Headers) -> None:
             raise Invalid(name, text.decode("latin-1"), "UTF-8 with valid percent-encoding")
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether a name or address is that of this machine alone; other names are not looked
     up."""

@@ -175,6 +175,8 @@ class RestDoor:
         self, served: rpc.Rpc, call: Call, message: Message, seconds: float | None
     ) -> Message:
         """Raises `RpcError`."""
+        if seconds is None:
+            return await rpc.respond(served, call, message, self._access)
         try:
             async with asyncio.timeout(seconds) as timeout:
                 return await rpc.respond(served, call, message, self._access)
