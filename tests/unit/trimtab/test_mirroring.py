@@ -16,14 +16,19 @@ from trimtab import kinds
 from trimtab.flyte.mirroring import (
     Delete,
     Image,
+    Register,
     Update,
+    UpdateProject,
     image,
     mirrored_kinds,
     operations,
+    project_operations,
+    unmirrored,
 )
+from trimtab.flyte.rows import FlyteProject
 from trimtab.kinds import Kind
 from trimtab.levels import PLATFORM, SETTINGS_FILE, Level, Scope
-from trimtab.messages.events import RecordChanged
+from trimtab.messages.events import ProjectChanged, RecordChanged
 from trimtab.settings.state import Settings
 
 PROJECTS = ("shop", "mall")
@@ -388,3 +393,40 @@ def as_rows(flyte: Flyte) -> dict[Scope, MatchingAttributes]:
 
 def test_every_kind_that_flyte_stores_is_in_these_tests() -> None:
     assert {kind.name for kind in mirrored_kinds()} == FIELDS.keys()
+
+
+def test_rows_whose_value_cannot_be_computed_stay_as_they_are() -> None:
+    kind, scope = kinds.by_name("task_resource"), Scope("development", "shop", "price")
+    settings = Settings()
+    settings.apply(RecordChanged.at(scope, kind.name, {"limits": {"from": "a later release"}}), 1)
+    found = image(settings, kind, ["shop"], ["development"])
+    assert found.unreadable.keys() == {scope}
+    present = {scope: MatchingAttributes()}
+    assert operations(kind, found.rows, present, found.unreadable.keys()) == []
+    assert operations(kind, found.rows, present) == [Delete(kind, scope)]
+
+
+def test_values_of_kinds_without_rows_are_reported() -> None:
+    settings = Settings()
+    target = Scope("development", "shop")
+    settings.apply(RecordChanged.at(target, "quality_of_service", {"tier": "HIGH"}), 1)
+    [loss] = unmirrored(settings, ["shop"], ["development", "production"])
+    assert (loss.kind, loss.target, loss.path) == ("quality_of_service", target, "tier")
+
+
+def test_projects_are_registered_changed_and_archived() -> None:
+    ours = [
+        ProjectChanged(name="new", description="A new one", labels={"team": "a"}),
+        ProjectChanged(name="equal", labels={"team": "a"}),
+        ProjectChanged(name="old", state="archived"),
+        ProjectChanged(name="unused", state="archived"),
+    ]
+    theirs = [
+        FlyteProject("equal", "Equal", "Flyte cannot clear it", {"team": "a"}),
+        FlyteProject("old", "old", labels={"team": "b"}),
+        FlyteProject("of-flyte-only"),
+    ]
+    assert project_operations(ours, theirs) == [
+        Register(FlyteProject("new", "new", "A new one", {"team": "a"})),
+        UpdateProject(FlyteProject("old", "old", is_archived=True)),
+    ]

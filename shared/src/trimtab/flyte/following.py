@@ -113,7 +113,8 @@ class Mirror:
                     failures = 0
             except Gone:
                 continue
-            except Retryable as error:
+            except (Retryable, Refused) as error:
+                # What is refused here is a read, such as by a Flyte whose database is down.
                 failures += 1
                 delay = backoff_seconds(
                     failures, first=_FIRST_DELAY_SECONDS, longest=_LONGEST_DELAY_SECONDS
@@ -124,16 +125,19 @@ class Mirror:
     async def _comparisons(self, interval_seconds: float) -> AsyncIterator[None]:
         """Compare everything, and then what changes, until the interval has passed."""
         settings = await self._read()
-        deadline = asyncio.get_running_loop().time() + interval_seconds
+        now = asyncio.get_running_loop().time
+        deadline = now() + interval_seconds
         async with self._changes(settings.revision) as changes:
-            await self._compare(settings)
-            yield
-            while batch := await changes.next(deadline):
-                names = {change.kind for change in batch}
+            refused = await self._compare(settings)
+            while True:
+                yield
+                if refused:
+                    deadline = min(deadline, now() + _LONGEST_DELAY_SECONDS)
+                if not (batch := await changes.next(deadline)):
+                    return
                 for change in batch:
                     _apply(settings, change)
-                await self._compare(settings, names)
-                yield
+                refused = await self._compare(settings, {change.kind for change in batch})
 
     @asynccontextmanager
     async def _changes(self, revision: int) -> AsyncIterator["_Changes"]:
