@@ -13,6 +13,7 @@ from flyteidl.admin.matchable_resource_pb2 import MatchingAttributes
 from google.protobuf import json_format
 
 from trimtab import kinds
+from trimtab.flyte.messages import to_message
 from trimtab.flyte.mirroring import (
     Delete,
     Image,
@@ -429,4 +430,15 @@ def test_projects_are_registered_changed_and_archived() -> None:
     assert project_operations(ours, theirs) == [
         Register(FlyteProject("new", "new", "A new one", {"team": "a"})),
         UpdateProject(FlyteProject("old", "old", is_archived=True)),
+    ]
+
+
+def test_a_row_that_is_not_needed_gets_the_broader_value_where_narrower_rows_stay() -> None:
+    kind = kinds.by_name("task_resource")
+    project, domain, workflow = Scope("development", "shop", "price").chain[3:]
+    ours, theirs = (to_message(kind, {"limits": {"cpu": cpu}}) for cpu in "12")
+    rows = {project: ours, workflow: theirs}
+    assert operations(kind, rows, {**rows, domain: theirs}) == [Update(kind, domain, ours)]
+    assert operations(kind, {project: ours}, {project: ours, domain: theirs}) == [
+        Delete(kind, domain)
     ]
