@@ -1,8 +1,9 @@
-"""Calls of Flyte's clients: gets and updates per second over gRPC, against a handler without work.
+"""Calls of Flyte's clients: gets and updates per second, against a handler without work.
 
 Both servers are processes of their own: admin with SQLite and one project, and a server of grpc.aio
-whose handler returns bytes. One channel sends with so many calls in flight, in turn to each. Run as
-``python -m bench.flyte_doors``; `SECONDS` is the duration of each figure.
+whose handler returns bytes. One channel sends with so many calls in flight, in turn to each. REST
+is compared with an empty route of Starlette and with the door whose handler returns one message.
+Run as ``python -m bench.flyte_doors``; `SECONDS` is the duration of each figure.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from flyteidl.admin.project_domain_attributes_pb2 import (
     ProjectDomainAttributesUpdateRequest,
 )
 
+from bench import flyte_rest
+from bench.http import Connection as HttpConnection
 from bench.http import Timings
 from tests.flyte.admins import TOKEN, Admin
 
@@ -32,6 +35,8 @@ IN_FLIGHT = (1, 4, 16, 64)
 SECONDS = 3.0
 GET_GOAL, UPDATE_GOAL = 0.60, 0.30
 """The least parts of the calls per second of the empty handler."""
+EMPTY_ROUTE_GOAL, CANNED_GOAL = 0.35, 0.75
+"""The same for a get over REST."""
 SERVICE = "/flyteidl.service.AdminService"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 
@@ -152,12 +157,42 @@ async def grpc_door(admin: Admin) -> None:
                 print(f"     empty handler            {empty}   {part:4.0%}, goal ≥ {goal:.0%}")
 
 
+async def rest_door(admin: Admin) -> None:
+    """Print the figures of the REST door."""
+    assert admin._process is not None
+    path = f"{flyte_rest.PATH}?resource_type=TASK_RESOURCE"
+    async with (
+        flyte_rest.serving(flyte_rest.empty_route) as empty,
+        flyte_rest.serving(flyte_rest.canned_message) as canned,
+    ):
+        process = psutil.Process(admin._process.pid)
+        others = (("empty route", empty, EMPTY_ROUTE_GOAL), ("canned message", canned, CANNED_GOAL))
+        for in_flight in IN_FLIGHT:
+            ours = await measure_rest(admin.url, path, in_flight, process)
+            print(f"REST get    {in_flight:3} in flight   {ours}")
+            for name, (url, server), goal in others:
+                other = await measure_rest(url, path, in_flight, server)
+                part = ours.timings.rate / other.timings.rate
+                print(f"     {name:24} {other}   {part:4.0%}, goal ≥ {goal:.0%}")
+
+
+async def measure_rest(url: str, path: str, in_flight: int, server: psutil.Process) -> Figure:
+    async with AsyncExitStack() as stack:
+        connections = [
+            await stack.enter_async_context(HttpConnection(url, TOKEN)) for _ in range(in_flight)
+        ]
+        return await measure(
+            lambda number: connections[number % in_flight].call("GET", path), in_flight, server
+        )
+
+
 def run() -> None:
     with tempfile.TemporaryDirectory() as path, Admin(Path(path) / "admin") as admin:
         with admin.client() as client:
             created: httpx.Response = client.post("/api/v2/projects", json={"name": "shop"})
             created.raise_for_status()
         uvloop.run(grpc_door(admin))
+        uvloop.run(rest_door(admin))
 
 
 if __name__ == "__main__":
