@@ -145,7 +145,7 @@ async def until_equal(source: Admin, flyte: Admin) -> None:
     """Wait until the effective values of the one are those that the rows of the other give."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (expected := await effective(source)) != (got := await read_by_flyte(flyte)):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(PATIENCE_SECONDS / 300)
     assert expected == got
 
 
