@@ -8,7 +8,7 @@ from trimtab.cli.main import cli
 
 READS = {
     *("get", "explain", "history", "diff", "export", "effective", "watch", "describe", "audit"),
-    *("token list", "dead list", "dead show", "namespaces diff", "form", "render"),
+    *("token list", "token print", "dead list", "dead show", "namespaces diff", "form", "render"),
 }
 LOCAL = {
     *("up", "run", "asyncapi", "completion", "config", "version", "status", "templates", "doctor"),
