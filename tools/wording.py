@@ -34,7 +34,7 @@ WORDS = {
     r"anew": "again",
     r"for ever": "indefinitely",
     r"but for": "except for",
-    r"beside(?! (the|a|each|its|it|this|one)\b)": "in addition to, next to",
+    r"(?<!flyte-)beside(?! (the|a|each|its|it|this|one)\b)": "in addition to, next to",
     r"gives? back|given back|giving back|gave back": "release",
     r"put away|puts away": "the operation has a name: checkpoint, store, release",
     r"of which nothing": "rewrite as two sentences",
