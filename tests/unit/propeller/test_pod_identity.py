@@ -48,6 +48,22 @@ def test_a_secret_with_a_key_is_a_variable(requirement: dict[str, str]) -> None:
     assert "volumes" not in pod
 
 
+def test_a_secret_is_also_the_variable_that_it_names() -> None:
+    file = {"mount_requirement": "FILE"}
+    found = variables(
+        secrets(
+            {"group": "a", "key": "k", "env_var": "VALUE"},
+            {"group": "a", "key": "k", "env_var": "FILE", **file},
+            {"group": "b", "env_var": "DIRECTORY", **file},
+        )
+    )
+    source = {"secretKeyRef": {"name": "a", "key": "k"}}
+    for name in ("_FSEC_A_K", "VALUE"):
+        assert found[name] == {"name": name, "valueFrom": source}
+    assert found["FILE"] == {"name": "FILE", "value": "/etc/trimtab/secrets/a/k"}
+    assert found["DIRECTORY"] == {"name": "DIRECTORY", "value": "/etc/trimtab/secrets/b"}
+
+
 def test_a_secret_that_has_to_be_a_file_is_mounted() -> None:
     file = {"mount_requirement": "FILE"}
     pod = secrets(
@@ -110,6 +126,11 @@ def test_a_secret_replaces_a_variable_of_its_name() -> None:
             [{"group": "a", "key": "b"}, {"group": "a", "key": "B"}],
             "security_context.secrets.1",
             "two different secrets would be the variable _FSEC_A_B",
+        ),
+        (
+            [{"group": "a", "key": "b", "env_var": "X"}, {"group": "a", "env_var": "X"}],
+            "security_context.secrets.1",
+            "two different secrets would be the variable X",
         ),
     ],
 )

@@ -48,6 +48,17 @@ def test_a_secret_is_a_variable_that_is_named_as_in_flyte(tmp_path: Path) -> Non
     ) == {"_FSEC_DB_PASSWORD": VALUE, "_FSEC_DB_V2_USER-NAME": "ann"}
 
 
+def test_a_secret_is_also_the_variable_that_it_names(tmp_path: Path) -> None:
+    write(tmp_path / "_shared" / "db" / "password")
+    write(tmp_path / "_shared" / "db" / "user", "ann")
+    assert found(tmp_path, secret(env_var="PASSWORD")) == {
+        "_FSEC_DB_PASSWORD": VALUE,
+        "PASSWORD": VALUE,
+    }
+    message = rejection(tmp_path, secret(env_var="A"), secret(key="user", env_var="A"))
+    assert message == "two different secrets would be the variable A"
+
+
 def test_a_secret_of_the_project_and_domain_wins_over_a_shared_one(tmp_path: Path) -> None:
     write(tmp_path / "_shared" / "db" / "password", "shared")
     write(tmp_path / "shop" / "development" / "db" / "password", "own")

@@ -37,6 +37,7 @@ secrets = st.fixed_dictionaries(
         "key": texts,
         "group_version": texts,
         "mount_requirement": st.sampled_from(["ENV_VAR", "FILE"]),
+        "env_var": st.sampled_from(["A", "B_1"]),
     },
 )
 clients = st.fixed_dictionaries({"client_id": texts, "client_secret": secrets})

@@ -57,7 +57,13 @@ RESOLUTION = resolutions.Resolution(
     },
 )
 
-SECRET = {"group": "db", "group_version": "2", "key": "password", "mount_requirement": "FILE"}
+SECRET = {
+    "group": "db",
+    "group_version": "2",
+    "key": "password",
+    "mount_requirement": "FILE",
+    "env_var": "DB_PASSWORD",
+}
 OAUTH2_CLIENT = {"client_id": "trainer", "client_secret": SECRET}
 TOKEN = {
     "name": "warehouse",

@@ -74,6 +74,8 @@ class Secret(KindModel):
     """The key inside the group."""
     mount_requirement: MountRequirement | None = None
     """How the task receives it, as a variable or as a file; either by default."""
+    env_var: VariableName | None = None
+    """One more variable with the value, or with the path of the file."""
 
 
 class OAuth2Client(KindModel):

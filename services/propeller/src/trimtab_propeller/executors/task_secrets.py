@@ -4,7 +4,7 @@ The file of a secret is ``<project>/<domain>/<group>/<key>`` below one directory
 ``_shared/<group>/<key>``, which tasks of every project may name. A version of the group is one more
 directory before the key. The path begins with the attempt's own project and domain, so no task can
 name a secret of another project. A task has a secret as a variable that is named as in Flyte:
-``_FSEC_<GROUP>_<KEY>``.
+``_FSEC_<GROUP>_<KEY>``, and as the variable that ``env_var`` names.
 """
 
 import re
@@ -34,10 +34,11 @@ def variables(directory: Path, attempt: Attempt) -> dict[str, str]:
     origins: dict[str, list[str]] = {}
     for secret in attempt.secrets:
         names = _names(secret)
-        variable = _PREFIX + "_".join(names).upper()
-        if origins.setdefault(variable, names) != names:
-            raise AttemptRejected(f"two different secrets would be the variable {variable}")
-        found[variable] = _read(directory, attempt, secret)
+        value = _read(directory, attempt, secret)
+        for variable in filter(None, (_PREFIX + "_".join(names).upper(), secret.env_var)):
+            if origins.setdefault(variable, names) != names:
+                raise AttemptRejected(f"two different secrets would be the variable {variable}")
+            found[variable] = value
     total = sum(len(value.encode()) for value in found.values())
     if total > MAX_TOTAL_BYTES:
         raise AttemptRejected(f"all secrets have {total} bytes; at most {MAX_TOTAL_BYTES} may be")

@@ -5,7 +5,7 @@ No manifest has the value of a secret or of a token: it names the Secret of Kube
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from trimtab.kinds.workflow_execution_config import Secret
 from trimtab_propeller.executors.attempt import Attempt
@@ -64,7 +64,8 @@ def _facts(attempt: Attempt) -> Mapping[str, str | None]:
 def add_secrets(draft: Draft, attempt: Attempt) -> None:
     """Add each secret as a variable or as a file, as ``mount_requirement`` has it.
 
-    Without a requirement it is a variable; without a key, which is every key, it is files.
+    Without a requirement it is a variable; without a key, which is every key, it is files. The
+    variable that ``env_var`` names has the value too, or the path of the file or the files.
     """
     variables: dict[str, Manifest] = {}
     files: dict[str, set[str | None]] = {}
@@ -72,12 +73,17 @@ def add_secrets(draft: Draft, attempt: Attempt) -> None:
         _check(f"{_PATH}.{index}", secret)
         if secret.key is None or secret.mount_requirement == "FILE":
             files.setdefault(secret.group, set()).add(secret.key)
-            continue
-        name = f"{VARIABLE_PREFIX}{secret.group}_{secret.key}".upper()
-        source = {"secretKeyRef": {"name": secret.group, "key": secret.key}}
-        if variables.setdefault(name, source) != source:
-            message = f"two different secrets would be the variable {name}"
-            raise PodRejected(f"{_PATH}.{index}", secret.group, message)
+            names: Sequence[str | None] = (secret.env_var,)
+            source: Manifest = {
+                "value": "/".join(filter(None, (SECRETS_DIRECTORY, secret.group, secret.key)))
+            }
+        else:
+            names = (f"{VARIABLE_PREFIX}{secret.group}_{secret.key}".upper(), secret.env_var)
+            source = {"valueFrom": {"secretKeyRef": {"name": secret.group, "key": secret.key}}}
+        for name in filter(None, names):
+            if variables.setdefault(name, source) != source:
+                message = f"two different secrets would be the variable {name}"
+                raise PodRejected(f"{_PATH}.{index}", secret.group, message)
     if variables:
         _add_variables(draft, variables)
     if files:
@@ -104,7 +110,7 @@ def _add_variables(draft: Draft, variables: Mapping[str, Manifest]) -> None:
     path = f"{_SPEC}.containers.{draft.primary_name}"
     env = objects_in(draft.primary, path, "env")
     env[:] = [each for each in env if each.get("name") not in variables]
-    env += [{"name": name, "valueFrom": variables[name]} for name in sorted(variables)]
+    env += [{"name": name, **variables[name]} for name in sorted(variables)]
 
 
 def _add_files(draft: Draft, files: Mapping[str, set[str | None]]) -> None:
