@@ -34,6 +34,9 @@ class Stack:
         first = self._two_ports()
         self.urls = [f"http://127.0.0.1:{port}" for port in (first, first + 1)]
         """The addresses of the two replicas of admin, in an order that a restart may change."""
+        grpc = self._two_ports()
+        self.grpc_addresses = [f"127.0.0.1:{port}" for port in (grpc, grpc + 1)]
+        """Those of their ports for gRPC."""
         self.jaeger_url, self.prometheus_url = (
             f"http://127.0.0.1:{port}" for port in (free_port(), free_port())
         )
@@ -42,6 +45,7 @@ class Stack:
             **os.environ,
             "COMPOSE_PROJECT_NAME": self.project,
             "TRIMTAB_API_PORT": f"{first}-{first + 1}",
+            "TRIMTAB_GRPC_PORT": f"{grpc}-{grpc + 1}",
             "TRIMTAB_NATS_PORT": str(free_port()),
             "TRIMTAB_JAEGER_PORT": self.jaeger_url.rpartition(":")[2],
             "TRIMTAB_PROMETHEUS_PORT": self.prometheus_url.rpartition(":")[2],
