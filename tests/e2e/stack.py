@@ -36,7 +36,7 @@ class Stack:
         """The addresses of the two replicas of admin, in an order that a restart may change."""
         grpc = self._two_ports()
         self.grpc_addresses = [f"127.0.0.1:{port}" for port in (grpc, grpc + 1)]
-        """Those of their ports for gRPC."""
+        """The addresses of their gRPC ports."""
         self.jaeger_url, self.prometheus_url = (
             f"http://127.0.0.1:{port}" for port in (free_port(), free_port())
         )
