@@ -151,13 +151,16 @@ class FakeFlyte(AdminServiceServicer, AuthMetadataServiceServicer):  # type: ign
 
 
 @contextmanager
-def fake_flyte() -> Iterator[FakeFlyte]:
+def fake_flyte(tls: grpc.ServerCredentials | None = None) -> Iterator[FakeFlyte]:
     """Serve a Flyte on a port of loopback, in threads of its own."""
     with ThreadPoolExecutor(4) as threads:
         flyte, server = FakeFlyte(), grpc.server(threads)
         add_AdminServiceServicer_to_server(flyte, server)
         add_AuthMetadataServiceServicer_to_server(flyte, server)
-        flyte.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        if tls is None:
+            flyte.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        else:
+            flyte.endpoint = f"localhost:{server.add_secure_port('localhost:0', tls)}"
         server.start()
         try:
             yield flyte

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 from flyteidl.admin.matchable_resource_pb2 import MatchableAttributesConfiguration
 from flyteidl.admin.project_pb2 import Project
 
@@ -116,3 +117,63 @@ def test_an_endpoint_is_a_host_and_a_port(endpoint: str) -> None:
 async def test_an_endpoint_of_flytectls_configuration_is_accepted(flyte: FakeFlyte) -> None:
     async with FlyteAdmin(f"dns:///{flyte.endpoint}", insecure=True) as client:
         assert await client.domains()
+
+
+async def test_a_certificate_is_checked_with_a_file_or_the_roots_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer, other = trustme.CA(), trustme.CA()
+    server = issuer.issue_cert("localhost")
+    pair = (server.private_key_pem.bytes(), server.cert_chain_pems[0].bytes())
+    authority, stranger = tmp_path / "authority.pem", tmp_path / "stranger.pem"
+    issuer.cert_pem.write_to_path(authority)
+    other.cert_pem.write_to_path(stranger)
+    with fake_flyte(grpc.ssl_server_credentials([pair])) as flyte:
+        async with FlyteAdmin(flyte.endpoint, ca_file=authority) as client:
+            assert await client.domains()
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        async with FlyteAdmin(flyte.endpoint) as client:
+            assert await client.domains()
+        flyte.calls.clear()
+        for options in ({"ca_file": stranger}, {"insecure": True}):
+            async with FlyteAdmin(flyte.endpoint, **options) as client:  # type: ignore[arg-type]
+                with pytest.raises(Unavailable):
+                    await client.domains()
+        assert flyte.calls == []
+
+
+def test_a_ca_file_is_readable_and_for_tls(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"CA file .* cannot be read"):
+        FlyteAdmin("flyte:81", ca_file=tmp_path / "none.pem")
+    with pytest.raises(Invalid, match="no CA file for a connection without TLS"):
+        FlyteAdmin("flyte:81", ca_file=tmp_path / "none.pem", insecure=True)
+
+
+async def test_a_token_that_expires_during_an_outage_is_read_again(flyte: FakeFlyte) -> None:
+    flyte.failures["GetDomains"] = [UNAVAILABLE] * 3 + [grpc.StatusCode.UNAUTHENTICATED]
+    command = [sys.executable, "-c", "print('printed')"]
+    async with admin(flyte, token=token_of_command(command)) as client:
+        assert await client.domains() == flyte.domains
+
+
+async def test_a_response_that_is_not_flytes_is_an_error() -> None:
+    async def garbage(_reader: object, _context: object) -> bytes:
+        return b"\x0a\x02\xff\xff"
+
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(garbage)
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(
+                "flyteidl.service.AdminService", {"ListMatchableAttributes": handler}
+            )
+        ]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with FlyteAdmin(f"127.0.0.1:{port}", insecure=True) as client:
+            with pytest.raises(Refused, match=r"ListMatchableAttributes of .* is not Flyte's"):
+                await client.list_attributes(kinds.by_name("task_resource"))
+    finally:
+        await server.stop(None)

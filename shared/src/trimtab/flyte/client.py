@@ -209,24 +209,28 @@ class FlyteAdmin:
     async def _call(self, rpc: str, request: Any) -> Any:
         """Call a method of ``AdminService``, again where the server does not respond."""
         is_renewed = False
-        for tries in range(1, _TRIES + 1):
+        tries = 0
+        while True:
             try:
                 metadata = await self._credentials()
                 method = getattr(self._admin, rpc)
-                return await method(request, metadata=metadata, timeout=CALL_SECONDS)
+                response = await method(request, metadata=metadata, timeout=CALL_SECONDS)
+                if response is None:
+                    text = f"the response to {rpc} of {self.endpoint} is not Flyte's"
+                    raise Refused(text, "INTERNAL")
+                return response
             except grpc.aio.AioRpcError as error:
                 code = error.code()
                 if code is grpc.StatusCode.UNAUTHENTICATED and self._token and not is_renewed:
                     # The token may have expired.
                     is_renewed, self._metadata = True, None
-                elif code is grpc.StatusCode.UNAVAILABLE and tries < _TRIES:
+                elif code is grpc.StatusCode.UNAVAILABLE and (tries := tries + 1) < _TRIES:
                     delay = backoff_seconds(
                         tries, first=_FIRST_RETRY_SECONDS, longest=_LONGEST_RETRY_SECONDS
                     )
                     await asyncio.sleep(delay)
                 else:
                     raise self._error(rpc, error) from error
-        raise AssertionError("the last try returns or raises")
 
     async def _credentials(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata that has the token."""
