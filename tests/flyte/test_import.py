@@ -161,6 +161,25 @@ def test_an_import_that_ends_after_a_part_can_be_repeated(
     assert exported(target) == exported(source)
 
 
+def test_settings_of_flyte_2_are_imported_over_its_own_door(new_admin: Any) -> None:
+    source, target = new_admin(), new_admin()
+    documents = [
+        record("task_resource", {"limits": {"cpu": "4"}, "over_limit": "clamp"}),
+        record(
+            "workflow_execution_config", {"labels": {"a": "b"}}, project="shop", domain="staging"
+        ),
+    ]
+    apply(source, {"kind": "project", "name": "shop", "document": {}}, *documents)
+    flags = ("import", "flyte2", "--endpoint", source.url, "--force", "-o", "json")
+    selected = ("--only-project", "shop", "--only-domain", "staging")
+    done = run(target, *flags, *selected)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["refused"] == []
+    assert exported(target) == exported(source)
+    again = json.loads(run(target, *flags, *selected).stdout)
+    assert {each["action"] for each in again["documents"]} == {"none"}
+
+
 async def rows_of(admin: Admin) -> list[str]:
     """Return the rows of projects, project-domains and workflows that Flyte's door lists."""
 

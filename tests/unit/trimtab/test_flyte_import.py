@@ -160,6 +160,12 @@ def test_a_project_with_an_illegal_label_is_refused_with_its_rows() -> None:
     ]
 
 
+def test_a_project_with_a_text_that_admin_refuses_is_refused() -> None:
+    found = planned([], projects=[FlyteProject("mall", description="\x1b[2J"), SHOP])
+    assert [refused.what for refused in found.refused] == ['project "mall"']
+    assert [body.name for body in found.documents if body.kind == "project"] == ["shop"]
+
+
 def test_native_parts_of_a_stored_record_stay() -> None:
     document = {"limits": {"cpu": "1"}, "over_limit": "clamp", "unset": ["limits.gpu"]}
     stored = DocumentBody(kind=TASK, project="shop", document=document, version=3)

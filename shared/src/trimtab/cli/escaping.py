@@ -22,6 +22,11 @@ def escape(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def in_one_line(text: str) -> str:
+    """Return a text with names of another system, of which none can begin a line of its own."""
+    return text.replace("\n", "\\n")
+
+
 def to_json(value: Any, **options: Any) -> str:
     """Return JSON in readable Unicode; the options are those of `json.dumps`."""
     text = json.dumps(value, ensure_ascii=False, **options)

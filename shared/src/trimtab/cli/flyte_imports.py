@@ -13,6 +13,7 @@ from trimtab.cli import attribute_files, changes, documents
 from trimtab.cli.commands import Failure
 from trimtab.cli.configuration import Output
 from trimtab.cli.document_files import ENTITIES, FileDocument, scope_of
+from trimtab.cli.escaping import in_one_line
 from trimtab.cli.scopes import scope_from_body
 from trimtab.cli.server import Server
 from trimtab.cli.terminal import confirm, progress, show, show_data
@@ -113,7 +114,7 @@ def _import(
     is_applied = bool(found.documents) and not dry_run
     if output == "table":
         for line in _report_lines(found, keep_effective):
-            show(line)
+            show(in_one_line(line))
         if is_applied and not (force or confirm("Continue? [y/n]: ")):
             raise Failure("import aborted by user")
     if is_applied:

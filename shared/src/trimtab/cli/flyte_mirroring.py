@@ -7,7 +7,7 @@ from google.protobuf import json_format
 
 from trimtab.cli.commands import Failure
 from trimtab.cli.configuration import Output
-from trimtab.cli.escaping import to_json, to_yaml
+from trimtab.cli.escaping import in_one_line, to_json, to_yaml
 from trimtab.cli.flyte_imports import selected_token
 from trimtab.cli.server import Server
 from trimtab.cli.terminal import duration, progress, show, warn
@@ -76,7 +76,7 @@ class Reports:
                 key = (report.kind, report.path, report.reason)
                 self._losses.setdefault(key, []).append(str(report.target))
             case Refusal():
-                warn(f"{report.operation}: {report.reason}")
+                warn(in_one_line(f"{report.operation}: {report.reason}"))
             case Outage():
                 warn(f"{report.reason}; everything is read again in {duration(report.seconds)}")
             case InStep():
@@ -84,7 +84,7 @@ class Reports:
                 if not self._dry_run:
                     progress(f"in step with revision {report.revision}: {report.written} written")
             case _:
-                show(f"would {report}" if self._dry_run else str(report))
+                show(in_one_line(f"would {report}" if self._dry_run else str(report)))
 
     def _show_losses(self) -> None:
         for (kind, path, reason), targets in self._losses.items():

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from flyteidl.admin.matchable_resource_pb2 import MatchingAttributes
 
-from trimtab import kinds
+from trimtab import kinds, texts
 from trimtab.api.entities import DomainBody, ProjectBody
 from trimtab.api.settings import DocumentBody, ScopeBody
 from trimtab.errors import Invalid
@@ -189,7 +189,7 @@ def _plan_entities(
             "state": "archived" if project.is_archived else "active",
         }
         try:
-            parse_model(ProjectBody, {"name": project.id, **document})
+            texts.check(parse_model(ProjectBody, {"name": project.id, **document}))
         except Invalid as error:
             found.refused.append(Refusal(what=f'project "{project.id}"', reason=str(error)))
             continue
