@@ -224,6 +224,22 @@ async def test_a_read_returns_the_nearest_record_with_its_own_scope(flyte: Flyte
     assert error == (StatusCode.NOT_FOUND, text, [])
 
 
+async def test_a_read_after_a_write_returns_what_was_written(flyte: Flyte) -> None:
+    """Also where the same was read before, and where the record was deleted in between."""
+    scope = {**OF_SHOP, "workflow": "reread"}
+    of_queue = {**scope, "resource_type": "EXECUTION_QUEUE"}
+    for tag in "ab":
+        target = {"execution_queue_attributes": {"tags": [tag]}}
+        await flyte.update(scope, **target)
+        assert await flyte.get(scope, "EXECUTION_QUEUE") == {**scope, "matching_attributes": target}
+        assert {**scope, "attributes": target} in await flyte.list("EXECUTION_QUEUE")
+    await flyte.call("DeleteWorkflowAttributes", **of_queue)
+    code, _, _ = await flyte.error("GetWorkflowAttributes", **of_queue)
+    assert code is StatusCode.NOT_FOUND
+    await flyte.update(scope, **target)
+    assert await flyte.get(scope, "EXECUTION_QUEUE") == {**scope, "matching_attributes": target}
+
+
 POOL = {"cluster_pool_name": "of-domain"}
 
 
@@ -248,6 +264,28 @@ async def test_the_configuration_fills_the_record_of_a_project(flyte: Flyte) -> 
         "interruptible": True,
         "envs": {"values": [{"key": "A", "value": "1"}]},
     }
+
+
+async def test_the_record_of_a_project_is_read_with_its_assignments(flyte: Flyte) -> None:
+    await flyte.call("RegisterProject", project={"id": "envs", "name": "envs"})
+    environment = {"name": "n", "type": "t", "spec": {"size": 1.0}}
+    given = [{"task_type": "t", "execution_env": environment}]
+    config = {"execution_env_assignments": given}
+    await flyte.update({"project": "envs"}, workflow_execution_config=config)
+    read = await flyte.get({"project": "envs"}, "WORKFLOW_EXECUTION_CONFIG")
+    found = read["matching_attributes"]["workflow_execution_config"]
+    assert found["execution_env_assignments"] == given
+
+
+async def test_the_project_is_checked_before_the_content(flyte: Flyte) -> None:
+    for attributes in (
+        {**OF_SHOP, "project": "nope"},
+        {**OF_SHOP, "project": "nope", "matching_attributes": {}},
+    ):
+        _, text, _ = await flyte.error("UpdateProjectDomainAttributes", attributes=attributes)
+        assert "project [nope] not found" in text
+    _, text, _ = await flyte.error("UpdateProjectDomainAttributes", attributes=OF_SHOP)
+    assert text == "missing matching_attributes"
 
 
 async def test_a_wrong_value_is_refused_by_its_name_in_the_message(flyte: Flyte) -> None:
@@ -347,7 +385,8 @@ async def test_a_caller_sees_and_changes_what_its_grants_allow(flyte: Flyte) -> 
         "domain": "development",
         "kinds": ["execution_queue"],
     }
-    created = await flyte.native.post("/tokens", json={"name": "ann", "grants": [grant]})
+    viewer = {**grant, "role": "viewer", "kinds": ["execution_cluster_label"]}
+    created = await flyte.native.post("/tokens", json={"name": "ann", "grants": [grant, viewer]})
     assert created.status_code == 201, created.text
     ann = flyte.as_caller(created.json()["secret"])
     lab, shop = {**OF_SHOP, "project": "lab"}, OF_SHOP
@@ -360,6 +399,8 @@ async def test_a_caller_sees_and_changes_what_its_grants_allow(flyte: Flyte) -> 
     assert await ann.code(update, attributes={**lab, **label}) is denied
     assert await ann.code(get, **lab, resource_type="TASK_RESOURCE") is denied
     assert await ann.code(get, project="nope", domain="development") is denied
+    delete = "DeleteProjectDomainAttributes"
+    assert await ann.code(delete, **lab, resource_type="EXECUTION_CLUSTER_LABEL") is denied
     assert await ann.code("UpdateProject", id="lab", name="Lab") is denied
     assert await ann.code("RegisterProject", project={"id": "new", "name": "new"}) is denied
     await flyte.update(shop, execution_queue_attributes={"tags": ["hidden"]})
