@@ -76,6 +76,11 @@ def test_the_path_wins_over_parameters() -> None:
     assert (update.attributes.project, update.attributes.org) == ("", "o")
 
 
+def test_the_work_of_a_parameter_grows_with_its_length() -> None:
+    # A search from each bracket to the end would take hours.
+    assert query(b"[" * 1_000_000 + b"=1", Project()) == Project()
+
+
 def test_an_entry_of_a_map_is_a_parameter() -> None:
     assert query(b"labels.values[team]=x", Project()).labels.values == {"team": "x"}
 

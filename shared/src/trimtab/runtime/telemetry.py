@@ -85,10 +85,21 @@ def traceparent() -> str:
 def span(
     name: str, carrier: Mapping[str, str] | None = None, kind: SpanKind = SpanKind.INTERNAL
 ) -> Iterator[trace.Span]:
-    """Open a span under the one that the carrier (headers) names, else under the current one."""
+    """Open a span under the one that the carrier (headers) names, else under the current one.
+
+    Where spans are not exported and the carrier names none, there is nothing to open.
+    """
+    if carrier is not None and not _is_traced(carrier):
+        yield trace.INVALID_SPAN
+        return
     context = _propagator.extract(carrier) if carrier else None
     with _tracer.start_as_current_span(name, context=context, kind=kind) as current:
         yield current
+
+
+def _is_traced(carrier: Mapping[str, str]) -> bool:
+    is_exported = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return is_exported or "traceparent" in carrier
 
 
 @contextmanager

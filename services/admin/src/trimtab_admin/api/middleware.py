@@ -3,16 +3,16 @@
 import asyncio
 import ipaddress
 import logging
+import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes, urlsplit
-from uuid import uuid4
 
 from opentelemetry.trace import Span, SpanKind, StatusCode
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,7 +55,8 @@ class _Sent:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            named = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message["headers"], named]
         await self.send(message)
         if message["type"] == "http.response.body":
             self.is_complete = not message.get("more_body", False)
@@ -64,9 +65,9 @@ class _Sent:
 class CallMiddleware:
     """Makes the `Call` of each request, with a request id; traces, measures and logs the request.
 
-    The call is ``request.state.call``, and the door of its path ``request.state.door``. The
-    response repeats the request id, also that of a request whose handling fails unexpectedly. A
-    failure is logged here, and raised no further.
+    The call is ``request.state.call``, the door of its path ``request.state.door``, and the headers
+    are ``request.state.headers``. The response repeats the request id, also that of a request whose
+    handling fails unexpectedly. A failure is logged here, and raised no further.
     """
 
     def __init__(self, app: ASGIApp, doors: Sequence[Door]) -> None:
@@ -80,7 +81,7 @@ class CallMiddleware:
         headers = Headers(scope=scope)
         door = next((door for door in self._doors if door.serves(scope["path"])), None)
         call = _call(scope, headers, "" if door is None else door.name)
-        scope.setdefault("state", {}).update(call=call, door=door)
+        scope.setdefault("state", {}).update(call=call, door=door, headers=headers)
         sent = _Sent(send, call.request_id)
         started = time.perf_counter()
         # The span continues the client's trace even where nothing is exported, because history and
@@ -148,9 +149,9 @@ def _record(
     _measure(scope, route, sent.status, error_type, seconds)
     event = "call.abandoned" if error_type == _DISCONNECTED else "call.done"
     level = logging.DEBUG if call.method == "GET" else logging.INFO
-    log.log(
-        level, event, extra={**_fields(call), "status": sent.status, "ms": round(1000 * seconds)}
-    )
+    if log.isEnabledFor(level):
+        extra = {**_fields(call), "status": sent.status, "ms": round(1000 * seconds)}
+        log.log(level, event, extra=extra)
 
 
 def _fields(call: Call) -> dict[str, str]:
@@ -168,7 +169,7 @@ def _error_type(sent: _Sent, failure: Exception | None) -> str:
 
 def _call(scope: Scope, headers: Headers, door: str) -> Call:
     given = headers.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
+    request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     peer = scope["client"][0] if scope.get("client") else ""
     return Call(peer, scope["method"], scope["path"], request_id, door=door)
 
@@ -211,7 +212,7 @@ class AccessMiddleware:
             return
         state = scope["state"]
         try:
-            headers = Headers(scope=scope)
+            headers = state["headers"]
             if state["door"] is None:
                 _check_form(scope, headers)
             state["call"] = await self._admit(scope, state["call"], headers)

@@ -15,8 +15,6 @@ Path = tuple[str, ...]
 """The names of fields that lead from a message to one within it."""
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
-_WITH_KEY = re.compile(r"(.*)\[(.*)\]", re.DOTALL)
-"""A parameter that is one entry of a map."""
 _BITS = {
     FieldDescriptor.CPPTYPE_INT32: 32,
     FieldDescriptor.CPPTYPE_INT64: 64,
@@ -62,8 +60,10 @@ def set_parameters(
     An unknown parameter is ignored. Raises `FieldError`.
     """
     for name, values in given.items():
-        if match := _WITH_KEY.fullmatch(name):
-            name, values = match[1], (match[2], *values)
+        if name.endswith("]") and "[" in name:
+            # One entry of a map.
+            name, _, key = name.removesuffix("]").rpartition("[")
+            values = (key, *values)
         path = _normal(message, tuple(name.split(".")))
         if not any(path[: len(other)] == other for other in of_path):
             set_field(message, path, values)

@@ -7,7 +7,8 @@ import asyncio
 import html
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
@@ -40,6 +41,8 @@ _MAX_BODY_BYTES = 2 * _MAX_MESSAGE_BYTES
 """JSON has more bytes than the message."""
 _LONG = 64 * 1024
 """A longer text is read or written in a thread, so that the event loop goes on."""
+_MAX_CACHED = 512
+"""The longest path with its query whose message is kept."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TIMEOUT = re.compile(r"([+-]?[0-9]{1,18})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -137,23 +140,23 @@ class RestDoor:
         if served is None:
             raise service.unimplemented(binding.rpc)
         seconds = _timeout(request)
-        message = service.request_type(binding.rpc)()
+        message_type: Any = service.request_type(binding.rpc)
+        message = message_type()
         takes_body = bool(binding.body) or method.is_form
+        query = request.scope["query_string"]
+        if not takes_body and len(path) + len(query) <= _MAX_CACHED:
+            message.ParseFromString(_parsed(message_type, binding, values, query))
+            return await self._handle(served, request.state.call, message, seconds)
         body = await requests.read(request, self._body_limit) if takes_body else b""
-        form: Mapping[str, Sequence[str]] = {}
+        form = b""
         if method.is_form and (method.override or not binding.body):
             # The form is parameters, and then there is no other body.
-            form, body = field_values.parameters(body), b""
+            form, body = body, b""
         if binding.body:
             await _in_thread_if_long(len(body), marshaler.read, body, message)
-        for variable, value in zip(binding.variables, values, strict=True):
-            _set_variable(message, variable, value)
-        if not binding.body:
-            query = field_values.parameters(request.scope["query_string"])
-            given = {
-                name: [*form.get(name, ()), *query.get(name, ())] for name in {**form, **query}
-            }
-            field_values.set_parameters(message, given, binding.variables)
+        await _in_thread_if_long(
+            len(query) + len(form), _set_fields, message, binding, values, query, form
+        )
         size = message.ByteSize()
         if size > _MAX_MESSAGE_BYTES:
             raise _too_large(f"{size}")
@@ -241,6 +244,37 @@ def _timeout(request: Request) -> float | None:
     if match is None:
         raise _invalid(f"invalid grpc-timeout: {given}")
     return int(match[1]) * _SECONDS[match[2]] or None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(
+    message_type: type[Message], binding: Binding, values: Sequence[str], query: bytes
+) -> bytes:
+    """Return the message of a request without a body. Raises `FieldError`.
+
+    Clients read the same targets again and again.
+    """
+    message = message_type()
+    _set_fields(message, binding, values, query, b"")
+    content: bytes = message.SerializeToString()
+    return content
+
+
+def _set_fields(
+    message: Message, binding: Binding, values: Sequence[str], query: bytes, form: bytes
+) -> None:
+    """Set the variables of the path, and where no body is due the parameters of a form and the
+    query. Raises `FieldError`.
+    """
+    for variable, value in zip(binding.variables, values, strict=True):
+        _set_variable(message, variable, value)
+    if binding.body:
+        return
+    of_form, of_query = field_values.parameters(form), field_values.parameters(query)
+    given = {
+        name: [*of_form.get(name, ()), *of_query.get(name, ())] for name in {**of_form, **of_query}
+    }
+    field_values.set_parameters(message, given, binding.variables)
 
 
 def _set_variable(message: Message, path: field_values.Path, value: str) -> None:
