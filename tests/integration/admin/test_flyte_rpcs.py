@@ -228,6 +228,7 @@ async def test_a_read_after_a_write_returns_what_was_written(flyte: Flyte) -> No
     """Also where the same was read before, and where the record was deleted in between."""
     scope = {**OF_SHOP, "workflow": "reread"}
     of_queue = {**scope, "resource_type": "EXECUTION_QUEUE"}
+    target: Json = {}
     for tag in "ab":
         target = {"execution_queue_attributes": {"tags": [tag]}}
         await flyte.update(scope, **target)
