@@ -191,6 +191,18 @@ async def test_native_parts_survive_a_write(flyte: Flyte) -> None:
     assert await flyte.record("workflow_execution_config") == expected
 
 
+async def test_a_record_of_native_fields_alone_hides_no_broader_one(flyte: Flyte) -> None:
+    await flyte.update({"project": "lab"}, task_resource_attributes={"limits": {"cpu": "2"}})
+    native = {"over_limit": "clamp"}
+    scope = {"project": "lab", "domain": "development"}
+    put = await flyte.native.put("/records/task_resource", params={**scope, **FORCE}, json=native)
+    assert put.status_code == 200, put.text
+    read = await flyte.get(scope, "TASK_RESOURCE")
+    assert read["matching_attributes"] == {"task_resource_attributes": {"limits": {"cpu": "2"}}}
+    rows = [row for row in await flyte.list("TASK_RESOURCE") if row.get("project") == "lab"]
+    assert [row.get("domain", "") for row in rows] == [""]
+
+
 async def test_a_quantity_of_zero_is_unset(flyte: Flyte) -> None:
     scope = {**OF_SHOP, "workflow": "zero"}
     await flyte.update(scope, task_resource_attributes={"limits": {"gpu": "0"}})

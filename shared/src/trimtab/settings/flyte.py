@@ -34,7 +34,7 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
     records = [
         _without_fields(stored[level].leaves, flyte.native_fields)
         for level in reversed(flyte.record_levels)
-        if level in stored and _is_row(stored[level], flyte.native_fields)
+        if level in stored and is_row(stored[level])
     ]
     file = fold(found, target, [stored[at] for at in flyte.configuration_levels if at in stored])
     configuration = {
@@ -46,11 +46,10 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
     return Effective(found, target, leaves)
 
 
-def _is_row(record: Record, native_fields: frozenset[str]) -> bool:
-    """Whether Flyte has a row for the record: also an empty one, which hides the broader rows.
-
-    It has none for a record of native fields only.
-    """
+def is_row(record: Record) -> bool:
+    """Whether Flyte has a row for a record of a kind of its: also for an empty one, which hides the
+    broader rows, and not for one of native fields only."""
+    native_fields = record.kind.flyte.native_fields if record.kind.flyte else frozenset()
     paths = [*record.leaves, *(path for path, _ in record.unset)]
     return not paths or any(_field(path) not in native_fields for path in paths)
 
