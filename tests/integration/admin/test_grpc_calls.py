@@ -14,8 +14,8 @@ from google.rpc import code_pb2, status_pb2
 from grpc import StatusCode
 
 from tests.integration.admin.grpc_client import ADMIN, GrpcClient
-from tests.servers import PATIENCE_SECONDS
-from trimtab.errors import Unavailable
+from tests.servers import PATIENCE_SECONDS, free_port
+from trimtab.errors import Rejected, Unavailable
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.flyte import grpc_calls, grpc_door
@@ -24,6 +24,7 @@ from trimtab_admin.flyte.rpc import Rpc, RpcError, Service, any_caller
 
 pytestmark = pytest.mark.usefixtures("grpc_threads")
 GET, UPDATE = f"{ADMIN}/GetDomains", f"{ADMIN}/UpdateProject"
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 Handler = Callable[[Call, Any], Awaitable[Message]]
 
 
@@ -46,7 +47,8 @@ async def door(get: Handler = get, update: Handler = update, **more: Any) -> Asy
     # None of the calls is refused, and none is authenticated.
     access: AccessControl = None  # type: ignore[assignment]
     grace = more.pop("grace_seconds", 0.0)
-    served = GrpcDoor([service], access, Listener("127.0.0.1", 0, **more), grace)
+    listener = Listener("127.0.0.1", more.pop("port", 0), **more)
+    served = GrpcDoor([service], access, listener, grace)
     async with served, GrpcClient(served.port) as client:
         yield client
 
@@ -175,6 +177,50 @@ async def test_a_stop_awaits_open_calls_and_then_cancels_them() -> None:
         del call
     assert cancelled.is_set()
     assert await waiting != StatusCode.OK
+
+
+async def test_doors_share_a_port_and_the_other_serves_it_when_one_has_ended() -> None:
+    served = set()
+
+    def by(name: str) -> Handler:
+        async def answer(_call: Call, _request: Any) -> Message:
+            served.add(name)
+            return GetDomainsResponse()
+
+        return answer
+
+    async with door(get=by("first"), port=free_port(), reuse_port=True) as client:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async with door(get=by("second"), port=client.port, reuse_port=True) as other:
+                # The kernel gives each connection to one of the two.
+                while served != {"first", "second"}:
+                    async with GrpcClient(other.port, options=OWN_CONNECTION) as caller:
+                        await caller.call(GET)
+        served.clear()
+        async with GrpcClient(client.port, options=OWN_CONNECTION) as caller:
+            await caller.call(GET)
+        assert served == {"first"}
+        with pytest.raises(Rejected, match="in use"):
+            Listener("127.0.0.1", client.port).check()
+
+
+async def test_the_check_of_a_shared_port_receives_none_of_its_connections() -> None:
+    async with door(port=free_port(), reuse_port=True) as client:
+        listener = Listener("127.0.0.1", client.port, reuse_port=True)
+        checked = asyncio.Event()
+
+        def check() -> None:
+            while not checked.is_set():
+                listener.check()
+
+        checking = asyncio.ensure_future(asyncio.to_thread(check))
+        for _ in range(50):
+            reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+            assert await reader.read(9)  # the settings of HTTP/2, which only a server sends
+            writer.close()
+            await writer.wait_closed()
+        checked.set()
+        await checking
 
 
 async def test_a_client_cannot_hold_calls_without_sending_their_messages(

@@ -94,7 +94,8 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then exit with 0; with 1 where the start or a task fails.
 
-    With ``reuse_port`` other processes may listen on the same port.
+    With ``reuse_port`` other processes may listen on the same port. The kernel would then give this
+    process connections which it does not serve yet, so it listens only once it has started.
     ``stopping`` is called before the server waits for open responses: streams must end by then.
     """
     flush = telemetry.set_up(name, config.log_level)
@@ -124,9 +125,25 @@ def run(
         sys.exit(1)  # uvicorn has logged why
 
 
+def bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    """Return a socket that does not listen yet. Raises `OSError`."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def _listen(name: str, config: ServiceConfig, reuse_port: bool) -> socket.socket:
     try:
-        listener = socket.create_server((config.host, config.port), reuse_port=reuse_port)
+        listener = bind(config.host, config.port, reuse_port=reuse_port)
+        if not reuse_port:
+            listener.listen()
     except OSError as error:
         sys.exit(
             f"{name} cannot listen on {config.host}:{config.port}: {error.strerror}; "

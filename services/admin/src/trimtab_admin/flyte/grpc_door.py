@@ -6,7 +6,6 @@ sentence. Reflection describes the services to programs such as grpcurl.
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from trimtab.echoes import cut
 from trimtab.errors import Invalid, Rejected
-from trimtab.runtime.service import GRACE_SECONDS
+from trimtab.runtime.service import GRACE_SECONDS, bind
 from trimtab_admin.access.call import Call
 from trimtab_admin.access.control import AccessControl
 from trimtab_admin.flyte.grpc_calls import Context, GrpcCalls, Method
@@ -84,11 +83,9 @@ class Listener:
 
     def check(self) -> None:
         """Raise `Rejected` where the port is not free."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            socket.create_server(
-                (self.host, self.port), family=family, reuse_port=self.reuse_port
-            ).close()
+            # It must not listen: the kernel would give it connections of the others on the port.
+            bind(self.host, self.port, reuse_port=self.reuse_port).close()
         except OSError as error:
             raise self.not_free(str(error.strerror or error)) from error
 

@@ -5,7 +5,7 @@ Writers run one after the other; readers see one moment and never wait for a wri
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn, in_greenlet
 
 from trimtab.errors import Rejected, Retryable, TrimtabError, Unavailable
@@ -173,6 +174,25 @@ async def _execute_alone(
         return await greenlet_spawn(execute)
 
 
+async def fetch_number(sessions: Sessions, query: sa.Executable) -> int:
+    """Execute a statement without parameters that returns one number, like `fetch_value` does.
+
+    On SQLite it takes a quarter of the time.
+    """
+    engine: AsyncEngine = sessions.kw["bind"]
+    if is_postgresql(sessions):
+        return int(await fetch_value(sessions, query))
+    statement = str(query)
+
+    def execute() -> int:
+        with closing(engine.sync_engine.raw_connection()) as connection:
+            [(number,)] = _driver_of(connection).execute(statement).fetchall()
+        return int(number)
+
+    with _translate_errors():
+        return await greenlet_spawn(execute)
+
+
 async def checkpoint(reading: Sessions) -> None:
     """Write SQLite's log into its file. A thread waits for the disk, and no writer does.
 
@@ -204,7 +224,11 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
     They run in the event loop, whatever they are, and take a tenth of the time that they take
     through SQLAlchemy and aiosqlite. Their errors are translated as all others are.
     """
-    driver: aiosqlite.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return _driver_of(connection.connection)
+
+
+def _driver_of(connection: PoolProxiedConnection) -> sqlite3.Connection:
+    driver: aiosqlite.Connection = connection.driver_connection  # type: ignore[assignment]
     return driver._conn
 
 

@@ -27,8 +27,8 @@ from trimtab_admin.access.authorization import Caller
 from trimtab_admin.metrics import OutboxBacklog
 from trimtab_admin.storage.database import (
     Sessions,
+    fetch_number,
     fetch_rows,
-    fetch_value,
     transaction,
 )
 from trimtab_admin.storage.tables import history, outbox, revision, settings
@@ -146,7 +146,7 @@ async def current_revision(session: AsyncSession) -> int:
 
 async def fetch_current_revision(reading: Sessions) -> int:
     """Return the current revision in a transaction of its own: one round trip on PostgreSQL."""
-    return int(await fetch_value(reading, _CURRENT))
+    return await fetch_number(reading, _CURRENT)
 
 
 async def append(session: AsyncSession, writes: Sequence[Write]) -> list[int]:
