@@ -336,14 +336,16 @@ async def test_a_body_takes_no_more_memory_than_its_limit(shared: httpx.AsyncCli
 
 
 BOMB = gzip.compress(bytes(32 * 1024 * 1024))
+COMPRESSED = gzip.compress(messages.GetSettingsRequest(key=ORG).SerializeToString())
 
 
 @pytest.mark.parametrize(
     ("headers", "content", "status", "code"),
     [
         ({"Content-Encoding": "gzip"}, BOMB, 429, "resource_exhausted"),
-        ({"Content-Encoding": "gzip"}, b"\x1f\x8b", 400, "invalid_argument"),
-        ({"Content-Encoding": "gzip"}, gzip.compress(b"") + b"more", 400, "invalid_argument"),
+        ({"Content-Encoding": "gzip"}, b"{}", 400, "invalid_argument"),
+        ({"Content-Encoding": "gzip"}, COMPRESSED[:-1], 400, "invalid_argument"),
+        ({"Content-Encoding": "gzip"}, COMPRESSED + b"more", 400, "invalid_argument"),
         ({"Content-Encoding": "zstd"}, b"", 501, "unimplemented"),
         ({"Connect-Protocol-Version": "2"}, b"", 400, "invalid_argument"),
         ({"Connect-Timeout-Ms": "soon"}, b"", 400, "invalid_argument"),
@@ -406,6 +408,25 @@ async def test_a_call_without_a_token_or_a_grant_is_refused_and_audited(
         "narrow",
         "/flyteidl2.settings.SettingsService/CreateSettings",
     )
+
+
+async def test_a_write_needs_the_right_for_each_kind_that_it_changes(
+    empty: httpx.AsyncClient,
+) -> None:
+    labels = {"labels": leaf({"a": "b"})}
+    both = settings(**labels, task_resource=minimum("1"))
+    version = (await call(empty, "CreateSettings", key=ORG, settings=both)).settingsRecord.version
+    grants = grant("viewer", **HERE), grant("editor", "workflow_execution_config", **HERE)
+    made = await create_token(empty, "one-kind", *grants)
+    async with httpx.AsyncClient(transport=empty._transport, headers=bearer(made["secret"])) as own:
+        edit = await call(own, "GetSettingsForEdit", key=PROJECT)
+        assert [level.settings for level in edit.levels] == [both, Settings(), Settings()]
+        with pytest.raises(Refused, match="not an editor of task_resource at project-domain"):
+            await call(own, "CreateSettings", key=PROJECT, settings=both)
+        with pytest.raises(Refused, match="not a viewer of task_resource at the platform"):
+            await call(own, "UpdateSettings", key=ORG, settings=Settings(), version=version)
+        await call(own, "CreateSettings", key=PROJECT, settings=settings(**labels))
+    assert [bool(each) for each in await versions(empty, PROJECT)] == [True, False, True]
 
 
 async def test_an_anonymous_door_only_reads(

@@ -199,10 +199,11 @@ The request and the limit of a node are decided for each of `cpu`, `memory`, `ep
 1. A node that sets neither a request nor a limit gets the default for both. A limit without a
    request is the request too. A request without a limit has no limit, unless
    `mirror_limits_request` makes the request the limit too.
-2. Neither the request nor the limit may exceed the effective `limits` or the `ceiling`, which only
-   the platform sets; the lower of the two bounds applies.
-3. Before that, a request below the effective `minimum`, or none at all, is raised to it, and so is
-   a limit below it; the resolution has a note. Other containers of the pod have no minimum.
+2. A request below the effective `minimum`, or none at all, is raised to it, and so is a limit
+   below it; the resolution has a note of an amount that was raised. Other containers of the pod
+   have no minimum.
+3. Then neither the request nor the limit may exceed the effective `limits` or the `ceiling`, which
+   only the platform sets; the lower of the two bounds applies.
 4. The request may not exceed the limit of the node.
 5. A value over its bound is refused with an error that names the field, the value, the bound and
    the scope that set it. Where `over_limit` is `clamp`, the value is lowered to the bound instead,

@@ -29,7 +29,7 @@ class TaskResource(Value):
     ceiling: ResourceSpec | None = None
     """The largest limits that any narrower scope may set."""
     minimum: ResourceSpec | None = None
-    """The smallest request of a task: a smaller or missing one is raised to it with a note."""
+    """The smallest request of a task: a smaller or missing one is raised to it."""
     over_limit: Literal["refuse", "clamp"] | None = None
     """Whether a task over the limit is refused (default), or lowered to it with a note."""
     mirror_limits_request: bool | None = None
