@@ -35,13 +35,20 @@ CLIENT = ("trimtab.client", "trimtab.cli", "trimtab.templates", "trimtab.yaml_te
 TOKENS = ("trimtab.flyte_resource_manager", "trimtab.tokens.pools", "trimtab.tokens.resmgr")
 BLOBS = ("trimtab.blobs.directory", "trimtab.blobs.jetstream", "trimtab.blobs.locations")
 SERVICE = ("trimtab.runtime", "trimtab.settings.view", *BLOBS)
+FLYTE = (
+    "trimtab.flyte",
+    *(f"trimtab.cli.flyte_{name}" for name in ("exports", "imports", "mirroring")),
+)
 PARTS: dict[str, tuple[str, ...]] = {
     "client": CLIENT,
+    "client,flyte": FLYTE,
     "leasing": TOKENS,
     "service": SERVICE,
     "embedded": ("trimtab.embedded",),
 }
 """The modules of the library that need an extra; all others import without one."""
+FLYTE_DOORS = ("trimtab_admin.flyte",)
+"""The modules of admin that need its extra ``flyte``."""
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +144,13 @@ def test_a_wheel_contains_every_file_of_its_package(name: str, wheels: dict[str,
 def test_a_service_imports_with_its_declared_dependencies_only(
     name: str, wheels: dict[str, Path]
 ) -> None:
-    assert import_alone(name, modules_of(wheels[name]), wheels) == ""
+    modules = [one for one in modules_of(wheels[name]) if not belongs(one, FLYTE_DOORS)]
+    assert import_alone(name, modules, wheels) == ""
+
+
+def test_the_doors_of_admin_import_with_their_extra(wheels: dict[str, Path]) -> None:
+    modules = modules_of(wheels["trimtab-admin"])
+    assert import_alone("trimtab-admin[flyte]", modules, wheels) == ""
 
 
 def test_the_library_imports_without_extras(wheels: dict[str, Path]) -> None:
@@ -148,7 +161,12 @@ def test_the_library_imports_without_extras(wheels: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("extras", PARTS)
 def test_modules_that_need_an_extra_import_with_it(extras: str, wheels: dict[str, Path]) -> None:
-    modules = [name for name in modules_of(wheels["trimtab"]) if belongs(name, PARTS[extras])]
+    others = FLYTE if extras == "client" else ()
+    modules = [
+        name
+        for name in modules_of(wheels["trimtab"])
+        if belongs(name, PARTS[extras]) and not belongs(name, others)
+    ]
     assert modules
     assert import_alone(f"trimtab[{extras}]", modules, wheels) == ""
 
