@@ -240,6 +240,23 @@ async def test_a_head_has_time_while_the_server_does_not_read_it(
         assert (await connection.response()).body == b"late"
 
 
+async def test_a_refused_body_is_not_invited() -> None:
+    ended = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            ended.set_result(await receive())
+        except RuntimeError as error:
+            ended.set_exception(error)
+
+    head = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(app=app) as connect, asyncio.timeout(PATIENCE_SECONDS):
+        connection = await connect(head + b"zz\r\n")
+        assert (await connection.response()).status == 400
+        assert (await ended)["type"] == "http.disconnect"
+        assert await connection.rest() == b""
+
+
 @pytest.mark.parametrize("requests", [1, 2])
 @pytest.mark.parametrize("nonsense", [b"nonsense\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"])
 async def test_nonsense_behind_a_request_is_not_its_response(

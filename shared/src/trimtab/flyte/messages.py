@@ -22,6 +22,8 @@ from trimtab.kinds import (
     workflow_execution_config,
 )
 from trimtab.levels import Scope
+from trimtab.settings import flyte
+from trimtab.settings.fold import Record
 
 
 @cache
@@ -65,6 +67,14 @@ def to_message(kind: Kind, document: Mapping[str, Any]) -> MatchingAttributes:
     known = target.DESCRIPTOR.fields_by_name
     json_format.ParseDict({name: fields[name] for name in fields if name in known}, target)
     return message
+
+
+def is_row(record: Record) -> bool:
+    """Whether Flyte's API has the record: not where no field of it belongs to the message."""
+    kind = record.kind
+    assert kind.flyte is not None
+    target = MatchingAttributes.DESCRIPTOR.fields_by_name[target_of(kind)].message_type
+    return flyte.is_row(record, kind.flyte.native_fields.difference(target.fields_by_name))
 
 
 def from_message(message: MatchingAttributes, scope: Scope) -> tuple[Kind, dict[str, Any]]:

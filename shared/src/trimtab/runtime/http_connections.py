@@ -179,6 +179,7 @@ class LimitedConnection(HttpToolsProtocol):
             self.transport.close()
             return
         if self.cycle is not None:
+            self.cycle.waiting_for_100_continue = False
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(_problem(status, detail, request_id))

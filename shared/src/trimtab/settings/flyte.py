@@ -6,7 +6,7 @@ file. It has no other records, and a field in ``unset`` has no value there. What
 launch plan requests takes precedence over all of this in Flyte too, and is not part of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from trimtab import kinds
 from trimtab.errors import Invalid
@@ -34,7 +34,7 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
     records = [
         _without_fields(stored[level].leaves, flyte.native_fields)
         for level in reversed(flyte.record_levels)
-        if level in stored and is_row(stored[level])
+        if level in stored and is_row(stored[level], flyte.native_fields)
     ]
     file = fold(found, target, [stored[at] for at in flyte.configuration_levels if at in stored])
     configuration = {
@@ -46,10 +46,11 @@ def effective(settings: Settings, kind: str, target: Scope) -> Effective:
     return Effective(found, target, leaves)
 
 
-def is_row(record: Record) -> bool:
-    """Whether Flyte has a row for a record of a kind of its: also for an empty one, which hides the
-    broader rows, and not for one of native fields only."""
-    native_fields = record.kind.flyte.native_fields if record.kind.flyte else frozenset()
+def is_row(record: Record, native_fields: Set[str]) -> bool:
+    """Whether Flyte has a row for the record: also an empty one, which hides the broader rows.
+
+    It has none for a record of native fields only.
+    """
     paths = [*record.leaves, *(path for path, _ in record.unset)]
     return not paths or any(_field(path) not in native_fields for path in paths)
 

@@ -235,7 +235,7 @@ class AttributeRpcs:
         stored = self.tree.unverified.records.get(kind.name, {})
         for entry in entries:
             record = stored.get(entry.scope)
-            if record is None or not flyte.is_row(record):
+            if record is None or not messages.is_row(record):
                 continue
             if caller.may(Role.VIEWER, entry.scope, kind.name):
                 response.configurations.append(self._configuration(record))
@@ -390,7 +390,7 @@ def _nearest(settings: Settings, kind: Kind, target: Scope) -> Record | None:
         if scope.level < Level.PROJECT:
             return None
         record = readable_record(settings, kind, scope)
-        if record is not None and flyte.is_row(record):
+        if record is not None and messages.is_row(record):
             return record
     return None
 
