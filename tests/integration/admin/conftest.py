@@ -13,8 +13,8 @@ from tests.servers import NatsServer
 from trimtab_admin.config import AdminConfig
 
 
-@pytest.fixture(scope="session")
-def grpc_threads() -> Iterator[None]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def grpc_threads() -> AsyncIterator[None]:
     """The thread and the sockets that all servers and channels of gRPC in the process share."""
     grpc.aio.init_grpc_aio()
     yield
