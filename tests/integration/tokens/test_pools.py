@@ -151,6 +151,8 @@ async def test_a_forced_release_reaches_the_holder_at_once(
     async def hold() -> None:
         # With this long lease, only a hint can be the cause of an early renewal.
         async with pools.token(pool, **SCOPE, token="mine", lease_seconds=3600) as lease:
+            # The holder subscribes to the hint after the grant. NATS has this once it responds.
+            await asyncio.wrap_future(pools._run_at_home(pools._resmgr._client.flush()))
             async with installation.client() as client:
                 await client.pools.release(pool, "mine", reason="the node burnt down")
             async with asyncio.timeout(PATIENCE_SECONDS):
