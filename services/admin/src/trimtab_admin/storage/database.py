@@ -6,7 +6,7 @@ Writers run one after the other; readers see one moment and never wait for a wri
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -177,12 +177,13 @@ async def _execute_alone(
 async def fetch_number(sessions: Sessions, query: sa.Executable) -> int:
     """Execute a statement without parameters that returns one number, like `fetch_value` does.
 
-    On SQLite it takes a quarter of the time.
+    On SQLite it takes a quarter of the time. The text of the statement is kept, so it is one of
+    few that are executed again and again.
     """
     engine: AsyncEngine = sessions.kw["bind"]
     if is_postgresql(sessions):
         return int(await fetch_value(sessions, query))
-    statement = str(query)
+    statement = _text_of(query)
 
     def execute() -> int:
         with closing(engine.sync_engine.raw_connection()) as connection:
@@ -191,6 +192,11 @@ async def fetch_number(sessions: Sessions, query: sa.Executable) -> int:
 
     with _translate_errors():
         return await greenlet_spawn(execute)
+
+
+@cache
+def _text_of(query: sa.Executable) -> str:
+    return str(query)
 
 
 async def checkpoint(reading: Sessions) -> None:
